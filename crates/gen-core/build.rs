@@ -1,0 +1,9 @@
+//! Passes the folder of libtorch on: to the loader of this crate's own tests, and to dependent crates.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
+        println!("cargo:libtorch_lib={folder}");
+    }
+}

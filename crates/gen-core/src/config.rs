@@ -1,0 +1,187 @@
+//! Configuration tables: defaults, overrides by `key=value`, unknown keys that suggest the nearest.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::error::{Error, Result};
+
+/// A configuration struct as a table.
+///
+/// # Errors
+/// When the struct holds something that TOML cannot.
+pub fn to_table<T: Serialize>(config: &T) -> Result<Table> {
+    Table::try_from(config).map_err(|error| Error::invalid(format!("configuration: {error}")))
+}
+
+/// A table as a configuration struct.
+///
+/// # Errors
+/// When a key is missing or unknown, or a value has the wrong type or is not one of the choices.
+pub fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
+    let read = table.clone().try_into();
+    read.map_err(|error: toml::de::Error| Error::invalid(format!("configuration: {}", error.message())))
+}
+
+/// Overlays `changes` on `defaults`, key by key, tables within tables.
+///
+/// # Errors
+/// When a key is not among the defaults, or its value is of another type.
+pub fn overlay(defaults: &mut Table, changes: &Table) -> Result<()> {
+    for (key, change) in changes {
+        let Some(current) = defaults.get_mut(key) else {
+            return Err(Error::unknown("key", key, defaults.keys().map(String::as_str)));
+        };
+        match (current, change) {
+            (Value::Table(inner), Value::Table(changes)) => overlay(inner, changes)?,
+            (current, change) => *current = conform(key, current, change.clone())?,
+        }
+    }
+    Ok(())
+}
+
+/// Sets one `key=value` as typed on a command line. A dotted key goes into inner tables; a plain key is looked
+/// for in the inner tables too, and must be found once.
+///
+/// ```
+/// use gen_core::config::set;
+/// let mut table = toml::toml! { [model]
+/// width = 64
+/// [training]
+/// batch_size = 128 };
+/// set(&mut table, "width=32").unwrap();
+/// set(&mut table, "training.batch_size=16").unwrap();
+/// assert_eq!(table["model"]["width"].as_integer(), Some(32));
+/// assert_eq!(set(&mut table, "widht=1").unwrap_err().to_string(), "unknown key `widht`: did you mean `width`?");
+/// ```
+///
+/// # Errors
+/// When there is no `=`, the key is unknown or ambiguous, or the value has the wrong type.
+pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
+    let (key, text) = assignment
+        .split_once('=')
+        .ok_or_else(|| Error::invalid(format!("`{assignment}` should be key=value")))?;
+    let (key, text) = (key.trim(), text.trim());
+    let paths = leaf_paths(table);
+    let suffix = format!(".{key}");
+    let exact: Vec<_> = paths.iter().filter(|path| *path == key).collect();
+    let found =
+        if exact.is_empty() { paths.iter().filter(|path| path.ends_with(&suffix)).collect() } else { exact };
+    let path = match found.as_slice() {
+        [path] => path.as_str(),
+        [] => {
+            let leaves = paths.iter().map(|path| path.rsplit('.').next().unwrap_or(path));
+            let whole = paths.iter().map(String::as_str);
+            return Err(Error::unknown("key", key, leaves.chain(whole)));
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|path| path.as_str()).collect();
+            return Err(Error::invalid(format!("the key `{key}` could be {}", names.join(" or "))));
+        }
+    };
+    let mut place = table;
+    let mut parts = path.split('.').peekable();
+    while let Some(part) = parts.next() {
+        let Some(value) = place.get_mut(part) else { break };
+        if parts.peek().is_none() {
+            *value = conform(key, value, parse(value, text))?;
+            break;
+        }
+        let Some(inner) = value.as_table_mut() else { break };
+        place = inner;
+    }
+    Ok(())
+}
+
+fn leaf_paths(table: &Table) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                paths.extend(leaf_paths(inner).into_iter().map(|path| format!("{key}.{path}")));
+            }
+            _ => paths.push(key.clone()),
+        }
+    }
+    paths
+}
+
+/// Reads `text` as TOML; where the present value is a string, or TOML makes nothing of it, as a string.
+fn parse(current: &Value, text: &str) -> Value {
+    if current.is_str() {
+        return Value::String(text.trim_matches('"').to_owned());
+    }
+    toml::from_str::<Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// The value, if its type is that of the present one; whole numbers may stand for decimal ones.
+fn conform(key: &str, current: &Value, value: Value) -> Result<Value> {
+    match (current, value) {
+        (Value::Float(_), Value::Integer(whole)) => Ok(Value::Float(whole as f64)),
+        (Value::Integer(_), Value::Float(float)) if float.fract() == 0.0 => Ok(Value::Integer(float as i64)),
+        (current, value) if current.same_type(&value) => Ok(value),
+        (current, value) => Err(Error::invalid(format!(
+            "the key `{key}` takes {}, such as {current}; found {value}",
+            match current.type_str() {
+                "integer" => "a whole number",
+                "float" => "a number",
+                "boolean" => "true or false",
+                "array" => "a list",
+                other => other,
+            }
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        toml::toml! {
+            name = "x"
+            [model]
+            width = 64
+            rate = 0.1
+            channels = [1, 2]
+            on = true
+            [training]
+            rate = 0.5
+        }
+    }
+
+    #[test]
+    fn values_take_the_type_of_the_default() {
+        let mut t = table();
+        for assignment in ["width=32", "model.rate=1", "channels=[4, 8]", "on=false", "name=7"] {
+            set(&mut t, assignment).unwrap();
+        }
+        assert_eq!(t["model"]["rate"].as_float(), Some(1.0));
+        assert_eq!(t["name"].as_str(), Some("7"));
+        assert_eq!(t["model"]["channels"][1].as_integer(), Some(8));
+    }
+
+    #[test]
+    fn wrong_values_are_explained() {
+        let message = |assignment: &str| set(&mut table(), assignment).unwrap_err().to_string();
+        assert_eq!(message("width=wide"), "the key `width` takes a whole number, such as 64; found \"wide\"");
+        assert_eq!(message("rate=1"), "the key `rate` could be model.rate or training.rate");
+        assert_eq!(message("width"), "`width` should be key=value");
+        assert_eq!(message("zzz=1"), "unknown key `zzz`");
+    }
+
+    #[test]
+    fn overlay_refuses_unknown_keys() {
+        let mut t = table();
+        overlay(&mut t, &toml::toml! { [model]
+        width = 1 })
+        .unwrap();
+        assert_eq!(t["model"]["width"].as_integer(), Some(1));
+        let error = overlay(&mut t, &toml::toml! { [model]
+        widht = 1 });
+        assert_eq!(error.unwrap_err().to_string(), "unknown key `widht`: did you mean `width`?");
+    }
+}

@@ -1,0 +1,194 @@
+use tch::{Kind, Tensor};
+
+use super::spec::draw_binary;
+use super::{Binarise, DataSpec, Shape, Split, Values, bytes_to_signed};
+use crate::rng::{Purpose, permutation};
+
+/// What a model sees in one step.
+#[derive(Debug)]
+pub struct Batch {
+    /// `f32 [batch, channels, height, width]` in [-1, 1], or `f32 [batch, dimension]`.
+    pub x: Tensor,
+    /// `i64 [batch]`, where the set has classes.
+    pub labels: Option<Tensor>,
+}
+
+impl Batch {
+    /// A batch without labels.
+    pub fn unlabelled(x: Tensor) -> Self {
+        Batch { x, labels: None }
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.x.size().first().map_or(0, |n| *n as usize)
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Batches of a split, epoch after epoch without end, each epoch in an order of its own.
+///
+/// Batch `i` is a function of the seed and `i` alone, so the position in the data needs no saving. What is left
+/// at the end of an epoch and does not fill a batch is dropped.
+pub struct Batches<'a> {
+    split: &'a Split,
+    spec: &'a DataSpec,
+    batch_size: usize,
+    seed: u64,
+    epoch: u64,
+    order: Tensor,
+}
+
+impl<'a> Batches<'a> {
+    /// Batches of `batch_size` rows, or of the whole split if that is smaller.
+    pub fn new(split: &'a Split, spec: &'a DataSpec, batch_size: usize, seed: u64) -> Self {
+        let batch_size = batch_size.clamp(1, split.len().max(1));
+        let mut batches = Batches { split, spec, batch_size, seed, epoch: u64::MAX, order: Tensor::new() };
+        batches.shuffle(0);
+        batches
+    }
+
+    /// Rows in each batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// Batches in each epoch.
+    pub fn per_epoch(&self) -> u64 {
+        (self.split.len() / self.batch_size) as u64
+    }
+
+    /// The batch of training step `step`; flips, binarisation and dequantisation draw from libtorch's generator.
+    pub fn get(&mut self, step: u64) -> Batch {
+        let per_epoch = self.per_epoch();
+        self.shuffle(step / per_epoch);
+        let start = (step % per_epoch) as i64 * self.batch_size as i64;
+        let index = self.order.narrow(0, start, self.batch_size as i64);
+        let mut x = self.split.x.index_select(0, &index);
+        if self.spec.options.flip {
+            let mirrored = Tensor::rand([x.size()[0], 1, 1, 1], (Kind::Float, x.device())).lt(0.5);
+            x = x.flip([3]).where_self(&mirrored, &x);
+        }
+        let labels = self.split.labels.as_ref().map(|labels| labels.index_select(0, &index));
+        Batch { x: to_model(&x, self.spec), labels }
+    }
+
+    fn shuffle(&mut self, epoch: u64) {
+        if epoch != self.epoch {
+            let order = permutation(self.split.len(), self.seed, Purpose::Shuffle, epoch);
+            self.order = Tensor::from_slice(&order).to_device(self.split.x.device());
+            self.epoch = epoch;
+        }
+    }
+}
+
+/// Stored values to what a model sees, by the options of `spec`.
+pub(crate) fn to_model(x: &Tensor, spec: &DataSpec) -> Tensor {
+    match (spec.shape, spec.values) {
+        (Shape::Points { .. }, _) => x.to_kind(Kind::Float),
+        (_, Values::Dequantised) => {
+            let x = x.to_kind(Kind::Float);
+            (&x + x.rand_like()) / 128.0 - 1.0
+        }
+        (_, Values::Binary) if spec.options.binarise == Binarise::Dynamic => bytes_to_signed(&draw_binary(x)),
+        _ => bytes_to_signed(x),
+    }
+}
+
+impl Split {
+    /// All rows as a model would see them; random options draw from libtorch's generator.
+    pub fn to_batch(&self, spec: &DataSpec) -> Batch {
+        Batch { x: to_model(&self.x, spec), labels: self.labels.as_ref().map(Tensor::shallow_clone) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DataOptions, Dataset};
+
+    fn numbered(n: i64) -> Dataset {
+        let x = Tensor::arange(n, (Kind::Float, tch::Device::Cpu)).unsqueeze(1);
+        Dataset::from_tensor("numbered", x).unwrap()
+    }
+
+    fn values(batch: &Batch) -> Vec<i64> {
+        Vec::<i64>::try_from(batch.x.reshape([-1]).to_kind(Kind::Int64)).unwrap()
+    }
+
+    #[test]
+    fn an_epoch_has_every_row_once_in_an_order_of_its_own() {
+        let data = numbered(12);
+        let mut batches = Batches::new(&data.train, &data.spec, 4, 7);
+        let epochs: Vec<Vec<i64>> =
+            (0..2).map(|e| (0..3).flat_map(|i| values(&batches.get(3 * e + i))).collect()).collect();
+        assert_ne!(epochs[0], epochs[1]);
+        for mut epoch in epochs {
+            epoch.sort_unstable();
+            assert_eq!(epoch, (0..12).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_batch_depends_on_seed_and_step_alone() {
+        let data = numbered(50);
+        let mut all = Batches::new(&data.train, &data.spec, 8, 3);
+        let expected: Vec<_> = (0..20).map(|i| values(&all.get(i))).collect();
+        assert_eq!(values(&Batches::new(&data.train, &data.spec, 8, 3).get(17)), expected[17]);
+        assert_ne!(values(&Batches::new(&data.train, &data.spec, 8, 4).get(17)), expected[17]);
+    }
+
+    #[test]
+    fn small_sets_give_whole_batches() {
+        let data = numbered(5);
+        let mut batches = Batches::new(&data.train, &data.spec, 64, 0);
+        assert_eq!(batches.get(9).len(), 5);
+    }
+
+    fn image(options: DataOptions) -> Dataset {
+        let x = Tensor::arange(2 * 16, (Kind::Uint8, tch::Device::Cpu)).view([2, 1, 4, 4]) * 8;
+        Dataset::from_tensor("image", x).unwrap().with_options(&options).unwrap()
+    }
+
+    #[test]
+    fn bytes_span_minus_one_to_one() {
+        let x = Tensor::from_slice(&[0u8, 255]);
+        let signed = bytes_to_signed(&x);
+        assert_eq!(Vec::<f32>::try_from(&signed).unwrap(), [-1.0, 1.0]);
+        assert_eq!(crate::data::signed_to_bytes(&signed), x);
+    }
+
+    #[test]
+    fn padding_centres_the_image() {
+        let data = image(DataOptions { pad: 6, ..Default::default() });
+        assert_eq!(data.spec.shape, Shape::Image { channels: 1, height: 6, width: 6 });
+        assert_eq!(data.train.x.narrow(2, 1, 4).narrow(3, 1, 4), image(DataOptions::default()).train.x);
+    }
+
+    #[test]
+    fn dequantised_values_stay_in_their_cell() {
+        let data = image(DataOptions { dequantise: true, ..Default::default() });
+        let x = data.train.to_batch(&data.spec).x;
+        assert_eq!(((x + 1.0) * 128.0).floor().to_kind(Kind::Uint8), data.train.x);
+    }
+
+    #[test]
+    fn binarisation_is_black_and_white_and_static_stays() {
+        for binarise in [Binarise::Static, Binarise::Dynamic] {
+            let data = image(DataOptions { binarise, ..Default::default() });
+            let (a, b) = (data.train.to_batch(&data.spec).x, data.train.to_batch(&data.spec).x);
+            assert_eq!(a.abs().min().double_value(&[]), 1.0);
+            assert_eq!(a == b, binarise == Binarise::Static);
+        }
+    }
+
+    #[test]
+    fn image_options_on_points_are_refused() {
+        let error = numbered(3).with_options(&DataOptions { flip: true, ..Default::default() });
+        assert!(error.is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! 2-D point sets made by formula.

@@ -1,0 +1,248 @@
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::rng::{Purpose, seed_torch};
+
+/// The shape of one element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Shape {
+    /// An image.
+    Image {
+        /// 1 for grey, 3 for colour.
+        channels: i64,
+        /// In pixels.
+        height: i64,
+        /// In pixels.
+        width: i64,
+    },
+    /// A point of a real vector space.
+    Points {
+        /// Its dimension.
+        dimension: i64,
+    },
+}
+
+impl Shape {
+    /// The shape of `n` elements as a tensor.
+    pub fn batch(&self, n: i64) -> Vec<i64> {
+        match *self {
+            Shape::Image { channels, height, width } => vec![n, channels, height, width],
+            Shape::Points { dimension } => vec![n, dimension],
+        }
+    }
+
+    /// The number of values in one element.
+    pub fn dimensions(&self) -> i64 {
+        self.batch(1).iter().product()
+    }
+
+    /// Whether this is an image.
+    pub fn is_image(&self) -> bool {
+        matches!(self, Shape::Image { .. })
+    }
+}
+
+/// What the numbers in a batch are, which decides what a likelihood of them means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Values {
+    /// On the 256-level grid: `byte / 127.5 - 1`. A likelihood is that of the byte, a probability mass.
+    Bytes,
+    /// `(byte + u) / 128 - 1` with u uniform on [0, 1). A likelihood is a density; bits per dimension add
+    /// `log2(128) = 7`.
+    Dequantised,
+    /// -1 or 1. A likelihood is a probability mass.
+    Binary,
+    /// Real numbers. A likelihood is a density.
+    Continuous,
+}
+
+impl Values {
+    /// Bits per dimension of a log-likelihood (nats, as [`Density`](crate::model::Density) gives it) of an
+    /// element of `dimensions` values.
+    ///
+    /// ```
+    /// use gen_core::data::Values;
+    /// // A model that thinks all bytes equally likely needs 8 bits for each.
+    /// let uniform = -784.0 * 256f64.ln();
+    /// assert!((Values::Bytes.bits_per_dim(uniform, 784) - 8.0).abs() < 1e-12);
+    /// // The same model as a density on [-1, 1).
+    /// let uniform = -784.0 * 2f64.ln();
+    /// assert!((Values::Dequantised.bits_per_dim(uniform, 784) - 8.0).abs() < 1e-12);
+    /// ```
+    pub fn bits_per_dim(self, log_likelihood: f64, dimensions: i64) -> f64 {
+        let bits = -log_likelihood / (dimensions as f64 * std::f64::consts::LN_2);
+        match self {
+            Values::Dequantised => bits + 7.0,
+            Values::Bytes | Values::Binary | Values::Continuous => bits,
+        }
+    }
+}
+
+/// Which pixels become black and white, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Binarise {
+    /// Images stay as they are.
+    #[default]
+    None,
+    /// Each pixel is drawn once, with its brightness as probability (Salakhutdinov & Murray 2008).
+    Static,
+    /// Each pixel is drawn anew each time it is seen (Burda et al. 2016). Never compare with `static`.
+    Dynamic,
+}
+
+/// Named changes to images between the file and the model, recorded with every run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataOptions {
+    /// Pad with black to this side; 0 leaves the size.
+    pub pad: i64,
+    /// Resize to this side, antialiased; 0 leaves the size.
+    pub resize: i64,
+    /// Mirror half of the training images.
+    pub flip: bool,
+    /// Add uniform noise of one grey level.
+    pub dequantise: bool,
+    /// Make pixels black or white.
+    pub binarise: Binarise,
+}
+
+impl DataOptions {
+    /// # Errors
+    /// When an option does not fit the data.
+    pub(super) fn check(&self, spec: &DataSpec) -> Result<()> {
+        if *self == DataOptions::default() {
+            return Ok(());
+        }
+        let Shape::Image { height, width, .. } = spec.shape else {
+            return Err(Error::invalid(format!("`{}` has points: image options do not apply", spec.name)));
+        };
+        if self.dequantise && self.binarise != Binarise::None {
+            return Err(Error::invalid("`dequantise` and `binarise` exclude each other"));
+        }
+        let (height, width) = if self.resize > 0 { (self.resize, self.resize) } else { (height, width) };
+        if self.resize < 0 || (self.pad != 0 && self.pad < height.max(width)) {
+            return Err(Error::invalid(format!(
+                "images of {height}x{width} cannot be padded to {0}x{0}",
+                self.pad
+            )));
+        }
+        Ok(())
+    }
+
+    /// What is done once: resize, pad, static binarisation. `x: u8 [n, channels, height, width]`.
+    pub(super) fn prepare(&self, x: &Tensor, split: u64) -> Tensor {
+        let mut x = x.shallow_clone();
+        if self.resize > 0 && x.size()[0] > 0 {
+            let size = [self.resize, self.resize];
+            let resized = x.to_kind(Kind::Float).internal_upsample_bicubic2d_aa(size, false, None, None);
+            x = resized.round().clamp(0.0, 255.0).to_kind(Kind::Uint8);
+        }
+        if self.pad > 0 {
+            let (height, width) = (x.size()[2], x.size()[3]);
+            let (top, left) = ((self.pad - height) / 2, (self.pad - width) / 2);
+            let sides = [left, self.pad - width - left, top, self.pad - height - top];
+            x = x.constant_pad_nd(sides);
+        }
+        if self.binarise == Binarise::Static {
+            seed_torch(0, Purpose::Data, split);
+            x = draw_binary(&x);
+        }
+        x
+    }
+
+    pub(super) fn values(&self, values: Values) -> Values {
+        match (self.binarise, self.dequantise) {
+            (Binarise::None, false) => values,
+            (Binarise::None, true) => Values::Dequantised,
+            _ => Values::Binary,
+        }
+    }
+}
+
+/// Bytes drawn as 0 or 255 with their brightness as probability.
+pub(super) fn draw_binary(bytes: &Tensor) -> Tensor {
+    let probability = bytes.to_kind(Kind::Float) / 255.0;
+    let white = probability.rand_like().lt_tensor(&probability);
+    white.to_kind(Kind::Uint8) * 255
+}
+
+/// What a model needs to know of its data, and a run has to record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// The name of the set.
+    pub name: String,
+    /// The shape of one element.
+    pub shape: Shape,
+    /// What the numbers are.
+    pub values: Values,
+    /// The names of the classes; empty where there are none.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// Mean of each coordinate of the training points; empty for images.
+    #[serde(default)]
+    pub mean: Vec<f64>,
+    /// Standard deviation of each coordinate of the training points; empty for images.
+    #[serde(default)]
+    pub std: Vec<f64>,
+    /// Standard deviation of all values of the training set together, in the units of a batch.
+    pub sigma: f64,
+    /// SHA-256 over the files of the set, in the order of its manifest; empty where there are none.
+    #[serde(default)]
+    pub sha256: String,
+    /// What was done to the images.
+    #[serde(default)]
+    pub options: DataOptions,
+}
+
+impl DataSpec {
+    /// The specification of a training tensor, see [`Dataset::from_tensor`](super::Dataset::from_tensor).
+    pub(super) fn of(name: &str, x: &Tensor, classes: Vec<String>) -> Result<Self> {
+        let size = x.size();
+        let found = format!("found {:?} {size:?}", x.kind());
+        if size.first().is_none_or(|n| *n == 0) {
+            return Err(Error::invalid(format!("`{name}` has no training data: {found}")));
+        }
+        let (shape, values) = match (size.as_slice(), x.kind()) {
+            ([_, channels, height, width], Kind::Uint8) => {
+                let shape = Shape::Image { channels: *channels, height: *height, width: *width };
+                (shape, Values::Bytes)
+            }
+            ([_, dimension], Kind::Float | Kind::Double) => {
+                (Shape::Points { dimension: *dimension }, Values::Continuous)
+            }
+            _ => {
+                return Err(Error::invalid(format!(
+                    "`{name}` should be u8 [n, channels, height, width] or floating-point [n, dimension]; {found}"
+                )));
+            }
+        };
+        let (mean, std, sigma) = if shape.is_image() {
+            let pixels = x.narrow(0, 0, size[0].min(10_000));
+            (Vec::new(), Vec::new(), super::bytes_to_signed(&pixels).std(false).double_value(&[]))
+        } else {
+            let x = x.to_kind(Kind::Double);
+            if !bool::try_from(x.isfinite().all())? {
+                return Err(Error::invalid(format!("`{name}` holds values that are not finite")));
+            }
+            let mean = Vec::<f64>::try_from(x.mean_dim(0, false, Kind::Double))?;
+            let std = Vec::<f64>::try_from(x.std_dim(0, false, false).clamp_min(1e-12))?;
+            (mean, std, x.std(false).double_value(&[]))
+        };
+        Ok(DataSpec {
+            name: name.to_owned(),
+            shape,
+            values,
+            classes,
+            mean,
+            std,
+            sigma,
+            sha256: String::new(),
+            options: DataOptions::default(),
+        })
+    }
+}

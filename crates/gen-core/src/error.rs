@@ -1,0 +1,120 @@
+//! The one error type of the libraries.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong in gen-core and in the family crates.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value that a caller or a configuration gave is outside what is possible.
+    #[error("{0}")]
+    Invalid(String),
+
+    /// A name that is not among the known ones.
+    #[error("unknown {what} `{name}`{}", suggestion(.nearest))]
+    Unknown {
+        /// What kind of thing was looked up: `model`, `key`, `data set`.
+        what: &'static str,
+        /// The name as given.
+        name: String,
+        /// The nearest known name, where one is near.
+        nearest: Option<String>,
+    },
+
+    /// A file that does not hold what its format promises.
+    #[error("{}: {problem}", .path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, what was found and what to do.
+        problem: String,
+    },
+
+    /// An operation on a file that the system refused.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
+    /// A loss became infinite or not a number.
+    #[error("the loss `{loss}` is {value} at step {step}{}", checkpoint_hint(.checkpoint))]
+    NonFinite {
+        /// The optimizer step, counted from 1.
+        step: u64,
+        /// The name of the loss.
+        loss: String,
+        /// Its value.
+        value: f64,
+        /// The step of the last good checkpoint, where there is one.
+        checkpoint: Option<u64>,
+    },
+
+    /// An error of libtorch.
+    #[error("libtorch: {}", first_line(.0))]
+    Torch(#[from] tch::TchError),
+}
+
+/// The result of a fallible operation of the libraries.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An [`Error::Invalid`] with this message.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Error::Invalid(message.into())
+    }
+
+    /// An [`Error::Io`] at `path`; made for `map_err(Error::io(path))`.
+    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Error::Io { path, source }
+    }
+
+    /// An [`Error::Format`] at `path`.
+    pub fn format(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
+        Error::Format { path: path.as_ref().to_owned(), problem: problem.into() }
+    }
+
+    /// An [`Error::Unknown`] that suggests the nearest of `known`.
+    ///
+    /// ```
+    /// use gen_core::Error;
+    /// let error = Error::unknown("model", "realnpv", ["dcgan", "realnvp"]);
+    /// assert_eq!(error.to_string(), "unknown model `realnpv`: did you mean `realnvp`?");
+    /// ```
+    pub fn unknown<'a>(
+        what: &'static str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Error::Unknown { what, name: name.to_owned(), nearest: nearest(name, known) }
+    }
+}
+
+/// The one of `known` that is most like `name`, if it is like it at all.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!(": did you mean `{name}`?")).unwrap_or_default()
+}
+
+fn checkpoint_hint(step: &Option<u64>) -> String {
+    match step {
+        Some(step) => format!("; the last good checkpoint is of step {step}"),
+        None => "; there is no checkpoint yet: try a lower learning rate".to_owned(),
+    }
+}
+
+/// libtorch appends its C++ stack to a message; a reader needs the first line only.
+fn first_line(error: &tch::TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,22 @@
+//! What every family of generative models needs: data in memory, layers, optimizers, one training loop,
+//! evaluation and run records.
+//!
+//! Each family lives in a crate of its own that depends on this one; this one knows no family.
+
+pub mod config;
+pub mod data;
+mod error;
+pub mod eval;
+pub mod model;
+pub mod nn;
+pub mod optim;
+pub mod params;
+pub mod rng;
+#[cfg(feature = "runs")]
+pub mod run;
+pub mod testing;
+pub mod train;
+
+pub use error::{Error, Result, nearest};
+/// The `tch` that these crates are built on; use this one, so that tensors are of the same type.
+pub use tch;

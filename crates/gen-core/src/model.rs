@@ -1,0 +1,308 @@
+//! What a generative model is, whatever its family.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+
+use crate::config;
+use crate::data::{Batch, DataSpec};
+use crate::error::{Error, Result};
+use crate::params::NamedTensors;
+use crate::train::TrainConfig;
+
+/// The four families that the workspace compares, and the plain autoencoder that belongs to none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Generative adversarial networks.
+    Gan,
+    /// Variational autoencoders.
+    Vae,
+    /// Normalizing flows.
+    Flow,
+    /// Diffusion models.
+    Diffusion,
+    /// Not a generative model: shown beside the families for contrast.
+    Baseline,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Gan => "gan",
+            Family::Vae => "vae",
+            Family::Flow => "flow",
+            Family::Diffusion => "diffusion",
+            Family::Baseline => "baseline",
+        })
+    }
+}
+
+/// What is known of a model without running it.
+#[derive(Debug, Clone)]
+pub struct ModelCard {
+    /// The name in the registry.
+    pub name: &'static str,
+    /// Its family.
+    pub family: Family,
+    /// What it was built for.
+    pub data: DataSpec,
+    /// Author, year and title of the source.
+    pub citation: &'static str,
+    /// Trainable parameters, all networks together.
+    pub parameters: usize,
+    /// Trainable parameters that sampling needs (the generator, the decoder).
+    pub sampling_parameters: usize,
+}
+
+/// Where a run stands when a step is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// The number of this step, counted from 0.
+    pub index: u64,
+    /// The part of the budget that is used, in [0, 1].
+    pub progress: f64,
+    /// The factor on every learning rate: warm-up times schedule.
+    pub lr_scale: f64,
+}
+
+impl Step {
+    /// Step `index` at the full learning rate, for loops that have no schedule.
+    pub fn new(index: u64) -> Self {
+        Step { index, progress: 0.0, lr_scale: 1.0 }
+    }
+}
+
+/// Named scalar results of one training step, in the order in which they were added.
+#[derive(Debug, Default)]
+pub struct Losses(Vec<(&'static str, Tensor)>);
+
+impl Losses {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a scalar; it is detached, so that no graph stays alive.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: &Tensor) -> Self {
+        self.0.push((name, value.detach()));
+        self
+    }
+
+    /// Names and scalar tensors.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (*name, tensor))
+    }
+
+    /// The values on the host.
+    pub fn values(&self) -> Vec<(&'static str, f64)> {
+        self.0.iter().map(|(name, tensor)| (*name, tensor.double_value(&[]))).collect()
+    }
+}
+
+/// How many samples, and how.
+///
+/// What a model cannot honour it refuses; nothing is ignored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleRequest {
+    /// The number of samples.
+    pub n: usize,
+    /// The seed; the same request gives the same samples on the same machine.
+    pub seed: u64,
+    /// Factor on the standard deviation of the latent noise, where the model has such a thing; `None` is 1.
+    pub temperature: Option<f64>,
+    /// Sampler by name, where the model has several.
+    pub sampler: Option<String>,
+    /// Number of steps of an iterative sampler.
+    pub steps: Option<usize>,
+}
+
+impl SampleRequest {
+    /// `n` samples in the model's default way.
+    pub fn new(n: usize, seed: u64) -> Self {
+        SampleRequest { n, seed, temperature: None, sampler: None, steps: None }
+    }
+
+    /// The same request for `n` samples with another seed.
+    #[must_use]
+    pub fn part(&self, n: usize, seed: u64) -> Self {
+        SampleRequest { n, seed, ..self.clone() }
+    }
+
+    /// Refuses options of iterative samplers; for models that sample in one pass.
+    ///
+    /// # Errors
+    /// When the request names a sampler or a number of steps.
+    pub fn require_one_pass(&self, model: &str) -> Result<()> {
+        if self.sampler.is_some() || self.steps.is_some() {
+            return Err(Error::invalid(format!(
+                "`{model}` samples in one pass: it has no choice of sampler or steps"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A model that can be trained a step at a time and sampled.
+pub trait GenerativeModel {
+    /// Name, family, size.
+    fn card(&self) -> &ModelCard;
+
+    /// Takes one optimizer step (a GAN: one of each network) on a batch.
+    ///
+    /// # Errors
+    /// When the batch has not the shape that the model was built for, or libtorch fails.
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses>;
+
+    /// Draws samples without gradients: `[n, channels, height, width]` in [-1, 1], or `[n, dimension]`.
+    ///
+    /// # Errors
+    /// When the request has an option that the model cannot honour.
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor>;
+
+    /// Network evaluations that one sample costs under `request` (NFE).
+    fn evaluations(&self, request: &SampleRequest) -> Result<usize> {
+        let _ = request;
+        Ok(1)
+    }
+
+    /// All that sampling and densities need: parameters and buffers. These are averaged, saved and loaded.
+    fn weights(&self) -> NamedTensors;
+
+    /// What only a resumed training needs besides: optimizer moments, a discriminator.
+    fn training_state(&self) -> NamedTensors;
+
+    /// The likelihood of data, for families that have one.
+    fn density(&self) -> Option<&dyn Density> {
+        None
+    }
+}
+
+/// How a log-likelihood was computed; numbers of different kinds are not comparable without a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LikelihoodKind {
+    /// By the change of variables. For bytes: of uniformly dequantised data, as papers on flows report it.
+    Exact,
+    /// A variational lower bound on the log-likelihood.
+    LowerBound,
+    /// An importance-weighted lower bound with this many samples (Burda et al. 2016).
+    Importance(u32),
+}
+
+impl fmt::Display for LikelihoodKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LikelihoodKind::Exact => f.write_str("exact"),
+            LikelihoodKind::LowerBound => f.write_str("lower-bound"),
+            LikelihoodKind::Importance(k) => write!(f, "importance-{k}"),
+        }
+    }
+}
+
+/// A model that gives data a likelihood.
+pub trait Density {
+    /// The kinds that this model can compute, the main one first.
+    fn kinds(&self) -> Vec<LikelihoodKind>;
+
+    /// log p of each row of `x`, which is as a data set delivers it: `[batch]`, in nats, without gradients.
+    ///
+    /// For values on the 256-level grid this is the log of a probability mass (or its bound); for binary values
+    /// too; for continuous values of a density. See [`crate::data::Values`].
+    ///
+    /// # Errors
+    /// When `kind` is not one of [`Density::kinds`] or `x` has the wrong shape.
+    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor>;
+}
+
+/// What a model needs to know when it is built.
+#[derive(Debug, Clone)]
+pub struct BuildContext {
+    /// The data that it will see.
+    pub data: DataSpec,
+    /// Where it lives.
+    pub device: Device,
+    /// The seed of its initial weights.
+    pub seed: u64,
+}
+
+/// A model with a name and a configuration: what the registry needs of it.
+pub trait Buildable: GenerativeModel + Sized + 'static {
+    /// The hyperparameters.
+    type Config: Serialize + serde::de::DeserializeOwned;
+
+    /// The name on the command line.
+    const NAME: &'static str;
+    /// One line for `gen list`.
+    const SUMMARY: &'static str;
+    /// The family.
+    const FAMILY: Family;
+
+    /// Published hyperparameters for this kind of data.
+    fn default_config(data: &DataSpec) -> Self::Config;
+
+    /// Published training settings for this kind of data.
+    fn default_training(data: &DataSpec) -> TrainConfig;
+
+    /// Builds the model with fresh weights.
+    ///
+    /// # Errors
+    /// When the configuration or the data shape is not possible; the message says what is.
+    fn build(config: Self::Config, context: &BuildContext) -> Result<Self>;
+}
+
+/// A model in a registry: [`Buildable`] with its type erased.
+///
+/// Adding a model to the program is one such entry: `ModelEntry::of::<MyModel>()`.
+#[derive(Clone, Copy)]
+pub struct ModelEntry {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One line of description.
+    pub summary: &'static str,
+    /// The family.
+    pub family: Family,
+    default_config: fn(&DataSpec) -> Result<toml::Table>,
+    default_training: fn(&DataSpec) -> TrainConfig,
+    build: fn(&toml::Table, &BuildContext) -> Result<Box<dyn GenerativeModel>>,
+}
+
+impl ModelEntry {
+    /// The entry of model `M`.
+    pub const fn of<M: Buildable>() -> Self {
+        ModelEntry {
+            name: M::NAME,
+            summary: M::SUMMARY,
+            family: M::FAMILY,
+            default_config: |data| config::to_table(&M::default_config(data)),
+            default_training: M::default_training,
+            build: |table, context| {
+                let model = M::build(config::from_table(table)?, context)?;
+                Ok(Box::new(model))
+            },
+        }
+    }
+
+    /// The default hyperparameters as a table.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written as TOML, which is a mistake in the model.
+    pub fn default_config(&self, data: &DataSpec) -> Result<toml::Table> {
+        (self.default_config)(data)
+    }
+
+    /// The default training settings.
+    pub fn default_training(&self, data: &DataSpec) -> TrainConfig {
+        (self.default_training)(data)
+    }
+
+    /// Builds the model from a full table of hyperparameters.
+    ///
+    /// # Errors
+    /// When a key or a value is not possible.
+    pub fn build(&self, table: &toml::Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
+        (self.build)(table, context)
+    }
+}

@@ -1,0 +1,100 @@
+use tch::Tensor;
+
+use crate::params::{Init, Scope};
+
+/// Kernel geometry of a convolution.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvConfig {
+    /// Side of the square kernel.
+    pub kernel: i64,
+    /// Stride in both directions.
+    pub stride: i64,
+    /// Zero padding on all sides.
+    pub padding: i64,
+    /// Initial weights; `None` is PyTorch's default.
+    pub weight: Option<Init>,
+    /// Initial biases; `None` is PyTorch's default.
+    pub bias: Option<Init>,
+    /// Whether there is a bias; a layer before a normalisation needs none.
+    pub with_bias: bool,
+}
+
+impl ConvConfig {
+    /// A kernel of side `kernel` that keeps the size: stride 1, padding `kernel / 2`.
+    pub fn same(kernel: i64) -> Self {
+        ConvConfig { kernel, stride: 1, padding: kernel / 2, weight: None, bias: None, with_bias: true }
+    }
+
+    /// A kernel of side `kernel` with this stride and padding.
+    pub fn strided(kernel: i64, stride: i64, padding: i64) -> Self {
+        ConvConfig { stride, padding, ..Self::same(kernel) }
+    }
+
+    /// The same geometry with these initial weights, and biases of zero.
+    #[must_use]
+    pub fn init(self, weight: Init) -> Self {
+        ConvConfig { weight: Some(weight), bias: Some(Init::ZEROS), ..self }
+    }
+
+    /// The same without a bias.
+    #[must_use]
+    pub fn no_bias(self) -> Self {
+        ConvConfig { with_bias: false, ..self }
+    }
+}
+
+/// 2-D convolution.
+#[derive(Debug)]
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    stride: i64,
+    padding: i64,
+}
+
+impl Conv2d {
+    /// `inputs` to `outputs` channels.
+    pub fn new(scope: Scope<'_>, inputs: i64, outputs: i64, config: ConvConfig) -> Self {
+        let default = Init::fan_in(inputs * config.kernel * config.kernel);
+        let shape = [outputs, inputs, config.kernel, config.kernel];
+        Conv2d {
+            weight: scope.parameter("weight", &shape, config.weight.unwrap_or(default)),
+            bias: config.with_bias.then(|| scope.parameter("bias", &[outputs], config.bias.unwrap_or(default))),
+            stride: config.stride,
+            padding: config.padding,
+        }
+    }
+
+    /// `x: [batch, inputs, height, width]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.conv2d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 1, 1)
+    }
+}
+
+/// 2-D transposed convolution.
+#[derive(Debug)]
+pub struct ConvTranspose2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    stride: i64,
+    padding: i64,
+}
+
+impl ConvTranspose2d {
+    /// `inputs` to `outputs` channels. PyTorch's default start takes the fan-in from the *output* channels.
+    pub fn new(scope: Scope<'_>, inputs: i64, outputs: i64, config: ConvConfig) -> Self {
+        let default = Init::fan_in(outputs * config.kernel * config.kernel);
+        let shape = [inputs, outputs, config.kernel, config.kernel];
+        ConvTranspose2d {
+            weight: scope.parameter("weight", &shape, config.weight.unwrap_or(default)),
+            bias: config.with_bias.then(|| scope.parameter("bias", &[outputs], config.bias.unwrap_or(default))),
+            stride: config.stride,
+            padding: config.padding,
+        }
+    }
+
+    /// `x: [batch, inputs, height, width]` to `[batch, outputs, (height - 1) stride - 2 padding + kernel, ...]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.conv_transpose2d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 0, 1, 1)
+    }
+}

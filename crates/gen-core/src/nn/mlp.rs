@@ -1,0 +1,124 @@
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::Linear;
+use crate::params::Scope;
+
+/// A pointwise nonlinearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// max(0, x)
+    Relu,
+    /// x σ(x)
+    Silu,
+    /// x Φ(x)
+    Gelu,
+    /// tanh x
+    Tanh,
+    /// x where positive, 0.2 x elsewhere
+    LeakyRelu,
+}
+
+impl Activation {
+    /// Applies it.
+    pub fn apply(self, x: &Tensor) -> Tensor {
+        match self {
+            Activation::Relu => x.relu(),
+            Activation::Silu => x.silu(),
+            Activation::Gelu => x.gelu("none"),
+            Activation::Tanh => x.tanh(),
+            Activation::LeakyRelu => x.maximum(&(x * 0.2)),
+        }
+    }
+}
+
+/// Linear layers with a nonlinearity between them.
+#[derive(Debug)]
+pub struct Mlp {
+    layers: Vec<Linear>,
+    activation: Activation,
+}
+
+impl Mlp {
+    /// `sizes` from input to output: `[2, 64, 64, 4]` has two hidden layers.
+    pub fn new(scope: Scope<'_>, sizes: &[i64], activation: Activation) -> Self {
+        Self::build(scope, sizes, activation, false)
+    }
+
+    /// The same with a last layer that gives 0 until it is trained.
+    pub fn zero_output(scope: Scope<'_>, sizes: &[i64], activation: Activation) -> Self {
+        Self::build(scope, sizes, activation, true)
+    }
+
+    fn build(scope: Scope<'_>, sizes: &[i64], activation: Activation, zero_output: bool) -> Self {
+        let last = sizes.len().saturating_sub(2);
+        let layers = sizes
+            .windows(2)
+            .enumerate()
+            .map(|(i, pair)| match zero_output && i == last {
+                true => Linear::zeros(&scope / i, pair[0], pair[1]),
+                false => Linear::new(&scope / i, pair[0], pair[1]),
+            })
+            .collect();
+        Mlp { layers, activation }
+    }
+
+    /// `x: [..., first size]` to `[..., last size]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let mut x = x.shallow_clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            if i > 0 {
+                x = self.activation.apply(&x);
+            }
+            x = layer.forward(&x);
+        }
+        x
+    }
+}
+
+/// An MLP of residual blocks: `x + W₂ f(W₁ f(x))`, with a projection before and after.
+#[derive(Debug)]
+pub struct ResidualMlp {
+    input: Linear,
+    blocks: Vec<(Linear, Linear)>,
+    output: Linear,
+    activation: Activation,
+}
+
+impl ResidualMlp {
+    /// `blocks` residual blocks of `width` units between `inputs` and `outputs`.
+    pub fn new(
+        scope: Scope<'_>,
+        inputs: i64,
+        width: i64,
+        blocks: usize,
+        outputs: i64,
+        activation: Activation,
+    ) -> Self {
+        let block = |i: usize| {
+            let place = &scope / format!("blocks.{i}");
+            (Linear::new(&place / "0", width, width), Linear::new(&place / "1", width, width))
+        };
+        ResidualMlp {
+            input: Linear::new(&scope / "input", inputs, width),
+            blocks: (0..blocks).map(block).collect(),
+            output: Linear::new(&scope / "output", width, outputs),
+            activation,
+        }
+    }
+
+    /// `x: [batch, inputs]`, and something of `[batch, width]` or `[width]` added after the input projection:
+    /// a time embedding, a condition.
+    pub fn forward(&self, x: &Tensor, condition: Option<&Tensor>) -> Tensor {
+        let f = |x: &Tensor| self.activation.apply(x);
+        let mut h = self.input.forward(x);
+        if let Some(condition) = condition {
+            h += condition;
+        }
+        for (first, second) in &self.blocks {
+            h = &h + second.forward(&f(&first.forward(&f(&h))));
+        }
+        self.output.forward(&f(&h))
+    }
+}

@@ -1,0 +1,16 @@
+//! Layers. A file a layer; each registers its parameters in a [`Scope`](crate::params::Scope) under PyTorch's
+//! names and starts as PyTorch's does, unless its documentation says otherwise.
+
+mod attention;
+mod conv;
+mod embedding;
+mod linear;
+mod mlp;
+mod norm;
+
+pub use attention::SelfAttention2d;
+pub use conv::{Conv2d, ConvConfig, ConvTranspose2d};
+pub use embedding::sinusoidal_embedding;
+pub use linear::Linear;
+pub use mlp::{Activation, Mlp, ResidualMlp};
+pub use norm::{BatchNorm, GroupNorm};

@@ -1,0 +1,10 @@
+//! Optimizers with state that can be saved, weight averaging and learning-rate schedules.
+
+mod adam;
+mod ema;
+mod flat;
+mod schedule;
+
+pub use adam::{Adam, AdamConfig};
+pub use ema::Ema;
+pub use schedule::Schedule;

@@ -1,0 +1,31 @@
+use serde::{Deserialize, Serialize};
+
+/// A factor on the learning rate over the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Always 1.
+    Constant,
+    /// Half a cosine from 1 down to 0 at the end of the budget (Loshchilov & Hutter 2017, without restarts).
+    Cosine,
+    /// A straight line from 1 down to 0 at the end of the budget.
+    Linear,
+}
+
+impl Schedule {
+    /// The factor at `progress`, the part of the budget that is used, in [0, 1].
+    ///
+    /// ```
+    /// use gen_core::optim::Schedule;
+    /// assert_eq!(Schedule::Cosine.factor(0.0), 1.0);
+    /// assert!(Schedule::Cosine.factor(1.0).abs() < 1e-12);
+    /// ```
+    pub fn factor(self, progress: f64) -> f64 {
+        let progress = progress.clamp(0.0, 1.0);
+        match self {
+            Schedule::Constant => 1.0,
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Schedule::Linear => 1.0 - progress,
+        }
+    }
+}

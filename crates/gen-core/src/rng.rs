@@ -1,0 +1,58 @@
+//! Randomness from one seed per run.
+//!
+//! libtorch draws from one generator per process. Every step and every sampling call starts it anew from its own
+//! number, so that what is drawn depends on `(seed, purpose, index)` only: nothing that ran before matters, and a
+//! resumed run needs no saved generator.
+
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64;
+
+/// What random numbers are for; each purpose has its own stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Initial weights.
+    Init = 1,
+    /// A training step.
+    Train = 2,
+    /// The order of the data in an epoch.
+    Shuffle = 3,
+    /// Samples from a model.
+    Sample = 4,
+    /// Likelihood estimates and metrics.
+    Evaluate = 5,
+    /// Data made by formula, splits, static binarisation.
+    Data = 6,
+}
+
+/// The 64-bit number of `(seed, purpose, index)`.
+pub fn derive(seed: u64, purpose: Purpose, index: u64) -> u64 {
+    let mut z = mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
+    z = mix(z ^ (purpose as u64).wrapping_mul(0xd6e8_feb8_6659_fd93));
+    mix(z ^ index.wrapping_mul(0xa076_1d64_78bd_642f))
+}
+
+/// The finaliser of SplitMix64 (Steele et al. 2014).
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Starts libtorch's generator at `(seed, purpose, index)`.
+pub fn seed_torch(seed: u64, purpose: Purpose, index: u64) {
+    // libtorch takes an i64; half the range is enough and keeps the number readable.
+    tch::manual_seed((derive(seed, purpose, index) >> 1) as i64);
+}
+
+/// A generator for work outside libtorch.
+pub fn generator(seed: u64, purpose: Purpose, index: u64) -> impl Rng {
+    Pcg64::seed_from_u64(derive(seed, purpose, index))
+}
+
+/// A random order of `0..n`.
+pub fn permutation(n: usize, seed: u64, purpose: Purpose, index: u64) -> Vec<i64> {
+    let mut order: Vec<i64> = (0..n as i64).collect();
+    order.shuffle(&mut generator(seed, purpose, index));
+    order
+}

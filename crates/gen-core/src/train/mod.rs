@@ -1,0 +1,9 @@
+//! The training loop: one for all families.
+
+mod budget;
+mod clock;
+mod trainer;
+
+pub use budget::Budget;
+pub use clock::{cpu_seconds, peak_rss_mib, rss_mib};
+pub use trainer::{LogRecord, Progress, TrainConfig, Trainer};

@@ -1,0 +1,313 @@
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+
+use super::{Budget, cpu_seconds, rss_mib};
+use crate::data::{Batches, Dataset};
+use crate::error::{Error, Result};
+use crate::model::{GenerativeModel, Step};
+use crate::optim::{Ema, Schedule};
+use crate::params::NamedTensors;
+use crate::rng::{Purpose, seed_torch};
+
+/// Training settings that every family shares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Rows in a batch.
+    pub batch_size: usize,
+    /// The learning rate over the budget.
+    pub schedule: Schedule,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup_steps: u64,
+    /// Decay of the moving average of the weights; 0 keeps none.
+    pub ema_decay: f64,
+    /// Steps between rows of the history.
+    pub log_every: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            batch_size: 128,
+            schedule: Schedule::Constant,
+            warmup_steps: 0,
+            ema_decay: 0.0,
+            log_every: 50,
+        }
+    }
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Optimizer steps taken.
+    pub step: u64,
+    /// Rows of the training data seen.
+    pub images_seen: u64,
+    /// Seconds spent in training steps.
+    pub seconds: f64,
+    /// Processor seconds spent in training steps, all threads together.
+    pub cpu_seconds: f64,
+}
+
+/// A row of the history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogRecord {
+    /// How far the run has come.
+    pub progress: Progress,
+    /// The part of the budget that is used, in [0, 1].
+    pub budget_used: f64,
+    /// The factor on the learning rate at the last step.
+    pub lr_scale: f64,
+    /// The mean of each loss since the last record, in the order in which the model names them.
+    pub losses: Vec<(&'static str, f64)>,
+    /// Rows a second since the last record.
+    pub images_per_second: f64,
+    /// Resident memory, in MiB; `None` where the system does not tell.
+    pub rss_mib: Option<f64>,
+}
+
+/// Trains one model on one data set, a stretch at a time.
+///
+/// The caller decides what happens between stretches (printing, sampling, saving); the clock stands still then.
+///
+/// ```no_run
+/// # fn train(model: &mut dyn gen_core::model::GenerativeModel, data: &gen_core::data::Dataset) -> gen_core::Result<()> {
+/// use gen_core::train::{Budget, TrainConfig, Trainer};
+///
+/// let mut trainer = Trainer::new(model, data, TrainConfig::default(), Budget::Epochs(5), 0)?;
+/// while let Some(record) = trainer.advance()? {
+///     println!("{} {:?}", record.progress.step, record.losses);
+/// }
+/// trainer.finish()
+/// # }
+/// ```
+pub struct Trainer<'a, M: GenerativeModel + ?Sized> {
+    model: &'a mut M,
+    batches: Batches<'a>,
+    device: Device,
+    config: TrainConfig,
+    budget: Budget,
+    seed: u64,
+    progress: Progress,
+    weights: NamedTensors,
+    ema: Option<Ema>,
+    last_checkpoint: Option<u64>,
+}
+
+impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
+    /// A run at its start. Everything random in it follows from `seed`.
+    ///
+    /// # Errors
+    /// When the data is empty or not what the model was built for, or a setting is not possible.
+    pub fn new(
+        model: &'a mut M,
+        data: &'a Dataset,
+        config: TrainConfig,
+        budget: Budget,
+        seed: u64,
+    ) -> Result<Self> {
+        let expected = &model.card().data;
+        if data.spec.shape != expected.shape || data.spec.values != expected.values {
+            return Err(Error::invalid(format!(
+                "`{}` was built for {:?} {:?}, `{}` has {:?} {:?}",
+                model.card().name,
+                expected.values,
+                expected.shape,
+                data.spec.name,
+                data.spec.values,
+                data.spec.shape
+            )));
+        }
+        if config.batch_size == 0 || config.log_every == 0 {
+            return Err(Error::invalid("`batch_size` and `log_every` must be at least 1"));
+        }
+        if !(0.0..1.0).contains(&config.ema_decay) {
+            return Err(Error::invalid(format!("`ema_decay` must be in [0, 1), found {}", config.ema_decay)));
+        }
+        let weights = model.weights();
+        let ema = (config.ema_decay > 0.0).then(|| Ema::new(&weights, config.ema_decay));
+        Ok(Trainer {
+            batches: Batches::new(&data.train, &data.spec, config.batch_size, seed),
+            device: data.train.x.device(),
+            model,
+            config,
+            budget,
+            seed,
+            progress: Progress::default(),
+            weights,
+            ema,
+            last_checkpoint: None,
+        })
+    }
+
+    /// Trains up to the next record of the history; `None` when the budget is used up.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when a loss is infinite or not a number, and whatever the model's step returns.
+    pub fn advance(&mut self) -> Result<Option<LogRecord>> {
+        let start = self.progress;
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        let mut sums: Vec<(&'static str, Tensor)> = Vec::new();
+        let mut lr_scale = 0.0;
+        while !self.finished() {
+            let step = self.step();
+            lr_scale = step.lr_scale;
+            seed_torch(self.seed, Purpose::Train, step.index);
+            let batch = self.batches.get(step.index);
+            let losses = self.model.train_step(&batch, &step)?;
+            if self.device == Device::Cpu {
+                // On an accelerator this would wait for the device at every step; there the means are checked.
+                self.check_finite(losses.iter())?;
+            }
+            if let Some(ema) = &mut self.ema {
+                ema.update(&self.weights);
+            }
+            add(&mut sums, losses.iter());
+            self.progress.step += 1;
+            self.progress.images_seen += batch.len() as u64;
+            self.progress.seconds = start.seconds + wall.elapsed().as_secs_f64();
+            if self.progress.step % self.config.log_every == 0 {
+                break;
+            }
+        }
+        let steps = self.progress.step - start.step;
+        if steps == 0 {
+            return Ok(None);
+        }
+        self.check_finite(sums.iter().map(|(name, sum)| (*name, sum)))?;
+        self.progress.seconds = start.seconds + wall.elapsed().as_secs_f64();
+        self.progress.cpu_seconds = start.cpu_seconds + cpu_seconds() - cpu;
+        let rows = (self.progress.images_seen - start.images_seen) as f64;
+        Ok(Some(LogRecord {
+            progress: self.progress,
+            budget_used: self.budget_used(),
+            lr_scale,
+            losses: sums.iter().map(|(name, sum)| (*name, sum.double_value(&[]) / steps as f64)).collect(),
+            images_per_second: rows / (self.progress.seconds - start.seconds).max(1e-9),
+            rss_mib: rss_mib(),
+        }))
+    }
+
+    /// Leaves the averaged weights in the model, where an average was kept.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn finish(self) -> Result<()> {
+        match &self.ema {
+            Some(ema) => self.weights.assign(ema.average()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the budget is used up.
+    pub fn finished(&self) -> bool {
+        self.budget_used() >= 1.0
+    }
+
+    /// How far the run has come.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// The part of the budget that is used, in [0, 1].
+    pub fn budget_used(&self) -> f64 {
+        let steps = self.budget.steps(self.batches.batch_size(), self.batches.per_epoch());
+        let used = match (self.budget, steps) {
+            (Budget::Seconds(seconds), _) => self.progress.seconds / seconds,
+            (_, Some(steps)) => self.progress.step as f64 / steps as f64,
+            (_, None) => 1.0,
+        };
+        used.min(1.0)
+    }
+
+    /// Runs `f` on the model with its averaged weights (where an average is kept), then puts the live ones back.
+    ///
+    /// # Errors
+    /// Whatever `f` returns.
+    pub fn averaged<T>(&mut self, f: impl FnOnce(&M) -> Result<T>) -> Result<T> {
+        if let Some(ema) = &mut self.ema {
+            ema.swap(&self.weights)?;
+        }
+        let result = f(self.model);
+        if let Some(ema) = &mut self.ema {
+            ema.swap(&self.weights)?;
+        }
+        result
+    }
+
+    /// The model with its live weights.
+    pub fn model(&self) -> &M {
+        self.model
+    }
+
+    /// The averaged weights, where an average is kept.
+    pub fn averaged_weights(&self) -> Option<&NamedTensors> {
+        self.ema.as_ref().map(Ema::average)
+    }
+
+    /// All that a resumed run needs besides [`Progress`]: handles to weights, training state and average.
+    pub fn state(&self) -> NamedTensors {
+        let mut state = self.model.training_state().prefixed("training");
+        state.extend("weights", self.model.weights());
+        if let Some(ema) = &self.ema {
+            state.extend("ema", ema.state());
+        }
+        state
+    }
+
+    /// Continues from what [`Trainer::state`] and [`Trainer::progress`] gave.
+    ///
+    /// # Errors
+    /// When the tensors do not fit the model; the run is unchanged then.
+    pub fn restore(&mut self, state: &NamedTensors, progress: Progress) -> Result<()> {
+        self.state().assign(state)?;
+        self.progress = progress;
+        self.last_checkpoint = Some(progress.step);
+        Ok(())
+    }
+
+    /// Tells the trainer that its present state is saved, so that errors can say where to go back to.
+    pub fn saved(&mut self) {
+        self.last_checkpoint = Some(self.progress.step);
+    }
+
+    fn step(&self) -> Step {
+        let progress = self.budget_used();
+        let warmup = (self.progress.step + 1) as f64 / self.config.warmup_steps.max(1) as f64;
+        Step {
+            index: self.progress.step,
+            progress,
+            lr_scale: warmup.min(1.0) * self.config.schedule.factor(progress),
+        }
+    }
+
+    fn check_finite<'t>(&self, losses: impl Iterator<Item = (&'static str, &'t Tensor)>) -> Result<()> {
+        for (loss, value) in losses {
+            let value = value.double_value(&[]);
+            if !value.is_finite() {
+                return Err(Error::NonFinite {
+                    step: self.progress.step + 1,
+                    loss: loss.to_owned(),
+                    value,
+                    checkpoint: self.last_checkpoint,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds losses to running sums without asking the device for their values.
+fn add<'t>(sums: &mut Vec<(&'static str, Tensor)>, losses: impl Iterator<Item = (&'static str, &'t Tensor)>) {
+    for (name, value) in losses {
+        let value = value.to_kind(tch::Kind::Double);
+        match sums.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += value,
+            None => sums.push((name, value)),
+        }
+    }
+}

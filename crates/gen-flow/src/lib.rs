@@ -1,0 +1,1 @@
+//! Normalizing flows with exact likelihoods.
