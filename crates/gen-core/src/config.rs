@@ -176,12 +176,18 @@ mod tests {
     #[test]
     fn overlay_refuses_unknown_keys() {
         let mut t = table();
-        overlay(&mut t, &toml::toml! { [model]
-        width = 1 })
+        overlay(
+            &mut t,
+            &toml::toml! { [model]
+            width = 1 },
+        )
         .unwrap();
         assert_eq!(t["model"]["width"].as_integer(), Some(1));
-        let error = overlay(&mut t, &toml::toml! { [model]
-        widht = 1 });
+        let error = overlay(
+            &mut t,
+            &toml::toml! { [model]
+            widht = 1 },
+        );
         assert_eq!(error.unwrap_err().to_string(), "unknown key `widht`: did you mean `width`?");
     }
 }

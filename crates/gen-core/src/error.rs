@@ -84,11 +84,7 @@ impl Error {
     /// let error = Error::unknown("model", "realnpv", ["dcgan", "realnvp"]);
     /// assert_eq!(error.to_string(), "unknown model `realnpv`: did you mean `realnvp`?");
     /// ```
-    pub fn unknown<'a>(
-        what: &'static str,
-        name: &str,
-        known: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
+    pub fn unknown<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         Error::Unknown { what, name: name.to_owned(), nearest: nearest(name, known) }
     }
 }

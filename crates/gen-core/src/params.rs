@@ -125,9 +125,8 @@ impl NamedTensors {
     /// When the names, a shape or a kind differ; nothing is written then.
     pub fn assign(&self, source: &NamedTensors) -> Result<()> {
         for (name, ours) in &self.0 {
-            let theirs = source
-                .get(name)
-                .ok_or_else(|| Error::invalid(format!("the tensor `{name}` is missing")))?;
+            let theirs =
+                source.get(name).ok_or_else(|| Error::invalid(format!("the tensor `{name}` is missing")))?;
             if ours.size() != theirs.size() || ours.kind() != theirs.kind() {
                 return Err(Error::invalid(format!(
                     "the tensor `{name}` should be {:?} {:?}, found {:?} {:?}",
@@ -314,15 +313,15 @@ mod tests {
     #[should_panic(expected = "used twice")]
     fn a_name_clash_is_loud() {
         let params = Params::new(Kind::Float, Device::Cpu);
-        params.root().parameter("w", &[1], Init::ZEROS);
-        params.root().parameter("w", &[1], Init::ZEROS);
+        let _ = params.root().parameter("w", &[1], Init::ZEROS);
+        let _ = params.root().parameter("w", &[1], Init::ZEROS);
     }
 
     #[test]
     fn assign_checks_before_it_writes() {
         let params = Params::new(Kind::Float, Device::Cpu);
         let a = params.root().parameter("a", &[2], Init::ZEROS);
-        params.root().parameter("b", &[2], Init::ZEROS);
+        let _ = params.root().parameter("b", &[2], Init::ZEROS);
         let source: NamedTensors = [
             ("a".to_owned(), Tensor::ones([2], (Kind::Float, Device::Cpu))),
             ("b".to_owned(), Tensor::ones([3], (Kind::Float, Device::Cpu))),

@@ -124,7 +124,8 @@ impl Dataset {
     /// When an option does not fit the data.
     pub fn with_options(self, options: &DataOptions) -> Result<Self> {
         options.check(&self.spec)?;
-        let prepare = |split: Split, index: u64| Split { x: options.prepare(&split.x, index), labels: split.labels };
+        let prepare =
+            |split: Split, index: u64| Split { x: options.prepare(&split.x, index), labels: split.labels };
         let (train, validation, test) =
             (prepare(self.train, 0), prepare(self.validation, 1), prepare(self.test, 2));
         let mut spec = DataSpec::of(&self.spec.name, &train.x, self.spec.classes)?;

@@ -59,7 +59,9 @@ impl Conv2d {
         let shape = [outputs, inputs, config.kernel, config.kernel];
         Conv2d {
             weight: scope.parameter("weight", &shape, config.weight.unwrap_or(default)),
-            bias: config.with_bias.then(|| scope.parameter("bias", &[outputs], config.bias.unwrap_or(default))),
+            bias: config
+                .with_bias
+                .then(|| scope.parameter("bias", &[outputs], config.bias.unwrap_or(default))),
             stride: config.stride,
             padding: config.padding,
         }
@@ -87,7 +89,9 @@ impl ConvTranspose2d {
         let shape = [inputs, outputs, config.kernel, config.kernel];
         ConvTranspose2d {
             weight: scope.parameter("weight", &shape, config.weight.unwrap_or(default)),
-            bias: config.with_bias.then(|| scope.parameter("bias", &[outputs], config.bias.unwrap_or(default))),
+            bias: config
+                .with_bias
+                .then(|| scope.parameter("bias", &[outputs], config.bias.unwrap_or(default))),
             stride: config.stride,
             padding: config.padding,
         }

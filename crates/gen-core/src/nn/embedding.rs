@@ -23,7 +23,14 @@ mod tests {
     fn of_one_in_eight_dimensions() {
         // diffusers' get_timestep_embedding(1, 8, flip_sin_to_cos=True, downscale_freq_shift=0)
         let expected = [
-            0.540302306, 0.995004177, 0.999949992, 0.999999523, 0.841470957, 0.099833414, 0.00999983307, 0.000999999815,
+            0.540302306,
+            0.995004177,
+            0.999949992,
+            0.999999523,
+            0.841470957,
+            0.099833414,
+            0.00999983307,
+            0.000999999815,
         ];
         let actual = sinusoidal_embedding(&Tensor::from_slice(&[1.0]), 8);
         assert_close(&actual, &Tensor::from_slice(&expected).unsqueeze(0), 1e-6, 1e-7);

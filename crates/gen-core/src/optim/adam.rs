@@ -51,7 +51,7 @@ impl Default for AdamConfig {
 /// let x = params.root().parameter("x", &[], Init::Const(3.0));
 /// let mut adam = Adam::new(&params, AdamConfig { learning_rate: 0.1, ..Default::default() });
 /// for _ in 0..200 {
-///     adam.step(&(&x - 1.0).square(), 1.0);
+///     let _norm = adam.step(&(&x - 1.0).square(), 1.0);
 /// }
 /// assert!((x.double_value(&[]) - 1.0).abs() < 1e-2);
 /// ```
@@ -169,9 +169,11 @@ mod tests {
         let AdamConfig { beta1, beta2, epsilon, weight_decay, learning_rate, .. } = config;
         let theirs = tch::nn::AdamW { beta1, beta2, wd: weight_decay, eps: epsilon, amsgrad: false };
         let mut theirs = theirs.build(&vs, learning_rate).unwrap();
-        let loss = |a: &Tensor, b: &Tensor| (a.square().sum(Kind::Double) + (b * 3.0 - 1.0).cosh().sum(Kind::Double)).sin();
+        let loss = |a: &Tensor, b: &Tensor| {
+            (a.square().sum(Kind::Double) + (b * 3.0 - 1.0).cosh().sum(Kind::Double)).sin()
+        };
         for _ in 0..20 {
-            ours.step(&loss(&a, &b), 1.0);
+            let _ = ours.step(&loss(&a, &b), 1.0);
             theirs.backward_step(&loss(&a2, &b2));
         }
         assert_close(&a, &a2, 1e-12, 1e-12);
@@ -206,7 +208,7 @@ mod tests {
         let used = params.root().parameter("used", &[1], Init::ONES);
         let unused = params.root().parameter("unused", &[1], Init::ONES);
         let mut adam = Adam::new(&params, AdamConfig::default());
-        adam.step(&used.sum(Kind::Float), 1.0);
+        let _ = adam.step(&used.sum(Kind::Float), 1.0);
         assert_eq!(unused.double_value(&[0]), 1.0);
         assert!(used.double_value(&[0]) < 1.0);
     }

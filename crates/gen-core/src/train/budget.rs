@@ -57,7 +57,8 @@ impl FromStr for Budget {
             let count = (number * scale).round();
             if count >= 1.0 && count < 9e15 { Ok(count as u64) } else { Err(wrong()) }
         };
-        let seconds = |scale: f64| if number > 0.0 { Ok(Budget::Seconds(number * scale)) } else { Err(wrong()) };
+        let seconds =
+            |scale: f64| if number > 0.0 { Ok(Budget::Seconds(number * scale)) } else { Err(wrong()) };
         match unit {
             "s" => seconds(1.0),
             "m" | "min" => seconds(60.0),
@@ -104,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read() {
-        for budget in [Budget::Seconds(0.25), Budget::Steps(7), Budget::Images(3_000_000), Budget::Epochs(2)] {
+        for budget in [Budget::Seconds(0.25), Budget::Steps(7), Budget::Images(3_000_000), Budget::Epochs(2)]
+        {
             assert_eq!(budget.to_string().parse::<Budget>().unwrap(), budget);
         }
     }
