@@ -55,7 +55,7 @@ impl FromStr for Budget {
         let unit = text[digits..].trim();
         let count = |scale: f64| {
             let count = (number * scale).round();
-            if count >= 1.0 && count < 9e15 { Ok(count as u64) } else { Err(wrong()) }
+            if (1.0..9e15).contains(&count) { Ok(count as u64) } else { Err(wrong()) }
         };
         let seconds =
             |scale: f64| if number > 0.0 { Ok(Budget::Seconds(number * scale)) } else { Err(wrong()) };

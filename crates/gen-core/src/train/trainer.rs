@@ -170,7 +170,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             self.progress.step += 1;
             self.progress.images_seen += batch.len() as u64;
             self.progress.seconds = start.seconds + wall.elapsed().as_secs_f64();
-            if self.progress.step % self.config.log_every == 0 {
+            if self.progress.step.is_multiple_of(self.config.log_every) {
                 break;
             }
         }
