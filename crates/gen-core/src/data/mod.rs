@@ -7,6 +7,7 @@ pub mod points;
 mod spec;
 
 pub use batches::{Batch, Batches};
+pub use points::PointSet;
 pub use spec::{Binarise, DataOptions, DataSpec, Shape, Values};
 
 use tch::{Device, Kind, Tensor};
