@@ -8,8 +8,8 @@ use super::sample::{
     roll, spiral, squares, upper_moon,
 };
 
-/// Intervals of Simpson's rule: the nodes are less than a tenth of a standard deviation apart on every curve.
-const INTERVALS: i64 = 1024;
+/// Intervals of Simpson's rule: the nodes are at most 0.3 standard deviations apart on every curve.
+const INTERVALS: i64 = 512;
 /// Rows handled at once, so that rows times nodes stays within some tens of megabytes.
 const ROWS: i64 = 2048;
 
@@ -115,7 +115,7 @@ fn two_spirals(x: &Tensor) -> Tensor {
 }
 
 /// log density of `width U + std n`: a difference of normal distribution functions.
-fn log_uniform_plus_normal(u: &Tensor, width: f64, std: f64) -> Tensor {
+pub(super) fn log_uniform_plus_normal(u: &Tensor, width: f64, std: f64) -> Tensor {
     // Mirrored into the lower half, where both functions are small and keep their digits.
     let u = width / 2.0 - (u - width / 2.0).abs();
     let upper = (&u / std).special_log_ndtr();
@@ -159,7 +159,7 @@ fn pinwheel(y: &Tensor) -> Tensor {
     let [f1_std, f2_std] = PINWHEEL_STD;
     let log_normal = ((&f1 - 1.0) / f1_std).square() / -2.0 + (&f2 / f2_std).square() / -2.0
         - (2.0 * PI * f1_std * f2_std).ln();
-    let jacobian = 1.0 + f1.exp() * 0.25 * f2;
+    let jacobian: Tensor = 1.0 + f1.exp() * 0.25 * f2;
     let density = log_normal.exp() / jacobian.abs() / 5.0;
     let total = Tensor::zeros([y.size()[0]], (Kind::Double, Device::Cpu));
     total.index_add(0, &row, &density).log()
