@@ -4,8 +4,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::PointSet;
 use super::sample::{
-    CIRCLES, MOONS_SHIFT, MOONS_STD, PINWHEEL_STD, RING_STD, RINGS, ROLL_STD, SPIRAL_BOX, SPIRAL_STD, lower_moon,
-    roll, spiral, squares, upper_moon,
+    CIRCLES, MOONS_SHIFT, MOONS_STD, PINWHEEL_STD, RING_STD, RINGS, ROLL_STD, SPIRAL_BOX, SPIRAL_STD,
+    lower_moon, roll, spiral, squares, upper_moon,
 };
 
 /// Intervals of Simpson's rule: the nodes are at most 0.3 standard deviations apart on every curve.

@@ -20,13 +20,9 @@ use std::fmt;
 
 use tch::{Kind, Tensor};
 
-use super::{Dataset, Split};
+use super::{Dataset, Split, Splits};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, seed_torch};
-
-const TRAIN: usize = 1_000_000;
-const VALIDATION: usize = 20_000;
-const TEST: usize = 100_000;
 
 /// A distribution on the plane, defined by how it is drawn.
 ///
@@ -64,6 +60,9 @@ pub struct Modes {
 }
 
 impl PointSet {
+    /// The rows of each part of [`PointSet::dataset`].
+    pub const SPLITS: Splits = Splits { train: 1_000_000, validation: 20_000, test: 100_000 };
+
     /// All of them, in the order in which they are listed.
     pub const ALL: [PointSet; 9] = [
         PointSet::Moons,
@@ -126,9 +125,7 @@ impl PointSet {
                 centres: sample::octagon() / sample::OCTAGON_SCALE,
                 std: sample::OCTAGON_STD / sample::OCTAGON_SCALE,
             }),
-            PointSet::TwentyFiveGaussians => {
-                Some(Modes { centres: sample::grid(), std: sample::GRID_STD })
-            }
+            PointSet::TwentyFiveGaussians => Some(Modes { centres: sample::grid(), std: sample::GRID_STD }),
             _ => None,
         }
     }
@@ -146,17 +143,18 @@ impl PointSet {
         density::log_prob(self, &x.to_kind(Kind::Double))
     }
 
-    /// A data set of 1,000,000 training, 20,000 validation and 100,000 test points, always the same ones.
+    /// A data set of [`PointSet::SPLITS`] points, always the same ones.
     ///
     /// # Errors
     /// When libtorch fails.
     pub fn dataset(self) -> Result<Dataset> {
         let part = |n, index| Split::unlabelled(self.part(n, 0, index));
+        let Splits { train, validation, test } = Self::SPLITS;
         Dataset::from_splits(
             self.name(),
-            part(TRAIN, 1),
-            Some(part(VALIDATION, 2)),
-            Some(part(TEST, 3)),
+            part(train, 1),
+            Some(part(validation, 2)),
+            Some(part(test, 3)),
             Vec::new(),
         )
     }
