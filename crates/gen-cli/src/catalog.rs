@@ -60,11 +60,11 @@ impl FetchBar {
             }
             FetchEvent::Failed { file, source, reason } => {
                 self.finish();
-                crate::eprint(&format!("{}: not from {source}: {reason}", file.name));
+                crate::eprint(&format!("{}: {source}: {reason}", file.name));
             }
             FetchEvent::Stored { file } => {
                 self.finish();
-                crate::eprint(&format!("{}: {}", file.name, HumanBytes(file.size)));
+                crate::eprint(&format!("{}: stored, {}", file.name, HumanBytes(file.size)));
             }
             _ => {}
         }

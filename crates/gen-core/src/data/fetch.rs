@@ -66,7 +66,6 @@ pub(super) enum Failure {
 /// A file gets its name only when size and SHA-256 are right; until then it has a name of its own, so that two
 /// processes may fetch at once. What fails leaves nothing behind.
 pub(super) fn fetch(folder: &Path, files: &[&DataFile], on_event: &mut OnFetch<'_>) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io(folder))?;
     sweep(folder);
     let mut sources = Sources::new(folder);
     files.iter().try_for_each(|file| fetch_one(folder, file, &mut sources, on_event))
@@ -80,6 +79,10 @@ fn fetch_one(
 ) -> Result<()> {
     let mut reasons = Vec::new();
     for source in &file.sources {
+        if let Some(reason) = sources.known_failure(source) {
+            reasons.push(format!("{source}: {reason}"));
+            continue;
+        }
         on_event(&FetchEvent::Started { file, source });
         let mut report = |received, total| on_event(&FetchEvent::Received { file, received, total });
         let stored =
@@ -214,6 +217,7 @@ struct Part {
 
 impl Part {
     fn new(folder: &Path, name: &str) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = temporary_name(folder, name);
         let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(Error::io(&path))?;
         Ok(Part { path, file, kept: false })

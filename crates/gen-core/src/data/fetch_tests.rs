@@ -163,8 +163,12 @@ fn a_host_that_cannot_be_reached_is_asked_once() {
     let files: Vec<DataFile> = ["a", "b", "c"]
         .map(|name| file(name, name.as_bytes(), &[format!("{dead}/{name}"), format!("{alive}/{name}")]))
         .into();
-    fetch(folder.path(), &files.iter().collect::<Vec<_>>(), &mut |_| ()).unwrap();
-    assert_eq!(names(folder.path()).len(), 3);
+    let mut failures = 0;
+    fetch(folder.path(), &files.iter().collect::<Vec<_>>(), &mut |event| {
+        failures += usize::from(matches!(event, FetchEvent::Failed { .. }));
+    })
+    .unwrap();
+    assert_eq!((names(folder.path()).len(), failures), (3, 1));
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
@@ -190,7 +194,8 @@ fn a_folder_that_cannot_be_made_is_an_error_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let not_a_folder = folder.path().join("file");
     fs::write(&not_a_folder, "").unwrap();
-    let file = file("content", b"abc", &["http://127.0.0.1:1/".to_owned()]);
+    let (host, _) = serve(|_| Answer::Content(b"abc".to_vec()));
+    let file = file("content", b"abc", &[host]);
     assert!(matches!(fetch_quietly(&not_a_folder, &file), Err(Error::Io { .. })));
 }
 

@@ -54,12 +54,7 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
     }
     let side = match side {
         Some(side) => side,
-        None => in_parallel(&files, |path| shortest_side(path))
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(SIDE)
-            .min(SIDE),
+        None => in_parallel(&files, shortest_side).into_iter().flatten().min().unwrap_or(SIDE).min(SIDE),
     };
     let decoded = in_parallel(&files, |path| decode(path, side));
 

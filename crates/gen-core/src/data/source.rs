@@ -61,6 +61,18 @@ impl<'a> Sources<'a> {
         Sources { folder, agent, unreachable: HashMap::new(), packages: HashMap::new(), scratch: None }
     }
 
+    /// Why `source` cannot be used, if that is known from an earlier file.
+    pub(super) fn known_failure(&self, source: &Source) -> Option<&str> {
+        let reason = match source {
+            Source::Url { url } => self.unreachable.get(host(url)),
+            Source::Debian { .. } | Source::Npm { .. } => {
+                self.packages.get(&source.to_string())?.as_ref().err()
+            }
+            Source::Bundled { .. } => None,
+        };
+        reason.map(String::as_str)
+    }
+
     pub(super) fn open(&mut self, source: &Source, report: Report<'_>) -> Result<Opened, Failure> {
         match source {
             Source::Url { url } => self.open_url(url),
@@ -77,10 +89,6 @@ impl<'a> Sources<'a> {
     }
 
     fn open_url(&mut self, url: &str) -> Result<Opened, Failure> {
-        let host = url.split('/').nth(2).unwrap_or(url).to_owned();
-        if let Some(reason) = self.unreachable.get(&host) {
-            return Err(Failure::Source(reason.clone()));
-        }
         match self.agent.get(url).call() {
             Ok(response) => {
                 let body = response.into_body();
@@ -90,9 +98,13 @@ impl<'a> Sources<'a> {
                 Ok(Opened { reader: Box::new(reader), total })
             }
             Err(error) => {
-                let reason = first_line(&error.to_string());
+                let reason = match &error {
+                    ureq::Error::Io(error) => error.to_string(),
+                    error => error.to_string(),
+                };
+                let reason = reason.lines().next().unwrap_or_default().to_owned();
                 if !matches!(error, ureq::Error::StatusCode(_)) {
-                    self.unreachable.insert(host, reason.clone());
+                    self.unreachable.insert(host(url).to_owned(), reason.clone());
                 }
                 Err(Failure::Source(reason))
             }
@@ -125,6 +137,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(folder: &Path) -> crate::Result<Self> {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = temporary_name(folder, "packages");
         fs::create_dir(&path).map_err(Error::io(&path))?;
         Ok(Scratch(path))
@@ -217,11 +230,11 @@ fn error_line(messages: &str) -> String {
     let lines = || messages.lines().map(str::trim).filter(|line| !line.is_empty());
     let error =
         lines().find(|line| ["E:", "npm error", "npm ERR!"].iter().any(|mark| line.starts_with(mark)));
-    error.or(lines().last()).unwrap_or("it did not say why").to_owned()
+    error.or(lines().next_back()).unwrap_or("it did not say why").to_owned()
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+fn host(url: &str) -> &str {
+    url.split('/').nth(2).unwrap_or(url)
 }
 
 fn size_of(folder: &Path) -> u64 {
