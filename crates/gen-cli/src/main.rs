@@ -23,10 +23,24 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint(&format!("gen: {error:#}"));
+            eprint(&format!("gen: {}", in_one_line(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The first line of each cause; one that the error before it ends with is not repeated.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        let cause = cause.lines().next().unwrap_or_default();
+        if !line.ends_with(cause) {
+            line.push_str(if line.is_empty() { "" } else { ": " });
+            line.push_str(cause);
+        }
+    }
+    line
 }
 
 /// A reader that closes the pipe (`gen list | head -1`) has seen enough.
