@@ -1,6 +1,7 @@
 //! The data sets that the program knows: the manifests of `datasets/`, compiled in.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use gen_core::data::{Catalog, DataFile, Dataset, FetchEvent, Manifest};
@@ -52,7 +53,8 @@ impl FetchBar {
             }
             FetchEvent::Received { received, total, .. } => {
                 if let Some(bar) = &self.bar {
-                    if let Some(total) = total {
+                    if let (Some(total), true) = (total, bar.length() != *total) {
+                        bar.set_style(style(BAR));
                         bar.set_length(*total);
                     }
                     bar.set_position(*received);
@@ -77,13 +79,18 @@ impl FetchBar {
     }
 }
 
+const BAR: &str = "{bar:30.cyan/dim} {bytes:>10} of {total_bytes}  {bytes_per_sec}  {wide_msg}";
+/// Package clients do not tell how much there is to come.
+const SPINNER: &str = "{spinner} {bytes:>10}  {wide_msg}";
+
 fn bar(file: &DataFile, source: &str) -> ProgressBar {
     let bar = ProgressBar::no_length();
-    let template = "{bar:30.cyan/dim} {bytes:>10} of {total_bytes}  {bytes_per_sec}  {msg}";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
+    bar.set_style(style(SPINNER));
     bar.set_message(format!("{} from {source}", file.name));
-    bar.enable_steady_tick(std::time::Duration::from_millis(250));
+    bar.enable_steady_tick(Duration::from_millis(250));
     bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

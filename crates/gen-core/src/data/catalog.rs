@@ -184,6 +184,9 @@ impl Catalog {
     /// When there is no such set, a file cannot be fetched, or a file is not what it should be.
     pub fn load(&self, name: &str, on_event: &mut OnFetch<'_>) -> Result<Loaded> {
         match name.split_once(':') {
+            Some((kind, "")) if OWN.contains(&kind) => {
+                Err(Error::invalid(format!("`{name}` lacks a path: {kind}:PATH")))
+            }
             Some(("folder", path)) => own_folder(name, path),
             Some(("npy", path)) => own_array(name, path, npy::parse),
             Some(("csv", path)) => own_array(name, path, csv::parse),
@@ -349,5 +352,4 @@ fn divide(name: &str, rows: Split, classes: Vec<String>) -> Result<Loaded> {
 }
 
 #[cfg(test)]
-#[path = "catalog_tests.rs"]
 mod tests;

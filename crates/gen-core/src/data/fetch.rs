@@ -156,7 +156,7 @@ pub(super) fn read_checked(folder: &Path, file: &DataFile) -> Result<Vec<u8>> {
     let path = folder.join(&file.name);
     let size = fs::metadata(&path).map_err(Error::io(&path))?.len();
     let damaged =
-        |problem: String| Error::format(&path, format!("{problem}; fetch the data set again to replace it"));
+        |problem: String| Error::format(&path, format!("{problem}; delete it to have it fetched again"));
     if size != file.size {
         return Err(damaged(format!("the file is damaged: it has {size} bytes, expected {}", file.size)));
     }
@@ -259,5 +259,4 @@ fn sweep(folder: &Path) {
 }
 
 #[cfg(test)]
-#[path = "fetch_tests.rs"]
 mod tests;

@@ -296,6 +296,21 @@ mod tests {
     }
 
     #[test]
+    fn photographs_are_turned_as_their_exif_data_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jpg");
+        let left_dark = GrayImage::from_fn(16, 16, |x, _| image::Luma([if x < 8 { 0 } else { 255 }]));
+        left_dark.save(&path).unwrap();
+        // An Exif segment with one entry: orientation (0x0112) 6, to be turned clockwise by a quarter.
+        let exif = b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let plain = fs::read(&path).unwrap();
+        fs::write(&path, [&plain[..2], exif, &plain[2..]].concat()).unwrap();
+        let x = read(folder.path(), None).unwrap().rows.x.to_kind(Kind::Float);
+        let rows = Vec::<f32>::try_from(x.mean_dim([0i64, 1, 3].as_slice(), false, Kind::Float)).unwrap();
+        assert!(rows[0] < 10.0 && rows[15] > 245.0, "{rows:?}");
+    }
+
+    #[test]
     fn one_broken_picture_is_named_and_left_out() {
         let folder = tempfile::tempdir().unwrap();
         grey(folder.path(), "a/1.png", 1, (4, 4));

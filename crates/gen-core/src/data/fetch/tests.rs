@@ -219,7 +219,7 @@ fn damaged_files_are_not_read() {
     let error = || read_checked(folder.path(), &file).unwrap_err().to_string();
     fs::write(folder.path().join("content"), b"ab").unwrap();
     assert!(
-        error().contains("content: the file is damaged: it has 2 bytes, expected 3; fetch"),
+        error().contains("content: the file is damaged: it has 2 bytes, expected 3; delete it"),
         "{}",
         error()
     );

@@ -3,7 +3,7 @@ use std::io::Write;
 use tch::{Kind, Tensor};
 
 use super::*;
-use crate::data::{Shape, Splits};
+use crate::data::{DataOptions, Shape, Splits};
 
 fn idx(magic: u32, size: &[u32], content: &[u8]) -> Vec<u8> {
     let header = [magic].into_iter().chain(size.iter().copied()).flat_map(u32::to_be_bytes);
@@ -103,6 +103,14 @@ fn the_last_training_rows_validate() {
 }
 
 #[test]
+fn options_leave_checksum_and_splits() {
+    let data = load(&bundled(&contents(), |_| ()), "tiny").unwrap().data;
+    let (sha256, splits) = (data.spec.sha256.clone(), data.spec.splits);
+    let padded = data.with_options(&DataOptions { pad: 4, ..Default::default() }).unwrap();
+    assert_eq!((padded.spec.sha256, padded.spec.splits), (sha256, splits));
+}
+
+#[test]
 fn files_in_the_program_need_no_cache() {
     let catalog = bundled(&contents(), |_| ());
     let manifest = catalog.manifest("tiny").unwrap();
@@ -177,6 +185,7 @@ fn unknown_names_suggest_the_nearest() {
     assert_eq!(error("tinny"), "unknown data set `tinny`: did you mean `tiny`?");
     assert_eq!(error("moon"), "unknown data set `moon`: did you mean `moons`?");
     assert_eq!(error("foldr:x"), "unknown kind of data `foldr`: did you mean `folder`?");
+    assert_eq!(error("csv:"), "`csv:` lacks a path: csv:PATH");
     assert_eq!(load(&catalog, "25gaussians").unwrap().data.spec.name, "25gaussians");
 }
 
