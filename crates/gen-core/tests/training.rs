@@ -1,4 +1,5 @@
 //! The training loop and run folders, on a model of two parameters: a Gaussian fitted by maximum likelihood.
+#![allow(clippy::unwrap_used)]
 
 use gen_core::data::{Batch, DataSpec, Dataset};
 use gen_core::model::{
