@@ -1,4 +1,5 @@
 //! `gen data`, from outside and without a network.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
