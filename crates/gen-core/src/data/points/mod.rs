@@ -18,7 +18,7 @@ mod sample;
 use std::f64::consts::PI;
 use std::fmt;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{Dataset, Split, Splits};
 use crate::error::{Error, Result};
@@ -135,12 +135,12 @@ impl PointSet {
         self.part(n, seed, 0)
     }
 
-    /// log p of each row of `x: [n, 2]`, in nats, `f64 [n]`; minus infinity outside the support.
+    /// log p of each row of `x: [n, 2]`, in nats, `f64 [n]` on the host; minus infinity outside the support.
     ///
     /// Closed form for the Gaussians, rings and squares; Simpson's rule along the curve for `moons`, `swissroll`
     /// and `2spirals`; the change of variables, summed over all preimages, for `pinwheel`.
     pub fn log_prob(self, x: &Tensor) -> Tensor {
-        density::log_prob(self, &x.to_kind(Kind::Double))
+        density::log_prob(self, &x.to_device(Device::Cpu).to_kind(Kind::Double))
     }
 
     /// A data set of [`PointSet::SPLITS`] points, always the same ones.
