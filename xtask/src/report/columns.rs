@@ -176,7 +176,7 @@ const fn measure(
 }
 
 /// The columns that people compare, in the order in which tables have them.
-pub(super) const MEASURES: [Measure; 20] = {
+pub(super) const MEASURES: [Measure; 19] = {
     use Better::{Higher, Lower, Neither};
     use Format::{Count, Fixed, Significant};
     [
@@ -192,7 +192,7 @@ pub(super) const MEASURES: [Measure; 20] = {
             "kid",
             "KID",
             Lower,
-            Significant,
+            Fixed(4),
             true,
             "kernel inception distance (squared MMD with a cubic kernel, unbiased) in the feature space",
         ),
@@ -262,7 +262,7 @@ pub(super) const MEASURES: [Measure; 20] = {
         ),
         measure(
             "nll_nats",
-            "NLL (nats)",
+            "NLL nats",
             Lower,
             Fixed(3),
             true,
@@ -286,23 +286,22 @@ pub(super) const MEASURES: [Measure; 20] = {
         ),
         measure(
             "sample_latency_ms",
-            "latency (ms)",
+            "latency ms",
             Lower,
             Significant,
             false,
             "milliseconds until one sample is drawn",
         ),
-        measure("nfe", "NFE", Lower, Count, true, "network evaluations a sample costs"),
-        measure("train_seconds", "train (s)", Neither, Count, true, "seconds of training"),
+        measure("nfe", "NFE", Neither, Count, true, "network evaluations a sample costs"),
+        measure("train_seconds", "train s", Neither, Count, true, "seconds of training"),
         measure(
             "train_cpu_seconds",
-            "train CPU (s)",
+            "train CPU\u{a0}s",
             Neither,
             Count,
             false,
             "processor seconds of training, all threads together",
         ),
-        measure("images_seen", "images seen", Neither, Count, false, "rows of the training data seen"),
         measure(
             "parameters",
             "parameters",
@@ -311,14 +310,7 @@ pub(super) const MEASURES: [Measure; 20] = {
             true,
             "trainable parameters, all networks together",
         ),
-        measure(
-            "peak_rss_mib",
-            "memory (MiB)",
-            Lower,
-            Count,
-            false,
-            "largest resident memory of the training",
-        ),
+        measure("peak_rss_mib", "memory MiB", Lower, Count, false, "largest resident memory of the training"),
     ]
 };
 

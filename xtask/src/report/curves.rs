@@ -112,21 +112,29 @@ impl Panel {
                 &format!("{}{unit}", tick_label(*tick)),
             );
         }
+        // A nested element cuts off what leaves the range.
+        let (width, height) = (right - left, bottom - top);
+        svg.raw(&format!(
+            r#"<svg x="{left}" y="{top}" width="{width}" height="{height}" viewBox="{left} {top} {width} {height}">"#
+        ));
         for curve in &self.curves {
-            // What leaves the range runs along its edge.
             let points: Vec<(f64, f64)> =
-                curve.iter().map(|(second, value)| (x.at(*second), y.at(value.clamp(low, high)))).collect();
+                curve.iter().map(|(second, value)| (x.at(*second), y.at(*value))).collect();
             svg.polyline(&format!("curve {}", family_class(&self.family)), &points);
         }
+        svg.raw("</svg>");
         svg
     }
 
-    /// The range of nearly all values: a few extreme ones, mostly of the first steps, would flatten the rest.
+    /// The range of all values, or of nearly all where a few are so extreme that they would flatten the rest.
     fn range(&self) -> (f64, f64) {
         let mut values: Vec<f64> = self.curves.iter().flatten().map(|point| point.1).collect();
         values.sort_by(f64::total_cmp);
         let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
-        let (low, high) = (at(0.01), at(0.97));
+        let (low, high) = (at(0.02), at(0.98));
+        let far = 2.0 * (high - low);
+        let low = if low - at(0.0) > far { low } else { at(0.0) };
+        let high = if at(1.0) - high > far { high } else { at(1.0) };
         let margin = 0.06 * (high - low).max(1e-9 + 1e-3 * high.abs());
         (low - margin, high + margin)
     }
@@ -139,11 +147,11 @@ pub(super) fn file(panels: &[Panel]) -> Option<String> {
     models.dedup();
     let of = |model: &str| panels.iter().filter(|panel| panel.model == model).collect::<Vec<_>>();
     let columns = models.iter().map(|model| of(model).len()).max()?;
-    let (heading, gap) = (28.0, 12.0);
+    let (heading, gap) = (36.0, 12.0);
     let mut svg = Svg::new();
     for (row, model) in models.iter().enumerate() {
         let top = row as f64 * (SIZE.1 + heading) + gap;
-        svg.text("name", (gap, top + 14.0), Anchor::Start, model);
+        svg.text("title", (gap, top + 16.0), Anchor::Start, model);
         for (column, panel) in of(model).iter().enumerate() {
             let left = gap + column as f64 * (SIZE.0 + gap);
             svg.raw(&format!(r#"<g transform="translate({left} {})">"#, top + heading - 8.0));

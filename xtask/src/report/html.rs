@@ -101,9 +101,10 @@ fn trained(runs: &[Run]) -> Vec<Run> {
 fn headline(report: &Report<'_>, title: &str) -> String {
     let models = trained(report.runs);
     let names = distinct(&models, "model");
+    let names = names.rsplit_once(", ").map_or(names.clone(), |(front, last)| format!("{front} and {last}"));
     let budget = report
         .record
-        .map(|record| format!(", each trained for {} on the same machine", escape(&record.budget)))
+        .map(|record| format!(", each trained for {} on the same machine", escape(&spoken(&record.budget))))
         .unwrap_or_default();
     let mut html = format!(
         "<header><h1>{}</h1><p class=\"lede\">{}{budget} and measured under one protocol.</p></header>",
@@ -148,6 +149,26 @@ fn headline(report: &Report<'_>, title: &str) -> String {
         html += &format!("<ul class=\"failures\">{failures}</ul>");
     }
     html
+}
+
+/// `3m` as a person would say it.
+fn spoken(budget: &str) -> String {
+    let units = [
+        ("images", "images"),
+        ("epochs", "epochs"),
+        ("steps", "steps"),
+        ("min", "minutes"),
+        ("m", "minutes"),
+        ("s", "seconds"),
+        ("h", "hours"),
+    ];
+    let spoken = units.iter().find_map(|(unit, word)| {
+        let number = budget.strip_suffix(unit)?.trim();
+        let count: f64 = number.parse().ok()?;
+        let word = if count == 1.0 { word.trim_end_matches('s') } else { word };
+        Some(format!("{number} {word}"))
+    });
+    spoken.unwrap_or_else(|| budget.to_owned())
 }
 
 fn likelihood(models: &[Run]) -> &'static str {
@@ -281,7 +302,7 @@ fn training(report: &Report<'_>) -> String {
     }
     format!(
         "<section><h2>Training</h2><p class=\"note\">Each loss over seconds of training; every panel has its own \
-         scale, and the few most extreme values run along its edge. Losses of different families cannot be \
+         scale, which a few extreme values may leave. Losses of different families cannot be \
          compared.</p>{html}</section>"
     )
 }
@@ -316,20 +337,21 @@ fn protocol(report: &Report<'_>) -> String {
             write!(quality, "; precision, recall, density and coverage with {k} neighbours among {n} rows");
     }
     rows.push(("Quality", quality));
-    for (head, column) in [("Sampler", "sampler"), ("Likelihood", "likelihood_kind")] {
-        if !of_models(column).is_empty() {
-            let of_run = |run: &Run| {
-                let value = run.text(column);
-                (!value.is_empty()).then(|| format!("{}: {}", escape(run.model()), escape(value)))
-            };
-            let mut values: Vec<String> = models.iter().filter_map(of_run).collect();
-            values.dedup();
-            let rows_used = if column == "likelihood_kind" && !of_models("n_likelihood").is_empty() {
-                format!("; on {} test rows", of_models("n_likelihood"))
-            } else {
-                String::new()
-            };
-            rows.push((head, values.join("; ") + &rows_used));
+    let of_each = |describe: &dyn Fn(&Run) -> Option<String>| {
+        let describe = |run: &Run| Some(format!("{}: {}", escape(run.model()), escape(&describe(run)?)));
+        let mut values: Vec<String> = models.iter().filter_map(describe).collect();
+        values.dedup();
+        values.join("; ")
+    };
+    let text = |run: &Run, column: &str| Some(run.text(column).to_owned()).filter(|text| !text.is_empty());
+    let samplers = of_each(&|run| text(run, "sampler"));
+    let likelihoods = of_each(&|run| {
+        let rows = text(run, "n_likelihood").map(|n| format!(" of {n} test rows")).unwrap_or_default();
+        Some(text(run, "likelihood_kind")? + &rows)
+    });
+    for (head, value) in [("Sampler", samplers), ("Likelihood", likelihoods)] {
+        if !value.is_empty() {
+            rows.push((head, value));
         }
     }
     let mut machine = format!("{} with {} threads", of_models("device"), of_models("threads"));
@@ -406,6 +428,15 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             assert!(Png::read(&path).is_none(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn budgets_are_spoken() {
+        assert_eq!(spoken("3m"), "3 minutes");
+        assert_eq!(spoken("1h"), "1 hour");
+        assert_eq!(spoken("90s"), "90 seconds");
+        assert_eq!(spoken("20000steps"), "20000 steps");
+        assert_eq!(spoken("2Mimages"), "2Mimages");
     }
 
     #[test]

@@ -131,6 +131,16 @@ pub(crate) fn read_all(experiment: &Path) -> Result<Vec<Run>> {
             runs.push(Run::read(&folder));
         }
     }
+    // A run that failed at its very start knows its model only; another of the same model tells the family.
+    for index in 0..runs.len() {
+        if runs[index].family().is_empty()
+            && let Some(sibling) =
+                runs.iter().find(|run| run.model() == runs[index].model() && !run.family().is_empty())
+        {
+            let family = sibling.family().to_owned();
+            runs[index].values.insert("family".to_owned(), family);
+        }
+    }
     runs.sort_by(Run::order);
     Ok(runs)
 }

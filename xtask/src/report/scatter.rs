@@ -1,5 +1,6 @@
 //! Quality against sampling speed.
 
+use super::columns::Format;
 use super::runs::Run;
 use super::summary::label;
 use super::svg::{Anchor, Scale, Svg, tick_label};
@@ -83,7 +84,7 @@ impl Scatter {
         svg.text("name", (right, bottom + 38.0), Anchor::End, "samples a second (further right is faster)");
         if let Some(floor) = self.floor {
             svg.line("reference", (left, y.at(floor)), (right, y.at(floor)));
-            let text = format!("floor {}: training data against test data", tick_label(floor));
+            let text = format!("floor {}: training data against test data", Format::Significant.write(floor));
             svg.text("tick", (left + 6.0, y.at(floor) - 6.0), Anchor::Start, &text);
         }
         self.draw_points(&mut svg, |point| (x.at(point.speed), y.at(point.distance)), (left, right));
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(scatter.points.len(), 1);
         assert_eq!(scatter.floor, Some(1.5));
         let markup = scatter.draw((720.0, 440.0)).markup().to_owned();
-        assert!(markup.contains("family-gan") && markup.contains("floor 1.5"), "{markup}");
+        assert!(markup.contains("family-gan") && markup.contains("floor 1.50"), "{markup}");
     }
 
     #[test]

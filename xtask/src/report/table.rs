@@ -26,8 +26,8 @@ pub(super) fn table(runs: &[Run]) -> String {
 
 fn head(measure: &Measure) -> String {
     let (arrow, words) = match measure.better {
-        Better::Lower => (" \u{2193}", "; lower is better"),
-        Better::Higher => (" \u{2191}", "; higher is better"),
+        Better::Lower => ("\u{a0}\u{2193}", "; lower is better"),
+        Better::Higher => ("\u{a0}\u{2191}", "; higher is better"),
         Better::Neither => ("", ""),
     };
     format!(
@@ -61,13 +61,36 @@ fn number(run: &Run, measure: &Measure, best: Option<f64>) -> String {
     let is_best = best.is_some() && value == best;
     let class = if is_best { " class=\"best\"" } else { "" };
     let said = if is_best { "<span class=\"hidden\"> (best)</span>" } else { "" };
-    let kind = if is_likelihood(measure.column) && value.is_some() {
-        format!("<span class=\"kind\">{}</span>", escape(run.text("likelihood_kind")))
-    } else {
-        String::new()
-    };
+    let kind = if value.is_some() { kind(run, measure.column) } else { String::new() };
+    let error = standard_error(measure.column).and_then(|column| run.number(column));
+    let title = error.map(|error| format!(" title=\"standard error {error:.2e}\"")).unwrap_or_default();
     let sort_by = value.map(|value| value.to_string()).unwrap_or_default();
-    format!("<td{class} data-value=\"{sort_by}\">{}{said}{kind}</td>", escape(&cell(run, measure)))
+    format!("<td{class}{title} data-value=\"{sort_by}\">{}{said}{kind}</td>", escape(&cell(run, measure)))
+}
+
+/// How a likelihood was computed, and beside a bound the tighter one.
+fn kind(run: &Run, column: &str) -> String {
+    if !is_likelihood(column) {
+        return String::new();
+    }
+    let mut kinds = vec![run.text("likelihood_kind").to_owned()];
+    let tighter = match column {
+        "bits_per_dim" => run.number("importance_bits_per_dim"),
+        "nll_nats" => run.number("importance_nll_nats"),
+        _ => None,
+    };
+    kinds.extend(tighter.map(|value| format!("{value:.3} {}", run.text("importance_kind"))));
+    kinds.iter().map(|kind| format!("<span class=\"kind\">{}</span>", escape(kind))).collect()
+}
+
+/// The column with the standard error of a column.
+fn standard_error(column: &str) -> Option<&'static str> {
+    match column {
+        "kid" => Some("kid_standard_error"),
+        "bits_per_dim" => Some("bits_per_dim_standard_error"),
+        "nll_nats" => Some("nll_standard_error"),
+        _ => None,
+    }
 }
 
 /// The best value of a column, where at least two can be compared.

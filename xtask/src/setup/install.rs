@@ -189,9 +189,9 @@ fn target(name: &str, build: Build, for_gpus: bool, root: &Path) -> Option<PathB
 
 /// Asks the system's loader whether every library is there, so that a gap shows now and not in every program.
 fn check_loader(root: &Path) -> Result<()> {
-    let Ok(output) = Command::new("ldd").arg(root.join("lib/libtorch_cpu.so")).output() else {
-        return Ok(());
-    };
+    let libraries = ["libtorch_cpu.so", "libtorch_cuda.so"].map(|name| root.join("lib").join(name));
+    let there = libraries.iter().filter(|library| library.exists());
+    let Ok(output) = Command::new("ldd").args(there).output() else { return Ok(()) };
     let text = String::from_utf8_lossy(&output.stdout);
     let missing: Vec<&str> = text
         .lines()
@@ -199,7 +199,7 @@ fn check_loader(root: &Path) -> Result<()> {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     if !missing.is_empty() {
-        bail!("libtorch needs {}, which this system and the installation lack", missing.join(", "));
+        bail!("libtorch needs {}, which neither this system nor the installation has", missing.join(", "));
     }
     Ok(())
 }
