@@ -1,0 +1,237 @@
+//! The program from outside: what a user types, what they get, and what bad input does.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+
+fn r#gen() -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("gen"));
+    // A cache of its own: no test may depend on what is on the machine, or leave something there.
+    command.env("GEN_DATA", std::env::temp_dir().join("gen-tests-without-data"));
+    command.timeout(std::time::Duration::from_secs(300));
+    command
+}
+
+fn train(model: &str, data: &str, budget: &str, out: &Path) -> Command {
+    let mut command = r#gen();
+    command.args(["train", model, "--data", data, "--budget", budget, "--threads", "1", "--out"]).arg(out);
+    command
+}
+
+/// An error is one line.
+fn one_line() -> impl Predicate<str> {
+    predicate::function(|text: &str| text.trim_end().lines().count() == 1)
+}
+
+const MODELS: [&str; 5] = ["dcgan", "vae", "ae", "realnvp", "ddpm"];
+
+#[test]
+fn list_names_every_model() {
+    let names = r#gen().args(["list", "--names"]).assert().success().get_output().stdout.clone();
+    let names = String::from_utf8(names).unwrap();
+    let mut names: Vec<&str> = names.lines().collect();
+    names.sort_unstable();
+    let mut expected = MODELS;
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn every_model_trains_on_digits_and_samples_from_its_folder_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    for model in MODELS {
+        let run = temp.path().join(model);
+        train(model, "digits", "6steps", &run)
+            .args(["--set", "batch_size=16", "--set", "log_every=2"])
+            .assert()
+            .success();
+        let history = fs::read_to_string(run.join("history.csv")).unwrap();
+        assert_eq!(history.lines().count(), 4, "{model}: {history}");
+        assert!(
+            history
+                .starts_with("step,images_seen,seconds,cpu_seconds,images_per_second,lr_scale,rss_mib,loss_")
+        );
+        assert!(run.join("samples").read_dir().unwrap().count() > 0);
+
+        // The folder moved elsewhere, and no data set at hand.
+        let moved = temp.path().join(format!("{model}-moved"));
+        fs::rename(&run, &moved).unwrap();
+        let grids: Vec<Vec<u8>> = ["a.png", "b.png"]
+            .map(|name| {
+                let out = temp.path().join(name);
+                r#gen()
+                    .arg("sample")
+                    .arg(&moved)
+                    .args(["-n", "4", "--seed", "1", "--out"])
+                    .arg(&out)
+                    .assert()
+                    .success();
+                fs::read(out).unwrap()
+            })
+            .to_vec();
+        assert_eq!(grids[0], grids[1], "{model}: the same seed gives the same picture");
+        assert!(grids[0].starts_with(b"\x89PNG"));
+    }
+}
+
+#[test]
+fn samples_go_into_a_folder_or_an_array() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    train("vae", "digits", "2steps", &run).assert().success();
+    let sample = |out: &str| {
+        let out = temp.path().join(out);
+        r#gen().arg("sample").arg(&run).args(["-n", "11", "--out"]).arg(&out).assert().success();
+        out
+    };
+    assert_eq!(fs::read_dir(sample("pictures")).unwrap().count(), 11);
+    let array = fs::read(sample("x.npy")).unwrap();
+    assert!(array.starts_with(b"\x93NUMPY"));
+    assert!(String::from_utf8_lossy(&array[..128]).contains("(11, 1, 8, 8)"));
+}
+
+#[test]
+fn points_are_trained_on_and_drawn() {
+    let temp = tempfile::tempdir().unwrap();
+    for model in MODELS {
+        let run = temp.path().join(model);
+        train(model, "moons", "4steps", &run).assert().success();
+        let out = temp.path().join("points.png");
+        r#gen().arg("sample").arg(&run).args(["-n", "100", "--out"]).arg(&out).assert().success();
+        assert!(out.is_file());
+    }
+}
+
+/// `history.csv` without its clocks, and the bytes of every weight file.
+fn outcome(run: &Path) -> (Vec<String>, Vec<Vec<u8>>) {
+    let history = fs::read_to_string(run.join("history.csv")).unwrap();
+    let clocks = [2, 3, 4, 6];
+    let rows = history.lines().map(|line| {
+        let cells = line.split(',').enumerate().filter(|(i, _)| !clocks.contains(i));
+        cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
+    });
+    let files =
+        ["weights", "ema", "training"].map(|name| run.join(format!("checkpoint/latest/{name}.safetensors")));
+    let bytes = files.iter().filter(|file| file.exists()).map(|file| fs::read(file).unwrap()).collect();
+    (rows.collect(), bytes)
+}
+
+#[test]
+fn a_resumed_run_ends_as_one_never_interrupted() {
+    let temp = tempfile::tempdir().unwrap();
+    let settings = ["--set", "batch_size=16", "--set", "log_every=5"];
+    for model in MODELS {
+        let whole = temp.path().join(format!("{model}-whole"));
+        let broken = temp.path().join(format!("{model}-broken"));
+        for run in [&whole, &broken] {
+            train(model, "digits", "20steps", run).args(settings).assert().success();
+        }
+        // Back to the checkpoint before the last, as if the program had been killed after it.
+        let checkpoints = broken.join("checkpoint");
+        fs::remove_dir_all(checkpoints.join("latest")).unwrap();
+        fs::rename(checkpoints.join("previous"), checkpoints.join("latest")).unwrap();
+        train(model, "digits", "20steps", &broken).args(settings).arg("--resume").assert().success();
+        assert_eq!(outcome(&whole), outcome(&broken), "{model}");
+    }
+}
+
+#[test]
+fn settings_come_from_files_and_flags() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("settings.toml");
+    fs::write(&file, "[training]\nbatch_size = 32\nlog_every = 1\n").unwrap();
+    let run = temp.path().join("run");
+    train("vae", "digits", "2steps", &run)
+        .arg("--config")
+        .arg(&file)
+        .args(["--set", "training.batch_size=8", "--set", "pad=12"])
+        .assert()
+        .success();
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(
+        config.contains("batch_size = 8") && config.contains("log_every = 1") && config.contains("pad = 12")
+    );
+    assert!(config.contains("height = 12"));
+}
+
+#[test]
+fn wrong_words_get_the_nearest_right_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    train("dcgna", "digits", "1steps", &run)
+        .assert()
+        .code(1)
+        .stderr(contains("unknown model `dcgna`: did you mean `dcgan`?").and(one_line()));
+    train("dcgan", "digit", "1steps", &run)
+        .assert()
+        .code(1)
+        .stderr(contains("did you mean `digits`?").and(one_line()));
+    train("dcgan", "digits", "1steps", &run)
+        .args(["--set", "batch_sise=3"])
+        .assert()
+        .code(1)
+        .stderr(contains("unknown key `batch_sise`: did you mean `batch_size`?").and(one_line()));
+    for budget in ["0s", "0steps", "soon", "-1m"] {
+        train("dcgan", "digits", budget, &run)
+            .assert()
+            .code(2)
+            .stderr(contains("should be a positive number"));
+    }
+    assert!(!run.exists(), "nothing half-written is left");
+}
+
+#[test]
+fn a_missing_run_folder_says_how_to_make_one() {
+    let temp = tempfile::tempdir().unwrap();
+    for command in ["sample", "evaluate"] {
+        let mut command_line = r#gen();
+        command_line.arg(command).arg(temp.path().join("nowhere"));
+        if command == "sample" {
+            command_line.arg("--out").arg(temp.path().join("x.png"));
+        }
+        command_line.assert().code(1).stderr(contains("there is no run in").and(contains("gen train")));
+    }
+    assert!(!temp.path().join("x.png").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_one_line() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    train("vae", "digits", "1steps", &file.join("run")).assert().code(1).stderr(one_line());
+}
+
+#[test]
+fn a_used_folder_is_not_written_over() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    train("vae", "digits", "1steps", &run).assert().success();
+    train("vae", "digits", "1steps", &run).assert().code(1).stderr(contains("--resume"));
+    train("vae", "digits", "2steps", &run)
+        .arg("--resume")
+        .assert()
+        .code(1)
+        .stderr(contains("started with other settings"));
+}
+
+#[test]
+fn sampling_options_that_a_model_lacks_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    train("vae", "digits", "1steps", &run).assert().success();
+    let sample = |arguments: &[&str], out: &str| {
+        let mut command = r#gen();
+        command.arg("sample").arg(&run).args(arguments).arg("--out").arg(temp.path().join(out));
+        command
+    };
+    sample(&["--steps", "5"], "x.png").assert().code(1).stderr(contains("samples in one pass"));
+    sample(&[], "x.jpg").assert().code(1).stderr(contains("--out takes a .png, an .npy or a folder"));
+    sample(&["-n", "0"], "x.png").assert().code(2);
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+}
