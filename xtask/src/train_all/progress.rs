@@ -48,8 +48,8 @@ impl Progress {
         if let Some(bars) = &self.bars {
             bars.run.set_prefix(self.name.clone());
             bars.run.set_message("");
+            bars.overall.set_message(self.left());
         }
-        self.show_left();
     }
 
     /// What the run does from here on: `train`, `evaluate`.
@@ -80,16 +80,17 @@ impl Progress {
             Outcome::Failed(reason) => format!("failed after {}: {reason}", HumanDuration(took)),
         };
         let line = format!("{} {text}", self.prefix());
+        let left = self.left();
         match &self.bars {
             Some(bars) => {
                 // The line goes above the bars; where even that fails there is nobody to read it.
                 let _ = bars.all.println(line);
                 bars.overall.inc(1);
+                bars.overall.set_message(left);
             }
-            None => note(&line),
+            None if left.is_empty() => note(&line),
+            None => note(&format!("{line}; {left}")),
         }
-        self.index += 1;
-        self.show_left();
     }
 
     /// All runs are over.
@@ -104,16 +105,10 @@ impl Progress {
         format!("[{}/{}] {}:", self.index + 1, self.total, self.name)
     }
 
-    fn show_left(&self) {
-        let left =
-            self.times.left().map(|left| format!("about {} left", HumanDuration(left))).unwrap_or_default();
-        match &self.bars {
-            Some(bars) => bars.overall.set_message(left),
-            None if self.index > 0 && self.index < self.total && !left.is_empty() => {
-                note(&format!("[{}/{}] {left}", self.index, self.total));
-            }
-            None => {}
-        }
+    /// How long the runs that are left will take, in words; empty when none are, or nothing is known.
+    fn left(&self) -> String {
+        let left = self.times.left().filter(|left| !left.is_zero());
+        left.map(|left| format!("about {} left", HumanDuration(left))).unwrap_or_default()
     }
 }
 
