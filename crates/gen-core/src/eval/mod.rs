@@ -1,1 +1,3 @@
 //! Metrics: pure functions on feature tensors, statistics in f64.
+
+pub mod features;
