@@ -2,6 +2,8 @@
 //! evaluation and run records.
 //!
 //! Each family lives in a crate of its own that depends on this one; this one knows no family.
+//!
+#![doc = include_str!("../README.md")]
 
 pub mod config;
 pub mod data;

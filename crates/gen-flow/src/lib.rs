@@ -1,1 +1,4 @@
 //! Normalizing flows with exact likelihoods.
+
+/// No models yet.
+pub const MODELS: &[gen_core::model::ModelEntry] = &[];

@@ -1,1 +1,4 @@
 //! Variational autoencoders.
+
+/// No models yet.
+pub const MODELS: &[gen_core::model::ModelEntry] = &[];

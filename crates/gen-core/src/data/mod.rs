@@ -123,16 +123,33 @@ impl Dataset {
     /// # Errors
     /// When an option does not fit the data.
     pub fn with_options(self, options: &DataOptions) -> Result<Self> {
-        options.check(&self.spec)?;
+        let spec = self.spec_with(options)?;
         let prepare =
             |split: Split, index: u64| Split { x: options.prepare(&split.x, index), labels: split.labels };
-        let (train, validation, test) =
-            (prepare(self.train, 0), prepare(self.validation, 1), prepare(self.test, 2));
-        let mut spec = DataSpec::of(&self.spec.name, &train.x, self.spec.classes)?;
+        Ok(Dataset {
+            spec,
+            train: prepare(self.train, 0),
+            validation: prepare(self.validation, 1),
+            test: prepare(self.test, 2),
+        })
+    }
+
+    /// What [`Dataset::spec`] would be with `options` applied.
+    ///
+    /// # Errors
+    /// When an option does not fit the data.
+    pub fn spec_with(&self, options: &DataOptions) -> Result<DataSpec> {
+        options.check(&self.spec)?;
+        let mut spec = self.spec.clone();
+        if *options != DataOptions::default() {
+            // Enough rows for the statistics of the changed images.
+            let rows = self.train.narrow(0, self.train.len().min(10_000));
+            spec = DataSpec::of(&spec.name, &options.prepare(&rows.x, 0), spec.classes)?;
+            spec.sha256 = self.spec.sha256.clone();
+        }
         spec.values = options.values(spec.values);
-        spec.sha256 = self.spec.sha256;
         spec.options = options.clone();
-        Ok(Dataset { spec, train, validation, test })
+        Ok(spec)
     }
 
     /// The data set on `device`.

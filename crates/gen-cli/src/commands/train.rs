@@ -1,0 +1,211 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use gen_core::config;
+use gen_core::data::{DataOptions, Dataset};
+use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
+use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo, grid};
+use gen_core::train::{Budget, TrainConfig, Trainer};
+use tch::Device;
+
+use crate::device::{self, Compute};
+use crate::progress::{Progress, Style};
+use crate::{catalog, registry};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The model; `gen list` shows them
+    model: String,
+
+    /// The data set: a name from `gen data list`, folder:PATH, npy:PATH or csv:PATH
+    #[arg(long)]
+    data: String,
+
+    /// How long: 90s, 5m, 20000steps, 1Mimages, 10epochs
+    #[arg(long)]
+    budget: Budget,
+
+    /// The seed of all that is random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// The run folder
+    #[arg(long)]
+    out: PathBuf,
+
+    /// Change a setting of the model, the training or the data; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// A TOML file of settings, as a run's config.toml has them
+    #[arg(long)]
+    config: Option<PathBuf>,
+
+    /// Continue the run in the folder
+    #[arg(long)]
+    resume: bool,
+
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = Style::Auto)]
+    progress: Style,
+
+    #[command(flatten)]
+    compute: Compute,
+}
+
+/// Samples in each grid that a run saves.
+const GRID: usize = 64;
+/// Parts of the budget after each of which a grid and a checkpoint are saved.
+const PARTS: f64 = 10.0;
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let device = args.compute.start()?;
+    let entry = registry::find(&args.model)?;
+    let progress = Progress::new(args.progress);
+    let raw = catalog::load(&args.data)?;
+    let settings = settings(args, &entry, &raw)?;
+    let data = raw.with_options(&settings.options)?.to_device(device);
+    let run_config = RunConfig {
+        run: RunInfo {
+            model: entry.name.to_owned(),
+            family: entry.family,
+            dataset: args.data.clone(),
+            budget: args.budget,
+            seed: args.seed,
+            device: device::name(device).to_owned(),
+            threads: tch::get_num_threads(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            libtorch_version: LIBTORCH_VERSION.to_owned(),
+        },
+        model: settings.model,
+        training: settings.training,
+        data: data.spec.clone(),
+    };
+    let context = BuildContext { data: data.spec.clone(), device, seed: args.seed };
+    let mut model = entry.build(&run_config.model, &context)?;
+    let folder = open(args, run_config)?;
+    train(args, &folder, model.as_mut(), &data, progress)
+}
+
+/// Hyperparameters, training settings and data options after all overrides.
+struct Settings {
+    model: toml::Table,
+    training: TrainConfig,
+    options: DataOptions,
+}
+
+fn settings(args: &Args, entry: &gen_core::model::ModelEntry, data: &Dataset) -> anyhow::Result<Settings> {
+    // The defaults of a model depend on the shape of the data, so the options come first: they change it.
+    let mut options = config::to_table(&DataOptions::default())?;
+    let file = args.config.as_deref().map(read_settings).transpose()?.unwrap_or_default();
+    let section = |name: &str| file.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
+    let data_section = section("data");
+    let from_file = data_section.get("options").and_then(toml::Value::as_table).cloned();
+    config::overlay(&mut options, &from_file.unwrap_or_default())?;
+    let (for_data, rest): (Vec<&String>, Vec<&String>) = args.set.iter().partition(|set| {
+        let key = set.split('=').next().unwrap_or_default().trim();
+        key.starts_with("data.") || options.contains_key(key)
+    });
+    for assignment in for_data {
+        config::set(&mut options, assignment.strip_prefix("data.").unwrap_or(assignment))?;
+    }
+    let options: DataOptions = config::from_table(&options)?;
+
+    let spec = data.spec_with(&options)?;
+    let mut table = toml::Table::new();
+    table.insert("model".to_owned(), entry.default_config(&spec)?.into());
+    table.insert("training".to_owned(), config::to_table(&entry.default_training(&spec))?.into());
+    let mut changes = toml::Table::new();
+    changes.insert("model".to_owned(), section("model").into());
+    changes.insert("training".to_owned(), section("training").into());
+    config::overlay(&mut table, &changes)?;
+    for assignment in rest {
+        config::set(&mut table, assignment)?;
+    }
+    let take = |name: &str| table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
+    Ok(Settings { model: take("model"), training: config::from_table(&take("training"))?, options })
+}
+
+/// A settings file; unknown sections are errors, like unknown keys.
+fn read_settings(path: &Path) -> anyhow::Result<toml::Table> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    let known = ["run", "model", "training", "data"];
+    if let Some(unknown) = table.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(gen_core::Error::unknown("section", unknown, known).into());
+    }
+    Ok(table)
+}
+
+/// A new run folder, or with `--resume` the present one, if it is of the same run.
+fn open(args: &Args, config: RunConfig) -> anyhow::Result<RunFolder> {
+    if !args.resume {
+        return Ok(RunFolder::create(&args.out, config)?);
+    }
+    let folder = RunFolder::open(&args.out)?;
+    let there = folder.config();
+    let same_settings =
+        there.model == config.model && there.training == config.training && there.data == config.data;
+    let same_run = there.run.model == config.run.model
+        && there.run.budget == config.run.budget
+        && there.run.seed == config.run.seed;
+    if !(same_settings && same_run) {
+        bail!(
+            "{} was started with other settings (see its config.toml): resume with the same, or choose another folder",
+            args.out.display()
+        );
+    }
+    Ok(folder)
+}
+
+fn train(
+    args: &Args,
+    folder: &RunFolder,
+    model: &mut dyn GenerativeModel,
+    data: &Dataset,
+    mut progress: Progress,
+) -> anyhow::Result<()> {
+    let training = folder.config().training.clone();
+    let mut trainer = Trainer::new(model, data, training, args.budget, args.seed)?;
+    if args.resume {
+        let step = match folder.checkpoint()? {
+            Some(checkpoint) => {
+                trainer.restore(&checkpoint.state, checkpoint.progress)?;
+                checkpoint.progress.step
+            }
+            None => 0,
+        };
+        folder.rewind_history(step)?;
+        progress.note(&format!("resuming at step {step}"));
+    }
+    let mut next_part = (trainer.budget_used() * PARTS).floor() + 1.0;
+    let result = loop {
+        match trainer.advance() {
+            Ok(Some(record)) => {
+                folder.log(&record)?;
+                progress.show(&record);
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+        if trainer.budget_used() * PARTS >= next_part {
+            next_part = (trainer.budget_used() * PARTS).floor() + 1.0;
+            let request = SampleRequest::new(GRID, args.seed);
+            let samples = trainer.averaged(|model| model.sample(&request))?;
+            let name = format!("step-{:07}", trainer.progress().step);
+            grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
+            folder.save(&mut trainer)?;
+        }
+    };
+    progress.finish();
+    result?;
+    let done = trainer.progress();
+    progress.note(&format!(
+        "{}: {} steps in {:.1} s of training, {}",
+        folder.name(),
+        done.step,
+        done.seconds,
+        folder.path().display()
+    ));
+    Ok(())
+}

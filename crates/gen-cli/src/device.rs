@@ -1,0 +1,61 @@
+//! Where libtorch computes.
+
+use std::fmt;
+
+use clap::{Args, ValueEnum};
+use gen_core::{Error, Result};
+use tch::{Cuda, Device};
+
+/// Options of every command that computes.
+#[derive(Args, Debug, Clone, Copy)]
+pub(crate) struct Compute {
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    device: Choice,
+
+    /// Threads that libtorch uses; 0 is one for each core
+    #[arg(long, default_value_t = 0)]
+    threads: i32,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// A GPU if there is one
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Choice::Auto => "auto",
+            Choice::Cpu => "cpu",
+            Choice::Cuda => "cuda",
+        })
+    }
+}
+
+impl Compute {
+    /// Sets the number of threads and chooses the device.
+    pub(crate) fn start(self) -> Result<Device> {
+        match self.threads {
+            0 => {}
+            1.. => tch::set_num_threads(self.threads),
+            _ => return Err(Error::invalid(format!("--threads takes 0 or more, found {}", self.threads))),
+        }
+        match self.device {
+            Choice::Cpu => Ok(Device::Cpu),
+            Choice::Cuda if !Cuda::is_available() => {
+                Err(Error::invalid("no CUDA device: `cargo xtask setup --cuda` installs a libtorch for GPUs"))
+            }
+            Choice::Cuda => Ok(Device::Cuda(0)),
+            Choice::Auto => Ok(Device::cuda_if_available()),
+        }
+    }
+}
+
+/// `cpu` or `cuda`, as records name the device.
+pub(crate) fn name(device: Device) -> &'static str {
+    if device == Device::Cpu { "cpu" } else { "cuda" }
+}

@@ -1,0 +1,37 @@
+use std::fs::{self, File};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Writes `path` so that a reader finds the old file or the new one, never a part: `write` fills a file of a
+/// temporary name, which is synced and renamed.
+///
+/// # Errors
+/// When `write` fails or the file cannot be renamed; the temporary file is removed then.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let result = write(&temporary).and_then(|()| sync(&temporary)).and_then(|()| {
+        fs::rename(&temporary, path).map_err(Error::io(path))?;
+        sync_parent(path)
+    });
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// Waits until the content of a file is on the disk.
+pub(super) fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))
+}
+
+/// Waits until the name of a file is on the disk.
+pub(super) fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => sync(folder),
+        _ => Ok(()),
+    }
+}

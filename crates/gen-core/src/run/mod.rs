@@ -1,0 +1,220 @@
+//! Run folders: what a run writes, and what reads it again.
+//!
+//! ```text
+//! <run>/config.toml      all that is needed to run it again
+//!       history.csv      a row per log interval
+//!       samples/         grids of samples over training, PNG
+//!       checkpoint/      latest and the one before: weights, average, training state, progress
+//! ```
+
+mod checkpoint;
+mod files;
+pub mod grid;
+mod history;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+pub use checkpoint::Checkpoint;
+pub use files::write_atomically;
+
+use crate::data::{DataSpec, Dataset};
+use crate::error::{Error, Result};
+use crate::model::{BuildContext, Family, GenerativeModel, ModelEntry};
+use crate::train::{Budget, LogRecord, TrainConfig, Trainer};
+
+/// All that is needed to run a training again: `config.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// What was run.
+    pub run: RunInfo,
+    /// The model's hyperparameters.
+    pub model: toml::Table,
+    /// The training settings.
+    pub training: TrainConfig,
+    /// The data.
+    pub data: DataSpec,
+}
+
+/// The part of [`RunConfig`] that is neither the model's, the training's nor the data's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunInfo {
+    /// The model's name in the registry.
+    pub model: String,
+    /// Its family.
+    pub family: Family,
+    /// The name of the data set, as it was asked for.
+    pub dataset: String,
+    /// How long it trains.
+    pub budget: Budget,
+    /// The seed of all that is random in it.
+    pub seed: u64,
+    /// `cpu` or `cuda`.
+    pub device: String,
+    /// Threads that libtorch uses.
+    pub threads: i32,
+    /// The version of this workspace.
+    pub tool_version: String,
+    /// The version of libtorch that `tch` was built for.
+    pub libtorch_version: String,
+}
+
+/// The libtorch release that `tch` 0.26 works with.
+pub const LIBTORCH_VERSION: &str = "2.13.0";
+
+/// A folder that a run writes.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    config: RunConfig,
+}
+
+impl RunFolder {
+    /// Starts a run in `path`.
+    ///
+    /// # Errors
+    /// When a run is there already, or the folder cannot be written.
+    pub fn create(path: impl AsRef<Path>, config: RunConfig) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let file = path.join("config.toml");
+        if file.exists() {
+            return Err(Error::invalid(format!(
+                "{} holds a run already: continue it with --resume, or choose another folder",
+                path.display()
+            )));
+        }
+        let text =
+            toml::to_string_pretty(&config).map_err(|error| Error::format(&file, error.to_string()))?;
+        std::fs::create_dir_all(&path).map_err(Error::io(&path))?;
+        write_atomically(&file, |temporary| std::fs::write(temporary, &text).map_err(Error::io(temporary)))?;
+        Ok(RunFolder { path, config })
+    }
+
+    /// Opens the run in `path`.
+    ///
+    /// # Errors
+    /// When there is none, or its `config.toml` is not one.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let file = path.join("config.toml");
+        if !file.is_file() {
+            return Err(Error::invalid(format!(
+                "there is no run in {}: it has no config.toml; `gen train MODEL --data NAME --out {0}` makes one",
+                path.display()
+            )));
+        }
+        let text = std::fs::read_to_string(&file).map_err(Error::io(&file))?;
+        let config = toml::from_str(&text).map_err(|error: toml::de::Error| {
+            Error::format(&file, format!("not a run's configuration: {}", error.message()))
+        })?;
+        Ok(RunFolder { path, config })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of the folder, which is the name of the run.
+    pub fn name(&self) -> String {
+        self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// What `config.toml` says.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// Builds the run's model from one of `models`, with fresh weights.
+    ///
+    /// # Errors
+    /// When the model is not among them, or its configuration is not possible.
+    pub fn build<'m>(
+        &self,
+        models: impl IntoIterator<Item = &'m ModelEntry>,
+        device: Device,
+    ) -> Result<Box<dyn GenerativeModel>> {
+        let models: Vec<_> = models.into_iter().collect();
+        let name = &self.config.run.model;
+        let entry = models
+            .iter()
+            .find(|entry| entry.name == *name)
+            .ok_or_else(|| Error::unknown("model", name, models.iter().map(|entry| entry.name)))?;
+        let context = BuildContext { data: self.config.data.clone(), device, seed: self.config.run.seed };
+        entry.build(&self.config.model, &context)
+    }
+
+    /// Adds a row to `history.csv`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn log(&self, record: &LogRecord) -> Result<()> {
+        history::append(&self.path.join("history.csv"), record)
+    }
+
+    /// Drops the rows of `history.csv` after `step`, which a resumed run writes again.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn rewind_history(&self, step: u64) -> Result<()> {
+        history::rewind(&self.path.join("history.csv"), step)
+    }
+
+    /// Where the grid called `name` lies.
+    pub fn sample_path(&self, name: &str) -> PathBuf {
+        self.path.join("samples").join(format!("{name}.png"))
+    }
+
+    /// Saves the state of a run as its latest checkpoint; the one before is kept beside it.
+    ///
+    /// # Errors
+    /// When a file cannot be written; the earlier checkpoint is whole then.
+    pub fn save<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>) -> Result<()> {
+        checkpoint::save(&self.path.join("checkpoint"), &trainer.state(), trainer.progress())?;
+        trainer.saved();
+        Ok(())
+    }
+
+    /// The latest whole checkpoint; `None` where the run has not saved one.
+    ///
+    /// # Errors
+    /// When there are checkpoints and none can be read.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        checkpoint::load(&self.path.join("checkpoint"))
+    }
+
+    /// The latest whole checkpoint.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn require_checkpoint(&self) -> Result<Checkpoint> {
+        self.checkpoint()?.ok_or_else(|| {
+            Error::invalid(format!("the run in {} has not saved a checkpoint yet", self.path.display()))
+        })
+    }
+
+    /// Data as this run's model expects it: `data` with the run's options.
+    ///
+    /// # Errors
+    /// When the data is not what the run was trained on.
+    pub fn prepare(&self, data: Dataset) -> Result<Dataset> {
+        let expected = &self.config.data;
+        let data = data.with_options(&expected.options)?;
+        if data.spec.shape != expected.shape || data.spec.sha256 != expected.sha256 {
+            return Err(Error::invalid(format!(
+                "the run in {} was trained on other data than the `{}` found here: {:?} with SHA-256 `{}`, found {:?} with `{}`",
+                self.path.display(),
+                data.spec.name,
+                expected.shape,
+                expected.sha256,
+                data.spec.shape,
+                data.spec.sha256
+            )));
+        }
+        Ok(data)
+    }
+}

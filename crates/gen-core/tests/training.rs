@@ -1,0 +1,305 @@
+//! The training loop and run folders, on a model of two parameters: a Gaussian fitted by maximum likelihood.
+
+use gen_core::data::{Batch, DataSpec, Dataset};
+use gen_core::model::{
+    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, ModelEntry, SampleRequest, Step,
+};
+use gen_core::optim::{Adam, AdamConfig, Schedule};
+use gen_core::params::{Init, NamedTensors, Params};
+use gen_core::rng::{Purpose, seed_torch};
+use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
+use gen_core::train::{Budget, LogRecord, TrainConfig, Trainer};
+use gen_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+struct Gaussian {
+    card: ModelCard,
+    params: Params,
+    mean: Tensor,
+    log_std: Tensor,
+    adam: Adam,
+    fail_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Config {
+    learning_rate: f64,
+    /// The step whose loss becomes NaN; 0 is none.
+    fail_at: u64,
+}
+
+impl Buildable for Gaussian {
+    type Config = Config;
+    const NAME: &'static str = "gaussian";
+    const SUMMARY: &'static str = "one Gaussian";
+    const FAMILY: Family = Family::Baseline;
+
+    fn default_config(_: &DataSpec) -> Config {
+        Config { learning_rate: 0.05, fail_at: 0 }
+    }
+
+    fn default_training(_: &DataSpec) -> TrainConfig {
+        TrainConfig {
+            batch_size: 16,
+            schedule: Schedule::Cosine,
+            warmup_steps: 5,
+            ema_decay: 0.9,
+            log_every: 4,
+        }
+    }
+
+    fn build(config: Config, context: &BuildContext) -> Result<Self> {
+        seed_torch(context.seed, Purpose::Init, 0);
+        let params = Params::new(Kind::Float, context.device);
+        let dimension = context.data.shape.dimensions();
+        let mean = params.root().parameter("mean", &[dimension], Init::Normal { mean: 0.0, std: 1.0 });
+        let log_std = params.root().parameter("log_std", &[dimension], Init::ZEROS);
+        let adam =
+            Adam::new(&params, AdamConfig { learning_rate: config.learning_rate, ..Default::default() });
+        let card = ModelCard {
+            name: "gaussian",
+            family: Family::Baseline,
+            data: context.data.clone(),
+            citation: "Gauss 1809",
+            parameters: params.count(),
+            sampling_parameters: params.count(),
+        };
+        Ok(Gaussian { card, params, mean, log_std, adam, fail_at: config.fail_at })
+    }
+}
+
+impl GenerativeModel for Gaussian {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
+        // Noise on the data, so that the test sees whether randomness is resumed too.
+        let x = &batch.x + batch.x.randn_like() * 0.01;
+        let z = (&x - &self.mean) * (-&self.log_std).exp();
+        let nll = (&z * &z * 0.5 + &self.log_std).sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float);
+        let nll = if step.index + 1 == self.fail_at { nll * f64::NAN } else { nll };
+        let grad_norm = self.adam.step(&nll, step.lr_scale);
+        Ok(Losses::new().with("nll", &nll).with("grad_norm", &grad_norm))
+    }
+
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        request.require_one_pass("gaussian")?;
+        seed_torch(request.seed, Purpose::Sample, 0);
+        let _no_grad = tch::no_grad_guard();
+        let z = Tensor::randn([request.n as i64, self.mean.size()[0]], (Kind::Float, self.mean.device()));
+        Ok(z * self.log_std.exp() + &self.mean)
+    }
+
+    fn weights(&self) -> NamedTensors {
+        self.params.all()
+    }
+
+    fn training_state(&self) -> NamedTensors {
+        self.adam.state()
+    }
+}
+
+fn data() -> Dataset {
+    seed_torch(0, Purpose::Data, 0);
+    let x = Tensor::randn([200, 2], (Kind::Float, Device::Cpu)) * 0.5 + 2.0;
+    Dataset::from_tensor("blob", x).unwrap()
+}
+
+fn build(data: &Dataset, config: Config) -> Gaussian {
+    let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 1 };
+    Gaussian::build(config, &context).unwrap()
+}
+
+fn default(data: &Dataset) -> (Gaussian, TrainConfig) {
+    (build(data, Gaussian::default_config(&data.spec)), Gaussian::default_training(&data.spec))
+}
+
+fn run_to_end(trainer: &mut Trainer<'_, Gaussian>) -> Vec<LogRecord> {
+    std::iter::from_fn(|| trainer.advance().unwrap()).collect()
+}
+
+#[test]
+fn it_learns_and_counts_its_steps() {
+    let data = data();
+    let (mut model, training) = default(&data);
+    let mut trainer = Trainer::new(&mut model, &data, training, Budget::Epochs(50), 7).unwrap();
+    let records = run_to_end(&mut trainer);
+    let last = records.last().unwrap();
+    assert_eq!(last.progress.step, 50 * (200 / 16));
+    assert_eq!(last.progress.images_seen, last.progress.step * 16);
+    assert!(records.iter().all(|r| r.progress.step % 4 == 0 || r.budget_used == 1.0));
+    trainer.finish().unwrap();
+    let samples = model.sample(&SampleRequest::new(4000, 0)).unwrap();
+    assert!((samples.mean(Kind::Float).double_value(&[]) - 2.0).abs() < 0.05);
+    assert!((samples.std(true).double_value(&[]) - 0.5).abs() < 0.05);
+}
+
+#[test]
+fn a_time_budget_stops_the_run_and_counts_training_alone() {
+    let data = data();
+    let (mut model, training) = default(&data);
+    let mut trainer = Trainer::new(&mut model, &data, training, Budget::Seconds(0.2), 7).unwrap();
+    let mut pauses = 0.0;
+    while let Some(record) = trainer.advance().unwrap() {
+        if pauses < 0.3 {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            pauses += 0.03;
+        }
+        assert!(record.progress.seconds < 0.4);
+    }
+    assert!((0.2..0.4).contains(&trainer.progress().seconds), "{}", trainer.progress().seconds);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let data = data();
+    let run = |seed: u64| {
+        let (mut model, training) = default(&data);
+        let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(20), seed).unwrap();
+        let records = run_to_end(&mut trainer);
+        records.into_iter().map(|r| r.losses).collect::<Vec<_>>()
+    };
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3), run(4));
+}
+
+fn bytes(state: &NamedTensors) -> Vec<(String, Vec<f64>)> {
+    let values = |t: &Tensor| Vec::<f64>::try_from(t.detach().to_kind(Kind::Double).reshape([-1])).unwrap();
+    state.iter().map(|(name, tensor)| (name.to_owned(), values(tensor))).collect()
+}
+
+fn folder(path: &std::path::Path, data: &Dataset) -> RunFolder {
+    let config = RunConfig {
+        run: RunInfo {
+            model: "gaussian".to_owned(),
+            family: Family::Baseline,
+            dataset: "blob".to_owned(),
+            budget: Budget::Steps(40),
+            seed: 7,
+            device: "cpu".to_owned(),
+            threads: 1,
+            tool_version: "0".to_owned(),
+            libtorch_version: LIBTORCH_VERSION.to_owned(),
+        },
+        model: gen_core::config::to_table(&Gaussian::default_config(&data.spec)).unwrap(),
+        training: Gaussian::default_training(&data.spec),
+        data: data.spec.clone(),
+    };
+    RunFolder::create(path, config).unwrap()
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bytes_and_history() {
+    let data = data();
+    let temp = tempfile::tempdir().unwrap();
+    let uninterrupted = folder(&temp.path().join("a"), &data);
+    let interrupted = folder(&temp.path().join("b"), &data);
+
+    let (mut model, training) = default(&data);
+    let mut trainer = Trainer::new(&mut model, &data, training.clone(), Budget::Steps(40), 7).unwrap();
+    while let Some(record) = trainer.advance().unwrap() {
+        uninterrupted.log(&record).unwrap();
+    }
+    let expected = bytes(&trainer.state());
+
+    let (mut model, _) = default(&data);
+    let mut trainer = Trainer::new(&mut model, &data, training.clone(), Budget::Steps(40), 7).unwrap();
+    for i in 0..6 {
+        interrupted.log(&trainer.advance().unwrap().unwrap()).unwrap();
+        if i == 3 {
+            interrupted.save(&mut trainer).unwrap();
+        }
+    }
+    drop(trainer);
+
+    // Another process: a fresh model from the folder alone.
+    let reopened = RunFolder::open(temp.path().join("b")).unwrap();
+    let mut model = reopened.build([&ModelEntry::of::<Gaussian>()], Device::Cpu).unwrap();
+    let mut trainer = Trainer::new(model.as_mut(), &data, training, Budget::Steps(40), 7).unwrap();
+    let checkpoint = reopened.require_checkpoint().unwrap();
+    assert_eq!(checkpoint.progress.step, 16);
+    trainer.restore(&checkpoint.state, checkpoint.progress).unwrap();
+    reopened.rewind_history(16).unwrap();
+    while let Some(record) = trainer.advance().unwrap() {
+        reopened.log(&record).unwrap();
+    }
+    assert_eq!(bytes(&trainer.state()), expected);
+
+    let without_clocks = |name: &str| -> Vec<Vec<String>> {
+        let mut reader = csv::Reader::from_path(temp.path().join(name).join("history.csv")).unwrap();
+        let keep = [0, 1, 5, 7, 8];
+        reader
+            .records()
+            .map(|row| row.unwrap())
+            .map(|row| keep.iter().map(|i| row[*i].to_owned()).collect())
+            .collect()
+    };
+    assert_eq!(without_clocks("a"), without_clocks("b"));
+    assert_eq!(without_clocks("a").len(), 10);
+}
+
+#[test]
+fn a_torn_checkpoint_gives_way_to_the_one_before() {
+    let data = data();
+    let temp = tempfile::tempdir().unwrap();
+    let folder = folder(&temp.path().join("run"), &data);
+    assert!(folder.checkpoint().unwrap().is_none());
+    let (mut model, training) = default(&data);
+    let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(40), 7).unwrap();
+    for _ in 0..2 {
+        trainer.advance().unwrap();
+        folder.save(&mut trainer).unwrap();
+    }
+    assert_eq!(folder.require_checkpoint().unwrap().progress.step, 8);
+    let weights = temp.path().join("run/checkpoint/latest/weights.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(folder.require_checkpoint().unwrap().progress.step, 4);
+    std::fs::remove_dir_all(temp.path().join("run/checkpoint/previous")).unwrap();
+    let message = folder.checkpoint().unwrap_err().to_string();
+    assert!(
+        message.contains("weights.safetensors") && message.contains("not a whole checkpoint"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_with_its_name_and_step() {
+    let data = data();
+    let temp = tempfile::tempdir().unwrap();
+    let folder = folder(&temp.path().join("run"), &data);
+    let mut model = build(&data, Config { learning_rate: 0.05, fail_at: 10 });
+    let training = Gaussian::default_training(&data.spec);
+    let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(40), 7).unwrap();
+    trainer.advance().unwrap();
+    folder.save(&mut trainer).unwrap();
+    trainer.advance().unwrap();
+    let error = trainer.advance().unwrap_err();
+    assert!(
+        matches!(&error, Error::NonFinite { step: 10, loss, checkpoint: Some(4), .. } if loss == "nll"),
+        "{error}"
+    );
+    assert_eq!(error.to_string(), "the loss `nll` is NaN at step 10; the last good checkpoint is of step 4");
+}
+
+#[test]
+fn a_folder_is_one_run() {
+    let data = data();
+    let temp = tempfile::tempdir().unwrap();
+    let first = folder(temp.path(), &data);
+    let again = RunFolder::create(temp.path(), first.config().clone()).unwrap_err().to_string();
+    assert!(again.contains("holds a run already"), "{again}");
+    let none = RunFolder::open(temp.path().join("none")).unwrap_err().to_string();
+    assert!(none.contains("there is no run in"), "{none}");
+    assert_eq!(RunFolder::open(temp.path()).unwrap().config(), first.config());
+}
+
+#[test]
+fn data_of_another_shape_is_refused() {
+    let data = data();
+    let (mut model, training) = default(&data);
+    let other = Dataset::from_tensor("other", Tensor::zeros([10, 3], (Kind::Float, Device::Cpu))).unwrap();
+    assert!(Trainer::new(&mut model, &other, training, Budget::Steps(1), 0).is_err());
+}
