@@ -1,20 +1,30 @@
-//! Metrics: pure functions on feature tensors, statistics in f64.
+//! Metrics: pure functions on feature tensors, statistics in f64; the feature spaces; the protocol.
 //!
 //! Every metric takes `real` and `fake`, in this order, as `[n, features]` of any floating-point kind; the rows of
-//! the two may differ in number. See [`protocol`] for how they make one row of a report.
+//! the two may differ in number. [`Protocol`] puts them together to one row of a report, an [`Evaluation`].
 
+mod axes;
+mod evaluation;
 pub mod features;
 mod frechet;
+mod gaussian;
 mod kernel;
 mod mmd;
 mod modes;
 mod neighbours;
+mod protocol;
+mod reference;
 
+pub use evaluation::Evaluation;
+pub use features::FeatureSpace;
 pub use frechet::frechet_distance;
+pub use gaussian::Gaussian;
 pub use kernel::{kernel_distance, kernel_distance_standard_error, polynomial_kernel};
 pub use mmd::{Estimator, median_distance, mmd_squared, rbf_kernel};
 pub use modes::{ModeCoverage, mode_coverage};
 pub use neighbours::{Prdc, neighbour_radii, prdc};
+pub use protocol::{EvaluateOptions, Evaluated, Protocol, Stage};
+pub use reference::Reference;
 
 use tch::{Device, Kind, Tensor};
 

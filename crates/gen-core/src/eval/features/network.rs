@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use crate::data::{Shape, Split, bytes_to_signed};
 use crate::error::{Error, Result};
 use crate::nn::{Conv2d, ConvConfig, Linear};
-use crate::params::{NamedTensors, Params};
+use crate::params::{Init, NamedTensors, Params};
 use crate::rng::{Purpose, seed_torch};
 
 /// Dimensions of the feature space.
@@ -19,11 +19,11 @@ const CHUNK: i64 = 500;
 
 /// A small convolutional classifier whose last hidden layer is the feature space.
 ///
-/// A 3x3 convolution at full size, then 3x3 convolutions of stride 2 down to a side of 4 or less, GELU after each; a
-/// linear layer to 64 units; GELU; a linear layer to the classes. The features are the 64 values *before* the
-/// nonlinearity, so that no direction is dead, less their mean over the training set and divided by their
-/// standard deviation over it (see [`FeatureNetwork::whiten`]). There is no batch normalisation: the features of
-/// an image depend on that image only.
+/// A 5x5 convolution (of stride 2 where the side is above 16), a 3x3 one, then 3x3 ones of stride 2 down to a side
+/// of 4 or less, SiLU after each; a linear layer to 64 units; SiLU; a linear layer to the classes. The features are
+/// the 64 values *before* that nonlinearity, so that no direction is dead, less their mean over the training set
+/// and divided by their standard deviation over it (see [`FeatureNetwork::whiten`]). There is no normalisation
+/// layer: the features of an image depend on that image only, and contrast counts.
 pub struct FeatureNetwork {
     shape: Shape,
     params: Params,
@@ -56,8 +56,10 @@ impl FeatureNetwork {
 
         let mut stages = Vec::new();
         let (mut side, mut inputs) = ([height, width], channels);
-        for (i, stage) in stage_plan(height.max(width)).into_iter().enumerate() {
-            let config = ConvConfig::strided(stage.kernel, stage.stride, stage.kernel / 2);
+        for (i, stage) in plan(height.max(width)).into_iter().enumerate() {
+            let std = (2.0 / (inputs * stage.kernel * stage.kernel) as f64).sqrt();
+            let config = ConvConfig::strided(stage.kernel, stage.stride, stage.kernel / 2)
+                .init(Init::Normal { mean: 0.0, std });
             let place = &root / format!("stages.{i}");
             stages.push(Conv2d::new(place, inputs, stage.channels, config));
             side = side.map(|side| (side - 1) / stage.stride + 1);
@@ -80,14 +82,12 @@ impl FeatureNetwork {
     /// # Errors
     /// When the bytes are not safetensors or not of such a network.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
-        let wrong = |problem: String| Error::invalid(format!("feature network: {problem}"));
+        let wrong = |problem: String| Error::invalid(format!("not a feature network: {problem}"));
         let file = SafeTensors::deserialize(bytes).map_err(|error| wrong(error.to_string()))?;
-        let tensors: NamedTensors = file
-            .iter()
-            .map(|(name, view)| Ok((name.to_owned(), tensor(&view)?)))
-            .collect::<Result<Vec<_>>>()?
-            .into_iter()
-            .collect();
+        let mut tensors = NamedTensors::new();
+        for (name, view) in file.tensors() {
+            tensors.insert(name, Tensor::try_from(view)?);
+        }
         let shape = tensors.get("input_shape").map(Vec::<i64>::try_from).transpose()?;
         let classes = tensors.get("head.bias").map(|bias| bias.numel() as i64);
         let (Some(&[channels, height @ 1..4096, width @ 1..4096]), Some(classes)) = (shape.as_deref(), classes)
@@ -99,29 +99,26 @@ impl FeatureNetwork {
         Ok(network)
     }
 
-    /// The network as a safetensors file.
+    /// The network as the content of a safetensors file.
     ///
     /// # Errors
     /// When libtorch fails.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let tensors = self.params.all();
-        let mut data = Vec::with_capacity(tensors.len());
+        let mut contents = Vec::with_capacity(tensors.len());
         for (name, tensor) in tensors.iter() {
-            let dtype = if tensor.kind() == Kind::Int64 { Dtype::I64 } else { Dtype::F32 };
-            let mut bytes = vec![0; tensor.numel() * dtype.bitsize() / 8];
-            let numel = tensor.numel();
-            tensor.detach().contiguous().f_copy_data_u8(&mut bytes, numel)?;
-            data.push((name.to_owned(), dtype, tensor.size(), bytes));
+            let dtype = Dtype::try_from(tensor.kind())?;
+            let mut bytes = vec![0; tensor.numel() * dtype.size()];
+            tensor.detach().contiguous().f_copy_data_u8(&mut bytes, tensor.numel())?;
+            let shape: Vec<usize> = tensor.size().into_iter().map(|side| side as usize).collect();
+            contents.push((name, dtype, shape, bytes));
         }
-        let views = data
+        let views: Result<Vec<_>, _> = contents
             .iter()
-            .map(|(name, dtype, size, bytes)| {
-                let size = size.iter().map(|side| *side as usize).collect();
-                Ok((name, TensorView::new(*dtype, size, bytes)?))
-            })
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+            .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+            .collect();
         views
-            .and_then(|views| safetensors::serialize(views, None))
+            .and_then(|views| safetensors::serialize(views, &None))
             .map_err(|error| Error::invalid(format!("feature network: {error}")))
     }
 
@@ -189,30 +186,22 @@ impl FeatureNetwork {
     }
 }
 
+/// One convolution, with as much padding as keeps the size at stride 1.
 struct Stage {
     kernel: i64,
     stride: i64,
     channels: i64,
 }
 
-fn stage_plan(side: i64) -> Vec<Stage> {
+/// The convolutions for images of this larger side.
+fn plan(side: i64) -> Vec<Stage> {
     let stride = if side > 16 { 2 } else { 1 };
-    let mut plan =
+    let mut stages =
         vec![Stage { kernel: 5, stride, channels: 32 }, Stage { kernel: 3, stride: 1, channels: 64 }];
     let mut side = (side - 1) / stride + 1;
     while side > 4 {
         side = (side - 1) / 2 + 1;
-        plan.push(Stage { kernel: 3, stride: 2, channels: if side > 4 { 96 } else { 64 } });
+        stages.push(Stage { kernel: 3, stride: 2, channels: if side > 4 { 96 } else { 64 } });
     }
-    plan
-}
-
-fn tensor(view: &TensorView<'_>) -> Result<Tensor> {
-    let kind = match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::I64 => Kind::Int64,
-        other => return Err(Error::invalid(format!("feature network: {other:?} is not a kind it has"))),
-    };
-    let shape: Vec<i64> = view.shape().iter().map(|side| *side as i64).collect();
-    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
+    stages
 }
