@@ -39,6 +39,15 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A file of a data set that none of its sources gave.
+    #[error("{}: no source has this file ({reasons}); connect to the network, or put it there by hand", .path.display())]
+    Unavailable {
+        /// Where it would have been stored.
+        path: PathBuf,
+        /// Each source and what was wrong with it.
+        reasons: String,
+    },
+
     /// A loss became infinite or not a number.
     #[error("the loss `{loss}` is {value} at step {step}{}", checkpoint_hint(.checkpoint))]
     NonFinite {

@@ -1,6 +1,160 @@
-#[derive(clap::Args)]
-pub(crate) struct Args {}
+use std::io::Write;
+use std::path::PathBuf;
 
-pub(crate) fn run(_args: &Args) -> anyhow::Result<()> {
+use anyhow::bail;
+use clap::Subcommand;
+use gen_core::data::{Catalog, FileState, Manifest, PointSet, Shape, Splits, bytes_to_signed};
+use gen_core::run::grid;
+
+use crate::catalog::{self, FetchBar};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// List the data sets
+    List,
+    /// Fetch a data set, or what is missing of it
+    Fetch {
+        /// The data set; `gen data list` shows them
+        name: String,
+    },
+    /// Compare the files of a data set with their checksums
+    Verify {
+        /// The data set
+        name: String,
+    },
+    /// Save a picture of the first training images, or a scatter plot of points
+    Preview {
+        /// The data set: a name, folder:PATH, npy:PATH or csv:PATH
+        name: String,
+        /// The PNG file
+        #[arg(long)]
+        out: PathBuf,
+        /// How many: 64 images or 20,000 points if not given
+        #[arg(short)]
+        n: Option<usize>,
+        /// Images in a row
+        #[arg(long, default_value_t = 8)]
+        columns: usize,
+    },
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.action {
+        Action::List => list(),
+        Action::Fetch { name } => fetch(name),
+        Action::Verify { name } => verify(name),
+        Action::Preview { name, out, n, columns } => preview(name, out.clone(), *n, *columns),
+    }
+}
+
+fn list() -> anyhow::Result<()> {
+    let catalog = catalog::open()?;
+    let header = ["name", "shape", "train", "validation", "test", "classes", "licence", "here"];
+    let mut rows = vec![header.map(str::to_owned)];
+    for manifest in catalog.manifests() {
+        let here = match (catalog.is_bundled(manifest), catalog.is_present(manifest)) {
+            (true, _) => "built in",
+            (false, true) => "yes",
+            (false, false) => "no",
+        };
+        let classes = manifest.classes.len().to_string();
+        rows.push(row(&manifest.name, &manifest.shape, &manifest.splits, &classes, &manifest.licence, here));
+    }
+    for set in PointSet::ALL {
+        let shape = Shape::Points { dimension: 2 };
+        rows.push(row(set.name(), &shape, &PointSet::SPLITS, "", "", "by formula"));
+    }
+    let widths: Vec<usize> =
+        (0..header.len()).map(|i| rows.iter().map(|row| row[i].len()).max().unwrap_or(0)).collect();
+    let mut out = std::io::stdout().lock();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(i, (cell, &width))| match i {
+                2..=5 => format!("{cell:>width$}"),
+                _ => format!("{cell:<width$}"),
+            })
+            .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
     Ok(())
+}
+
+fn row(name: &str, shape: &Shape, splits: &Splits, classes: &str, licence: &str, here: &str) -> [String; 8] {
+    let shape = match shape {
+        Shape::Image { channels, height, width } => format!("{height}x{width}x{channels}"),
+        Shape::Points { dimension } => format!("{dimension}-D points"),
+    };
+    let Splits { train, validation, test } = splits;
+    let [train, validation, test] = [train, validation, test].map(usize::to_string);
+    [name.to_owned(), shape, train, validation, test, classes.to_owned(), licence.to_owned(), here.to_owned()]
+}
+
+fn fetch(name: &str) -> anyhow::Result<()> {
+    let catalog = catalog::open()?;
+    let Some(manifest) = with_files(&catalog, name)? else {
+        return say(&format!("{name}: part of the program, there is nothing to fetch"));
+    };
+    let mut bar = FetchBar::default();
+    catalog.fetch(manifest, &mut |event| bar.show(event))?;
+    say(&format!("{name}: {} files in {}", manifest.files.len(), catalog.folder(manifest).display()))
+}
+
+fn verify(name: &str) -> anyhow::Result<()> {
+    let catalog = catalog::open()?;
+    if PointSet::named(name).is_ok() {
+        return say(&format!("{name}: made by formula, there is nothing to verify"));
+    }
+    let manifest = catalog.manifest(name)?;
+    let mut wrong = 0;
+    for (file, state) in catalog.verify(manifest) {
+        let line = match &state {
+            FileState::Good | FileState::Bundled => "good".to_owned(),
+            FileState::Absent => "absent".to_owned(),
+            FileState::Damaged(how) => format!("damaged: {how}"),
+        };
+        wrong += usize::from(!matches!(state, FileState::Good | FileState::Bundled));
+        say(&format!("{}  {}  {line}", file.sha256, file.name))?;
+    }
+    if wrong > 0 {
+        bail!(
+            "{wrong} of {} files of `{name}` are not as they should be: `gen data fetch {name}` gets them",
+            manifest.files.len()
+        );
+    }
+    Ok(())
+}
+
+/// The manifest of a set that has files outside the program.
+fn with_files<'c>(catalog: &'c Catalog, name: &str) -> anyhow::Result<Option<&'c Manifest>> {
+    if PointSet::named(name).is_ok() {
+        return Ok(None);
+    }
+    let manifest = catalog.manifest(name)?;
+    Ok((!catalog.is_bundled(manifest)).then_some(manifest))
+}
+
+fn preview(name: &str, out: PathBuf, n: Option<usize>, columns: usize) -> anyhow::Result<()> {
+    let data = catalog::load(name)?;
+    let default = if data.spec.shape.is_image() { 64 } else { 20_000 };
+    let n = n.unwrap_or(default).min(data.train.len());
+    if n == 0 {
+        bail!("-n must be at least 1");
+    }
+    let rows = data.train.narrow(0, n);
+    let x = if data.spec.shape.is_image() { bytes_to_signed(&rows.x) } else { rows.x };
+    grid::save_grid(&x, &out, columns)?;
+    say(&format!("{}: {n} of {} training rows of {name}", out.display(), data.train.len()))
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }

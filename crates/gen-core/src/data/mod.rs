@@ -1,13 +1,43 @@
 //! Data sets in memory and the batches drawn from them.
 //!
 //! A set is one `u8` tensor of images or one `f32` tensor of points; a batch is an index-select and a convert.
+//!
+//! With the feature `datasets`, a [`Catalog`] finds sets by name: those of its manifests, which it fetches and
+//! checks, the [point sets](points), and a user's own files.
 
 mod batches;
+#[cfg(feature = "datasets")]
+mod catalog;
+#[cfg(feature = "datasets")]
+mod checksum;
+#[cfg(feature = "datasets")]
+mod cifar;
+#[cfg(feature = "datasets")]
+pub mod csv;
+#[cfg(feature = "datasets")]
+mod fetch;
+#[cfg(feature = "datasets")]
+pub mod folder;
+#[cfg(feature = "datasets")]
+pub mod idx;
+#[cfg(feature = "datasets")]
+mod manifest;
+#[cfg(feature = "datasets")]
+pub mod npy;
 pub mod points;
+#[cfg(feature = "datasets")]
+mod source;
 mod spec;
 
 pub use batches::{Batch, Batches};
-pub use spec::{Binarise, DataOptions, DataSpec, Shape, Values};
+#[cfg(feature = "datasets")]
+pub use catalog::{Catalog, FileState, Loaded};
+#[cfg(feature = "datasets")]
+pub use fetch::{FetchEvent, OnFetch};
+#[cfg(feature = "datasets")]
+pub use manifest::{DataFile, Format, Manifest, Role, Source};
+pub use points::PointSet;
+pub use spec::{Binarise, DataOptions, DataSpec, Shape, Splits, Values};
 
 use tch::{Device, Kind, Tensor};
 
@@ -103,7 +133,7 @@ impl Dataset {
         let empty = || train.narrow(0, 0);
         let validation = validation.unwrap_or_else(empty);
         let test = test.unwrap_or_else(empty);
-        let spec = DataSpec::of(name, &train.x, classes)?;
+        let mut spec = DataSpec::of(name, &train.x, classes)?;
         for part in [&validation, &test] {
             if part.x.size()[1..] != train.x.size()[1..] || part.x.kind() != train.x.kind() {
                 return Err(Error::invalid(format!(
@@ -115,6 +145,7 @@ impl Dataset {
                 )));
             }
         }
+        spec.splits = Splits { train: train.len(), validation: validation.len(), test: test.len() };
         Ok(Dataset { spec, train, validation, test })
     }
 
@@ -146,6 +177,7 @@ impl Dataset {
             let rows = self.train.narrow(0, self.train.len().min(10_000));
             spec = DataSpec::of(&spec.name, &options.prepare(&rows.x, 0), spec.classes)?;
             spec.sha256 = self.spec.sha256.clone();
+            spec.splits = self.spec.splits;
         }
         spec.values = options.values(spec.values);
         spec.options = options.clone();

@@ -170,6 +170,18 @@ pub(super) fn draw_binary(bytes: &Tensor) -> Tensor {
     white.to_kind(Kind::Uint8) * 255
 }
 
+/// The rows of each part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Splits {
+    /// For training.
+    pub train: usize,
+    /// For choices.
+    pub validation: usize,
+    /// For what is reported.
+    pub test: usize,
+}
+
 /// What a model needs to know of its data, and a run has to record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,6 +206,9 @@ pub struct DataSpec {
     /// SHA-256 over the files of the set, in the order of its manifest; empty where there are none.
     #[serde(default)]
     pub sha256: String,
+    /// The rows of each part.
+    #[serde(default)]
+    pub splits: Splits,
     /// What was done to the images.
     #[serde(default)]
     pub options: DataOptions,
@@ -242,6 +257,7 @@ impl DataSpec {
             std,
             sigma,
             sha256: String::new(),
+            splits: Splits::default(),
             options: DataOptions::default(),
         })
     }

@@ -1,0 +1,151 @@
+//! NumPy arrays as data sets: `npy:<path>`.
+
+use std::path::Path;
+
+use npyz::{DType, NpyFile, Order, TypeChar};
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Images `u8 [n, channels, height, width]`, or points `f32 [n, dimension]`, from a `.npy` file.
+///
+/// Images may be `[n, height, width]`, `[n, channels, height, width]` or `[n, height, width, channels]` with 1 or 3
+/// channels; points `[n, dimension]` of `float32` or `float64`.
+///
+/// # Errors
+/// [`Error::Format`] when the array is of another kind or shape, or the file is damaged.
+pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    parse(&bytes, path)
+}
+
+/// [`read`] of a file's content; `path` is for the messages.
+pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tensor> {
+    let format = |problem: String| Error::format(path, problem);
+    check_header_length(bytes).map_err(|problem| format(problem.to_owned()))?;
+    let file = NpyFile::new(bytes).map_err(|error| format(format!("not a .npy file: {error}")))?;
+    let shape: Vec<u64> = file.shape().to_vec();
+    let (kind, width) = match file.dtype() {
+        DType::Plain(plain) => (plain.type_char(), plain.size_field()),
+        _ => (TypeChar::RawData, 0),
+    };
+    let found = format!("found {:?} {shape:?}", file.dtype().descr());
+    let entries = shape.iter().try_fold(1u64, |product, side| product.checked_mul(*side));
+    let size = entries.and_then(|entries| entries.checked_mul(width));
+    if size.is_none_or(|size| size == 0 || size > bytes.len() as u64) {
+        return Err(format(format!("the file is cut off or empty: {found} in {} bytes", bytes.len())));
+    }
+    let is_c = file.order() == Order::C;
+    let damaged = |error: std::io::Error| format(format!("the file is damaged: {error}"));
+    match (kind, width, shape.len()) {
+        (TypeChar::Uint, 1, 3 | 4) => {
+            let x = Tensor::from_slice(&file.into_vec::<u8>().map_err(damaged)?);
+            channels_first(&in_order(&x, &shape, is_c)).ok_or_else(|| {
+                format(format!("images should have 1 or 3 channels, first or last of the image; {found}"))
+            })
+        }
+        (TypeChar::Float, 4, 2) => {
+            let x = Tensor::from_slice(&file.into_vec::<f32>().map_err(damaged)?);
+            Ok(in_order(&x, &shape, is_c))
+        }
+        (TypeChar::Float, 8, 2) => {
+            let x = Tensor::from_slice(&file.into_vec::<f64>().map_err(damaged)?);
+            Ok(in_order(&x, &shape, is_c).to_kind(Kind::Float))
+        }
+        _ => Err(format(format!(
+            "expected uint8 images [n, height, width], [n, channels, height, width] or [n, height, width, channels], \
+             or float32 or float64 points [n, dimension]; {found}"
+        ))),
+    }
+}
+
+/// The reader makes room for the header before it looks for it.
+fn check_header_length(bytes: &[u8]) -> Result<(), &'static str> {
+    let number = |range: std::ops::Range<usize>| {
+        let bytes = bytes.get(range)?;
+        Some(bytes.iter().rev().fold(0usize, |number, byte| number << 8 | usize::from(*byte)))
+    };
+    if bytes.get(..6) != Some(b"\x93NUMPY") {
+        return Err("not a .npy file: it does not start with \\x93NUMPY");
+    }
+    let length = if bytes.get(6) == Some(&1) { number(8..10) } else { number(8..12) };
+    match length {
+        Some(length) if length <= bytes.len() => Ok(()),
+        _ => Err("the file is cut off in its header"),
+    }
+}
+
+fn in_order(x: &Tensor, shape: &[u64], is_c: bool) -> Tensor {
+    let mut shape: Vec<i64> = shape.iter().map(|side| *side as i64).collect();
+    if is_c {
+        return x.view(shape.as_slice());
+    }
+    // Fortran order: the first index runs fastest.
+    let axes: Vec<i64> = (0..shape.len() as i64).rev().collect();
+    shape.reverse();
+    x.view(shape.as_slice()).permute(axes).contiguous()
+}
+
+fn channels_first(x: &Tensor) -> Option<Tensor> {
+    match x.size()[..] {
+        [_, _, _] => Some(x.unsqueeze(1)),
+        [_, 1 | 3, _, _] => Some(x.shallow_clone()),
+        [_, _, _, 1 | 3] => Some(x.permute([0, 3, 1, 2]).contiguous()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use npyz::WriterBuilder;
+
+    use super::*;
+
+    fn npy<T: npyz::AutoSerialize + Copy>(values: &[T], shape: &[u64], order: Order) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let options = npyz::WriteOptions::new().default_dtype().shape(shape).order(order);
+        let mut writer = options.writer(&mut bytes).begin_nd().unwrap();
+        writer.extend(values.iter().copied()).unwrap();
+        writer.finish().unwrap();
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<Tensor> {
+        parse(bytes, Path::new("x.npy"))
+    }
+
+    #[test]
+    fn three_layouts_of_images_are_one() {
+        let planes: Vec<u8> = (0..24).collect();
+        let first = read(&npy(&planes, &[2, 3, 2, 2], Order::C)).unwrap();
+        assert_eq!(first.size(), [2, 3, 2, 2]);
+        let last = first.permute([0, 2, 3, 1]).contiguous();
+        let last = Vec::<u8>::try_from(last.reshape([-1])).unwrap();
+        assert_eq!(read(&npy(&last, &[2, 2, 2, 3], Order::C)).unwrap(), first);
+        let grey = read(&npy(&planes, &[6, 2, 2], Order::C)).unwrap();
+        assert_eq!(grey, first.view([6, 1, 2, 2]));
+    }
+
+    #[test]
+    fn points_of_both_widths_and_orders() {
+        let expected = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]).view([3, 2]);
+        assert_eq!(read(&npy(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0], &[3, 2], Order::C)).unwrap(), expected);
+        assert_eq!(read(&npy(&[1f64, 3.0, 5.0, 2.0, 4.0, 6.0], &[3, 2], Order::Fortran)).unwrap(), expected);
+    }
+
+    #[test]
+    fn other_arrays_are_explained() {
+        let error = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+        let integers = error(&npy(&[1i32, 2], &[1, 2], Order::C));
+        assert!(integers.contains("expected uint8 images") && integers.contains("[1, 2]"), "{integers}");
+        assert!(error(&npy(&[1f32], &[1], Order::C)).contains("float64 points [n, dimension]"));
+        assert!(error(&npy(&[0u8; 16], &[1, 4, 2, 2], Order::C)).contains("1 or 3 channels"));
+        assert!(error(b"PK\x03\x04").contains("not a .npy file"));
+        assert!(error(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("cut off"));
+        let whole = npy(&[1f32; 100], &[50, 2], Order::C);
+        assert!(error(&whole[..whole.len() - 1]).contains("the file is damaged"));
+        assert!(error(&whole[..80]).contains("cut off"));
+        assert!(error(&npy::<f32>(&[], &[0, 2], Order::C)).contains("cut off or empty"));
+    }
+}

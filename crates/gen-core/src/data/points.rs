@@ -1,1 +1,0 @@
-//! 2-D point sets made by formula.
