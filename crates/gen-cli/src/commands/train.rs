@@ -45,6 +45,10 @@ pub(crate) struct Args {
     #[arg(long)]
     resume: bool,
 
+    /// Check the settings, write nothing and stop
+    #[arg(long)]
+    dry_run: bool,
+
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = Style::Auto)]
     progress: Style,
@@ -83,6 +87,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let context = BuildContext { data: data.spec.clone(), device, seed: args.seed };
     let mut model = entry.build(&run_config.model, &context)?;
+    if args.dry_run {
+        return Ok(());
+    }
     let folder = open(args, run_config)?;
     train(args, &folder, model.as_mut(), &data, progress)
 }

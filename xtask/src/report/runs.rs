@@ -1,0 +1,324 @@
+//! The runs of an experiment, read from their folders.
+//!
+//! Every file is taken as it may be: cut off, edited, of another version.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::columns;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Status {
+    Done,
+    /// Why there is no evaluation.
+    Failed(String),
+}
+
+/// A run, or a reference row.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) folder: PathBuf,
+    pub(crate) status: Status,
+    values: Values,
+}
+
+/// What is known of a run, by column.
+type Values = HashMap<String, String>;
+
+/// The family of reference rows.
+const REFERENCE: &str = "reference";
+/// The prefix of their folders.
+pub(crate) const REFERENCE_PREFIX: &str = "reference-";
+/// Where a failed run leaves its reason.
+pub(crate) const ERROR_FILE: &str = "error.txt";
+/// More than any table of numbers here has.
+const MAX_CSV_BYTES: u64 = 64 << 20;
+
+impl Run {
+    /// The run in `folder`.
+    pub(crate) fn read(folder: &Path) -> Self {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut values = known_without_evaluation(folder, &name);
+        values.insert("run".to_owned(), name);
+        let status = match evaluation(folder) {
+            Ok(Some(evaluated)) => {
+                values.extend(
+                    evaluated.into_iter().filter(|(column, value)| column != "run" && !value.is_empty()),
+                );
+                Status::Done
+            }
+            Ok(None) => Status::Failed(reason(folder).unwrap_or_else(|| "unfinished".to_owned())),
+            Err(error) => Status::Failed(format!("{error:#}")),
+        };
+        Run { folder: folder.to_owned(), status, values }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.status == Status::Done
+    }
+
+    /// The value in a column; empty where there is none.
+    pub(crate) fn text(&self, column: &str) -> &str {
+        match (column, &self.status) {
+            ("status", Status::Done) => "done",
+            ("status", Status::Failed(_)) => "failed",
+            ("error", Status::Done) => "",
+            ("error", Status::Failed(reason)) => reason,
+            _ => self.values.get(column).map_or("", String::as_str),
+        }
+    }
+
+    /// The number in a column; `None` where there is none that is finite.
+    pub(crate) fn number(&self, column: &str) -> Option<f64> {
+        self.text(column).parse().ok().filter(|value: &f64| value.is_finite())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.text("run")
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        self.text("model")
+    }
+
+    pub(crate) fn family(&self) -> &str {
+        self.text("family")
+    }
+
+    /// Whether this is no trained model.
+    pub(crate) fn is_reference(&self) -> bool {
+        self.family() == REFERENCE
+    }
+
+    /// All columns that have a value.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.rank()
+            .cmp(&other.rank())
+            .then_with(|| self.model().cmp(other.model()))
+            .then_with(|| self.number("seed").unwrap_or(0.0).total_cmp(&other.number("seed").unwrap_or(0.0)))
+            .then_with(|| self.name().cmp(other.name()))
+    }
+
+    /// Families in the order in which they are introduced, then references, best first.
+    fn rank(&self) -> usize {
+        let order = ["gan", "vae", "flow", "diffusion", "baseline"];
+        let references = ["floor", "pixel-gaussian", "pixel-noise"];
+        let position = |list: &[&str], name: &str| list.iter().position(|n| *n == name).unwrap_or(list.len());
+        if self.is_reference() {
+            order.len() + 1 + position(&references, self.model())
+        } else {
+            position(&order, self.family())
+        }
+    }
+}
+
+/// All runs in the folder of an experiment, in the order of tables.
+pub(crate) fn read_all(experiment: &Path) -> Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    for entry in fs::read_dir(experiment).with_context(|| experiment.display().to_string())? {
+        let folder = entry?.path();
+        let files = ["evaluation.csv", "config.toml", "log.txt", ERROR_FILE];
+        if files.iter().any(|file| folder.join(file).is_file()) {
+            runs.push(Run::read(&folder));
+        }
+    }
+    runs.sort_by(Run::order);
+    Ok(runs)
+}
+
+/// The latest row of a run's `evaluation.csv`; `None` where there is no such file.
+pub(crate) fn evaluation(folder: &Path) -> Result<Option<Values>> {
+    let path = folder.join("evaluation.csv");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let read = || -> Result<Values> {
+        let table = Table::read(&path)?;
+        let row = table.rows.last().context("it has no row")?;
+        let values: Values = table.columns.iter().cloned().zip(row.iter().cloned()).collect();
+        if values.get("model").is_none_or(String::is_empty) {
+            bail!("it has no `model`");
+        }
+        for column in columns::EVALUATION.into_iter().filter(|column| !columns::is_text(column)) {
+            let value = values.get(column).map_or("", String::as_str);
+            if !value.is_empty() && value.parse::<f64>().is_err() {
+                bail!("`{column}` should be a number, found {value:?}");
+            }
+        }
+        Ok(values)
+    };
+    read().map(Some).context("evaluation.csv cannot be read; remove it to evaluate again")
+}
+
+/// A CSV file with a header.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) columns: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Reads a whole table; every row must have every column, and the last its end of line.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        if fs::metadata(path)?.len() > MAX_CSV_BYTES {
+            bail!("it is larger than {} MiB", MAX_CSV_BYTES >> 20);
+        }
+        let text = fs::read_to_string(path)?;
+        if !text.ends_with('\n') {
+            bail!("its last line is cut off");
+        }
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let columns = reader.headers()?.iter().map(str::to_owned).collect();
+        let rows = reader
+            .records()
+            .map(|row| Ok(row?.iter().map(str::to_owned).collect()))
+            .collect::<Result<_, csv::Error>>()?;
+        Ok(Table { columns, rows })
+    }
+
+    /// The numbers of a column; cells that hold none are `None`.
+    pub(super) fn numbers(&self, column: &str) -> Option<Vec<Option<f64>>> {
+        let index = self.columns.iter().position(|name| name == column)?;
+        let number = |row: &Vec<String>| row[index].parse().ok().filter(|value: &f64| value.is_finite());
+        Some(self.rows.iter().map(number).collect())
+    }
+}
+
+/// What `config.toml`, or failing that the name of the folder, tells of a run.
+fn known_without_evaluation(folder: &Path, name: &str) -> Values {
+    let mut values = Values::new();
+    let mut insert = |column: &str, value: &str| values.insert(column.to_owned(), value.to_owned());
+    if let Some(reference) = name.strip_prefix(REFERENCE_PREFIX) {
+        insert("family", REFERENCE);
+        insert("model", reference);
+        return values;
+    }
+    if let Some((front, seed)) = name.rsplit_once("-s").filter(|(_, seed)| seed.parse::<u64>().is_ok()) {
+        let (model, dataset) = front.split_once('-').unwrap_or((front, ""));
+        insert("model", model);
+        insert("dataset", dataset);
+        insert("seed", seed);
+    }
+    let config = fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
+    let config: toml::Table = toml::from_str(&config).unwrap_or_default();
+    let Some(run) = config.get("run").and_then(toml::Value::as_table) else { return values };
+    for key in ["family", "model", "dataset", "seed", "device", "threads", "tool_version", "libtorch_version"]
+    {
+        match run.get(key) {
+            Some(toml::Value::String(text)) => insert(key, text),
+            Some(toml::Value::Integer(number)) => insert(key, &number.to_string()),
+            _ => None,
+        };
+    }
+    values
+}
+
+/// Why a run failed, as the run that started it wrote it down.
+fn reason(folder: &Path) -> Option<String> {
+    let text = fs::read_to_string(folder.join(ERROR_FILE)).ok()?;
+    text.lines().next().filter(|line| !line.trim().is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A run folder with this `evaluation.csv`.
+    pub(crate) fn run_folder(experiment: &Path, name: &str, evaluation: Option<&str>) -> PathBuf {
+        let folder = experiment.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("log.txt"), "").unwrap();
+        if let Some(text) = evaluation {
+            fs::write(folder.join("evaluation.csv"), text).unwrap();
+        }
+        folder
+    }
+
+    fn status(evaluation: &str) -> Status {
+        let folder = tempfile::tempdir().unwrap();
+        Run::read(&run_folder(folder.path(), "vae-digits-s0", Some(evaluation))).status
+    }
+
+    #[track_caller]
+    fn assert_failed(evaluation: &str, why: &str) {
+        match status(evaluation) {
+            Status::Failed(reason) => assert!(reason.contains(why), "{reason}"),
+            Status::Done => panic!("{evaluation:?} was taken as an evaluation"),
+        }
+    }
+
+    #[test]
+    fn columns_go_by_name_and_the_last_row_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "fd,model,family,extra\n3.5,vae,vae,x\n2.5,vae,vae,y\n";
+        let run = Run::read(&run_folder(folder.path(), "vae-digits-s3", Some(text)));
+        assert!(run.is_done());
+        assert_eq!(run.number("fd"), Some(2.5));
+        assert_eq!((run.text("extra"), run.text("seed"), run.text("dataset")), ("y", "3", "digits"));
+        assert_eq!((run.text("status"), run.text("error"), run.text("kid")), ("done", "", ""));
+    }
+
+    #[test]
+    fn a_torn_or_foreign_evaluation_is_a_failed_run_with_its_reason() {
+        assert_failed("model,fd\nvae,3.", "cut off");
+        assert_failed("model,fd\nvae\n", "fields");
+        assert_failed("model,fd\n", "no row");
+        assert_failed("fd\n1.0\n", "no `model`");
+        assert_failed("model,fd\nvae,many\n", "`fd` should be a number");
+        assert_failed("", "cut off");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_kept_as_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run::read(&run_folder(folder.path(), "vae-digits-s0", Some("model,fd\nvae,NaN\n")));
+        assert_eq!((run.text("fd"), run.number("fd")), ("NaN", None));
+    }
+
+    #[test]
+    fn a_failed_run_has_what_its_folder_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = run_folder(folder.path(), "ddpm-fashion-mnist-s2", None);
+        fs::write(path.join(ERROR_FILE), "the loss `mse` is NaN at step 12\n").unwrap();
+        let run = Run::read(&path);
+        assert_eq!((run.model(), run.text("dataset"), run.text("seed")), ("ddpm", "fashion-mnist", "2"));
+        assert_eq!(run.text("error"), "the loss `mse` is NaN at step 12");
+        fs::write(path.join("config.toml"), "[run]\nfamily = \"diffusion\"\nthreads = 2\n").unwrap();
+        let run = Run::read(&path);
+        assert_eq!((run.family(), run.text("threads"), run.text("model")), ("diffusion", "2", "ddpm"));
+        fs::remove_file(path.join(ERROR_FILE)).unwrap();
+        assert_eq!(Run::read(&path).text("error"), "unfinished");
+    }
+
+    #[test]
+    fn families_come_in_order_and_references_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = [
+            ("reference-pixel-noise", "model,family\npixel-noise,reference\n"),
+            ("reference-floor", "model,family\nfloor,reference\n"),
+            ("ddpm-d-s0", "model,family\nddpm,diffusion\n"),
+            ("vae-d-s10", "model,family\nvae,vae\n"),
+            ("vae-d-s9", "model,family\nvae,vae\n"),
+            ("dcgan-d-s0", "model,family\ndcgan,gan\n"),
+        ];
+        for (name, text) in rows {
+            run_folder(folder.path(), name, Some(text));
+        }
+        fs::create_dir(folder.path().join("figures")).unwrap();
+        let names: Vec<String> =
+            read_all(folder.path()).unwrap().iter().map(|run| run.name().to_owned()).collect();
+        assert_eq!(
+            names,
+            ["dcgan-d-s0", "vae-d-s9", "vae-d-s10", "ddpm-d-s0", "reference-floor", "reference-pixel-noise"]
+        );
+    }
+}

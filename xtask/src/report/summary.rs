@@ -1,0 +1,172 @@
+//! The table of an experiment, as CSV, as Markdown and for a terminal.
+
+use anyhow::Result;
+
+use super::columns::{self, MEASURES, Measure};
+use super::runs::Run;
+
+/// `summary.csv`: one row a run.
+pub(super) fn csv(runs: &[Run]) -> Result<Vec<u8>> {
+    let mut more: Vec<&str> = runs.iter().flat_map(Run::columns).collect();
+    more.sort_unstable();
+    let columns = columns::of_summary(more);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(&columns)?;
+    for run in runs {
+        writer.write_record(columns.iter().map(|column| run.text(column)))?;
+    }
+    Ok(writer.into_inner()?)
+}
+
+/// `summary.md`: the main columns, for a README.
+pub(super) fn markdown(runs: &[Run]) -> String {
+    let columns = main_columns(runs);
+    let line = |cells: Vec<String>| {
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let heads = columns.iter().map(|column| column.head.to_owned()).collect();
+    let rule = columns.iter().map(|column| if column.is_text { "---" } else { "---:" }.to_owned()).collect();
+    let row = |index: usize| line(columns.iter().map(|column| column.cells[index].clone()).collect());
+    line(heads) + &line(rule) + &(0..runs.len()).map(row).collect::<String>()
+}
+
+/// The main columns, aligned.
+pub(super) fn plain(runs: &[Run]) -> String {
+    let columns = main_columns(runs);
+    let line = |cell_of: &dyn Fn(&Column) -> String| {
+        let cells: Vec<String> = columns.iter().map(|column| column.pad(&cell_of(column))).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    let mut text = line(&|column| column.head.to_owned());
+    for (index, _) in runs.iter().enumerate() {
+        text += &line(&|column| column.cells[index].clone());
+    }
+    for run in runs.iter().filter(|run| !run.is_done()) {
+        text += &format!("{}: {}\n", run.name(), run.text("error"));
+    }
+    text
+}
+
+/// A column of the main table.
+struct Column {
+    head: &'static str,
+    /// Words stand on the left, numbers on the right.
+    is_text: bool,
+    /// One a run.
+    cells: Vec<String>,
+}
+
+impl Column {
+    fn pad(&self, cell: &str) -> String {
+        let widest = self.cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width = widest.max(self.head.chars().count());
+        if self.is_text { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+    }
+}
+
+fn main_columns(runs: &[Run]) -> Vec<Column> {
+    let text = |head, cell_of: &dyn Fn(&Run) -> String| Column {
+        head,
+        is_text: true,
+        cells: runs.iter().map(cell_of).collect(),
+    };
+    let mut columns =
+        vec![text("model", &|run| label(run, runs)), text("status", &|run| run.text("status").to_owned())];
+    for measure in measures_of(runs).filter(|measure| measure.main) {
+        let cells = runs.iter().map(|run| cell(run, &measure)).collect();
+        columns.push(Column { head: measure.head, is_text: false, cells });
+        if is_likelihood(measure.column) {
+            columns.push(text("kind", &|run| run.text("likelihood_kind").to_owned()));
+        }
+    }
+    columns
+}
+
+/// Whether the number depends on how the likelihood was computed.
+pub(super) fn is_likelihood(column: &str) -> bool {
+    matches!(column, "bits_per_dim" | "nll_nats" | "nll_gap_nats")
+}
+
+/// The measures of which any run has a value.
+pub(super) fn measures_of(runs: &[Run]) -> impl Iterator<Item = Measure> {
+    MEASURES.into_iter().filter(|measure| runs.iter().any(|run| run.number(measure.column).is_some()))
+}
+
+/// A value as tables show it; empty where it does not apply.
+pub(super) fn cell(run: &Run, measure: &Measure) -> String {
+    match run.number(measure.column) {
+        Some(value) if measure.column == "modes_covered" => match run.number("modes_total") {
+            Some(total) => format!("{value:.0}/{total:.0}"),
+            None => measure.format.write(value),
+        },
+        Some(value) => measure.format.write(value),
+        None => run.text(measure.column).to_owned(),
+    }
+}
+
+/// The model, with the seed where there are several of it.
+pub(super) fn label(run: &Run, runs: &[Run]) -> String {
+    let model = if run.model().is_empty() { run.name() } else { run.model() };
+    let several = runs.iter().filter(|other| other.model() == run.model()).count() > 1;
+    if several && !run.text("seed").is_empty() && !run.is_reference() {
+        format!("{model} (seed {})", run.text("seed"))
+    } else {
+        model.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runs::read_all;
+    use super::super::runs::tests::run_folder;
+    use super::*;
+
+    fn runs() -> Vec<Run> {
+        let folder = tempfile::tempdir().unwrap();
+        let vae = "run,family,model,seed,fd,likelihood_kind,bits_per_dim,new_metric\n\
+                   anything,vae,vae,0,12.345,lower-bound,3.21,7\n";
+        run_folder(folder.path(), "vae-digits-s0", Some(vae));
+        run_folder(folder.path(), "vae-digits-s1", None);
+        run_folder(folder.path(), "reference-floor", Some("family,model,fd\nreference,floor,0.5\n"));
+        read_all(folder.path()).unwrap()
+    }
+
+    #[test]
+    fn a_row_a_run_with_failed_ones_and_unknown_columns() {
+        let bytes = csv(&runs()).unwrap();
+        let mut reader = csv::Reader::from_reader(bytes.as_slice());
+        let headers = reader.headers().unwrap().clone();
+        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        let at =
+            |row: usize, column: &str| &rows[row][headers.iter().position(|name| name == column).unwrap()];
+        assert_eq!(rows.len(), 3);
+        // The folder names the run, whatever the file says.
+        assert_eq!((at(0, "run"), at(0, "status"), at(0, "new_metric")), ("vae-digits-s0", "done", "7"));
+        assert_eq!(
+            (at(1, "status"), at(1, "error"), at(1, "seed"), at(1, "fd")),
+            ("failed", "unfinished", "1", "")
+        );
+        assert_eq!((at(2, "family"), at(2, "fd")), ("reference", "0.5"));
+    }
+
+    #[test]
+    fn the_plain_table_is_aligned_and_names_what_failed() {
+        let text = plain(&runs());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "model         status     FD  bits/dim  kind");
+        assert_eq!(lines[1], "vae (seed 0)  done     12.3     3.210  lower-bound");
+        assert_eq!(lines[2], "vae (seed 1)  failed");
+        assert_eq!(lines[3], "floor         done    0.500");
+        assert_eq!(lines[4], "vae-digits-s1: unfinished");
+    }
+
+    #[test]
+    fn markdown_is_a_table() {
+        let text = markdown(&runs());
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("| model | status | FD | bits/dim | kind |"));
+        assert_eq!(lines.next(), Some("| --- | --- | ---: | ---: | --- |"));
+        assert_eq!(lines.next(), Some("| vae (seed 0) | done | 12.3 | 3.210 | lower-bound |"));
+    }
+}

@@ -1,0 +1,148 @@
+//! The table of the report: a row a run, the best of each column marked, reference rows apart.
+
+use super::columns::{Better, Measure};
+use super::html::{escape, swatch};
+use super::runs::Run;
+use super::summary::{cell, is_likelihood, label, measures_of};
+
+/// The table with its column heads as buttons that sort.
+pub(super) fn table(runs: &[Run]) -> String {
+    let measures: Vec<Measure> = measures_of(runs).collect();
+    let (references, models): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.is_reference());
+    let best: Vec<Option<f64>> = measures.iter().map(|measure| best(&models, measure)).collect();
+    let heads: String = measures.iter().map(head).collect();
+    let rows = |group: &[&Run], best: &[Option<f64>]| -> String {
+        group.iter().map(|run| row(run, runs, &measures, best)).collect()
+    };
+    let none = vec![None; measures.len()];
+    format!(
+        "<div class=\"scroll\" role=\"region\" aria-label=\"Comparison\" tabindex=\"0\"><table>\
+         <thead><tr><th scope=\"col\" aria-sort=\"none\"><button type=\"button\">model</button></th>{heads}</tr></thead>\
+         <tbody>{}</tbody><tbody class=\"references\">{}</tbody></table></div>",
+        rows(&models, &best),
+        rows(&references, &none)
+    )
+}
+
+fn head(measure: &Measure) -> String {
+    let (arrow, words) = match measure.better {
+        Better::Lower => (" \u{2193}", "; lower is better"),
+        Better::Higher => (" \u{2191}", "; higher is better"),
+        Better::Neither => ("", ""),
+    };
+    format!(
+        "<th scope=\"col\" aria-sort=\"none\"><button type=\"button\" title=\"{}{words}\">{}{arrow}</button></th>",
+        escape(measure.meaning),
+        escape(measure.head)
+    )
+}
+
+fn row(run: &Run, runs: &[Run], measures: &[Measure], best: &[Option<f64>]) -> String {
+    let name = escape(&label(run, runs));
+    let mark = if run.is_reference() { String::new() } else { swatch(run.family()) };
+    let mut cells =
+        format!("<th scope=\"row\" data-value=\"{name}\"><span class=\"model\">{mark}{name}</span></th>");
+    if !run.is_done() && measures.iter().all(|measure| run.number(measure.column).is_none()) {
+        let reason = escape(run.text("error"));
+        cells += &format!(
+            "<td class=\"reason\" colspan=\"{}\"><span class=\"failed\">failed</span>: {reason}</td>",
+            measures.len().max(1)
+        );
+    } else {
+        for (measure, best) in measures.iter().zip(best) {
+            cells += &number(run, measure, *best);
+        }
+    }
+    format!("<tr>{cells}</tr>")
+}
+
+fn number(run: &Run, measure: &Measure, best: Option<f64>) -> String {
+    let value = run.number(measure.column);
+    let is_best = best.is_some() && value == best;
+    let class = if is_best { " class=\"best\"" } else { "" };
+    let said = if is_best { "<span class=\"hidden\"> (best)</span>" } else { "" };
+    let kind = if is_likelihood(measure.column) && value.is_some() {
+        format!("<span class=\"kind\">{}</span>", escape(run.text("likelihood_kind")))
+    } else {
+        String::new()
+    };
+    let sort_by = value.map(|value| value.to_string()).unwrap_or_default();
+    format!("<td{class} data-value=\"{sort_by}\">{}{said}{kind}</td>", escape(&cell(run, measure)))
+}
+
+/// The best value of a column, where at least two can be compared.
+///
+/// Likelihoods of different kinds cannot: a lower bound says only that the true one is no worse.
+fn best(models: &[&Run], measure: &Measure) -> Option<f64> {
+    let values: Vec<f64> = models.iter().filter_map(|run| run.number(measure.column)).collect();
+    if values.len() < 2 {
+        return None;
+    }
+    if is_likelihood(measure.column) {
+        let with_value = models.iter().filter(|run| run.number(measure.column).is_some());
+        let mut kinds: Vec<&str> = with_value.map(|run| run.text("likelihood_kind")).collect();
+        kinds.dedup();
+        if kinds.len() > 1 {
+            return None;
+        }
+    }
+    match measure.better {
+        Better::Lower => values.into_iter().min_by(f64::total_cmp),
+        Better::Higher => values.into_iter().max_by(f64::total_cmp),
+        Better::Neither => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runs::read_all;
+    use super::super::runs::tests::run_folder;
+    use super::*;
+
+    fn runs(rows: &[(&str, &str)]) -> Vec<Run> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, row) in rows {
+            let text = format!("family,model,fd,recall,likelihood_kind,bits_per_dim\n{row}\n");
+            run_folder(folder.path(), name, if row.is_empty() { None } else { Some(&text) });
+        }
+        read_all(folder.path()).unwrap()
+    }
+
+    #[test]
+    fn the_best_of_each_column_is_marked_and_references_do_not_compete() {
+        let html = table(&runs(&[
+            ("dcgan-d-s0", "gan,dcgan,20,0.4,,"),
+            ("vae-d-s0", "vae,vae,30,0.6,,"),
+            ("reference-floor", "reference,floor,1,0.9,,"),
+        ]));
+        assert_eq!(html.matches("class=\"best\"").count(), 2);
+        assert!(html.contains("<td class=\"best\" data-value=\"20\">20.0"), "{html}");
+        assert!(html.contains("<td class=\"best\" data-value=\"0.6\">0.600"), "{html}");
+        let bodies: Vec<&str> = html.split("<tbody").collect();
+        assert!(bodies[1].contains("vae") && !bodies[1].contains("floor"), "{html}");
+        assert!(bodies[2].contains("floor") && !bodies[2].contains("vae"), "{html}");
+    }
+
+    #[test]
+    fn likelihoods_of_different_kinds_do_not_compete() {
+        let mixed =
+            runs(&[("vae-d-s0", "vae,vae,,,lower-bound,3.5"), ("realnvp-d-s0", "flow,realnvp,,,exact,3.0")]);
+        assert!(!table(&mixed).contains("class=\"best\""));
+        let alike = runs(&[
+            ("vae-d-s0", "vae,vae,,,lower-bound,3.5"),
+            ("ddpm-d-s0", "diffusion,ddpm,,,lower-bound,3.0"),
+        ]);
+        assert_eq!(table(&alike).matches("class=\"best\"").count(), 1);
+    }
+
+    #[test]
+    fn a_failed_row_tells_why_and_everything_is_escaped() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = run_folder(folder.path(), "vae-d-s0", None);
+        std::fs::write(failed.join("error.txt"), "expected <u8> & \"more\"\n").unwrap();
+        run_folder(folder.path(), "evil-d-s0", Some("family,model,fd\n<b>,<script>alert(1)</script>,1\n"));
+        let html = table(&read_all(folder.path()).unwrap());
+        assert!(html.contains("failed</span>: expected &lt;u8&gt; &amp; &quot;more&quot;"), "{html}");
+        assert!(!html.contains("<script>") && !html.contains("<b>"), "{html}");
+    }
+}
