@@ -2,7 +2,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
-use crate::data::{Shape, Split, bytes_to_signed};
+use crate::data::{DataSpec, Shape, Split, bytes_to_signed};
 use crate::error::{Error, Result};
 use crate::nn::{Conv2d, ConvConfig, Linear};
 use crate::params::{Init, NamedTensors, Params};
@@ -125,6 +125,25 @@ impl FeatureNetwork {
     /// The images that the network takes.
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Whether the network is for images of this kind; padding, which is cut off again, does not matter.
+    pub fn fits(&self, data: &DataSpec) -> bool {
+        match (self.shape, data.shape) {
+            (ours, theirs) if ours == theirs => true,
+            (
+                Shape::Image { channels, height, width },
+                Shape::Image { channels: c, height: h, width: w },
+            ) => {
+                data.options.pad > 0 && data.options.resize == 0 && c == channels && h >= height && w >= width
+            }
+            _ => false,
+        }
+    }
+
+    /// The number of trained parameters.
+    pub fn parameters(&self) -> usize {
+        self.params.count()
     }
 
     /// Parameters and buffers.

@@ -21,8 +21,6 @@ pub struct FeatureTraining {
     pub flip: bool,
     /// Dropout before the hidden layer.
     pub dropout: f64,
-    /// Share of the target that is spread over all classes.
-    pub label_smoothing: f64,
     /// The seed of the weights, the order of the data, shifts and dropout.
     pub seed: u64,
 }
@@ -30,13 +28,12 @@ pub struct FeatureTraining {
 impl Default for FeatureTraining {
     fn default() -> Self {
         FeatureTraining {
-            epochs: 10,
+            epochs: 12,
             batch_size: 128,
-            learning_rate: 2e-3,
-            shift: 2,
+            learning_rate: 3e-3,
+            shift: 1,
             flip: false,
             dropout: 0.3,
-            label_smoothing: 0.05,
             seed: 0,
         }
     }
@@ -49,8 +46,8 @@ pub struct FeatureRecord {
     pub epoch: u64,
     /// Mean training loss of the epoch.
     pub loss: f64,
-    /// Accuracy on the test split, with the averaged weights.
-    pub test_accuracy: f64,
+    /// Accuracy on the validation split, where there is one, with the averaged weights.
+    pub validation_accuracy: Option<f64>,
 }
 
 /// Trains a feature network on the labelled training split of `data` and whitens its features.
@@ -92,18 +89,19 @@ pub fn train(
             None::<Tensor>,
             Reduction::Mean,
             -100,
-            config.label_smoothing,
+            0.0,
         );
         let _ = adam.step(&loss, Schedule::Cosine.factor(step as f64 / steps as f64));
         ema.update(&weights);
         sum += loss.double_value(&[]);
         if (step + 1) % batches.per_epoch() == 0 {
             ema.swap(&weights)?;
-            let test_accuracy = network.accuracy(&data.test)?;
+            let validation = Some(&data.validation).filter(|split| !split.is_empty());
+            let validation_accuracy = validation.map(|split| network.accuracy(split)).transpose()?;
             ema.swap(&weights)?;
             let loss = sum / batches.per_epoch() as f64;
             sum = 0.0;
-            observe(FeatureRecord { epoch: (step + 1) / batches.per_epoch(), loss, test_accuracy });
+            observe(FeatureRecord { epoch: (step + 1) / batches.per_epoch(), loss, validation_accuracy });
         }
     }
     weights.assign(ema.average())?;
