@@ -4,8 +4,9 @@ use std::path::Path;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // Manifests are compiled in: a new one is a reason to build again.
+    // Manifests and feature networks are compiled in: a new one is a reason to build again.
     println!("cargo:rerun-if-changed=../../datasets");
+    println!("cargo:rerun-if-changed=features");
     if let Ok(folder) = std::env::var("DEP_GEN_CORE_LIBTORCH_LIB") {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
         // The GPU library registers itself when it is loaded; as no symbol of it is named, a linker would drop it.

@@ -5,6 +5,7 @@ mod commands;
 mod device;
 mod progress;
 mod registry;
+mod spaces;
 
 use std::process::ExitCode;
 

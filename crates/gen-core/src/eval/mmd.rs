@@ -1,0 +1,121 @@
+use tch::{Kind, Tensor};
+
+use super::checked_pair;
+use crate::error::{Error, Result};
+
+/// Side of the tiles in which a kernel matrix is summed: small enough to stay in the cache.
+const TILE: i64 = 512;
+
+/// How the three means of a squared maximum mean discrepancy are taken (Gretton et al. 2012).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Estimator {
+    /// Without the diagonals of the two kernel matrices within a set. It can be negative.
+    Unbiased,
+    /// Without the diagonal of the matrix between the sets either, which pairs row `i` with row `i`; the sets must
+    /// be of one size. It can be negative.
+    UStatistic,
+    /// With all entries: the squared distance of two mean embeddings, never negative.
+    Biased,
+}
+
+/// MMD², the squared maximum mean discrepancy of `real` and `fake`, `[n, features]`, under `kernel`, which maps
+/// `[n, features]` and `[m, features]` to `[n, m]` and is called for blocks of rows.
+///
+/// # Errors
+/// When a set has fewer than two rows, the numbers of features differ, a value is not finite, or a U-statistic of
+/// sets of different sizes is asked for.
+pub fn mmd_squared(
+    real: &Tensor,
+    fake: &Tensor,
+    kernel: impl Fn(&Tensor, &Tensor) -> Tensor,
+    estimator: Estimator,
+) -> Result<f64> {
+    let (real, fake) = checked_pair("the kernel distance", real, fake, 2)?;
+    let (n, m) = (real.size()[0] as f64, fake.size()[0] as f64);
+    if estimator == Estimator::UStatistic && n != m {
+        return Err(Error::invalid(format!("a U-statistic pairs the rows: found {n} real and {m} fake")));
+    }
+    let within = |x: &Tensor, n: f64| {
+        let (off_diagonal, diagonal) = sums(x, None, &kernel);
+        match estimator {
+            Estimator::Biased => (off_diagonal + diagonal) / (n * n),
+            _ => off_diagonal / (n * (n - 1.0)),
+        }
+    };
+    let (off_diagonal, diagonal) = sums(&real, Some(&fake), &kernel);
+    let between = match estimator {
+        Estimator::UStatistic => off_diagonal / (n * (n - 1.0)),
+        _ => (off_diagonal + diagonal) / (n * m),
+    };
+    Ok(within(&real, n) + within(&fake, m) - 2.0 * between)
+}
+
+/// The sum of the kernel matrix of `a` and `b` off its diagonal, and that of the diagonal. Without `b` the matrix is
+/// that of `a` with itself, which is symmetric: half of its tiles are enough.
+fn sums(a: &Tensor, b: Option<&Tensor>, kernel: impl Fn(&Tensor, &Tensor) -> Tensor) -> (f64, f64) {
+    let tiles = |x: &Tensor| x.split(TILE, 0);
+    let rows = tiles(a);
+    let columns = b.map(tiles);
+    let sum = |x: &Tensor| x.sum(Kind::Double).double_value(&[]);
+    let (mut off_diagonal, mut diagonal) = (0.0, 0.0);
+    for (i, row) in rows.iter().enumerate() {
+        let (first, columns, weight) = match &columns {
+            Some(columns) => (0, columns, 1.0),
+            None => (i, &rows, 2.0),
+        };
+        for (j, column) in columns.iter().enumerate().skip(first) {
+            let tile = kernel(row, column);
+            if i == j {
+                let on = sum(&tile.diagonal(0, 0, 1));
+                diagonal += on;
+                off_diagonal += sum(&tile) - on;
+            } else {
+                off_diagonal += weight * sum(&tile);
+            }
+        }
+    }
+    (off_diagonal, diagonal)
+}
+
+/// Σ_σ exp(-|a - b|² / 2σ²), a mixture of Gaussian kernels for [`mmd_squared`].
+///
+/// ```
+/// use gen_core::eval::{Estimator, median_distance, mmd_squared, rbf_kernel};
+/// use tch::{Device, Kind, Tensor};
+///
+/// let (real, fake) = (Tensor::randn([200, 2], (Kind::Float, Device::Cpu)), Tensor::zeros([200, 2], (Kind::Float, Device::Cpu)));
+/// let sigma = median_distance(&real).unwrap();
+/// let kernel = rbf_kernel(&[0.5 * sigma, sigma]);
+/// assert!(mmd_squared(&real, &fake, kernel, Estimator::Unbiased).unwrap() > 0.1);
+/// ```
+pub fn rbf_kernel(sigmas: &[f64]) -> impl Fn(&Tensor, &Tensor) -> Tensor {
+    move |a, b| {
+        let squared = distances(a, b).square();
+        let mut sum = squared.zeros_like();
+        for sigma in sigmas {
+            sum += (&squared * (-0.5 / (sigma * sigma))).exp();
+        }
+        sum
+    }
+}
+
+/// The median of the distances between different rows of `x`, `[n, features]`: a bandwidth for [`rbf_kernel`].
+/// Take it from real data, so that all models are compared under one kernel.
+///
+/// # Errors
+/// When there are fewer than two rows, or a value is not finite.
+pub fn median_distance(x: &Tensor) -> Result<f64> {
+    let (x, _) = checked_pair("the median distance", x, x, 2)?;
+    let n = x.size()[0];
+    let upper = Tensor::ones([n, n], (Kind::Bool, x.device())).triu(1);
+    let pairs = distances(&x, &x).masked_select(&upper).sort(0, false).0;
+    let (middle, count) = (pairs.numel() as i64 / 2, pairs.numel() as i64);
+    let at = |i: i64| pairs.double_value(&[i]);
+    Ok(if count % 2 == 1 { at(middle) } else { 0.5 * (at(middle - 1) + at(middle)) })
+}
+
+/// Euclidean distances `[n, m]` by direct differences: equal rows are exactly 0 apart.
+pub(super) fn distances(a: &Tensor, b: &Tensor) -> Tensor {
+    const WITHOUT_PRODUCTS: i64 = 2;
+    Tensor::cdist(a, b, 2.0, WITHOUT_PRODUCTS)
+}

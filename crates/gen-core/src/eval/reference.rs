@@ -1,0 +1,191 @@
+use std::fmt;
+use std::str::FromStr;
+
+use tch::{Kind, Tensor};
+
+use super::Gaussian;
+use crate::data::{Binarise, Dataset, Values};
+use crate::error::{Error, Result};
+use crate::rng::{Purpose, permutation, seed_torch};
+
+/// Rows of a table of models that no model made, and between which all models should lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference {
+    /// Training data: what a perfect model would reach with this many samples.
+    Floor,
+    /// A Gaussian with the mean and full covariance of the training data; bytes are clamped and rounded.
+    PixelGaussian,
+    /// Independent uniform bytes (fair coins where the data are black and white); for points, uniform in the box
+    /// that holds the training data.
+    PixelNoise,
+}
+
+impl Reference {
+    /// All of them, the best first.
+    pub const ALL: [Reference; 3] = [Reference::Floor, Reference::PixelGaussian, Reference::PixelNoise];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reference::Floor => "floor",
+            Reference::PixelGaussian => "pixel-gaussian",
+            Reference::PixelNoise => "pixel-noise",
+        }
+    }
+
+    /// Up to `n` samples in the form of the data: bytes or points. The floor has no more than there are training
+    /// rows.
+    ///
+    /// # Errors
+    /// When the training data has no covariance.
+    pub fn sample(self, data: &Dataset, n: usize, seed: u64) -> Result<Tensor> {
+        let train = &data.train.x;
+        let shape = data.spec.shape.batch(n as i64);
+        match self {
+            Reference::Floor => {
+                let mut order = permutation(data.train.len(), seed, Purpose::Evaluate, 1);
+                order.truncate(n);
+                Ok(as_values(&data.train.select(&order).x, data))
+            }
+            Reference::PixelGaussian => {
+                let sample = Gaussian::fit(&as_values(train, data))?.sample(n, seed).view(shape.as_slice());
+                Ok(match data.spec.values {
+                    Values::Continuous => sample.to_kind(Kind::Float),
+                    Values::Binary => sample.ge(127.5).to_kind(Kind::Uint8) * 255,
+                    Values::Bytes | Values::Dequantised => {
+                        sample.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
+                    }
+                })
+            }
+            Reference::PixelNoise => {
+                seed_torch(seed, Purpose::Sample, 0);
+                let uniform = Tensor::rand(shape.as_slice(), (Kind::Float, train.device()));
+                Ok(match data.spec.values {
+                    Values::Continuous => {
+                        let (low, high) = (train.amin([0].as_slice(), true), train.amax([0].as_slice(), true));
+                        (uniform * (high - &low) + low).to_kind(Kind::Float)
+                    }
+                    Values::Binary => uniform.ge(0.5).to_kind(Kind::Uint8) * 255,
+                    Values::Bytes | Values::Dequantised => (uniform * 256.0).floor().to_kind(Kind::Uint8),
+                })
+            }
+        }
+    }
+
+    /// log p of rows in the form of the data, in nats as [`Density`](crate::model::Density) means them, where the
+    /// reference is a distribution that has one: the Gaussian of uniformly dequantised bytes, and of points; the
+    /// noise of bytes.
+    ///
+    /// # Errors
+    /// When the covariance of points is singular.
+    pub fn log_likelihood(self, data: &Dataset, x: &Tensor, seed: u64) -> Result<Option<Tensor>> {
+        let dimensions = data.spec.shape.dimensions() as f64;
+        let all = |nats: f64| Tensor::full([x.size()[0]], nats * dimensions, (Kind::Double, tch::Device::Cpu));
+        Ok(match (self, data.spec.values) {
+            (Reference::PixelGaussian, Values::Continuous) => {
+                Some(Gaussian::fit(&data.train.x)?.log_prob(x, 0.0)?)
+            }
+            (Reference::PixelGaussian, Values::Bytes | Values::Dequantised) => {
+                // Bytes plus uniform noise have a covariance of 1/12 more, and a mean of 1/2 more.
+                seed_torch(seed, Purpose::Evaluate, 0);
+                let noisy = x.to_kind(Kind::Double) + x.to_kind(Kind::Double).rand_like() - 0.5;
+                let per_byte = Gaussian::fit(&data.train.x)?.log_prob(&noisy, 1.0 / 12.0)?;
+                Some(match data.spec.values {
+                    // One grey level is 1/128 wide on [-1, 1).
+                    Values::Dequantised => per_byte + dimensions * 128f64.ln(),
+                    _ => per_byte,
+                })
+            }
+            (Reference::PixelNoise, Values::Bytes) => Some(all(-(256f64.ln()))),
+            (Reference::PixelNoise, Values::Dequantised | Values::Binary) => Some(all(-(2f64.ln()))),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|reference| reference.name() == name);
+        found.ok_or_else(|| Error::unknown("reference", name, Self::ALL.map(Reference::name)))
+    }
+}
+
+/// Stored rows as a file of samples would hold them: binarised where that happens a batch at a time.
+pub(super) fn as_values(x: &Tensor, data: &Dataset) -> Tensor {
+    if data.spec.options.binarise != Binarise::Dynamic {
+        return x.shallow_clone();
+    }
+    seed_torch(0, Purpose::Evaluate, 2);
+    let brightness = x.to_kind(Kind::Float) / 255.0;
+    brightness.rand_like().lt_tensor(&brightness).to_kind(Kind::Uint8) * 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DataOptions, Split};
+
+    fn images() -> Dataset {
+        let i = Tensor::arange(600 * 16, (Kind::Double, tch::Device::Cpu));
+        let x = ((&i * 0.7).sin() * 30.0 + (&i * &i * 0.11).sin() * 50.0 + 110.0).to_kind(Kind::Uint8);
+        let x = x.view([600, 1, 4, 4]);
+        let test = Split::unlabelled(x.narrow(0, 500, 100));
+        Dataset::from_splits("x", Split::unlabelled(x.narrow(0, 0, 500)), None, Some(test), Vec::new()).unwrap()
+    }
+
+    fn bits(data: &Dataset, reference: Reference) -> f64 {
+        let nats = reference.log_likelihood(data, &data.test.x, 0).unwrap().unwrap();
+        data.spec.values.bits_per_dim(nats.mean(Kind::Double).double_value(&[]), 16)
+    }
+
+    #[test]
+    fn samples_have_the_form_of_the_data() {
+        let data = images();
+        for reference in Reference::ALL {
+            let x = reference.sample(&data, 300, 1).unwrap();
+            assert_eq!((x.kind(), x.size()), (Kind::Uint8, vec![300, 1, 4, 4]), "{reference}");
+            assert_eq!(x, reference.sample(&data, 300, 1).unwrap(), "{reference} has a seed");
+            assert_eq!(reference.name().parse::<Reference>().unwrap(), reference);
+        }
+        assert_eq!(Reference::Floor.sample(&data, 9999, 1).unwrap().size()[0], 500);
+        let noise = Reference::PixelNoise.sample(&data, 5000, 1).unwrap();
+        assert_eq!((noise.min().int64_value(&[]), noise.max().int64_value(&[])), (0, 255));
+        assert_eq!(
+            "pixel-nose".parse::<Reference>().unwrap_err().to_string(),
+            "unknown reference `pixel-nose`: did you mean `pixel-noise`?"
+        );
+    }
+
+    #[test]
+    fn noise_needs_eight_bits_and_the_gaussian_fewer() {
+        let data = images();
+        assert!((bits(&data, Reference::PixelNoise) - 8.0).abs() < 1e-12);
+        let gaussian = bits(&data, Reference::PixelGaussian);
+        assert!((4.0..7.9).contains(&gaussian), "{gaussian}");
+        // The same model of the same noisy bytes, as a density on [-1, 1).
+        let dequantised =
+            images().with_options(&DataOptions { dequantise: true, ..DataOptions::default() }).unwrap();
+        assert!((bits(&dequantised, Reference::PixelGaussian) - gaussian).abs() < 1e-12);
+        assert!((bits(&dequantised, Reference::PixelNoise) - 8.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn black_and_white_stays_so() {
+        let options = DataOptions { binarise: Binarise::Dynamic, ..DataOptions::default() };
+        let data = images().with_options(&options).unwrap();
+        for reference in Reference::ALL {
+            let x = reference.sample(&data, 50, 1).unwrap();
+            let grey = x.not_equal(0).logical_and(&x.not_equal(255));
+            assert!(!bool::try_from(grey.any()).unwrap(), "{reference}");
+        }
+        assert!((bits(&data, Reference::PixelNoise) - 1.0).abs() < 1e-12);
+    }
+}

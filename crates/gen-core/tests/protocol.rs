@@ -1,0 +1,300 @@
+//! The protocol on models whose quality is known.
+
+use gen_core::data::{Batch, DataOptions, DataSpec, Dataset, PointSet, Shape, Split, bytes_to_signed};
+use gen_core::eval::features::{FEATURES, FeatureNetwork, FeatureTraining, train};
+use gen_core::eval::{EvaluateOptions, Evaluation, FeatureSpace, Protocol, Reference, Stage};
+use gen_core::model::{
+    Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard, SampleRequest, Step,
+};
+use gen_core::params::NamedTensors;
+use gen_core::rng::{Purpose, derive, permutation};
+use gen_core::testing::{assert_close, assert_close_f64};
+use gen_core::{Error, Result};
+use tch::{Device, Kind, Tensor};
+
+/// A model that gives the same sample over and over, or that of a closure.
+struct Known<F> {
+    card: ModelCard,
+    draw: F,
+    kinds: Vec<LikelihoodKind>,
+}
+
+impl<F: Fn(&SampleRequest) -> Tensor> Known<F> {
+    fn new(data: &DataSpec, kinds: &[LikelihoodKind], draw: F) -> Self {
+        let card = ModelCard {
+            name: "known",
+            family: Family::Baseline,
+            data: data.clone(),
+            citation: "",
+            parameters: 12,
+            sampling_parameters: 7,
+        };
+        Known { card, draw, kinds: kinds.to_vec() }
+    }
+}
+
+impl<F: Fn(&SampleRequest) -> Tensor> GenerativeModel for Known<F> {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn train_step(&mut self, _: &Batch, _: &Step) -> Result<Losses> {
+        Ok(Losses::new())
+    }
+
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        request.require_one_pass("known")?;
+        Ok((self.draw)(request))
+    }
+
+    fn weights(&self) -> NamedTensors {
+        NamedTensors::new()
+    }
+
+    fn training_state(&self) -> NamedTensors {
+        NamedTensors::new()
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
+        if self.kinds.is_empty() { None } else { Some(self) }
+    }
+}
+
+/// Of points, the true density of moons; of images, `-1000` nats, and 10 more by importance sampling.
+impl<F> Density for Known<F> {
+    fn kinds(&self) -> Vec<LikelihoodKind> {
+        self.kinds.clone()
+    }
+
+    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, _: u64) -> Result<Tensor> {
+        let nats = match kind {
+            LikelihoodKind::Importance(_) => -990.0,
+            _ => -1000.0,
+        };
+        match kind {
+            LikelihoodKind::Exact => Ok(PointSet::Moons.log_prob(x)),
+            _ => Ok(Tensor::full([x.size()[0]], nats, (Kind::Float, Device::Cpu))),
+        }
+    }
+}
+
+/// Classes of 8x8 images: a bright bar in one of four places, in grey noise.
+fn bars(n: i64, seed: u64) -> Split {
+    let uniform = |i: i64| (derive(seed, Purpose::Data, i as u64) >> 11) as f64 / (1u64 << 53) as f64;
+    let noise: Vec<f64> = (0..n * 64).map(|i| 60.0 * uniform(i)).collect();
+    let x = Tensor::from_slice(&noise).view([n, 1, 8, 8]);
+    let labels: Vec<i64> = (0..n).map(|i| (4.0 * uniform(n * 64 + i)) as i64).collect();
+    for (i, class) in labels.iter().enumerate() {
+        let image = x.get(i as i64).get(0);
+        let _ = image.narrow((class % 2) as usize as i64, 2 + 3 * (class / 2), 2).g_add_scalar_(150.0);
+    }
+    Split { x: x.to_kind(Kind::Uint8), labels: Some(Tensor::from_slice(&labels)) }
+}
+
+fn images() -> Dataset {
+    let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+    Dataset::from_splits("bars", bars(1200, 1), Some(bars(100, 3)), Some(bars(300, 2)), classes).unwrap()
+}
+
+fn points() -> Dataset {
+    let part = |n, seed| Split::unlabelled(PointSet::Moons.sample(n, seed));
+    Dataset::from_splits("moons", part(4000, 1), None, Some(part(1500, 2)), Vec::new()).unwrap()
+}
+
+fn pca(data: &Dataset) -> FeatureSpace {
+    FeatureSpace::without_network(data.spec.shape, &data.train.x).unwrap()
+}
+
+fn reference(protocol: &Protocol<'_>, reference: Reference) -> Evaluation {
+    protocol.evaluate_reference(reference, &mut |_| ()).unwrap().row
+}
+
+#[test]
+fn a_model_of_images_fills_its_columns() {
+    let data = images();
+    let space = pca(&data);
+    let protocol = Protocol::new(&data, &space, EvaluateOptions { n_bound: 40, ..Default::default() }).unwrap();
+    let kinds = [LikelihoodKind::LowerBound, LikelihoodKind::Importance(64)];
+    // Random training images: as good as data.
+    let train = bytes_to_signed(&data.train.x);
+    let model = Known::new(&data.spec, &kinds, |request: &SampleRequest| {
+        let order = permutation(1200, request.seed, Purpose::Sample, 0);
+        train.index_select(0, &Tensor::from_slice(&order[..request.n]))
+    });
+    let mut stages = Vec::new();
+    let evaluated = protocol.evaluate(&model, &mut |stage| stages.push(stage)).unwrap();
+    assert_eq!(evaluated.samples.size(), [300, 1, 8, 8]);
+    assert_eq!(evaluated.samples.kind(), Kind::Uint8);
+    let row = evaluated.row;
+    assert_eq!((row.family.as_str(), row.model.as_str(), row.dataset.as_str()), ("baseline", "known", "bars"));
+    assert_eq!((row.n_real, row.n_fake, row.prdc_n, row.prdc_k), (Some(300), Some(300), Some(300), Some(5)));
+    assert_eq!((row.parameters, row.sampling_parameters, row.nfe), (Some(12), Some(7), Some(1)));
+    assert_eq!(row.feature_space, "pca-64");
+    let (fd, floor) = (row.fd.unwrap(), row.fd_floor.unwrap());
+    assert!(floor > 0.0 && fd < 1.3 * floor, "{fd} against {floor}");
+    assert!(row.kid.unwrap().abs() < 6.0 * row.kid_standard_error.unwrap());
+    assert!(row.sample_latency_ms.unwrap() > 0.0 && row.sample_images_per_second.unwrap() > 0.0);
+
+    let bits = |nats: f64| nats / (64.0 * std::f64::consts::LN_2);
+    assert_eq!((row.likelihood_kind.as_deref(), row.n_likelihood), (Some("lower-bound"), Some(40)));
+    assert_close_f64(row.bits_per_dim.unwrap(), bits(1000.0), 1e-12, 0.0);
+    assert_eq!(row.bits_per_dim_standard_error, Some(0.0));
+    assert_eq!(row.importance_kind.as_deref(), Some("importance-64"));
+    assert_close_f64(row.importance_bits_per_dim.unwrap(), bits(990.0), 1e-12, 0.0);
+    assert_eq!((row.nll_nats, row.mmd, row.modes_total), (None, None, None));
+
+    assert_eq!(stages[0], Stage::Sampling { done: 0, total: 300 });
+    assert!(stages.contains(&Stage::Comparing));
+    assert!(stages.contains(&Stage::Likelihood { done: 0, total: 40 }));
+}
+
+#[test]
+fn a_model_of_points_is_held_against_the_entropy() {
+    let data = points();
+    let protocol = Protocol::new(&data, &FeatureSpace::Identity, EvaluateOptions::default()).unwrap();
+    let model = Known::new(&data.spec, &[LikelihoodKind::Exact], |request: &SampleRequest| {
+        PointSet::Moons.sample(request.n, request.seed)
+    });
+    let row = protocol.evaluate(&model, &mut |_| ()).unwrap().row;
+    assert_eq!((row.feature_space.as_str(), row.n_likelihood), ("identity", Some(1500)));
+    assert!(row.nll_gap_nats.unwrap().abs() < 4.0 * row.nll_standard_error.unwrap());
+    assert_eq!((row.bits_per_dim, row.modes_total), (None, None));
+    let noise = reference(&protocol, Reference::PixelNoise);
+    assert!(row.mmd.unwrap().abs() < 0.01 && noise.mmd.unwrap() > 0.05, "{:?} {:?}", row.mmd, noise.mmd);
+    // The entropy of the best Gaussian is known too.
+    let gaussian = reference(&protocol, Reference::PixelGaussian);
+    assert_close_f64(gaussian.nll_nats.unwrap(), 3.2946, 0.02, 0.0);
+    assert!(gaussian.fd.unwrap() < 0.05 && gaussian.mmd.unwrap() > 0.01);
+}
+
+#[test]
+fn mixtures_count_their_modes() {
+    let set = PointSet::EightGaussians;
+    let part = |n, seed| Split::unlabelled(set.sample(n, seed));
+    let data = Dataset::from_splits(set.name(), part(2000, 1), None, Some(part(800, 2)), Vec::new()).unwrap();
+    let protocol = Protocol::new(&data, &FeatureSpace::Identity, EvaluateOptions::default()).unwrap();
+    let one = set.modes().unwrap().centres.get(3).expand([50, 2], false).to_kind(Kind::Float);
+    let row = protocol.compare(&one).unwrap();
+    assert_eq!((row.modes_covered, row.modes_total, row.high_quality_share), (Some(1), Some(8), Some(1.0)));
+    let floor = reference(&protocol, Reference::Floor);
+    assert_eq!(floor.modes_covered, Some(8));
+    assert!(floor.high_quality_share.unwrap() > 0.97);
+}
+
+#[test]
+fn references_are_in_order_and_the_floor_is_the_floor() {
+    let data = images();
+    let space = pca(&data);
+    let protocol = Protocol::new(&data, &space, EvaluateOptions::default()).unwrap();
+    let rows = Reference::ALL.map(|which| reference(&protocol, which));
+    assert_eq!(rows[0].fd, rows[0].fd_floor);
+    assert!(rows.windows(2).all(|pair| pair[0].fd < pair[1].fd), "{rows:?}");
+    assert!(rows.windows(2).all(|pair| pair[0].coverage > pair[1].coverage), "{rows:?}");
+    assert_eq!((rows[0].bits_per_dim, rows[2].bits_per_dim), (None, Some(8.0)));
+    assert!(rows[1].bits_per_dim.unwrap() < 7.5);
+}
+
+#[test]
+fn the_test_images_themselves_are_perfect() {
+    let data = images();
+    let space = pca(&data);
+    let row = Protocol::new(&data, &space, EvaluateOptions::default()).unwrap().compare(&data.test.x).unwrap();
+    assert!(row.fd.unwrap() < 1e-10);
+    assert_eq!((row.precision, row.recall, row.coverage), (Some(1.0), Some(1.0), Some(1.0)));
+}
+
+#[test]
+fn a_small_n_takes_a_fixed_choice_of_rows() {
+    let data = images();
+    let space = pca(&data);
+    let at = |seed| {
+        let options = EvaluateOptions { n: 64, seed, ..Default::default() };
+        let row = Protocol::new(&data, &space, options).unwrap().compare(&data.train.x).unwrap();
+        (row.n_real, row.n_fake, row.prdc_n, row.fd)
+    };
+    assert_eq!(at(0), at(1));
+    assert_eq!((at(0).0, at(0).1, at(0).2), (Some(64), Some(1200), Some(64)));
+}
+
+#[test]
+fn impossible_requests_are_explained() {
+    let data = images();
+    let space = pca(&data);
+    let protocol = Protocol::new(&data, &space, EvaluateOptions::default()).unwrap();
+    let message = |result: Result<Evaluation>| result.unwrap_err().to_string();
+    assert_eq!(
+        message(protocol.compare(&Tensor::zeros([5, 1, 9, 8], (Kind::Uint8, Device::Cpu)))),
+        "samples of `bars` should be bytes [5, 1, 8, 8], found Uint8 [5, 1, 9, 8]"
+    );
+    assert!(protocol.compare(&bytes_to_signed(&data.test.x)).is_err());
+    let nan = Known::new(&data.spec, &[], |r: &SampleRequest| {
+        Tensor::full([r.n as i64, 1, 8, 7], f64::NAN, (Kind::Float, Device::Cpu))
+    });
+    assert!(protocol.evaluate(&nan, &mut |_| ()).is_err());
+    let steps = EvaluateOptions { steps: Some(5), ..Default::default() };
+    let protocol = Protocol::new(&data, &space, steps).unwrap();
+    let model = Known::new(&data.spec, &[], |_: &SampleRequest| bytes_to_signed(&data.test.x));
+    assert_eq!(
+        protocol.evaluate(&model, &mut |_| ()).unwrap_err().to_string(),
+        "`known` samples in one pass: it has no choice of sampler or steps"
+    );
+    let untested = Dataset::from_tensor("mine", data.train.x.shallow_clone()).unwrap();
+    let error = Protocol::new(&untested, &space, EvaluateOptions::default()).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "measuring needs at least 2 test rows: `mine` has 0, and 10000 are asked for"
+    );
+}
+
+#[test]
+fn a_feature_network_learns_and_comes_back_from_its_file() {
+    let data = images();
+    let config = FeatureTraining { epochs: 6, batch_size: 32, ..Default::default() };
+    let mut records = Vec::new();
+    let network = train(&data, &config, |record| records.push(record)).unwrap();
+    assert_eq!(records.len(), 6);
+    assert!(records[5].loss < records[0].loss && records[5].validation_accuracy.unwrap() > 0.95, "{records:?}");
+    assert!(network.accuracy(&data.test).unwrap() > 0.95);
+
+    let features = network.features(&data.train.x);
+    assert_eq!((features.size(), features.kind()), (vec![1200, FEATURES], Kind::Double));
+    let zeros = Tensor::zeros([FEATURES], (Kind::Double, Device::Cpu));
+    assert_close(&features.mean_dim(0, false, Kind::Double), &zeros, 0.0, 1e-5);
+    let std = features.std_dim(0, true, false);
+    assert!(std.max().double_value(&[]) < 1.0 + 1e-5 && std.mean(Kind::Double).double_value(&[]) > 0.5);
+
+    // The features of an image depend on that image only.
+    assert_close(&network.features(&data.train.x.narrow(0, 7, 1)), &features.narrow(0, 7, 1), 1e-5, 1e-5);
+    let bytes = network.to_safetensors().unwrap();
+    let again = FeatureNetwork::from_safetensors(&bytes).unwrap();
+    assert_eq!(again.features(&data.train.x), features);
+    assert_eq!(again.to_safetensors().unwrap(), bytes);
+    // The same seed, the same network.
+    assert_eq!(train(&data, &config, |_| ()).unwrap().to_safetensors().unwrap(), bytes);
+
+    let space = FeatureSpace::Classifier { name: "bars".to_owned(), sha256: "0".to_owned(), network };
+    let protocol = Protocol::new(&data, &space, EvaluateOptions::default()).unwrap();
+    let rows = Reference::ALL.map(|which| reference(&protocol, which));
+    assert_eq!(rows[0].feature_space, "classifier:bars");
+    assert!(rows[1].fd.unwrap() > 2.0 * rows[0].fd.unwrap() && rows[2].fd > rows[1].fd, "{rows:?}");
+
+    // Padding is cut off again.
+    let padded = images().with_options(&DataOptions { pad: 12, ..Default::default() }).unwrap();
+    assert_eq!(space.features(&padded.test.x).unwrap(), space.features(&data.test.x).unwrap());
+    assert!(again.fits(&padded.spec) && again.fits(&data.spec));
+    let resized = images().with_options(&DataOptions { resize: 12, ..Default::default() }).unwrap();
+    assert!(!again.fits(&resized.spec));
+}
+
+#[test]
+fn broken_networks_are_refused() {
+    let error = |bytes: &[u8]| FeatureNetwork::from_safetensors(bytes).err().unwrap();
+    assert!(matches!(error(b"no safetensors"), Error::Invalid(_)));
+    let shape = Shape::Image { channels: 1, height: 8, width: 8 };
+    let bytes = FeatureNetwork::new(shape, 3, 0).unwrap().to_safetensors().unwrap();
+    assert!(matches!(error(&bytes[..bytes.len() - 5]), Error::Invalid(_)));
+    assert!(FeatureNetwork::new(Shape::Points { dimension: 2 }, 3, 0).is_err());
+    assert!(FeatureNetwork::new(shape, 1, 0).is_err());
+    let unlabelled = Dataset::from_tensor("mine", bars(10, 0).x).unwrap();
+    assert!(train(&unlabelled, &FeatureTraining::default(), |_| ()).is_err());
+}
