@@ -1,4 +1,17 @@
-//! Normalizing flows with exact likelihoods.
+#![doc = include_str!("../README.md")]
 
-/// No models yet.
-pub const MODELS: &[gen_core::model::ModelEntry] = &[];
+pub mod base;
+pub mod bijection;
+pub mod conditioner;
+pub mod dequantise;
+mod flow;
+mod realnvp;
+pub mod univariate;
+
+pub use flow::Flow;
+pub use realnvp::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+
+use gen_core::model::ModelEntry;
+
+/// The models of this family.
+pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>()];

@@ -1,0 +1,37 @@
+//! The distribution of the latents.
+
+use std::f64::consts::TAU;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::bijection::sum_per_row;
+
+/// N(0, I) over `[batch, dimension]`.
+#[derive(Debug, Clone, Copy)]
+pub struct StandardNormal {
+    dimension: i64,
+    kind: Kind,
+    device: Device,
+}
+
+impl StandardNormal {
+    /// In this many dimensions; samples are of this kind, on this device.
+    pub fn new(dimension: i64, kind: Kind, device: Device) -> Self {
+        StandardNormal { dimension, kind, device }
+    }
+
+    /// The number of values in one sample.
+    pub fn dimension(&self) -> i64 {
+        self.dimension
+    }
+
+    /// ln N(z; 0, I) = -½ |z|² - ½ D ln 2π of each row: `[batch]`.
+    pub fn log_prob(&self, z: &Tensor) -> Tensor {
+        sum_per_row(&z.square()) * -0.5 - 0.5 * self.dimension as f64 * TAU.ln()
+    }
+
+    /// `n` draws with the standard deviation `temperature` in place of 1: `[n, dimension]`.
+    pub fn sample(&self, n: i64, temperature: f64) -> Tensor {
+        Tensor::randn([n, self.dimension], (self.kind, self.device)) * temperature
+    }
+}

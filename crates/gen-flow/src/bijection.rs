@@ -1,0 +1,160 @@
+//! The contract of an invertible map, and what is made of several.
+//!
+//! One direction has one name everywhere: [`Bijection::forward`] leads from data to latent, so that a density
+//! is one forward pass and a sample one inverse pass.
+
+mod actnorm;
+mod conv1x1;
+mod coupling;
+mod factor_out;
+mod flatten;
+mod logit;
+mod permutation;
+mod squeeze;
+mod standardise;
+
+use std::fmt::Debug;
+
+use tch::Tensor;
+
+pub use actnorm::ActNorm;
+pub use conv1x1::Conv1x1;
+pub use coupling::{Coupling, Mask};
+pub use factor_out::FactorOut;
+pub use flatten::Flatten;
+pub use logit::Logit;
+pub use permutation::Permutation;
+pub use squeeze::Squeeze;
+pub use standardise::Standardise;
+
+/// An invertible differentiable map f, with the log-determinant of its Jacobian.
+///
+/// Both directions take `[batch, ...]` and return the image together with the log-determinant *of that
+/// direction*, one number a row: `[batch]`, of the kind of the input. What maps between different shapes (a
+/// squeeze, a factoring-out) is a bijection like any other, as long as the number of values stays.
+///
+/// `context` is what a conditional flow is conditioned on, `[batch, features]`; it goes to every part, and parts
+/// without parameters that depend on it have no use for it.
+///
+/// An implementation gives both directions in closed form. A tensor of another shape than the map was made for
+/// is a mistake of the caller, on which libtorch panics.
+pub trait Bijection: Debug {
+    /// y = f(x) and log|det ∂f(x)/∂x|: from data to latent.
+    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor);
+
+    /// x = f⁻¹(y) and log|det ∂f⁻¹(y)/∂y|: from latent to data.
+    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor);
+
+    /// f(x), after parameters that start from data have taken their start from `x`, the whole first batch.
+    ///
+    /// What has started already stays as it is. Neither [`Bijection::forward`] nor [`Bijection::inverse`] ever
+    /// does this: a likelihood or a sample changes nothing.
+    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        self.forward(x, context).0
+    }
+
+    /// Whether no part waits for [`Bijection::initialise`].
+    fn is_initialised(&self) -> bool {
+        true
+    }
+}
+
+/// f = fₙ ∘ … ∘ f₁, in the order from data to latent.
+///
+/// ```
+/// use gen_flow::bijection::{Bijection, Chain, Logit, Squeeze};
+/// use tch::{Device, Kind, Tensor};
+///
+/// let chain = Chain::new(vec![Box::new(Logit::new(0.05)), Box::new(Squeeze)]);
+/// let x = Tensor::rand([8, 1, 28, 28], (Kind::Double, Device::Cpu));
+/// let (y, log_det) = chain.forward(&x, None);
+/// assert_eq!((y.size(), log_det.size()), (vec![8, 4, 14, 14], vec![8]));
+/// let (back, _) = chain.inverse(&y, None);
+/// assert!(back.allclose(&x, 1e-9, 1e-9, false));
+/// ```
+#[derive(Debug)]
+pub struct Chain(Vec<Box<dyn Bijection>>);
+
+impl Chain {
+    /// The composition; data passes through `parts` from the first to the last. Without parts, the identity.
+    pub fn new(parts: Vec<Box<dyn Bijection>>) -> Self {
+        Chain(parts)
+    }
+
+    /// The parts, from data to latent.
+    pub fn parts(&self) -> &[Box<dyn Bijection>] {
+        &self.0
+    }
+}
+
+impl Bijection for Chain {
+    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        compose(self.0.iter(), x, |part, x| part.forward(x, context))
+    }
+
+    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        compose(self.0.iter().rev(), y, |part, y| part.inverse(y, context))
+    }
+
+    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        self.0.iter().fold(x.shallow_clone(), |x, part| part.initialise(&x, context))
+    }
+
+    fn is_initialised(&self) -> bool {
+        self.0.iter().all(|part| part.is_initialised())
+    }
+}
+
+/// Passes `x` through `parts` one after another and adds the log-determinants.
+fn compose<'a>(
+    parts: impl Iterator<Item = &'a Box<dyn Bijection>>,
+    x: &Tensor,
+    map: impl Fn(&dyn Bijection, &Tensor) -> (Tensor, Tensor),
+) -> (Tensor, Tensor) {
+    let mut at = x.shallow_clone();
+    let mut total: Option<Tensor> = None;
+    for part in parts {
+        let (next, log_det) = map(part.as_ref(), &at);
+        at = next;
+        total = Some(match total {
+            Some(total) => total + log_det,
+            None => log_det,
+        });
+    }
+    let total = total.unwrap_or_else(|| volume_preserving(x));
+    (at, total)
+}
+
+/// f⁻¹ in the place of f: what `inner` does from latent to data, this does from data to latent.
+///
+/// An inverse autoregressive flow (Kingma et al. 2016) is a masked autoregressive flow in this wrapper.
+/// Parameters that start from data do so in the direction data to latent only; in the wrapped map they keep
+/// the start that they were built with.
+#[derive(Debug)]
+pub struct Inverse<B>(pub B);
+
+impl<B: Bijection> Bijection for Inverse<B> {
+    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        self.0.inverse(x, context)
+    }
+
+    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        self.0.forward(y, context)
+    }
+}
+
+/// The log-determinant of a map that moves values and changes none: zero for each row of `x`.
+fn volume_preserving(x: &Tensor) -> Tensor {
+    constant_log_det(&Tensor::zeros([], (x.kind(), x.device())), x)
+}
+
+/// A log-determinant that is the same for each row of `x`, from a scalar; a view, nothing is copied.
+fn constant_log_det(log_det: &Tensor, x: &Tensor) -> Tensor {
+    log_det.expand([x.size()[0]], false)
+}
+
+/// The sum over all dimensions but the first: `[batch, ...]` to `[batch]`.
+pub(crate) fn sum_per_row(x: &Tensor) -> Tensor {
+    let dims: Vec<i64> = (1..x.dim() as i64).collect();
+    x.sum_dim_intlist(dims, false, x.kind())
+}

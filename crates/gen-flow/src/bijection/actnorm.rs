@@ -1,0 +1,82 @@
+use gen_core::params::{Init, Scope};
+use tch::{Kind, Tensor};
+
+use super::{Bijection, constant_log_det};
+
+/// Activation normalisation: a scale and a shift for each channel,
+///
+/// > y = exp(s) x + b, log|det| = (values per channel) · Σ s
+///
+/// with s = -ln σ and b = -μ/σ of the first batch, so that each channel starts with mean 0 and (unbiased) standard
+/// deviation 1 there. Unlike batch normalisation it treats each row alone, in training as in sampling.
+///
+/// Until [`Bijection::initialise`] has seen a batch it is the identity. That it has is recorded in the buffer
+/// `initialised`, which is saved with the parameters. A channel that is constant in the first batch is shifted, and
+/// scaled by no more than 10⁶.
+///
+/// `x: [batch, channels, ...]`. Kingma & Dhariwal 2018 (Glow), section 3.1.
+#[derive(Debug)]
+pub struct ActNorm {
+    log_scale: Tensor,
+    shift: Tensor,
+    initialised: Tensor,
+}
+
+/// The smallest standard deviation that the first batch is taken to have.
+const SMALLEST_STD: f64 = 1e-6;
+
+impl ActNorm {
+    /// For inputs of `channels` channels (coordinates, for points).
+    pub fn new(scope: Scope<'_>, channels: i64) -> Self {
+        ActNorm {
+            log_scale: scope.parameter("log_scale", &[channels], Init::ZEROS),
+            shift: scope.parameter("shift", &[channels], Init::ZEROS),
+            initialised: scope.buffer("initialised", Tensor::from(0i64)),
+        }
+    }
+
+    /// A parameter `[channels]` in a shape that broadcasts over `x`.
+    fn for_each_channel(parameter: &Tensor, x: &Tensor) -> Tensor {
+        let mut shape = vec![1; x.dim()];
+        shape[1] = -1;
+        parameter.view(shape.as_slice())
+    }
+
+    fn log_det(&self, x: &Tensor) -> Tensor {
+        let values_per_channel: i64 = x.size()[2..].iter().product();
+        self.log_scale.sum(self.log_scale.kind()) * values_per_channel
+    }
+}
+
+impl Bijection for ActNorm {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let scale = Self::for_each_channel(&self.log_scale.exp(), x);
+        let y = Self::for_each_channel(&self.shift, x).addcmul(x, &scale);
+        (y, constant_log_det(&self.log_det(x), x))
+    }
+
+    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let scale = Self::for_each_channel(&(-&self.log_scale).exp(), y);
+        let x = (y - Self::for_each_channel(&self.shift, y)) * scale;
+        (x, constant_log_det(&-self.log_det(y), y))
+    }
+
+    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        if !self.is_initialised() {
+            let _no_grad = tch::no_grad_guard();
+            let others: Vec<i64> = (0..x.dim() as i64).filter(|&dim| dim != 1).collect();
+            let mean = x.mean_dim(others.as_slice(), false, x.kind());
+            // One row of points has no spread; dividing by n - 1 = 0 would poison the parameters.
+            let unbiased = x.numel() as i64 > x.size()[1];
+            let std = x.std_dim(others.as_slice(), unbiased, false).clamp_min(SMALLEST_STD);
+            self.log_scale.shallow_clone().copy_(&-std.log());
+            self.shift.shallow_clone().copy_(&(-mean / std));
+            let _ = self.initialised.shallow_clone().fill_(1);
+        }
+        self.forward(x, context).0
+    }
+
+    fn is_initialised(&self) -> bool {
+        self.initialised.to_kind(Kind::Int64).int64_value(&[]) != 0
+    }
+}

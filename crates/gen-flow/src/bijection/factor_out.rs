@@ -1,0 +1,65 @@
+use tch::Tensor;
+
+use super::Bijection;
+
+/// Some channels are finished, the others go through `rest`:
+///
+/// > x = (x₁, x₂) along the channels, y = (rest(x₁), flat(x₂)) end to end, log|det| = that of `rest`
+///
+/// Put after the couplings of one scale, with a [`Chain`](super::Chain) of the next scale as `rest` (a squeeze,
+/// couplings, then [`Flatten`](super::Flatten) or another factoring-out), it makes the multi-scale architecture. The
+/// latent stays one tensor: the coarsest values first, the finest last.
+///
+/// `[batch, channels, height, width]` to `[batch, channels · height · width]`; `rest` takes `[batch, kept, height,
+/// width]` to `[batch, kept · height · width]`.
+///
+/// Dinh et al. 2017, section 3.6, equations 13 to 16.
+#[derive(Debug)]
+pub struct FactorOut<B> {
+    shape: [i64; 3],
+    kept: i64,
+    rest: B,
+}
+
+impl<B: Bijection> FactorOut<B> {
+    /// For images of `[channels, height, width]`, the first `kept` channels of which go on through `rest`.
+    ///
+    /// # Panics
+    /// When `kept` is not among `1..channels`.
+    pub fn new(shape: [i64; 3], kept: i64, rest: B) -> Self {
+        assert!(kept > 0 && kept < shape[0], "of {} channels, {kept} cannot be kept", shape[0]);
+        FactorOut { shape, kept, rest }
+    }
+}
+
+impl<B: Bijection> Bijection for FactorOut<B> {
+    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let [x1, x2] = split(x, self.kept, self.shape[0]);
+        let (y1, log_det) = self.rest.forward(&x1, context);
+        (Tensor::cat(&[y1, x2.flatten(1, -1)], 1), log_det)
+    }
+
+    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let [channels, height, width] = self.shape;
+        let [y1, y2] = split(y, self.kept * height * width, channels * height * width);
+        let (x1, log_det) = self.rest.inverse(&y1, context);
+        let x2 = y2.reshape([-1, channels - self.kept, height, width]);
+        (Tensor::cat(&[x1, x2], 1), log_det)
+    }
+
+    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        let [x1, x2] = split(x, self.kept, self.shape[0]);
+        Tensor::cat(&[self.rest.initialise(&x1, context), x2.flatten(1, -1)], 1)
+    }
+
+    fn is_initialised(&self) -> bool {
+        self.rest.is_initialised()
+    }
+}
+
+/// The first `at` of `size` entries of dimension 1, and the others; views.
+pub(super) fn split(x: &Tensor, at: i64, size: i64) -> [Tensor; 2] {
+    // One call: the gradient of two `narrow`s would be two zero-filled tensors and their sum.
+    let mut parts = x.split_with_sizes([at, size - at], 1).into_iter();
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
+}

@@ -1,0 +1,302 @@
+//! One table of constructors through the tests that every bijection has to pass.
+
+use gen_core::params::Params;
+use gen_core::testing::assert_close;
+use gen_flow::bijection::{
+    ActNorm, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Inverse, Logit, Mask, Permutation,
+    Squeeze, Standardise,
+};
+use gen_flow::conditioner::{ConvConditioner, DenseConditioner, MlpConditioner};
+use gen_flow::univariate::Affine;
+use proptest::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+/// Where a bijection is defined.
+#[derive(Clone, Copy, PartialEq)]
+enum Domain {
+    Real,
+    UnitInterval,
+}
+
+struct Case {
+    name: &'static str,
+    build: fn(&Params) -> Box<dyn Bijection>,
+    /// Of one row.
+    shape: &'static [i64],
+    domain: Domain,
+    /// Features of the context; 0 for none.
+    context: i64,
+}
+
+fn case(name: &'static str, shape: &'static [i64], build: fn(&Params) -> Box<dyn Bijection>) -> Case {
+    Case { name, build, shape, domain: Domain::Real, context: 0 }
+}
+
+fn mlp_coupling(params: &Params, name: &str, mask: Mask, size: i64, context: i64) -> Coupling<Affine> {
+    let place = &params.root() / name;
+    let (inputs, outputs) = (mask.kept(size), 2 * mask.transformed(size));
+    let net = MlpConditioner::new(&place / "net", inputs, context, &[8, 8], outputs);
+    Coupling::new(mask, Affine::bounded(place), Box::new(net))
+}
+
+fn conv_coupling(params: &Params, name: &str, mask: Mask, shape: [i64; 3], context: i64) -> Coupling<Affine> {
+    let place = &params.root() / name;
+    let [channels, height, width] = shape;
+    let (inputs, outputs) = (mask.kept(channels), 2 * mask.transformed(channels));
+    let net = ConvConditioner::new(&place / "net", [inputs, height, width], context, 6, 1, outputs);
+    Coupling::new(mask, Affine::bounded(place), Box::new(net))
+}
+
+fn table() -> Vec<Case> {
+    vec![
+        case("identity", &[3], |_| Box::new(Chain::new(Vec::new()))),
+        case("standardise", &[3], |params| {
+            Box::new(Standardise::new(params.root(), &[1.0, -2.0, 0.0], &[0.5, 3.0, 1.0]).unwrap())
+        }),
+        case("actnorm of points", &[3], |params| Box::new(ActNorm::new(params.root(), 3))),
+        case("actnorm of images", &[3, 2, 4], |params| Box::new(ActNorm::new(params.root(), 3))),
+        case("1x1 convolution", &[4, 2, 3], |params| Box::new(Conv1x1::new(params.root(), 4))),
+        case("linear map", &[5], |params| Box::new(Conv1x1::new(params.root(), 5))),
+        case("squeeze", &[2, 4, 6], |_| Box::new(Squeeze)),
+        case("flatten", &[2, 2, 3], |_| Box::new(Flatten::new([2, 2, 3]))),
+        case("permutation", &[4], |params| Box::new(Permutation::new(params.root(), &[2, 0, 3, 1]))),
+        case("reverse", &[3, 2, 2], |params| Box::new(Permutation::reverse(params.root(), 3))),
+        case("random permutation", &[5], |params| Box::new(Permutation::random(params.root(), 5))),
+        Case { domain: Domain::UnitInterval, ..case("logit", &[1, 2, 3], |_| Box::new(Logit::new(0.05))) },
+        Case {
+            domain: Domain::UnitInterval,
+            ..case("logit with a small margin", &[4], |_| Box::new(Logit::new(1e-6)))
+        },
+        case("coupling, first half", &[5], |params| {
+            Box::new(mlp_coupling(params, "coupling", Mask::first_half(5), 5, 0))
+        }),
+        case("coupling, last half", &[5], |params| {
+            Box::new(mlp_coupling(params, "coupling", Mask::last_half(5), 5, 0))
+        }),
+        Case {
+            context: 2,
+            ..case("conditional coupling", &[3], |params| {
+                Box::new(mlp_coupling(params, "coupling", Mask::first_half(3), 3, 2))
+            })
+        },
+        case("coupling of channels", &[3, 4, 2], |params| {
+            Box::new(conv_coupling(params, "coupling", Mask::first_half(3), [3, 4, 2], 0))
+        }),
+        case("coupling on a checkerboard", &[2, 4, 3], |params| {
+            let mask = Mask::checkerboard(4, 3, false, Device::Cpu);
+            Box::new(conv_coupling(params, "coupling", mask, [2, 4, 3], 0))
+        }),
+        Case {
+            context: 2,
+            ..case("coupling of channels with a dense network", &[2, 2, 3], |params| {
+                let net = DenseConditioner::new(&params.root() / "net", [1, 2, 3], 2, 5, [2, 2, 3]);
+                Box::new(Coupling::new(Mask::last_half(2), Affine::bounded(params.root()), Box::new(net)))
+            })
+        },
+        Case {
+            context: 3,
+            ..case("conditional coupling on a checkerboard", &[1, 4, 4], |params| {
+                let mask = Mask::checkerboard(4, 4, true, Device::Cpu);
+                Box::new(conv_coupling(params, "coupling", mask, [1, 4, 4], 3))
+            })
+        },
+        case("inverse of a coupling", &[4], |params| {
+            Box::new(Inverse(mlp_coupling(params, "coupling", Mask::first_half(4), 4, 0)))
+        }),
+        case("chain of couplings", &[3], |params| {
+            Box::new(Chain::new(vec![
+                Box::new(ActNorm::new(&params.root() / "actnorm", 3)),
+                Box::new(mlp_coupling(params, "first", Mask::first_half(3), 3, 0)),
+                Box::new(Permutation::reverse(&params.root() / "reverse", 3)),
+                Box::new(mlp_coupling(params, "last", Mask::last_half(3), 3, 0)),
+            ]))
+        }),
+        case("two scales", &[1, 4, 4], |params| {
+            let coarse = Chain::new(vec![
+                Box::new(Squeeze),
+                Box::new(conv_coupling(params, "coarse", Mask::last_half(8), [8, 1, 1], 0)),
+                Box::new(Flatten::new([8, 1, 1])),
+            ]);
+            Box::new(Chain::new(vec![
+                Box::new(Squeeze),
+                Box::new(conv_coupling(params, "fine", Mask::first_half(4), [4, 2, 2], 0)),
+                Box::new(FactorOut::new([4, 2, 2], 2, coarse)),
+            ]))
+        }),
+    ]
+}
+
+impl Case {
+    /// The bijection with all its parameters drawn from N(0, 0.4²), its own zero-initialised layers included: an
+    /// untrained coupling is the identity and would pass anything.
+    fn random(&self, kind: Kind) -> (Params, Box<dyn Bijection>) {
+        let params = Params::new(kind, Device::Cpu);
+        let bijection = (self.build)(&params);
+        let _no_grad = tch::no_grad_guard();
+        for (_, parameter) in params.trainable() {
+            parameter.shallow_clone().copy_(&(Tensor::randn(parameter.size(), F64) * 0.4));
+        }
+        (params, bijection)
+    }
+
+    fn input(&self, rows: i64, kind: Kind) -> Tensor {
+        let mut size = vec![rows];
+        size.extend(self.shape);
+        match self.domain {
+            Domain::Real => Tensor::randn(size, F64).to_kind(kind),
+            Domain::UnitInterval => Tensor::rand(size, F64).to_kind(kind),
+        }
+    }
+
+    fn context(&self, rows: i64, kind: Kind) -> Option<Tensor> {
+        (self.context > 0).then(|| Tensor::randn([rows, self.context], F64).to_kind(kind))
+    }
+
+    fn dimensions(&self) -> i64 {
+        self.shape.iter().product()
+    }
+}
+
+/// Runs `check` on every bijection of the table; a failure says which it was.
+fn each(check: impl Fn(&Case)) {
+    // Small tensors: threads would only wait for each other.
+    tch::set_num_threads(1);
+    for case in table() {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&case)));
+        assert!(outcome.is_ok(), "failed for: {}", case.name);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn inverse_undoes_forward(seed in 0i64..1_000_000, rows in 1i64..6) {
+        each(|case| {
+            for (kind, tolerance) in [(Kind::Double, 1e-9), (Kind::Float, 1e-4)] {
+                tch::manual_seed(seed);
+                let (_params, bijection) = case.random(kind);
+                let (x, context) = (case.input(rows, kind), case.context(rows, kind));
+                let (y, log_det) = bijection.forward(&x, context.as_ref());
+                let (back, inverse_log_det) = bijection.inverse(&y, context.as_ref());
+                assert_eq!((log_det.size(), inverse_log_det.size()), (vec![rows], vec![rows]));
+                assert_eq!((y.kind(), log_det.kind()), (kind, kind));
+                assert_close(&back, &x, tolerance, tolerance);
+                // The log-determinants are sums over all values: allow for each.
+                let tolerance = tolerance * case.dimensions() as f64;
+                assert_close(&-inverse_log_det, &log_det, tolerance, tolerance);
+            }
+        });
+    }
+
+    #[test]
+    fn log_determinant_is_that_of_the_jacobian(seed in 0i64..1_000_000) {
+        each(|case| {
+            tch::manual_seed(seed);
+            let (_params, bijection) = case.random(Kind::Double);
+            let (x, context) = (case.input(1, Kind::Double), case.context(1, Kind::Double));
+            let (y, log_det) = bijection.forward(&x, context.as_ref());
+            let direct = log_abs_det_jacobian(&x, |x| bijection.forward(x, context.as_ref()).0);
+            assert_close(&log_det.squeeze(), &direct, 1e-8, 1e-8);
+            let (_, log_det) = bijection.inverse(&y, context.as_ref());
+            let direct = log_abs_det_jacobian(&y, |y| bijection.inverse(y, context.as_ref()).0);
+            assert_close(&log_det.squeeze(), &direct, 1e-8, 1e-8);
+        });
+    }
+}
+
+fn log_abs_det_jacobian(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
+    let x = x.detach().set_requires_grad(true);
+    let y = f(&x).reshape([-1]);
+    let rows: Vec<Tensor> = (0..y.numel() as i64)
+        .map(|i| Tensor::run_backward(&[y.get(i)], &[&x], true, false).remove(0).reshape([-1]))
+        .collect();
+    Tensor::linalg_slogdet(&Tensor::stack(&rows, 0)).1
+}
+
+#[test]
+fn every_parameter_and_context_entry_has_a_gradient() {
+    each(|case| {
+        tch::manual_seed(1);
+        let (params, bijection) = case.random(Kind::Double);
+        let x = case.input(16, Kind::Double);
+        let context = case.context(16, Kind::Double).map(|context| context.set_requires_grad(true));
+        let (y, log_det) = bijection.forward(&x, context.as_ref());
+        let loss = y.square().sum(Kind::Double) - log_det.sum(Kind::Double);
+        let parameters = params.trainable();
+        let inputs: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| tensor).chain(&context).collect();
+        if inputs.is_empty() {
+            return;
+        }
+        let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+        for ((name, _), gradient) in parameters.iter().zip(&gradients) {
+            assert!(gradient.defined() && gradient.abs().max().double_value(&[]) > 0.0, "`{name}`");
+        }
+        if context.is_some() {
+            let gradient = gradients[gradients.len() - 1].abs().sum_dim_intlist(0, false, Kind::Double);
+            assert!(gradient.min().double_value(&[]) > 0.0, "the context");
+        }
+    });
+}
+
+#[test]
+fn extreme_inputs_stay_finite() {
+    each(|case| {
+        for kind in [Kind::Double, Kind::Float] {
+            tch::manual_seed(2);
+            let (_params, bijection) = case.random(kind);
+            let extremes = case.input(8, kind).sign() * 1e6;
+            let context = case.context(8, kind);
+            let x = match case.domain {
+                Domain::Real => extremes.shallow_clone(),
+                Domain::UnitInterval => extremes.gt(0.0).to_kind(kind),
+            };
+            let (y, log_det) = bijection.forward(&x, context.as_ref());
+            assert!(finite(&y) && finite(&log_det), "forward, {kind:?}");
+            let (x, log_det) = bijection.inverse(&extremes.view(y.size().as_slice()), context.as_ref());
+            assert!(finite(&x) && finite(&log_det), "inverse, {kind:?}");
+        }
+    });
+}
+
+fn finite(x: &Tensor) -> bool {
+    x.isfinite().all().int64_value(&[]) == 1
+}
+
+#[test]
+fn rows_are_independent_of_their_batch() {
+    each(|case| {
+        tch::manual_seed(3);
+        let (_params, bijection) = case.random(Kind::Double);
+        let (x, context) = (case.input(4, Kind::Double), case.context(4, Kind::Double));
+        let (y, log_det) = bijection.forward(&x, context.as_ref());
+        let row = |tensor: &Tensor| tensor.narrow(0, 2, 1);
+        let (y2, log_det2) = bijection.forward(&row(&x), context.as_ref().map(row).as_ref());
+        assert_close(&y2, &row(&y), 1e-12, 1e-12);
+        assert_close(&log_det2, &row(&log_det), 1e-12, 1e-12);
+    });
+}
+
+#[test]
+fn only_initialise_changes_anything() {
+    each(|case| {
+        tch::manual_seed(4);
+        let params = Params::new(Kind::Double, Device::Cpu);
+        let bijection = (case.build)(&params);
+        let before = params.all().snapshot();
+        let unchanged = || params.all().iter().all(|(name, tensor)| before.get(name) == Some(tensor));
+        let (x, context) = (case.input(4, Kind::Double), case.context(4, Kind::Double));
+        let copy = x.copy();
+        let (y, _) = bijection.forward(&x, context.as_ref());
+        let _ = bijection.inverse(&y, context.as_ref());
+        assert!(unchanged() && x == copy);
+        let start = bijection.initialise(&x, context.as_ref());
+        assert!(bijection.is_initialised() && x == copy);
+        assert_close(&start, &bijection.forward(&x, context.as_ref()).0, 1e-12, 1e-12);
+        let started = params.all().snapshot();
+        let _ = bijection.initialise(&(&x * 0.5), context.as_ref());
+        assert!(params.all().iter().all(|(name, tensor)| started.get(name) == Some(tensor)));
+    });
+}

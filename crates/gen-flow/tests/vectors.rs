@@ -1,0 +1,181 @@
+//! Numbers from other libraries: `tests/vectors/flow.json` has where each comes from.
+
+use gen_core::data::Values;
+use gen_core::params::Params;
+use gen_core::testing::{assert_close, assert_close_f64};
+use gen_flow::Flow;
+use gen_flow::base::StandardNormal;
+use gen_flow::bijection::{ActNorm, Bijection, Chain, Conv1x1, Coupling, Logit, Mask, Squeeze};
+use gen_flow::conditioner::MlpConditioner;
+use gen_flow::dequantise::Dequantise;
+use gen_flow::univariate::{Affine, Univariate};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+const TOLERANCE: f64 = 1e-10;
+
+fn vectors(block: &str) -> Value {
+    let all: Value = serde_json::from_str(include_str!("vectors/flow.json")).unwrap();
+    all[block].clone()
+}
+
+/// A nested list as a tensor of doubles.
+fn tensor(value: &Value) -> Tensor {
+    fn flatten(value: &Value, flat: &mut Vec<f64>) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| flatten(item, flat)),
+            number => flat.push(number.as_f64().unwrap()),
+        }
+    }
+    let (mut shape, mut inner) = (Vec::new(), value);
+    while let Value::Array(items) = inner {
+        shape.push(items.len() as i64);
+        inner = &items[0];
+    }
+    let mut flat = Vec::new();
+    flatten(value, &mut flat);
+    Tensor::from_slice(&flat).view(shape.as_slice())
+}
+
+fn double() -> Params {
+    Params::new(Kind::Double, Device::Cpu)
+}
+
+fn set(params: &Params, name: &str, value: &Tensor) {
+    let _no_grad = tch::no_grad_guard();
+    let all = params.all();
+    let place = all.get(name).unwrap_or_else(|| panic!("no parameter `{name}`"));
+    place.shallow_clone().copy_(&value.view(place.size().as_slice()));
+}
+
+#[test]
+fn affine_maps() {
+    let v = vectors("affine_scalar");
+    let row = |value: &Value| tensor(value).unsqueeze(0);
+    let (x, raw, shift) = (row(&v["x"]), row(&v["raw_scale"]), row(&v["shift"]));
+    let check = |affine: Affine, raw: &Tensor, shift: &Tensor, expected: &Value| {
+        let parameters = Tensor::cat(&[raw, shift], 1);
+        let (y, log_slope) = affine.forward(&x, &parameters);
+        assert_close(&y, &row(&expected["y"]), TOLERANCE, TOLERANCE);
+        assert_close(&log_slope, &row(&expected["logdet"]), TOLERANCE, TOLERANCE);
+        let (back, log_slope) = affine.inverse(&y, &parameters);
+        assert_close(&back, &x, TOLERANCE, TOLERANCE);
+        assert_close(&-log_slope, &row(&expected["logdet"]), TOLERANCE, TOLERANCE);
+    };
+    check(Affine::unbounded(), &raw, &shift, &v["realnvp_exp"]);
+
+    let params = double();
+    let bounded = Affine::bounded(params.root());
+    set(&params, "log_scale_bound", &Tensor::from_slice(&[2.0]));
+    check(bounded, &(&raw * 0.05), &(&shift * 0.1), &v["tanh_clamp_freia"]);
+}
+
+#[test]
+fn actnorm_starts_from_the_first_batch() {
+    let v = vectors("actnorm");
+    let x = tensor(&v["x"]);
+    let expected = &v["nflows_unbiased"];
+    let params = double();
+    let actnorm = ActNorm::new(params.root(), 3);
+    assert!(!actnorm.is_initialised());
+    let y = actnorm.initialise(&x, None);
+    assert!(actnorm.is_initialised());
+    assert_close(&y, &tensor(&expected["y"]), TOLERANCE, TOLERANCE);
+    let all = params.all();
+    for name in ["log_scale", "shift"] {
+        assert_close(all.get(name).unwrap(), &tensor(&expected[name]), TOLERANCE, TOLERANCE);
+    }
+    let (_, log_det) = actnorm.forward(&x, None);
+    assert_close(&log_det, &tensor(&expected["logdet"]), TOLERANCE, TOLERANCE);
+}
+
+#[test]
+fn lu_convolution() {
+    let v = vectors("conv1x1_lu");
+    let params = double();
+    let conv = Conv1x1::new(params.root(), 4);
+    let names = [
+        ("permutation", "P"),
+        ("lower", "L_raw"),
+        ("upper", "U_raw"),
+        ("log_scale", "log_s"),
+        ("sign", "sign_s"),
+    ];
+    for (ours, theirs) in names {
+        set(&params, ours, &tensor(&v[theirs]));
+    }
+    let x = tensor(&v["x"]);
+    let (y, log_det) = conv.forward(&x, None);
+    assert_close(&y, &tensor(&v["y"]), TOLERANCE, TOLERANCE);
+    let expected = log_det.full_like(v["logdet_per_sample"].as_f64().unwrap());
+    // The block's number is log|det W|; an image of 2 x 3 positions has six of them.
+    let positions = (x.size()[2] * x.size()[3]) as f64;
+    let per_position = tensor(&v["log_s"]).sum(Kind::Double).double_value(&[]);
+    assert_close_f64(expected.double_value(&[0]), per_position * positions, 1e-12, 0.0);
+    assert_close(&log_det, &expected, TOLERANCE, TOLERANCE);
+    let identity = Tensor::eye(4, (Kind::Double, Device::Cpu));
+    assert_close(&conv.forward(&identity, None).0.tr(), &tensor(&v["W"]), TOLERANCE, TOLERANCE);
+    assert_close(&conv.inverse(&identity, None).0.tr(), &tensor(&v["W_inv"]), TOLERANCE, TOLERANCE);
+}
+
+#[test]
+fn squeeze_order() {
+    let v = vectors("squeeze2x2");
+    let (y, log_det) = Squeeze.forward(&tensor(&v["x"]), None);
+    assert_close(&y, &tensor(&v["y"]), 0.0, 0.0);
+    assert_eq!(log_det.double_value(&[0]), 0.0);
+}
+
+#[test]
+fn logit_preprocessing() {
+    let v = vectors("logit_preprocess");
+    let x = tensor(&v["x"]).unsqueeze(1);
+    for (alpha, key) in [(1e-6, "alpha_1e-06"), (0.05, "alpha_0.05")] {
+        let (y, log_det) = Logit::new(alpha).forward(&x, None);
+        assert_close(&y.squeeze_dim(1), &tensor(&v[key]["y"]), TOLERANCE, TOLERANCE);
+        assert_close(&log_det, &tensor(&v[key]["logdet"]), TOLERANCE, TOLERANCE);
+    }
+}
+
+#[test]
+fn bits_per_dimension_of_bytes() {
+    let v = vectors("bits_per_dim");
+    let cases = v["cases"].as_array().unwrap();
+    let bytes: Vec<&Value> = cases.iter().filter(|case| case["n_bins"] == 256).collect();
+    assert_eq!(bytes.len(), 3);
+    for case in bytes {
+        let dimensions = case["D"].as_i64().unwrap();
+        let log_likelihood = case["logp_cont"].as_f64().unwrap() + Dequantise::Bytes.log_volume(dimensions);
+        let bits = Values::Bytes.bits_per_dim(log_likelihood, dimensions);
+        assert_close_f64(bits, case["bpd"].as_f64().unwrap(), 1e-12, 0.0);
+    }
+    let normal = StandardNormal::new(784, Kind::Double, Device::Cpu);
+    let log_prob = normal.log_prob(&Tensor::zeros([1, 784], (Kind::Double, Device::Cpu)));
+    let expected = v["standard_normal_D784_on_zeros"]["logp"].as_f64().unwrap();
+    assert_close_f64(log_prob.double_value(&[0]), expected, 1e-12, 0.0);
+}
+
+#[test]
+fn three_couplings_end_to_end() {
+    let v = vectors("coupling_affine_2d");
+    let params = double();
+    let mut parts: Vec<Box<dyn Bijection>> = Vec::new();
+    for (i, layer) in v["layers"].as_array().unwrap().iter().enumerate() {
+        let place = &params.root() / i;
+        let mask = Mask::alternating(2, i);
+        let net = MlpConditioner::new(&place / "net", 1, 0, &[4], 2);
+        parts.push(Box::new(Coupling::new(mask, Affine::bounded(place), Box::new(net))));
+        set(&params, &format!("{i}.log_scale_bound"), &Tensor::from_slice(&[2.0]));
+        let names = [("0.weight", "W1"), ("0.bias", "b1"), ("1.weight", "W2"), ("1.bias", "b2")];
+        for (ours, theirs) in names {
+            set(&params, &format!("{i}.net.{ours}"), &tensor(&layer[theirs]));
+        }
+    }
+    let flow = Flow::new(Chain::new(parts), StandardNormal::new(2, Kind::Double, Device::Cpu));
+    let x = tensor(&v["x"]);
+    let (z, log_det) = flow.bijection().forward(&x, None);
+    assert_close(&z, &tensor(&v["z"]), TOLERANCE, TOLERANCE);
+    assert_close(&log_det, &tensor(&v["logdet"]), TOLERANCE, TOLERANCE);
+    assert_close(&flow.log_prob(&x, None), &tensor(&v["log_prob"]), TOLERANCE, TOLERANCE);
+    assert_close(&flow.bijection().inverse(&z, None).0, &x, TOLERANCE, TOLERANCE);
+}
