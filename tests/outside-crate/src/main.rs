@@ -8,6 +8,8 @@ use gen_flow::gen_core::tch::{self, Device, Kind, Tensor};
 use gen_flow::gen_core::train::{Budget, Trainer};
 
 fn main() -> Result<()> {
+    // So small a model is quicker on one thread.
+    tch::set_num_threads(1);
     // A noisy parabola, which no Gaussian fits.
     tch::manual_seed(0);
     let x = Tensor::randn([2000, 1], (Kind::Float, Device::Cpu));
@@ -17,7 +19,7 @@ fn main() -> Result<()> {
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
     let mut model = RealNvp::build(RealNvp::default_config(&data.spec), &context)?;
     let training = RealNvp::default_training(&data.spec);
-    let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(300), 0)?;
+    let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(150), 0)?;
     let mut losses = Vec::new();
     while let Some(record) = trainer.advance()? {
         losses.push(record.losses[0].1);
