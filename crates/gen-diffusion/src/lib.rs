@@ -1,1 +1,15 @@
 //! Denoising diffusion models.
+
+pub mod bound;
+mod ddpm;
+pub mod network;
+pub mod prediction;
+pub mod samplers;
+pub mod schedule;
+pub mod unet;
+
+pub use ddpm::{Ddpm, DdpmConfig, Sampler};
+use gen_core::model::ModelEntry;
+
+/// The models of this crate.
+pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Ddpm>()];
