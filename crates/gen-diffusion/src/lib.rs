@@ -1,4 +1,15 @@
 //! Denoising diffusion models.
 
-/// No models yet.
-pub const MODELS: &[gen_core::model::ModelEntry] = &[];
+pub mod bound;
+mod ddpm;
+pub mod network;
+pub mod prediction;
+pub mod samplers;
+pub mod schedule;
+pub mod unet;
+
+pub use ddpm::{Ddpm, DdpmConfig, Sampler};
+use gen_core::model::ModelEntry;
+
+/// The models of this crate.
+pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Ddpm>()];

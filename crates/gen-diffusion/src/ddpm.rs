@@ -1,0 +1,358 @@
+//! Denoising diffusion probabilistic models (Ho et al. 2020).
+
+use gen_core::data::{Batch, DataSpec, Shape, Values};
+use gen_core::model::{
+    BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
+    SampleRequest, Step,
+};
+use gen_core::optim::{Adam, AdamConfig, Schedule};
+use gen_core::params::{NamedTensors, Params};
+use gen_core::rng::{Purpose, seed_torch};
+use gen_core::train::TrainConfig;
+use gen_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::bound::{Decoder, VariationalBound};
+use crate::network::{Network, NetworkConfig};
+use crate::prediction::{Objective, Prediction, Scales, stratified_timesteps};
+use crate::samplers::{Variance, ancestral, ddim};
+use crate::schedule::{DiscreteVp, Level, NoiseSchedule, Spacing};
+
+/// Which sampler a [`Ddpm`] uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sampler {
+    /// [`ddim`].
+    Ddim,
+    /// [`ancestral`].
+    Ancestral,
+}
+
+/// Hyperparameters of [`Ddpm`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DdpmConfig {
+    /// Timesteps T of the process.
+    pub timesteps: usize,
+    /// The noise over the timesteps.
+    pub schedule: NoiseSchedule,
+    /// What the network predicts.
+    pub prediction: Prediction,
+    /// γ of the min-SNR weights of the loss; 0 leaves them out.
+    pub min_snr_gamma: f64,
+    /// The sampler where a request names none.
+    pub sampler: Sampler,
+    /// Steps of the DDIM sampler where a request gives no number. (The ancestral sampler then takes all T.)
+    pub ddim_steps: usize,
+    /// η of the DDIM sampler: 0 adds no noise, 1 as much as ancestral sampling.
+    pub ddim_eta: f64,
+    /// Which timesteps a sampler with fewer steps than T goes through.
+    pub spacing: Spacing,
+    /// The variance of ancestral steps, and of the process that the variational bound is of.
+    pub variance: Variance,
+    /// Whether estimates of x_0 are clipped to [-1, 1]; for images only.
+    pub clip: bool,
+    /// Network evaluations a row in an estimate of the variational bound, 2 or more; from T on, every term of it is
+    /// evaluated.
+    pub bound_evaluations: usize,
+    /// The network.
+    pub network: NetworkConfig,
+    /// The optimizer.
+    pub optimizer: AdamConfig,
+}
+
+impl DdpmConfig {
+    fn check(&self, data: &DataSpec) -> Result<()> {
+        self.spacing
+            .timesteps(self.timesteps, self.ddim_steps)
+            .map_err(|error| Error::invalid(format!("`ddim_steps`: {error}")))?;
+        if !(0.0..=1.0).contains(&self.ddim_eta) {
+            return Err(Error::invalid(format!("`ddim_eta` must be in [0, 1], found {}", self.ddim_eta)));
+        }
+        if self.bound_evaluations < 2 {
+            return Err(Error::invalid(format!(
+                "`bound_evaluations` must be at least 2, found {}",
+                self.bound_evaluations
+            )));
+        }
+        if self.clip && !data.shape.is_image() {
+            return Err(Error::invalid(
+                "`clip` is for images, whose values are in [-1, 1]: points have no such range",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A denoising diffusion probabilistic model, on images or points.
+pub struct Ddpm {
+    config: DdpmConfig,
+    card: ModelCard,
+    device: Device,
+    params: Params,
+    network: Network,
+    process: DiscreteVp,
+    objective: Objective,
+    standardise: Option<Standardise>,
+    adam: Adam,
+}
+
+/// Points to and from coordinates of mean 0 and standard deviation 1.
+struct Standardise {
+    mean: Tensor,
+    std: Tensor,
+    /// log |det| of the way there.
+    log_det: f64,
+}
+
+/// A request for samples, resolved.
+struct Plan {
+    sampler: Sampler,
+    timesteps: Vec<usize>,
+    temperature: f64,
+}
+
+/// Rows that go through the network at a time when no gradient is needed: more would fall out of the processor's
+/// cache.
+const CHUNK: i64 = 250;
+
+impl Ddpm {
+    fn encode(&self, x: &Tensor) -> Tensor {
+        match &self.standardise {
+            Some(Standardise { mean, std, .. }) => (x - mean) / std,
+            None => x.shallow_clone(),
+        }
+    }
+
+    fn decode(&self, x: &Tensor) -> Tensor {
+        match &self.standardise {
+            Some(Standardise { mean, std, .. }) => x * std + mean,
+            None => x.clamp(-1.0, 1.0),
+        }
+    }
+
+    fn clip(&self, x0: Tensor) -> Tensor {
+        if self.config.clip { x0.clamp(-1.0, 1.0) } else { x0 }
+    }
+
+    /// The estimate D(x, level) of x_0.
+    fn denoise(&self, x: &Tensor, level: &Level) -> Tensor {
+        let scales = Scales::of(level, x);
+        let time = Tensor::full([x.size()[0]], level.time, (x.kind(), x.device()));
+        self.clip(self.config.prediction.x0(&self.network.forward(x, &time, false), x, &scales))
+    }
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        let expected = self.card.data.shape.batch(-1);
+        if x.size().len() != expected.len() || x.size()[1..] != expected[1..] {
+            return Err(Error::invalid(format!(
+                "`{}` was built for {:?}, found a batch of {:?}",
+                Self::NAME,
+                self.card.data.shape,
+                x.size()
+            )));
+        }
+        Ok(())
+    }
+
+    /// What a request asks for, or why it cannot be had.
+    fn plan(&self, request: &SampleRequest) -> Result<Plan> {
+        let sampler = match request.sampler.as_deref() {
+            None => self.config.sampler,
+            Some("ddim") => Sampler::Ddim,
+            Some("ancestral") => Sampler::Ancestral,
+            Some(other) => return Err(Error::unknown("sampler", other, ["ddim", "ancestral"])),
+        };
+        let steps = request.steps.unwrap_or(match sampler {
+            Sampler::Ddim => self.config.ddim_steps,
+            Sampler::Ancestral => self.config.timesteps,
+        });
+        let timesteps = self.config.spacing.timesteps(self.config.timesteps, steps)?;
+        let temperature = request.temperature.unwrap_or(1.0);
+        let deterministic = sampler == Sampler::Ddim && self.config.ddim_eta == 0.0;
+        if request.temperature.is_some() && !deterministic {
+            return Err(Error::invalid(
+                "a temperature scales the noise that sampling starts from: it needs the sampler `ddim` with \
+                 `ddim_eta = 0`, where there is no other noise",
+            ));
+        }
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return Err(Error::invalid(format!("the temperature must be 0 or more, found {temperature}")));
+        }
+        Ok(Plan { sampler, timesteps, temperature })
+    }
+}
+
+impl GenerativeModel for Ddpm {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
+        self.check(&batch.x)?;
+        let x0 = self.encode(&batch.x);
+        let rows = x0.size()[0];
+        let t = stratified_timesteps(rows, self.config.timesteps, &x0);
+        let noise = x0.randn_like();
+        let losses = self.objective.loss(|x, time| self.network.forward(x, time, true), &x0, &noise, &t);
+        let loss = losses.mean(Kind::Float);
+        let norm = self.adam.step(&loss, step.lr_scale);
+        let mut result = Losses::new().with("loss", &loss);
+        if rows >= 4 {
+            // Timesteps ascend with the rows.
+            for (name, quarter) in
+                ["loss_q1", "loss_q2", "loss_q3", "loss_q4"].into_iter().zip(losses.chunk(4, 0))
+            {
+                result = result.with(name, &quarter.mean(Kind::Float));
+            }
+        }
+        Ok(result.with("grad_norm", &norm))
+    }
+
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        let Plan { sampler, timesteps, temperature } = self.plan(request)?;
+        let levels = self.process.levels(&timesteps);
+        let _no_grad = tch::no_grad_guard();
+        seed_torch(request.seed, Purpose::Sample, 0);
+        let shape = self.card.data.shape;
+        let n = request.n as i64;
+        let mut parts = vec![Tensor::zeros(shape.batch(0), (Kind::Float, self.device))];
+        for start in (0..n).step_by(CHUNK as usize) {
+            let rows = CHUNK.min(n - start);
+            let x = Tensor::randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
+            let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
+            let x = match sampler {
+                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, Tensor::randn_like),
+                Sampler::Ancestral => {
+                    ancestral(denoise, x, &levels, self.config.variance, Tensor::randn_like)
+                }
+            };
+            parts.push(self.decode(&x));
+        }
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    fn evaluations(&self, request: &SampleRequest) -> Result<usize> {
+        Ok(self.plan(request)?.timesteps.len())
+    }
+
+    fn weights(&self) -> NamedTensors {
+        self.params.all()
+    }
+
+    fn training_state(&self) -> NamedTensors {
+        self.adam.state()
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
+        Some(self)
+    }
+}
+
+impl Density for Ddpm {
+    fn kinds(&self) -> Vec<LikelihoodKind> {
+        vec![LikelihoodKind::LowerBound]
+    }
+
+    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
+        self.check(x)?;
+        if kind != LikelihoodKind::LowerBound {
+            return Err(Error::invalid(format!("`{}` has a lower-bound likelihood, not {kind}", Self::NAME)));
+        }
+        let _no_grad = tch::no_grad_guard();
+        seed_torch(seed, Purpose::Evaluate, 0);
+        let decoder = match self.card.data.values {
+            Values::Bytes => Decoder::Discretised(256),
+            Values::Binary => Decoder::Discretised(2),
+            Values::Dequantised | Values::Continuous => Decoder::Gaussian,
+        };
+        let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
+        let log_det = self.standardise.as_ref().map_or(0.0, |s| s.log_det);
+        let parts: Vec<Tensor> = x
+            .split(CHUNK, 0)
+            .iter()
+            .map(|part| {
+                let denoise = |x: &Tensor, t: &Tensor| {
+                    let output = self.network.forward(x, &self.objective.time(t, x), false);
+                    self.clip(self.objective.x0(&output, x, t))
+                };
+                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations) + log_det
+            })
+            .collect();
+        Ok(Tensor::cat(&parts, 0))
+    }
+}
+
+impl Buildable for Ddpm {
+    type Config = DdpmConfig;
+
+    const NAME: &'static str = "ddpm";
+    const SUMMARY: &'static str =
+        "denoising diffusion: a U-Net (an MLP for points) removes noise step by step";
+    const FAMILY: Family = Family::Diffusion;
+
+    fn default_config(data: &DataSpec) -> DdpmConfig {
+        DdpmConfig {
+            timesteps: 1000,
+            schedule: NoiseSchedule::Cosine,
+            prediction: Prediction::V,
+            min_snr_gamma: 0.0,
+            sampler: Sampler::Ddim,
+            ddim_steps: 25,
+            ddim_eta: 0.0,
+            spacing: Spacing::Trailing,
+            variance: Variance::FixedSmall,
+            clip: data.shape.is_image(),
+            bound_evaluations: 20,
+            network: NetworkConfig::of(data.shape),
+            optimizer: AdamConfig { learning_rate: 1e-3, clip_norm: 1.0, ..AdamConfig::default() },
+        }
+    }
+
+    fn default_training(data: &DataSpec) -> TrainConfig {
+        TrainConfig {
+            batch_size: if data.shape.is_image() { 64 } else { 512 },
+            schedule: Schedule::Cosine,
+            warmup_steps: 100,
+            ema_decay: 0.99,
+            log_every: 50,
+        }
+    }
+
+    fn build(config: DdpmConfig, context: &BuildContext) -> Result<Self> {
+        let BuildContext { data, device, seed } = context;
+        let process = DiscreteVp::new(config.schedule, config.timesteps)?;
+        config.check(data)?;
+        seed_torch(*seed, Purpose::Init, 0);
+        let params = Params::new(Kind::Float, *device);
+        let network = Network::new(params.root(), &config.network, data.shape)?;
+        let parameters = params.count();
+        let standardise = match data.shape {
+            Shape::Points { .. } => Some(Standardise {
+                mean: Tensor::from_slice(&data.mean).to_kind(Kind::Float).to_device(*device),
+                std: Tensor::from_slice(&data.std).to_kind(Kind::Float).to_device(*device),
+                log_det: -data.std.iter().map(|std| std.ln()).sum::<f64>(),
+            }),
+            Shape::Image { .. } => None,
+        };
+        Ok(Ddpm {
+            objective: Objective::new(&process, config.prediction, config.min_snr_gamma)?,
+            adam: Adam::new(&params, config.optimizer),
+            card: ModelCard {
+                name: Self::NAME,
+                family: Self::FAMILY,
+                data: data.clone(),
+                citation: "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models",
+                parameters,
+                sampling_parameters: parameters,
+            },
+            device: *device,
+            config,
+            params,
+            network,
+            process,
+            standardise,
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! What a network predicts, and the conversions between the choices.
+
+use gen_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::schedule::{DiscreteVp, Level};
+
+/// What a network of a variance-preserving process predicts of x_t = α x_0 + σ ε.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prediction {
+    /// The noise ε (Ho et al. 2020).
+    Epsilon,
+    /// The data x_0.
+    Sample,
+    /// v = α ε - σ x_0 (Salimans & Ho 2022, section 4): like ε where there is little noise, like -x_0 where there
+    /// is nothing else, and well conditioned at both ends.
+    V,
+}
+
+/// α and σ as tensors that broadcast against a batch: scalars, or one of each a row.
+#[derive(Debug)]
+pub struct Scales {
+    /// The factor on the data.
+    pub alpha: Tensor,
+    /// The standard deviation of the noise.
+    pub sigma: Tensor,
+}
+
+impl Scales {
+    /// The scales of one level, the same for a whole batch like `x`.
+    pub fn of(level: &Level, x: &Tensor) -> Self {
+        let scalar = |value: f64| Tensor::from(value).to_kind(x.kind()).to_device(x.device());
+        Scales { alpha: scalar(level.alpha), sigma: scalar(level.sigma) }
+    }
+
+    /// x_t = α x_0 + σ ε.
+    pub fn diffuse(&self, x0: &Tensor, noise: &Tensor) -> Tensor {
+        &self.alpha * x0 + &self.sigma * noise
+    }
+}
+
+impl Prediction {
+    /// What the network should say.
+    pub fn target(self, x0: &Tensor, noise: &Tensor, scales: &Scales) -> Tensor {
+        match self {
+            Prediction::Epsilon => noise.shallow_clone(),
+            Prediction::Sample => x0.shallow_clone(),
+            Prediction::V => &scales.alpha * noise - &scales.sigma * x0,
+        }
+    }
+
+    /// x_0 from the network's output at `x`.
+    pub fn x0(self, output: &Tensor, x: &Tensor, scales: &Scales) -> Tensor {
+        match self {
+            Prediction::Epsilon => (x - &scales.sigma * output) / &scales.alpha,
+            Prediction::Sample => output.shallow_clone(),
+            Prediction::V => &scales.alpha * x - &scales.sigma * output,
+        }
+    }
+
+    /// ε from the network's output at `x`.
+    pub fn epsilon(self, output: &Tensor, x: &Tensor, scales: &Scales) -> Tensor {
+        match self {
+            Prediction::Epsilon => output.shallow_clone(),
+            Prediction::Sample => (x - &scales.alpha * output) / &scales.sigma,
+            Prediction::V => &scales.sigma * x + &scales.alpha * output,
+        }
+    }
+
+    /// The weight min(SNR, γ) on the squared error of x_0 (Hang et al. 2023, equation 8), as a weight on the squared
+    /// error of what this network predicts. γ of 0 stands for no weight at all: 1.
+    pub fn min_snr_weight(self, snr: f64, gamma: f64) -> f64 {
+        if gamma == 0.0 {
+            return 1.0;
+        }
+        let weight = snr.min(gamma);
+        match self {
+            Prediction::Epsilon => weight / snr,
+            Prediction::Sample => weight,
+            Prediction::V => weight / (snr + 1.0),
+        }
+    }
+}
+
+/// The training objective of a discrete process: tables over its timesteps, ready for batches.
+#[derive(Debug)]
+pub struct Objective {
+    prediction: Prediction,
+    alpha: Tensor,
+    sigma: Tensor,
+    time: Tensor,
+    weight: Tensor,
+}
+
+impl Objective {
+    /// The squared error of what `prediction` says, weighted by [`Prediction::min_snr_weight`].
+    ///
+    /// # Errors
+    /// When `min_snr_gamma` is negative or not a number.
+    pub fn new(process: &DiscreteVp, prediction: Prediction, min_snr_gamma: f64) -> Result<Self> {
+        if min_snr_gamma.is_nan() || min_snr_gamma < 0.0 {
+            return Err(Error::invalid(format!(
+                "`min_snr_gamma` must be positive, or 0 for no weights; found {min_snr_gamma}"
+            )));
+        }
+        let levels: Vec<Level> = (0..process.timesteps()).map(|t| process.level(t)).collect();
+        let table = |f: &dyn Fn(&Level) -> f64| Tensor::from_slice(&levels.iter().map(f).collect::<Vec<_>>());
+        Ok(Objective {
+            prediction,
+            alpha: table(&|level| level.alpha),
+            sigma: table(&|level| level.sigma),
+            time: table(&|level| level.time),
+            weight: table(&|level| prediction.min_snr_weight(level.snr(), min_snr_gamma)),
+        })
+    }
+
+    /// α and σ of timesteps `t: i64 [batch]`, shaped to broadcast against `x: [batch, ...]`.
+    pub fn scales(&self, t: &Tensor, x: &Tensor) -> Scales {
+        Scales { alpha: rows(&self.alpha, t, x), sigma: rows(&self.sigma, t, x) }
+    }
+
+    /// What the network is told at timesteps `t: i64 [batch]`, in the kind of `x`.
+    pub fn time(&self, t: &Tensor, x: &Tensor) -> Tensor {
+        pick(&self.time, t, x)
+    }
+
+    /// x_0 from the network's output at `x: [batch, ...]` and timesteps `t: i64 [batch]`.
+    pub fn x0(&self, output: &Tensor, x: &Tensor, t: &Tensor) -> Tensor {
+        self.prediction.x0(output, x, &self.scales(t, x))
+    }
+
+    /// The loss of each row, `[batch]`: the weighted squared error, averaged over the values of the row.
+    ///
+    /// `network` takes x_t and the times; `x0`, `noise`: `[batch, ...]`, `t: i64 [batch]`. With
+    /// [`Prediction::Epsilon`] and no weights this is L_simple (Ho et al. 2020, equation 14).
+    pub fn loss(
+        &self,
+        network: impl FnOnce(&Tensor, &Tensor) -> Tensor,
+        x0: &Tensor,
+        noise: &Tensor,
+        t: &Tensor,
+    ) -> Tensor {
+        let scales = self.scales(t, x0);
+        let weight = pick(&self.weight, t, x0);
+        let target = self.prediction.target(x0, noise, &scales);
+        let output = network(&scales.diffuse(x0, noise), &self.time(t, x0));
+        weight * (output - target).square().flatten(1, -1).mean_dim(1, false, None::<Kind>)
+    }
+}
+
+/// Entries `t` of a table, shaped to broadcast against `x: [batch, ...]`.
+pub(crate) fn rows(table: &Tensor, t: &Tensor, x: &Tensor) -> Tensor {
+    let mut shape = vec![1; x.dim()];
+    shape[0] = -1;
+    pick(table, t, x).view(shape.as_slice())
+}
+
+/// Entries `t` of a table, in the kind of `like`. Tables stay on the host in f64; only what is picked travels.
+fn pick(table: &Tensor, t: &Tensor, like: &Tensor) -> Tensor {
+    table.index_select(0, &t.to_device(table.device())).to_kind(like.kind()).to_device(like.device())
+}
+
+/// A timestep for each of `batch` rows, one from each of `batch` equal parts of `0..timesteps`, in ascending order:
+/// `i64 [batch]`.
+///
+/// Each is uniform as in Ho et al. (2020), algorithm 1, when rows are in random order; together they cover the
+/// process evenly, which takes variance out of the loss at no cost (Kingma et al. 2021, appendix I.1).
+pub fn stratified_timesteps(batch: i64, timesteps: usize, like: &Tensor) -> Tensor {
+    let part = Tensor::arange(batch, (Kind::Double, like.device()));
+    let place = (&part + part.rand_like()) * (timesteps as f64 / batch as f64);
+    place.floor().to_kind(Kind::Int64).clamp_max(timesteps as i64 - 1)
+}

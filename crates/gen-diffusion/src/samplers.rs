@@ -1,0 +1,86 @@
+//! Samplers: pure functions from noise to data.
+//!
+//! Each takes a denoiser D(x, level), which gives its estimate of x_0; the x of the first level; the levels, from
+//! the noisiest to the cleanest, at which the sample arrives; and the source of its noise, which gives a tensor like
+//! the one that it is shown. Nothing is kept between calls. A denoiser that clips its estimate needs nothing more:
+//! every sampler derives ε from x and that estimate.
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::schedule::{Level, Posterior};
+
+/// The variance of an ancestral step, which Ho et al. (2020, section 3.2) take from the two ends of what is possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variance {
+    /// β̃, right for data of a single point.
+    FixedSmall,
+    /// β, right for data ~ N(0, I).
+    FixedLarge,
+}
+
+impl Variance {
+    /// Of the two variances of `posterior`, this one.
+    pub fn of(self, posterior: &Posterior) -> f64 {
+        match self {
+            Variance::FixedSmall => posterior.variance,
+            Variance::FixedLarge => posterior.beta,
+        }
+    }
+}
+
+/// Ancestral sampling (Ho et al. 2020, algorithm 2): each step draws from q(x_s | x_t, x_0 = D(x_t)), with the variance
+/// of choice; a step to a level without noise adds none.
+///
+/// ```
+/// use gen_diffusion::samplers::{Variance, ancestral};
+/// use gen_diffusion::schedule::{DiscreteVp, NoiseSchedule, Spacing};
+/// use tch::{Device, Kind, Tensor};
+///
+/// // All data is the point 0.7, so that the best estimate of x_0 is always 0.7.
+/// let process = DiscreteVp::new(NoiseSchedule::Cosine, 1000).unwrap();
+/// let levels = process.levels(&Spacing::Trailing.timesteps(1000, 10).unwrap());
+/// let x = Tensor::randn([3, 1], (Kind::Double, Device::Cpu));
+/// let x = ancestral(|x, _| x.full_like(0.7), x, &levels, Variance::FixedSmall, Tensor::randn_like);
+/// assert_eq!(Vec::<f64>::try_from(x.view([-1])).unwrap(), [0.7; 3]);
+/// ```
+pub fn ancestral(
+    mut denoise: impl FnMut(&Tensor, &Level) -> Tensor,
+    mut x: Tensor,
+    levels: &[Level],
+    variance: Variance,
+    mut noise: impl FnMut(&Tensor) -> Tensor,
+) -> Tensor {
+    for (from, to) in steps(levels) {
+        let posterior = Posterior::between(from, to);
+        let mean = denoise(&x, from) * posterior.coef_x0 + &x * posterior.coef_xt;
+        x = if to.sigma > 0.0 { &mean + noise(&mean) * variance.of(&posterior).sqrt() } else { mean };
+    }
+    x
+}
+
+/// DDIM (Song et al. 2021, equations 12 and 16): `eta` of 0 is deterministic, 1 has the variance β̃ of
+/// [`ancestral`] sampling.
+pub fn ddim(
+    mut denoise: impl FnMut(&Tensor, &Level) -> Tensor,
+    mut x: Tensor,
+    levels: &[Level],
+    eta: f64,
+    mut noise: impl FnMut(&Tensor) -> Tensor,
+) -> Tensor {
+    for (from, to) in steps(levels) {
+        let x0 = denoise(&x, from);
+        let epsilon = (&x - &x0 * from.alpha) / from.sigma;
+        let added = eta.powi(2) * Posterior::between(from, to).variance;
+        x = x0 * to.alpha + epsilon * (to.sigma.powi(2) - added).max(0.0).sqrt();
+        if added > 0.0 {
+            x = &x + noise(&x) * added.sqrt();
+        }
+    }
+    x
+}
+
+fn steps(levels: &[Level]) -> impl Iterator<Item = (&Level, &Level)> {
+    levels.iter().zip(levels.iter().skip(1))
+}
