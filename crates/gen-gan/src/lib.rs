@@ -1,4 +1,14 @@
-//! Generative adversarial networks.
+#![doc = include_str!("../README.md")]
 
-/// No models yet.
-pub const MODELS: &[gen_core::model::ModelEntry] = &[];
+pub mod losses;
+pub mod networks;
+
+mod dcgan;
+
+pub use dcgan::{Dcgan, DcganConfig};
+/// What this crate builds on: data, the training loop, `tch` itself.
+pub use gen_core;
+use gen_core::model::ModelEntry;
+
+/// The models of this crate.
+pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Dcgan>()];

@@ -1,0 +1,372 @@
+//! DCGAN (Radford et al. 2016), and the same game between MLPs for points.
+
+use gen_core::data::{Batch, DataSpec, Shape};
+use gen_core::model::{
+    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, SampleRequest, Step,
+};
+use gen_core::nn::{Activation, Mlp};
+use gen_core::optim::{Adam, AdamConfig, Schedule};
+use gen_core::params::{NamedTensors, Params, Scope};
+use gen_core::rng::{Purpose, seed_torch};
+use gen_core::train::TrainConfig;
+use gen_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::losses::{gradient_penalty, non_saturating};
+use crate::networks::{ConvDiscriminator, ConvGenerator, Mode, Pyramid};
+
+/// Hyperparameters of [`Dcgan`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DcganConfig {
+    /// Dimension of the noise z ~ N(0, I).
+    pub latent: i64,
+    /// Images: channels of the generator's largest feature map, doubled with each halving of its sides. Points:
+    /// units of its hidden layers.
+    pub generator_width: i64,
+    /// The same of the discriminator.
+    pub discriminator_width: i64,
+    /// Whether the discriminator has batch normalisation; for images only.
+    pub discriminator_batch_norm: bool,
+    /// γ of the penalty γ/2 E‖∇ₓ D(x)‖² on data (R₁, Mescheder et al. 2018); 0 leaves it out.
+    pub r1_gamma: f64,
+    /// The generator's optimizer.
+    pub generator: AdamConfig,
+    /// The discriminator's optimizer.
+    pub discriminator: AdamConfig,
+}
+
+/// A generator and a discriminator that learn against each other.
+pub struct Dcgan {
+    config: DcganConfig,
+    card: ModelCard,
+    device: Device,
+    generator: Generator,
+    generator_params: Params,
+    generator_adam: Adam,
+    discriminator: Discriminator,
+    discriminator_params: Params,
+    discriminator_adam: Adam,
+    standardise: Option<Standardise>,
+}
+
+/// z to data.
+enum Generator {
+    Images(ConvGenerator),
+    Points(Mlp),
+}
+
+/// Data to logits.
+enum Discriminator {
+    Images(ConvDiscriminator),
+    Points(Mlp),
+}
+
+/// Points to and from coordinates of mean 0 and standard deviation 1.
+struct Standardise {
+    mean: Tensor,
+    std: Tensor,
+}
+
+/// Hidden layers of the MLPs for points.
+const HIDDEN_LAYERS: usize = 3;
+
+/// Samples that go through the generator at a time.
+const CHUNK: i64 = 500;
+
+impl Generator {
+    fn new(scope: Scope<'_>, config: &DcganConfig, shape: Shape) -> Result<Self> {
+        let DcganConfig { latent, generator_width: width, .. } = *config;
+        Ok(match shape {
+            Shape::Image { channels, height, width: wide } => {
+                let pyramid = Pyramid::new([channels, height, wide])?;
+                Generator::Images(ConvGenerator::new(scope, latent, width, pyramid))
+            }
+            Shape::Points { dimension } => Generator::Points(mlp(scope, latent, width, dimension)),
+        })
+    }
+
+    /// `z: [batch, latent]` to images, or to standardised points.
+    fn forward(&self, z: &Tensor, mode: Mode) -> Tensor {
+        match self {
+            Generator::Images(network) => network.forward(z, mode),
+            Generator::Points(network) => network.forward(z),
+        }
+    }
+}
+
+impl Discriminator {
+    fn new(scope: Scope<'_>, config: &DcganConfig, shape: Shape) -> Result<Self> {
+        let DcganConfig { discriminator_width: width, discriminator_batch_norm: batch_norm, .. } = *config;
+        Ok(match shape {
+            Shape::Image { channels, height, width: wide } => {
+                let pyramid = Pyramid::new([channels, height, wide])?;
+                Discriminator::Images(ConvDiscriminator::new(scope, width, pyramid, batch_norm))
+            }
+            Shape::Points { dimension } => Discriminator::Points(mlp(scope, dimension, width, 1)),
+        })
+    }
+
+    /// Images, or standardised points, to logits `[batch]`.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            Discriminator::Images(network) => network.forward(x),
+            Discriminator::Points(network) => network.forward(x).squeeze_dim(1),
+        }
+    }
+}
+
+fn mlp(scope: Scope<'_>, inputs: i64, width: i64, outputs: i64) -> Mlp {
+    let hidden = std::iter::repeat_n(width, HIDDEN_LAYERS);
+    let sizes: Vec<_> = std::iter::once(inputs).chain(hidden).chain([outputs]).collect();
+    Mlp::new(scope, &sizes, Activation::LeakyRelu)
+}
+
+impl DcganConfig {
+    fn check(&self, shape: Shape) -> Result<()> {
+        let sizes = [
+            ("latent", self.latent),
+            ("generator_width", self.generator_width),
+            ("discriminator_width", self.discriminator_width),
+        ];
+        for (name, size) in sizes {
+            if size < 1 {
+                return Err(Error::invalid(format!("`{name}` must be at least 1, found {size}")));
+            }
+        }
+        if !(self.r1_gamma >= 0.0 && self.r1_gamma.is_finite()) {
+            return Err(Error::invalid(format!("`r1_gamma` must be at least 0, found {}", self.r1_gamma)));
+        }
+        if self.discriminator_batch_norm && !shape.is_image() {
+            return Err(Error::invalid(
+                "points have no batch normalisation: set discriminator_batch_norm=false",
+            ));
+        }
+        if self.discriminator_batch_norm && self.r1_gamma > 0.0 {
+            return Err(Error::invalid(
+                "`r1_gamma` penalises the gradient of each image alone, which batch normalisation mixes: set \
+                 discriminator_batch_norm=false",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Dcgan {
+    /// Data units to what the networks see.
+    fn encode(&self, x: &Tensor) -> Result<Tensor> {
+        let expected = self.card.data.shape.batch(-1);
+        if x.size().len() != expected.len() || x.size()[1..] != expected[1..] {
+            return Err(Error::invalid(format!(
+                "`{}` was built for {:?}, found a batch of {:?}",
+                Self::NAME,
+                self.card.data.shape,
+                x.size()
+            )));
+        }
+        Ok(match &self.standardise {
+            Some(Standardise { mean, std }) => (x - mean) / std,
+            None => x.shallow_clone(),
+        })
+    }
+
+    fn decode(&self, x: Tensor) -> Tensor {
+        match &self.standardise {
+            Some(Standardise { mean, std }) => x * std + mean,
+            None => x,
+        }
+    }
+
+    /// Moves the discriminator alone, on fakes that carry no graph of the generator.
+    fn discriminator_step(&mut self, real: &Tensor, lr_scale: f64, losses: Losses) -> Losses {
+        let gamma = self.config.r1_gamma;
+        let real = real.detach().set_requires_grad(gamma > 0.0);
+        let fake = {
+            let _no_grad = tch::no_grad_guard();
+            self.generator.forward(&self.noise(real.size()[0]), Mode::Frozen)
+        };
+        let real_logits = self.discriminator.forward(&real);
+        let fake_logits = self.discriminator.forward(&fake);
+        let loss = non_saturating::discriminator(&real_logits, &fake_logits);
+        let losses = losses
+            .with("loss_d", &loss)
+            .with("d_real", &real_logits.sigmoid().mean(Kind::Float))
+            .with("d_fake", &fake_logits.sigmoid().mean(Kind::Float));
+        if gamma == 0.0 {
+            return losses.with("grad_norm_d", &self.discriminator_adam.step(&loss, lr_scale));
+        }
+        let r1 = gradient_penalty(&real, &real_logits).mean(Kind::Float) * (gamma / 2.0);
+        let losses = losses.with("r1", &r1);
+        losses.with("grad_norm_d", &self.discriminator_adam.step(&(loss + r1), lr_scale))
+    }
+
+    /// Moves the generator alone, on noise of its own.
+    fn generator_step(&mut self, n: i64, lr_scale: f64, losses: Losses) -> Losses {
+        let fake = self.generator.forward(&self.noise(n), Mode::Train);
+        let loss = non_saturating::generator(&self.discriminator.forward(&fake));
+        losses.with("loss_g", &loss).with("grad_norm_g", &self.generator_adam.step(&loss, lr_scale))
+    }
+
+    /// z ~ N(0, I): `[n, latent]`.
+    fn noise(&self, n: i64) -> Tensor {
+        Tensor::randn([n, self.config.latent], (Kind::Float, self.device))
+    }
+}
+
+impl GenerativeModel for Dcgan {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
+        let real = self.encode(&batch.x)?;
+        let losses = self.discriminator_step(&real, step.lr_scale, Losses::new());
+        Ok(self.generator_step(real.size()[0], step.lr_scale, losses))
+    }
+
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        request.require_one_pass(Self::NAME)?;
+        let temperature = request.temperature.unwrap_or(1.0);
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return Err(Error::invalid(format!("the temperature must be at least 0, found {temperature}")));
+        }
+        let _no_grad = tch::no_grad_guard();
+        seed_torch(request.seed, Purpose::Sample, 0);
+        // All noise at once, so that the samples do not depend on how they are divided.
+        let z = self.noise(request.n as i64) * temperature;
+        let parts = z.split(CHUNK, 0).into_iter();
+        let parts: Vec<_> = parts.map(|z| self.decode(self.generator.forward(&z, Mode::Sample))).collect();
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    fn weights(&self) -> NamedTensors {
+        self.generator_params.all()
+    }
+
+    fn training_state(&self) -> NamedTensors {
+        let mut state = self.discriminator_params.all().prefixed("discriminator");
+        state.extend("discriminator_adam", self.discriminator_adam.state());
+        state.extend("generator_adam", self.generator_adam.state());
+        state
+    }
+}
+
+impl Buildable for Dcgan {
+    type Config = DcganConfig;
+    const NAME: &'static str = "dcgan";
+    const SUMMARY: &'static str = "convolutional GAN with the non-saturating loss (Radford et al. 2016)";
+    const FAMILY: Family = Family::Gan;
+
+    fn default_config(data: &DataSpec) -> DcganConfig {
+        let adam = AdamConfig { beta1: 0.5, ..AdamConfig::default() };
+        if data.shape.is_image() {
+            DcganConfig {
+                latent: 100,
+                generator_width: 32,
+                discriminator_width: 32,
+                discriminator_batch_norm: true,
+                r1_gamma: 0.0,
+                generator: AdamConfig { learning_rate: 2e-3, ..adam },
+                discriminator: AdamConfig { learning_rate: 1e-3, ..adam },
+            }
+        } else {
+            DcganConfig {
+                latent: 16,
+                generator_width: 128,
+                discriminator_width: 128,
+                discriminator_batch_norm: false,
+                r1_gamma: 0.1,
+                generator: AdamConfig { learning_rate: 5e-4, ..adam },
+                discriminator: AdamConfig { learning_rate: 5e-4, ..adam },
+            }
+        }
+    }
+
+    fn default_training(data: &DataSpec) -> TrainConfig {
+        TrainConfig {
+            batch_size: if data.shape.is_image() { 64 } else { 256 },
+            schedule: Schedule::Linear,
+            ema_decay: 0.995,
+            ..TrainConfig::default()
+        }
+    }
+
+    fn build(config: DcganConfig, context: &BuildContext) -> Result<Self> {
+        let BuildContext { data, device, seed } = context;
+        config.check(data.shape)?;
+        seed_torch(*seed, Purpose::Init, 0);
+        let generator_params = Params::new(Kind::Float, *device);
+        let generator = Generator::new(generator_params.root(), &config, data.shape)?;
+        let discriminator_params = Params::new(Kind::Float, *device);
+        let discriminator = Discriminator::new(discriminator_params.root(), &config, data.shape)?;
+        let row = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).to_device(*device);
+        let standardise =
+            (!data.shape.is_image()).then(|| Standardise { mean: row(&data.mean), std: row(&data.std) });
+        Ok(Dcgan {
+            card: ModelCard {
+                name: Self::NAME,
+                family: Self::FAMILY,
+                data: data.clone(),
+                citation: "Goodfellow et al. 2014, Generative Adversarial Nets; Radford et al. 2016, \
+                           Unsupervised Representation Learning with Deep Convolutional GANs",
+                parameters: generator_params.count() + discriminator_params.count(),
+                sampling_parameters: generator_params.count(),
+            },
+            device: *device,
+            generator_adam: Adam::new(&generator_params, config.generator),
+            discriminator_adam: Adam::new(&discriminator_params, config.discriminator),
+            generator,
+            generator_params,
+            discriminator,
+            discriminator_params,
+            standardise,
+            config,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gen_core::data::Dataset;
+
+    use super::*;
+
+    fn small() -> (Dcgan, Tensor) {
+        tch::manual_seed(0);
+        let images = Tensor::randint(256, [16, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+        let data = Dataset::from_tensor("noise", images).unwrap();
+        let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
+        let config =
+            DcganConfig { generator_width: 4, discriminator_width: 4, ..Dcgan::default_config(&data.spec) };
+        (Dcgan::build(config, &context).unwrap(), data.train.to_batch(&data.spec).x)
+    }
+
+    /// The names of the tensors in which two snapshots differ.
+    fn changed(before: &NamedTensors, after: &NamedTensors) -> Vec<String> {
+        let pairs = before.iter().zip(after.iter());
+        pairs.filter(|((_, a), (_, b))| a != b).map(|((name, _), _)| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_discriminators_step_leaves_the_generator_alone() {
+        let (mut model, real) = small();
+        let (weights, state) = (model.weights().snapshot(), model.training_state().snapshot());
+        let _ = model.discriminator_step(&real, 1.0, Losses::new());
+        assert_eq!(changed(&weights, &model.weights()), [""; 0]);
+        let moved = changed(&state, &model.training_state());
+        assert!(moved.iter().all(|name| name.starts_with("discriminator")), "{moved:?}");
+        assert!(moved.contains(&"discriminator.stages.0.down.weight".to_owned()), "{moved:?}");
+    }
+
+    #[test]
+    fn the_generators_step_leaves_the_discriminator_alone() {
+        let (mut model, _) = small();
+        let (weights, state) = (model.weights().snapshot(), model.training_state().snapshot());
+        let _ = model.generator_step(16, 1.0, Losses::new());
+        // Every parameter moves, and every running statistic.
+        assert_eq!(changed(&weights, &model.weights()).len(), weights.len());
+        let moved = changed(&state, &model.training_state());
+        assert!(moved.iter().all(|name| name.starts_with("generator_adam")), "{moved:?}");
+    }
+}
