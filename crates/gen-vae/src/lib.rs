@@ -1,4 +1,12 @@
 //! Variational autoencoders.
 
-/// No models yet.
-pub const MODELS: &[gen_core::model::ModelEntry] = &[];
+pub mod likelihoods;
+mod networks;
+pub mod objectives;
+mod observation;
+mod prior;
+mod units;
+mod vae;
+
+pub use observation::Likelihood;
+pub use vae::{Vae, VaeConfig};

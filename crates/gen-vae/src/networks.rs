@@ -1,0 +1,147 @@
+//! The two networks: convolutional for images, fully connected for points.
+
+use gen_core::data::Shape;
+use gen_core::nn::{Activation, Conv2d, ConvConfig, ConvTranspose2d, Linear, Mlp};
+use gen_core::params::Scope;
+use gen_core::{Error, Result};
+use tch::Tensor;
+
+/// # Errors
+/// When there are no widths, or one of them or the latent dimension is below 1.
+pub(crate) fn check_sizes(latent_dim: i64, widths: &[i64]) -> Result<()> {
+    if latent_dim < 1 {
+        return Err(Error::invalid(format!("`latent_dim` must be at least 1, found {latent_dim}")));
+    }
+    if widths.is_empty() || widths.iter().any(|width| *width < 1) {
+        return Err(Error::invalid(format!("`widths` needs one or more positive numbers, found {widths:?}")));
+    }
+    Ok(())
+}
+
+/// Data to a vector of `outputs` numbers a row.
+#[derive(Debug)]
+pub(crate) enum Encoder {
+    /// Each convolution halves the sides (rounding up); a linear layer looks at all that is left.
+    Convolutional { stages: Vec<Conv2d>, head: Linear },
+    /// Linear layers.
+    Dense(Mlp),
+}
+
+impl Encoder {
+    /// `widths`: channels of the convolutions or units of the hidden layers, from the data inwards.
+    pub(crate) fn new(scope: Scope<'_>, shape: Shape, widths: &[i64], outputs: i64) -> Self {
+        match shape {
+            Shape::Image { channels, height, width } => {
+                let inputs = [&[channels], widths].concat();
+                let stage = |(i, pair): (usize, &[i64])| {
+                    Conv2d::new(&scope / "stages" / i, pair[0], pair[1], ConvConfig::strided(3, 2, 1))
+                };
+                let deepest = Grid::pyramid(height, width, widths)[widths.len()];
+                Encoder::Convolutional {
+                    stages: inputs.windows(2).enumerate().map(stage).collect(),
+                    head: Linear::new(&scope / "head", deepest.entries(), outputs),
+                }
+            }
+            Shape::Points { dimension } => {
+                let sizes = [&[dimension], widths, &[outputs]].concat();
+                Encoder::Dense(Mlp::new(scope, &sizes, Activation::Silu))
+            }
+        }
+    }
+
+    /// `[batch, ...]` to `[batch, outputs]`.
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            Encoder::Convolutional { stages, head } => {
+                let features = stages.iter().fold(x.shallow_clone(), |h, conv| conv.forward(&h).relu());
+                head.forward(&features.flatten(1, -1))
+            }
+            Encoder::Dense(mlp) => mlp.forward(x),
+        }
+    }
+}
+
+/// A latent code to `per_value` numbers for each value of the data: the encoder's mirror image.
+#[derive(Debug)]
+pub(crate) enum Decoder {
+    /// A linear layer paints the coarsest grid; each transposed convolution doubles the sides.
+    Convolutional { head: Linear, stages: Vec<ConvTranspose2d>, grids: Vec<Grid> },
+    /// Linear layers.
+    Dense(Mlp),
+}
+
+impl Decoder {
+    /// `widths` as the encoder has them, from the data inwards.
+    pub(crate) fn new(
+        scope: Scope<'_>,
+        latent_dim: i64,
+        widths: &[i64],
+        shape: Shape,
+        per_value: i64,
+    ) -> Self {
+        match shape {
+            Shape::Image { channels, height, width } => {
+                let mut grids = Grid::pyramid(height, width, widths);
+                grids[0].channels = channels * per_value;
+                grids.reverse();
+                let stage = |(i, pair): (usize, &[Grid])| {
+                    let config = ConvConfig::strided(4, 2, 1);
+                    ConvTranspose2d::new(&scope / "stages" / i, pair[0].channels, pair[1].channels, config)
+                };
+                Decoder::Convolutional {
+                    head: Linear::new(&scope / "head", latent_dim, grids[0].entries()),
+                    stages: grids.windows(2).enumerate().map(stage).collect(),
+                    grids,
+                }
+            }
+            Shape::Points { dimension } => {
+                let inwards = [&[dimension * per_value], widths, &[latent_dim]].concat();
+                let sizes: Vec<i64> = inwards.into_iter().rev().collect();
+                Decoder::Dense(Mlp::new(scope, &sizes, Activation::Silu))
+            }
+        }
+    }
+
+    /// `[batch, latent]` to `[batch, per_value * channels, height, width]` or `[batch, per_value * dimension]`.
+    pub(crate) fn forward(&self, z: &Tensor) -> Tensor {
+        match self {
+            Decoder::Convolutional { head, stages, grids } => {
+                let Grid { channels, height, width } = grids[0];
+                let mut h = head.forward(z).view([-1, channels, height, width]);
+                for (stage, grid) in stages.iter().zip(&grids[1..]) {
+                    h = stage.forward(&h.relu()).narrow(2, 0, grid.height).narrow(3, 0, grid.width);
+                }
+                h
+            }
+            Decoder::Dense(mlp) => mlp.forward(z),
+        }
+    }
+}
+
+/// The size of a feature map.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grid {
+    channels: i64,
+    height: i64,
+    width: i64,
+}
+
+impl Grid {
+    /// Feature maps from the image (its channels left at 0) to the coarsest, each half as high and wide.
+    fn pyramid(height: i64, width: i64, channels: &[i64]) -> Vec<Grid> {
+        let mut grids = vec![Grid { channels: 0, height, width }];
+        for &channels in channels {
+            let last = grids[grids.len() - 1];
+            grids.push(Grid {
+                channels,
+                height: (last.height as u64).div_ceil(2) as i64,
+                width: (last.width as u64).div_ceil(2) as i64,
+            });
+        }
+        grids
+    }
+
+    fn entries(self) -> i64 {
+        self.channels * self.height * self.width
+    }
+}

@@ -1,0 +1,74 @@
+//! The evidence lower bound and its parts, as pure functions. All results are in nats, one for each row.
+
+use std::f64::consts::PI;
+
+use tch::Tensor;
+
+use crate::likelihoods::sum_rows;
+
+/// KL(N(μ, diag σ²) ‖ N(0, I)) = ½ Σ (μ² + σ² − log σ² − 1).
+///
+/// `mean`, `log_var` (log σ²): `[batch, latent]`. Returns `[batch]`, nats, never negative.
+///
+/// Kingma & Welling (2014), appendix B.
+pub fn kl_standard_normal(mean: &Tensor, log_var: &Tensor) -> Tensor {
+    sum_rows(&(mean.square() + log_var.exp() - log_var - 1.0)) * 0.5
+}
+
+/// KL(N(μ_q, diag σ_q²) ‖ N(μ_p, diag σ_p²)) between Gaussians of diagonal covariance.
+///
+/// All arguments `[batch, latent]`, the variances as logarithms. Returns `[batch]`, nats, never negative.
+pub fn kl_gaussians(mean_q: &Tensor, log_var_q: &Tensor, mean_p: &Tensor, log_var_p: &Tensor) -> Tensor {
+    let log_ratio = log_var_q - log_var_p;
+    let shift = (mean_q - mean_p).square() * log_var_p.neg().exp();
+    sum_rows(&(log_ratio.exp() + shift - log_ratio - 1.0)) * 0.5
+}
+
+/// H(N(μ, diag σ²)) = ½ Σ (1 + log 2π + log σ²), the entropy, which does not depend on μ.
+///
+/// `log_var`: `[batch, latent]`. Returns `[batch]`, nats. With a prior that has no closed form,
+/// KL(q ‖ p) = −H(q) − E_q log p(z), and only the second term needs samples.
+pub fn gaussian_entropy(log_var: &Tensor) -> Tensor {
+    sum_rows(&(log_var + (1.0 + (2.0 * PI).ln()))) * 0.5
+}
+
+/// z = μ + σ ε: a sample of N(μ, diag σ²) as a differentiable function of its parameters.
+///
+/// `noise` (ε, standard normal): any shape that `mean` and `log_var` broadcast to.
+///
+/// Kingma & Welling (2014), section 2.4.
+pub fn reparameterise(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Tensor {
+    mean + (log_var * 0.5).exp() * noise
+}
+
+/// L = E_q log p(x | z) − KL(q(z | x) ‖ p(z)) ≤ log p(x), from a one-sample estimate of the first term.
+///
+/// Kingma & Welling (2014), equation 7.
+pub fn elbo(log_likelihood: &Tensor, kl: &Tensor) -> Tensor {
+    log_likelihood - kl
+}
+
+/// log w = log p(x | z) + log p(z) − log q(z | x), whose mean under q is the evidence lower bound.
+///
+/// All arguments and the result: `[batch]`, of one sample z ~ q(z | x) for each row.
+pub fn log_importance_weight(log_likelihood: &Tensor, log_prior: &Tensor, log_posterior: &Tensor) -> Tensor {
+    log_likelihood + log_prior - log_posterior
+}
+
+/// L_K = log (1/K) Σ_k w_k: tighter than the evidence lower bound, and tighter the larger K, in expectation.
+///
+/// `log_weights`: `[K, batch]`, independent samples along the first dimension. Returns `[batch]`.
+///
+/// Burda, Grosse & Salakhutdinov (2016), equation 8.
+pub fn importance_bound(log_weights: &Tensor) -> Tensor {
+    log_weights.logsumexp(0, false) - (log_weights.size()[0] as f64).ln()
+}
+
+/// (Σ w)² / Σ w²: how many of the K samples carry the estimate, in [1, K].
+///
+/// `log_weights`: `[K, batch]`. Returns `[batch]`. Near 1 the bound hangs on a single sample and is loose.
+///
+/// Kong (1992).
+pub fn effective_sample_size(log_weights: &Tensor) -> Tensor {
+    (log_weights.logsumexp(0, false) * 2.0 - (log_weights * 2.0).logsumexp(0, false)).exp()
+}

@@ -1,0 +1,357 @@
+use gen_core::data::{Batch, DataSpec, Shape};
+use gen_core::model::{
+    BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
+    SampleRequest, Step,
+};
+use gen_core::optim::{Adam, AdamConfig, Schedule};
+use gen_core::params::{Init, NamedTensors, Params};
+use gen_core::rng::{Purpose, seed_torch};
+use gen_core::train::TrainConfig;
+use gen_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::likelihoods::gaussian_log_prob;
+use crate::networks::{Decoder, Encoder, check_sizes};
+use crate::objectives::{
+    elbo, gaussian_entropy, importance_bound, kl_standard_normal, log_importance_weight, reparameterise,
+};
+use crate::observation::{Likelihood, Observation};
+use crate::prior::{Prior, halves};
+use crate::units::Units;
+
+/// Hyperparameters of [`Vae`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaeConfig {
+    /// Entries of the latent code z.
+    pub latent_dim: i64,
+    /// From the data inwards: channels of the convolutions, each of which halves the sides of an image, or units
+    /// of the hidden layers for points. The decoder has them in reverse.
+    pub widths: Vec<i64>,
+    /// The family of p(x | z).
+    pub likelihood: Likelihood,
+    /// Whether the decoder gives each value a scale of its own; otherwise one learned scale serves all (σ-VAE,
+    /// Rybkin et al. 2021). Must be false for a Bernoulli, which has none.
+    pub predict_scale: bool,
+    /// Coupling layers of the flow that is the prior p(z), learned with the rest (Chen et al. 2017); 0 for the
+    /// standard normal prior of Kingma & Welling (2014).
+    pub prior_layers: i64,
+    /// Weight of the KL divergence in the training loss (Higgins et al. 2017); 1 is the evidence lower bound.
+    pub beta: f64,
+    /// Whether samples are drawn from p(x | z); otherwise they are its centre, which has no pixel noise.
+    pub sample_noise: bool,
+    /// The optimizer of all parameters.
+    pub optimizer: AdamConfig,
+}
+
+impl VaeConfig {
+    fn check(&self, data: &DataSpec) -> Result<()> {
+        check_sizes(self.latent_dim, &self.widths)?;
+        self.likelihood.check(data.values)?;
+        if self.predict_scale && self.likelihood == Likelihood::Bernoulli {
+            return Err(Error::invalid(
+                "a `bernoulli` likelihood has no scale: set `predict_scale` to false",
+            ));
+        }
+        if self.prior_layers < 0 || (self.prior_layers > 0 && self.latent_dim < 2) {
+            return Err(Error::invalid(format!(
+                "`prior_layers` must be 0, or above 0 with a `latent_dim` of 2 or more; found {} and {}",
+                self.prior_layers, self.latent_dim
+            )));
+        }
+        if !(self.beta > 0.0 && self.beta.is_finite()) {
+            return Err(Error::invalid(format!("`beta` must be a positive number, found {}", self.beta)));
+        }
+        Ok(())
+    }
+}
+
+/// The variational autoencoder (Kingma & Welling 2014).
+///
+/// An encoder gives q(z | x), a diagonal Gaussian; a decoder gives p(x | z); both are trained on the evidence lower
+/// bound E_q log p(x | z) − KL(q(z | x) ‖ p(z)), summed over the values of x and averaged over the batch. Images take
+/// convolutions, points fully connected layers.
+///
+/// A sample decodes z ~ p(z). For images it is the centre of p(x | z), in [-1, 1], without the independent noise of
+/// each pixel, unless [`VaeConfig::sample_noise`] is set; `temperature` scales the noise that z is made of.
+///
+/// The likelihood is a bound: [`LikelihoodKind::LowerBound`] with one sample a row, or
+/// [`LikelihoodKind::Importance`] with any number of them.
+pub struct Vae {
+    config: VaeConfig,
+    card: ModelCard,
+    device: Device,
+    units: Units,
+    params: Params,
+    encoder: Encoder,
+    decoder: Decoder,
+    prior: Prior,
+    /// What the decoder's log-scales are added to, or all there is.
+    log_scale: Tensor,
+    adam: Adam,
+}
+
+/// q(z | x) of a batch: a diagonal Gaussian.
+struct Posterior {
+    mean: Tensor,
+    log_var: Tensor,
+}
+
+impl Posterior {
+    fn sample(&self) -> Tensor {
+        reparameterise(&self.mean, &self.log_var, &self.mean.randn_like())
+    }
+
+    /// Every row `k` times over, one copy of the batch after the other.
+    fn repeat(&self, k: i64) -> Posterior {
+        Posterior { mean: self.mean.repeat([k, 1]), log_var: self.log_var.repeat([k, 1]) }
+    }
+
+    fn log_prob(&self, z: &Tensor) -> Tensor {
+        gaussian_log_prob(&self.mean, &(&self.log_var * 0.5), z)
+    }
+}
+
+/// Decoder inputs that are evaluated together outside training; this bounds the memory.
+const ROWS_AT_ONCE: i64 = 1000;
+
+/// The scale of one value stays above e^this, so that no value is fitted to the last digit.
+const LOWEST_LOG_SCALE: f64 = -7.0;
+
+impl Vae {
+    /// Mean and log-variance of q(z | x), each `[batch, latent]`, of `x` as a data set delivers it.
+    ///
+    /// # Errors
+    /// When `x` has not the shape of the data.
+    pub fn encode(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let posterior = self.posterior(&self.units.standardise(x)?);
+        Ok((posterior.mean, posterior.log_var))
+    }
+
+    /// The centre of p(x | z) in the units of the data, images in [-1, 1]. `z`: `[batch, latent]`.
+    pub fn decode(&self, z: &Tensor) -> Tensor {
+        self.units.restore(&self.observation(z).centre())
+    }
+
+    fn posterior(&self, x: &Tensor) -> Posterior {
+        let [mean, log_var] = halves(&self.encoder.forward(x));
+        Posterior { mean, log_var }
+    }
+
+    fn observation(&self, z: &Tensor) -> Observation {
+        let output = self.decoder.forward(z);
+        let (location, log_scale) = if self.config.predict_scale {
+            let [location, log_scale] = halves(&output);
+            (location, log_scale + &self.log_scale)
+        } else {
+            (output, self.log_scale.shallow_clone())
+        };
+        let log_scale = log_scale.clamp_min(LOWEST_LOG_SCALE);
+        Observation::new(self.config.likelihood, self.card.data.values, location, log_scale)
+    }
+
+    /// KL(q(z | x) ‖ p(z)) of each row: in closed form for the standard normal prior, else by the sample `z`.
+    fn kl(&self, posterior: &Posterior, z: &Tensor) -> Tensor {
+        if self.prior.is_standard_normal() {
+            kl_standard_normal(&posterior.mean, &posterior.log_var)
+        } else {
+            gaussian_entropy(&posterior.log_var).neg() - self.prior.log_prob(z)
+        }
+    }
+
+    /// log p(x | z) in the units of the data, and KL, of one sample z of each row of standardised `x`.
+    fn bound_terms(&self, x: &Tensor) -> (Observation, Tensor, Tensor) {
+        let posterior = self.posterior(x);
+        let z = posterior.sample();
+        let observation = self.observation(&z);
+        let log_likelihood = observation.log_prob(x) - self.units.log_volume();
+        (observation, log_likelihood, self.kl(&posterior, &z))
+    }
+
+    /// log w of `k` samples of each row of standardised `x`: `[k, batch]`.
+    fn log_weights(&self, x: &Tensor, posterior: &Posterior, k: i64) -> Tensor {
+        let rows = x.size()[0];
+        let posterior = posterior.repeat(k);
+        let z = posterior.sample();
+        let mut copies = vec![1; x.dim()];
+        copies[0] = k;
+        let log_likelihood = self.observation(&z).log_prob(&x.repeat(copies)) - self.units.log_volume();
+        log_importance_weight(&log_likelihood, &self.prior.log_prob(&z), &posterior.log_prob(&z))
+            .view([k, rows])
+    }
+}
+
+impl GenerativeModel for Vae {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
+        let x = self.units.standardise(&batch.x)?;
+        let (observation, log_likelihood, kl) = self.bound_terms(&x);
+        let reconstruction = log_likelihood.mean(Kind::Float).neg();
+        let kl = kl.mean(Kind::Float);
+        let loss = &reconstruction + &kl * self.config.beta;
+        let grad_norm = self.adam.step(&loss, step.lr_scale);
+        let losses = Losses::new()
+            .with("loss", &loss)
+            .with("reconstruction", &reconstruction)
+            .with("kl", &kl)
+            .with("grad_norm", &grad_norm);
+        Ok(match observation.sigma() {
+            Some(sigma) => losses.with("sigma", &sigma),
+            None => losses,
+        })
+    }
+
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        request.require_one_pass(Self::NAME)?;
+        let _no_grad = tch::no_grad_guard();
+        seed_torch(request.seed, Purpose::Sample, 0);
+        let temperature = request.temperature.unwrap_or(1.0);
+        let noise = Tensor::randn([request.n as i64, self.config.latent_dim], (Kind::Float, self.device))
+            * temperature;
+        let samples: Vec<Tensor> = noise
+            .split(ROWS_AT_ONCE, 0)
+            .iter()
+            .map(|noise| {
+                let observation = self.observation(&self.prior.sample(noise));
+                let x = if self.config.sample_noise { observation.sample() } else { observation.centre() };
+                self.units.restore(&x)
+            })
+            .collect();
+        Ok(Tensor::cat(&samples, 0))
+    }
+
+    fn weights(&self) -> NamedTensors {
+        self.params.all()
+    }
+
+    fn training_state(&self) -> NamedTensors {
+        self.adam.state().prefixed("adam")
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
+        Some(self)
+    }
+}
+
+impl Density for Vae {
+    fn kinds(&self) -> Vec<LikelihoodKind> {
+        vec![LikelihoodKind::LowerBound, LikelihoodKind::Importance(64)]
+    }
+
+    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
+        let samples = match kind {
+            LikelihoodKind::LowerBound => 1,
+            LikelihoodKind::Importance(k) if k > 0 => i64::from(k),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "`{}` has the likelihoods `lower-bound` and `importance-K` with K of 1 or more, not `{kind}`",
+                    Self::NAME
+                )));
+            }
+        };
+        let _no_grad = tch::no_grad_guard();
+        seed_torch(seed, Purpose::Evaluate, 0);
+        let x = self.units.standardise(x)?;
+        let rows = (ROWS_AT_ONCE / samples).max(1);
+        let bounds: Vec<Tensor> = x
+            .split(rows, 0)
+            .iter()
+            .map(|x| {
+                if kind == LikelihoodKind::LowerBound {
+                    let (_, log_likelihood, kl) = self.bound_terms(x);
+                    return elbo(&log_likelihood, &kl);
+                }
+                let posterior = self.posterior(x);
+                let parts: Vec<Tensor> = (0..samples)
+                    .step_by(ROWS_AT_ONCE as usize)
+                    .map(|done| self.log_weights(x, &posterior, (samples - done).min(ROWS_AT_ONCE)))
+                    .collect();
+                importance_bound(&Tensor::cat(&parts, 0))
+            })
+            .collect();
+        Ok(Tensor::cat(&bounds, 0))
+    }
+}
+
+impl Buildable for Vae {
+    type Config = VaeConfig;
+
+    const NAME: &'static str = "vae";
+    const SUMMARY: &'static str =
+        "variational autoencoder with a learned prior (Kingma & Welling 2014; Chen et al. 2017)";
+    const FAMILY: Family = Family::Vae;
+
+    fn default_config(data: &DataSpec) -> VaeConfig {
+        let image = data.shape.is_image();
+        VaeConfig {
+            latent_dim: if image { 32 } else { 2 },
+            widths: default_widths(data.shape),
+            likelihood: Likelihood::default_for(data.values),
+            predict_scale: !image,
+            prior_layers: 8,
+            beta: 1.0,
+            sample_noise: !image,
+            optimizer: AdamConfig { learning_rate: 2e-3, ..AdamConfig::default() },
+        }
+    }
+
+    fn default_training(_data: &DataSpec) -> TrainConfig {
+        TrainConfig {
+            batch_size: 128,
+            schedule: Schedule::Cosine,
+            warmup_steps: 200,
+            ema_decay: 0.999,
+            log_every: 50,
+        }
+    }
+
+    fn build(config: VaeConfig, context: &BuildContext) -> Result<Self> {
+        config.check(&context.data)?;
+        seed_torch(context.seed, Purpose::Init, 0);
+        let units = Units::new(&context.data, context.device)?;
+        let params = Params::new(Kind::Float, context.device);
+        let (root, data) = (params.root(), &context.data);
+        let (latent, widths) = (config.latent_dim, &config.widths);
+        let per_value = if config.predict_scale { 2 } else { 1 };
+        let encoder = Encoder::new(&root / "encoder", data.shape, widths, 2 * latent);
+        let decoder = Decoder::new(&root / "decoder", latent, widths, data.shape, per_value);
+        let prior = Prior::new(&root / "prior", latent, config.prior_layers, (4 * latent).max(64));
+        let sigma = if data.shape.is_image() { data.sigma } else { 1.0 };
+        let start = Init::Const(config.likelihood.log_scale_of(sigma.max(1e-3)));
+        let log_scale = root.parameter("log_scale", &[], start);
+        drop(root);
+        let parameters = params.count();
+        Ok(Vae {
+            card: ModelCard {
+                name: Self::NAME,
+                family: Self::FAMILY,
+                data: context.data.clone(),
+                citation: "Kingma & Welling 2014, Auto-Encoding Variational Bayes",
+                parameters,
+                sampling_parameters: parameters - params.count(),
+            },
+            adam: Adam::new(&params, config.optimizer),
+            config,
+            device: context.device,
+            units,
+            params,
+            encoder,
+            decoder,
+            prior,
+            log_scale,
+        })
+    }
+}
+
+/// Two convolutions, or one for images too small for two.
+fn default_widths(shape: Shape) -> Vec<i64> {
+    match shape {
+        Shape::Image { height, width, .. } if height.min(width) < 16 => vec![32],
+        Shape::Image { .. } => vec![32, 64],
+        Shape::Points { .. } => vec![128, 128],
+    }
+}
