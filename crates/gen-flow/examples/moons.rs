@@ -1,6 +1,7 @@
 //! RealNVP on the two moons for a minute: the gap between its test loss and the entropy, which no model can beat.
 //!
 //! `cargo run --release -p gen-flow --example moons [seconds]`
+#![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use gen_core::data::Dataset;
 use gen_core::model::{BuildContext, Buildable, Density, LikelihoodKind};

@@ -38,7 +38,7 @@ pub use standardise::Standardise;
 ///
 /// An implementation gives both directions in closed form. A tensor of another shape than the map was made for
 /// is a mistake of the caller, on which libtorch panics.
-pub trait Bijection: Debug {
+pub trait Bijection: Debug + Send {
     /// y = f(x) and log|det ∂f(x)/∂x|: from data to latent.
     fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor);
 

@@ -10,7 +10,7 @@ use tch::Tensor;
 ///
 /// Each one here gives 0 until it is trained, so that a [`Univariate`](crate::univariate::Univariate) map starts
 /// as the identity and a deep flow starts as well-behaved as a shallow one.
-pub trait Conditioner: Debug {
+pub trait Conditioner: Debug + Send {
     /// `x: [batch, inputs, ...]`, and what the flow is conditioned on, if anything: `[batch, features]`.
     fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor;
 }

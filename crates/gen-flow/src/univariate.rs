@@ -11,7 +11,7 @@ use tch::Tensor;
 /// The parameters of `x: [batch, n, ...]` come as `[batch, parameters · n, ...]`: a block of n for the first
 /// parameter of each value, then a block for the second, and so on. Both directions return the image and the log of
 /// the slope in that direction, each in the shape of `x`.
-pub trait Univariate: Debug {
+pub trait Univariate: Debug + Send {
     /// How many numbers describe the map of one value.
     fn parameters(&self) -> i64;
 

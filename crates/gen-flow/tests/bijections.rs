@@ -53,7 +53,7 @@ fn table() -> Vec<Case> {
     vec![
         case("identity", &[3], |_| Box::new(Chain::new(Vec::new()))),
         case("standardise", &[3], |params| {
-            Box::new(Standardise::new(params.root(), &[1.0, -2.0, 0.0], &[0.5, 3.0, 1.0]).unwrap())
+            Box::new(Standardise::new(params.root(), &[1.0, -2.0, 0.0], &[0.5, 3.0, 1.0]).expect("sound"))
         }),
         case("actnorm of points", &[3], |params| Box::new(ActNorm::new(params.root(), 3))),
         case("actnorm of images", &[3, 2, 4], |params| Box::new(ActNorm::new(params.root(), 3))),

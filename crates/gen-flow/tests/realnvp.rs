@@ -1,4 +1,5 @@
 //! The model as its users see it.
+#![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Values};
 use gen_core::model::{

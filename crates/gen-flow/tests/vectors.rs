@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 const TOLERANCE: f64 = 1e-10;
 
 fn vectors(block: &str) -> Value {
-    let all: Value = serde_json::from_str(include_str!("vectors/flow.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("vectors/flow.json")).expect("JSON");
     all[block].clone()
 }
 
@@ -24,7 +24,7 @@ fn tensor(value: &Value) -> Tensor {
     fn flatten(value: &Value, flat: &mut Vec<f64>) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| flatten(item, flat)),
-            number => flat.push(number.as_f64().unwrap()),
+            number => flat.push(number.as_f64().expect("a number")),
         }
     }
     let (mut shape, mut inner) = (Vec::new(), value);
