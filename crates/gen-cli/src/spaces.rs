@@ -96,3 +96,69 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+    use crate::catalog;
+
+    #[test]
+    fn the_records_are_those_of_the_networks() {
+        let records = records().unwrap();
+        let names: Vec<&str> = records.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["digits", "fashion-mnist", "mnist"]);
+        let catalog = catalog::open().unwrap();
+        for (name, record) in &records {
+            let file = FEATURES.get_file(format!("{name}.safetensors")).unwrap();
+            assert!(file.contents().len() < 1_000_000, "{name}");
+            let (network, hash) = built_in(name).unwrap().unwrap();
+            assert_eq!((hash, network.parameters()), (record.sha256.clone(), record.parameters), "{name}");
+            assert_eq!(network.shape(), catalog.manifest(name).unwrap().shape, "{name}");
+        }
+        let accuracy = |at: usize| records[at].1.test_accuracy;
+        assert!(accuracy(0) > 0.98 && accuracy(1) > 0.92 && accuracy(2) > 0.99);
+    }
+
+    #[test]
+    fn the_accuracy_and_the_data_of_the_digits_are_as_recorded() {
+        let data = catalog::load("digits").unwrap();
+        let (network, _) = built_in("digits").unwrap().unwrap();
+        let record = &records().unwrap()[0].1;
+        assert_eq!(data.spec.sha256, record.dataset_sha256);
+        let accuracy = network.accuracy(&data.test).unwrap();
+        // One image may lie on the border between two classes.
+        assert!((accuracy - record.test_accuracy).abs() < 1.5 / data.test.len() as f64, "{accuracy}");
+    }
+
+    /// The first four features of an image by formula, as they were when the weights were committed.
+    #[test]
+    fn features_are_as_they_were() {
+        let at = |name: &str, side: i64| {
+            let i = Tensor::arange(side * side, (Kind::Double, Device::Cpu));
+            let image = ((&i * 0.37).sin() * 100.0 + 128.0).to_kind(Kind::Uint8).view([1, 1, side, side]);
+            let features = built_in(name).unwrap().unwrap().0.features(&image);
+            Vec::<f64>::try_from(features.get(0).narrow(0, 0, 4)).unwrap()
+        };
+        let found = [at("digits", 8), at("fashion-mnist", 28), at("mnist", 28)].concat();
+        let expected = [
+            -2.295126, 0.404386, -1.096093, 0.200641, //
+            0.719399, -0.660810, 0.019799, 0.036131, //
+            1.065029, -0.105303, 0.054725, -0.143218,
+        ];
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4 * (1.0 + b.abs());
+        assert!(found.iter().zip(&expected).all(near), "{found:.6?}");
+    }
+
+    #[test]
+    fn a_set_without_a_network_has_components() {
+        let data = catalog::load("digits").unwrap();
+        assert_eq!(of(&data, &Choice::Auto).unwrap().name(), "classifier:digits");
+        assert_eq!(of(&data, &Choice::Pca).unwrap().name(), "pca-61");
+        let error = of(&data, &Choice::File("nothing".into())).err().unwrap();
+        assert!(error.to_string().starts_with("--features takes auto, pca or a file"));
+        let points = catalog::load("moons").unwrap();
+        assert_eq!(of(&points, &Choice::Auto).unwrap().name(), "identity");
+    }
+}

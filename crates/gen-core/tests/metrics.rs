@@ -3,8 +3,8 @@
 //! The numbers come from numpy, scipy, torch-fidelity 0.4.0 and prdc 0.2; the sets are formulas in row and column.
 
 use gen_core::eval::{
-    Estimator, frechet_distance, kernel_distance, kernel_distance_standard_error, median_distance, mmd_squared,
-    neighbour_radii, polynomial_kernel, prdc, rbf_kernel,
+    Estimator, frechet_distance, kernel_distance, kernel_distance_standard_error, median_distance,
+    mmd_squared, neighbour_radii, polynomial_kernel, prdc, rbf_kernel,
 };
 use gen_core::rng::{Purpose, derive, permutation};
 use gen_core::testing::assert_close_f64;
@@ -142,7 +142,9 @@ fn rbf_mmd_in_two_dimensions() {
 /// Standard normal numbers by Box and Muller; libtorch's generator is shared by the tests that run at one time.
 fn normal(n: i64, d: i64, seed: u64) -> Tensor {
     let uniform = |i: u64| (derive(seed, Purpose::Data, i) >> 11) as f64 / (1u64 << 53) as f64;
-    let at = |i: u64| (-2.0 * (1.0 - uniform(2 * i)).ln()).sqrt() * (std::f64::consts::TAU * uniform(2 * i + 1)).cos();
+    let at = |i: u64| {
+        (-2.0 * (1.0 - uniform(2 * i)).ln()).sqrt() * (std::f64::consts::TAU * uniform(2 * i + 1)).cos()
+    };
     let values: Vec<f64> = (0..(n * d) as u64).map(at).collect();
     Tensor::from_slice(&values).view([n, d])
 }
@@ -151,7 +153,8 @@ fn normal(n: i64, d: i64, seed: u64) -> Tensor {
 fn fewer_rows_than_features() {
     // μ and Σ by hand: rows ±a e₁ against ±b e₂ have (Σ_r Σ_f)^½ = 0.
     let (a, b) = (3.0, 2.0);
-    let rows = |axis: f64, size: f64| matrix(2, 5, |i, j| if j == axis { size * (1.0 - 2.0 * i) } else { 0.0 });
+    let rows =
+        |axis: f64, size: f64| matrix(2, 5, |i, j| if j == axis { size * (1.0 - 2.0 * i) } else { 0.0 });
     let distance = frechet_distance(&rows(0.0, a), &rows(1.0, b)).unwrap();
     assert_close_f64(distance, 2.0 * a * a + 2.0 * b * b, 1e-12, 0.0);
     // On one axis it is the distance of two 1-D Gaussians.
@@ -182,9 +185,15 @@ fn unequal_counts_in_blocks() {
     // More rows than one block, by brute force.
     let (real, fake) = (normal(700, 3, 4), normal(530, 3, 5) * 0.8);
     let found = prdc(&real, &fake, 3).unwrap();
-    let d = (real.unsqueeze(1) - fake.unsqueeze(0)).square().sum_dim_intlist([2i64].as_slice(), false, Kind::Double).sqrt();
+    let d = (real.unsqueeze(1) - fake.unsqueeze(0))
+        .square()
+        .sum_dim_intlist([2i64].as_slice(), false, Kind::Double)
+        .sqrt();
     let own = |x: &Tensor| {
-        let d = (x.unsqueeze(1) - x.unsqueeze(0)).square().sum_dim_intlist([2i64].as_slice(), false, Kind::Double).sqrt();
+        let d = (x.unsqueeze(1) - x.unsqueeze(0))
+            .square()
+            .sum_dim_intlist([2i64].as_slice(), false, Kind::Double)
+            .sqrt();
         d.sort(1, false).0.select(1, 3)
     };
     let (r, f) = (own(&real), own(&fake));
@@ -220,7 +229,8 @@ fn the_standard_error_is_that_of_repetition() {
             (kernel_distance(&a, &b).unwrap(), kernel_distance_standard_error(&a, &b, 40).unwrap())
         })
         .collect();
-    let spread = Tensor::from_slice(&values.iter().map(|v| v.0).collect::<Vec<_>>()).std(true).double_value(&[]);
+    let spread =
+        Tensor::from_slice(&values.iter().map(|v| v.0).collect::<Vec<_>>()).std(true).double_value(&[]);
     let stated = values.iter().map(|v| v.1).sum::<f64>() / values.len() as f64;
     // Conservative: blocks waste the pairs between them.
     assert!(spread < stated && stated < 6.0 * spread, "spread {spread}, stated {stated}");

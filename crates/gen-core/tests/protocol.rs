@@ -113,7 +113,8 @@ fn reference(protocol: &Protocol<'_>, reference: Reference) -> Evaluation {
 fn a_model_of_images_fills_its_columns() {
     let data = images();
     let space = pca(&data);
-    let protocol = Protocol::new(&data, &space, EvaluateOptions { n_bound: 40, ..Default::default() }).unwrap();
+    let protocol =
+        Protocol::new(&data, &space, EvaluateOptions { n_bound: 40, ..Default::default() }).unwrap();
     let kinds = [LikelihoodKind::LowerBound, LikelihoodKind::Importance(64)];
     // Random training images: as good as data.
     let train = bytes_to_signed(&data.train.x);
@@ -126,7 +127,10 @@ fn a_model_of_images_fills_its_columns() {
     assert_eq!(evaluated.samples.size(), [300, 1, 8, 8]);
     assert_eq!(evaluated.samples.kind(), Kind::Uint8);
     let row = evaluated.row;
-    assert_eq!((row.family.as_str(), row.model.as_str(), row.dataset.as_str()), ("baseline", "known", "bars"));
+    assert_eq!(
+        (row.family.as_str(), row.model.as_str(), row.dataset.as_str()),
+        ("baseline", "known", "bars")
+    );
     assert_eq!((row.n_real, row.n_fake, row.prdc_n, row.prdc_k), (Some(300), Some(300), Some(300), Some(5)));
     assert_eq!((row.parameters, row.sampling_parameters, row.nfe), (Some(12), Some(7), Some(1)));
     assert_eq!(row.feature_space, "pca-64");
@@ -198,7 +202,8 @@ fn references_are_in_order_and_the_floor_is_the_floor() {
 fn the_test_images_themselves_are_perfect() {
     let data = images();
     let space = pca(&data);
-    let row = Protocol::new(&data, &space, EvaluateOptions::default()).unwrap().compare(&data.test.x).unwrap();
+    let row =
+        Protocol::new(&data, &space, EvaluateOptions::default()).unwrap().compare(&data.test.x).unwrap();
     assert!(row.fd.unwrap() < 1e-10);
     assert_eq!((row.precision, row.recall, row.coverage), (Some(1.0), Some(1.0), Some(1.0)));
 }
@@ -253,7 +258,10 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     let mut records = Vec::new();
     let network = train(&data, &config, |record| records.push(record)).unwrap();
     assert_eq!(records.len(), 6);
-    assert!(records[5].loss < records[0].loss && records[5].validation_accuracy.unwrap() > 0.95, "{records:?}");
+    assert!(
+        records[5].loss < records[0].loss && records[5].validation_accuracy.unwrap() > 0.95,
+        "{records:?}"
+    );
     assert!(network.accuracy(&data.test).unwrap() > 0.95);
 
     let features = network.features(&data.train.x);

@@ -66,7 +66,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.compute.start()?;
     let (rows, failed) = match (&args.reference, &args.samples, &args.data, &args.out) {
-        (Some(reference), _, Some(data), Some(out)) => (vec![evaluate_reference(args, *reference, data, out)?], 0),
+        (Some(reference), _, Some(data), Some(out)) => {
+            (vec![evaluate_reference(args, *reference, data, out)?], 0)
+        }
         (_, Some(samples), Some(data), Some(out)) => (vec![evaluate_samples(args, samples, data, out)?], 0),
         _ => evaluate_runs(args, device),
     };
@@ -145,7 +147,12 @@ fn evaluate_run(
     Ok(row)
 }
 
-fn evaluate_reference(args: &Args, reference: Reference, data: &str, out: &Path) -> anyhow::Result<Evaluation> {
+fn evaluate_reference(
+    args: &Args,
+    reference: Reference,
+    data: &str,
+    out: &Path,
+) -> anyhow::Result<Evaluation> {
     measure(args, data, out, |protocol, name| {
         let evaluated = protocol.evaluate_reference(reference, &mut progress(name))?;
         // What has no seed is the same in every run.
@@ -216,7 +223,9 @@ fn progress(name: String) -> impl FnMut(Stage) {
         let (line, tenth) = match stage {
             Stage::Comparing => ("comparing".to_owned(), 0),
             Stage::Sampling { done, total } => (format!("{done} of {total} samples"), 10 * done / total),
-            Stage::Likelihood { done, total } => (format!("likelihood of {done} of {total}"), 10 * done / total),
+            Stage::Likelihood { done, total } => {
+                (format!("likelihood of {done} of {total}"), 10 * done / total)
+            }
         };
         let here = (std::mem::discriminant(&stage), tenth);
         if here != last {
@@ -269,7 +278,8 @@ fn print_table(rows: &[Evaluation]) -> anyhow::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let header = ["run", "FD", "floor", "KID", "precision", "recall", "coverage", "likelihood", "NFE", "images/s"];
+    let header =
+        ["run", "FD", "floor", "KID", "precision", "recall", "coverage", "likelihood", "NFE", "images/s"];
     let number = |x: Option<f64>, digits: usize| x.map_or(String::new(), |x| format!("{x:.digits$}"));
     let mut lines = vec![header.map(str::to_owned)];
     lines.extend(rows.iter().map(|row| {

@@ -37,7 +37,9 @@ pub fn kernel_distance_standard_error(real: &Tensor, fake: &Tensor, block: i64) 
     let rows = real.size()[0].min(fake.size()[0]);
     let blocks = rows / block.max(1);
     if block < 2 || blocks < 2 {
-        return Err(Error::invalid(format!("{rows} rows do not make two blocks of {block} rows, at least 2")));
+        return Err(Error::invalid(format!(
+            "{rows} rows do not make two blocks of {block} rows, at least 2"
+        )));
     }
     let values = (0..blocks)
         .map(|i| kernel_distance(&real.narrow(0, i * block, block), &fake.narrow(0, i * block, block)))

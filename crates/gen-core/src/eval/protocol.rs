@@ -149,11 +149,7 @@ impl<'a> Protocol<'a> {
     ///
     /// # Errors
     /// When the model cannot honour the options, or gives samples of another shape or values that are not finite.
-    pub fn evaluate(
-        &self,
-        model: &dyn GenerativeModel,
-        observe: &mut dyn FnMut(Stage),
-    ) -> Result<Evaluated> {
+    pub fn evaluate(&self, model: &dyn GenerativeModel, observe: &mut dyn FnMut(Stage)) -> Result<Evaluated> {
         let start = Instant::now();
         let card = model.card();
         let request = SampleRequest {

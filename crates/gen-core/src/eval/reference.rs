@@ -62,7 +62,8 @@ impl Reference {
                 let uniform = Tensor::rand(shape.as_slice(), (Kind::Float, train.device()));
                 Ok(match data.spec.values {
                     Values::Continuous => {
-                        let (low, high) = (train.amin([0].as_slice(), true), train.amax([0].as_slice(), true));
+                        let (low, high) =
+                            (train.amin([0].as_slice(), true), train.amax([0].as_slice(), true));
                         (uniform * (high - &low) + low).to_kind(Kind::Float)
                     }
                     Values::Binary => uniform.ge(0.5).to_kind(Kind::Uint8) * 255,
@@ -80,7 +81,8 @@ impl Reference {
     /// When the covariance of points is singular.
     pub fn log_likelihood(self, data: &Dataset, x: &Tensor, seed: u64) -> Result<Option<Tensor>> {
         let dimensions = data.spec.shape.dimensions() as f64;
-        let all = |nats: f64| Tensor::full([x.size()[0]], nats * dimensions, (Kind::Double, tch::Device::Cpu));
+        let all =
+            |nats: f64| Tensor::full([x.size()[0]], nats * dimensions, (Kind::Double, tch::Device::Cpu));
         Ok(match (self, data.spec.values) {
             (Reference::PixelGaussian, Values::Continuous) => {
                 Some(Gaussian::fit(&data.train.x)?.log_prob(x, 0.0)?)
@@ -138,7 +140,8 @@ mod tests {
         let x = ((&i * 0.7).sin() * 30.0 + (&i * &i * 0.11).sin() * 50.0 + 110.0).to_kind(Kind::Uint8);
         let x = x.view([600, 1, 4, 4]);
         let test = Split::unlabelled(x.narrow(0, 500, 100));
-        Dataset::from_splits("x", Split::unlabelled(x.narrow(0, 0, 500)), None, Some(test), Vec::new()).unwrap()
+        Dataset::from_splits("x", Split::unlabelled(x.narrow(0, 0, 500)), None, Some(test), Vec::new())
+            .unwrap()
     }
 
     fn bits(data: &Dataset, reference: Reference) -> f64 {

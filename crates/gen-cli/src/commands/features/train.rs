@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ..FeatureTraining::default()
     };
     let network = train(&data, &config, |record| {
-        let accuracy = record.validation_accuracy.map(|share| format!(", {:.2} % on validation", 100.0 * share));
+        let accuracy =
+            record.validation_accuracy.map(|share| format!(", {:.2} % on validation", 100.0 * share));
         crate::eprint(&format!(
             "epoch {} of {}: loss {:.4}{}",
             record.epoch,
@@ -116,6 +117,8 @@ fn note(path: &Path, name: &str, record: &spaces::Record) -> anyhow::Result<()> 
     let mut table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
     table.insert(name.to_owned(), toml::Value::try_from(record)?);
     let text = format!("# Written by `gen features train`.\n\n{}", toml::to_string_pretty(&table)?);
-    write_atomically(path, |temporary| std::fs::write(temporary, &text).map_err(gen_core::Error::io(temporary)))?;
+    write_atomically(path, |temporary| {
+        std::fs::write(temporary, &text).map_err(gen_core::Error::io(temporary))
+    })?;
     Ok(())
 }

@@ -85,6 +85,8 @@ fn cropped(x: &Tensor, shape: Shape) -> Result<Tensor> {
         {
             Ok(x.narrow(2, (h - height) / 2, height).narrow(3, (w - width) / 2, width))
         }
-        (shape, found) => Err(Error::invalid(format!("the feature network takes {shape:?}, found {found:?}"))),
+        (shape, found) => {
+            Err(Error::invalid(format!("the feature network takes {shape:?}, found {found:?}")))
+        }
     }
 }

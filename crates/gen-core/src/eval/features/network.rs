@@ -90,7 +90,8 @@ impl FeatureNetwork {
         }
         let shape = tensors.get("input_shape").map(Vec::<i64>::try_from).transpose()?;
         let classes = tensors.get("head.bias").map(|bias| bias.numel() as i64);
-        let (Some(&[channels, height @ 1..4096, width @ 1..4096]), Some(classes)) = (shape.as_deref(), classes)
+        let (Some(&[channels, height @ 1..4096, width @ 1..4096]), Some(classes)) =
+            (shape.as_deref(), classes)
         else {
             return Err(wrong("`input_shape` or `head.bias` is missing or malformed".to_owned()));
         };
@@ -131,10 +132,7 @@ impl FeatureNetwork {
     pub fn fits(&self, data: &DataSpec) -> bool {
         match (self.shape, data.shape) {
             (ours, theirs) if ours == theirs => true,
-            (
-                Shape::Image { channels, height, width },
-                Shape::Image { channels: c, height: h, width: w },
-            ) => {
+            (Shape::Image { channels, height, width }, Shape::Image { channels: c, height: h, width: w }) => {
                 data.options.pad > 0 && data.options.resize == 0 && c == channels && h >= height && w >= width
             }
             _ => false,
@@ -195,7 +193,12 @@ impl FeatureNetwork {
     pub fn accuracy(&self, split: &Split) -> Result<f64> {
         let labels = split.labels.as_ref().ok_or_else(|| Error::invalid("the split has no labels"))?;
         let scores = self.chunked(&split.x, |x| self.classify(&self.embed(x, 0.0)));
-        Ok(scores.argmax(1, false).eq_tensor(labels).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]))
+        Ok(scores
+            .argmax(1, false)
+            .eq_tensor(labels)
+            .to_kind(Kind::Double)
+            .mean(Kind::Double)
+            .double_value(&[]))
     }
 
     fn chunked(&self, images: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {

@@ -139,7 +139,13 @@ mod tests {
         let _ = x.narrow(2, 2, 1).narrow(3, 2, 1).fill_(1.0);
         let moved = shifted(&x, 1);
         let bright = moved.gt(0.0);
-        assert_eq!(bright.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Int64).unique_consecutive(false, false, None).0, Tensor::from_slice(&[1i64]));
+        assert_eq!(
+            bright
+                .sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Int64)
+                .unique_consecutive(false, false, None)
+                .0,
+            Tensor::from_slice(&[1i64])
+        );
         let seen = bright.any_dim(0, false);
         assert_eq!(seen.sum(Kind::Int64).int64_value(&[]), 9);
     }
