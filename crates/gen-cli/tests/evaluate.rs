@@ -1,4 +1,5 @@
 //! `gen evaluate` and `gen features` through the real program.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

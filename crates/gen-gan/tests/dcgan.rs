@@ -1,5 +1,7 @@
 //! What the trainer, the program and a user rely on.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gen_core::data::{Batch, Dataset};

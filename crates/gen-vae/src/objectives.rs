@@ -72,3 +72,8 @@ pub fn importance_bound(log_weights: &Tensor) -> Tensor {
 pub fn effective_sample_size(log_weights: &Tensor) -> Tensor {
     (log_weights.logsumexp(0, false) * 2.0 - (log_weights * 2.0).logsumexp(0, false)).exp()
 }
+
+/// Σ (x − x̂)², the loss of a plain autoencoder: `[batch, ...]` twice to `[batch]`.
+pub fn squared_error(reconstruction: &Tensor, x: &Tensor) -> Tensor {
+    sum_rows(&(x - reconstruction).square())
+}
