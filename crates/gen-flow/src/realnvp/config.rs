@@ -75,7 +75,7 @@ pub struct ImageConfig {
     pub scales: usize,
     /// Coupling layers at each scale, with convolutional networks.
     pub couplings: usize,
-    /// Channels of these networks.
+    /// Channels of these networks at the finest scale; each coarser one has twice as many.
     pub width: i64,
     /// Residual blocks in each of these networks.
     pub blocks: usize,
@@ -95,12 +95,12 @@ impl Default for ImageConfig {
         ImageConfig {
             scales: 2,
             couplings: 6,
-            width: 48,
+            width: 32,
             blocks: 0,
             dense_couplings: 4,
             dense_width: 256,
             alpha: 1e-6,
-            optimizer: AdamConfig { learning_rate: 4e-3, clip_norm: 50.0, ..AdamConfig::default() },
+            optimizer: AdamConfig { learning_rate: 8e-3, clip_norm: 50.0, ..AdamConfig::default() },
         }
     }
 }

@@ -28,7 +28,7 @@ fn scale(root: &Scope<'_>, config: &ImageConfig, [channels, height, width]: [i64
     for i in 0..config.couplings {
         step(&mut parts, &place / format!("couplings.{i}"), channels, i, |place, inputs, outputs| {
             let inputs = [inputs, height, width];
-            Box::new(ConvConditioner::new(place, inputs, 0, config.width, config.blocks, outputs))
+            Box::new(ConvConditioner::new(place, inputs, 0, config.width << index, config.blocks, outputs))
         });
     }
     if index + 1 < config.scales {
