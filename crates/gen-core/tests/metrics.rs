@@ -2,6 +2,8 @@
 //!
 //! The numbers come from numpy, scipy, torch-fidelity 0.4.0 and prdc 0.2; the sets are formulas in row and column.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use gen_core::eval::{
     Estimator, frechet_distance, kernel_distance, kernel_distance_standard_error, median_distance,
     mmd_squared, neighbour_radii, polynomial_kernel, prdc, rbf_kernel,

@@ -1,5 +1,7 @@
 //! The protocol on models whose quality is known.
 
+#![allow(clippy::unwrap_used)]
+
 use gen_core::data::{Batch, DataOptions, DataSpec, Dataset, PointSet, Shape, Split, bytes_to_signed};
 use gen_core::eval::features::{FEATURES, FeatureNetwork, FeatureTraining, train};
 use gen_core::eval::{EvaluateOptions, Evaluation, FeatureSpace, Protocol, Reference, Stage};
