@@ -309,7 +309,7 @@ impl Buildable for Ddpm {
             bound_evaluations: 20,
             network: NetworkConfig::of(data.shape),
             optimizer: AdamConfig {
-                learning_rate: if data.shape.is_image() { 4e-3 } else { 1e-3 },
+                learning_rate: if data.shape.is_image() { 4e-3 } else { 1e-2 },
                 clip_norm: 1.0,
                 ..AdamConfig::default()
             },
