@@ -22,7 +22,7 @@ pub(crate) struct Args {
     data: String,
 
     /// How long: 90s, 5m, 20000steps, 1Mimages, 10epochs
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     budget: Budget,
 
     /// The seed of all that is random

@@ -83,9 +83,11 @@ fn sums(a: &Tensor, b: Option<&Tensor>, kernel: impl Fn(&Tensor, &Tensor) -> Ten
 /// use gen_core::eval::{Estimator, median_distance, mmd_squared, rbf_kernel};
 /// use tch::{Device, Kind, Tensor};
 ///
-/// let (real, fake) = (Tensor::randn([200, 2], (Kind::Float, Device::Cpu)), Tensor::zeros([200, 2], (Kind::Float, Device::Cpu)));
+/// let real = Tensor::randn([200, 2], (Kind::Float, Device::Cpu));
+/// let fake = real.zeros_like();
 /// let sigma = median_distance(&real).unwrap();
-/// let kernel = rbf_kernel(&[0.5 * sigma, sigma]);
+/// let sigmas = [0.5 * sigma, sigma];
+/// let kernel = rbf_kernel(&sigmas);
 /// assert!(mmd_squared(&real, &fake, kernel, Estimator::Unbiased).unwrap() > 0.1);
 /// ```
 pub fn rbf_kernel(sigmas: &[f64]) -> impl Fn(&Tensor, &Tensor) -> Tensor {
