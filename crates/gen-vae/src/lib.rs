@@ -1,12 +1,20 @@
-//! Variational autoencoders.
+#![doc = include_str!("../README.md")]
 
+mod ae;
 pub mod likelihoods;
 mod networks;
 pub mod objectives;
 mod observation;
 mod prior;
+mod sampling;
 mod units;
 mod vae;
 
+pub use ae::{Ae, AeConfig};
 pub use observation::Likelihood;
 pub use vae::{Vae, VaeConfig};
+
+use gen_core::model::ModelEntry;
+
+/// The models of this crate.
+pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Vae>(), ModelEntry::of::<Ae>()];

@@ -6,6 +6,21 @@ use gen_core::params::Scope;
 use gen_core::{Error, Result};
 use tch::Tensor;
 
+/// Widths for a budget of minutes on two cores: a stage for each halving down to sides of about 8.
+pub(crate) fn default_widths(shape: Shape) -> Vec<i64> {
+    match shape {
+        Shape::Image { channels, height, width } => {
+            let first = if channels == 1 { 16 } else { 32 };
+            match height.min(width) {
+                ..16 => vec![2 * first],
+                16..48 => vec![first, 2 * first],
+                _ => vec![first, 2 * first, 4 * first],
+            }
+        }
+        Shape::Points { .. } => vec![128, 128],
+    }
+}
+
 /// # Errors
 /// When there are no widths, or one of them or the latent dimension is below 1.
 pub(crate) fn check_sizes(latent_dim: i64, widths: &[i64]) -> Result<()> {

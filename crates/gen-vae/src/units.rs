@@ -45,7 +45,8 @@ impl Units {
         if x.size() != expected {
             return Err(Error::invalid(format!("a batch should be {expected:?}, found {:?}", x.size())));
         }
-        Ok(if self.shape.is_image() { x.shallow_clone() } else { (x - &self.mean) / &self.std })
+        let x = x.to_kind(Kind::Float).to_device(self.mean.device());
+        Ok(if self.shape.is_image() { x } else { (x - &self.mean) / &self.std })
     }
 
     /// What the networks see to data; images are clamped to [-1, 1].

@@ -1,4 +1,4 @@
-use gen_core::data::{Batch, DataSpec, Shape};
+use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
     BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
     SampleRequest, Step,
@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::likelihoods::gaussian_log_prob;
-use crate::networks::{Decoder, Encoder, check_sizes};
+use crate::networks::{Decoder, Encoder, check_sizes, default_widths};
 use crate::objectives::{
     elbo, gaussian_entropy, importance_bound, kl_standard_normal, log_importance_weight, reparameterise,
 };
 use crate::observation::{Likelihood, Observation};
 use crate::prior::{Prior, halves};
+use crate::sampling::{ROWS_AT_ONCE, latent_noise};
 use crate::units::Units;
 
 /// Hyperparameters of [`Vae`].
@@ -87,7 +88,7 @@ pub struct Vae {
     encoder: Encoder,
     decoder: Decoder,
     prior: Prior,
-    /// What the decoder's log-scales are added to, or all there is.
+    /// Where the decoder's log-scales start from, or the one that all values share; 0 for a Bernoulli.
     log_scale: Tensor,
     adam: Adam,
 }
@@ -112,9 +113,6 @@ impl Posterior {
         gaussian_log_prob(&self.mean, &(&self.log_var * 0.5), z)
     }
 }
-
-/// Decoder inputs that are evaluated together outside training; this bounds the memory.
-const ROWS_AT_ONCE: i64 = 1000;
 
 /// The scale of one value stays above e^this, so that no value is fitted to the last digit.
 const LOWEST_LOG_SCALE: f64 = -7.0;
@@ -206,12 +204,8 @@ impl GenerativeModel for Vae {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        request.require_one_pass(Self::NAME)?;
         let _no_grad = tch::no_grad_guard();
-        seed_torch(request.seed, Purpose::Sample, 0);
-        let temperature = request.temperature.unwrap_or(1.0);
-        let noise = Tensor::randn([request.n as i64, self.config.latent_dim], (Kind::Float, self.device))
-            * temperature;
+        let noise = latent_noise(Self::NAME, request, self.config.latent_dim, self.device)?;
         let samples: Vec<Tensor> = noise
             .split(ROWS_AT_ONCE, 0)
             .iter()
@@ -281,8 +275,7 @@ impl Buildable for Vae {
     type Config = VaeConfig;
 
     const NAME: &'static str = "vae";
-    const SUMMARY: &'static str =
-        "variational autoencoder with a learned prior (Kingma & Welling 2014; Chen et al. 2017)";
+    const SUMMARY: &'static str = "variational autoencoder with a learned prior (Kingma & Welling 2014)";
     const FAMILY: Family = Family::Vae;
 
     fn default_config(data: &DataSpec) -> VaeConfig {
@@ -295,7 +288,7 @@ impl Buildable for Vae {
             prior_layers: 8,
             beta: 1.0,
             sample_noise: !image,
-            optimizer: AdamConfig { learning_rate: 2e-3, ..AdamConfig::default() },
+            optimizer: AdamConfig { learning_rate: if image { 6e-3 } else { 2e-3 }, ..AdamConfig::default() },
         }
     }
 
@@ -320,22 +313,28 @@ impl Buildable for Vae {
         let encoder = Encoder::new(&root / "encoder", data.shape, widths, 2 * latent);
         let decoder = Decoder::new(&root / "decoder", latent, widths, data.shape, per_value);
         let prior = Prior::new(&root / "prior", latent, config.prior_layers, (4 * latent).max(64));
-        let sigma = if data.shape.is_image() { data.sigma } else { 1.0 };
-        let start = Init::Const(config.likelihood.log_scale_of(sigma.max(1e-3)));
-        let log_scale = root.parameter("log_scale", &[], start);
+        let log_scale = match config.likelihood {
+            Likelihood::Bernoulli => Tensor::zeros([1], (Kind::Float, context.device)),
+            likelihood => {
+                let sigma = if data.shape.is_image() { data.sigma.max(1e-3) } else { 1.0 };
+                root.parameter("log_scale", &[1], Init::Const(likelihood.log_scale_of(sigma)))
+            }
+        };
+        let trainable = params.trainable();
+        let decoding = trainable.iter().filter(|(name, _)| !name.starts_with("encoder."));
+        let card = ModelCard {
+            name: Self::NAME,
+            family: Self::FAMILY,
+            data: data.clone(),
+            citation: "Kingma & Welling 2014, Auto-Encoding Variational Bayes",
+            parameters: params.count(),
+            sampling_parameters: decoding.map(|(_, tensor)| tensor.numel()).sum(),
+        };
         drop(root);
-        let parameters = params.count();
         Ok(Vae {
-            card: ModelCard {
-                name: Self::NAME,
-                family: Self::FAMILY,
-                data: context.data.clone(),
-                citation: "Kingma & Welling 2014, Auto-Encoding Variational Bayes",
-                parameters,
-                sampling_parameters: parameters - params.count(),
-            },
             adam: Adam::new(&params, config.optimizer),
             config,
+            card,
             device: context.device,
             units,
             params,
@@ -344,14 +343,5 @@ impl Buildable for Vae {
             prior,
             log_scale,
         })
-    }
-}
-
-/// Two convolutions, or one for images too small for two.
-fn default_widths(shape: Shape) -> Vec<i64> {
-    match shape {
-        Shape::Image { height, width, .. } if height.min(width) < 16 => vec![32],
-        Shape::Image { .. } => vec![32, 64],
-        Shape::Points { .. } => vec![128, 128],
     }
 }
