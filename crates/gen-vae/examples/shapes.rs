@@ -16,7 +16,7 @@ const SIDE: i64 = 16;
 fn main() -> Result<()> {
     tch::manual_seed(0);
     let held_out = discs(500);
-    let data = Dataset::from_tensor("discs", discs(5000))?;
+    let data = Dataset::from_tensor("discs", discs(4000))?;
 
     let vae: Vae = train(&data)?;
     println!("vae samples:\n{}", pictures(&vae.sample(&SampleRequest::new(5, 1))?));
@@ -36,9 +36,9 @@ fn train<M: Buildable>(data: &Dataset) -> Result<M> {
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
     let mut model = M::build(M::default_config(&data.spec), &context)?;
     let settings = M::default_training(&data.spec);
-    let mut trainer = Trainer::new(&mut model, data, settings, Budget::Steps(1000), 0)?;
+    let mut trainer = Trainer::new(&mut model, data, settings, Budget::Steps(400), 0)?;
     while let Some(record) = trainer.advance()? {
-        if record.progress.step.is_multiple_of(250) {
+        if record.progress.step.is_multiple_of(100) {
             println!("{} step {}: {:.1?}", M::NAME, record.progress.step, record.losses);
         }
     }

@@ -95,3 +95,109 @@ impl Bins {
         Bins { lowest: x.lt(HALF_BIN - 1.0), highest: x.gt(1.0 - HALF_BIN) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gen_core::testing::{assert_close, assert_close_f64, assert_gradient};
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    type LogProb = fn(&Tensor, &Tensor, &Tensor) -> Tensor;
+    const OF_BYTES: [(&str, LogProb); 2] =
+        [("gaussian", discretised_gaussian_log_prob), ("logistic", discretised_logistic_log_prob)];
+
+    fn scalar(value: f64) -> Tensor {
+        Tensor::from_slice(&[value])
+    }
+
+    /// All 256 values of the grid, a row each.
+    fn grid() -> Tensor {
+        Tensor::arange(256, (Kind::Double, Device::Cpu)).unsqueeze(1) / 127.5 - 1.0
+    }
+
+    #[test]
+    fn the_256_masses_sum_to_one() {
+        for (name, log_prob) in OF_BYTES {
+            for mean in [-3.0, -1.0, 0.1, 0.999, 1.5] {
+                for log_scale in [-7.0, -4.0, -1.0, 2.0] {
+                    let x = grid();
+                    let masses = log_prob(&Tensor::full_like(&x, mean), &scalar(log_scale), &x).exp();
+                    let total = masses.sum(Kind::Double).double_value(&[]);
+                    assert!(
+                        (total - 1.0).abs() < 1e-10,
+                        "{name}, mean {mean}, log scale {log_scale}: {total}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// In the far tail a difference of two distribution functions is 0 even in f64; the mass is not.
+    #[test]
+    fn masses_far_from_the_mean_are_precise() {
+        let (mean, x) = (Tensor::from_slice(&[-0.9]).unsqueeze(1), grid().narrow(0, 200, 1));
+        let distance = 200.0 / 127.5 - 0.1;
+        let sigma = 0.02;
+        // Of a Gaussian tail that falls by e^-a over a bin, a = distance * width / sigma^2, nearly all lies at the
+        // inner edge.
+        let inner = (distance - HALF_BIN) / sigma;
+        let expected = -0.5 * inner * inner - (inner * (2.0 * PI).sqrt()).ln();
+        let actual = discretised_gaussian_log_prob(&mean, &scalar(f64::ln(sigma)), &x).double_value(&[0]);
+        assert_close_f64(actual, expected, 0.0, 2e-3);
+
+        let expected = -(distance - HALF_BIN) / 0.01;
+        let actual = discretised_logistic_log_prob(&mean, &scalar(f64::ln(0.01)), &x).double_value(&[0]);
+        let factor = (1.0 - (-2.0 * HALF_BIN / 0.01f64).exp()).ln();
+        assert_close_f64(actual, expected + factor, 1e-12, 0.0);
+    }
+
+    #[test]
+    fn single_precision_agrees_with_double() {
+        let x = grid();
+        for (name, log_prob) in OF_BYTES {
+            for log_scale in [-7.0, -2.0, 1.0] {
+                let exact = log_prob(&Tensor::full_like(&x, 0.3), &scalar(log_scale), &x);
+                let single = |t: &Tensor| t.to_kind(Kind::Float);
+                let mean = Tensor::full_like(&x, 0.3);
+                let actual = log_prob(&single(&mean), &single(&scalar(log_scale)), &single(&x));
+                assert!(bool::try_from(actual.isfinite().all()).unwrap(), "{name}");
+                assert_close(&actual, &exact, 1e-4, 1e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_narrow_bin_has_density_times_width() {
+        let (mean, x) = (Tensor::zeros([256, 1], (Kind::Double, Device::Cpu)), grid());
+        let inside = |t: Tensor| t.narrow(0, 1, 254);
+        let mass = inside(discretised_gaussian_log_prob(&mean, &scalar(0.0), &x));
+        let density = inside(gaussian_log_prob(&mean, &scalar(0.0), &x));
+        assert_close(&mass, &(density + (2.0 * HALF_BIN).ln()), 0.0, 1e-5);
+    }
+
+    #[test]
+    fn rows_are_summed_not_averaged() {
+        let x = Tensor::zeros([2, 3, 4, 4], (Kind::Double, Device::Cpu));
+        let log_prob = gaussian_log_prob(&x, &scalar(0.0), &x);
+        let expected = -0.5 * 48.0 * (2.0 * PI).ln();
+        assert_close(&log_prob, &Tensor::from_slice(&[expected, expected]), 1e-14, 0.0);
+    }
+
+    #[test]
+    fn gradients_in_location_and_scale() {
+        let x = Tensor::from_slice(&[0u8, 1, 90, 255]).to_kind(Kind::Double).unsqueeze(0) / 127.5 - 1.0;
+        let mean = Tensor::from_slice(&[-0.7, 0.2, -0.294117647, 0.9]).unsqueeze(0);
+        let both = Tensor::cat(&[mean, Tensor::from_slice(&[-0.5, -1.0, -2.0, -1.5]).unsqueeze(0)], 0);
+        for log_prob in [gaussian_log_prob, OF_BYTES[0].1, OF_BYTES[1].1] {
+            let f = |p: &Tensor| log_prob(&p.narrow(0, 0, 1), &p.narrow(0, 1, 1), &x).sum(Kind::Double);
+            assert_gradient(f, &both, 1e-7);
+        }
+        let soft = Tensor::from_slice(&[0.0, 1.0, 0.3, 1.0]).unsqueeze(0);
+        assert_gradient(
+            |logits| bernoulli_log_prob(logits, &soft).sum(Kind::Double),
+            &(both.narrow(0, 0, 1)),
+            1e-8,
+        );
+    }
+}

@@ -77,3 +77,55 @@ pub fn effective_sample_size(log_weights: &Tensor) -> Tensor {
 pub fn squared_error(reconstruction: &Tensor, x: &Tensor) -> Tensor {
     sum_rows(&(x - reconstruction).square())
 }
+
+#[cfg(test)]
+mod tests {
+    use gen_core::testing::{assert_close, assert_gradient};
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn random(shape: &[i64], seed: i64) -> Tensor {
+        tch::manual_seed(seed);
+        Tensor::randn(shape, (Kind::Double, Device::Cpu))
+    }
+
+    #[test]
+    fn gradients() {
+        let [p, q] = [random(&[2, 3, 4], 0), random(&[2, 3, 4], 1)];
+        let sum = |t: Tensor| t.sum(Kind::Double);
+        assert_gradient(|p| sum(kl_standard_normal(&p.get(0), &p.get(1))), &p, 1e-8);
+        assert_gradient(|p| sum(kl_gaussians(&p.get(0), &p.get(1), &q.get(0), &q.get(1))), &p, 1e-8);
+        assert_gradient(|q| sum(kl_gaussians(&p.get(0), &p.get(1), &q.get(0), &q.get(1))), &q, 1e-8);
+        assert_gradient(|p| sum(reparameterise(&p.get(0), &p.get(1), &q.get(0)).square()), &p, 1e-8);
+        assert_gradient(|w| sum(importance_bound(w)), &p.get(0), 1e-8);
+        assert_gradient(|x| sum(squared_error(x, &q.get(0))), &p.get(0), 1e-8);
+    }
+
+    #[test]
+    fn the_standard_normal_is_a_special_case() {
+        let (mean, log_var) = (random(&[5, 3], 0), random(&[5, 3], 1));
+        let zero = mean.zeros_like();
+        let special = kl_standard_normal(&mean, &log_var);
+        assert_close(&special, &kl_gaussians(&mean, &log_var, &zero, &zero), 1e-14, 0.0);
+        let none = kl_gaussians(&mean, &log_var, &mean, &log_var);
+        assert_close(&none, &Tensor::zeros([5], (Kind::Double, Device::Cpu)), 0.0, 1e-15);
+    }
+
+    /// KL = −H(q) − E_q log p, with E_q log N(z; 0, I) = −½ Σ (μ² + σ² + log 2π).
+    #[test]
+    fn entropy_and_cross_entropy_make_the_divergence() {
+        let (mean, log_var) = (random(&[5, 3], 0), random(&[5, 3], 1));
+        let cross = sum_rows(&(mean.square() + log_var.exp() + (2.0 * PI).ln())) * 0.5;
+        let kl = cross - gaussian_entropy(&log_var);
+        assert_close(&kl, &kl_standard_normal(&mean, &log_var), 1e-12, 0.0);
+    }
+
+    #[test]
+    fn one_sample_that_dominates_is_an_effective_sample_of_one() {
+        let log_w = Tensor::from_slice(&[0.0, -800.0, -900.0]).unsqueeze(1);
+        assert_close(&effective_sample_size(&log_w), &Tensor::from_slice(&[1.0]), 1e-12, 0.0);
+        let bound = importance_bound(&log_w).double_value(&[0]);
+        assert!((bound + 3f64.ln()).abs() < 1e-12, "{bound}");
+    }
+}

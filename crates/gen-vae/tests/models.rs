@@ -1,0 +1,439 @@
+//! The models as their users meet them: built, trained, sampled and asked for likelihoods through gen-core's traits.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Shape, Values};
+use gen_core::model::{
+    BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, SampleRequest, Step,
+};
+use gen_core::params::NamedTensors;
+use gen_core::testing::{assert_close, assert_close_f64};
+use gen_core::train::{Budget, TrainConfig, Trainer};
+use gen_vae::{Ae, Likelihood, MODELS, Vae, VaeConfig};
+use tch::{Device, Kind, Tensor};
+
+/// libtorch has one generator for the whole process: tests that depend on its numbers take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `u8 [n, channels, height, width]`, a bright block on a dark ground.
+fn images(n: i64, channels: i64, height: i64, width: i64) -> Dataset {
+    tch::manual_seed(3);
+    let x = Tensor::randint_low(0, 40, [n, channels, height, width], (Kind::Uint8, Device::Cpu));
+    let _ = x.narrow(2, height / 4, (height + 1) / 2).g_add_scalar_(150);
+    Dataset::from_tensor("blocks", x).unwrap()
+}
+
+/// Points of a correlated Gaussian far from the origin, with scales far from 1.
+fn points(n: i64) -> Dataset {
+    tch::manual_seed(4);
+    let noise = Tensor::randn([n, 2], (Kind::Float, Device::Cpu));
+    let (a, b) = (noise.narrow(1, 0, 1), noise.narrow(1, 1, 1));
+    Dataset::from_tensor("points", Tensor::cat(&[&a * 3.0 + 10.0, &a * 0.1 + b * 0.2 - 2.0], 1)).unwrap()
+}
+
+fn with(data: Dataset, binarise: Binarise, dequantise: bool) -> Dataset {
+    data.with_options(&DataOptions { binarise, dequantise, ..Default::default() }).unwrap()
+}
+
+fn context(data: &Dataset, seed: u64) -> BuildContext {
+    BuildContext { data: data.spec.clone(), device: Device::Cpu, seed }
+}
+
+fn small(data: &Dataset) -> VaeConfig {
+    let widths = if data.spec.shape.is_image() { vec![4, 6] } else { vec![16] };
+    VaeConfig { latent_dim: 3, widths, prior_layers: 2, ..Vae::default_config(&data.spec) }
+}
+
+fn vae(data: &Dataset) -> Vae {
+    Vae::build(small(data), &context(data, 0)).unwrap()
+}
+
+fn settings() -> TrainConfig {
+    TrainConfig { batch_size: 16, ema_decay: 0.9, warmup_steps: 2, log_every: 1, ..TrainConfig::default() }
+}
+
+fn finite(x: &Tensor) -> bool {
+    bool::try_from(x.isfinite().all()).unwrap()
+}
+
+fn every_kind_of_data() -> Vec<Dataset> {
+    vec![
+        images(40, 1, 28, 28),
+        images(40, 3, 32, 32),
+        images(40, 1, 8, 8),
+        images(40, 2, 7, 10),
+        with(images(40, 1, 8, 8), Binarise::Dynamic, false),
+        with(images(40, 1, 8, 8), Binarise::Static, false),
+        with(images(40, 1, 8, 8), Binarise::None, true),
+        points(200),
+    ]
+}
+
+#[test]
+fn every_model_trains_and_samples_on_every_kind_of_data() {
+    let _turn = alone();
+    for data in every_kind_of_data() {
+        for entry in MODELS {
+            let table = entry.default_config(&data.spec).unwrap();
+            let mut model = entry.build(&table, &context(&data, 0)).unwrap();
+            let before = model.weights().snapshot();
+            let mut trainer = Trainer::new(&mut *model, &data, settings(), Budget::Steps(2), 0).unwrap();
+            while let Some(record) = trainer.advance().unwrap() {
+                assert!(record.losses.iter().any(|(name, _)| *name == "grad_norm"));
+            }
+            trainer.finish().unwrap();
+            for ((name, weight), (_, old)) in model.weights().iter().zip(before.iter()) {
+                assert_ne!(weight, old, "{}: `{name}` was not trained", entry.name);
+            }
+
+            let x = model.sample(&SampleRequest::new(5, 0)).unwrap();
+            assert_eq!(x.size(), data.spec.shape.batch(5), "{} on {}", entry.name, data.spec.name);
+            assert!(finite(&x));
+            if data.spec.shape.is_image() {
+                assert!(x.abs().max().double_value(&[]) <= 1.0);
+            }
+            assert_eq!(model.sample(&SampleRequest::new(0, 0)).unwrap().size(), data.spec.shape.batch(0));
+            assert_eq!(model.evaluations(&SampleRequest::new(5, 0)).unwrap(), 1);
+        }
+    }
+}
+
+#[test]
+fn likelihoods_are_finite_on_every_kind_of_data() {
+    let _turn = alone();
+    for data in every_kind_of_data() {
+        let model = vae(&data);
+        let x = data.train.to_batch(&data.spec).x;
+        for kind in model.kinds() {
+            let nats = model.log_likelihood(&x, kind, 0).unwrap();
+            assert_eq!(nats.size(), [x.size()[0]]);
+            assert!(finite(&nats), "{kind} on {:?}", data.spec.values);
+        }
+    }
+}
+
+#[test]
+fn the_loss_is_the_negative_bound_in_the_units_of_the_data() {
+    let _turn = alone();
+    for data in [images(64, 1, 8, 8), points(64)] {
+        let mut model = vae(&data);
+        let x = data.train.to_batch(&data.spec).x;
+        let kind = LikelihoodKind::LowerBound;
+        let bound: f64 = (0..20)
+            .map(|seed| {
+                model.log_likelihood(&x, kind, seed).unwrap().mean(Kind::Double).double_value(&[]) / 20.0
+            })
+            .sum();
+        let losses = model.train_step(&Batch::unlabelled(x), &Step::new(0)).unwrap().values();
+        let value = |name: &str| losses.iter().find(|(known, _)| *known == name).unwrap().1;
+        assert_close_f64(value("loss"), value("reconstruction") + value("kl"), 1e-6, 0.0);
+        assert_close_f64(value("loss"), -bound, 0.02, 0.1);
+        assert!(value("sigma") > 0.0);
+    }
+}
+
+/// All of the outcomes of a tiny image: the masses of a bound sum to at most 1, and nearly to 1 for large K.
+#[test]
+fn masses_of_a_model_sum_to_one() {
+    let _turn = alone();
+    let bytes = || images(20, 1, 1, 1);
+    let all_bytes = Tensor::arange(256, (Kind::Float, Device::Cpu)).view([256, 1, 1, 1]) / 127.5 - 1.0;
+    let pairs = Tensor::from_slice(&[-1f32, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]).view([4, 1, 1, 2]);
+    let binary = with(images(20, 1, 1, 2), Binarise::Static, false);
+    let cases = [
+        (bytes(), Likelihood::DiscretisedLogistic, true, &all_bytes),
+        (bytes(), Likelihood::DiscretisedLogistic, false, &all_bytes),
+        (bytes(), Likelihood::Gaussian, false, &all_bytes),
+        (binary, Likelihood::Bernoulli, false, &pairs),
+    ];
+    for (data, likelihood, predict_scale, outcomes) in cases {
+        let config = VaeConfig { likelihood, predict_scale, ..small(&data) };
+        let mut model = Vae::build(config, &context(&data, 0)).unwrap();
+        train(&mut model, &data, 30);
+        let total = |kind, repeats: u64| {
+            let draws = (0..repeats).map(|seed| model.log_likelihood(outcomes, kind, seed).unwrap());
+            let nats = Tensor::stack(&draws.collect::<Vec<_>>(), 0).mean_dim(0, false, Kind::Double);
+            nats.exp().sum(Kind::Double).double_value(&[])
+        };
+        let tight = total(LikelihoodKind::Importance(3000), 1);
+        assert!((0.98..1.02).contains(&tight), "{likelihood}: {tight}");
+        let loose = total(LikelihoodKind::LowerBound, 200);
+        assert!(loose <= tight + 0.02, "{likelihood}: {loose} above {tight}");
+    }
+}
+
+fn train(model: &mut Vae, data: &Dataset, steps: u64) {
+    let settings = TrainConfig { log_every: 50, ..settings() };
+    let mut trainer = Trainer::new(model, data, settings, Budget::Steps(steps), 0).unwrap();
+    while trainer.advance().unwrap().is_some() {}
+    trainer.finish().unwrap();
+}
+
+/// A density on the plane, in the units of the data: it integrates to 1, so the Jacobian of the standardisation is
+/// right.
+#[test]
+fn the_density_of_points_integrates_to_one() {
+    let _turn = alone();
+    let data = points(400);
+    let mut model = vae(&data);
+    train(&mut model, &data, 100);
+    let axis = |i: usize| {
+        let (mean, reach) = (data.spec.mean[i], 6.0 * data.spec.std[i]);
+        (Tensor::linspace(mean - reach, mean + reach, 60, (Kind::Float, Device::Cpu)), 2.0 * reach / 59.0)
+    };
+    let ((a, da), (b, db)) = (axis(0), axis(1));
+    let mesh = Tensor::cartesian_prod(&[a, b]);
+    let nats = model.log_likelihood(&mesh, LikelihoodKind::Importance(100), 0).unwrap();
+    let integral = nats.exp().sum(Kind::Double).double_value(&[]) * da * db;
+    assert!((0.93..1.03).contains(&integral), "{integral}");
+}
+
+#[test]
+fn the_bound_tightens_with_more_samples() {
+    let _turn = alone();
+    let data = images(200, 1, 8, 8);
+    for prior_layers in [0, 2] {
+        let config = VaeConfig { prior_layers, ..small(&data) };
+        let mut model = Vae::build(config, &context(&data, 0)).unwrap();
+        train(&mut model, &data, 40);
+        let x = data.train.to_batch(&data.spec).x;
+        let mean = |kind| {
+            let rows = (0..10).map(|seed| model.log_likelihood(&x, kind, seed).unwrap().mean(Kind::Double));
+            rows.map(|mean| mean.double_value(&[]) / 10.0).sum::<f64>()
+        };
+        let elbo = mean(LikelihoodKind::LowerBound);
+        let bounds = [1, 2, 8, 64].map(|k| mean(LikelihoodKind::Importance(k)));
+        assert_close_f64(bounds[0], elbo, 0.0, 0.3);
+        assert!(bounds.is_sorted(), "{bounds:?}");
+        assert!(bounds[3] > bounds[0] + 0.05, "{bounds:?}");
+    }
+}
+
+#[test]
+fn more_samples_than_fit_in_one_pass_are_one_estimate() {
+    let _turn = alone();
+    let data = points(50);
+    let model = vae(&data);
+    let x = data.train.to_batch(&data.spec).x.narrow(0, 0, 2);
+    let many = |seed| model.log_likelihood(&x, LikelihoodKind::Importance(2500), seed).unwrap();
+    assert_eq!(many(0), many(0));
+    assert_close(&many(0), &many(1), 0.0, 0.3);
+    assert_ne!(many(0), many(1));
+}
+
+#[test]
+fn samples_follow_from_weights_and_seed() {
+    let _turn = alone();
+    for entry in MODELS {
+        let data = images(40, 1, 8, 8);
+        let table = entry.default_config(&data.spec).unwrap();
+        let mut trained = entry.build(&table, &context(&data, 0)).unwrap();
+        let mut trainer = Trainer::new(&mut *trained, &data, settings(), Budget::Steps(3), 0).unwrap();
+        while trainer.advance().unwrap().is_some() {}
+        drop(trainer);
+
+        let request = SampleRequest::new(4, 9);
+        let expected = trained.sample(&request).unwrap();
+        let _ = Tensor::randn([10], (Kind::Float, Device::Cpu));
+        assert_eq!(trained.sample(&request).unwrap(), expected);
+        assert_ne!(trained.sample(&SampleRequest::new(4, 10)).unwrap(), expected);
+
+        let fresh = entry.build(&table, &context(&data, 77)).unwrap();
+        assert_ne!(fresh.sample(&request).unwrap(), expected);
+        fresh.weights().assign(&trained.weights().snapshot()).unwrap();
+        assert_eq!(fresh.sample(&request).unwrap(), expected);
+        let x = data.train.to_batch(&data.spec).x;
+        assert_eq!(nats(&*fresh, &x), nats(&*trained, &x));
+    }
+}
+
+fn nats(model: &dyn GenerativeModel, x: &Tensor) -> Option<Tensor> {
+    model.density().map(|density| density.log_likelihood(x, LikelihoodKind::LowerBound, 0).unwrap())
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one() {
+    let _turn = alone();
+    for entry in MODELS {
+        let data = with(images(40, 1, 8, 8), Binarise::Dynamic, false);
+        let table = entry.default_config(&data.spec).unwrap();
+        let build = |seed| entry.build(&table, &context(&data, seed)).unwrap();
+        let budget = Budget::Steps(6);
+
+        let mut whole = build(0);
+        let mut trainer = Trainer::new(&mut *whole, &data, settings(), budget, 5).unwrap();
+        let mut saved: Option<(NamedTensors, _)> = None;
+        while let Some(record) = trainer.advance().unwrap() {
+            if record.progress.step == 3 {
+                saved = Some((trainer.state().snapshot(), record.progress));
+            }
+        }
+        let expected = trainer.state().snapshot();
+
+        let mut resumed = build(1);
+        let mut trainer = Trainer::new(&mut *resumed, &data, settings(), budget, 5).unwrap();
+        let (state, progress) = saved.unwrap();
+        trainer.restore(&state, progress).unwrap();
+        while trainer.advance().unwrap().is_some() {}
+        for ((name, ours), (_, theirs)) in trainer.state().iter().zip(expected.iter()) {
+            assert_eq!(ours, theirs, "{}: `{name}` differs", entry.name);
+        }
+    }
+}
+
+/// A Gaussian cloud has a known entropy, which is the loss that no model beats.
+#[test]
+fn a_short_training_comes_near_the_entropy() {
+    let _turn = alone();
+    let data = points(4000);
+    let mut model = Vae::build(Vae::default_config(&data.spec), &context(&data, 0)).unwrap();
+    let settings = TrainConfig { log_every: 50, ..Vae::default_training(&data.spec) };
+    let mut trainer = Trainer::new(&mut model, &data, settings, Budget::Steps(400), 0).unwrap();
+    while trainer.advance().unwrap().is_some() {}
+    trainer.finish().unwrap();
+    let x = data.train.to_batch(&data.spec).x;
+    let nll = -model
+        .log_likelihood(&x, LikelihoodKind::LowerBound, 0)
+        .unwrap()
+        .mean(Kind::Double)
+        .double_value(&[]);
+    let entropy = (2.0 * std::f64::consts::PI * std::f64::consts::E).ln() + (3.0f64 * 0.2).ln();
+    assert!(nll - entropy < 0.1 && nll - entropy > -0.05, "{nll} against {entropy}");
+
+    let samples = model.sample(&SampleRequest::new(4000, 0)).unwrap().to_kind(Kind::Double);
+    let mean = samples.mean_dim(0, false, Kind::Double);
+    let std = samples.std_dim(0, true, false);
+    assert_close(&mean, &Tensor::from_slice(&data.spec.mean), 0.03, 0.03);
+    assert_close(&std, &Tensor::from_slice(&data.spec.std), 0.1, 0.0);
+}
+
+#[test]
+fn an_autoencoder_reconstructs_and_has_no_density() {
+    let _turn = alone();
+    let data = images(60, 1, 8, 8);
+    let mut model = Ae::build(Ae::default_config(&data.spec), &context(&data, 0)).unwrap();
+    let x = data.train.to_batch(&data.spec).x;
+    let error = |model: &Ae| {
+        let _no_grad = tch::no_grad_guard();
+        let back = model.decode(&model.encode(&x).unwrap());
+        (back - &x).square().mean(Kind::Double).double_value(&[])
+    };
+    let before = error(&model);
+    for step in 0..60 {
+        let _ = model.train_step(&Batch::unlabelled(x.shallow_clone()), &Step::new(step)).unwrap();
+    }
+    assert!(error(&model) < 0.05 * before, "{} after {before}", error(&model));
+    assert!(model.density().is_none());
+    assert_eq!(model.card().family, Family::Baseline);
+}
+
+#[test]
+fn temperature_scales_the_code() {
+    let _turn = alone();
+    let data = points(100);
+    let config = VaeConfig { sample_noise: false, ..small(&data) };
+    let model = Vae::build(config, &context(&data, 0)).unwrap();
+    let sample = |temperature| {
+        let request = SampleRequest { temperature, ..SampleRequest::new(50, 0) };
+        model.sample(&request).unwrap()
+    };
+    let spread = |x: &Tensor| x.std_dim(0, false, false).sum(Kind::Double).double_value(&[]);
+    assert_eq!(sample(None), sample(Some(1.0)));
+    assert!(spread(&sample(Some(0.0))) < 1e-5);
+    assert!(spread(&sample(Some(0.5))) < spread(&sample(None)));
+}
+
+#[test]
+fn sample_noise_adds_the_spread_of_the_likelihood() {
+    let _turn = alone();
+    let data = points(100);
+    let sample = |sample_noise| {
+        let config = VaeConfig { sample_noise, ..small(&data) };
+        let model = Vae::build(config, &context(&data, 0)).unwrap();
+        model.sample(&SampleRequest::new(2000, 0)).unwrap().std_dim(0, true, false)
+    };
+    let ratio = sample(true) / sample(false);
+    assert!(ratio.min().double_value(&[]) > 1.5, "{ratio:?}");
+    let data = with(images(20, 1, 8, 8), Binarise::Static, false);
+    let config = VaeConfig { sample_noise: true, ..small(&data) };
+    let x = Vae::build(config, &context(&data, 0)).unwrap().sample(&SampleRequest::new(3, 0)).unwrap();
+    assert_eq!(x.abs().min().double_value(&[]), 1.0, "binary data has binary samples");
+}
+
+#[test]
+fn requests_that_cannot_be_honoured_are_refused() {
+    let _turn = alone();
+    let data = points(20);
+    for entry in MODELS {
+        let model = entry.build(&entry.default_config(&data.spec).unwrap(), &context(&data, 0)).unwrap();
+        let plain = SampleRequest::new(1, 0);
+        for request in [
+            SampleRequest { steps: Some(5), ..plain.clone() },
+            SampleRequest { sampler: Some("ddim".into()), ..plain.clone() },
+            SampleRequest { temperature: Some(-1.0), ..plain.clone() },
+            SampleRequest { temperature: Some(f64::NAN), ..plain },
+        ] {
+            assert!(model.sample(&request).is_err(), "{}: {request:?}", entry.name);
+        }
+    }
+    let model = vae(&data);
+    let x = Tensor::zeros([4, 3], (Kind::Float, Device::Cpu));
+    let message = model.log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap_err().to_string();
+    assert_eq!(message, "a batch should be [4, 2], found [4, 3]");
+    for kind in [LikelihoodKind::Exact, LikelihoodKind::Importance(0)] {
+        assert!(model.log_likelihood(&x.narrow(1, 0, 2), kind, 0).is_err());
+    }
+}
+
+#[test]
+fn impossible_configurations_are_explained() {
+    let _turn = alone();
+    let grey = images(20, 1, 8, 8);
+    let binary = with(images(20, 1, 8, 8), Binarise::Static, false);
+    let fine = small(&grey);
+    let message = |data: &Dataset, config: VaeConfig| {
+        let error = Vae::build(config, &context(data, 0)).err().unwrap().to_string();
+        assert!(!error.contains('\n'), "{error}");
+        error
+    };
+    assert_eq!(
+        message(&grey, VaeConfig { likelihood: Likelihood::Bernoulli, ..fine.clone() }),
+        "the likelihood `bernoulli` is no probability of Bytes values: use `discretised-logistic` or `gaussian`, \
+         or binarise the data"
+    );
+    assert_eq!(
+        message(&binary, fine.clone()),
+        "the likelihood `discretised-logistic` is no probability of Binary values: use `bernoulli`"
+    );
+    assert!(message(&binary, VaeConfig { predict_scale: true, ..small(&binary) }).contains("predict_scale"));
+    assert!(message(&grey, VaeConfig { latent_dim: 0, ..fine.clone() }).contains("latent_dim"));
+    assert!(message(&grey, VaeConfig { latent_dim: 1, ..fine.clone() }).contains("prior_layers"));
+    assert!(message(&grey, VaeConfig { prior_layers: -1, ..fine.clone() }).contains("prior_layers"));
+    assert!(message(&grey, VaeConfig { widths: vec![], ..fine.clone() }).contains("widths"));
+    assert!(message(&grey, VaeConfig { beta: f64::NAN, ..fine.clone() }).contains("beta"));
+
+    let entry = MODELS.iter().find(|entry| entry.name == "vae").unwrap();
+    let mut table = entry.default_config(&grey.spec).unwrap();
+    table.insert("latent".into(), toml::Value::Integer(3));
+    assert!(entry.build(&table, &context(&grey, 0)).is_err(), "an unknown key must be refused");
+}
+
+#[test]
+fn defaults_fit_their_data() {
+    let _turn = alone();
+    for data in every_kind_of_data() {
+        let likelihood = Vae::default_config(&data.spec).likelihood;
+        let expected = match data.spec.values {
+            Values::Bytes => Likelihood::DiscretisedLogistic,
+            Values::Binary => Likelihood::Bernoulli,
+            Values::Dequantised | Values::Continuous => Likelihood::Gaussian,
+        };
+        assert_eq!(likelihood, expected);
+    }
+    let card = vae(&images(20, 1, 8, 8)).card().clone();
+    assert!(card.sampling_parameters > 0 && card.sampling_parameters < card.parameters);
+    assert!(matches!(card.data.shape, Shape::Image { .. }));
+}
