@@ -92,8 +92,8 @@ fn samples_go_into_a_folder_or_an_array() {
     assert_eq!(fs::read_dir(sample("pictures")).unwrap().count(), 11);
     let array = fs::read(sample("x.npy")).unwrap();
     assert!(array.starts_with(b"\x93NUMPY"));
-    let header = String::from_utf8_lossy(&array[..118]).replace(' ', "");
-    assert!(header.contains("(11,1,8,8)"), "{header}");
+    let header = String::from_utf8_lossy(&array[..80]).replace(' ', "");
+    assert!(header.contains("(11,1,8,8"), "{header}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The models as their users meet them: built, trained, sampled and asked for likelihoods through gen-core's traits.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Shape, Values};
