@@ -1,5 +1,7 @@
 //! Objectives and likelihoods against numbers computed elsewhere, read from `vectors/vae.json`.
 
+#![allow(clippy::unwrap_used)]
+
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_vae::{likelihoods, objectives};
 use serde_json::Value;
