@@ -9,6 +9,8 @@ pub mod schedule;
 pub mod unet;
 
 pub use ddpm::{Ddpm, DdpmConfig, Sampler};
+/// What this crate builds on: data, the training loop, `tch` itself.
+pub use gen_core;
 use gen_core::model::ModelEntry;
 
 /// The models of this crate.

@@ -10,7 +10,8 @@ pub mod univariate;
 
 pub use flow::Flow;
 pub use realnvp::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
-
+/// What this crate builds on: data, the training loop, `tch` itself.
+pub use gen_core;
 use gen_core::model::ModelEntry;
 
 /// The models of this family.

@@ -13,7 +13,8 @@ mod vae;
 pub use ae::{Ae, AeConfig};
 pub use observation::Likelihood;
 pub use vae::{Vae, VaeConfig};
-
+/// What this crate builds on: data, the training loop, `tch` itself.
+pub use gen_core;
 use gen_core::model::ModelEntry;
 
 /// The models of this crate.
