@@ -9,10 +9,10 @@ mod realnvp;
 pub mod univariate;
 
 pub use flow::Flow;
-pub use realnvp::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
 use gen_core::model::ModelEntry;
+pub use realnvp::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
 
 /// The models of this family.
 pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>()];

@@ -11,11 +11,11 @@ mod units;
 mod vae;
 
 pub use ae::{Ae, AeConfig};
-pub use observation::Likelihood;
-pub use vae::{Vae, VaeConfig};
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
 use gen_core::model::ModelEntry;
+pub use observation::Likelihood;
+pub use vae::{Vae, VaeConfig};
 
 /// The models of this crate.
 pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Vae>(), ModelEntry::of::<Ae>()];

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use gen_core::data::{Dataset, bytes_to_signed};
+use gen_core::data::{Dataset, bytes_to_signed, npy};
 use gen_core::eval::{EvaluateOptions, Evaluated, Evaluation, FeatureSpace, Protocol, Reference, Stage};
 use gen_core::run::{LIBTORCH_VERSION, RunFolder, grid, write_atomically};
 use tch::{Device, Tensor};
@@ -162,8 +162,7 @@ fn evaluate_reference(
 }
 
 fn evaluate_samples(args: &Args, file: &Path, data: &str, out: &Path) -> anyhow::Result<Evaluation> {
-    let samples = Tensor::read_npy(file).map_err(gen_core::Error::from);
-    let samples = samples.with_context(|| file.display().to_string())?;
+    let samples = npy::read(file)?;
     measure(args, data, out, |protocol, _| {
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let row = Evaluation {

@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use gen_core::data::signed_to_bytes;
+use gen_core::data::{npy, signed_to_bytes};
 use gen_core::model::SampleRequest;
 use gen_core::run::{RunFolder, grid, write_atomically};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::device::Compute;
 use crate::registry;
@@ -81,11 +81,10 @@ fn write(samples: &Tensor, out: &Path, columns: usize) -> anyhow::Result<()> {
 
 /// Images as bytes, points as 32-bit floats.
 fn write_npy(samples: &Tensor, out: &Path) -> anyhow::Result<()> {
+    let bytes =
+        if samples.dim() == 4 { npy::to_bytes(&signed_to_bytes(samples)) } else { npy::to_bytes(samples) }?;
     write_atomically(out, |temporary| {
-        let array = if samples.dim() == 4 { signed_to_bytes(samples) } else { samples.to_kind(Kind::Float) };
-        let named = temporary.with_extension("npy");
-        array.write_npy(&named)?;
-        std::fs::rename(&named, temporary).map_err(gen_core::Error::io(temporary))
+        std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(temporary))
     })?;
     Ok(())
 }

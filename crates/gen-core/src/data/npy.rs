@@ -1,9 +1,10 @@
-//! NumPy arrays as data sets: `npy:<path>`.
+//! NumPy arrays: as data sets (`npy:<path>`), and as what samples are written to.
 
+use std::io;
 use std::path::Path;
 
-use npyz::{DType, NpyFile, Order, TypeChar};
-use tch::{Kind, Tensor};
+use npyz::{AutoSerialize, DType, NpyFile, Order, TypeChar, WriterBuilder};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -18,6 +19,40 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     parse(&bytes, path)
+}
+
+/// `x` as a `.npy` file in C order: bytes as `uint8`, anything else as `float32`.
+///
+/// ```
+/// use gen_core::data::npy;
+/// use tch::Tensor;
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("points.npy");
+/// let points = Tensor::from_slice(&[0.5f32, 1.0, 1.5, 2.0]).view([2, 2]);
+/// std::fs::write(&path, npy::to_bytes(&points)?)?;
+/// assert_eq!(npy::read(&path)?, points);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When libtorch cannot hand over the values.
+pub fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
+    let shape: Vec<u64> = x.size().iter().map(|side| *side as u64).collect();
+    let flat = x.to_device(Device::Cpu).reshape([-1]);
+    let written = if x.kind() == Kind::Uint8 {
+        encode(&Vec::<u8>::try_from(flat)?, &shape)
+    } else {
+        encode(&Vec::<f32>::try_from(flat.to_kind(Kind::Float))?, &shape)
+    };
+    written.map_err(|error| Error::invalid(format!("cannot write a .npy array: {error}")))
+}
+
+fn encode<T: AutoSerialize + Copy>(values: &[T], shape: &[u64]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(128 + size_of_val(values));
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
+    writer.extend(values.iter().copied())?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// [`read`] of a file's content; `path` is for the messages.
@@ -98,8 +133,6 @@ fn channels_first(x: &Tensor) -> Option<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use npyz::WriterBuilder;
-
     use super::*;
 
     fn npy<T: npyz::AutoSerialize + Copy>(values: &[T], shape: &[u64], order: Order) -> Vec<u8> {
@@ -132,6 +165,14 @@ mod tests {
         let expected = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]).view([3, 2]);
         assert_eq!(read(&npy(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0], &[3, 2], Order::C)).unwrap(), expected);
         assert_eq!(read(&npy(&[1f64, 3.0, 5.0, 2.0, 4.0, 6.0], &[3, 2], Order::Fortran)).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let images = Tensor::arange(48, (Kind::Uint8, Device::Cpu)).view([4, 3, 2, 2]);
+        assert_eq!(read(&to_bytes(&images).unwrap()).unwrap(), images);
+        let points = Tensor::arange(6, (Kind::Double, Device::Cpu)).view([3, 2]).tr();
+        assert_eq!(read(&to_bytes(&points).unwrap()).unwrap(), points.to_kind(Kind::Float));
     }
 
     #[test]
