@@ -181,7 +181,7 @@ fn wrong_words_get_the_nearest_right_one() {
         train("dcgan", "digits", budget, &run)
             .assert()
             .code(2)
-            .stderr(contains("should be a positive number"));
+            .stderr(contains("should be a positive number").and(one_line()));
     }
     assert!(!run.exists(), "nothing half-written is left");
 }
@@ -189,13 +189,21 @@ fn wrong_words_get_the_nearest_right_one() {
 #[test]
 fn a_missing_run_folder_says_how_to_make_one() {
     let temp = tempfile::tempdir().unwrap();
+    r#gen()
+        .args(["train", "vae"])
+        .assert()
+        .code(2)
+        .stderr(contains("--data <DATA> --budget <BUDGET>").and(one_line()));
     for command in ["sample", "evaluate"] {
         let mut command_line = r#gen();
         command_line.arg(command).arg(temp.path().join("nowhere"));
         if command == "sample" {
             command_line.arg("--out").arg(temp.path().join("x.png"));
         }
-        command_line.assert().code(1).stderr(contains("there is no run in").and(contains("gen train")));
+        command_line
+            .assert()
+            .code(1)
+            .stderr(contains("there is no run in").and(contains("gen train")).and(one_line()));
     }
     assert!(!temp.path().join("x.png").exists());
 }

@@ -10,6 +10,7 @@ mod spaces;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 /// Train, sample and evaluate generative models: GANs, VAEs, normalizing flows, diffusion.
 #[derive(Parser)]
@@ -20,7 +21,11 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command.run() {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return refuse(&error),
+    };
+    match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -28,6 +33,26 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is not a command: the help that was asked for, or what is wrong with the arguments, in one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+    } else {
+        let text = error.render().to_string();
+        let told =
+            text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+        let words: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
+        eprint(&format!(
+            "gen: {}; see --help",
+            words.join(" ").replace(" tip: ", "; ").trim_start_matches("error: ")
+        ));
+    }
+    ExitCode::from(2)
 }
 
 /// The first line of each cause; one that the error before it ends with is not repeated.

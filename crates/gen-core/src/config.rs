@@ -1,5 +1,7 @@
 //! Configuration tables: defaults, overrides by `key=value`, unknown keys that suggest the nearest.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -70,9 +72,13 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
     let path = match found.as_slice() {
         [path] => path.as_str(),
         [] => {
-            let leaves = paths.iter().map(|path| path.rsplit('.').next().unwrap_or(path));
-            let whole = paths.iter().map(String::as_str);
-            return Err(Error::unknown("key", key, leaves.chain(whole)));
+            // Whoever types a path meant one, whoever types a name a name.
+            let like_key = |path: &String| match path.rsplit_once('.') {
+                Some((_, name)) if !key.contains('.') => name.to_owned(),
+                _ => path.clone(),
+            };
+            let known: BTreeSet<String> = paths.iter().map(like_key).collect();
+            return Err(Error::unknown("key", key, known.iter().map(String::as_str)));
         }
         several => {
             let names: Vec<_> = several.iter().map(|path| path.as_str()).collect();
@@ -170,7 +176,8 @@ mod tests {
         assert_eq!(message("width=wide"), "the key `width` takes a whole number, such as 64; found \"wide\"");
         assert_eq!(message("rate=1"), "the key `rate` could be model.rate or training.rate");
         assert_eq!(message("width"), "`width` should be key=value");
-        assert_eq!(message("zzz=1"), "unknown key `zzz`");
+        assert_eq!(message("zzz=1"), "unknown key `zzz`: there are channels, name, on, rate, width");
+        assert_eq!(message("modle.rate=1"), "unknown key `modle.rate`: did you mean `model.rate`?");
     }
 
     #[test]

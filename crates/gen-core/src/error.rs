@@ -11,7 +11,7 @@ pub enum Error {
     Invalid(String),
 
     /// A name that is not among the known ones.
-    #[error("unknown {what} `{name}`{}", suggestion(.nearest))]
+    #[error("unknown {what} `{name}`{}", suggestion(.nearest, .known))]
     Unknown {
         /// What kind of thing was looked up: `model`, `key`, `data set`.
         what: &'static str,
@@ -19,6 +19,8 @@ pub enum Error {
         name: String,
         /// The nearest known name, where one is near.
         nearest: Option<String>,
+        /// All known names.
+        known: Vec<String>,
     },
 
     /// A file that does not hold what its format promises.
@@ -86,15 +88,19 @@ impl Error {
         Error::Format { path: path.as_ref().to_owned(), problem: problem.into() }
     }
 
-    /// An [`Error::Unknown`] that suggests the nearest of `known`.
+    /// An [`Error::Unknown`] that suggests the nearest of `known`, or lists them if none is near.
     ///
     /// ```
     /// use gen_core::Error;
     /// let error = Error::unknown("model", "realnpv", ["dcgan", "realnvp"]);
     /// assert_eq!(error.to_string(), "unknown model `realnpv`: did you mean `realnvp`?");
+    /// let error = Error::unknown("model", "glow", ["dcgan", "realnvp"]);
+    /// assert_eq!(error.to_string(), "unknown model `glow`: there are dcgan, realnvp");
     /// ```
     pub fn unknown<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        Error::Unknown { what, name: name.to_owned(), nearest: nearest(name, known) }
+        let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
+        let nearest = nearest(name, known.iter().map(String::as_str));
+        Error::Unknown { what, name: name.to_owned(), nearest, known }
     }
 }
 
@@ -108,8 +114,12 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate.to_owned())
 }
 
-fn suggestion(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|name| format!(": did you mean `{name}`?")).unwrap_or_default()
+fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
+    match nearest {
+        Some(name) => format!(": did you mean `{name}`?"),
+        None if known.is_empty() => String::new(),
+        None => format!(": there are {}", known.join(", ")),
+    }
 }
 
 fn checkpoint_hint(step: &Option<u64>) -> String {

@@ -344,7 +344,7 @@ impl Buildable for Ddpm {
         };
         Ok(Ddpm {
             objective: Objective::new(&process, config.prediction, config.min_snr_gamma)?,
-            adam: Adam::new(&params, config.optimizer),
+            adam: Adam::new(&params, config.optimizer)?,
             card: ModelCard {
                 name: Self::NAME,
                 family: Self::FAMILY,

@@ -224,7 +224,7 @@ impl Buildable for RealNvp {
                 parameters: count,
                 sampling_parameters: count,
             },
-            adam: Adam::new(&params, optimizer),
+            adam: Adam::new(&params, optimizer)?,
             flow: Flow::new(chain, base),
             params,
             dequantise,

@@ -134,7 +134,7 @@ impl Buildable for Ae {
             sampling_parameters: params.count() - encoding,
         };
         Ok(Ae {
-            adam: Adam::new(&params, config.optimizer),
+            adam: Adam::new(&params, config.optimizer)?,
             config,
             card,
             device: context.device,

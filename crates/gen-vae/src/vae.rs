@@ -332,7 +332,7 @@ impl Buildable for Vae {
         };
         drop(root);
         Ok(Vae {
-            adam: Adam::new(&params, config.optimizer),
+            adam: Adam::new(&params, config.optimizer)?,
             config,
             card,
             device: context.device,

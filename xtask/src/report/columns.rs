@@ -249,7 +249,7 @@ pub(super) const MEASURES: [Measure; 19] = {
             "coverage",
             Higher,
             Fixed(3),
-            false,
+            true,
             "share of test data with a sample in their neighbourhood",
         ),
         measure(

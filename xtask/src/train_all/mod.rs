@@ -127,6 +127,8 @@ fn check_with_program(plan: &Plan, program: &Path) -> Result<()> {
     let names = jobs::output_of(Command::new(program).args(["list", "--names"]))?;
     let known: Vec<&str> = names.lines().map(str::trim).collect();
     if let Some(unknown) = plan.models.iter().find(|model| !known.contains(&model.as_str())) {
+        // `gen` knows which name was meant, and looks at the model before the data.
+        jobs::output_of(Command::new(program).args(plan.train_arguments(unknown, 0)).arg("--dry-run"))?;
         bail!("unknown model `{unknown}`: there are {}", known.join(", "));
     }
     // What lies on this machine has nothing to fetch.

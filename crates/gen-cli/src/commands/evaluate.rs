@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             (vec![evaluate_reference(args, *reference, data, out)?], 0)
         }
         (_, Some(samples), Some(data), Some(out)) => (vec![evaluate_samples(args, samples, data, out)?], 0),
-        _ => evaluate_runs(args, device),
+        _ => evaluate_runs(args, device)?,
     };
     print_table(&rows)?;
     if failed > 0 {
@@ -79,18 +79,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rows of the runs, and the number of runs that failed, whose errors are on standard error.
-fn evaluate_runs(args: &Args, device: Device) -> (Vec<Evaluation>, usize) {
+/// The rows of the runs, and the number of runs that failed, whose errors are on standard error; the error itself
+/// where there is one run only.
+fn evaluate_runs(args: &Args, device: Device) -> anyhow::Result<(Vec<Evaluation>, usize)> {
     let mut prepared: Option<Prepared> = None;
     let mut rows = Vec::new();
     for path in &args.runs {
         match evaluate_run(args, path, device, &mut prepared) {
             Ok(row) => rows.push(row),
+            Err(error) if args.runs.len() == 1 => return Err(error),
             Err(error) => crate::eprint(&format!("gen: {}: {error:#}", path.display())),
         }
     }
     let failed = args.runs.len() - rows.len();
-    (rows, failed)
+    Ok((rows, failed))
 }
 
 /// The data of the last run, and the space to compare it in: runs of one experiment share them.

@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::flat::Layout;
+use crate::error::{Error, Result};
 use crate::params::{NamedTensors, Params};
 
 /// Hyperparameters of [`Adam`].
@@ -36,6 +37,34 @@ impl Default for AdamConfig {
     }
 }
 
+impl AdamConfig {
+    fn check(&self) -> Result<()> {
+        let AdamConfig { learning_rate, beta1, beta2, epsilon, weight_decay, clip_norm } = *self;
+        let positive = [("learning_rate", learning_rate), ("epsilon", epsilon)];
+        let not_negative = [("weight_decay", weight_decay), ("clip_norm", clip_norm)];
+        let decays = [("beta1", beta1), ("beta2", beta2)];
+        let wrong = |name: &str, range: &str, value: f64| {
+            Err(Error::invalid(format!("`{name}` of an optimizer must be {range}, found {value}")))
+        };
+        for (name, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                return wrong(name, "a positive number", value);
+            }
+        }
+        for (name, value) in not_negative {
+            if !(value >= 0.0 && value.is_finite()) {
+                return wrong(name, "0 or more", value);
+            }
+        }
+        for (name, value) in decays {
+            if !(0.0..1.0).contains(&value) {
+                return wrong(name, "in [0, 1)", value);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Adam (Kingma & Ba 2015, algorithm 1), with decoupled weight decay (Loshchilov & Hutter 2019).
 ///
 /// The parameters are moved into one buffer, so that a step costs the same few kernels whatever their number.
@@ -49,11 +78,12 @@ impl Default for AdamConfig {
 ///
 /// let params = Params::new(Kind::Double, Device::Cpu);
 /// let x = params.root().parameter("x", &[], Init::Const(3.0));
-/// let mut adam = Adam::new(&params, AdamConfig { learning_rate: 0.1, ..Default::default() });
+/// let mut adam = Adam::new(&params, AdamConfig { learning_rate: 0.1, ..Default::default() })?;
 /// for _ in 0..200 {
 ///     let _norm = adam.step(&(&x - 1.0).square(), 1.0);
 /// }
 /// assert!((x.double_value(&[]) - 1.0).abs() < 1e-2);
+/// # Ok::<(), gen_core::Error>(())
 /// ```
 pub struct Adam {
     config: AdamConfig,
@@ -67,11 +97,15 @@ pub struct Adam {
 
 impl Adam {
     /// An optimizer of the trainable parameters of `params`.
-    pub fn new(params: &Params, config: AdamConfig) -> Self {
+    ///
+    /// # Errors
+    /// When a setting is outside its range: a rate that is not positive, a decay outside [0, 1).
+    pub fn new(params: &Params, config: AdamConfig) -> Result<Self> {
+        config.check()?;
         let mut parameters = params.trainable();
         let layout = Layout::of(parameters.iter().map(|(_, tensor)| tensor));
         let flat = layout.adopt(&mut parameters);
-        Adam {
+        Ok(Adam {
             config,
             first_moment: flat.zeros_like(),
             second_moment: flat.zeros_like(),
@@ -79,7 +113,7 @@ impl Adam {
             parameters,
             layout,
             flat,
-        }
+        })
     }
 
     /// Takes one step down the gradient of the scalar `loss`, with the learning rate times `lr_scale`.
@@ -165,7 +199,7 @@ mod tests {
         let mut vs = tch::nn::VarStore::new(Device::Cpu);
         vs.set_kind(Kind::Double);
         let (a2, b2) = (vs.root().var_copy("a", &a), vs.root().var_copy("b", &b));
-        let mut ours = Adam::new(&params, config);
+        let mut ours = Adam::new(&params, config).unwrap();
         let AdamConfig { beta1, beta2, epsilon, weight_decay, learning_rate, .. } = config;
         let theirs = tch::nn::AdamW { beta1, beta2, wd: weight_decay, eps: epsilon, amsgrad: false };
         let mut theirs = theirs.build(&vs, learning_rate).unwrap();
@@ -195,7 +229,7 @@ mod tests {
         let params = Params::new(Kind::Double, Device::Cpu);
         let x = params.root().parameter("x", &[2], Init::ZEROS);
         let clip = AdamConfig { clip_norm: 1.0, beta1: 0.0, beta2: 0.0, ..Default::default() };
-        let mut adam = Adam::new(&params, clip);
+        let mut adam = Adam::new(&params, clip).unwrap();
         let gradient = Tensor::from_slice(&[3.0, 4.0]);
         let norm = adam.step(&(&x * &gradient).sum(Kind::Double), 1.0);
         assert!((norm.double_value(&[]) - 5.0).abs() < 1e-12);
@@ -203,11 +237,26 @@ mod tests {
     }
 
     #[test]
+    fn settings_outside_their_range_are_refused() {
+        let params = Params::new(Kind::Float, Device::Cpu);
+        let with = |change: fn(&mut AdamConfig)| {
+            let mut config = AdamConfig::default();
+            change(&mut config);
+            Adam::new(&params, config).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(with(|_| ()), "");
+        assert!(with(|c| c.learning_rate = -1.0).contains("`learning_rate`"));
+        assert!(with(|c| c.epsilon = f64::NAN).contains("`epsilon`"));
+        assert!(with(|c| c.clip_norm = f64::INFINITY).contains("`clip_norm`"));
+        assert!(with(|c| c.beta2 = 1.0).contains("`beta2` of an optimizer must be in [0, 1), found 1"));
+    }
+
+    #[test]
     fn a_parameter_outside_the_loss_stays() {
         let params = Params::new(Kind::Float, Device::Cpu);
         let used = params.root().parameter("used", &[1], Init::ONES);
         let unused = params.root().parameter("unused", &[1], Init::ONES);
-        let mut adam = Adam::new(&params, AdamConfig::default());
+        let mut adam = Adam::new(&params, AdamConfig::default()).unwrap();
         let _ = adam.step(&used.sum(Kind::Float), 1.0);
         assert_eq!(unused.double_value(&[0]), 1.0);
         assert!(used.double_value(&[0]) < 1.0);

@@ -70,7 +70,7 @@ pub fn train(
     let classes = labels.max().int64_value(&[]) + 1;
     let mut network = FeatureNetwork::new(data.spec.shape, classes, config.seed)?;
     let adam = AdamConfig { learning_rate: config.learning_rate, ..AdamConfig::default() };
-    let mut adam = Adam::new(network.params(), adam);
+    let mut adam = Adam::new(network.params(), adam)?;
     let weights = network.params().all();
     let mut ema = Ema::new(&weights, 0.998);
 
