@@ -31,7 +31,8 @@ pub(crate) struct Machine {
     pub(crate) system: String,
 }
 
-const FILE: &str = "experiment.toml";
+/// What an experiment ran, and where.
+pub(crate) const FILE: &str = "experiment.toml";
 
 impl Record {
     /// The record in the folder of an experiment; `None` where there is none.

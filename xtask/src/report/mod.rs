@@ -1,6 +1,7 @@
 //! `cargo xtask report`: the summary and the report of an experiment.
 
 mod columns;
+mod copy;
 mod curves;
 mod html;
 pub(crate) mod runs;
@@ -22,14 +23,22 @@ pub(crate) struct Args {
     /// The experiment: a folder in results
     experiment: String,
 
+    /// Copy the experiment there without checkpoints and logs, to keep or to share, and report on the copy
+    #[arg(long, value_name = "FOLDER")]
+    copy_to: Option<PathBuf>,
+
     #[arg(long, hide = true)]
     results: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let results = args.results.clone().unwrap_or_else(experiment::results);
-    let report = build(&find(&results, &args.experiment)?)?;
-    report.print()
+    let mut folder = find(&results, &args.experiment)?;
+    if let Some(copy) = &args.copy_to {
+        copy::without_checkpoints(&folder, copy)?;
+        folder.clone_from(copy);
+    }
+    build(&folder)?.print()
 }
 
 /// The folder of an experiment: by name, or as a path that the shell completed.
@@ -150,6 +159,15 @@ mod tests {
                 .unwrap()
                 .contains("experiment.toml cannot be read")
         );
+    }
+
+    #[test]
+    fn the_readme_shows_the_table_of_the_reference() {
+        let reference = experiment::results().join("reference");
+        let table = summary::markdown(&runs::read_all(&reference).unwrap());
+        assert_eq!(table, fs::read_to_string(reference.join("summary.md")).unwrap());
+        let readme = fs::read_to_string(crate::workspace::root().join("README.md")).unwrap();
+        assert!(readme.contains(&table), "{table}");
     }
 
     #[test]

@@ -1,0 +1,59 @@
+//! An experiment without what only a resumed training needs.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::runs;
+
+/// What the report of a run is made of.
+const OF_A_RUN: [&str; 5] =
+    ["config.toml", "evaluation.csv", "history.csv", "samples/evaluation.png", runs::ERROR_FILE];
+
+/// Copies what reports are made of into `to`, which must be empty or not there yet.
+pub(super) fn without_checkpoints(experiment: &Path, to: &Path) -> Result<()> {
+    let is_taken = fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some());
+    if is_taken {
+        bail!("{} is not empty: remove it, or choose another folder", to.display());
+    }
+    copy(&experiment.join(crate::experiment::FILE), &to.join(crate::experiment::FILE))?;
+    for run in runs::read_all(experiment)? {
+        for file in OF_A_RUN {
+            copy(&run.folder.join(file), &to.join(run.name()).join(file))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file that may be absent.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_file() {
+        return Ok(());
+    }
+    let folder = to.parent().unwrap_or(to);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::copy(from, to))
+        .with_context(|| format!("cannot write {}", to.display()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runs::tests::run_folder;
+    use super::*;
+
+    #[test]
+    fn checkpoints_and_logs_stay_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let run = run_folder(&from, "vae-digits-s0", Some("model,family\nvae,vae\n"));
+        fs::create_dir(run.join("checkpoint")).unwrap();
+        fs::write(run.join("checkpoint/weights"), "large").unwrap();
+        without_checkpoints(&from, &to).unwrap();
+        let copied: Vec<_> =
+            fs::read_dir(to.join("vae-digits-s0")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(copied, ["evaluation.csv"]);
+        assert!(without_checkpoints(&from, &to).unwrap_err().to_string().contains("is not empty"));
+    }
+}
