@@ -2,7 +2,7 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    if let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
+    if let Ok(folder) = std::env::var("DEP_GEN_NATIVE_LIBTORCH_LIB") {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
         println!("cargo:libtorch_lib={folder}");
     }

@@ -20,5 +20,7 @@ pub mod testing;
 pub mod train;
 
 pub use error::{Error, Result, nearest};
+/// The native layer: fused kernels, autocast, MKL on AMD.
+pub use gen_native as native;
 /// The `tch` that these crates are built on; use this one, so that tensors are of the same type.
 pub use tch;

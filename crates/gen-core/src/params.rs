@@ -113,6 +113,12 @@ impl NamedTensors {
         self.0.values().map(Tensor::numel).sum()
     }
 
+    /// The same tensors again, not copies of them.
+    #[must_use]
+    pub fn shallow_clone(&self) -> NamedTensors {
+        NamedTensors(self.0.iter().map(|(name, t)| (name.clone(), t.shallow_clone())).collect())
+    }
+
     /// Copies of the values, apart from the model.
     pub fn snapshot(&self) -> NamedTensors {
         let copies = self.0.iter().map(|(name, t)| (name.clone(), t.detach().copy()));

@@ -81,7 +81,7 @@ impl GenerativeModel for Gaussian {
         let z = (&x - &self.mean) * (-&self.log_std).exp();
         let nll = (&z * &z * 0.5 + &self.log_std).sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float);
         let nll = if step.index + 1 == self.fail_at { nll * f64::NAN } else { nll };
-        let grad_norm = self.adam.step(&nll, step.lr_scale);
+        let grad_norm = self.adam.step(&nll, step.lr_scale)?;
         Ok(Losses::new().with("nll", &nll).with("grad_norm", &grad_norm))
     }
 

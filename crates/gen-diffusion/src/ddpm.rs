@@ -197,7 +197,7 @@ impl GenerativeModel for Ddpm {
         let noise = x0.randn_like();
         let losses = self.objective.loss(|x, time| self.network.forward(x, time, true), &x0, &noise, &t);
         let loss = losses.mean(Kind::Float);
-        let norm = self.adam.step(&loss, step.lr_scale);
+        let norm = self.adam.step(&loss, step.lr_scale)?;
         let mut result = Losses::new().with("loss", &loss);
         if rows >= 4 {
             // Timesteps ascend with the rows.

@@ -106,7 +106,7 @@ impl GenerativeModel for RealNvp {
                 ("bits_per_dim", log_prob / -nats + offset)
             }
         };
-        let norm = self.adam.step(&loss, step.lr_scale);
+        let norm = self.adam.step(&loss, step.lr_scale)?;
         Ok(Losses::new().with(name, &loss).with("grad_norm", &norm))
     }
 

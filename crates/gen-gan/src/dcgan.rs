@@ -179,7 +179,7 @@ impl Dcgan {
     }
 
     /// Moves the discriminator alone, on fakes that carry no graph of the generator.
-    fn discriminator_step(&mut self, real: &Tensor, lr_scale: f64, losses: Losses) -> Losses {
+    fn discriminator_step(&mut self, real: &Tensor, lr_scale: f64, losses: Losses) -> Result<Losses> {
         let gamma = self.config.r1_gamma;
         let real = real.detach().set_requires_grad(gamma > 0.0);
         let fake = {
@@ -194,18 +194,18 @@ impl Dcgan {
             .with("d_real", &real_logits.sigmoid().mean(Kind::Float))
             .with("d_fake", &fake_logits.sigmoid().mean(Kind::Float));
         if gamma == 0.0 {
-            return losses.with("grad_norm_d", &self.discriminator_adam.step(&loss, lr_scale));
+            return Ok(losses.with("grad_norm_d", &self.discriminator_adam.step(&loss, lr_scale)?));
         }
         let r1 = gradient_penalty(&real, &real_logits).mean(Kind::Float) * (gamma / 2.0);
         let losses = losses.with("r1", &r1);
-        losses.with("grad_norm_d", &self.discriminator_adam.step(&(loss + r1), lr_scale))
+        Ok(losses.with("grad_norm_d", &self.discriminator_adam.step(&(loss + r1), lr_scale)?))
     }
 
     /// Moves the generator alone, on noise of its own.
-    fn generator_step(&mut self, n: i64, lr_scale: f64, losses: Losses) -> Losses {
+    fn generator_step(&mut self, n: i64, lr_scale: f64, losses: Losses) -> Result<Losses> {
         let fake = self.generator.forward(&self.noise(n), Mode::Train);
         let loss = non_saturating::generator(&self.discriminator.forward(&fake));
-        losses.with("loss_g", &loss).with("grad_norm_g", &self.generator_adam.step(&loss, lr_scale))
+        Ok(losses.with("loss_g", &loss).with("grad_norm_g", &self.generator_adam.step(&loss, lr_scale)?))
     }
 
     /// z ~ N(0, I): `[n, latent]`.
@@ -221,8 +221,8 @@ impl GenerativeModel for Dcgan {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         let real = self.encode(&batch.x)?;
-        let losses = self.discriminator_step(&real, step.lr_scale, Losses::new());
-        Ok(self.generator_step(real.size()[0], step.lr_scale, losses))
+        let losses = self.discriminator_step(&real, step.lr_scale, Losses::new())?;
+        self.generator_step(real.size()[0], step.lr_scale, losses)
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
@@ -352,7 +352,7 @@ mod tests {
     fn the_discriminators_step_leaves_the_generator_alone() {
         let (mut model, real) = small();
         let (weights, state) = (model.weights().snapshot(), model.training_state().snapshot());
-        let _ = model.discriminator_step(&real, 1.0, Losses::new());
+        let _ = model.discriminator_step(&real, 1.0, Losses::new()).unwrap();
         assert_eq!(changed(&weights, &model.weights()), [""; 0]);
         let moved = changed(&state, &model.training_state());
         assert!(moved.iter().all(|name| name.starts_with("discriminator")), "{moved:?}");
@@ -363,7 +363,7 @@ mod tests {
     fn the_generators_step_leaves_the_discriminator_alone() {
         let (mut model, _) = small();
         let (weights, state) = (model.weights().snapshot(), model.training_state().snapshot());
-        let _ = model.generator_step(16, 1.0, Losses::new());
+        let _ = model.generator_step(16, 1.0, Losses::new()).unwrap();
         // Every parameter moves, and every running statistic.
         assert_eq!(changed(&weights, &model.weights()).len(), weights.len());
         let moved = changed(&state, &model.training_state());

@@ -70,7 +70,7 @@ impl GenerativeModel for Ae {
         let x = self.units.standardise(&batch.x)?;
         let z = self.encoder.forward(&x);
         let loss = squared_error(&self.decoder.forward(&z), &x).mean(Kind::Float);
-        let grad_norm = self.adam.step(&loss, step.lr_scale);
+        let grad_norm = self.adam.step(&loss, step.lr_scale)?;
         Ok(Losses::new().with("loss", &loss).with("grad_norm", &grad_norm))
     }
 

@@ -191,7 +191,7 @@ impl GenerativeModel for Vae {
         let reconstruction = log_likelihood.mean(Kind::Float).neg();
         let kl = kl.mean(Kind::Float);
         let loss = &reconstruction + &kl * self.config.beta;
-        let grad_norm = self.adam.step(&loss, step.lr_scale);
+        let grad_norm = self.adam.step(&loss, step.lr_scale)?;
         let losses = Losses::new()
             .with("loss", &loss)
             .with("reconstruction", &reconstruction)

@@ -1,7 +1,7 @@
+use gen_native::{AdamStep, adam_step, global_norm};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::flat::Layout;
 use crate::error::{Error, Result};
 use crate::params::{NamedTensors, Params};
 
@@ -67,9 +67,8 @@ impl AdamConfig {
 
 /// Adam (Kingma & Ba 2015, algorithm 1), with decoupled weight decay (Loshchilov & Hutter 2019).
 ///
-/// The parameters are moved into one buffer, so that a step costs the same few kernels whatever their number.
-/// The optimizer computes the gradient itself, of its own parameters only: two optimizers on one loss never see
-/// each other's.
+/// All parameters move in one fused call. The optimizer computes the gradient itself, of its own parameters only: two
+/// optimizers on one loss never see each other's. A parameter that took no part in the loss stays as it is.
 ///
 /// ```
 /// use gen_core::optim::{Adam, AdamConfig};
@@ -80,18 +79,18 @@ impl AdamConfig {
 /// let x = params.root().parameter("x", &[], Init::Const(3.0));
 /// let mut adam = Adam::new(&params, AdamConfig { learning_rate: 0.1, ..Default::default() })?;
 /// for _ in 0..200 {
-///     let _norm = adam.step(&(&x - 1.0).square(), 1.0);
+///     let _norm = adam.step(&(&x - 1.0).square(), 1.0)?;
 /// }
 /// assert!((x.double_value(&[]) - 1.0).abs() < 1e-2);
 /// # Ok::<(), gen_core::Error>(())
 /// ```
 pub struct Adam {
     config: AdamConfig,
-    parameters: Vec<(String, Tensor)>,
-    layout: Layout,
-    flat: Tensor,
-    first_moment: Tensor,
-    second_moment: Tensor,
+    names: Vec<String>,
+    parameters: Vec<Tensor>,
+    first_moments: Vec<Tensor>,
+    second_moments: Vec<Tensor>,
+    /// A scalar `f32` beside the parameters, where the kernel wants it.
     steps: Tensor,
 }
 
@@ -102,64 +101,63 @@ impl Adam {
     /// When a setting is outside its range: a rate that is not positive, a decay outside [0, 1).
     pub fn new(params: &Params, config: AdamConfig) -> Result<Self> {
         config.check()?;
-        let mut parameters = params.trainable();
-        let layout = Layout::of(parameters.iter().map(|(_, tensor)| tensor));
-        let flat = layout.adopt(&mut parameters);
+        let (names, parameters): (Vec<String>, Vec<Tensor>) = params.trainable().into_iter().unzip();
+        let moments = || parameters.iter().map(|parameter| parameter.detach().zeros_like()).collect();
         Ok(Adam {
             config,
-            first_moment: flat.zeros_like(),
-            second_moment: flat.zeros_like(),
-            steps: Tensor::from(0i64),
+            first_moments: moments(),
+            second_moments: moments(),
+            steps: Tensor::zeros([], (Kind::Float, params.device())),
+            names,
             parameters,
-            layout,
-            flat,
         })
     }
 
     /// Takes one step down the gradient of the scalar `loss`, with the learning rate times `lr_scale`.
     ///
     /// Returns the norm of the gradient before clipping, a scalar tensor.
-    pub fn step(&mut self, loss: &Tensor, lr_scale: f64) -> Tensor {
-        let inputs: Vec<&Tensor> = self.parameters.iter().map(|(_, tensor)| tensor).collect();
-        let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+    ///
+    /// # Errors
+    /// When `loss` has no gradient, or libtorch fails.
+    pub fn step(&mut self, loss: &Tensor, lr_scale: f64) -> Result<Tensor> {
+        let gradients = Tensor::f_run_backward(&[loss], &self.parameters, false, false)?;
         self.apply(&gradients, lr_scale)
     }
 
     /// Takes one step with gradients that the caller has, in the order of [`Params::trainable`].
     ///
-    /// Returns the norm of the gradient before clipping, a scalar tensor.
-    pub fn apply(&mut self, gradients: &[Tensor], lr_scale: f64) -> Tensor {
+    /// Returns the norm of the gradient before clipping, a scalar tensor. The gradients may be changed.
+    ///
+    /// # Errors
+    /// When their number or a shape is not that of the parameters, or none is defined.
+    pub fn apply(&mut self, gradients: &[Tensor], lr_scale: f64) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let AdamConfig { learning_rate, beta1, beta2, epsilon, weight_decay, clip_norm } = self.config;
-        let learning_rate = learning_rate * lr_scale;
-        let mut gradient = self.layout.concat(gradients, &self.flat);
-        let norm = gradient.norm();
-        if clip_norm > 0.0 {
-            // On the device, without asking the host: min(1, clip / norm).
-            gradient *= (clip_norm / (&norm + 1e-6)).clamp_max(1.0);
-        }
-
-        let _ = self.steps.g_add_scalar_(1i64);
-        let t = self.steps.int64_value(&[]) as f64;
-        let _ = self.first_moment.lerp_(&gradient, 1.0 - beta1);
-        let _ = self.second_moment.g_mul_scalar_(beta2);
-        let _ = self.second_moment.addcmul_(&gradient, &(&gradient * (1.0 - beta2)));
-
-        if weight_decay > 0.0 {
-            let _ = self.flat.g_mul_scalar_(1.0 - learning_rate * weight_decay);
-        }
-        let denominator = (self.second_moment.sqrt() / (1.0 - beta2.powf(t)).sqrt()) + epsilon;
-        let update = &self.first_moment / denominator;
-        self.flat += update * (-learning_rate / (1.0 - beta1.powf(t)));
-        norm
+        let norm = global_norm(gradients)?;
+        // On the device, without asking the host: gradients are divided by max(1, norm / clip).
+        let scale =
+            (clip_norm > 0.0).then(|| ((&norm + 1e-6) / clip_norm).clamp_min(1.0).to_kind(Kind::Float));
+        let _ = self.steps.g_add_scalar_(1.0);
+        let settings =
+            AdamStep { learning_rate: learning_rate * lr_scale, beta1, beta2, epsilon, weight_decay };
+        adam_step(
+            &self.parameters,
+            gradients,
+            &self.first_moments,
+            &self.second_moments,
+            &self.steps,
+            scale.as_ref(),
+            settings,
+        )?;
+        Ok(norm)
     }
 
     /// Moments and step counter: what a resumed run needs besides the parameters.
     pub fn state(&self) -> NamedTensors {
         let mut state = NamedTensors::new();
-        for (index, (name, _)) in self.parameters.iter().enumerate() {
-            state.insert(format!("m.{name}"), self.layout.view(&self.first_moment, index));
-            state.insert(format!("v.{name}"), self.layout.view(&self.second_moment, index));
+        for (i, name) in self.names.iter().enumerate() {
+            state.insert(format!("m.{name}"), self.first_moments[i].shallow_clone());
+            state.insert(format!("v.{name}"), self.second_moments[i].shallow_clone());
         }
         state.insert("steps", self.steps.shallow_clone());
         state
@@ -167,17 +165,12 @@ impl Adam {
 
     /// How many steps were taken.
     pub fn steps(&self) -> i64 {
-        self.steps.int64_value(&[])
+        self.steps.double_value(&[]) as i64
     }
 
     /// The hyperparameters.
     pub fn config(&self) -> &AdamConfig {
         &self.config
-    }
-
-    /// The kind of the parameters.
-    pub fn kind(&self) -> Kind {
-        self.flat.kind()
     }
 }
 
@@ -207,7 +200,7 @@ mod tests {
             (a.square().sum(Kind::Double) + (b * 3.0 - 1.0).cosh().sum(Kind::Double)).sin()
         };
         for _ in 0..20 {
-            let _ = ours.step(&loss(&a, &b), 1.0);
+            let _ = ours.step(&loss(&a, &b), 1.0).unwrap();
             theirs.backward_step(&loss(&a2, &b2));
         }
         assert_close(&a, &a2, 1e-12, 1e-12);
@@ -231,9 +224,9 @@ mod tests {
         let clip = AdamConfig { clip_norm: 1.0, beta1: 0.0, beta2: 0.0, ..Default::default() };
         let mut adam = Adam::new(&params, clip).unwrap();
         let gradient = Tensor::from_slice(&[3.0, 4.0]);
-        let norm = adam.step(&(&x * &gradient).sum(Kind::Double), 1.0);
+        let norm = adam.step(&(&x * &gradient).sum(Kind::Double), 1.0).unwrap();
         assert!((norm.double_value(&[]) - 5.0).abs() < 1e-12);
-        assert_close(&adam.first_moment.narrow(0, 0, 2), &(gradient / 5.0), 1e-6, 0.0);
+        assert_close(&adam.first_moments[0], &(gradient / 5.0), 1e-6, 0.0);
     }
 
     #[test]
@@ -257,7 +250,7 @@ mod tests {
         let used = params.root().parameter("used", &[1], Init::ONES);
         let unused = params.root().parameter("unused", &[1], Init::ONES);
         let mut adam = Adam::new(&params, AdamConfig::default()).unwrap();
-        let _ = adam.step(&used.sum(Kind::Float), 1.0);
+        let _ = adam.step(&used.sum(Kind::Float), 1.0).unwrap();
         assert_eq!(unused.double_value(&[0]), 1.0);
         assert!(used.double_value(&[0]) < 1.0);
     }

@@ -1,4 +1,5 @@
-use tch::{Kind, Tensor};
+use gen_native::lerp;
+use tch::Tensor;
 
 use crate::error::Result;
 use crate::params::NamedTensors;
@@ -10,30 +11,44 @@ use crate::params::NamedTensors;
 pub struct Ema {
     decay: f64,
     updates: Tensor,
+    live: NamedTensors,
     average: NamedTensors,
+    /// The tensors of `average` that move, and those of `live` that they move to.
+    moving: (Vec<Tensor>, Vec<Tensor>),
+    /// Those that are copied.
+    copied: Vec<(Tensor, Tensor)>,
 }
 
 impl Ema {
-    /// An average that starts at the present values.
-    pub fn new(weights: &NamedTensors, decay: f64) -> Self {
-        Ema { decay, updates: Tensor::from(0i64), average: weights.snapshot() }
+    /// An average of `weights`, handles to a model's own, that starts at their present values.
+    pub fn new(weights: NamedTensors, decay: f64) -> Self {
+        let average = weights.snapshot();
+        let (mut moving, mut copied) = ((Vec::new(), Vec::new()), Vec::new());
+        for ((_, average), (_, live)) in average.iter().zip(weights.iter()) {
+            let (average, live) = (average.shallow_clone(), live.detach());
+            if live.is_floating_point() {
+                moving.0.push(average);
+                moving.1.push(live);
+            } else {
+                copied.push((average, live));
+            }
+        }
+        Ema { decay, updates: Tensor::from(0i64), live: weights, average, moving, copied }
     }
 
-    /// Moves the average towards `weights`, which must have the names of the start.
-    pub fn update(&mut self, weights: &NamedTensors) {
-        let _no_grad = tch::no_grad_guard();
+    /// Moves the average towards the present weights.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn update(&mut self) -> Result<()> {
         let _ = self.updates.g_add_scalar_(1i64);
         let n = self.updates.int64_value(&[]) as f64;
         let decay = self.decay.min((1.0 + n) / (10.0 + n));
-        for (name, weight) in weights.iter() {
-            let Some(average) = self.average.get(name) else { continue };
-            let mut average = average.shallow_clone();
-            if matches!(weight.kind(), Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16) {
-                let _ = average.lerp_(weight, 1.0 - decay);
-            } else {
-                average.copy_(weight);
-            }
+        lerp(&self.moving.0, &self.moving.1, 1.0 - decay)?;
+        for (average, live) in &mut self.copied {
+            average.copy_(live);
         }
+        Ok(())
     }
 
     /// The averaged weights.
@@ -41,13 +56,13 @@ impl Ema {
         &self.average
     }
 
-    /// Exchanges the average and `weights`; done twice, everything is as before.
+    /// Exchanges the average and the weights; done twice, everything is as before.
     ///
     /// # Errors
-    /// When the names or shapes differ.
-    pub fn swap(&mut self, weights: &NamedTensors) -> Result<()> {
-        let live = weights.snapshot();
-        weights.assign(&self.average)?;
+    /// When libtorch fails.
+    pub fn swap(&mut self) -> Result<()> {
+        let live = self.live.snapshot();
+        self.live.assign(&self.average)?;
         self.average.assign(&live)
     }
 
@@ -70,29 +85,51 @@ mod tests {
         [("w".to_owned(), Tensor::from(value))].into_iter().collect()
     }
 
+    fn set(weights: &NamedTensors, value: f64) {
+        weights.assign(&one(value)).unwrap();
+    }
+
+    fn value(weights: &NamedTensors) -> f64 {
+        weights.get("w").unwrap().double_value(&[])
+    }
+
     #[test]
     fn follows_the_definition() {
-        let mut ema = Ema::new(&one(0.0), 0.5);
-        ema.update(&one(1.0)); // decay 2/11
-        ema.update(&one(1.0)); // decay 3/12
+        let live = one(0.0);
+        let mut ema = Ema::new(live.shallow_clone(), 0.5);
+        set(&live, 1.0);
+        ema.update().unwrap(); // decay 2/11
+        ema.update().unwrap(); // decay 3/12
         let expected = 1.0 - (2.0 / 11.0) * (3.0 / 12.0);
-        assert!((ema.average().get("w").unwrap().double_value(&[]) - expected).abs() < 1e-12);
+        assert!((value(ema.average()) - expected).abs() < 1e-12);
     }
 
     #[test]
     fn decay_zero_is_the_live_weights() {
-        let mut ema = Ema::new(&one(0.0), 0.0);
-        ema.update(&one(0.75));
-        assert_eq!(ema.average().get("w").unwrap().double_value(&[]), 0.75);
+        let live = one(0.0);
+        let mut ema = Ema::new(live.shallow_clone(), 0.0);
+        set(&live, 0.75);
+        ema.update().unwrap();
+        assert_eq!(value(ema.average()), 0.75);
+    }
+
+    #[test]
+    fn counters_are_copied() {
+        let live: NamedTensors = [("n".to_owned(), Tensor::from(0i64))].into_iter().collect();
+        let mut ema = Ema::new(live.shallow_clone(), 0.9);
+        let _ = live.get("n").unwrap().shallow_clone().g_add_scalar_(5i64);
+        ema.update().unwrap();
+        assert_eq!(ema.average().get("n").unwrap().int64_value(&[]), 5);
     }
 
     #[test]
     fn swapping_twice_changes_nothing() {
-        let mut ema = Ema::new(&one(1.0), 0.9);
-        let live = one(2.0);
-        ema.swap(&live).unwrap();
-        assert_eq!(live.get("w").unwrap().double_value(&[]), 1.0);
-        ema.swap(&live).unwrap();
-        assert_eq!(live.get("w").unwrap().double_value(&[]), 2.0);
+        let live = one(1.0);
+        let mut ema = Ema::new(live.shallow_clone(), 0.9);
+        set(&live, 2.0);
+        ema.swap().unwrap();
+        assert_eq!(value(&live), 1.0);
+        ema.swap().unwrap();
+        assert_eq!(value(&live), 2.0);
     }
 }

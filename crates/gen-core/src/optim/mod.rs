@@ -2,7 +2,6 @@
 
 mod adam;
 mod ema;
-mod flat;
 mod schedule;
 
 pub use adam::{Adam, AdamConfig};

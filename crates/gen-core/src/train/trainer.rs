@@ -129,7 +129,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             return Err(Error::invalid(format!("`ema_decay` must be in [0, 1), found {}", config.ema_decay)));
         }
         let weights = model.weights();
-        let ema = (config.ema_decay > 0.0).then(|| Ema::new(&weights, config.ema_decay));
+        let ema = (config.ema_decay > 0.0).then(|| Ema::new(model.weights(), config.ema_decay));
         Ok(Trainer {
             batches: Batches::new(&data.train, &data.spec, config.batch_size, seed),
             device: data.train.x.device(),
@@ -164,7 +164,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
                 self.check_finite(losses.iter())?;
             }
             if let Some(ema) = &mut self.ema {
-                ema.update(&self.weights);
+                ema.update()?;
             }
             add(&mut sums, losses.iter());
             self.progress.step += 1;
@@ -230,11 +230,11 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     /// Whatever `f` returns.
     pub fn averaged<T>(&mut self, f: impl FnOnce(&M) -> Result<T>) -> Result<T> {
         if let Some(ema) = &mut self.ema {
-            ema.swap(&self.weights)?;
+            ema.swap()?;
         }
         let result = f(self.model);
         if let Some(ema) = &mut self.ema {
-            ema.swap(&self.weights)?;
+            ema.swap()?;
         }
         result
     }

@@ -72,7 +72,7 @@ pub fn train(
     let adam = AdamConfig { learning_rate: config.learning_rate, ..AdamConfig::default() };
     let mut adam = Adam::new(network.params(), adam)?;
     let weights = network.params().all();
-    let mut ema = Ema::new(&weights, 0.998);
+    let mut ema = Ema::new(network.params().all(), 0.998);
 
     let mut spec = data.spec.clone();
     spec.options.flip = config.flip;
@@ -91,14 +91,14 @@ pub fn train(
             -100,
             0.0,
         );
-        let _ = adam.step(&loss, Schedule::Cosine.factor(step as f64 / steps as f64));
-        ema.update(&weights);
+        let _ = adam.step(&loss, Schedule::Cosine.factor(step as f64 / steps as f64))?;
+        ema.update()?;
         sum += loss.double_value(&[]);
         if (step + 1) % batches.per_epoch() == 0 {
-            ema.swap(&weights)?;
+            ema.swap()?;
             let validation = Some(&data.validation).filter(|split| !split.is_empty());
             let validation_accuracy = validation.map(|split| network.accuracy(split)).transpose()?;
-            ema.swap(&weights)?;
+            ema.swap()?;
             let loss = sum / batches.per_epoch() as f64;
             sum = 0.0;
             observe(FeatureRecord { epoch: (step + 1) / batches.per_epoch(), loss, validation_accuracy });

@@ -1,0 +1,133 @@
+// What libtorch has and torch-sys does not hand on.
+//
+// Every function returns null, or a message that the caller frees with gn_free: no exception crosses into Rust.
+// Tensors cross as pointers to at::Tensor, as they do in torch-sys; a function keeps none of them after it returns.
+
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_foreach_lerp.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <c10/core/GradMode.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <vector>
+
+namespace {
+
+template <typename F>
+char* guarded(F&& body) noexcept {
+  try {
+    body();
+    return nullptr;
+  } catch (const c10::Error& error) {
+    return strdup(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return strdup(error.what());
+  } catch (...) {
+    return strdup("an exception that is not of the standard library");
+  }
+}
+
+std::vector<at::Tensor> tensors(at::Tensor* const* pointers, size_t n) {
+  std::vector<at::Tensor> list;
+  list.reserve(n);
+  for (size_t i = 0; i < n; ++i) list.push_back(*pointers[i]);
+  return list;
+}
+
+// Fused kernels walk raw memory, so the gradient must lie as its parameter does.
+at::Tensor laid_out_as(const at::Tensor& gradient, const at::Tensor& parameter) {
+  if (gradient.strides() == parameter.strides()) return gradient;
+  return at::empty_like(parameter).copy_(gradient);
+}
+
+}  // namespace
+
+extern "C" {
+
+void gn_free(char* message) { std::free(message); }
+
+// One step of AdamW, without weight decay of Adam, on all parameters; those whose gradient is undefined stay.
+// `step` counts from 1 and is already that of this step. `scale` may be null; gradients are divided by it.
+char* gn_adam(at::Tensor* const* parameters, at::Tensor* const* gradients, at::Tensor* const* first,
+              at::Tensor* const* second, size_t n, const at::Tensor* step, double learning_rate, double beta1,
+              double beta2, double epsilon, double weight_decay, const at::Tensor* scale) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> p, g, m, v;
+    for (size_t i = 0; i < n; ++i) {
+      if (!gradients[i]->defined()) continue;
+      p.push_back(*parameters[i]);
+      g.push_back(laid_out_as(*gradients[i], *parameters[i]));
+      m.push_back(*first[i]);
+      v.push_back(*second[i]);
+    }
+    if (p.empty()) return;
+    const std::vector<at::Tensor> steps(p.size(), *step);
+    const auto grad_scale = scale == nullptr ? std::optional<at::Tensor>() : std::optional<at::Tensor>(*scale);
+    at::_fused_adamw_(p, g, m, v, {}, steps, learning_rate, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
+                      /*maximize=*/false, grad_scale, /*found_inf=*/{});
+  });
+}
+
+// The Euclidean norm of all entries of all tensors together, a new scalar on their device; undefined ones count as 0.
+char* gn_global_norm(at::Tensor* const* list, size_t n, at::Tensor** norm) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> defined;
+    for (size_t i = 0; i < n; ++i) {
+      if (list[i]->defined()) defined.push_back(*list[i]);
+    }
+    TORCH_CHECK(!defined.empty(), "no tensor has a gradient");
+    *norm = new at::Tensor(at::linalg_vector_norm(at::stack(at::_foreach_norm(defined, 2))));
+  });
+}
+
+// start += weight * (end - start), for all pairs.
+char* gn_lerp(at::Tensor* const* start, at::Tensor* const* end, size_t n, double weight) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    at::_foreach_lerp_(tensors(start, n), tensors(end, n), weight);
+  });
+}
+
+// Begins autocast to bfloat16 in this thread, on CPU (0) or CUDA (1), and tells what was before.
+char* gn_autocast_begin(int device, bool* was_enabled, int* was_kind) {
+  return guarded([&] {
+    const auto on = device == 0 ? at::kCPU : at::kCUDA;
+    *was_enabled = at::autocast::is_autocast_enabled(on);
+    *was_kind = static_cast<int>(at::autocast::get_autocast_dtype(on));
+    at::autocast::set_autocast_dtype(on, at::kBFloat16);
+    at::autocast::set_autocast_enabled(on, true);
+  });
+}
+
+// Back to what gn_autocast_begin told.
+char* gn_autocast_end(int device, bool was_enabled, int was_kind) {
+  return guarded([&] {
+    const auto on = device == 0 ? at::kCPU : at::kCUDA;
+    at::autocast::set_autocast_dtype(on, static_cast<at::ScalarType>(was_kind));
+    at::autocast::set_autocast_enabled(on, was_enabled);
+    // Casts of weights are kept while a region lasts; the weights move between two of them.
+    if (!was_enabled) at::autocast::clear_cache();
+  });
+}
+
+// "highest", "high" or "medium": what a product of f32 matrices may round to inside.
+char* gn_matmul_precision(const char* name) {
+  return guarded([&] { at::globalContext().setFloat32MatmulPrecision(name); });
+}
+
+// Whether subnormal numbers are taken as 0, which is false where the processor cannot.
+char* gn_flush_denormal(bool on, bool* possible) {
+  return guarded([&] { *possible = at::Context::setFlushDenormal(on); });
+}
+
+}  // extern "C"

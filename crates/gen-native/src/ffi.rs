@@ -1,0 +1,59 @@
+//! The functions of `native/native.cpp`, and how their errors come back.
+
+use std::ffi::{CStr, c_char, c_int};
+
+use tch::{TchError, Tensor};
+use torch_sys::C_tensor;
+
+/// A list of tensors as C++ takes it.
+pub(crate) type List = *const *const C_tensor;
+
+unsafe extern "C" {
+    fn gn_free(message: *mut c_char);
+    pub(crate) fn gn_adam(
+        parameters: List,
+        gradients: List,
+        first: List,
+        second: List,
+        n: usize,
+        step: *const C_tensor,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        epsilon: f64,
+        weight_decay: f64,
+        scale: *const C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_global_norm(list: List, n: usize, norm: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn gn_lerp(start: List, end: List, n: usize, weight: f64) -> *mut c_char;
+    pub(crate) fn gn_autocast_begin(
+        device: c_int,
+        was_enabled: *mut bool,
+        was_kind: *mut c_int,
+    ) -> *mut c_char;
+    pub(crate) fn gn_autocast_end(device: c_int, was_enabled: bool, was_kind: c_int) -> *mut c_char;
+    pub(crate) fn gn_matmul_precision(name: *const c_char) -> *mut c_char;
+    pub(crate) fn gn_flush_denormal(on: bool, possible: *mut bool) -> *mut c_char;
+}
+
+/// The pointers of a list of tensors; they are valid as long as the tensors are.
+pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
+    tensors.iter().map(Tensor::as_ptr).collect()
+}
+
+/// What a function of `native.cpp` returned: nothing, or the message of an exception.
+///
+/// # Safety
+/// `message` is null or comes from a function of `native.cpp`, and is used by nobody afterwards.
+pub(crate) unsafe fn check(message: *mut c_char) -> Result<(), TchError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: `native.cpp` returns strings that end with a zero, and leaves them to the caller.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        gn_free(message);
+        text
+    };
+    Err(TchError::Torch(text))
+}

@@ -1,0 +1,44 @@
+//! Switches of the whole process.
+
+use std::ffi::CStr;
+
+use tch::TchError;
+
+use crate::ffi::{check, gn_flush_denormal, gn_matmul_precision};
+
+/// What a product of `f32` matrices may round to inside. The matrices stay `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatmulPrecision {
+    /// `f32` throughout.
+    Highest,
+    /// TensorFloat-32 on GPUs that have it.
+    High,
+    /// bfloat16 where the hardware has it, processors included.
+    Medium,
+}
+
+/// Chooses it for the whole process.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn set_matmul_precision(precision: MatmulPrecision) -> Result<(), TchError> {
+    let name: &CStr = match precision {
+        MatmulPrecision::Highest => c"highest",
+        MatmulPrecision::High => c"high",
+        MatmulPrecision::Medium => c"medium",
+    };
+    // SAFETY: the name ends with a zero and is static.
+    unsafe { check(gn_matmul_precision(name.as_ptr())) }
+}
+
+/// Whether subnormal numbers count as 0, for threads that start from now on and this one; they are slow, and no model
+/// needs them. Returns false where the processor cannot do it.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn set_flush_denormal(on: bool) -> Result<bool, TchError> {
+    let mut possible = false;
+    // SAFETY: the place outlives the call.
+    unsafe { check(gn_flush_denormal(on, &raw mut possible))? };
+    Ok(possible)
+}
