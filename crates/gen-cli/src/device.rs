@@ -3,6 +3,7 @@
 use std::fmt;
 
 use clap::{Args, ValueEnum};
+use gen_core::native::mkl;
 use gen_core::{Error, Result};
 use tch::{Cuda, Device};
 
@@ -36,13 +37,23 @@ impl fmt::Display for Choice {
     }
 }
 
+/// The largest relative error of a matrix product of `f32` that is no mistake.
+const LARGEST_ERROR: f64 = 1e-4;
+
 impl Compute {
-    /// Sets the number of threads and chooses the device.
+    /// Sets the number of threads, chooses the device and checks that it multiplies.
     pub(crate) fn start(self) -> Result<Device> {
         match self.threads {
             0 => {}
             1.. => tch::set_num_threads(self.threads),
             _ => return Err(Error::invalid(format!("--threads takes 0 or more, found {}", self.threads))),
+        }
+        let error = if mkl::is_taken_for_intel() { mkl::check() } else { 0.0 };
+        if error.is_nan() || error > LARGEST_ERROR {
+            return Err(Error::invalid(format!(
+                "matrix products are off by a share of {error:.1e} on this processor: set {}=0",
+                mkl::SWITCH
+            )));
         }
         match self.device {
             Choice::Cpu => Ok(Device::Cpu),

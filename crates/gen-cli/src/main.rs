@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use mimalloc::MiMalloc;
 
 /// Train, sample and evaluate generative models: GANs, VAEs, normalizing flows, diffusion.
 #[derive(Parser)]
@@ -19,6 +20,14 @@ struct Cli {
     #[command(subcommand)]
     command: commands::Command,
 }
+
+// MKL would take its slow path on a processor of AMD.
+gen_core::native::mkl_on_amd!();
+
+/// libtorch takes and frees megabytes at every operation, which is not what the allocator of the C library is best at.
+/// This one replaces it in the whole process.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
