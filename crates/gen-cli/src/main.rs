@@ -1,6 +1,7 @@
 //! The program `gen`: train, sample, evaluate and compare generative models.
 
 mod catalog;
+mod checkpoint;
 mod commands;
 mod device;
 mod interrupt;

@@ -11,7 +11,7 @@ use tch::Device;
 use crate::device::{self, Compute};
 use crate::interrupt::{Interrupted, Signals};
 use crate::progress::{Progress, Style};
-use crate::{catalog, registry};
+use crate::{catalog, checkpoint, registry};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -201,49 +201,11 @@ fn train(
         let damaged = folder.restore(&mut trainer)?;
         let step = trainer.progress().step;
         for reason in damaged {
-            progress.note(&format!("warning: {reason}; the checkpoint of step {step} is used instead"));
+            progress.note(&checkpoint::warning(&reason, step));
         }
         progress.note(&format!("resuming at step {step}"));
     }
-    let mut next_part = part(&trainer) + 1.0;
-    let mut saves = Saves { every: args.checkpoint_every, last: trainer.progress() };
-    let result = loop {
-        let pause = |trainer: &Trainer<'_, _>| {
-            signals.exit_code().is_some() || part(trainer) >= next_part || saves.is_due(trainer)
-        };
-        match trainer.advance_until(pause) {
-            Ok(Stretch::Row(record)) => {
-                folder.log(&record)?;
-                progress.show(&record);
-            }
-            Ok(Stretch::Paused) => {}
-            Ok(Stretch::Finished) => break Ok(()),
-            Err(error) => break Err(error.into()),
-        }
-        // Before the checkpoint: a run that is resumed there does not draw again what was drawn.
-        let part_done = part(&trainer) >= next_part;
-        if part_done {
-            next_part = part(&trainer) + 1.0;
-            let request = SampleRequest::new(GRID, args.seed);
-            let samples = trainer.averaged(|model| model.sample(&request))?;
-            let name = format!("step-{:07}", trainer.progress().step);
-            grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
-        }
-        let interrupted = signals.exit_code().filter(|_| !trainer.finished());
-        if part_done || interrupted.is_some() || saves.is_due(&trainer) {
-            folder.save(&mut trainer)?;
-            saves.last = trainer.progress();
-        }
-        if let Some(exit_code) = interrupted {
-            let message = format!(
-                "interrupted at step {} ({:.0} % of the budget) and saved in {}; the same command with --resume goes on from there",
-                trainer.progress().step,
-                100.0 * trainer.budget_used(),
-                folder.path().display()
-            );
-            break Err(Interrupted { exit_code, message }.into());
-        }
-    };
+    let result = until_done(args, folder, &mut trainer, &signals, &mut progress);
     progress.finish();
     result?;
     let done = trainer.progress();
@@ -255,6 +217,56 @@ fn train(
         folder.path().display()
     ));
     Ok(())
+}
+
+/// Trains to the end of the budget, or to the first signal.
+///
+/// What a step is followed by depends on the step alone, so that a run resumed there goes on as one that was not
+/// interrupted: first the row of the history, then the grid, last the checkpoint.
+fn until_done<M: GenerativeModel + ?Sized>(
+    args: &Args,
+    folder: &RunFolder,
+    trainer: &mut Trainer<'_, M>,
+    signals: &Signals,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    let mut next_part = part(trainer) + 1.0;
+    let mut saves = Saves { every: args.checkpoint_every, last: trainer.progress() };
+    loop {
+        let stretch = trainer.advance_until(|trainer| {
+            signals.exit_code().is_some() || part(trainer) >= next_part || saves.is_due(trainer)
+        })?;
+        match stretch {
+            Stretch::Row(record) => {
+                folder.log(&record)?;
+                progress.show(&record);
+            }
+            Stretch::Paused => {}
+            Stretch::Finished => return Ok(()),
+        }
+        let part_done = part(trainer) >= next_part;
+        if part_done {
+            next_part = part(trainer) + 1.0;
+            let request = SampleRequest::new(GRID, args.seed);
+            let samples = trainer.averaged(|model| model.sample(&request))?;
+            let name = format!("step-{:07}", trainer.progress().step);
+            grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
+        }
+        let interrupted = signals.exit_code().filter(|_| !trainer.finished());
+        if part_done || interrupted.is_some() || saves.is_due(trainer) {
+            folder.save(trainer)?;
+            saves.last = trainer.progress();
+        }
+        if let Some(exit_code) = interrupted {
+            let message = format!(
+                "interrupted at step {} ({:.0} % of the budget), saved in {}; the same command with --resume goes on",
+                trainer.progress().step,
+                100.0 * trainer.budget_used(),
+                folder.path().display()
+            );
+            return Err(Interrupted { exit_code, message }.into());
+        }
+    }
 }
 
 /// How many parts of the budget are used up.
