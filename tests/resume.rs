@@ -60,7 +60,7 @@ impl Case {
     /// Starts the run, or goes on with it if it has begun.
     fn command(&self, run: &Path) -> Command {
         let mut command = train(self.model, self.data, STEPS, run);
-        command.args(["--checkpoint-every", "13steps", "--set", "batch_size=8", "--set", "log_every=10"]);
+        command.args(["--checkpoint-every", "31steps", "--set", "batch_size=8", "--set", "log_every=10"]);
         for setting in self.settings {
             command.args(["--set", setting]);
         }
