@@ -54,13 +54,13 @@ const CASES: [Case; 10] = [
 
 /// So that each model is stopped twenty times.
 const STOPS: usize = 10;
-const STEPS: &str = "203steps";
+const STEPS: &str = "151steps";
 
 impl Case {
     /// Starts the run, or goes on with it if it has begun.
     fn command(&self, run: &Path) -> Command {
         let mut command = train(self.model, self.data, STEPS, run);
-        command.args(["--checkpoint-every", "31steps", "--set", "batch_size=8", "--set", "log_every=10"]);
+        command.args(["--checkpoint-every", "23steps", "--set", "batch_size=8", "--set", "log_every=10"]);
         for setting in self.settings {
             command.args(["--set", setting]);
         }
@@ -311,21 +311,20 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning() {
     assert_eq!(outcome(&damaged), outcome(&whole));
 }
 
+/// Two networks, two optimizers, an average.
 #[test]
-fn memory_stays_level() {
+fn memory_stays_level_over_ten_thousand_steps() {
     let temp = tempfile::tempdir().unwrap();
-    for case in [&CASES[1], &CASES[7]] {
-        let run = temp.path().join(case.model);
-        let mut command = train(case.model, case.data, "10000steps", &run);
-        command.args(["--set", "batch_size=8", "--set", "log_every=500"]);
-        for setting in case.settings {
-            command.args(["--set", setting]);
-        }
-        assert!(command.output().unwrap().status.success());
-        let history = fs::read_to_string(run.join("history.csv")).unwrap();
-        let rss: Vec<f64> =
-            history.lines().skip(1).map(|row| row.split(',').nth(6).unwrap().parse().unwrap()).collect();
-        let (after_500, largest) = (rss[0], rss.iter().copied().fold(0.0, f64::max));
-        assert!(largest < 1.02 * after_500, "{}: {after_500} MiB, later {largest} MiB", case.model);
+    let (case, run) = (&CASES[1], temp.path().join("run"));
+    let mut command = train(case.model, case.data, "10000steps", &run);
+    command.args(["--set", "batch_size=8", "--set", "log_every=500"]);
+    for setting in case.settings {
+        command.args(["--set", setting]);
     }
+    assert!(command.output().unwrap().status.success());
+    let history = fs::read_to_string(run.join("history.csv")).unwrap();
+    let rss = history.lines().skip(1).map(|row| row.split(',').nth(6).unwrap().parse::<f64>().unwrap());
+    let rss: Vec<f64> = rss.collect();
+    let (after_500, largest) = (rss[0], rss.iter().copied().fold(0.0, f64::max));
+    assert!(largest < 1.02 * after_500, "{after_500} MiB after 500 steps, later {largest} MiB");
 }
