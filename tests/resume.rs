@@ -235,7 +235,7 @@ fn the_first_signal_saves_says_how_to_go_on_and_keeps_the_row_that_has_begun() {
     }
     assert!(!run.join("history.csv").exists(), "no row is complete");
     let manifest = fs::read_to_string(latest(&run).join("checkpoint.toml")).unwrap();
-    assert!(manifest.contains("[row.losses]\n"), "{manifest}");
+    assert!(manifest.contains("[row.losses]\ngrad_norm = "), "{manifest}");
 }
 
 #[test]
@@ -309,6 +309,24 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning() {
         assert!(warning.ends_with(&format!("the checkpoint of step {before} is used instead")), "{said}");
     }
     assert_eq!(outcome(&damaged), outcome(&whole));
+}
+
+#[test]
+fn another_number_of_threads_is_told_since_it_changes_the_last_digits() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let start = || {
+        let mut command = train("ae", "moons", "1steps", &run);
+        command.args(["--set", "widths=[8]"]);
+        stderr(&command.output().unwrap())
+    };
+    let _ = start();
+    assert!(!start().contains("warning"));
+    let config = run.join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("threads = 1", "threads = 7")).unwrap();
+    let said = start();
+    assert!(said.contains("warning: this run was started with --threads 7, now 1"), "{said}");
 }
 
 /// Two networks, two optimizers, an average.
