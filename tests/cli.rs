@@ -108,39 +108,6 @@ fn points_are_trained_on_and_drawn() {
     }
 }
 
-/// `history.csv` without its clocks, and the bytes of every weight file.
-fn outcome(run: &Path) -> (Vec<String>, Vec<Vec<u8>>) {
-    let history = fs::read_to_string(run.join("history.csv")).unwrap();
-    let clocks = [2, 3, 4, 6];
-    let rows = history.lines().map(|line| {
-        let cells = line.split(',').enumerate().filter(|(i, _)| !clocks.contains(i));
-        cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
-    });
-    let files =
-        ["weights", "ema", "training"].map(|name| run.join(format!("checkpoint/latest/{name}.safetensors")));
-    let bytes = files.iter().filter(|file| file.exists()).map(|file| fs::read(file).unwrap()).collect();
-    (rows.collect(), bytes)
-}
-
-#[test]
-fn a_resumed_run_ends_as_one_never_interrupted() {
-    let temp = tempfile::tempdir().unwrap();
-    let settings = ["--set", "batch_size=16", "--set", "log_every=5"];
-    for model in MODELS {
-        let whole = temp.path().join(format!("{model}-whole"));
-        let broken = temp.path().join(format!("{model}-broken"));
-        for run in [&whole, &broken] {
-            train(model, "digits", "20steps", run).args(settings).assert().success();
-        }
-        // Back to the checkpoint before the last, as if the program had been killed after it.
-        let checkpoints = broken.join("checkpoint");
-        fs::remove_dir_all(checkpoints.join("latest")).unwrap();
-        fs::rename(checkpoints.join("previous"), checkpoints.join("latest")).unwrap();
-        train(model, "digits", "20steps", &broken).args(settings).arg("--resume").assert().success();
-        assert_eq!(outcome(&whole), outcome(&broken), "{model}");
-    }
-}
-
 #[test]
 fn settings_come_from_files_and_flags() {
     let temp = tempfile::tempdir().unwrap();

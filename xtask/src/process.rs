@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -21,11 +22,23 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// From here on an interrupt does not end this program at once: children are ended first.
 pub(crate) fn catch_interrupts() -> Result<()> {
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst)).context("cannot catch Ctrl-C")
+    #[cfg(unix)]
+    use signal_hook::consts::SIGHUP;
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let signals = [
+        SIGINT,
+        SIGTERM,
+        #[cfg(unix)]
+        SIGHUP,
+    ];
+    for signal in signals {
+        signal_hook::flag::register(signal, Arc::clone(&INTERRUPTED)).context("cannot catch Ctrl-C")?;
+    }
+    Ok(())
 }
 
 /// An error if the user has interrupted.

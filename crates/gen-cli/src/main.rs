@@ -1,8 +1,10 @@
 //! The program `gen`: train, sample, evaluate and compare generative models.
 
 mod catalog;
+mod checkpoint;
 mod commands;
 mod device;
+mod interrupt;
 mod progress;
 mod registry;
 mod spaces;
@@ -39,7 +41,8 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprint(&format!("gen: {}", in_one_line(&error)));
-            ExitCode::FAILURE
+            let interrupted = error.downcast_ref::<interrupt::Interrupted>();
+            interrupted.map_or(ExitCode::FAILURE, |interrupted| ExitCode::from(interrupted.exit_code))
         }
     }
 }

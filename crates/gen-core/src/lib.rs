@@ -5,6 +5,8 @@
 //!
 #![doc = include_str!("../README.md")]
 
+#[cfg(any(feature = "datasets", feature = "runs"))]
+mod checksum;
 pub mod config;
 pub mod data;
 mod error;

@@ -9,7 +9,7 @@ use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
 use gen_core::rng::{Purpose, seed_torch};
 use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
-use gen_core::train::{Budget, LogRecord, TrainConfig, Trainer};
+use gen_core::train::{Budget, LogRecord, Stretch, TrainConfig, Trainer};
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -241,6 +241,44 @@ fn a_resumed_run_ends_with_the_same_bytes_and_history() {
     assert_eq!(without_clocks("a").len(), 10);
 }
 
+/// The history is that of a run without pauses, and so is the end, wherever a process stops.
+#[test]
+fn a_run_may_pause_and_be_resumed_at_any_step() {
+    let data = data();
+    let losses = |records: &[LogRecord]| -> Vec<_> {
+        records.iter().map(|record| (record.progress.step, record.lr_scale, record.losses.clone())).collect()
+    };
+    let (mut model, training) = default(&data);
+    // The last row is shorter than the others.
+    let mut whole = Trainer::new(&mut model, &data, training.clone(), Budget::Steps(18), 7).unwrap();
+    let expected = losses(&run_to_end(&mut whole));
+    assert_eq!(expected.iter().map(|(step, ..)| *step).collect::<Vec<_>>(), [4, 8, 12, 16, 18]);
+    let end = bytes(&whole.state());
+
+    for pause in 1..18 {
+        let temp = tempfile::tempdir().unwrap();
+        let (mut model, _) = default(&data);
+        let mut first = Trainer::new(&mut model, &data, training.clone(), Budget::Steps(18), 7).unwrap();
+        let run = folder(&temp.path().join("run"), &data);
+        let mut records = Vec::new();
+        while first.progress().step < pause {
+            match first.advance_until(|trainer| trainer.progress().step == pause).unwrap() {
+                Stretch::Row(record) => records.push(record),
+                Stretch::Paused => assert_eq!(first.progress().step, pause),
+                Stretch::Finished => unreachable!("the budget is 18 steps"),
+            }
+        }
+        run.save(&mut first).unwrap();
+
+        let (mut model, _) = default(&data);
+        let mut second = Trainer::new(&mut model, &data, training.clone(), Budget::Steps(18), 7).unwrap();
+        assert!(run.restore(&mut second).unwrap().is_empty());
+        records.extend(run_to_end(&mut second));
+        assert_eq!(losses(&records), expected, "a pause at step {pause}");
+        assert_eq!(bytes(&second.state()), end, "a pause at step {pause}");
+    }
+}
+
 #[test]
 fn a_torn_checkpoint_gives_way_to_the_one_before() {
     let data = data();
@@ -290,11 +328,19 @@ fn a_folder_is_one_run() {
     let data = data();
     let temp = tempfile::tempdir().unwrap();
     let first = folder(temp.path(), &data);
-    let again = RunFolder::create(temp.path(), first.config().clone()).unwrap_err().to_string();
+    let config = first.config().clone();
+    // Who trains holds the folder; who reads does not ask.
+    for second in [RunFolder::create(temp.path(), config.clone()), RunFolder::resume(temp.path())] {
+        let message = second.unwrap_err().to_string();
+        assert!(message.contains("another process is training in"), "{message}");
+    }
+    assert_eq!(RunFolder::open(temp.path()).unwrap().config(), &config);
+    drop(first);
+    drop(RunFolder::resume(temp.path()).unwrap());
+    let again = RunFolder::create(temp.path(), config).unwrap_err().to_string();
     assert!(again.contains("holds a run already"), "{again}");
     let none = RunFolder::open(temp.path().join("none")).unwrap_err().to_string();
     assert!(none.contains("there is no run in"), "{none}");
-    assert_eq!(RunFolder::open(temp.path()).unwrap().config(), first.config());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 
 use crate::device::{self, Compute};
 use crate::spaces::{self, Choice};
-use crate::{catalog, registry};
+use crate::{catalog, checkpoint, registry};
 
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("what").args(["runs", "reference", "samples"]).required(true))]
@@ -111,7 +111,7 @@ fn evaluate_run(
     let folder = RunFolder::open(path)?;
     let config = folder.config();
     let model = folder.build(&registry::models(), device)?;
-    let checkpoint = folder.require_checkpoint()?;
+    let checkpoint = checkpoint::newest(&folder)?;
     model
         .weights()
         .assign(&checkpoint.sampling_weights())

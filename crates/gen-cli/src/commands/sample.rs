@@ -7,7 +7,7 @@ use gen_core::run::{RunFolder, grid, write_atomically};
 use tch::{Device, Tensor};
 
 use crate::device::Compute;
-use crate::registry;
+use crate::{checkpoint, registry};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.compute.start()?;
     let folder = RunFolder::open(&args.run)?;
     let model = folder.build(&registry::models(), device)?;
-    let checkpoint = folder.require_checkpoint()?;
+    let checkpoint = checkpoint::newest(&folder)?;
     model
         .weights()
         .assign(&checkpoint.sampling_weights())

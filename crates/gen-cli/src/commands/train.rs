@@ -5,12 +5,13 @@ use gen_core::config;
 use gen_core::data::{DataOptions, Dataset};
 use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
 use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo, grid};
-use gen_core::train::{Budget, TrainConfig, Trainer};
+use gen_core::train::{Budget, Stretch, TrainConfig, Trainer};
 use tch::Device;
 
 use crate::device::{self, Compute};
+use crate::interrupt::{Interrupted, Signals};
 use crate::progress::{Progress, Style};
-use crate::{catalog, registry};
+use crate::{catalog, checkpoint, registry};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -41,9 +42,13 @@ pub(crate) struct Args {
     #[arg(long)]
     config: Option<PathBuf>,
 
-    /// Continue the run in the folder
+    /// Continue the run in the folder from its latest checkpoint
     #[arg(long)]
     resume: bool,
+
+    /// Save a checkpoint this often, besides after each tenth of the budget: 60s, 500steps, 2epochs
+    #[arg(long, value_name = "INTERVAL", default_value = "5m")]
+    checkpoint_every: Budget,
 
     /// Check the settings, write nothing and stop
     #[arg(long)]
@@ -90,7 +95,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.dry_run {
         return Ok(());
     }
+    let now = run_config.run.clone();
     let folder = open(args, run_config)?;
+    for difference in differences(&folder.config().run, &now) {
+        progress
+            .note(&format!("warning: this run was started with {difference}: its last digits may change"));
+    }
     train(args, &folder, model.as_mut(), &data, progress)
 }
 
@@ -149,7 +159,7 @@ fn open(args: &Args, config: RunConfig) -> anyhow::Result<RunFolder> {
     if !args.resume {
         return Ok(RunFolder::create(&args.out, config)?);
     }
-    let folder = RunFolder::open(&args.out)?;
+    let folder = RunFolder::resume(&args.out)?;
     let there = folder.config();
     let same_settings =
         there.model == config.model && there.training == config.training && there.data == config.data;
@@ -165,6 +175,18 @@ fn open(args: &Args, config: RunConfig) -> anyhow::Result<RunFolder> {
     Ok(folder)
 }
 
+/// What of the machine and the program differs from when the run was started, and could change its last digits.
+fn differences(started: &RunInfo, now: &RunInfo) -> Vec<String> {
+    let pairs = [
+        ("--threads", started.threads.to_string(), now.threads.to_string()),
+        ("--device", started.device.clone(), now.device.clone()),
+        ("gen", started.tool_version.clone(), now.tool_version.clone()),
+        ("libtorch", started.libtorch_version.clone(), now.libtorch_version.clone()),
+    ];
+    let differing = pairs.into_iter().filter(|(_, started, now)| started != now);
+    differing.map(|(what, started, now)| format!("{what} {started}, now {now}")).collect()
+}
+
 fn train(
     args: &Args,
     folder: &RunFolder,
@@ -174,36 +196,16 @@ fn train(
 ) -> anyhow::Result<()> {
     let training = folder.config().training.clone();
     let mut trainer = Trainer::new(model, data, training, args.budget, args.seed)?;
+    let signals = Signals::catch().context("cannot catch Ctrl-C")?;
     if args.resume {
-        let step = match folder.checkpoint()? {
-            Some(checkpoint) => {
-                trainer.restore(&checkpoint.state, checkpoint.progress)?;
-                checkpoint.progress.step
-            }
-            None => 0,
-        };
-        folder.rewind_history(step)?;
+        let damaged = folder.restore(&mut trainer)?;
+        let step = trainer.progress().step;
+        for reason in damaged {
+            progress.note(&checkpoint::warning(&reason, step));
+        }
         progress.note(&format!("resuming at step {step}"));
     }
-    let mut next_part = (trainer.budget_used() * PARTS).floor() + 1.0;
-    let result = loop {
-        match trainer.advance() {
-            Ok(Some(record)) => {
-                folder.log(&record)?;
-                progress.show(&record);
-            }
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-        if trainer.budget_used() * PARTS >= next_part {
-            next_part = (trainer.budget_used() * PARTS).floor() + 1.0;
-            let request = SampleRequest::new(GRID, args.seed);
-            let samples = trainer.averaged(|model| model.sample(&request))?;
-            let name = format!("step-{:07}", trainer.progress().step);
-            grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
-            folder.save(&mut trainer)?;
-        }
-    };
+    let result = until_done(args, folder, &mut trainer, &signals, &mut progress);
     progress.finish();
     result?;
     let done = trainer.progress();
@@ -215,4 +217,76 @@ fn train(
         folder.path().display()
     ));
     Ok(())
+}
+
+/// Trains to the end of the budget, or to the first signal.
+///
+/// What a step is followed by depends on the step alone, so that a run resumed there goes on as one that was not
+/// interrupted: first the row of the history, then the grid, last the checkpoint.
+fn until_done<M: GenerativeModel + ?Sized>(
+    args: &Args,
+    folder: &RunFolder,
+    trainer: &mut Trainer<'_, M>,
+    signals: &Signals,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    let mut next_part = part(trainer) + 1.0;
+    let mut saves = Saves { every: args.checkpoint_every, last: trainer.progress() };
+    loop {
+        let stretch = trainer.advance_until(|trainer| {
+            signals.exit_code().is_some() || part(trainer) >= next_part || saves.is_due(trainer)
+        })?;
+        match stretch {
+            Stretch::Row(record) => {
+                folder.log(&record)?;
+                progress.show(&record);
+            }
+            Stretch::Paused => {}
+            Stretch::Finished => return Ok(()),
+        }
+        let part_done = part(trainer) >= next_part;
+        if part_done {
+            next_part = part(trainer) + 1.0;
+            let request = SampleRequest::new(GRID, args.seed);
+            let samples = trainer.averaged(|model| model.sample(&request))?;
+            let name = format!("step-{:07}", trainer.progress().step);
+            grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
+        }
+        let interrupted = signals.exit_code().filter(|_| !trainer.finished());
+        if part_done || interrupted.is_some() || saves.is_due(trainer) {
+            folder.save(trainer)?;
+            saves.last = trainer.progress();
+        }
+        if let Some(exit_code) = interrupted {
+            let message = format!(
+                "interrupted at step {} ({:.0} % of the budget), saved in {}; the same command with --resume goes on",
+                trainer.progress().step,
+                100.0 * trainer.budget_used(),
+                folder.path().display()
+            );
+            return Err(Interrupted { exit_code, message }.into());
+        }
+    }
+}
+
+/// How many parts of the budget are used up.
+fn part<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> f64 {
+    (trainer.budget_used() * PARTS).floor()
+}
+
+/// When to save besides after each part.
+struct Saves {
+    every: Budget,
+    last: gen_core::train::Progress,
+}
+
+impl Saves {
+    fn is_due<M: GenerativeModel + ?Sized>(&self, trainer: &Trainer<'_, M>) -> bool {
+        let now = trainer.progress();
+        match (self.every, trainer.steps_in(self.every)) {
+            (Budget::Seconds(seconds), _) => now.seconds - self.last.seconds >= seconds,
+            (_, Some(steps)) => now.step - self.last.step >= steps,
+            (_, None) => false,
+        }
+    }
 }

@@ -7,10 +7,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::checksum::{sha256, sha256_of_list};
 use super::fetch::{self, OnFetch};
 use super::manifest::{DataFile, Format, Manifest, Role, Source};
 use super::{Dataset, PointSet, Split, cifar, csv, folder, idx, npy};
+use crate::checksum::{sha256, sha256_of_list};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, permutation};
 

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use flate2::read::MultiGzDecoder;
 
-use super::checksum::{Checksum, sha256};
 use super::manifest::{DataFile, Source};
 use super::source::{Opened, Sources};
+use crate::checksum::{Checksum, sha256};
 use crate::error::{Error, Result};
 
 /// What happens while a data set is fetched.

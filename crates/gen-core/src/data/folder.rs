@@ -13,7 +13,7 @@ use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, Rgb, Rgb
 use tch::Tensor;
 
 use super::Split;
-use super::checksum::{sha256, sha256_of_list};
+use crate::checksum::{sha256, sha256_of_list};
 use crate::error::{Error, Result};
 
 /// The side of the images where none is asked for and the files would allow a larger one.

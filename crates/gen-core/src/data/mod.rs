@@ -9,8 +9,6 @@ mod batches;
 #[cfg(feature = "datasets")]
 mod catalog;
 #[cfg(feature = "datasets")]
-mod checksum;
-#[cfg(feature = "datasets")]
 mod cifar;
 #[cfg(feature = "datasets")]
 pub mod csv;

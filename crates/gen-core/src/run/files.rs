@@ -3,6 +3,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// How the name of a file that is not whole yet ends.
+const TEMPORARY: &str = ".tmp";
+
 /// Writes `path` so that a reader finds the old file or the new one, never a part: `write` fills a file of a
 /// temporary name, which is synced and renamed.
 ///
@@ -12,7 +15,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) ->
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let temporary = path.with_extension(format!("{}{TEMPORARY}", std::process::id()));
     let result = write(&temporary).and_then(|()| sync(&temporary)).and_then(|()| {
         fs::rename(&temporary, path).map_err(Error::io(path))?;
         sync_parent(path)
@@ -33,5 +36,16 @@ pub(super) fn sync_parent(path: &Path) -> Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => sync(folder),
         _ => Ok(()),
+    }
+}
+
+/// Removes what processes that were killed have left of files named `prefix…`; what cannot be removed stays.
+pub(super) fn remove_temporary(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(prefix) && name.ends_with(TEMPORARY) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }

@@ -1,7 +1,7 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 
-use super::write_atomically;
+use super::files::{self, write_atomically};
 use crate::error::{Error, Result};
 use crate::train::LogRecord;
 
@@ -10,8 +10,8 @@ const COLUMNS: [&str; 7] =
     ["step", "images_seen", "seconds", "cpu_seconds", "images_per_second", "lr_scale", "rss_mib"];
 
 pub(super) fn append(path: &Path, record: &LogRecord) -> Result<()> {
-    let fresh = !path.exists();
     let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))?;
+    let fresh = file.metadata().map_err(Error::io(path))?.len() == 0;
     let mut writer = csv::Writer::from_writer(file);
     let mut write =
         |row: Vec<String>| writer.write_record(row).map_err(|error| Error::format(path, error.to_string()));
@@ -34,15 +34,61 @@ pub(super) fn append(path: &Path, record: &LogRecord) -> Result<()> {
     writer.flush().map_err(Error::io(path))
 }
 
+/// Waits until the rows are on the disk: a checkpoint must not outlive the rows before it.
+pub(super) fn sync(path: &Path) -> Result<()> {
+    if path.exists() { files::sync(path) } else { Ok(()) }
+}
+
+/// Keeps the rows up to `step`. A power failure can leave a part of a row, or zeros in its place; both are dropped.
 pub(super) fn rewind(path: &Path, step: u64) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let is_past = |line: &&str| {
-        let first = line.split(',').next().unwrap_or_default();
-        first.parse::<u64>().map_or(first != COLUMNS[0], |at| at > step)
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.split_inclusive('\n');
+    let is_header = |line: &&str| line.starts_with(&COLUMNS.join(",")) && line.ends_with('\n');
+    let header = lines.next().filter(is_header).unwrap_or_default();
+    let cells = |line: &str| line.split(',').count();
+    let is_kept = |line: &&str| {
+        let at = line.split(',').next().and_then(|first| first.parse::<u64>().ok());
+        at.is_some_and(|at| at <= step) && cells(line) == cells(header) && line.ends_with('\n')
     };
-    let kept: String = text.lines().filter(|line| !is_past(line)).flat_map(|line| [line, "\n"]).collect();
+    let kept: String = std::iter::once(header).chain(lines.filter(is_kept)).collect();
+    if kept.as_bytes() == bytes {
+        return Ok(());
+    }
     write_atomically(path, |temporary| std::fs::write(temporary, &kept).map_err(Error::io(temporary)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewinding_keeps_whole_rows_up_to_the_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.csv");
+        let header = format!("{},loss_a\n", COLUMNS.join(","));
+        let row = |step: u64| format!("{step},{},0.5,0.5,1.0,1,,0.25\n", 16 * step);
+        let rewound = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            rewind(&path, 20).unwrap();
+            std::fs::read_to_string(&path).unwrap()
+        };
+        let whole = header.clone() + &row(10) + &row(20);
+        assert_eq!(rewound(&whole), whole);
+        assert_eq!(rewound(&(whole.clone() + &row(30))), whole);
+        // The next row in every state of being written: `3` alone could be a step before.
+        let next = row(30);
+        for length in 0..next.len() {
+            assert_eq!(rewound(&(whole.clone() + &next[..length])), whole);
+        }
+        assert_eq!(rewound(&(whole.clone() + &"\0".repeat(40))), whole);
+        // Without its header no row means anything; the next one brings a new header.
+        for length in 0..header.len() {
+            assert_eq!(rewound(&header[..length]), "");
+        }
+        assert_eq!(rewound(&(row(10) + &row(20))), "");
+    }
 }

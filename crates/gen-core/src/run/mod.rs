@@ -4,13 +4,17 @@
 //! <run>/config.toml      all that is needed to run it again
 //!       history.csv      a row per log interval
 //!       samples/         grids of samples over training, PNG
-//!       checkpoint/      latest and the one before: weights, average, training state, progress
+//!       checkpoint/      latest and the one before: weights, average, training state, progress, checksums
 //! ```
+//!
+//! A run that was interrupted, however it was, goes on from its latest whole checkpoint and ends as one that never
+//! was: [`RunFolder::resume`], then [`RunFolder::restore`].
 
 mod checkpoint;
 mod files;
 pub mod grid;
 mod history;
+mod lock;
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +22,10 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 
 pub use checkpoint::Checkpoint;
+use files::remove_temporary;
 pub use files::write_atomically;
 
+use self::lock::Lock;
 use crate::data::{DataSpec, Dataset};
 use crate::error::{Error, Result};
 use crate::model::{BuildContext, Family, GenerativeModel, ModelEntry};
@@ -71,15 +77,19 @@ pub const LIBTORCH_VERSION: &str = "2.13.0";
 pub struct RunFolder {
     path: PathBuf,
     config: RunConfig,
+    /// Held by who trains.
+    _lock: Option<Lock>,
 }
 
 impl RunFolder {
-    /// Starts a run in `path`.
+    /// Starts a run in `path`. Nobody else can train there while this value lives.
     ///
     /// # Errors
     /// When a run is there already, or the folder cannot be written.
     pub fn create(path: impl AsRef<Path>, config: RunConfig) -> Result<Self> {
         let path = path.as_ref().to_owned();
+        std::fs::create_dir_all(&path).map_err(Error::io(&path))?;
+        let lock = Lock::take(&path)?;
         let file = path.join("config.toml");
         if file.exists() {
             return Err(Error::invalid(format!(
@@ -89,12 +99,28 @@ impl RunFolder {
         }
         let text =
             toml::to_string_pretty(&config).map_err(|error| Error::format(&file, error.to_string()))?;
-        std::fs::create_dir_all(&path).map_err(Error::io(&path))?;
+        remove_temporary(&path, "config.");
         write_atomically(&file, |temporary| std::fs::write(temporary, &text).map_err(Error::io(temporary)))?;
-        Ok(RunFolder { path, config })
+        files::sync_parent(&path)?;
+        Ok(RunFolder { path, config, _lock: Some(lock) })
     }
 
-    /// Opens the run in `path`.
+    /// Opens the run in `path` to go on with it; [`RunFolder::restore`] comes next. Nobody else can train there
+    /// while this value lives.
+    ///
+    /// # Errors
+    /// As [`RunFolder::open`], and when another process trains there.
+    pub fn resume(path: impl AsRef<Path>) -> Result<Self> {
+        let folder = Self::open(path)?;
+        let lock = Lock::take(&folder.path)?;
+        for prefix in ["config.", "history."] {
+            remove_temporary(&folder.path, prefix);
+        }
+        remove_temporary(&folder.path.join("samples"), "step-");
+        Ok(RunFolder { _lock: Some(lock), ..folder })
+    }
+
+    /// Opens the run in `path` to read it, which can be done while it trains.
     ///
     /// # Errors
     /// When there is none, or its `config.toml` is not one.
@@ -111,7 +137,7 @@ impl RunFolder {
         let config = toml::from_str(&text).map_err(|error: toml::de::Error| {
             Error::format(&file, format!("not a run's configuration: {}", error.message()))
         })?;
-        Ok(RunFolder { path, config })
+        Ok(RunFolder { path, config, _lock: None })
     }
 
     /// The folder.
@@ -153,7 +179,11 @@ impl RunFolder {
     /// # Errors
     /// When the file cannot be written.
     pub fn log(&self, record: &LogRecord) -> Result<()> {
-        history::append(&self.path.join("history.csv"), record)
+        history::append(&self.history(), record)
+    }
+
+    fn history(&self) -> PathBuf {
+        self.path.join("history.csv")
     }
 
     /// Drops the rows of `history.csv` after `step`, which a resumed run writes again.
@@ -161,7 +191,7 @@ impl RunFolder {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn rewind_history(&self, step: u64) -> Result<()> {
-        history::rewind(&self.path.join("history.csv"), step)
+        history::rewind(&self.history(), step)
     }
 
     /// Where the grid called `name` lies.
@@ -174,9 +204,31 @@ impl RunFolder {
     /// # Errors
     /// When a file cannot be written; the earlier checkpoint is whole then.
     pub fn save<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>) -> Result<()> {
-        checkpoint::save(&self.path.join("checkpoint"), &trainer.state(), trainer.progress())?;
+        history::sync(&self.history())?;
+        checkpoint::save(
+            &self.path.join("checkpoint"),
+            &trainer.state(),
+            trainer.progress(),
+            trainer.open_row(),
+        )?;
         trainer.saved();
         Ok(())
+    }
+
+    /// Takes a trainer that has not begun to where the run was last saved, and the history with it; to the start where
+    /// it never was. Later checkpoints that are not whole are passed over and returned as the reasons why.
+    ///
+    /// # Errors
+    /// When there are checkpoints and none is whole, or it does not fit the model.
+    pub fn restore<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>) -> Result<Vec<Error>> {
+        let mut damaged = Vec::new();
+        if let Some(checkpoint) = self.checkpoint()? {
+            trainer.restore(&checkpoint.state, checkpoint.progress)?;
+            trainer.restore_row(checkpoint.row)?;
+            damaged = checkpoint.damaged;
+        }
+        self.rewind_history(trainer.progress().step)?;
+        Ok(damaged)
     }
 
     /// The latest whole checkpoint; `None` where the run has not saved one.

@@ -2,8 +2,10 @@
 
 mod budget;
 mod clock;
+mod record;
 mod trainer;
 
 pub use budget::Budget;
 pub use clock::{cpu_seconds, peak_rss_mib, rss_mib};
-pub use trainer::{LogRecord, Progress, TrainConfig, Trainer};
+pub use record::{LogRecord, OpenRow, Progress, Stretch};
+pub use trainer::{TrainConfig, Trainer};

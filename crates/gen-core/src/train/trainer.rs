@@ -3,6 +3,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
+use super::record::{LogRecord, OpenRow, Progress, Row, Stretch};
 use super::{Budget, cpu_seconds, rss_mib};
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
@@ -39,37 +40,6 @@ impl Default for TrainConfig {
     }
 }
 
-/// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Progress {
-    /// Optimizer steps taken.
-    pub step: u64,
-    /// Rows of the training data seen.
-    pub images_seen: u64,
-    /// Seconds spent in training steps.
-    pub seconds: f64,
-    /// Processor seconds spent in training steps, all threads together.
-    pub cpu_seconds: f64,
-}
-
-/// A row of the history.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LogRecord {
-    /// How far the run has come.
-    pub progress: Progress,
-    /// The part of the budget that is used, in [0, 1].
-    pub budget_used: f64,
-    /// The factor on the learning rate at the last step.
-    pub lr_scale: f64,
-    /// The mean of each loss since the last record, in the order in which the model names them.
-    pub losses: Vec<(&'static str, f64)>,
-    /// Rows a second since the last record.
-    pub images_per_second: f64,
-    /// Resident memory, in MiB; `None` where the system does not tell.
-    pub rss_mib: Option<f64>,
-}
-
 /// Trains one model on one data set, a stretch at a time.
 ///
 /// The caller decides what happens between stretches (printing, sampling, saving); the clock stands still then.
@@ -93,6 +63,7 @@ pub struct Trainer<'a, M: GenerativeModel + ?Sized> {
     budget: Budget,
     seed: u64,
     progress: Progress,
+    row: Row,
     weights: NamedTensors,
     ema: Option<Ema>,
     last_checkpoint: Option<u64>,
@@ -138,6 +109,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             budget,
             seed,
             progress: Progress::default(),
+            row: Row::default(),
             weights,
             ema,
             last_checkpoint: None,
@@ -149,47 +121,76 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     /// # Errors
     /// [`Error::NonFinite`] when a loss is infinite or not a number, and whatever the model's step returns.
     pub fn advance(&mut self) -> Result<Option<LogRecord>> {
+        match self.advance_until(|_| false)? {
+            Stretch::Row(record) => Ok(Some(record)),
+            Stretch::Paused | Stretch::Finished => Ok(None),
+        }
+    }
+
+    /// As [`Trainer::advance`], but asks after every step whether to `pause` there, and so takes one step at least.
+    ///
+    /// Rows of the history do not depend on pauses: one that has begun goes on with the next call, or in another
+    /// process with [`Trainer::restore_row`].
+    ///
+    /// # Errors
+    /// As [`Trainer::advance`].
+    pub fn advance_until(&mut self, mut pause: impl FnMut(&Self) -> bool) -> Result<Stretch> {
         let start = self.progress;
         let (wall, cpu) = (Instant::now(), cpu_seconds());
-        let mut sums: Vec<(&'static str, Tensor)> = Vec::new();
-        let mut lr_scale = 0.0;
         while !self.finished() {
-            let step = self.step();
-            lr_scale = step.lr_scale;
-            seed_torch(self.seed, Purpose::Train, step.index);
-            let batch = self.batches.get(step.index);
-            let losses = self.model.train_step(&batch, &step)?;
-            if self.device == Device::Cpu {
-                // On an accelerator this would wait for the device at every step; there the means are checked.
-                self.check_finite(losses.iter())?;
-            }
-            if let Some(ema) = &mut self.ema {
-                ema.update()?;
-            }
-            add(&mut sums, losses.iter());
-            self.progress.step += 1;
-            self.progress.images_seen += batch.len() as u64;
+            self.train_step()?;
             self.progress.seconds = start.seconds + wall.elapsed().as_secs_f64();
-            if self.progress.step.is_multiple_of(self.config.log_every) {
+            if self.row_is_full() || pause(self) {
                 break;
             }
         }
-        let steps = self.progress.step - start.step;
-        if steps == 0 {
-            return Ok(None);
+        if self.progress.step == self.row.since.step {
+            return Ok(Stretch::Finished);
         }
-        self.check_finite(sums.iter().map(|(name, sum)| (*name, sum)))?;
+        self.check_finite(self.row.sums.iter().map(|(name, sum)| (*name, sum)))?;
         self.progress.seconds = start.seconds + wall.elapsed().as_secs_f64();
         self.progress.cpu_seconds = start.cpu_seconds + cpu_seconds() - cpu;
-        let rows = (self.progress.images_seen - start.images_seen) as f64;
-        Ok(Some(LogRecord {
+        if self.row_is_full() || self.finished() {
+            Ok(Stretch::Row(self.close_row()))
+        } else {
+            Ok(Stretch::Paused)
+        }
+    }
+
+    fn train_step(&mut self) -> Result<()> {
+        let step = self.step();
+        self.row.lr_scale = step.lr_scale;
+        seed_torch(self.seed, Purpose::Train, step.index);
+        let batch = self.batches.get(step.index);
+        let losses = self.model.train_step(&batch, &step)?;
+        if self.device == Device::Cpu {
+            // On an accelerator this would wait for the device at every step; there the sums are checked.
+            self.check_finite(losses.iter())?;
+        }
+        if let Some(ema) = &mut self.ema {
+            ema.update()?;
+        }
+        self.row.add(losses.iter());
+        self.progress.step += 1;
+        self.progress.images_seen += batch.len() as u64;
+        Ok(())
+    }
+
+    fn row_is_full(&self) -> bool {
+        self.progress.step.is_multiple_of(self.config.log_every)
+    }
+
+    fn close_row(&mut self) -> LogRecord {
+        let row = std::mem::replace(&mut self.row, Row::new(self.progress));
+        let rows = (self.progress.images_seen - row.since.images_seen) as f64;
+        LogRecord {
             progress: self.progress,
             budget_used: self.budget_used(),
-            lr_scale,
-            losses: sums.iter().map(|(name, sum)| (*name, sum.double_value(&[]) / steps as f64)).collect(),
-            images_per_second: rows / (self.progress.seconds - start.seconds).max(1e-9),
+            lr_scale: row.lr_scale,
+            losses: row.means(self.progress.step),
+            images_per_second: rows / (self.progress.seconds - row.since.seconds).max(1e-9),
             rss_mib: rss_mib(),
-        }))
+        }
     }
 
     /// Leaves the averaged weights in the model, where an average was kept.
@@ -213,10 +214,14 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.progress
     }
 
+    /// The number of steps that a budget comes to in this run; `None` for one in seconds.
+    pub fn steps_in(&self, budget: Budget) -> Option<u64> {
+        budget.steps(self.batches.batch_size(), self.batches.per_epoch())
+    }
+
     /// The part of the budget that is used, in [0, 1].
     pub fn budget_used(&self) -> f64 {
-        let steps = self.budget.steps(self.batches.batch_size(), self.batches.per_epoch());
-        let used = match (self.budget, steps) {
+        let used = match (self.budget, self.steps_in(self.budget)) {
             (Budget::Seconds(seconds), _) => self.progress.seconds / seconds,
             (_, Some(steps)) => self.progress.step as f64 / steps as f64,
             (_, None) => 1.0,
@@ -249,7 +254,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.ema.as_ref().map(Ema::average)
     }
 
-    /// All that a resumed run needs besides [`Progress`]: handles to weights, training state and average.
+    /// All that a resumed run needs besides [`Progress`] and [`OpenRow`]: handles to weights, training state and average.
     pub fn state(&self) -> NamedTensors {
         let mut state = self.model.training_state().prefixed("training");
         state.extend("weights", self.model.weights());
@@ -259,14 +264,35 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         state
     }
 
-    /// Continues from what [`Trainer::state`] and [`Trainer::progress`] gave.
+    /// The row of the history that has begun; at a record it is empty.
+    pub fn open_row(&self) -> OpenRow {
+        self.row.open()
+    }
+
+    /// Continues from what [`Trainer::state`] and [`Trainer::progress`] gave, with a new row of the history.
     ///
     /// # Errors
     /// When the tensors do not fit the model; the run is unchanged then.
     pub fn restore(&mut self, state: &NamedTensors, progress: Progress) -> Result<()> {
         self.state().assign(state)?;
         self.progress = progress;
+        self.row = Row::new(progress);
         self.last_checkpoint = Some(progress.step);
+        Ok(())
+    }
+
+    /// After [`Trainer::restore`]: goes on with the row that [`Trainer::open_row`] gave.
+    ///
+    /// # Errors
+    /// When the row begins after the step that the run has come to.
+    pub fn restore_row(&mut self, row: OpenRow) -> Result<()> {
+        if row.since.step > self.progress.step || row.since.images_seen > self.progress.images_seen {
+            return Err(Error::invalid(format!(
+                "a row of the history that begins at step {} does not belong to a run at step {}",
+                row.since.step, self.progress.step
+            )));
+        }
+        self.row = Row::resume(row);
         Ok(())
     }
 
@@ -298,16 +324,5 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             }
         }
         Ok(())
-    }
-}
-
-/// Adds losses to running sums without asking the device for their values.
-fn add<'t>(sums: &mut Vec<(&'static str, Tensor)>, losses: impl Iterator<Item = (&'static str, &'t Tensor)>) {
-    for (name, value) in losses {
-        let value = value.to_kind(tch::Kind::Double);
-        match sums.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => *sum += value,
-            None => sums.push((name, value)),
-        }
     }
 }
