@@ -11,7 +11,7 @@ use gen_core::model::{
 use gen_core::params::NamedTensors;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_vae::{Ae, Likelihood, MODELS, Vae, VaeConfig};
+use gen_vae::{Ae, Likelihood, MODELS, NetworkKind, Vae, VaeConfig};
 use tch::{Device, Kind, Tensor};
 
 /// libtorch has one generator for the whole process: tests that depend on its numbers take turns.
@@ -416,11 +416,35 @@ fn impossible_configurations_are_explained() {
     assert!(message(&grey, VaeConfig { prior_layers: -1, ..fine.clone() }).contains("prior_layers"));
     assert!(message(&grey, VaeConfig { widths: vec![], ..fine.clone() }).contains("widths"));
     assert!(message(&grey, VaeConfig { beta: f64::NAN, ..fine.clone() }).contains("beta"));
+    let points = points(20);
+    let convolutional = VaeConfig { network: NetworkKind::Convolutional, ..small(&points) };
+    assert!(message(&points, convolutional).contains("points need `mlp`"));
 
     let entry = MODELS.iter().find(|entry| entry.name == "vae").unwrap();
     let mut table = entry.default_config(&grey.spec).unwrap();
     table.insert("latent".into(), toml::Value::Integer(3));
     assert!(entry.build(&table, &context(&grey, 0)).is_err(), "an unknown key must be refused");
+}
+
+/// Kingma & Welling's networks: images as vectors.
+#[test]
+fn an_mlp_takes_images_too() {
+    let _turn = alone();
+    for data in [images(40, 1, 8, 8), images(40, 2, 7, 10)] {
+        for predict_scale in [false, true] {
+            let config = VaeConfig { network: NetworkKind::Mlp, predict_scale, ..small(&data) };
+            let mut model = Vae::build(config, &context(&data, 0)).unwrap();
+            let x = data.train.to_batch(&data.spec).x;
+            let loss = |model: &mut Vae, step| {
+                let batch = Batch::unlabelled(x.shallow_clone());
+                model.train_step(&batch, &Step::new(step)).unwrap().values()[0].1
+            };
+            let first = loss(&mut model, 0);
+            let last = (1..60).map(|step| loss(&mut model, step)).last().unwrap();
+            assert!(last < first, "{last} after {first}");
+            assert_eq!(model.sample(&SampleRequest::new(5, 0)).unwrap().size(), data.spec.shape.batch(5));
+        }
+    }
 }
 
 #[test]
