@@ -5,6 +5,7 @@ mod commands;
 mod device;
 mod progress;
 mod registry;
+mod settings;
 mod spaces;
 
 use std::process::ExitCode;
