@@ -41,11 +41,14 @@ class Exported:
 
     def take_step(self, model) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Takes the step with the same random numbers; returns the losses, and the state by gen's names."""
-        ema = Ema(model.network, self.step["training"]["ema_decay"])
+        decay = self.step["training"]["ema_decay"]
+        ema = Ema(model.network, decay) if decay > 0 else None
         torch.manual_seed(self.step["torch_seed"])
         losses = model.train_step(self.data["batch"], self.step["lr_scale"])
-        ema.update()
-        after = {f"ema.average.{name}": tensor for name, tensor in ema.average.items()}
+        after = {}
+        if ema is not None:
+            ema.update()
+            after |= {f"ema.average.{name}": tensor for name, tensor in ema.average.items()}
         for prefix, network in model.networks.items():
             after |= {f"{prefix}.{name}": p.detach() for name, p in network.named_parameters()}
         for prefix, (network, optimizer) in model.optimizers.items():

@@ -2,8 +2,8 @@
 
     python worker.py FOLDER --mode eager|compile [--threads N]
 
-FOLDER is what `gen bench` exported. `train N` and `sample N` answer with seconds, `check` with the largest differences
-from the step that was exported, `quit` ends.
+FOLDER is what `gen bench` exported. `train N` and `sample N` answer with wall-clock and processor seconds, `check` with
+the largest differences from the step that was exported, `quit` ends.
 """
 
 import argparse
@@ -11,12 +11,20 @@ import json
 import platform
 import sys
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 
 from common import Ema
 from exported import Exported
+
+
+class Clock:
+    def __init__(self):
+        self.wall, self.cpu = perf_counter(), process_time()
+
+    def read(self) -> dict[str, float]:
+        return {"seconds": perf_counter() - self.wall, "cpu_seconds": process_time() - self.cpu}
 
 
 class Worker:
@@ -44,20 +52,20 @@ class Worker:
                     x = self.x.index_select(0, index)
                     yield x if x.is_floating_point() else x.float() / 127.5 - 1
 
-    def train(self, steps: int) -> float:
-        start = perf_counter()
+    def train(self, steps: int) -> dict[str, float]:
+        clock = Clock()
         for step, x in zip(range(steps), self.batches()):
             self.model.train_step(x, min((step + 1) / self.warmup, 1.0))
             if self.ema is not None:
                 self.ema.update()
-        return perf_counter() - start
+        return clock.read()
 
-    def sample(self, n: int) -> float:
+    def sample(self, n: int) -> dict[str, float]:
         self.model.network.eval()
-        start = perf_counter()
+        clock = Clock()
         with torch.inference_mode():
             self.model.sample(n)
-        seconds = perf_counter() - start
+        seconds = clock.read()
         self.model.network.train()
         return seconds
 
@@ -75,9 +83,9 @@ class Worker:
     def answer(self, request: str) -> dict:
         match request.split():
             case ["train", n]:
-                return {"seconds": self.train(int(n))}
+                return self.train(int(n))
             case ["sample", n]:
-                return {"seconds": self.sample(int(n))}
+                return self.sample(int(n))
             case ["check"]:
                 return self.exported.compare(self.build())
             case _:

@@ -91,6 +91,8 @@ pub(super) struct Row {
     pub(super) error: Option<String>,
     /// A round each: milliseconds a step, or a sample.
     pub(super) ms: Vec<f64>,
+    /// The same in processor time, all threads together.
+    pub(super) cpu_ms: Vec<f64>,
 }
 
 /// How everything is timed.
@@ -119,6 +121,7 @@ struct Runner {
     /// Steps, and draws, in a block.
     blocks: [u64; 2],
     ms: [Vec<f64>; 2],
+    cpu_ms: [Vec<f64>; 2],
 }
 
 impl Plan {
@@ -190,7 +193,8 @@ impl Runner {
             worker: None,
             error: None,
             blocks: [1; 2],
-            ms: [Vec::new(), Vec::new()],
+            ms: Default::default(),
+            cpu_ms: Default::default(),
         };
         match Worker::start(command).and_then(|(worker, ready)| Ok((worker, serde_json::from_str(&ready)?))) {
             Ok((worker, description)) => {
@@ -235,8 +239,11 @@ impl Runner {
         }
     }
 
-    fn seconds(&mut self, request: &str) -> Result<f64> {
-        self.ask(request)?["seconds"].as_f64().context("an answer without seconds")
+    /// Wall-clock and processor seconds of a request.
+    fn seconds(&mut self, request: &str) -> Result<[f64; 2]> {
+        let answer = self.ask(request)?;
+        let seconds = |name: &str| answer[name].as_f64().with_context(|| format!("an answer without {name}"));
+        Ok([seconds("seconds")?, seconds("cpu_seconds")?])
     }
 
     /// Whether it takes the same training step as ours: another model's times would mean nothing.
@@ -255,27 +262,28 @@ impl Runner {
     fn calibrate(&mut self, case: &Case, seconds: f64) -> Result<()> {
         let enough = |once: f64| (seconds / once.max(1e-9)).ceil().clamp(1.0, 1e6) as u64;
         self.seconds(&format!("train {FIRST_STEPS}"))?;
-        let steps = enough(self.seconds(&format!("train {FIRST_STEPS}"))? / FIRST_STEPS as f64);
-        let sample = format!("sample {}", case.samples);
-        self.seconds(&sample)?;
-        let draws = enough(self.seconds(&sample)?);
-        self.blocks = [steps, draws];
+        let [train, _] = self.seconds(&format!("train {FIRST_STEPS}"))?;
+        self.seconds(&sample_request(case))?;
+        let [sample, _] = self.seconds(&sample_request(case))?;
+        self.blocks = [enough(train / FIRST_STEPS as f64), enough(sample)];
         Ok(())
     }
 
     fn time(&mut self, case: &Case, task: Task) -> Result<()> {
         let block = self.blocks[task as usize];
-        let seconds = match task {
-            Task::Train => self.seconds(&format!("train {block}"))? / block as f64,
-            Task::Sample => {
-                let mut total = 0.0;
-                for _ in 0..block {
-                    total += self.seconds(&format!("sample {}", case.samples))?;
-                }
-                total / (block * case.samples) as f64
-            }
+        let (requests, request, each) = match task {
+            Task::Train => (1, format!("train {block}"), block),
+            Task::Sample => (block, sample_request(case), case.samples),
         };
-        self.ms[task as usize].push(1e3 * seconds);
+        let [mut wall, mut cpu] = [0.0; 2];
+        for _ in 0..requests {
+            let [more_wall, more_cpu] = self.seconds(&request)?;
+            wall += more_wall;
+            cpu += more_cpu;
+        }
+        let count = (requests * each) as f64;
+        self.ms[task as usize].push(1e3 * wall / count);
+        self.cpu_ms[task as usize].push(1e3 * cpu / count);
         Ok(())
     }
 
@@ -288,8 +296,13 @@ impl Runner {
             check: self.check.clone(),
             error: self.error.clone(),
             ms: if self.error.is_none() { self.ms[task as usize].clone() } else { Vec::new() },
+            cpu_ms: if self.error.is_none() { self.cpu_ms[task as usize].clone() } else { Vec::new() },
         }
     }
+}
+
+fn sample_request(case: &Case) -> String {
+    format!("sample {}", case.samples)
 }
 
 /// A folder that goes when it is dropped.
@@ -317,17 +330,17 @@ mod tests {
     use super::*;
 
     /// A program that answers like a worker: 2 ms a step, 1 ms a sample.
-    const WORKER: &str = "#!/bin/sh
-echo '{\"parameters\": 5}'
+    const WORKER: &str = r#"#!/bin/sh
+echo '{"parameters": 5}'
 while read -r command n; do
   case $command in
-    train) echo \"{\\\"seconds\\\": $(echo $n | awk '{print 0.002 * $1}')}\" ;;
-    sample) echo \"{\\\"seconds\\\": $(echo $n | awk '{print 0.001 * $1}')}\" ;;
-    export) echo '{\"exported\": true}' ;;
-    *) echo '{\"error\": \"what?\"}' ;;
+    train) echo "{\"seconds\": $((2 * n))e-3, \"cpu_seconds\": $((3 * n))e-3}" ;;
+    sample) echo "{\"seconds\": $((n))e-3, \"cpu_seconds\": $((n))e-3}" ;;
+    export) echo '{"exported": true}' ;;
+    *) echo '{"error": "what?"}' ;;
   esac
 done
-";
+"#;
 
     fn plan(folder: &Path, worker: &str, python: Option<&str>) -> Plan {
         let write = |name: &str, text: &str| {
@@ -356,6 +369,7 @@ done
             assert!(row.ms.iter().all(|ms| (ms - expected).abs() < 1e-9), "{:?}", row.ms);
             assert_eq!(row.description["parameters"], 5);
         }
+        assert!((rows[0].cpu_ms[1] - 3.0).abs() < 1e-9, "{:?}", rows[0].cpu_ms);
     }
 
     #[test]

@@ -122,6 +122,7 @@ fn choose(names: &[String]) -> Result<Vec<Case>> {
 
 fn fetch(program: &std::path::Path, data: &[&str]) -> Result<()> {
     let mut data = data.to_vec();
+    data.sort_unstable();
     data.dedup();
     for name in data {
         let status = process::run(Command::new(program).args(["data", "fetch", name]))?;

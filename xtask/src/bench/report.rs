@@ -19,7 +19,7 @@ pub(super) struct Run<'a> {
 }
 
 /// Described in `results/README.md`.
-pub(super) const COLUMNS: [&str; 28] = [
+pub(super) const COLUMNS: [&str; 30] = [
     "case",
     "model",
     "family",
@@ -33,9 +33,11 @@ pub(super) const COLUMNS: [&str; 28] = [
     "ms_median",
     "ms_min",
     "ms_max",
+    "cpu_ms_median",
     "ratio_to_peer_median",
     "ratio_to_peer_min",
     "ratio_to_peer_max",
+    "cpu_ratio_to_peer_median",
     "rows_at_once",
     "parameters",
     "loss_difference",
@@ -85,6 +87,8 @@ impl Run<'_> {
             "ms_median" => number(some(&row.ms).map(median)),
             "ms_min" => number(some(&row.ms).map(min)),
             "ms_max" => number(some(&row.ms).map(max)),
+            "cpu_ms_median" => number(some(&row.cpu_ms).map(median)),
+            "cpu_ratio_to_peer_median" => number(cpu_ratio(self.rows, row)),
             "ratio_to_peer_median" => ratio(median),
             "ratio_to_peer_min" => ratio(min),
             "ratio_to_peer_max" => ratio(max),
@@ -123,7 +127,8 @@ impl Run<'_> {
     }
 
     fn table(&self) -> String {
-        let head = ["case", "task", "gen", "pytorch-eager", "pytorch-compile", "ratio", "gradients"];
+        let head =
+            ["case", "task", "gen", "pytorch-eager", "pytorch-compile", "ratio", "cpu ratio", "gradients"];
         let mut lines = vec![head.map(str::to_owned)];
         let ours = self.rows.iter().filter(|row| row.implementation == Implementation::Gen);
         for row in ours {
@@ -145,11 +150,12 @@ impl Run<'_> {
                 ms(Implementation::Eager),
                 ms(Implementation::Compiled),
                 ratio,
+                cpu_ratio(self.rows, row).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
                 largest.map(|value| format!("{value:.0e}")).unwrap_or_default(),
             ]);
         }
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 7] = std::array::from_fn(width);
+        let widths: [usize; 8] = std::array::from_fn(width);
         let mut text = String::new();
         for line in &lines {
             let cells: Vec<String> = line
@@ -179,15 +185,25 @@ pub(super) fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// Our time over that of the faster peer, a round each; `None` of a peer, and where there is no peer.
-pub(super) fn ratios(rows: &[Row], ours: &Row) -> Option<Vec<f64>> {
+/// The peer with the lower median; `None` of a peer, and where no peer was timed.
+fn faster_peer<'r>(rows: &'r [Row], ours: &Row) -> Option<&'r Row> {
     if ours.implementation != Implementation::Gen {
         return None;
     }
     let peers = [Implementation::Eager, Implementation::Compiled];
-    let timed =
-        peers.into_iter().filter_map(|peer_of| peer(rows, ours, peer_of)).filter(|row| !row.ms.is_empty());
-    let faster = timed.min_by(|a, b| median(&a.ms).total_cmp(&median(&b.ms)))?;
+    let timed = peers.into_iter().filter_map(|of| peer(rows, ours, of)).filter(|row| !row.ms.is_empty());
+    timed.min_by(|a, b| median(&a.ms).total_cmp(&median(&b.ms)))
+}
+
+/// The ratio in processor time, which other work on the machine disturbs less.
+fn cpu_ratio(rows: &[Row], ours: &Row) -> Option<f64> {
+    let faster = faster_peer(rows, ours)?;
+    Some(median(some(&ours.cpu_ms)?) / median(some(&faster.cpu_ms)?))
+}
+
+/// Our time over that of the faster peer, a round each; `None` of a peer, and where there is no peer.
+pub(super) fn ratios(rows: &[Row], ours: &Row) -> Option<Vec<f64>> {
+    let faster = faster_peer(rows, ours)?;
     let ratios: Vec<f64> = ours.ms.iter().zip(&faster.ms).map(|(ours, theirs)| ours / theirs).collect();
     (!ratios.is_empty()).then_some(ratios)
 }
@@ -249,6 +265,7 @@ pub(super) mod tests {
             check: json!({ "gradient_difference": 1.5e-6 }),
             error: None,
             ms: ms.to_vec(),
+            cpu_ms: ms.iter().map(|ms| 2.0 * ms).collect(),
         };
         let failed = Row { error: Some("no compiler".to_owned()), ..row(Implementation::Compiled, &[]) };
         vec![row(Implementation::Gen, &[3.0, 4.0, 2.0]), row(Implementation::Eager, &[2.0, 2.0, 4.0]), failed]
@@ -262,6 +279,7 @@ pub(super) mod tests {
     fn a_ratio_is_of_one_round() {
         let rows = rows();
         assert_eq!(ratios(&rows, &rows[0]).unwrap(), [1.5, 2.0, 0.5]);
+        assert_eq!(cpu_ratio(&rows, &rows[0]).unwrap(), 1.5);
         assert_eq!(ratios(&rows, &rows[1]), None);
         assert_eq!(ratios(&rows[..1], &rows[0]), None);
         assert_eq!((median(&[1.0, 4.0, 2.0]), median(&[1.0, 2.0])), (2.0, 1.5));

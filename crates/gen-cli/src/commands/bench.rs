@@ -14,7 +14,7 @@ use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
 use gen_core::params::NamedTensors;
 use gen_core::rng::{Purpose, torch_seed};
 use gen_core::run::LIBTORCH_VERSION;
-use gen_core::train::{Budget, TrainConfig, Trainer};
+use gen_core::train::{Budget, TrainConfig, Trainer, cpu_seconds};
 use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
@@ -25,9 +25,9 @@ use crate::{catalog, registry};
 /// Times a model for `cargo xtask bench`. After a line about the model, answers each line of standard input with a
 /// line of JSON:
 ///
-/// train N      seconds for N training steps, as `gen train` takes them
+/// train N      wall-clock and processor seconds for N training steps, as `gen train` takes them
 ///
-/// sample N     seconds for N samples
+/// sample N     the same for N samples
 ///
 /// export DIR   writes the settings, the data, and the state before and after one training step
 ///
@@ -111,8 +111,8 @@ impl Worker {
             _ => Err(anyhow::anyhow!("`{command}` takes a positive number, found `{argument}`")),
         };
         match command {
-            "train" => Ok(json!({ "seconds": self.train(count()?)? })),
-            "sample" => Ok(json!({ "seconds": self.sample(count()?)? })),
+            "train" => self.train(count()?),
+            "sample" => self.sample(count()?),
             "export" if !argument.is_empty() => {
                 let folder = Path::new(argument);
                 self.export(folder).with_context(|| folder.display().to_string())?;
@@ -123,21 +123,22 @@ impl Worker {
     }
 
     /// A short training that starts from the present weights, with data in an order of its own.
-    fn train(&mut self, steps: u64) -> anyhow::Result<f64> {
+    fn train(&mut self, steps: u64) -> anyhow::Result<Value> {
         self.seed += 1;
         let budget = Budget::Steps(steps);
         let mut trainer =
             Trainer::new(self.model.as_mut(), &self.data, self.training.clone(), budget, self.seed)?;
         while trainer.advance()?.is_some() {}
-        Ok(trainer.progress().seconds)
+        let progress = trainer.progress();
+        Ok(json!({ "seconds": progress.seconds, "cpu_seconds": progress.cpu_seconds }))
     }
 
-    fn sample(&self, n: u64) -> anyhow::Result<f64> {
-        let start = Instant::now();
+    fn sample(&self, n: u64) -> anyhow::Result<Value> {
+        let (start, cpu) = (Instant::now(), cpu_seconds());
         let samples = self.model.sample(&SampleRequest::new(n as usize, self.seed))?;
         // An accelerator works on after the call; its result is there when a value is.
         let _ = samples.reshape([-1]).get(0).double_value(&[]);
-        Ok(start.elapsed().as_secs_f64())
+        Ok(json!({ "seconds": start.elapsed().as_secs_f64(), "cpu_seconds": cpu_seconds() - cpu }))
     }
 
     /// All that another implementation needs to take the same training step, and what came of it here.
