@@ -196,3 +196,27 @@ impl Grid {
         self.channels * self.height * self.width
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gen_core::params::Params;
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn both_kinds_take_images_and_give_images() {
+        let shape = Shape::Image { channels: 2, height: 7, width: 10 };
+        for kind in [NetworkKind::Convolutional, NetworkKind::Mlp] {
+            let params = Params::new(Kind::Float, Device::Cpu);
+            let encoder = Encoder::new(&params.root() / "encoder", kind, shape, &[4, 6], 8);
+            let decoder = Decoder::new(&params.root() / "decoder", kind, 4, &[4, 6], shape, 2);
+            let x = Tensor::rand(shape.batch(5), (Kind::Float, Device::Cpu));
+            let code = encoder.forward(&x);
+            assert_eq!(code.size(), [5, 8]);
+            assert_eq!(decoder.forward(&code.narrow(1, 0, 4)).size(), [5, 4, 7, 10]);
+            assert_eq!(decoder.forward(&code.narrow(0, 0, 0).narrow(1, 0, 4)).size(), [0, 4, 7, 10]);
+        }
+        assert!(NetworkKind::Convolutional.check(Shape::Points { dimension: 2 }).is_err());
+    }
+}

@@ -426,27 +426,6 @@ fn impossible_configurations_are_explained() {
     assert!(entry.build(&table, &context(&grey, 0)).is_err(), "an unknown key must be refused");
 }
 
-/// Kingma & Welling's networks: images as vectors.
-#[test]
-fn an_mlp_takes_images_too() {
-    let _turn = alone();
-    for data in [images(40, 1, 8, 8), images(40, 2, 7, 10)] {
-        for predict_scale in [false, true] {
-            let config = VaeConfig { network: NetworkKind::Mlp, predict_scale, ..small(&data) };
-            let mut model = Vae::build(config, &context(&data, 0)).unwrap();
-            let x = data.train.to_batch(&data.spec).x;
-            let loss = |model: &mut Vae, step| {
-                let batch = Batch::unlabelled(x.shallow_clone());
-                model.train_step(&batch, &Step::new(step)).unwrap().values()[0].1
-            };
-            let first = loss(&mut model, 0);
-            let last = (1..60).map(|step| loss(&mut model, step)).last().unwrap();
-            assert!(last < first, "{last} after {first}");
-            assert_eq!(model.sample(&SampleRequest::new(5, 0)).unwrap().size(), data.spec.shape.batch(5));
-        }
-    }
-}
-
 #[test]
 fn defaults_fit_their_data() {
     let _turn = alone();
