@@ -211,3 +211,30 @@ fn sampling_options_that_a_model_lacks_are_refused() {
     sample(&["-n", "0"], "x.png").assert().code(2);
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn bench_answers_each_request_with_a_line() {
+    let temp = tempfile::tempdir().unwrap();
+    let exported = temp.path().join("step");
+    let requests = format!("train 2\nsample 3\nexport {}\ntrain -1\njump\nquit\n", exported.display());
+    let output = r#gen()
+        .args(["bench", "vae", "--data", "digits", "--threads", "1", "--set", "batch_size=16"])
+        .write_stdin(requests)
+        .assert()
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    let output = String::from_utf8(output).unwrap();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines.len(), 6, "{output}");
+    assert!(lines[0].contains("\"batch_size\":16") && lines[0].contains("\"threads\":1"), "{output}");
+    for line in &lines[1..3] {
+        assert!(line.contains("\"seconds\":") && line.contains("\"cpu_seconds\":"), "{output}");
+    }
+    assert!(lines[4].contains("takes a positive number, found `-1`"), "{output}");
+    assert!(lines[5].contains("error") && lines[5].contains("`jump`"), "{output}");
+    for file in ["before.safetensors", "after.safetensors", "data.safetensors", "step.json"] {
+        assert!(exported.join(file).is_file(), "{file}");
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! It never links libtorch, so that it can install it, and that a crash of one training leaves the rest alone.
 
+mod bench;
 mod experiment;
 mod process;
 mod report;
@@ -30,6 +31,8 @@ enum Task {
     TrainAll(train_all::Args),
     /// Rebuild the summary and the report of an experiment
     Report(report::Args),
+    /// Time training and sampling, alone or against PyTorch
+    Bench(bench::Args),
     /// Check formatting, lints and tests, and that a crate outside this workspace can use it
     Test(test::Args),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(&args),
         Task::TrainAll(args) => train_all::run(&args),
         Task::Report(args) => report::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Test(args) => test::run(&args),
     };
     match result {

@@ -1,14 +1,14 @@
 //! Child processes: their output line by line, and the end of all when the user interrupts.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// The user pressed Ctrl-C, or the system asked this program to end.
 #[derive(Debug)]
@@ -105,6 +105,57 @@ pub(crate) fn run_merged(
 
 fn name(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
+}
+
+/// A child that answers one line with one line.
+pub(crate) struct Worker {
+    input: Option<ChildStdin>,
+    lines: Receiver<(Stream, String)>,
+    /// What it said last on standard error.
+    said: String,
+    group: Group,
+}
+
+impl Worker {
+    /// Starts it, and returns the line with which it says that it is ready.
+    pub(crate) fn start(command: &mut Command) -> Result<(Self, String)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut group = Group::start(command)?;
+        let (sender, lines) = mpsc::channel();
+        if let (Some(out), Some(err)) = (group.0.stdout.take(), group.0.stderr.take()) {
+            let to = sender.clone();
+            std::thread::spawn(move || forward(out, Stream::Out, &to));
+            std::thread::spawn(move || forward(err, Stream::Err, &sender));
+        }
+        let mut worker = Worker { input: group.0.stdin.take(), lines, said: String::new(), group };
+        let ready = worker.answer()?;
+        Ok((worker, ready))
+    }
+
+    /// Sends a request and waits for its answer, however long that takes.
+    pub(crate) fn ask(&mut self, request: &str) -> Result<String> {
+        // A child that has ended says why in its answer.
+        if let Some(input) = &mut self.input {
+            let _ = writeln!(input, "{request}").and_then(|()| input.flush());
+        }
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<String> {
+        loop {
+            check_interrupt()?;
+            match self.lines.recv_timeout(POLL) {
+                Ok((Stream::Out, line)) => return Ok(line),
+                Ok((Stream::Err, line)) if line.trim().is_empty() => {}
+                Ok((Stream::Err, line)) => self.said = line,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.group.0.wait().context("cannot wait for a worker")?;
+                    bail!("{} ({status})", self.said.trim().trim_start_matches("gen: "));
+                }
+            }
+        }
+    }
 }
 
 /// A child in a process group of its own, which does not outlive an error of its parent.
@@ -237,6 +288,16 @@ mod tests {
         let result = run_lines(&mut shell("echo line; sleep 60"), |_, _| Err(anyhow::anyhow!("full disk")));
         assert_eq!(result.unwrap_err().to_string(), "full disk");
         assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_worker_answers_line_by_line_and_says_why_it_ended() {
+        let script = "echo ready; while read -r line; do echo \"$line?\"; [ $line = two ] && break; done; echo bad >&2; exit 4";
+        let (mut worker, ready) = Worker::start(&mut shell(script)).unwrap();
+        assert_eq!(ready, "ready");
+        assert_eq!(worker.ask("one").unwrap(), "one?");
+        assert_eq!(worker.ask("two").unwrap(), "two?");
+        assert_eq!(worker.ask("three").unwrap_err().to_string(), "bad (exit status: 4)");
     }
 
     #[test]

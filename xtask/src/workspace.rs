@@ -2,7 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
 
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -27,4 +31,22 @@ pub(crate) fn cargo() -> Command {
 /// The program `cargo`.
 pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Builds `gen` and returns where it is, which the user's configuration of cargo decides.
+pub(crate) fn build_program() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "gen-cli", "--message-format", "json-render-diagnostics"]);
+    let output =
+        build.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    process::check_interrupt()?;
+    if !output.status.success() {
+        bail!("`cargo build --release --package gen-cli` failed");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        (message["target"]["name"] == "gen").then(|| message["executable"].as_str().map(PathBuf::from))?
+    };
+    messages.lines().find_map(executable).context("cargo built no program `gen`")
 }

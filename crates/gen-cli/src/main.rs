@@ -7,6 +7,7 @@ mod device;
 mod interrupt;
 mod progress;
 mod registry;
+mod settings;
 mod spaces;
 
 use std::process::ExitCode;

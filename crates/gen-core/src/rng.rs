@@ -41,8 +41,13 @@ fn mix(mut z: u64) -> u64 {
 
 /// Starts libtorch's generator at `(seed, purpose, index)`.
 pub fn seed_torch(seed: u64, purpose: Purpose, index: u64) {
+    tch::manual_seed(torch_seed(seed, purpose, index));
+}
+
+/// The number that [`seed_torch`] starts libtorch's generator with, for who wants the same draws elsewhere.
+pub fn torch_seed(seed: u64, purpose: Purpose, index: u64) -> i64 {
     // libtorch takes an i64; half the range is enough and keeps the number readable.
-    tch::manual_seed((derive(seed, purpose, index) >> 1) as i64);
+    (derive(seed, purpose, index) >> 1) as i64
 }
 
 /// A generator for work outside libtorch.

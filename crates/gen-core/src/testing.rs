@@ -1,6 +1,12 @@
 //! Helpers for numeric tests, here and in crates that build on this one.
 
+use std::path::Path;
+
 use tch::{Kind, Tensor};
+
+use crate::data::Batch;
+use crate::model::{GenerativeModel, Step};
+use crate::params::NamedTensors;
 
 /// Asserts that `|actual - expected| <= absolute + relative * |expected|` in every entry.
 ///
@@ -86,6 +92,54 @@ pub fn assert_gradient(f: impl Fn(&Tensor) -> Tensor, x: &Tensor, tolerance: f64
         let _ = numeric.view([-1]).narrow(0, i, 1).fill_(slope);
     }
     assert_close(&analytic, &numeric, tolerance, tolerance);
+}
+
+/// Takes the training step that `xtask/peers/record.py` recorded of the same model in PyTorch, and compares losses
+/// and gradients.
+///
+/// `file` holds the state before the step under `before.`, the `batch` and the `seed` of libtorch's generator, and what
+/// came of it: `loss.` by name, and under `moment.` the first moments of a fresh optimizer, which are the gradients
+/// after clipping times 1 - β₁. `tolerance` is relative; for gradients to the largest entry of the tensor.
+///
+/// # Panics
+/// When a number differs, or the file is not of this model.
+#[track_caller]
+pub fn assert_recorded_step(model: &mut dyn GenerativeModel, file: &Path, tolerance: f64) {
+    let recorded = Tensor::read_safetensors(file).expect("a file that record.py wrote");
+    let part = |prefix: &str| -> NamedTensors {
+        let named = recorded.iter().filter_map(|(name, tensor)| {
+            name.strip_prefix(prefix).map(|name| (name.to_owned(), tensor.shallow_clone()))
+        });
+        named.collect()
+    };
+    let given = |name: &str| {
+        let found = recorded.iter().find(|(known, _)| known == name);
+        found.map(|(_, tensor)| tensor.shallow_clone()).unwrap_or_else(|| panic!("no `{name}` in the file"))
+    };
+    model.weights().assign(&part("before.weights.")).expect("weights of this model");
+    let state = model.training_state();
+    let ours = |name: &str| state.get(name).unwrap_or_else(|| panic!("the model has no `{name}`"));
+    for (name, value) in part("before.training.").iter() {
+        ours(name).shallow_clone().detach().copy_(value);
+    }
+
+    tch::manual_seed(given("seed").int64_value(&[]));
+    let batch = Batch::unlabelled(given("batch"));
+    let losses = model.train_step(&batch, &Step::new(0)).expect("a training step").values();
+    for (name, value) in part("loss.").iter() {
+        let loss = losses.iter().find(|(known, _)| *known == name);
+        let (_, loss) = loss.unwrap_or_else(|| panic!("the model reports no loss `{name}`"));
+        assert_close_f64(*loss, value.double_value(&[]), tolerance, 0.0);
+    }
+    let moments = part("moment.training.");
+    assert!(!moments.is_empty(), "{} holds no gradients", file.display());
+    let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
+    let overall = moments.iter().map(|(_, moment)| largest(moment)).fold(0.0, f64::max);
+    for (name, moment) in moments.iter() {
+        // A tensor of which the loss hardly depends has nothing but rounding errors for a gradient.
+        let scale = largest(moment).max(1e-4 * overall);
+        assert_close(ours(name), moment, tolerance, tolerance * scale);
+    }
 }
 
 #[cfg(test)]

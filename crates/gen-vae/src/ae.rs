@@ -10,7 +10,7 @@ use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::networks::{Decoder, Encoder, check_sizes, default_widths};
+use crate::networks::{Decoder, Encoder, NetworkKind, check_sizes, default_widths};
 use crate::objectives::squared_error;
 use crate::sampling::{ROWS_AT_ONCE, latent_noise};
 use crate::units::Units;
@@ -21,8 +21,10 @@ use crate::units::Units;
 pub struct AeConfig {
     /// Entries of the latent code z.
     pub latent_dim: i64,
+    /// What the encoder and the decoder are made of.
+    pub network: NetworkKind,
     /// From the data inwards: channels of the convolutions, each of which halves the sides of an image, or units
-    /// of the hidden layers for points. The decoder has them in reverse.
+    /// of the hidden layers of an MLP. The decoder has them in reverse.
     pub widths: Vec<i64>,
     /// The optimizer of all parameters.
     pub optimizer: AdamConfig,
@@ -101,6 +103,7 @@ impl Buildable for Ae {
         let image = data.shape.is_image();
         AeConfig {
             latent_dim: if image { 32 } else { 2 },
+            network: NetworkKind::default_for(data.shape),
             widths: default_widths(data.shape),
             optimizer: AdamConfig { learning_rate: 2e-3, ..AdamConfig::default() },
         }
@@ -118,13 +121,14 @@ impl Buildable for Ae {
 
     fn build(config: AeConfig, context: &BuildContext) -> Result<Self> {
         check_sizes(config.latent_dim, &config.widths)?;
+        config.network.check(context.data.shape)?;
         seed_torch(context.seed, Purpose::Init, 0);
         let units = Units::new(&context.data, context.device)?;
         let params = Params::new(Kind::Float, context.device);
         let (latent, widths, shape) = (config.latent_dim, &config.widths, context.data.shape);
-        let encoder = Encoder::new(params.root() / "encoder", shape, widths, latent);
+        let encoder = Encoder::new(params.root() / "encoder", config.network, shape, widths, latent);
         let encoding = params.count();
-        let decoder = Decoder::new(params.root() / "decoder", latent, widths, shape, 1);
+        let decoder = Decoder::new(params.root() / "decoder", config.network, latent, widths, shape, 1);
         let card = ModelCard {
             name: Self::NAME,
             family: Self::FAMILY,

@@ -1,10 +1,37 @@
-//! The two networks: convolutional for images, fully connected for points.
+//! The two networks: convolutional or fully connected.
 
 use gen_core::data::Shape;
 use gen_core::nn::{Activation, Conv2d, ConvConfig, ConvTranspose2d, Linear, Mlp};
 use gen_core::params::Scope;
 use gen_core::{Error, Result};
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
+
+/// What the encoder and the decoder are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkKind {
+    /// Convolutions that halve the sides of an image and double them again; for images only.
+    Convolutional,
+    /// Fully connected layers, which see an image as a vector, as in Kingma & Welling (2014).
+    Mlp,
+}
+
+impl NetworkKind {
+    /// Convolutions for images, fully connected layers for points.
+    pub fn default_for(shape: Shape) -> Self {
+        if shape.is_image() { NetworkKind::Convolutional } else { NetworkKind::Mlp }
+    }
+
+    /// # Errors
+    /// When such networks cannot take elements of this shape.
+    pub(crate) fn check(self, shape: Shape) -> Result<()> {
+        if self == NetworkKind::Convolutional && !shape.is_image() {
+            return Err(Error::invalid("a `convolutional` network is for images; points need `mlp`"));
+        }
+        Ok(())
+    }
+}
 
 /// Widths for a budget of minutes on two cores: a stage for each halving down to sides of about 8.
 pub(crate) fn default_widths(shape: Shape) -> Vec<i64> {
@@ -44,9 +71,15 @@ pub(crate) enum Encoder {
 
 impl Encoder {
     /// `widths`: channels of the convolutions or units of the hidden layers, from the data inwards.
-    pub(crate) fn new(scope: Scope<'_>, shape: Shape, widths: &[i64], outputs: i64) -> Self {
-        match shape {
-            Shape::Image { channels, height, width } => {
+    pub(crate) fn new(
+        scope: Scope<'_>,
+        kind: NetworkKind,
+        shape: Shape,
+        widths: &[i64],
+        outputs: i64,
+    ) -> Self {
+        match (kind, shape) {
+            (NetworkKind::Convolutional, Shape::Image { channels, height, width }) => {
                 let inputs = [&[channels], widths].concat();
                 let stage = |(i, pair): (usize, &[i64])| {
                     Conv2d::new(&scope / "stages" / i, pair[0], pair[1], ConvConfig::strided(3, 2, 1))
@@ -57,8 +90,8 @@ impl Encoder {
                     head: Linear::new(&scope / "head", deepest.entries(), outputs),
                 }
             }
-            Shape::Points { dimension } => {
-                let sizes = [&[dimension], widths, &[outputs]].concat();
+            _ => {
+                let sizes = [&[shape.dimensions()], widths, &[outputs]].concat();
                 Encoder::Dense(Mlp::new(scope, &sizes, Activation::Silu))
             }
         }
@@ -71,7 +104,7 @@ impl Encoder {
                 let features = stages.iter().fold(x.shallow_clone(), |h, conv| conv.forward(&h).relu());
                 head.forward(&features.flatten(1, -1))
             }
-            Encoder::Dense(mlp) => mlp.forward(x),
+            Encoder::Dense(mlp) => mlp.forward(&x.flatten(1, -1)),
         }
     }
 }
@@ -81,21 +114,22 @@ impl Encoder {
 pub(crate) enum Decoder {
     /// A linear layer paints the coarsest grid; each transposed convolution doubles the sides.
     Convolutional { head: Linear, stages: Vec<ConvTranspose2d>, grids: Vec<Grid> },
-    /// Linear layers.
-    Dense(Mlp),
+    /// Linear layers, and the shape of a batch of what they give.
+    Dense { mlp: Mlp, shape: Vec<i64> },
 }
 
 impl Decoder {
     /// `widths` as the encoder has them, from the data inwards.
     pub(crate) fn new(
         scope: Scope<'_>,
+        kind: NetworkKind,
         latent_dim: i64,
         widths: &[i64],
         shape: Shape,
         per_value: i64,
     ) -> Self {
-        match shape {
-            Shape::Image { channels, height, width } => {
+        match (kind, shape) {
+            (NetworkKind::Convolutional, Shape::Image { channels, height, width }) => {
                 let mut grids = Grid::pyramid(height, width, widths);
                 grids[0].channels = channels * per_value;
                 grids.reverse();
@@ -109,10 +143,12 @@ impl Decoder {
                     grids,
                 }
             }
-            Shape::Points { dimension } => {
-                let inwards = [&[dimension * per_value], widths, &[latent_dim]].concat();
+            _ => {
+                let inwards = [&[shape.dimensions() * per_value], widths, &[latent_dim]].concat();
                 let sizes: Vec<i64> = inwards.into_iter().rev().collect();
-                Decoder::Dense(Mlp::new(scope, &sizes, Activation::Silu))
+                let mut shape = shape.batch(-1);
+                shape[1] *= per_value;
+                Decoder::Dense { mlp: Mlp::new(scope, &sizes, Activation::Silu), shape }
             }
         }
     }
@@ -128,7 +164,7 @@ impl Decoder {
                 }
                 h
             }
-            Decoder::Dense(mlp) => mlp.forward(z),
+            Decoder::Dense { mlp, shape } => mlp.forward(z).view(shape.as_slice()),
         }
     }
 }
@@ -158,5 +194,29 @@ impl Grid {
 
     fn entries(self) -> i64 {
         self.channels * self.height * self.width
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gen_core::params::Params;
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn both_kinds_take_images_and_give_images() {
+        let shape = Shape::Image { channels: 2, height: 7, width: 10 };
+        for kind in [NetworkKind::Convolutional, NetworkKind::Mlp] {
+            let params = Params::new(Kind::Float, Device::Cpu);
+            let encoder = Encoder::new(&params.root() / "encoder", kind, shape, &[4, 6], 8);
+            let decoder = Decoder::new(&params.root() / "decoder", kind, 4, &[4, 6], shape, 2);
+            let x = Tensor::rand(shape.batch(5), (Kind::Float, Device::Cpu));
+            let code = encoder.forward(&x);
+            assert_eq!(code.size(), [5, 8]);
+            assert_eq!(decoder.forward(&code.narrow(1, 0, 4)).size(), [5, 4, 7, 10]);
+            assert_eq!(decoder.forward(&code.narrow(0, 0, 0).narrow(1, 0, 4)).size(), [0, 4, 7, 10]);
+        }
+        assert!(NetworkKind::Convolutional.check(Shape::Points { dimension: 2 }).is_err());
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::likelihoods::gaussian_log_prob;
-use crate::networks::{Decoder, Encoder, check_sizes, default_widths};
+use crate::networks::{Decoder, Encoder, NetworkKind, check_sizes, default_widths};
 use crate::objectives::{
     elbo, gaussian_entropy, importance_bound, kl_standard_normal, log_importance_weight, reparameterise,
 };
@@ -27,8 +27,10 @@ use crate::units::Units;
 pub struct VaeConfig {
     /// Entries of the latent code z.
     pub latent_dim: i64,
+    /// What the encoder and the decoder are made of.
+    pub network: NetworkKind,
     /// From the data inwards: channels of the convolutions, each of which halves the sides of an image, or units
-    /// of the hidden layers for points. The decoder has them in reverse.
+    /// of the hidden layers of an MLP. The decoder has them in reverse.
     pub widths: Vec<i64>,
     /// The family of p(x | z).
     pub likelihood: Likelihood,
@@ -49,6 +51,7 @@ pub struct VaeConfig {
 impl VaeConfig {
     fn check(&self, data: &DataSpec) -> Result<()> {
         check_sizes(self.latent_dim, &self.widths)?;
+        self.network.check(data.shape)?;
         self.likelihood.check(data.values)?;
         if self.predict_scale && self.likelihood == Likelihood::Bernoulli {
             return Err(Error::invalid(
@@ -71,8 +74,8 @@ impl VaeConfig {
 /// The variational autoencoder (Kingma & Welling 2014).
 ///
 /// An encoder gives q(z | x), a diagonal Gaussian; a decoder gives p(x | z); both are trained on the evidence lower
-/// bound E_q log p(x | z) − KL(q(z | x) ‖ p(z)), summed over the values of x and averaged over the batch. Images take
-/// convolutions, points fully connected layers.
+/// bound E_q log p(x | z) − KL(q(z | x) ‖ p(z)), summed over the values of x and averaged over the batch. By default
+/// images take convolutions, points fully connected layers.
 ///
 /// A sample decodes z ~ p(z). For images it is the centre of p(x | z), in [-1, 1], without the independent noise of
 /// each pixel, unless [`VaeConfig::sample_noise`] is set; `temperature` scales the noise that z is made of.
@@ -282,6 +285,7 @@ impl Buildable for Vae {
         let image = data.shape.is_image();
         VaeConfig {
             latent_dim: if image { 32 } else { 2 },
+            network: NetworkKind::default_for(data.shape),
             widths: default_widths(data.shape),
             likelihood: Likelihood::default_for(data.values),
             predict_scale: !image,
@@ -310,8 +314,8 @@ impl Buildable for Vae {
         let (root, data) = (params.root(), &context.data);
         let (latent, widths) = (config.latent_dim, &config.widths);
         let per_value = if config.predict_scale { 2 } else { 1 };
-        let encoder = Encoder::new(&root / "encoder", data.shape, widths, 2 * latent);
-        let decoder = Decoder::new(&root / "decoder", latent, widths, data.shape, per_value);
+        let encoder = Encoder::new(&root / "encoder", config.network, data.shape, widths, 2 * latent);
+        let decoder = Decoder::new(&root / "decoder", config.network, latent, widths, data.shape, per_value);
         let prior = Prior::new(&root / "prior", latent, config.prior_layers, (4 * latent).max(64));
         let log_scale = match config.likelihood {
             Likelihood::Bernoulli => Tensor::zeros([1], (Kind::Float, context.device)),

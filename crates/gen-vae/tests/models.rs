@@ -11,7 +11,7 @@ use gen_core::model::{
 use gen_core::params::NamedTensors;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_vae::{Ae, Likelihood, MODELS, Vae, VaeConfig};
+use gen_vae::{Ae, Likelihood, MODELS, NetworkKind, Vae, VaeConfig};
 use tch::{Device, Kind, Tensor};
 
 /// libtorch has one generator for the whole process: tests that depend on its numbers take turns.
@@ -416,6 +416,9 @@ fn impossible_configurations_are_explained() {
     assert!(message(&grey, VaeConfig { prior_layers: -1, ..fine.clone() }).contains("prior_layers"));
     assert!(message(&grey, VaeConfig { widths: vec![], ..fine.clone() }).contains("widths"));
     assert!(message(&grey, VaeConfig { beta: f64::NAN, ..fine.clone() }).contains("beta"));
+    let points = points(20);
+    let convolutional = VaeConfig { network: NetworkKind::Convolutional, ..small(&points) };
+    assert!(message(&points, convolutional).contains("points need `mlp`"));
 
     let entry = MODELS.iter().find(|entry| entry.name == "vae").unwrap();
     let mut table = entry.default_config(&grey.spec).unwrap();

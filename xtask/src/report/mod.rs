@@ -7,7 +7,7 @@ mod html;
 pub(crate) mod runs;
 mod scatter;
 mod summary;
-mod svg;
+pub(crate) mod svg;
 mod table;
 
 use std::fs;

@@ -11,11 +11,11 @@ pub(super) const STYLE: &str = include_str!("figure.css");
 
 /// An SVG element under construction.
 #[derive(Debug, Default)]
-pub(super) struct Svg(String);
+pub(crate) struct Svg(String);
 
 /// Where a text is anchored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
@@ -32,7 +32,7 @@ impl Anchor {
 }
 
 impl Svg {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -41,13 +41,13 @@ impl Svg {
         self.0.push_str(markup);
     }
 
-    pub(super) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    pub(crate) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         self.write(format_args!(
             r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
         ));
     }
 
-    pub(super) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
         let (anchor, text) = (anchor.name(), escape(text));
         self.write(format_args!(
             r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#
@@ -60,7 +60,7 @@ impl Svg {
     }
 
     /// The mark of a family; families differ by shape as well as by colour.
-    pub(super) fn mark(&mut self, family: &str, (x, y): (f64, f64), title: &str) {
+    pub(crate) fn mark(&mut self, family: &str, (x, y): (f64, f64), title: &str) {
         let class = format!("mark {}", family_class(family));
         let path = |points: &[(f64, f64)]| {
             let points: Vec<String> =
@@ -92,7 +92,7 @@ impl Svg {
     }
 
     /// The figure as a file.
-    pub(super) fn file(&self, (width, height): (f64, f64), alt: &str) -> String {
+    pub(crate) fn file(&self, (width, height): (f64, f64), alt: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" role=\"img\">\n<title>{}</title>\n<style>{STYLE}</style>\n\
@@ -103,7 +103,7 @@ impl Svg {
     }
 
     /// The elements alone.
-    pub(super) fn markup(&self) -> &str {
+    pub(crate) fn markup(&self) -> &str {
         &self.0
     }
 }
@@ -121,7 +121,7 @@ pub(super) fn family_class(family: &str) -> &'static str {
 
 /// From values to pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     low: f64,
     high: f64,
     logarithmic: bool,
@@ -130,18 +130,18 @@ pub(super) struct Scale {
 
 impl Scale {
     /// From `low` to `high`, evenly.
-    pub(super) fn linear(low: f64, high: f64, pixels: (f64, f64)) -> Self {
+    pub(crate) fn linear(low: f64, high: f64, pixels: (f64, f64)) -> Self {
         let high = if high > low { high } else { low + low.abs().max(1.0) };
         Scale { low, high, logarithmic: false, pixels }
     }
 
     /// From `low` to `high`, both positive, by factors.
-    pub(super) fn logarithmic(low: f64, high: f64, pixels: (f64, f64)) -> Self {
+    pub(crate) fn logarithmic(low: f64, high: f64, pixels: (f64, f64)) -> Self {
         let high = if high > low { high } else { low * 10.0 };
         Scale { low, high, logarithmic: true, pixels }
     }
 
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub(crate) fn at(&self, value: f64) -> f64 {
         let part = if self.logarithmic {
             (value / self.low).ln() / (self.high / self.low).ln()
         } else {
@@ -151,7 +151,7 @@ impl Scale {
     }
 
     /// Round values within the scale, about `count` of them.
-    pub(super) fn ticks(&self, count: usize) -> Vec<f64> {
+    pub(crate) fn ticks(&self, count: usize) -> Vec<f64> {
         if !self.logarithmic {
             return linear_ticks(self.low, self.high, count);
         }
@@ -185,7 +185,7 @@ fn linear_ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
 }
 
 /// A tick in as few characters as it takes.
-pub(super) fn tick_label(value: f64) -> String {
+pub(crate) fn tick_label(value: f64) -> String {
     let size = value.abs();
     let shortest = |value: f64| {
         let text = format!("{value:.4}");

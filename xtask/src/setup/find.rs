@@ -127,7 +127,7 @@ impl Search {
 }
 
 /// `$XDG_CACHE_HOME/gen-models`, by default `~/.cache/gen-models`.
-fn cache_folder() -> Result<PathBuf> {
+pub(super) fn cache_folder() -> Result<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     let cache =

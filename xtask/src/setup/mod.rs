@@ -7,7 +7,7 @@ mod link;
 mod pip;
 mod wheel;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -15,7 +15,7 @@ use crate::{note, workspace};
 use find::{Found, Origin};
 
 /// The one libtorch release that the workspace's `tch` works with.
-const VERSION: &str = "2.13.0";
+pub(crate) const VERSION: &str = "2.13.0";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -51,6 +51,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Finds or installs libtorch; silent and quick where that is done already.
 pub(crate) fn ensure() -> Result<()> {
     set_up(Build::Any).map(drop)
+}
+
+/// The folder of this user's installations.
+pub(crate) fn cache() -> Result<PathBuf> {
+    find::cache_folder()
 }
 
 /// The lines for a crate outside this workspace.

@@ -10,7 +10,7 @@ mod progress;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(program) => program.clone(),
         None => {
             setup::ensure()?;
-            build_program()?
+            workspace::build_program()?
         }
     };
     run_plan(&plan, &program, report::Built::print).inspect_err(|error| {
@@ -74,24 +74,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             note("stopped; the same command goes on from here");
         }
     })
-}
-
-/// Builds `gen` and returns where it is, which the user's configuration of cargo decides.
-fn build_program() -> Result<PathBuf> {
-    let mut build = workspace::cargo();
-    build.args(["build", "--release", "--package", "gen-cli", "--message-format", "json-render-diagnostics"]);
-    let output =
-        build.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-    process::check_interrupt()?;
-    if !output.status.success() {
-        bail!("`cargo build --release --package gen-cli` failed");
-    }
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let executable = |line: &str| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        (message["target"]["name"] == "gen").then(|| message["executable"].as_str().map(PathBuf::from))?
-    };
-    messages.lines().find_map(executable).context("cargo built no program `gen`")
 }
 
 /// Runs all, builds the report and hands it to `show`; an error at the end if a run has failed.

@@ -1,5 +1,6 @@
 //! A file a command.
 
+mod bench;
 mod data;
 mod evaluate;
 mod features;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Data(data::Args),
     /// Train the feature networks that samples are measured with
     Features(features::Args),
+    /// Answer timing requests on standard input; `cargo xtask bench` makes them
+    Bench(bench::Args),
 }
 
 impl Command {
@@ -34,6 +37,7 @@ impl Command {
             Command::Evaluate(args) => evaluate::run(&args),
             Command::Data(args) => data::run(&args),
             Command::Features(args) => features::run(&args),
+            Command::Bench(args) => bench::run(&args),
         }
     }
 }

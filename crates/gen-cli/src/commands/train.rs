@@ -1,16 +1,16 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use gen_core::config;
-use gen_core::data::{DataOptions, Dataset};
+use gen_core::data::Dataset;
 use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
 use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo, grid};
-use gen_core::train::{Budget, Stretch, TrainConfig, Trainer};
+use gen_core::train::{Budget, Stretch, Trainer};
 use tch::Device;
 
 use crate::device::{self, Compute};
 use crate::interrupt::{Interrupted, Signals};
 use crate::progress::{Progress, Style};
+use crate::settings::Settings;
 use crate::{catalog, checkpoint, registry};
 
 #[derive(clap::Args)]
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let entry = registry::find(&args.model)?;
     let progress = Progress::new(args.progress);
     let raw = catalog::load(&args.data)?;
-    let settings = settings(args, &entry, &raw)?;
+    let settings = Settings::resolve(&entry, &raw, &args.set, args.config.as_deref())?;
     let data = raw.with_options(&settings.options)?.to_device(device);
     let run_config = RunConfig {
         run: RunInfo {
@@ -102,56 +102,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             .note(&format!("warning: this run was started with {difference}: its last digits may change"));
     }
     train(args, &folder, model.as_mut(), &data, progress)
-}
-
-/// Hyperparameters, training settings and data options after all overrides.
-struct Settings {
-    model: toml::Table,
-    training: TrainConfig,
-    options: DataOptions,
-}
-
-fn settings(args: &Args, entry: &gen_core::model::ModelEntry, data: &Dataset) -> anyhow::Result<Settings> {
-    // The defaults of a model depend on the shape of the data, so the options come first: they change it.
-    let mut options = config::to_table(&DataOptions::default())?;
-    let file = args.config.as_deref().map(read_settings).transpose()?.unwrap_or_default();
-    let section = |name: &str| file.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
-    let data_section = section("data");
-    let from_file = data_section.get("options").and_then(toml::Value::as_table).cloned();
-    config::overlay(&mut options, &from_file.unwrap_or_default())?;
-    let (for_data, rest): (Vec<&String>, Vec<&String>) = args.set.iter().partition(|set| {
-        let key = set.split('=').next().unwrap_or_default().trim();
-        key.starts_with("data.") || options.contains_key(key)
-    });
-    for assignment in for_data {
-        config::set(&mut options, assignment.strip_prefix("data.").unwrap_or(assignment))?;
-    }
-    let options: DataOptions = config::from_table(&options)?;
-
-    let spec = data.spec_with(&options)?;
-    let mut table = toml::Table::new();
-    table.insert("model".to_owned(), entry.default_config(&spec)?.into());
-    table.insert("training".to_owned(), config::to_table(&entry.default_training(&spec))?.into());
-    let mut changes = toml::Table::new();
-    changes.insert("model".to_owned(), section("model").into());
-    changes.insert("training".to_owned(), section("training").into());
-    config::overlay(&mut table, &changes)?;
-    for assignment in rest {
-        config::set(&mut table, assignment)?;
-    }
-    let take = |name: &str| table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
-    Ok(Settings { model: take("model"), training: config::from_table(&take("training"))?, options })
-}
-
-/// A settings file; unknown sections are errors, like unknown keys.
-fn read_settings(path: &Path) -> anyhow::Result<toml::Table> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
-    let known = ["run", "model", "training", "data"];
-    if let Some(unknown) = table.keys().find(|key| !known.contains(&key.as_str())) {
-        return Err(gen_core::Error::unknown("section", unknown, known).into());
-    }
-    Ok(table)
 }
 
 /// A new run folder, or with `--resume` the present one, if it is of the same run.

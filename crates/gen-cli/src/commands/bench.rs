@@ -1,0 +1,189 @@
+//! A worker of `cargo xtask bench`: a model that trains and samples when it is told to, and says how long it took.
+//!
+//! It prints a line of JSON when it is ready, then one for each line that it reads: several workers can so be timed
+//! in turn. A request that fails is answered with `{"error": ...}`.
+
+use std::fs;
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use gen_core::data::{Batches, Binarise, Dataset};
+use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
+use gen_core::params::NamedTensors;
+use gen_core::rng::{Purpose, torch_seed};
+use gen_core::run::LIBTORCH_VERSION;
+use gen_core::train::{Budget, TrainConfig, Trainer, cpu_seconds};
+use serde_json::{Value, json};
+use tch::{Device, Tensor};
+
+use crate::device::Compute;
+use crate::settings::Settings;
+use crate::{catalog, registry};
+
+/// Times a model for `cargo xtask bench`. After a line about the model, answers each line of standard input with a
+/// line of JSON:
+///
+/// train N      wall-clock and processor seconds for N training steps, as `gen train` takes them
+///
+/// sample N     the same for N samples
+///
+/// export DIR   writes the settings, the data, and the state before and after one training step
+///
+/// quit         ends, as the end of the input does
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// The model; `gen list` shows them
+    model: String,
+
+    /// The data set: a name from `gen data list`, folder:PATH, npy:PATH or csv:PATH
+    #[arg(long)]
+    data: String,
+
+    /// The seed of all that is random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Change a setting of the model, the training or the data; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let device = args.compute.start()?;
+    let mut worker = Worker::new(args, device)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", worker.description())?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        if line.trim() == "quit" {
+            break;
+        }
+        let answer = worker.answer(&line).unwrap_or_else(|error| json!({ "error": format!("{error:#}") }));
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// A model and all that its training needs.
+struct Worker {
+    model: Box<dyn GenerativeModel>,
+    config: toml::Table,
+    training: TrainConfig,
+    data: Dataset,
+    seed: u64,
+}
+
+impl Worker {
+    fn new(args: &Args, device: Device) -> anyhow::Result<Self> {
+        let entry = registry::find(&args.model)?;
+        let raw = catalog::load(&args.data)?;
+        let settings = Settings::resolve(&entry, &raw, &args.set, None)?;
+        let data = raw.with_options(&settings.options)?.to_device(device);
+        let context = BuildContext { data: data.spec.clone(), device, seed: args.seed };
+        let model = entry.build(&settings.model, &context)?;
+        Ok(Worker { model, config: settings.model, training: settings.training, data, seed: args.seed })
+    }
+
+    fn description(&self) -> Value {
+        let card = self.model.card();
+        json!({
+            "model": card.name,
+            "parameters": card.parameters,
+            "batch_size": self.training.batch_size.min(self.data.train.len()),
+            "threads": tch::get_num_threads(),
+            "precision": "float32",
+            "version": concat!("gen ", env!("CARGO_PKG_VERSION")),
+            "torch_version": LIBTORCH_VERSION,
+        })
+    }
+
+    fn answer(&mut self, request: &str) -> anyhow::Result<Value> {
+        let (command, argument) = request.trim().split_once(' ').unwrap_or((request.trim(), ""));
+        let count = || match argument.parse() {
+            Ok(n) if n > 0 => Ok(n),
+            _ => Err(anyhow::anyhow!("`{command}` takes a positive number, found `{argument}`")),
+        };
+        match command {
+            "train" => self.train(count()?),
+            "sample" => self.sample(count()?),
+            "export" if !argument.is_empty() => {
+                let folder = Path::new(argument);
+                self.export(folder).with_context(|| folder.display().to_string())?;
+                Ok(json!({ "exported": argument }))
+            }
+            _ => bail!("requests are `train N`, `sample N`, `export DIR` and `quit`, found `{request}`"),
+        }
+    }
+
+    /// A short training that starts from the present weights, with data in an order of its own.
+    fn train(&mut self, steps: u64) -> anyhow::Result<Value> {
+        self.seed += 1;
+        let budget = Budget::Steps(steps);
+        let mut trainer =
+            Trainer::new(self.model.as_mut(), &self.data, self.training.clone(), budget, self.seed)?;
+        while trainer.advance()?.is_some() {}
+        let progress = trainer.progress();
+        Ok(json!({ "seconds": progress.seconds, "cpu_seconds": progress.cpu_seconds }))
+    }
+
+    fn sample(&self, n: u64) -> anyhow::Result<Value> {
+        let (start, cpu) = (Instant::now(), cpu_seconds());
+        let samples = self.model.sample(&SampleRequest::new(n as usize, self.seed))?;
+        // An accelerator works on after the call; its result is there when a value is.
+        let _ = samples.reshape([-1]).get(0).double_value(&[]);
+        Ok(json!({ "seconds": start.elapsed().as_secs_f64(), "cpu_seconds": cpu_seconds() - cpu }))
+    }
+
+    /// All that another implementation needs to take the same training step, and what came of it here.
+    fn export(&mut self, folder: &Path) -> anyhow::Result<()> {
+        let options = &self.data.spec.options;
+        if options.flip || options.dequantise || options.binarise == Binarise::Dynamic {
+            bail!(
+                "`flip`, `dequantise` and `binarise=dynamic` draw random numbers before the step: leave them out"
+            );
+        }
+        fs::create_dir_all(folder)?;
+        let batch_size = self.training.batch_size;
+        let batch = Batches::new(&self.data.train, &self.data.spec, batch_size, self.seed).get(0);
+        let training = TrainConfig { log_every: 1, ..self.training.clone() };
+        let mut trainer =
+            Trainer::new(self.model.as_mut(), &self.data, training, Budget::Steps(1), self.seed)?;
+        write(&folder.join("before.safetensors"), &trainer.state())?;
+        let Some(record) = trainer.advance()? else { bail!("the training step was not taken") };
+        write(&folder.join("after.safetensors"), &trainer.state())?;
+        let mut tensors = NamedTensors::new();
+        tensors.insert("train", self.data.train.x.shallow_clone());
+        tensors.insert("batch", batch.x);
+        write(&folder.join("data.safetensors"), &tensors)?;
+        let losses: serde_json::Map<String, Value> =
+            record.losses.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let step = json!({
+            "model": self.model.card().name,
+            "parameters": self.model.card().parameters,
+            "config": self.config,
+            "training": self.training,
+            "data": self.data.spec,
+            "torch_seed": torch_seed(self.seed, Purpose::Train, 0),
+            "lr_scale": record.lr_scale,
+            "losses": losses,
+        });
+        fs::write(folder.join("step.json"), serde_json::to_vec_pretty(&step)?)?;
+        Ok(())
+    }
+}
+
+fn write(path: &Path, tensors: &NamedTensors) -> anyhow::Result<()> {
+    let tensors: Vec<(&str, Tensor)> = tensors
+        .iter()
+        .map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous()))
+        .collect();
+    Tensor::write_safetensors(&tensors, path)?;
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! What a model is trained with: its own defaults, overlaid by a file and by `--set`.
+
+use std::path::Path;
+
+use anyhow::Context;
+use gen_core::config;
+use gen_core::data::{DataOptions, Dataset};
+use gen_core::model::ModelEntry;
+use gen_core::train::TrainConfig;
+
+/// Hyperparameters, training settings and data options after all overrides.
+pub(crate) struct Settings {
+    pub(crate) model: toml::Table,
+    pub(crate) training: TrainConfig,
+    pub(crate) options: DataOptions,
+}
+
+impl Settings {
+    /// The defaults of `entry` for `data`, then those of `file`, then the assignments of `set`.
+    pub(crate) fn resolve(
+        entry: &ModelEntry,
+        data: &Dataset,
+        set: &[String],
+        file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        // The defaults of a model depend on the shape of the data, so the options come first: they change it.
+        let mut options = config::to_table(&DataOptions::default())?;
+        let file = file.map(read).transpose()?.unwrap_or_default();
+        let section =
+            |name: &str| file.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        let data_section = section("data");
+        let from_file = data_section.get("options").and_then(toml::Value::as_table).cloned();
+        config::overlay(&mut options, &from_file.unwrap_or_default())?;
+        let (for_data, rest): (Vec<&String>, Vec<&String>) = set.iter().partition(|set| {
+            let key = set.split('=').next().unwrap_or_default().trim();
+            key.starts_with("data.") || options.contains_key(key)
+        });
+        for assignment in for_data {
+            config::set(&mut options, assignment.strip_prefix("data.").unwrap_or(assignment))?;
+        }
+        let options: DataOptions = config::from_table(&options)?;
+
+        let spec = data.spec_with(&options)?;
+        let mut table = toml::Table::new();
+        table.insert("model".to_owned(), entry.default_config(&spec)?.into());
+        table.insert("training".to_owned(), config::to_table(&entry.default_training(&spec))?.into());
+        let mut changes = toml::Table::new();
+        changes.insert("model".to_owned(), section("model").into());
+        changes.insert("training".to_owned(), section("training").into());
+        config::overlay(&mut table, &changes)?;
+        for assignment in rest {
+            config::set(&mut table, assignment)?;
+        }
+        let take = |name: &str| table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        Ok(Settings { model: take("model"), training: config::from_table(&take("training"))?, options })
+    }
+}
+
+/// A settings file; unknown sections are errors, like unknown keys.
+fn read(path: &Path) -> anyhow::Result<toml::Table> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    let known = ["run", "model", "training", "data"];
+    if let Some(unknown) = table.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(gen_core::Error::unknown("section", unknown, known).into());
+    }
+    Ok(table)
+}

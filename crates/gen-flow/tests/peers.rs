@@ -1,0 +1,37 @@
+//! Losses and gradients of a training step against those of the same network in PyTorch, recorded by
+//! `xtask/peers/record.sh`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use gen_core::data::{DataSpec, Dataset};
+use gen_core::model::{BuildContext, Buildable};
+use gen_core::testing::assert_recorded_step;
+use gen_flow::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+use tch::{Device, Kind, Tensor};
+
+/// One test, since libtorch has one generator for the whole process.
+#[test]
+fn images_and_points_take_pytorchs_step() {
+    let images = Tensor::zeros([8, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+    let images = Dataset::from_tensor("images", images).unwrap().spec;
+    let config = match RealNvp::default_config(&images) {
+        RealNvpConfig::Images(config) => {
+            ImageConfig { couplings: 2, width: 4, blocks: 1, dense_couplings: 2, dense_width: 8, ..config }
+        }
+        RealNvpConfig::Points(_) => unreachable!("images have a configuration for images"),
+    };
+    check("realnvp", RealNvpConfig::Images(config), images);
+
+    let points = Tensor::eye(2, (Kind::Float, Device::Cpu));
+    let points = Dataset::from_tensor("points", points).unwrap().spec;
+    let config = PointConfig { couplings: 3, hidden: vec![8, 8], ..Default::default() };
+    check("realnvp-moons", RealNvpConfig::Points(config), points);
+}
+
+fn check(name: &str, config: RealNvpConfig, data: DataSpec) {
+    let mut model = RealNvp::build(config, &BuildContext { data, device: Device::Cpu, seed: 0 }).unwrap();
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    assert_recorded_step(&mut model, &vectors.join(format!("step-{name}.safetensors")), 1e-4);
+}

@@ -1,0 +1,42 @@
+//! Losses and gradients of a training step against those of the same network in PyTorch, recorded by
+//! `xtask/peers/record.sh`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use gen_core::data::{Binarise, DataOptions, DataSpec, Dataset};
+use gen_core::model::{BuildContext, Buildable};
+use gen_core::testing::assert_recorded_step;
+use gen_vae::{NetworkKind, Vae, VaeConfig};
+use tch::{Device, Kind, Tensor};
+
+/// One test, since libtorch has one generator for the whole process.
+#[test]
+fn both_networks_take_pytorchs_step() {
+    let images = || {
+        let images = Tensor::zeros([8, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+        Dataset::from_tensor("images", images).unwrap()
+    };
+    let bytes = images().spec;
+    let config =
+        VaeConfig { latent_dim: 3, widths: vec![4, 6], prior_layers: 2, ..Vae::default_config(&bytes) };
+    check("vae", config, bytes);
+
+    let options = DataOptions { binarise: Binarise::Static, ..Default::default() };
+    let binary = images().with_options(&options).unwrap().spec;
+    let config = VaeConfig {
+        network: NetworkKind::Mlp,
+        latent_dim: 3,
+        widths: vec![16, 12],
+        prior_layers: 0,
+        ..Vae::default_config(&binary)
+    };
+    check("vae-mlp", config, binary);
+}
+
+fn check(name: &str, config: VaeConfig, data: DataSpec) {
+    let mut model = Vae::build(config, &BuildContext { data, device: Device::Cpu, seed: 0 }).unwrap();
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    assert_recorded_step(&mut model, &vectors.join(format!("step-{name}.safetensors")), 1e-4);
+}

@@ -1,0 +1,109 @@
+"""DCGAN (Radford et al. 2016) for images, as gen-gan's `dcgan`."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common import Optimizer
+
+
+class Up(nn.Module):
+    def __init__(self, inputs: int, outputs: int, last: bool):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inputs)
+        self.up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(F.relu(self.norm(x)))
+
+
+class Generator(nn.Module):
+    def __init__(self, latent: int, channels: list[int], base: tuple[int, int]):
+        super().__init__()
+        self.base = (channels[0], *base)
+        self.project = nn.Linear(latent, channels[0] * base[0] * base[1])
+        pairs = list(zip(channels, channels[1:]))
+        self.stages = nn.ModuleList(Up(a, b, i + 1 == len(pairs)) for i, (a, b) in enumerate(pairs))
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.project(z).view(-1, *self.base)
+        for stage in self.stages:
+            x = stage(x)
+        return torch.tanh(x)
+
+
+class Down(nn.Module):
+    def __init__(self, inputs: int, outputs: int, normal: bool):
+        super().__init__()
+        self.down = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=not normal)
+        self.norm = nn.BatchNorm2d(outputs) if normal else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.down(x)), 0.2)
+
+
+class Discriminator(nn.Module):
+    def __init__(self, channels: list[int], base: tuple[int, int], batch_norm: bool):
+        super().__init__()
+        pairs = zip(channels, channels[1:])
+        self.stages = nn.ModuleList(Down(a, b, batch_norm and i > 0) for i, (a, b) in enumerate(pairs))
+        self.head = nn.Linear(channels[-1] * base[0] * base[1], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x.flatten(1)).squeeze(1)
+
+
+class Model:
+    compiled = ["generate", "loss_d", "loss_g"]
+
+    def __init__(self, config: dict, data: dict):
+        assert config["r1_gamma"] == 0
+        image = data["shape"]["image"]
+        height, width = image["height"], image["width"]
+        levels = 0
+        while min(height, width) >> levels > 7:
+            levels += 1
+        base = (height >> levels, width >> levels)
+
+        def channels(first: int) -> list[int]:
+            return [image["channels"], *(first << level for level in range(levels))]
+
+        self.latent = config["latent"]
+        self.generator = Generator(self.latent, channels(config["generator_width"])[::-1], base)
+        self.discriminator = Discriminator(
+            channels(config["discriminator_width"]), base, config["discriminator_batch_norm"]
+        )
+        self.optimizer_g = Optimizer(self.generator, config["generator"])
+        self.optimizer_d = Optimizer(self.discriminator, config["discriminator"])
+        self.network = self.generator
+        self.networks = {"weights": self.generator, "training.discriminator": self.discriminator}
+        self.optimizers = {
+            "training.generator_adam": (self.generator, self.optimizer_g),
+            "training.discriminator_adam": (self.discriminator, self.optimizer_d),
+        }
+
+    def generate(self, z: Tensor) -> Tensor:
+        return self.generator(z)
+
+    def loss_d(self, real: Tensor, fake: Tensor) -> Tensor:
+        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
+        return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+    def loss_g(self, z: Tensor) -> Tensor:
+        return F.softplus(-self.discriminator(self.generator(z))).mean()
+
+    def train_step(self, real: Tensor, lr_scale: float) -> dict[str, Tensor]:
+        with torch.no_grad():
+            fake = self.generate(torch.randn(len(real), self.latent))
+        loss_d = self.loss_d(real, fake)
+        self.optimizer_d.step(loss_d, lr_scale)
+        self.discriminator.requires_grad_(False)
+        loss_g = self.loss_g(torch.randn(len(real), self.latent))
+        self.optimizer_g.step(loss_g, lr_scale)
+        self.discriminator.requires_grad_(True)
+        return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
+
+    def sample(self, n: int) -> Tensor:
+        return self.generate(torch.randn(n, self.latent))

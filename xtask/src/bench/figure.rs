@@ -1,0 +1,59 @@
+//! The ratios to PyTorch as a figure.
+
+use super::measure::{Row, Task};
+use super::report::{max, median, min, ratios};
+use crate::report::svg::{Anchor, Scale, Svg, tick_label};
+
+/// `bench.svg`; `None` where there was no peer.
+///
+/// A line a case and task: our time over that of the faster PyTorch, the range over the rounds and their median.
+pub(super) fn file(rows: &[Row]) -> Option<String> {
+    let compared: Vec<(&Row, Vec<f64>)> = Task::ALL
+        .into_iter()
+        .flat_map(|task| rows.iter().filter(move |row| row.task == task))
+        .filter_map(|row| Some((row, ratios(rows, row)?)))
+        .collect();
+    let all: Vec<f64> = compared.iter().flat_map(|(_, ratios)| ratios.iter().copied()).collect();
+    if all.is_empty() {
+        return None;
+    }
+    const LINE: f64 = 26.0;
+    let (left, top, right) = (190.0, 40.0, 700.0);
+    let bottom = top + LINE * compared.len() as f64 + 8.0;
+    let size = (720.0, bottom + 52.0);
+    let x = Scale::logarithmic(min(&all).min(0.5), max(&all).max(2.0), (left, right));
+    let mut svg = Svg::new();
+    svg.text("title", (4.0, 20.0), Anchor::Start, "Time of gen over that of the faster PyTorch");
+    for tick in x.ticks(9) {
+        svg.line("grid", (x.at(tick), top), (x.at(tick), bottom));
+        svg.text("tick", (x.at(tick), bottom + 18.0), Anchor::Middle, &tick_label(tick));
+    }
+    svg.line("reference", (x.at(1.0), top), (x.at(1.0), bottom));
+    svg.text("name", (right, bottom + 40.0), Anchor::End, "further left is faster; the line is 1");
+    let mut alt = Vec::new();
+    for (index, (row, ratios)) in compared.iter().enumerate() {
+        let y = top + LINE * (index as f64 + 0.7);
+        let name = format!("{} {}", row.task.name(), row.case.name);
+        let middle = median(ratios);
+        svg.text("name", (left - 12.0, y + 4.0), Anchor::End, &name);
+        svg.line("axis", (x.at(min(ratios)), y), (x.at(max(ratios)), y));
+        svg.mark(row.case.family, (x.at(middle), y), &format!("{name}: {middle:.3}"));
+        alt.push(format!("{name} {middle:.2}"));
+    }
+    Some(svg.file(size, &format!("Time of gen over that of the faster PyTorch: {}", alt.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::rows;
+    use super::*;
+
+    #[test]
+    fn a_mark_a_comparison_and_nothing_without_a_peer() {
+        let rows = rows();
+        let figure = file(&rows).unwrap();
+        assert_eq!(figure.matches("class=\"mark ").count(), 1);
+        assert!(figure.contains("train vae 1.50"), "{figure}");
+        assert_eq!(file(&rows[..1]), None);
+    }
+}
