@@ -33,7 +33,7 @@ class Exported:
             state = part(self.before, prefix)
             for name, parameter in network.named_parameters():
                 optimizer.adam.state[parameter] = {
-                    "step": state["steps"].float(),
+                    "step": state["steps"].clone(),
                     "exp_avg": state[f"m.{name}"].clone(),
                     "exp_avg_sq": state[f"v.{name}"].clone(),
                 }
