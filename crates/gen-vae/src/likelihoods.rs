@@ -74,15 +74,22 @@ pub fn discretised_gaussian_log_prob(mean: &Tensor, log_sigma: &Tensor, x: &Tens
 /// difference of the two sigmoids vanishes; here it is factored as σ(a) − σ(b) = σ(a) σ(−b) (1 − e^(b − a)), which
 /// is exact everywhere.
 pub fn discretised_logistic_log_prob(mean: &Tensor, log_scale: &Tensor, x: &Tensor) -> Tensor {
+    // An outermost bin reaches so far out that its tail is whole, and so flat that no gradient comes from there.
     let Bins { lowest, highest } = Bins::of(x);
+    let upper_edge = (x + HALF_BIN).masked_fill(&highest, FAR);
+    let lower_edge = (x - HALF_BIN).masked_fill(&lowest, -FAR);
     let precision = log_scale.neg().exp();
-    let deviation = x - mean;
-    let below_upper = ((&deviation + HALF_BIN) * &precision).log_sigmoid().masked_fill(&highest, 0.0);
-    let above_lower = ((HALF_BIN - &deviation) * &precision).log_sigmoid().masked_fill(&lowest, 0.0);
+    let below_upper = ((upper_edge - mean) * &precision).log_sigmoid();
+    let above_lower = ((mean - lower_edge) * &precision).log_sigmoid();
     let width = (&precision * (-2.0 * HALF_BIN)).expm1().neg().log();
-    let inner = width.expand_as(x).masked_fill(&lowest.logical_or(&highest), 0.0);
-    sum_rows(&(below_upper + above_lower + inner))
+    let inner = lowest.logical_or(&highest).logical_not().to_kind(x.kind());
+    let inner =
+        if width.numel() == 1 { sum_rows(&inner) * width.squeeze() } else { sum_rows(&(inner * width)) };
+    sum_rows(&(below_upper + above_lower)) + inner
 }
+
+/// Farther out than any scale that is learned, and finite: infinity times the gradient of 0 there would be no number.
+const FAR: f64 = 1e6;
 
 /// Which values lie in the two outermost bins.
 struct Bins {
