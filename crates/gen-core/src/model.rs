@@ -145,6 +145,15 @@ impl SampleRequest {
     }
 }
 
+/// How a [`SampleRequest`] is carried out, with what it leaves open filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampling {
+    /// The sampler, where the model has several.
+    pub sampler: Option<&'static str>,
+    /// Network evaluations that one sample costs (NFE).
+    pub evaluations: usize,
+}
+
 /// A model that can be trained a step at a time and sampled.
 pub trait GenerativeModel {
     /// Name, family, size.
@@ -162,10 +171,13 @@ pub trait GenerativeModel {
     /// When the request has an option that the model cannot honour.
     fn sample(&self, request: &SampleRequest) -> Result<Tensor>;
 
-    /// Network evaluations that one sample costs under `request` (NFE).
-    fn evaluations(&self, request: &SampleRequest) -> Result<usize> {
+    /// How `request` would be sampled, for records; by default in one pass.
+    ///
+    /// # Errors
+    /// As [`GenerativeModel::sample`].
+    fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
         let _ = request;
-        Ok(1)
+        Ok(Sampling { sampler: None, evaluations: 1 })
     }
 
     /// All that sampling and densities need: parameters and buffers. These are averaged, saved and loaded.

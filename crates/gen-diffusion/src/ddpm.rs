@@ -3,7 +3,7 @@
 use gen_core::data::{Batch, DataSpec, Shape, Values};
 use gen_core::model::{
     BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
-    SampleRequest, Step,
+    SampleRequest, Sampling, Step,
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
@@ -27,6 +27,24 @@ pub enum Sampler {
     Ddim,
     /// [`ancestral`].
     Ancestral,
+}
+
+impl Sampler {
+    /// All of them.
+    const ALL: [Sampler; 2] = [Sampler::Ddim, Sampler::Ancestral];
+
+    /// The name by which a request asks for it.
+    fn name(self) -> &'static str {
+        match self {
+            Sampler::Ddim => "ddim",
+            Sampler::Ancestral => "ancestral",
+        }
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|sampler| sampler.name() == name);
+        found.ok_or_else(|| Error::unknown("sampler", name, Self::ALL.map(Self::name)))
+    }
 }
 
 /// Hyperparameters of [`Ddpm`].
@@ -158,12 +176,8 @@ impl Ddpm {
 
     /// What a request asks for, or why it cannot be had.
     fn plan(&self, request: &SampleRequest) -> Result<Plan> {
-        let sampler = match request.sampler.as_deref() {
-            None => self.config.sampler,
-            Some("ddim") => Sampler::Ddim,
-            Some("ancestral") => Sampler::Ancestral,
-            Some(other) => return Err(Error::unknown("sampler", other, ["ddim", "ancestral"])),
-        };
+        let named = request.sampler.as_deref().map(Sampler::named).transpose()?;
+        let sampler = named.unwrap_or(self.config.sampler);
         let steps = request.steps.unwrap_or(match sampler {
             Sampler::Ddim => self.config.ddim_steps,
             Sampler::Ancestral => self.config.timesteps,
@@ -233,8 +247,9 @@ impl GenerativeModel for Ddpm {
         Ok(Tensor::cat(&parts, 0))
     }
 
-    fn evaluations(&self, request: &SampleRequest) -> Result<usize> {
-        Ok(self.plan(request)?.timesteps.len())
+    fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
+        let Plan { sampler, timesteps, .. } = self.plan(request)?;
+        Ok(Sampling { sampler: Some(sampler.name()), evaluations: timesteps.len() })
     }
 
     fn weights(&self) -> NamedTensors {

@@ -172,13 +172,16 @@ fn requests() {
     let in_steps = |steps: usize| SampleRequest { steps: Some(steps), ..request.clone() };
     let warm = |temperature: f64, name: &str| SampleRequest { temperature: Some(temperature), ..named(name) };
 
-    assert_eq!(model.evaluations(&request).unwrap(), 3);
-    assert_eq!(model.evaluations(&in_steps(17)).unwrap(), 17);
-    assert_eq!(model.evaluations(&named("ancestral")).unwrap(), 1000);
+    let evaluations = |request: &SampleRequest| model.sampling(request).unwrap().evaluations;
+    assert_eq!(evaluations(&request), 3);
+    assert_eq!(evaluations(&in_steps(17)), 17);
+    assert_eq!(evaluations(&named("ancestral")), 1000);
+
+    assert_eq!(model.sampling(&named("ancestral")).unwrap().sampler, Some("ancestral"));
 
     let refused = |request: &SampleRequest| {
         let message = model.sample(request).unwrap_err().to_string();
-        assert!(model.evaluations(request).is_err(), "{message}");
+        assert!(model.sampling(request).is_err(), "{message}");
         message
     };
     assert_eq!(refused(&named("dimm")), "unknown sampler `dimm`: did you mean `ddim`?");
@@ -259,7 +262,7 @@ fn published_settings_can_be_chosen() {
     let mut model = entry.build(&table, &context).unwrap();
     let batch = Batch::unlabelled(data.train.to_batch(&data.spec).x);
     let _losses = model.train_step(&batch, &Step::new(0)).unwrap();
-    assert_eq!(model.evaluations(&SampleRequest::new(1, 0)).unwrap(), 20);
+    assert_eq!(model.sampling(&SampleRequest::new(1, 0)).unwrap().evaluations, 20);
     assert_eq!(model.sample(&SampleRequest::new(1, 0)).unwrap().size(), [1, 1, 8, 8]);
 
     assert!(config::set(&mut table, "chanels=[8]").unwrap_err().to_string().contains("`channels`"));

@@ -98,7 +98,7 @@ fn every_model_trains_and_samples_on_every_kind_of_data() {
                 assert!(x.abs().max().double_value(&[]) <= 1.0);
             }
             assert_eq!(model.sample(&SampleRequest::new(0, 0)).unwrap().size(), data.spec.shape.batch(0));
-            assert_eq!(model.evaluations(&SampleRequest::new(5, 0)).unwrap(), 1);
+            assert_eq!(model.sampling(&SampleRequest::new(5, 0)).unwrap().evaluations, 1);
         }
     }
 }

@@ -157,7 +157,7 @@ impl<'a> Protocol<'a> {
             steps: self.options.steps,
             ..SampleRequest::new(1, self.options.seed)
         };
-        let nfe = model.evaluations(&request)?;
+        let sampling = model.sampling(&request)?;
         let latency = latency(model, &request)?;
         let (samples, images_per_second) = self.draw(model, &request, observe)?;
         observe(Stage::Comparing);
@@ -166,8 +166,8 @@ impl<'a> Protocol<'a> {
             model: card.name.to_owned(),
             parameters: Some(card.parameters),
             sampling_parameters: Some(card.sampling_parameters),
-            sampler: self.options.sampler.clone(),
-            nfe: Some(nfe),
+            sampler: sampling.sampler.map(str::to_owned),
+            nfe: Some(sampling.evaluations),
             sample_images_per_second: Some(images_per_second),
             sample_latency_ms: Some(latency.as_secs_f64() * 1e3),
             ..self.compare(&samples)?
