@@ -48,7 +48,10 @@ pub fn is_taken_for_intel() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 fn vendor() -> Option<[u8; 12]> {
-    let leaf = std::arch::x86_64::__cpuid(0);
+    // Rust 1.89 calls it unsafe, later releases do not.
+    #[allow(unused_unsafe)]
+    // SAFETY: every processor of x86-64 has the instruction.
+    let leaf = unsafe { std::arch::x86_64::__cpuid(0) };
     let mut name = [0; 12];
     for (place, register) in name.chunks_mut(4).zip([leaf.ebx, leaf.edx, leaf.ecx]) {
         place.copy_from_slice(&register.to_le_bytes());
