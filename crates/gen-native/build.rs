@@ -3,6 +3,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+/// Files of loops and the instructions that they may use.
+const KERNELS: [(&str, &[&str]); 3] = [
+    ("avx2", &["-mavx2", "-mfma"]),
+    ("avx512", &["-mavx512f", "-mfma"]),
+    ("avx512_bf16", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
+];
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=native");
@@ -14,16 +21,32 @@ fn main() {
     };
     let root = env::var("LIBTORCH_INCLUDE").map_or_else(|_| parent(&lib), PathBuf::from);
     let include = root.join("include");
-    cc::Build::new()
-        .cpp(true)
-        .std("c++20")
+    let cpp = || {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++20").opt_level(3);
+        build
+    };
+    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
+        // The same loops for three kinds of processors; which one runs is decided when the program does.
+        for (name, flags) in KERNELS {
+            let mut build = cpp();
+            // GCC warns of its own header of intrinsics.
+            build.warnings(false);
+            for flag in flags {
+                build.flag(flag);
+            }
+            build.file(format!("native/conv/{name}.cpp")).compile(&format!("gen_native_{name}"));
+        }
+    }
+    cpp()
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
-        .opt_level(3)
+        // libtorch's own threads, where they are those of OpenMP.
+        .flag_if_supported("-fopenmp")
         // The warnings of libtorch's headers are not ours to mend.
         .warnings(false)
-        .file("native/native.cpp")
+        .files(["native/native.cpp", "native/layout.cpp", "native/conv/conv.cpp"])
         .compile("gen_native");
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");

@@ -15,25 +15,15 @@
 #include <c10/core/GradMode.h>
 
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <vector>
 
-namespace {
+#include "conv/conv.h"
+#include "guarded.h"
+#include "layout.h"
 
-template <typename F>
-char* guarded(F&& body) noexcept {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return strdup(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("an exception that is not of the standard library");
-  }
-}
+using gen_native::guarded;
+
+namespace {
 
 std::vector<at::Tensor> tensors(at::Tensor* const* pointers, size_t n) {
   std::vector<at::Tensor> list;
@@ -129,5 +119,34 @@ char* gn_matmul_precision(const char* name) {
 char* gn_flush_denormal(bool on, bool* possible) {
   return guarded([&] { *possible = at::Context::setFlushDenormal(on); });
 }
+
+// Whether a feature map is batch-innermost.
+char* gn_is_batch_innermost(const at::Tensor* x, bool* is) {
+  return guarded([&] { *is = gen_native::is_batch_innermost(*x); });
+}
+
+// The same feature map, batch-innermost.
+char* gn_batch_innermost(const at::Tensor* x, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(gen_native::batch_innermost(*x)); });
+}
+
+// A convolution (gen_native::conv::conv2d); `bias` may be null.
+char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t stride,
+                int64_t padding, bool transposed, at::Tensor** out) {
+  return guarded([&] {
+    const at::Tensor b = bias == nullptr ? at::Tensor() : *bias;
+    *out = new at::Tensor(gen_native::conv::conv2d(*x, *weight, b, stride, padding, transposed));
+  });
+}
+
+// Which loops convolutions use (gen_native::conv::Instructions), and whether the processor has them.
+char* gn_use_instructions(int which, bool* possible) {
+  return guarded(
+      [&] { *possible = gen_native::conv::use_instructions(static_cast<gen_native::conv::Instructions>(which)); });
+}
+
+bool gn_has_bfloat16() { return gen_native::conv::has_bfloat16(); }
+
+bool gn_round_to_bfloat16(bool on) { return gen_native::conv::round_to_bfloat16(on); }
 
 }  // extern "C"

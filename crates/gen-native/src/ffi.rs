@@ -34,6 +34,20 @@ unsafe extern "C" {
     pub(crate) fn gn_autocast_end(device: c_int, was_enabled: bool, was_kind: c_int) -> *mut c_char;
     pub(crate) fn gn_matmul_precision(name: *const c_char) -> *mut c_char;
     pub(crate) fn gn_flush_denormal(on: bool, possible: *mut bool) -> *mut c_char;
+    pub(crate) fn gn_is_batch_innermost(x: *const C_tensor, is: *mut bool) -> *mut c_char;
+    pub(crate) fn gn_batch_innermost(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn gn_conv2d(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        stride: i64,
+        padding: i64,
+        transposed: bool,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_use_instructions(which: c_int, possible: *mut bool) -> *mut c_char;
+    pub(crate) fn gn_has_bfloat16() -> bool;
+    pub(crate) fn gn_round_to_bfloat16(on: bool) -> bool;
 }
 
 /// The pointers of a list of tensors; they are valid as long as the tensors are.

@@ -1,0 +1,33 @@
+#include "kernels.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+
+namespace gen_native::conv {
+namespace {
+
+constexpr int64_t kLanes = 8;
+
+struct Unit {
+  using Vector = __m256;
+  static Vector load(const uint32_t* at) { return _mm256_loadu_ps(reinterpret_cast<const float*>(at)); }
+  static Vector load_tail(const uint32_t* at, int64_t valid) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(valid)), lane);
+    return _mm256_maskload_ps(reinterpret_cast<const float*>(at), mask);
+  }
+  static Vector broadcast(const uint32_t* at) { return _mm256_set1_ps(*reinterpret_cast<const float*>(at)); }
+  static __m256 multiply_add(Vector a, Vector b, __m256 sum) { return _mm256_fmadd_ps(a, b, sum); }
+};
+
+#include "kernels.inc"
+
+}  // namespace
+
+const Kernels* avx2() {
+  static const Kernels kernels{kLanes, gather, correlate, sums, nullptr, nullptr};
+  return &kernels;
+}
+
+}  // namespace gen_native::conv

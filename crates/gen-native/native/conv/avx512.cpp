@@ -1,0 +1,31 @@
+#include "kernels.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+
+namespace gen_native::conv {
+namespace {
+
+constexpr int64_t kLanes = 16;
+
+struct Unit {
+  using Vector = __m512;
+  static Vector load(const uint32_t* at) { return _mm512_loadu_ps(at); }
+  static Vector load_tail(const uint32_t* at, int64_t valid) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << valid) - 1), at);
+  }
+  static Vector broadcast(const uint32_t* at) { return _mm512_set1_ps(*reinterpret_cast<const float*>(at)); }
+  static __m512 multiply_add(Vector a, Vector b, __m512 sum) { return _mm512_fmadd_ps(a, b, sum); }
+};
+
+#include "kernels.inc"
+
+}  // namespace
+
+const Kernels* avx512() {
+  static const Kernels kernels{kLanes, gather, correlate, sums, nullptr, nullptr};
+  return &kernels;
+}
+
+}  // namespace gen_native::conv

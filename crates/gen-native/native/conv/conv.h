@@ -1,0 +1,28 @@
+// Convolutions of batch-innermost feature maps, forward and backward.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace gen_native::conv {
+
+// Which loops are used: those of the processor, those of fewer instructions, or libtorch's convolutions.
+enum class Instructions : int { kBest = 0, kAvx512 = 1, kAvx2 = 2, kLibtorch = 3 };
+
+// For the whole process; false where the processor has no such instructions.
+bool use_instructions(Instructions which);
+
+// Whether weights, feature maps and gradients are rounded to bfloat16 before they are multiplied, in this thread from
+// now on; returns what was before. It counts where the processor has the instructions.
+bool round_to_bfloat16(bool on);
+
+// Whether the processor multiplies bfloat16 with the instructions in use.
+bool has_bfloat16();
+
+// A convolution, or a transposed one, as libtorch's conv2d and conv_transpose2d without groups, dilation and output
+// padding; `bias` may be undefined. Single precision on a processor is done here if the batch fills a vector, and is
+// batch-innermost then; anything else is left to libtorch.
+at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
+                  int64_t padding, bool transposed);
+
+}  // namespace gen_native::conv

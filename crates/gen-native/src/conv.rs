@@ -1,0 +1,107 @@
+//! Convolutions.
+
+use std::marker::PhantomData;
+use std::ptr;
+
+use tch::{TchError, Tensor};
+
+use crate::ffi::{check, gn_conv2d, gn_has_bfloat16, gn_round_to_bfloat16, gn_use_instructions};
+
+/// Whether a convolution goes from the large feature map to the small one, or back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// A convolution; its weights are `[outputs, inputs, height, width]`.
+    Down,
+    /// A transposed convolution; its weights are `[inputs, outputs, height, width]`.
+    Up,
+}
+
+/// A 2-D convolution of `x: [batch, inputs, height, width]`, without groups or dilation.
+///
+/// In single precision, on a processor with AVX2 or AVX-512, and with a batch that fills a vector (8 or 16 images), it
+/// is done by loops that keep the batch innermost, and so is the result ([`is_batch_innermost`](crate::is_batch_innermost));
+/// they are several times as fast as libtorch's for strided and for small feature maps. Anything else is done by
+/// libtorch. Gradients of any order are those of libtorch.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: i64,
+    padding: i64,
+    direction: Direction,
+) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    let bias = bias.map_or(ptr::null(), Tensor::as_ptr);
+    let transposed = direction == Direction::Up;
+    // SAFETY: the tensors are live; without an error `out` is a new tensor, which is ours.
+    unsafe {
+        check(gn_conv2d(x.as_ptr(), weight.as_ptr(), bias, stride, padding, transposed, &raw mut out))?;
+        Ok(Tensor::from_ptr(out))
+    }
+}
+
+/// Whose loops convolutions run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instructions {
+    /// The best of the following that the processor has.
+    Best,
+    /// Those with vectors of 16 floats.
+    Avx512,
+    /// Those with vectors of 8 floats.
+    Avx2,
+    /// libtorch's.
+    Libtorch,
+}
+
+/// Chooses them for the whole process. Returns false, and changes nothing, where the processor has no such instructions.
+///
+/// # Errors
+/// Never by itself.
+pub fn use_instructions(which: Instructions) -> Result<bool, TchError> {
+    let which = match which {
+        Instructions::Best => 0,
+        Instructions::Avx512 => 1,
+        Instructions::Avx2 => 2,
+        Instructions::Libtorch => 3,
+    };
+    let mut possible = false;
+    // SAFETY: the place outlives the call.
+    unsafe { check(gn_use_instructions(which, &raw mut possible))? };
+    Ok(possible)
+}
+
+/// Whether the processor multiplies bfloat16 with the [`Instructions`] in use.
+pub fn has_bfloat16() -> bool {
+    // SAFETY: it takes nothing and asks the processor.
+    unsafe { gn_has_bfloat16() }
+}
+
+/// While it lives, convolutions in this thread round what they multiply to bfloat16, and so will their backward passes.
+/// Products are added in single precision, and tensors stay `f32`.
+///
+/// Without [`has_bfloat16`] it changes nothing. It ends also by a panic.
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub struct Rounded {
+    before: bool,
+    /// It belongs to its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Rounded {
+    /// Begins it.
+    pub fn to_bfloat16() -> Self {
+        // SAFETY: it sets a flag of this thread.
+        Rounded { before: unsafe { gn_round_to_bfloat16(true) }, thread: PhantomData }
+    }
+}
+
+impl Drop for Rounded {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { gn_round_to_bfloat16(self.before) };
+    }
+}

@@ -1,0 +1,183 @@
+//! Convolutions, beside libtorch's in double precision.
+
+#![allow(clippy::unwrap_used)]
+
+use gen_native::{
+    Direction, Instructions, Rounded, batch_innermost, conv2d, has_bfloat16, is_batch_innermost, use_instructions,
+};
+use tch::{Device, Kind, Tensor};
+
+gen_native::mkl_on_amd!();
+
+const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+/// A convolution of random numbers.
+struct Case {
+    batch: i64,
+    inputs: i64,
+    outputs: i64,
+    side: [i64; 2],
+    kernel: [i64; 2],
+    stride: i64,
+    padding: i64,
+    direction: Direction,
+    bias: bool,
+}
+
+impl Case {
+    fn tensors(&self) -> (Tensor, Tensor, Option<Tensor>) {
+        let [height, width] = self.side;
+        let channels = match self.direction {
+            Direction::Down => [self.outputs, self.inputs],
+            Direction::Up => [self.inputs, self.outputs],
+        };
+        let [kernel_height, kernel_width] = self.kernel;
+        (
+            Tensor::randn([self.batch, self.inputs, height, width], FLOAT),
+            Tensor::randn([channels[0], channels[1], kernel_height, kernel_width], FLOAT),
+            self.bias.then(|| Tensor::randn([self.outputs], FLOAT)),
+        )
+    }
+
+    fn libtorch(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        match self.direction {
+            Direction::Down => x.conv2d(weight, bias, self.stride, self.padding, 1, 1),
+            Direction::Up => x.conv_transpose2d(weight, bias, self.stride, self.padding, 0, 1, 1),
+        }
+    }
+
+    fn ours(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        conv2d(x, weight, bias, self.stride, self.padding, self.direction).unwrap()
+    }
+
+    /// Output and gradients, ours beside those of libtorch in double precision.
+    #[track_caller]
+    fn check(&self, tolerance: f64) {
+        let (x, weight, bias) = self.tensors();
+        let run = |kind: Kind, conv: &dyn Fn(&Tensor, &Tensor, Option<&Tensor>) -> Tensor| {
+            let leaf = |t: &Tensor| t.to_kind(kind).copy().set_requires_grad(true);
+            let (x, weight, bias) = (leaf(&x), leaf(&weight), bias.as_ref().map(leaf));
+            let y = conv(&x, &weight, bias.as_ref());
+            let slope = (Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)) * 0.37).sin();
+            let slope = slope.view(&y.size()[..]).to_kind(kind);
+            let mut inputs = vec![&x, &weight];
+            inputs.extend(&bias);
+            let mut results = vec![y.detach()];
+            results.extend(Tensor::run_backward(&[(&y * slope).sum(kind)], &inputs, false, false));
+            results
+        };
+        let ours = run(Kind::Float, &|x, w, b| self.ours(x, w, b));
+        let theirs = run(Kind::Double, &|x, w, b| self.libtorch(x, w, b));
+        assert!(is_batch_innermost(&ours[0]), "{:?}", ours[0].stride());
+        for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+            assert_eq!(a.size(), b.size());
+            let scale = b.abs().max().double_value(&[]).max(1e-30);
+            let difference = (a.to_kind(Kind::Double) - b).abs().max().double_value(&[]) / scale;
+            assert!(difference < tolerance, "result {i} differs by {difference} of {scale}");
+        }
+    }
+}
+
+const DOWN: Case = Case {
+    batch: 33,
+    inputs: 3,
+    outputs: 13,
+    side: [7, 6],
+    kernel: [3, 3],
+    stride: 1,
+    padding: 1,
+    direction: Direction::Down,
+    bias: true,
+};
+
+fn cases() -> Vec<Case> {
+    use Direction::Up;
+    vec![
+        DOWN,
+        Case { batch: 32, stride: 2, ..DOWN },
+        Case { batch: 64, outputs: 4, kernel: [4, 4], stride: 2, ..DOWN },
+        Case { batch: 70, inputs: 9, outputs: 1, kernel: [1, 1], padding: 0, bias: false, ..DOWN },
+        Case { batch: 16, inputs: 1, outputs: 20, kernel: [2, 3], stride: 3, padding: 2, ..DOWN },
+        Case { batch: 17, inputs: 8, outputs: 2, side: [1, 1], kernel: [3, 3], ..DOWN },
+        Case { batch: 40, inputs: 7, outputs: 5, side: [1, 9], kernel: [1, 5], padding: 0, ..DOWN },
+        Case { batch: 19, inputs: 2, outputs: 3, side: [12, 11], kernel: [9, 10], padding: 3, ..DOWN },
+        Case { direction: Up, ..DOWN },
+        Case { batch: 128, inputs: 6, outputs: 8, kernel: [4, 4], stride: 2, direction: Up, ..DOWN },
+        Case { batch: 50, inputs: 14, outputs: 1, side: [3, 4], kernel: [2, 2], stride: 2, padding: 0, direction: Up, ..DOWN },
+        Case { batch: 21, inputs: 4, outputs: 7, side: [1, 1], kernel: [5, 3], padding: 0, bias: false, direction: Up, ..DOWN },
+    ]
+}
+
+/// One test for all instructions, since they are chosen for the whole process.
+#[test]
+fn convolutions_and_their_gradients_are_those_of_libtorch() {
+    tch::manual_seed(3);
+    for which in [Instructions::Avx512, Instructions::Avx2, Instructions::Best] {
+        if !use_instructions(which).unwrap() {
+            continue;
+        }
+        for case in cases() {
+            case.check(1e-5);
+        }
+    }
+    if has_bfloat16() {
+        let _rounded = Rounded::to_bfloat16();
+        for case in cases() {
+            case.check(2e-2);
+        }
+        // A number of eight bits and a product of two of them are exact.
+        let x = Tensor::randint(255, [32, 5, 4, 4], FLOAT) - 127.0;
+        let weight = Tensor::randint(15, [6, 5, 3, 3], FLOAT) - 7.0;
+        let exact = conv2d(&x, &weight, None, 1, 1, Direction::Down).unwrap();
+        assert_eq!(exact, x.conv2d(&weight, None::<&Tensor>, 1, 1, 1, 1));
+        let nan = conv2d(&(&x * f64::NAN), &weight, None, 1, 1, Direction::Down).unwrap();
+        assert!(bool::try_from(nan.isnan().all()).unwrap());
+    }
+    a_batch_too_small_is_left_to_libtorch();
+    gradients_of_gradients_are_those_of_libtorch();
+    channels_of_a_wider_map_are_read_in_place();
+    wrong_shapes_are_errors();
+}
+
+fn a_batch_too_small_is_left_to_libtorch() {
+    let case = Case { batch: 3, ..DOWN };
+    let (x, weight, bias) = case.tensors();
+    assert_eq!(case.ours(&x, &weight, bias.as_ref()), case.libtorch(&x, &weight, bias.as_ref()));
+    let double = |t: &Tensor| t.to_kind(Kind::Double);
+    let (x, weight, bias) = DOWN.tensors();
+    let (x, weight, bias) = (double(&x), double(&weight), bias.as_ref().map(double));
+    assert_eq!(DOWN.ours(&x, &weight, bias.as_ref()), DOWN.libtorch(&x, &weight, bias.as_ref()));
+}
+
+fn gradients_of_gradients_are_those_of_libtorch() {
+    let (x, weight, bias) = DOWN.tensors();
+    let penalty = |conv: &dyn Fn(&Tensor, &Tensor, Option<&Tensor>) -> Tensor| {
+        let x = x.copy().set_requires_grad(true);
+        let weight = weight.copy().set_requires_grad(true);
+        let y = conv(&x, &weight, bias.as_ref()).tanh();
+        let slope = Tensor::run_backward(&[y.sum(Kind::Float)], &[&x], true, true).remove(0);
+        let loss = slope.square().sum(Kind::Float);
+        Tensor::run_backward(&[loss], &[&weight], false, false).remove(0)
+    };
+    let (ours, theirs) =
+        (penalty(&|x, w, b| DOWN.ours(x, w, b)), penalty(&|x, w, b| DOWN.libtorch(x, w, b)));
+    assert!(ours.allclose(&theirs, 1e-4, 1e-3, false));
+}
+
+fn channels_of_a_wider_map_are_read_in_place() {
+    let (x, weight, bias) = DOWN.tensors();
+    let wide = batch_innermost(&Tensor::cat(&[&x.neg(), &x, &x.neg()], 1)).unwrap();
+    let some = wide.narrow(1, 3, 3);
+    assert!(!is_batch_innermost(&some) && is_batch_innermost(&wide));
+    assert_eq!(DOWN.ours(&some, &weight, bias.as_ref()), DOWN.ours(&x, &weight, bias.as_ref()));
+}
+
+fn wrong_shapes_are_errors() {
+    let (x, weight, _) = DOWN.tensors();
+    let message = |x: &Tensor, weight: &Tensor, stride, padding| {
+        conv2d(x, weight, None, stride, padding, Direction::Down).unwrap_err().to_string()
+    };
+    assert!(message(&x.narrow(1, 0, 2), &weight, 1, 1).contains("3 input channels"));
+    assert!(message(&x.narrow(2, 0, 2), &weight, 1, 0).contains("does not fit"));
+    assert!(message(&x, &weight, 0, 1).contains("stride"));
+}
