@@ -59,7 +59,7 @@ impl Case {
             let (x, weight, bias) = (leaf(&x), leaf(&weight), bias.as_ref().map(leaf));
             let y = conv(&x, &weight, bias.as_ref());
             let slope = (Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)) * 0.37).sin();
-            let slope = slope.view(&y.size()[..]).to_kind(kind);
+            let slope = (slope + 1.0).view(&y.size()[..]).to_kind(kind);
             let mut inputs = vec![&x, &weight];
             inputs.extend(&bias);
             let mut results = vec![y.detach()];

@@ -267,15 +267,15 @@ using torch::autograd::variable_list;
 
 struct Convolution : torch::autograd::Function<Convolution> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias, int64_t stride, int64_t padding, bool transposed) {
+                            const std::optional<at::Tensor>& bias, int64_t stride, int64_t padding, bool transposed) {
     const bool pairs = rounded && has_bfloat16();
     context->save_for_backward({x, weight});
     context->saved_data["stride"] = stride;
     context->saved_data["padding"] = padding;
     context->saved_data["transposed"] = transposed;
     context->saved_data["pairs"] = pairs;
-    context->saved_data["bias"] = bias.defined();
-    return gathered(x, weight, bias, geometry(x, weight, stride, padding, transposed), !transposed, pairs);
+    context->saved_data["bias"] = bias.has_value();
+    return gathered(x, weight, bias.value_or(at::Tensor()), geometry(x, weight, stride, padding, transposed), !transposed, pairs);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -342,8 +342,8 @@ bool has_bfloat16() {
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
                   int64_t padding, bool transposed) {
   TORCH_CHECK(stride >= 1, "the stride of a convolution is at least 1, found ", stride);
+  const std::optional<at::Tensor> b = bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
   if (!done_here(x, weight, bias, padding)) {
-    const std::optional<at::Tensor> b = bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
     return transposed ? at::conv_transpose2d(x, weight, b, stride, padding) : at::conv2d(x, weight, b, stride, padding);
   }
   const int64_t inputs = weight.size(transposed ? 0 : 1), outputs = weight.size(transposed ? 1 : 0);
@@ -354,7 +354,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
                   (transposed || (x.size(2) + 2 * padding >= g.kernel_height && x.size(3) + 2 * padding >= g.kernel_width)),
               "a kernel of ", g.kernel_height, " x ", g.kernel_width, " does not fit a feature map of ", x.size(2),
               " x ", x.size(3));
-  return Convolution::apply(readable(x), weight, bias, stride, padding, transposed);
+  return Convolution::apply(readable(x), weight, b, stride, padding, transposed);
 }
 
 }  // namespace gen_native::conv
