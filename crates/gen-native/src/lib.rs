@@ -9,11 +9,13 @@ mod conv;
 mod ffi;
 mod layout;
 pub mod mkl;
+mod norm;
 mod optim;
 mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
 pub use conv::{Direction, Instructions, Rounded, conv2d, has_bfloat16, use_instructions};
 pub use layout::{batch_innermost, is_batch_innermost};
+pub use norm::{Activation, Statistics, batch_norm, group_norm};
 pub use optim::{AdamStep, adam_step, global_norm, lerp};
 pub use switches::{MatmulPrecision, set_flush_denormal, set_matmul_precision};

@@ -328,6 +328,14 @@ bool use_instructions(Instructions which) {
   return true;
 }
 
+Instructions instructions() {
+#if defined(__x86_64__)
+  if (allowed(Instructions::kAvx512)) return Instructions::kAvx512;
+  if (allowed(Instructions::kAvx2)) return Instructions::kAvx2;
+#endif
+  return Instructions::kLibtorch;
+}
+
 bool round_to_bfloat16(bool on) { return std::exchange(rounded, on); }
 
 bool has_bfloat16() {

@@ -12,6 +12,9 @@ enum class Instructions : int { kBest = 0, kAvx512 = 1, kAvx2 = 2, kLibtorch = 3
 // For the whole process; false where the processor has no such instructions.
 bool use_instructions(Instructions which);
 
+// Whose loops are used now: any but kBest.
+Instructions instructions();
+
 // Whether weights, feature maps and gradients are rounded to bfloat16 before they are multiplied, in this thread from
 // now on; returns what was before. It counts where the processor has the instructions.
 bool round_to_bfloat16(bool on);
