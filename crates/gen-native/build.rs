@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 
 /// Files of loops, the folders that have one, and the instructions that they may use.
 const KERNELS: [(&str, &[&str], &[&str]); 3] = [
-    ("avx2", &["conv", "norm"], &["-mavx2", "-mfma"]),
-    ("avx512", &["conv", "norm"], &["-mavx512f", "-mfma"]),
+    ("avx2", &["conv", "likelihood", "norm"], &["-mavx2", "-mfma"]),
+    ("avx512", &["conv", "likelihood", "norm"], &["-mavx512f", "-mfma"]),
     ("avx512_bf16", &["conv"], &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
 ];
+
+/// Everything else.
+const SOURCES: [&str; 6] =
+    ["native", "layout", "conv/conv", "likelihood/likelihood", "likelihood/portable", "norm/norm"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -48,7 +52,7 @@ fn main() {
         .flag_if_supported("-fopenmp")
         // The warnings of libtorch's headers are not ours to mend.
         .warnings(false)
-        .files(["native/native.cpp", "native/layout.cpp", "native/conv/conv.cpp", "native/norm/norm.cpp"])
+        .files(SOURCES.iter().map(|name| format!("native/{name}.cpp")))
         .compile("gen_native");
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");

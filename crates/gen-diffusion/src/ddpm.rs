@@ -5,6 +5,7 @@ use gen_core::model::{
     BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
     SampleRequest, Sampling, Step,
 };
+use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
 use gen_core::rng::{Purpose, seed_torch};
@@ -198,6 +199,11 @@ impl Ddpm {
     }
 }
 
+/// ε ~ N(0, I) of the shape of `x`, which the network takes best. What is drawn does not depend on how `x` lies.
+fn noise_like(x: &Tensor) -> Tensor {
+    as_convolved(&Tensor::randn(x.size(), (x.kind(), x.device())))
+}
+
 impl GenerativeModel for Ddpm {
     fn card(&self) -> &ModelCard {
         &self.card
@@ -205,10 +211,10 @@ impl GenerativeModel for Ddpm {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         self.check(&batch.x)?;
-        let x0 = self.encode(&batch.x);
+        let x0 = as_convolved(&self.encode(&batch.x));
         let rows = x0.size()[0];
         let t = stratified_timesteps(rows, self.config.timesteps, &x0);
-        let noise = x0.randn_like();
+        let noise = noise_like(&x0);
         let losses = self.objective.loss(|x, time| self.network.forward(x, time, true), &x0, &noise, &t);
         let loss = losses.mean(Kind::Float);
         let norm = self.adam.step(&loss, step.lr_scale)?;
@@ -235,12 +241,11 @@ impl GenerativeModel for Ddpm {
         for start in (0..n).step_by(CHUNK as usize) {
             let rows = CHUNK.min(n - start);
             let x = Tensor::randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
+            let x = as_convolved(&x);
             let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
             let x = match sampler {
-                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, Tensor::randn_like),
-                Sampler::Ancestral => {
-                    ancestral(denoise, x, &levels, self.config.variance, Tensor::randn_like)
-                }
+                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise_like),
+                Sampler::Ancestral => ancestral(denoise, x, &levels, self.config.variance, noise_like),
             };
             parts.push(self.decode(&x));
         }

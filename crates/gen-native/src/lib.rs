@@ -8,6 +8,7 @@ mod autocast;
 mod conv;
 mod ffi;
 mod layout;
+mod likelihood;
 pub mod mkl;
 mod norm;
 mod optim;
@@ -15,7 +16,8 @@ mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
 pub use conv::{Direction, Instructions, Rounded, conv2d, has_bfloat16, use_instructions};
-pub use layout::{batch_innermost, is_batch_innermost};
+pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};
+pub use likelihood::discretised_logistic;
 pub use norm::{Activation, Statistics, batch_norm, group_norm};
 pub use optim::{AdamStep, adam_step, global_norm, lerp};
 pub use switches::{MatmulPrecision, set_flush_denormal, set_matmul_precision};

@@ -37,7 +37,7 @@ struct Moments {
 };
 
 struct Kernels {
-  // The fewest images that a call may have.
+  // Those of a vector, which a batch must fill.
   int64_t lanes;
   // The moments of the groups from `begin` to `end`. A group has `channels` channels. `state` has room for two numbers
   // of each group and lane of the vectors that a batch takes, which are zero.

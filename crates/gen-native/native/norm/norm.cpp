@@ -107,16 +107,14 @@ const Kernels* kernels() {
 
 bool single(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
 
-// A vector of parameters, or nothing.
+// A number of each channel.
 bool plain(const at::Tensor& x, int64_t channels) {
-  return !x.defined() || (single(x) && x.is_contiguous() && x.numel() == channels);
+  return single(x) && x.is_contiguous() && x.numel() == channels;
 }
 
 bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (x.dim() != 4 || !single(x) || x.numel() == 0) return false;
-  if (!weight.defined() || !bias.defined() || !plain(weight, x.size(1)) || !plain(bias, x.size(1))) return false;
-  const Kernels* const kernel = kernels();
-  return kernel != nullptr && x.size(0) >= kernel->lanes;
+  return x.dim() == 4 && conv::prefers_batch_innermost(x) && x.numel() > 0 && plain(weight, x.size(1)) &&
+         plain(bias, x.size(1));
 }
 
 at::Tensor readable(const at::Tensor& x) { return pixel_stride(x) > 0 ? x : batch_innermost(x); }
