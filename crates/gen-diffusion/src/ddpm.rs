@@ -132,15 +132,20 @@ struct Plan {
     temperature: f64,
 }
 
-/// Rows that go through the network at a time when no gradient is needed: more would fall out of the processor's
-/// cache.
-const CHUNK: i64 = 250;
-
 impl Ddpm {
     fn encode(&self, x: &Tensor) -> Tensor {
         match &self.standardise {
             Some(Standardise { mean, std, .. }) => (x - mean) / std,
             None => x.shallow_clone(),
+        }
+    }
+
+    /// Rows that go through the network at a time when no gradient is needed. More feature maps than that would fall out
+    /// of a processor's cache, and fewer would not fill its vectors; a GPU wants more.
+    fn chunk(&self) -> i64 {
+        match (&self.network, self.device) {
+            (Network::Unet(_), Device::Cpu) => 64,
+            _ => 250,
         }
     }
 
@@ -238,8 +243,8 @@ impl GenerativeModel for Ddpm {
         let shape = self.card.data.shape;
         let n = request.n as i64;
         let mut parts = vec![Tensor::zeros(shape.batch(0), (Kind::Float, self.device))];
-        for start in (0..n).step_by(CHUNK as usize) {
-            let rows = CHUNK.min(n - start);
+        for start in (0..n).step_by(self.chunk() as usize) {
+            let rows = self.chunk().min(n - start);
             let x = Tensor::randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
             let x = as_convolved(&x);
             let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
@@ -290,7 +295,7 @@ impl Density for Ddpm {
         let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
         let log_det = self.standardise.as_ref().map_or(0.0, |s| s.log_det);
         let parts: Vec<Tensor> = x
-            .split(CHUNK, 0)
+            .split(self.chunk(), 0)
             .iter()
             .map(|part| {
                 let denoise = |x: &Tensor, t: &Tensor| {

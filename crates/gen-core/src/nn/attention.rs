@@ -49,3 +49,29 @@ impl SelfAttention2d {
         x + self.out.forward(&maps::from_rows(&attended, is_batch_innermost(x)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::params::Params;
+    use crate::testing::assert_close;
+
+    /// A batch that fills a vector lies otherwise in memory than the same images one by one.
+    #[test]
+    fn images_do_not_depend_on_how_they_lie() {
+        tch::manual_seed(2);
+        let params = Params::new(Kind::Float, Device::Cpu);
+        let layer = SelfAttention2d::new(params.root(), 2, 8, 2);
+        for (_, parameter) in params.trainable() {
+            let _ = tch::no_grad(|| parameter.shallow_clone().uniform_(-0.5, 0.5));
+        }
+        let x = Tensor::randn([32, 8, 3, 4], (Kind::Float, Device::Cpu));
+        let alone: Vec<_> = x.split(1, 0).iter().map(|x| layer.forward(x)).collect();
+        let alone = Tensor::cat(&alone, 0);
+        assert_close(&layer.forward(&x), &alone, 1e-5, 1e-5);
+        let innermost = gen_native::batch_innermost(&x).unwrap();
+        assert_close(&layer.forward(&innermost), &alone, 1e-5, 1e-5);
+    }
+}

@@ -93,3 +93,44 @@ pub(crate) fn from_rows(x: &Tensor, batch_innermost: bool) -> Tensor {
         .view([height, width, channels, batch])
         .permute(OUTSIDE_IN)
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn random(size: [i64; 4]) -> [Tensor; 2] {
+        let x = Tensor::randn(size, (Kind::Float, Device::Cpu));
+        let innermost = gen_native::batch_innermost(&x).unwrap();
+        [x, innermost]
+    }
+
+    /// The same values, and, where the batch was innermost, it still is.
+    fn assert_moved(got: [Tensor; 2], expected: &Tensor) {
+        assert!(got.iter().all(|got| got == expected));
+        assert!(is_batch_innermost(&got[1]));
+    }
+
+    #[test]
+    fn values_move_as_libtorch_moves_them() {
+        let (a, b) = (random([16, 12, 4, 6]), random([16, 4, 4, 6]));
+        let both = [0, 1].map(|i| concat_channels(&a[i], &b[i]));
+        assert_moved(both, &Tensor::cat(&[&a[0], &b[0]], 1));
+        assert_moved([0, 1].map(|i| pixel_shuffle(&a[i], 2)), &a[0].pixel_shuffle(2));
+        assert_moved([0, 1].map(|i| pixel_unshuffle(&a[i], 2)), &a[0].pixel_unshuffle(2));
+        assert_moved([0, 1].map(|i| pixel_shuffle(&a[i], 1)), &a[0]);
+    }
+
+    #[test]
+    fn rows_are_pixels_with_their_channels_innermost() {
+        let x = random([17, 3, 2, 5]);
+        for (x, innermost) in x.iter().zip([false, true]) {
+            let rows = to_rows(x);
+            assert!(rows.is_contiguous());
+            assert_eq!(rows, x.permute([0, 2, 3, 1]));
+            assert_eq!(from_rows(&rows, innermost), *x);
+            assert_eq!(is_batch_innermost(&from_rows(&rows, innermost)), innermost);
+        }
+    }
+}
