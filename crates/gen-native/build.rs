@@ -11,8 +11,16 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 6] =
-    ["native", "layout", "conv/conv", "likelihood/likelihood", "likelihood/portable", "norm/norm"];
+const SOURCES: [&str; 8] = [
+    "native",
+    "layout",
+    "conv/conv",
+    "likelihood/likelihood",
+    "likelihood/portable",
+    "norm/norm",
+    "norm/passes",
+    "norm/composed",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

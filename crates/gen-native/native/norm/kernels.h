@@ -1,8 +1,8 @@
 // The inner loops of normalisations, compiled once for each set of instructions.
 //
-// A feature map lies as [pixel][channel][batch]. What a normalisation knows of one channel of one image, such as a mean,
-// lies as [channel][batch]: like a pixel. So all loops but that of the statistics walk over a pixel as over one row of
-// numbers, whatever the channels, the groups and the batch are.
+// A feature map lies as [pixel][channel][batch]. What a normalisation knows of one channel of one image, such as a
+// mean, lies as [channel][batch]: like a pixel. So all loops but that of the statistics walk over a pixel as over one
+// row of numbers, whatever the channels, the groups and the batch are.
 
 #pragma once
 

@@ -1,15 +1,7 @@
 #include "norm.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/addcmul.h>
-#include <ATen/ops/batch_norm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/group_norm.h>
-#include <ATen/ops/leaky_relu.h>
-#include <ATen/ops/relu.h>
-#include <ATen/ops/silu.h>
-#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -21,8 +13,8 @@
 #include <vector>
 
 #include "../conv/conv.h"
-#include "../layout.h"
-#include "kernels.h"
+#include "composed.h"
+#include "passes.h"
 
 namespace gen_native::norm {
 
@@ -31,78 +23,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr double kEpsilon = 1e-5, kMomentum = 0.1;
-
 std::optional<at::Tensor> optional(const at::Tensor& x) {
   return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
-}
-
-// libtorch's operations, which have gradients of any order.
-
-at::Tensor activated(const at::Tensor& z, Activation activation) {
-  switch (activation) {
-    case Activation::kRelu: return at::relu(z);
-    case Activation::kLeakyRelu: return at::leaky_relu(z, 0.2);
-    case Activation::kSilu: return at::silu(z);
-    default: return z;
-  }
-}
-
-at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                               const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
-                               Activation activation) {
-  const bool moves = statistics != Statistics::kBatch;
-  const at::Tensor none;
-  const at::Tensor z = at::batch_norm(x, weight, bias, optional(moves ? running_mean : none),
-                                      optional(moves ? running_var : none), statistics != Statistics::kRunning,
-                                      kMomentum, kEpsilon, /*cudnn_enabled=*/false);
-  return activated(z, activation);
-}
-
-at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
-                               const at::Tensor& modulation, Activation activation) {
-  at::Tensor z = at::group_norm(x, groups, weight, bias, kEpsilon, /*cudnn_enabled=*/false);
-  if (modulation.defined()) {
-    std::vector<int64_t> shape(x.dim(), 1);
-    shape[0] = x.size(0);
-    shape[1] = x.size(1);
-    const std::vector<at::Tensor> parts = modulation.chunk(2, 1);
-    z = at::addcmul(parts[1].reshape(shape), z, parts[0].reshape(shape).add(1));
-  }
-  return activated(z, activation);
-}
-
-// The gradients of `compose` at `inputs` that are asked for, themselves differentiable.
-template <typename F>
-variable_list differentiable(const F& compose, const variable_list& inputs, const std::vector<bool>& needed,
-                             const at::Tensor& gradient) {
-  // Under other names: an input may be computed from another one, and what it gets by that way is not meant.
-  variable_list aliases, wanted;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    aliases.push_back(inputs[i].defined() ? inputs[i].view_as(inputs[i]) : at::Tensor());
-    if (needed[i]) wanted.push_back(aliases[i]);
-  }
-  variable_list found = torch::autograd::grad({compose(aliases)}, wanted, {gradient}, /*retain_graph=*/true,
-                                              /*create_graph=*/true, /*allow_unused=*/true);
-  variable_list results(inputs.size());
-  for (size_t i = 0, next = 0; i < inputs.size(); ++i) {
-    if (needed[i]) results[i] = found[next++];
-  }
-  return results;
-}
-
-// The loops.
-
-const Kernels* kernels() {
-#if defined(__x86_64__)
-  switch (conv::instructions()) {
-    case conv::Instructions::kAvx512: return avx512();
-    case conv::Instructions::kAvx2: return avx2();
-    default: return nullptr;
-  }
-#else
-  return nullptr;
-#endif
 }
 
 bool single(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
@@ -117,112 +39,24 @@ bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& 
          plain(bias, x.size(1));
 }
 
-at::Tensor readable(const at::Tensor& x) { return pixel_stride(x) > 0 ? x : batch_innermost(x); }
-
-// How a feature map is divided.
-struct Shape {
-  int64_t batch, channels, pixels, row;
-
-  explicit Shape(const at::Tensor& x)
-      : batch(x.size(0)), channels(x.size(1)), pixels(x.size(2) * x.size(3)), row(channels * batch) {}
-};
-
-// What is known of each channel of each image, [channels][batch] each: z = (x - mean) * slope + offset. `rest` is what
-// rounding took from the mean; the offset has it already.
-struct Known {
-  explicit Known(const Shape& shape) : Known(at::empty({5, shape.row}, at::kFloat), shape.row) {}
-
-  Known(const at::Tensor& all, int64_t row) : all(all) {
-    // Who asks for one that was saved changes nothing.
-    float* const data = all.data_ptr<float>();
-    mean = data;
-    rest = data + row;
-    rstd = data + 2 * row;
-    slope = data + 3 * row;
-    offset = data + 4 * row;
+// The gradients of `compose` at `inputs` that are asked for, themselves differentiable.
+template <typename F>
+variable_list differentiable(const F& compose, const variable_list& inputs, const std::vector<bool>& needed,
+                             const at::Tensor& gradient) {
+  // Under other names: an input may be computed from another one, and what it gets by that way is not meant.
+  variable_list aliases, wanted;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    aliases.push_back(inputs[i].defined() ? inputs[i].view_as(inputs[i]) : at::Tensor());
+    if (needed[i]) wanted.push_back(aliases[i]);
   }
-
-  at::Tensor all;
-  float *mean, *rest, *rstd, *slope, *offset;
-};
-
-// The moments of each group of each image, and what holds them.
-std::pair<Moments, at::Tensor> moments_of(const at::Tensor& x, int64_t groups) {
-  const Kernels& kernel = *kernels();
-  const Shape shape(x);
-  const int64_t channels = shape.channels / groups, padded = (shape.batch + kernel.lanes - 1) / kernel.lanes * kernel.lanes;
-  const at::Tensor result = at::empty({3, groups, shape.batch}, at::kFloat);
-  const at::Tensor state = at::zeros({2, groups, padded}, at::kFloat);
-  const float* const from = x.const_data_ptr<float>();
-  float* const scratch = state.mutable_data_ptr<float>();
-  float* const data = result.mutable_data_ptr<float>();
-  const Moments moments{data, data + groups * shape.batch, data + 2 * groups * shape.batch};
-  const int64_t step = pixel_stride(x), grain = 1 + 32768 / (shape.pixels * channels * shape.batch);
-  at::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
-    kernel.statistics(from, step, shape.pixels, channels, shape.batch, begin, end, scratch, moments);
-  });
-  return {moments, result};
-}
-
-Pass pass_over(const at::Tensor& x, const Known& known, Activation activation) {
-  const Shape shape(x);
-  Pass pass{};
-  pass.pixels = shape.pixels;
-  pass.row = shape.row;
-  pass.activation = activation;
-  pass.x = x.const_data_ptr<float>();
-  pass.x_pixel = pixel_stride(x);
-  pass.mean = known.mean;
-  pass.slope = known.slope;
-  pass.offset = known.offset;
-  return pass;
-}
-
-constexpr int64_t kGrain = 4;
-
-at::Tensor applied(const at::Tensor& x, const Known& known, Activation activation) {
-  const at::Tensor y = empty_batch_innermost(x.size(0), x.size(1), x.size(2), x.size(3), x.options());
-  Pass pass = pass_over(x, known, activation);
-  pass.out = y.mutable_data_ptr<float>();
-  const Kernels& kernel = *kernels();
-  at::parallel_for(0, items(pass.pixels, pass.row), kGrain,
-                   [&](int64_t begin, int64_t end) { kernel.apply(pass, begin, end); });
-  return y;
-}
-
-// The sums over the pixels of dz and of dz * xhat, [channels][batch] each, from which all gradients but that of x come.
-struct Sums {
-  Sums(const at::Tensor& x, const Known& known, Activation activation, const at::Tensor& dy)
-      : all(at::empty({2, x.size(0) * x.size(1)}, at::kFloat)) {
-    Pass pass = pass_over(x, known, activation);
-    pass.dy = dy.const_data_ptr<float>();
-    pass.dy_pixel = pixel_stride(dy);
-    plain = all.mutable_data_ptr<float>();
-    product = plain + pass.row;
-    const Kernels& kernel = *kernels();
-    at::parallel_for(0, runs(pass.row), 1,
-                     [&](int64_t begin, int64_t end) { kernel.sums(pass, begin, end, plain, product); });
-    for (int64_t i = 0; i < pass.row; ++i) product[i] = (product[i] - known.rest[i] * plain[i]) * known.rstd[i];
+  variable_list results(inputs.size());
+  if (wanted.empty()) return results;
+  const variable_list found = torch::autograd::grad({compose(aliases)}, wanted, {gradient}, /*retain_graph=*/true,
+                                                    /*create_graph=*/true, /*allow_unused=*/true);
+  for (size_t i = 0, next = 0; i < inputs.size(); ++i) {
+    if (needed[i]) results[i] = found[next++];
   }
-
-  at::Tensor all;
-  float *plain, *product;
-};
-
-// dx = dz * slope - constant - (x - mean) * linear, with [2][channels][batch] of the last two.
-at::Tensor input_gradient(const at::Tensor& x, const Known& known, Activation activation, const at::Tensor& dy,
-                          const at::Tensor& terms) {
-  const at::Tensor dx = empty_batch_innermost(x.size(0), x.size(1), x.size(2), x.size(3), x.options());
-  Pass pass = pass_over(x, known, activation);
-  pass.dy = dy.const_data_ptr<float>();
-  pass.dy_pixel = pixel_stride(dy);
-  pass.constant = terms.const_data_ptr<float>();
-  pass.linear = pass.constant + pass.row;
-  pass.out = dx.mutable_data_ptr<float>();
-  const Kernels& kernel = *kernels();
-  at::parallel_for(0, items(pass.pixels, pass.row), kGrain,
-                   [&](int64_t begin, int64_t end) { kernel.gradient(pass, begin, end); });
-  return dx;
+  return results;
 }
 
 // The sum of terms 0 to n, several at a time.
@@ -284,7 +118,8 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
       fill(known.offset, bias.const_data_ptr<float>()[c] - (mean - rounded) * slope);
     }
     const at::Tensor none;
-    context->save_for_backward({x, weight, bias, known.all, running ? *running_mean : none, running ? *running_var : none});
+    context->save_for_backward(
+        {x, weight, bias, known.all, running ? *running_mean : none, running ? *running_var : none});
     context->saved_data["running"] = running;
     context->saved_data["activation"] = activation;
     return applied(x, known, static_cast<Activation>(activation));

@@ -12,8 +12,8 @@ namespace gen_native::norm {
 enum class Statistics : int { kBatch = 0, kBatchMovingRunning = 1, kRunning = 2 };
 
 // activation(normalised x * weight + bias) over all dimensions but the second; `running_mean` and `running_var` may be
-// undefined if they are not used. Single precision on a processor, in four dimensions, is done here if the batch fills a
-// vector, and is batch-innermost then; anything else is left to libtorch.
+// undefined if they are not used. Single precision on a processor, in four dimensions, is done here if the batch fills
+// a vector, and is batch-innermost then; anything else is left to libtorch.
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
                       Activation activation);
