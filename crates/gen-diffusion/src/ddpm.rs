@@ -348,6 +348,7 @@ impl Buildable for Ddpm {
             warmup_steps: 100,
             ema_decay: 0.99,
             log_every: 50,
+            ..TrainConfig::default()
         }
     }
 

@@ -141,10 +141,10 @@ char* gn_prefers_batch_innermost(const at::Tensor* x, bool* does) {
 
 // A convolution (gen_native::conv::conv2d); `bias` may be null.
 char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t stride,
-                int64_t padding, bool transposed, at::Tensor** out) {
+                int64_t padding, bool transposed, bool rounded, at::Tensor** out) {
   return guarded([&] {
     const at::Tensor b = bias == nullptr ? at::Tensor() : *bias;
-    *out = new at::Tensor(gen_native::conv::conv2d(*x, *weight, b, stride, padding, transposed));
+    *out = new at::Tensor(gen_native::conv::conv2d(*x, *weight, b, stride, padding, transposed, rounded));
   });
 }
 
@@ -175,8 +175,6 @@ char* gn_use_instructions(int which, bool* possible) {
 }
 
 bool gn_has_bfloat16() { return gen_native::conv::has_bfloat16(); }
-
-bool gn_round_to_bfloat16(bool on) { return gen_native::conv::round_to_bfloat16(on); }
 
 // Whether gn_discretised_logistic takes these.
 char* gn_takes_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, bool* does) {

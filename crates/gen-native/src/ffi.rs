@@ -44,6 +44,7 @@ unsafe extern "C" {
         stride: i64,
         padding: i64,
         transposed: bool,
+        rounded: bool,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn gn_takes_logistic(
@@ -80,7 +81,6 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(crate) fn gn_use_instructions(which: c_int, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_has_bfloat16() -> bool;
-    pub(crate) fn gn_round_to_bfloat16(on: bool) -> bool;
 }
 
 /// The pointers of a list of tensors; they are valid as long as the tensors are.

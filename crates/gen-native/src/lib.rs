@@ -15,7 +15,7 @@ mod optim;
 mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
-pub use conv::{Direction, Instructions, Rounded, conv2d, has_bfloat16, use_instructions};
+pub use conv::{Direction, Factors, Instructions, conv2d, has_bfloat16, use_instructions};
 pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};
 pub use likelihood::discretised_logistic;
 pub use norm::{Activation, Statistics, batch_norm, group_norm};

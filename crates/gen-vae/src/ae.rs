@@ -116,6 +116,7 @@ impl Buildable for Ae {
             warmup_steps: 200,
             ema_decay: 0.999,
             log_every: 50,
+            ..TrainConfig::default()
         }
     }
 

@@ -313,6 +313,7 @@ impl Buildable for Vae {
             warmup_steps: 200,
             ema_decay: 0.999,
             log_every: 50,
+            ..TrainConfig::default()
         }
     }
 

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use gen_core::Precision;
 use gen_core::data::{npy, signed_to_bytes};
 use gen_core::model::SampleRequest;
 use gen_core::run::{RunFolder, grid, write_atomically};
@@ -42,6 +43,10 @@ pub(crate) struct Args {
     #[arg(long)]
     steps: Option<usize>,
 
+    /// What convolutions and linear layers multiply in: f32, or bf16, which is faster and a little less exact
+    #[arg(long, default_value_t = Precision::F32)]
+    precision: Precision,
+
     #[command(flatten)]
     compute: Compute,
 }
@@ -61,7 +66,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         steps: args.steps,
         ..SampleRequest::new(args.n as usize, args.seed)
     };
+    args.precision.check(device)?;
+    let region = args.precision.region();
     let samples = model.sample(&request)?.to_device(Device::Cpu);
+    drop(region);
     write(&samples, &args.out, args.columns as usize)?;
     crate::eprint(&format!("{} samples in {}", args.n, args.out.display()));
     Ok(())

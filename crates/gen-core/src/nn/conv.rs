@@ -1,7 +1,8 @@
-use gen_native::Direction;
-use tch::Tensor;
+use gen_native::{Direction, Factors};
+use tch::{Device, Tensor};
 
 use crate::params::{Init, Scope};
+use crate::precision::{Precision, rounded};
 
 /// Kernel geometry of a convolution.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +115,19 @@ fn convolve(
     padding: i64,
     direction: Direction,
 ) -> Tensor {
-    gen_native::conv2d(x, weight, bias, stride, padding, direction)
-        .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
+    let convolved = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, factors| {
+        gen_native::conv2d(x, weight, bias, stride, padding, direction, factors)
+            .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
+    };
+    match Precision::current() {
+        Precision::F32 => convolved(x, weight, bias, Factors::Exact),
+        Precision::Bf16 if x.device() == Device::Cpu => convolved(x, weight, bias, Factors::Rounded),
+        Precision::Bf16 => {
+            let y = convolved(&rounded(x), &rounded(weight), None, Factors::Exact).to_kind(x.kind());
+            match bias {
+                Some(bias) => y + bias.unsqueeze(-1).unsqueeze(-1),
+                None => y,
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@ use gen_native::{is_batch_innermost, prefers_batch_innermost};
 use tch::Tensor;
 
 use crate::params::{Init, Scope};
+use crate::precision;
 
 /// y = x Wᵀ + b over the last dimension.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Linear {
 
     /// `x: [..., inputs]` to `[..., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
+        precision::linear(x, &self.weight, &self.bias)
     }
 
     /// A feature map `x: [batch, channels, height, width]` to `[batch, outputs]`, as its `flatten(1, -1)` would go.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::{GenerativeModel, Step};
 use crate::optim::{Ema, Schedule};
 use crate::params::NamedTensors;
+use crate::precision::Precision;
 use crate::rng::{Purpose, seed_torch};
 
 /// Training settings that every family shares.
@@ -26,6 +27,9 @@ pub struct TrainConfig {
     pub ema_decay: f64,
     /// Steps between rows of the history.
     pub log_every: u64,
+    /// What layers multiply in while the model trains.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl Default for TrainConfig {
@@ -36,6 +40,7 @@ impl Default for TrainConfig {
             warmup_steps: 0,
             ema_decay: 0.0,
             log_every: 50,
+            precision: Precision::F32,
         }
     }
 }
@@ -99,6 +104,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         if !(0.0..1.0).contains(&config.ema_decay) {
             return Err(Error::invalid(format!("`ema_decay` must be in [0, 1), found {}", config.ema_decay)));
         }
+        config.precision.check(data.train.x.device())?;
         let weights = model.weights();
         let ema = (config.ema_decay > 0.0).then(|| Ema::new(model.weights(), config.ema_decay));
         Ok(Trainer {
@@ -162,7 +168,9 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.row.lr_scale = step.lr_scale;
         seed_torch(self.seed, Purpose::Train, step.index);
         let batch = self.batches.get(step.index);
+        let region = self.config.precision.region();
         let losses = self.model.train_step(&batch, &step)?;
+        drop(region);
         if self.device == Device::Cpu {
             // On an accelerator this would wait for the device at every step; there the sums are checked.
             self.check_finite(losses.iter())?;

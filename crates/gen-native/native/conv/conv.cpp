@@ -13,7 +13,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <utility>
 #include <vector>
 
 #include "../layout.h"
@@ -24,7 +23,6 @@ namespace gen_native::conv {
 namespace {
 
 std::atomic<Instructions> chosen{Instructions::kBest};
-thread_local bool rounded = false;
 
 bool supported(Instructions which) {
 #if defined(__x86_64__)
@@ -202,37 +200,46 @@ at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::
   return out;
 }
 
+// A map as [blocks of channels][pixels][channels in the block][units]: what one block reads lies together, where the
+// pixels of the map itself are often a power of two apart and would drive each other out of the cache.
+at::Tensor in_blocks(const at::Tensor& map, int64_t block, int64_t units, bool pairs) {
+  const Kernels& kernel = *kernels(pairs);
+  const int64_t batch = map.size(0), channels = map.size(1), pixels = map.size(2) * map.size(3);
+  const int64_t step = pixel_stride(map);
+  at::Tensor out = at::empty({pixels * channels * units}, at::kFloat);
+  const float* const from = map.const_data_ptr<float>();
+  auto* const to = static_cast<uint32_t*>(out.mutable_data_ptr());
+  at::parallel_for(0, pixels, std::max<int64_t>(1, 16384 / (channels * batch)), [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      for (int64_t c = 0; c < channels; c += block) {
+        const int64_t width = std::min(block, channels - c);
+        const float* const row = from + p * step + c * batch;
+        uint32_t* const place = to + (c * pixels + p * width) * units;
+        if (pairs) {
+          kernel.pair_columns(row, place, width, batch);
+        } else {
+          std::memcpy(place, row, width * batch * sizeof(float));
+        }
+      }
+    }
+  });
+  return out;
+}
+
 // The gradient of the weights, which lies as they do.
 at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
                       bool pairs) {
   const Kernels& kernel = *kernels(pairs);
   const at::Tensor sums = at::empty({g.positions() * g.small_channels * g.large_channels}, at::kFloat);
-  Correlate call{small.const_data_ptr(), large.const_data_ptr(), sums.mutable_data_ptr<float>(),
-                 pixel_stride(small), g.small_channels, g.small_height, g.small_width,
-                 pixel_stride(large), g.large_channels, g.large_height, g.large_width,
-                 g.kernel_height, g.kernel_width, g.stride, g.padding, g.batch};
-  at::Tensor small_units, large_units;
-  if (pairs) {
-    call.units = (g.batch + 1) / 2;
-    const auto paired = [&](const at::Tensor& map, int64_t channels, int64_t pixels) {
-      at::Tensor units = at::empty({pixels * channels * call.units}, at::kFloat);
-      auto* const to = static_cast<uint32_t*>(units.mutable_data_ptr());
-      const float* const from = map.const_data_ptr<float>();
-      const int64_t step = pixel_stride(map);
-      at::parallel_for(0, pixels, 16, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p) {
-          kernel.pair_columns(from + p * step, to + p * channels * call.units, channels, g.batch);
-        }
-      });
-      return units;
-    };
-    small_units = paired(small, g.small_channels, g.small_pixels());
-    large_units = paired(large, g.large_channels, g.large_pixels());
-    call.small = small_units.const_data_ptr();
-    call.large = large_units.const_data_ptr();
-    call.small_pixel = g.small_channels * call.units;
-    call.large_pixel = g.large_channels * call.units;
-  }
+  // Small kernels read a map so seldom that it is not worth rearranging.
+  const bool blocked = pairs || g.positions() >= 9;
+  const int64_t units = pairs ? (g.batch + 1) / 2 : g.batch;
+  const at::Tensor a = blocked ? in_blocks(small, kSmallBlock, units, pairs) : small;
+  const at::Tensor b = blocked ? in_blocks(large, kLargeBlock, units, pairs) : large;
+  const Correlate call{a.const_data_ptr(), b.const_data_ptr(), sums.mutable_data_ptr<float>(), blocked,
+                       pixel_stride(small), g.small_channels, g.small_height, g.small_width,
+                       pixel_stride(large), g.large_channels, g.large_height, g.large_width,
+                       g.kernel_height, g.kernel_width, g.stride, g.padding, units};
   at::parallel_for(0, blocks(g.small_channels, kSmallBlock) * blocks(g.large_channels, kLargeBlock), 1,
                    [&](int64_t begin, int64_t end) { kernel.correlate(call, begin, end); });
   at::Tensor gradient = at::empty_strided(weight.sizes(), weight.strides(), weight.options());
@@ -267,8 +274,8 @@ using torch::autograd::variable_list;
 
 struct Convolution : torch::autograd::Function<Convolution> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias, int64_t stride, int64_t padding, bool transposed) {
-    const bool pairs = rounded && has_bfloat16();
+                            const std::optional<at::Tensor>& bias, int64_t stride, int64_t padding, bool transposed,
+                            bool pairs) {
     context->save_for_backward({x, weight});
     context->saved_data["stride"] = stride;
     context->saved_data["padding"] = padding;
@@ -286,7 +293,7 @@ struct Convolution : torch::autograd::Function<Convolution> {
     const bool pairs = context->saved_data["pairs"].toBool();
     const std::array<bool, 3> needs{context->needs_input_grad(0), context->needs_input_grad(1),
                                     context->saved_data["bias"].toBool() && context->needs_input_grad(2)};
-    variable_list results(6);
+    variable_list results(7);
     if (!gradients[0].defined()) return results;
     if (c10::GradMode::is_enabled()) {
       // Somebody will differentiate the gradient, which libtorch knows how to do.
@@ -341,8 +348,6 @@ Instructions instructions() {
   return Instructions::kLibtorch;
 }
 
-bool round_to_bfloat16(bool on) { return std::exchange(rounded, on); }
-
 bool has_bfloat16() {
 #if defined(__x86_64__)
   return allowed(Instructions::kAvx512) && __builtin_cpu_supports("avx512bf16") &&
@@ -353,7 +358,7 @@ bool has_bfloat16() {
 }
 
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
-                  int64_t padding, bool transposed) {
+                  int64_t padding, bool transposed, bool rounded) {
   TORCH_CHECK(stride >= 1, "the stride of a convolution is at least 1, found ", stride);
   const std::optional<at::Tensor> b = bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
   if (!done_here(x, weight, bias, padding)) {
@@ -367,7 +372,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
                   (transposed || (x.size(2) + 2 * padding >= g.kernel_height && x.size(3) + 2 * padding >= g.kernel_width)),
               "a kernel of ", g.kernel_height, " x ", g.kernel_width, " does not fit a feature map of ", x.size(2),
               " x ", x.size(3));
-  return Convolution::apply(readable(x), weight, b, stride, padding, transposed);
+  return Convolution::apply(readable(x), weight, b, stride, padding, transposed, rounded && has_bfloat16());
 }
 
 }  // namespace gen_native::conv

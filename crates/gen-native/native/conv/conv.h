@@ -15,10 +15,6 @@ bool use_instructions(Instructions which);
 // Whose loops are used now: any but kBest.
 Instructions instructions();
 
-// Whether weights, feature maps and gradients are rounded to bfloat16 before they are multiplied, in this thread from
-// now on; returns what was before. It counts where the processor has the instructions.
-bool round_to_bfloat16(bool on);
-
 // Whether the processor multiplies bfloat16 with the instructions in use.
 bool has_bfloat16();
 
@@ -27,8 +23,9 @@ bool prefers_batch_innermost(const at::Tensor& x);
 
 // A convolution, or a transposed one, as libtorch's conv2d and conv_transpose2d without groups, dilation and output
 // padding; `bias` may be undefined. Single precision on a processor is done here if the batch fills a vector, and is
-// batch-innermost then; anything else is left to libtorch.
+// batch-innermost then; anything else is left to libtorch. With `rounded`, weights, feature maps and gradients are
+// rounded to bfloat16 before they are multiplied, where it is done here and has_bfloat16().
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
-                  int64_t padding, bool transposed);
+                  int64_t padding, bool transposed, bool rounded);
 
 }  // namespace gen_native::conv
