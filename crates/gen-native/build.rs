@@ -46,7 +46,7 @@ fn main() {
         .flag_if_supported("-fopenmp")
         // The warnings of libtorch's headers are not ours to mend.
         .warnings(false)
-        .files(["native/native.cpp", "native/layout.cpp", "native/conv/conv.cpp"])
+        .files(["native/native.cpp", "native/generator.cpp", "native/layout.cpp", "native/conv/conv.cpp"])
         .compile("gen_native");
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");

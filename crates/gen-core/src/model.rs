@@ -9,6 +9,7 @@ use crate::config;
 use crate::data::{Batch, DataSpec};
 use crate::error::{Error, Result};
 use crate::params::NamedTensors;
+use crate::rng::{Generator, Purpose, stream};
 use crate::train::TrainConfig;
 
 /// The four families that the workspace compares, and the plain autoencoder that belongs to none.
@@ -57,7 +58,7 @@ pub struct ModelCard {
 }
 
 /// Where a run stands when a step is taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Step {
     /// The number of this step, counted from 0.
     pub index: u64,
@@ -65,12 +66,15 @@ pub struct Step {
     pub progress: f64,
     /// The factor on every learning rate: warm-up times schedule.
     pub lr_scale: f64,
+    /// What all that is random in the step is drawn from.
+    pub rng: Generator,
 }
 
 impl Step {
-    /// Step `index` at the full learning rate, for loops that have no schedule.
+    /// Step `index` at the full learning rate, for loops that have no schedule. What is random in it follows from
+    /// `index`; a loop with a seed puts [`rng::stream`](crate::rng::stream) in the place of `rng`.
     pub fn new(index: u64) -> Self {
-        Step { index, progress: 0.0, lr_scale: 1.0 }
+        Step { index, progress: 0.0, lr_scale: 1.0, rng: stream(0, Purpose::Train, index) }
     }
 }
 

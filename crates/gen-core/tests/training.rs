@@ -7,7 +7,7 @@ use gen_core::model::{
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Purpose, stream, torch_seed};
 use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
 use gen_core::train::{Budget, LogRecord, Stretch, TrainConfig, Trainer};
 use gen_core::{Error, Result};
@@ -51,8 +51,7 @@ impl Buildable for Gaussian {
     }
 
     fn build(config: Config, context: &BuildContext) -> Result<Self> {
-        seed_torch(context.seed, Purpose::Init, 0);
-        let params = Params::new(Kind::Float, context.device);
+        let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
         let dimension = context.data.shape.dimensions();
         let mean = params.root().parameter("mean", &[dimension], Init::Normal { mean: 0.0, std: 1.0 });
         let log_std = params.root().parameter("log_std", &[dimension], Init::ZEROS);
@@ -77,7 +76,7 @@ impl GenerativeModel for Gaussian {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         // Noise on the data, so that the test sees whether randomness is resumed too.
-        let x = &batch.x + batch.x.randn_like() * 0.01;
+        let x = &batch.x + step.rng.randn_like(&batch.x) * 0.01;
         let z = (&x - &self.mean) * (-&self.log_std).exp();
         let nll = (&z * &z * 0.5 + &self.log_std).sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float);
         let nll = if step.index + 1 == self.fail_at { nll * f64::NAN } else { nll };
@@ -87,9 +86,9 @@ impl GenerativeModel for Gaussian {
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
         request.require_one_pass("gaussian")?;
-        seed_torch(request.seed, Purpose::Sample, 0);
         let _no_grad = tch::no_grad_guard();
-        let z = Tensor::randn([request.n as i64, self.mean.size()[0]], (Kind::Float, self.mean.device()));
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let z = rng.randn([request.n as i64, self.mean.size()[0]], (Kind::Float, self.mean.device()));
         Ok(z * self.log_std.exp() + &self.mean)
     }
 
@@ -103,7 +102,7 @@ impl GenerativeModel for Gaussian {
 }
 
 fn data() -> Dataset {
-    seed_torch(0, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(0, Purpose::Data, 0));
     let x = Tensor::randn([200, 2], (Kind::Float, Device::Cpu)) * 0.5 + 2.0;
     Dataset::from_tensor("blob", x).unwrap()
 }

@@ -7,7 +7,7 @@ use gen_core::model::{
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -158,7 +158,7 @@ impl Ddpm {
     fn denoise(&self, x: &Tensor, level: &Level) -> Tensor {
         let scales = Scales::of(level, x);
         let time = Tensor::full([x.size()[0]], level.time, (x.kind(), x.device()));
-        self.clip(self.config.prediction.x0(&self.network.forward(x, &time, false), x, &scales))
+        self.clip(self.config.prediction.x0(&self.network.forward(x, &time, None), x, &scales))
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
@@ -207,9 +207,10 @@ impl GenerativeModel for Ddpm {
         self.check(&batch.x)?;
         let x0 = self.encode(&batch.x);
         let rows = x0.size()[0];
-        let t = stratified_timesteps(rows, self.config.timesteps, &x0);
-        let noise = x0.randn_like();
-        let losses = self.objective.loss(|x, time| self.network.forward(x, time, true), &x0, &noise, &t);
+        let t = stratified_timesteps(rows, self.config.timesteps, &x0, &step.rng);
+        let noise = step.rng.randn_like(&x0);
+        let network = |x: &Tensor, time: &Tensor| self.network.forward(x, time, Some(&step.rng));
+        let losses = self.objective.loss(network, &x0, &noise, &t);
         let loss = losses.mean(Kind::Float);
         let norm = self.adam.step(&loss, step.lr_scale)?;
         let mut result = Losses::new().with("loss", &loss);
@@ -228,19 +229,18 @@ impl GenerativeModel for Ddpm {
         let Plan { sampler, timesteps, temperature } = self.plan(request)?;
         let levels = self.process.levels(&timesteps);
         let _no_grad = tch::no_grad_guard();
-        seed_torch(request.seed, Purpose::Sample, 0);
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let noise = |like: &Tensor| rng.randn_like(like);
         let shape = self.card.data.shape;
         let n = request.n as i64;
         let mut parts = vec![Tensor::zeros(shape.batch(0), (Kind::Float, self.device))];
         for start in (0..n).step_by(CHUNK as usize) {
             let rows = CHUNK.min(n - start);
-            let x = Tensor::randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
+            let x = rng.randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
             let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
             let x = match sampler {
-                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, Tensor::randn_like),
-                Sampler::Ancestral => {
-                    ancestral(denoise, x, &levels, self.config.variance, Tensor::randn_like)
-                }
+                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise),
+                Sampler::Ancestral => ancestral(denoise, x, &levels, self.config.variance, noise),
             };
             parts.push(self.decode(&x));
         }
@@ -276,7 +276,7 @@ impl Density for Ddpm {
             return Err(Error::invalid(format!("`{}` has a lower-bound likelihood, not {kind}", Self::NAME)));
         }
         let _no_grad = tch::no_grad_guard();
-        seed_torch(seed, Purpose::Evaluate, 0);
+        let rng = stream(seed, Purpose::Evaluate, 0);
         let decoder = match self.card.data.values {
             Values::Bytes => Decoder::Discretised(256),
             Values::Binary => Decoder::Discretised(2),
@@ -289,10 +289,10 @@ impl Density for Ddpm {
             .iter()
             .map(|part| {
                 let denoise = |x: &Tensor, t: &Tensor| {
-                    let output = self.network.forward(x, &self.objective.time(t, x), false);
+                    let output = self.network.forward(x, &self.objective.time(t, x), None);
                     self.clip(self.objective.x0(&output, x, t))
                 };
-                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations) + log_det
+                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations, &rng) + log_det
             })
             .collect();
         Ok(Tensor::cat(&parts, 0))
@@ -345,8 +345,7 @@ impl Buildable for Ddpm {
         let BuildContext { data, device, seed } = context;
         let process = DiscreteVp::new(config.schedule, config.timesteps)?;
         config.check(data)?;
-        seed_torch(*seed, Purpose::Init, 0);
-        let params = Params::new(Kind::Float, *device);
+        let params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
         let network = Network::new(params.root(), &config.network, data.shape)?;
         let parameters = params.count();
         let standardise = match data.shape {

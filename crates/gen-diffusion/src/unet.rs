@@ -2,6 +2,7 @@
 
 use gen_core::nn::{Conv2d, ConvConfig, GroupNorm, Linear, SelfAttention2d};
 use gen_core::params::{Init, Scope};
+use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -102,13 +103,13 @@ impl ResidualBlock {
         }
     }
 
-    fn forward(&self, x: &Tensor, embedding: &Tensor, train: bool) -> Tensor {
+    fn forward(&self, x: &Tensor, embedding: &Tensor, dropout: Option<&Generator>) -> Tensor {
         let h = self.conv1.forward(&self.norm1.forward(x).silu());
         let time = self.time.forward(embedding).unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
         let (scale, shift) = (&time[0] + 1.0, &time[1]);
         let mut h = shift.addcmul(&self.norm2.forward(&h), &scale).silu();
-        if self.dropout > 0.0 {
-            h = h.dropout(self.dropout, train);
+        if let Some(rng) = dropout.filter(|_| self.dropout > 0.0) {
+            h = rng.dropout(&h, self.dropout);
         }
         let h = self.conv2.forward(&h);
         match &self.skip {
@@ -187,14 +188,15 @@ impl UNet {
         }
     }
 
-    /// `x: [batch, channels, height, width]` and `time: [batch]` to the shape of `x`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, train: bool) -> Tensor {
+    /// `x: [batch, channels, height, width]` and `time: [batch]` to the shape of `x`. `dropout` is what values are dropped by,
+    /// in training.
+    pub fn forward(&self, x: &Tensor, time: &Tensor, dropout: Option<&Generator>) -> Tensor {
         let embedding = self.embedding.forward(time);
         let mut h = self.stem.forward(&x.pixel_unshuffle(self.patch));
         let mut across = Vec::new();
         for stage in &self.down {
             for block in &stage.blocks {
-                h = block.forward(&h, &embedding, train);
+                h = block.forward(&h, &embedding, dropout);
                 across.push(h.shallow_clone());
             }
             if let Some(resample) = &stage.resample {
@@ -202,7 +204,7 @@ impl UNet {
             }
         }
         let (block, attention) = &self.middle;
-        h = block.forward(&h, &embedding, train);
+        h = block.forward(&h, &embedding, dropout);
         if let Some(attention) = attention {
             h = attention.forward(&h);
         }
@@ -212,7 +214,7 @@ impl UNet {
                     Some(other) => Tensor::cat(&[&h, &other], 1),
                     None => unreachable!("as many blocks go up as go down"),
                 };
-                h = block.forward(&wide, &embedding, train);
+                h = block.forward(&wide, &embedding, dropout);
             }
             if let Some(resample) = &stage.resample {
                 h = resample.forward(&h).pixel_shuffle(2);

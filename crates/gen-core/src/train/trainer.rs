@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::{GenerativeModel, Step};
 use crate::optim::{Ema, Schedule};
 use crate::params::NamedTensors;
-use crate::rng::{Purpose, seed_torch};
+use crate::rng::{Purpose, stream};
 
 /// Training settings that every family shares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,8 +160,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     fn train_step(&mut self) -> Result<()> {
         let step = self.step();
         self.row.lr_scale = step.lr_scale;
-        seed_torch(self.seed, Purpose::Train, step.index);
-        let batch = self.batches.get(step.index);
+        let batch = self.batches.get(step.index, &step.rng);
         let losses = self.model.train_step(&batch, &step)?;
         if self.device == Device::Cpu {
             // On an accelerator this would wait for the device at every step; there the sums are checked.
@@ -308,6 +307,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             index: self.progress.step,
             progress,
             lr_scale: warmup.min(1.0) * self.config.schedule.factor(progress),
+            rng: stream(self.seed, Purpose::Train, self.progress.step),
         }
     }
 
