@@ -194,6 +194,28 @@ pub trait GenerativeModel {
     fn density(&self) -> Option<&dyn Density> {
         None
     }
+
+    /// The loss of each row of `x`, which is as a data set delivers it and was not trained on, for the choice of the best
+    /// weights: `[batch]`, lower is better, without gradients. By default the negative log-likelihood of the main kind;
+    /// `None` for a model that has no honest number of this sort, a GAN.
+    ///
+    /// # Errors
+    /// When `x` has the wrong shape.
+    fn validation_loss(&self, x: &Tensor, seed: u64) -> Result<Option<ValidationLoss>> {
+        let Some(density) = self.density() else { return Ok(None) };
+        let Some(kind) = density.kinds().first().copied() else { return Ok(None) };
+        let rows = density.log_likelihood(x, kind, seed)?.neg();
+        Ok(Some(ValidationLoss { objective: format!("nll-{kind}"), rows }))
+    }
+}
+
+/// What [`GenerativeModel::validation_loss`] found.
+#[derive(Debug)]
+pub struct ValidationLoss {
+    /// What the loss is: `nll-exact`, `nll-lower-bound`, `squared-error`.
+    pub objective: String,
+    /// Of each row: `[batch]`.
+    pub rows: Tensor,
 }
 
 /// How a log-likelihood was computed; numbers of different kinds are not comparable without a word.

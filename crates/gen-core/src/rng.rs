@@ -27,6 +27,8 @@ pub enum Purpose {
     Evaluate = 5,
     /// Data made by formula, splits, static binarisation.
     Data = 6,
+    /// Validation: which rows, and the noise of estimates; the same at every validation of a run.
+    Validate = 7,
 }
 
 /// The 64-bit number of `(seed, purpose, index)`.

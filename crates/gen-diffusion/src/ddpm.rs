@@ -337,7 +337,9 @@ impl Buildable for Ddpm {
             schedule: Schedule::Cosine,
             warmup_steps: 100,
             ema_decay: 0.99,
-            log_every: 50,
+            // An estimate takes as many passes of the network as `bound_evaluations` says.
+            validation_rows: if data.shape.is_image() { 32 } else { 256 },
+            ..TrainConfig::default()
         }
     }
 

@@ -1,7 +1,7 @@
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, SampleRequest, Step,
+    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, SampleRequest, Step, ValidationLoss,
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
@@ -91,6 +91,14 @@ impl GenerativeModel for Ae {
     fn training_state(&self) -> NamedTensors {
         self.adam.state().prefixed("adam")
     }
+
+    /// The squared error of the reconstruction, which is what training lowers.
+    fn validation_loss(&self, x: &Tensor, _seed: u64) -> Result<Option<ValidationLoss>> {
+        let _no_grad = tch::no_grad_guard();
+        let x = self.units.standardise(x)?;
+        let rows = squared_error(&self.decoder.forward(&self.encoder.forward(&x)), &x);
+        Ok(Some(ValidationLoss { objective: "squared-error".to_owned(), rows }))
+    }
 }
 
 impl Buildable for Ae {
@@ -116,7 +124,8 @@ impl Buildable for Ae {
             schedule: Schedule::Cosine,
             warmup_steps: 200,
             ema_decay: 0.999,
-            log_every: 50,
+            validation_rows: 256,
+            ..TrainConfig::default()
         }
     }
 

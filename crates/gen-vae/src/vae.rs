@@ -304,7 +304,8 @@ impl Buildable for Vae {
             schedule: Schedule::Cosine,
             warmup_steps: 200,
             ema_decay: 0.999,
-            log_every: 50,
+            validation_rows: 256,
+            ..TrainConfig::default()
         }
     }
 

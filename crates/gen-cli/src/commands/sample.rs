@@ -42,6 +42,10 @@ pub(crate) struct Args {
     #[arg(long)]
     steps: Option<usize>,
 
+    /// With the weights of the best validation, instead of the latest
+    #[arg(long)]
+    best: bool,
+
     #[command(flatten)]
     compute: Compute,
 }
@@ -50,7 +54,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.compute.start()?;
     let folder = RunFolder::open(&args.run)?;
     let model = folder.build(&registry::models(), device)?;
-    let checkpoint = checkpoint::newest(&folder)?;
+    let checkpoint = checkpoint::chosen(&folder, args.best)?;
     model
         .weights()
         .assign(&checkpoint.sampling_weights())
