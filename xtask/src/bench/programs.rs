@@ -52,12 +52,12 @@ impl Programs {
         let scratch = Scratch::new("programs")?;
         let run = scratch.0.join("run");
         let load = load_average();
-        seconds(self.ours().args(["train", "dcgan", "--data", DATA, "--budget", BUDGET, "--out"]).arg(&run))?;
+        seconds(self.ours("train").args(["dcgan", "--data", DATA, "--budget", BUDGET, "--out"]).arg(&run))?;
         let start = |implementation: usize| {
             let picture = scratch.0.join(format!("{implementation}.png"));
             let took = seconds(&mut if implementation == 0 {
-                let mut command = self.ours();
-                command.arg("sample").arg(&run).args(["-n", SAMPLES, "--out"]).arg(&picture);
+                let mut command = self.ours("sample");
+                command.arg(&run).args(["-n", SAMPLES, "--out"]).arg(&picture);
                 command
             } else {
                 let mut command = Command::new(&self.python);
@@ -99,9 +99,9 @@ impl Programs {
         ))
     }
 
-    fn ours(&self) -> Command {
+    fn ours(&self, task: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["--threads", &self.threads.to_string()]);
+        command.args([task, "--threads", &self.threads.to_string()]);
         command
     }
 
