@@ -97,6 +97,24 @@ fn samples_go_into_a_folder_or_an_array() {
 }
 
 #[test]
+fn many_samples_are_written_part_by_part() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    train("vae", "moons", "2steps", &run).assert().success();
+    let array = |n: usize| {
+        let out = temp.path().join(format!("{n}.npy"));
+        r#gen().arg("sample").arg(&run).args(["-n", &n.to_string(), "--out"]).arg(&out).assert().success();
+        let bytes = fs::read(out).unwrap();
+        assert_eq!(bytes.len(), 128 + n * 2 * 4);
+        bytes[128..].to_vec()
+    };
+    let (thousand, more) = (array(1000), array(2300));
+    assert_eq!(more[..thousand.len()], thousand);
+    let rows: std::collections::BTreeSet<&[u8]> = more.chunks(8).collect();
+    assert_eq!(rows.len(), 2300, "no part is drawn twice");
+}
+
+#[test]
 fn points_are_trained_on_and_drawn() {
     let temp = tempfile::tempdir().unwrap();
     for model in MODELS {

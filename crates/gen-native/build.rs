@@ -3,12 +3,16 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Files of loops and the instructions that they may use.
-const KERNELS: [(&str, &[&str]); 3] = [
-    ("avx2", &["-mavx2", "-mfma"]),
-    ("avx512", &["-mavx512f", "-mfma"]),
-    ("avx512_bf16", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
+/// Files of loops, the folders that have one, and the instructions that they may use.
+const KERNELS: [(&str, &[&str], &[&str]); 3] = [
+    ("avx2", &["conv", "likelihood"], &["-mavx2", "-mfma"]),
+    ("avx512", &["conv", "likelihood"], &["-mavx512f", "-mfma"]),
+    ("avx512_bf16", &["conv"], &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
 ];
+
+/// Everything else.
+const SOURCES: [&str; 6] =
+    ["native", "generator", "layout", "conv/conv", "likelihood/likelihood", "likelihood/portable"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -28,14 +32,16 @@ fn main() {
     };
     if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
         // The same loops for three kinds of processors; which one runs is decided when the program does.
-        for (name, flags) in KERNELS {
+        for (name, folders, flags) in KERNELS {
             let mut build = cpp();
             // GCC warns of its own header of intrinsics.
             build.warnings(false);
             for flag in flags {
                 build.flag(flag);
             }
-            build.file(format!("native/conv/{name}.cpp")).compile(&format!("gen_native_{name}"));
+            build
+                .files(folders.iter().map(|folder| format!("native/{folder}/{name}.cpp")))
+                .compile(&format!("gen_native_{name}"));
         }
     }
     cpp()
@@ -46,7 +52,7 @@ fn main() {
         .flag_if_supported("-fopenmp")
         // The warnings of libtorch's headers are not ours to mend.
         .warnings(false)
-        .files(["native/native.cpp", "native/generator.cpp", "native/layout.cpp", "native/conv/conv.cpp"])
+        .files(SOURCES.iter().map(|name| format!("native/{name}.cpp")))
         .compile("gen_native");
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");

@@ -75,7 +75,7 @@ class Worker:
             "parameters": self.exported.step["parameters"],
             "batch_size": self.batch_size,
             "threads": torch.get_num_threads(),
-            "precision": "float32",
+            "precision": "f32",
             "version": f"python {platform.python_version()}",
             "torch_version": torch.__version__.split("+")[0],
         }

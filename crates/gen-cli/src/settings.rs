@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context;
-use gen_core::config;
 use gen_core::data::{DataOptions, Dataset};
 use gen_core::model::ModelEntry;
 use gen_core::train::TrainConfig;
+use gen_core::{Precision, config};
 
 /// Hyperparameters, training settings and data options after all overrides.
 pub(crate) struct Settings {
@@ -54,6 +54,11 @@ impl Settings {
         let take = |name: &str| table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
         Ok(Settings { model: take("model"), training: config::from_table(&take("training"))?, options })
     }
+}
+
+/// The assignments of `--set`, and after them that of `--precision`.
+pub(crate) fn with_precision(set: &[String], precision: Option<Precision>) -> Vec<String> {
+    set.iter().cloned().chain(precision.map(|precision| format!("training.precision={precision}"))).collect()
 }
 
 /// A settings file; unknown sections are errors, like unknown keys.

@@ -15,6 +15,7 @@ pub mod model;
 pub mod nn;
 pub mod optim;
 pub mod params;
+mod precision;
 pub mod rng;
 #[cfg(feature = "runs")]
 pub mod run;
@@ -24,5 +25,6 @@ pub mod train;
 pub use error::{Error, Result, nearest};
 /// The native layer: fused kernels, autocast, MKL on AMD.
 pub use gen_native as native;
+pub use precision::{Precision, Region};
 /// The `tch` that these crates are built on; use this one, so that tensors are of the same type.
 pub use tch;

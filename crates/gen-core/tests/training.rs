@@ -48,7 +48,7 @@ impl Buildable for Gaussian {
             warmup_steps: 5,
             ema_decay: 0.9,
             log_every: 4,
-            validation_rows: 0,
+            ..TrainConfig::default()
         }
     }
 

@@ -1,11 +1,10 @@
 //! Convolutions.
 
-use std::marker::PhantomData;
 use std::ptr;
 
 use tch::{TchError, Tensor};
 
-use crate::ffi::{check, gn_conv2d, gn_has_bfloat16, gn_round_to_bfloat16, gn_use_instructions};
+use crate::ffi::{check, gn_conv2d, gn_has_bfloat16, gn_use_instructions};
 
 /// Whether a convolution goes from the large feature map to the small one, or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +13,15 @@ pub enum Direction {
     Down,
     /// A transposed convolution; its weights are `[inputs, outputs, height, width]`.
     Up,
+}
+
+/// What the factors of a product are rounded to. Products are added in single precision, and tensors stay `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factors {
+    /// Nothing.
+    Exact,
+    /// bfloat16, in the forward pass and in the backward one, if the processor multiplies it ([`has_bfloat16`]).
+    Rounded,
 }
 
 /// A 2-D convolution of `x: [batch, inputs, height, width]`, without groups or dilation.
@@ -32,13 +40,23 @@ pub fn conv2d(
     stride: i64,
     padding: i64,
     direction: Direction,
+    factors: Factors,
 ) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     let bias = bias.map_or(ptr::null(), Tensor::as_ptr);
-    let transposed = direction == Direction::Up;
+    let (transposed, rounded) = (direction == Direction::Up, factors == Factors::Rounded);
     // SAFETY: the tensors are live; without an error `out` is a new tensor, which is ours.
     unsafe {
-        check(gn_conv2d(x.as_ptr(), weight.as_ptr(), bias, stride, padding, transposed, &raw mut out))?;
+        check(gn_conv2d(
+            x.as_ptr(),
+            weight.as_ptr(),
+            bias,
+            stride,
+            padding,
+            transposed,
+            rounded,
+            &raw mut out,
+        ))?;
         Ok(Tensor::from_ptr(out))
     }
 }
@@ -77,31 +95,4 @@ pub fn use_instructions(which: Instructions) -> Result<bool, TchError> {
 pub fn has_bfloat16() -> bool {
     // SAFETY: it takes nothing and asks the processor.
     unsafe { gn_has_bfloat16() }
-}
-
-/// While it lives, convolutions in this thread round what they multiply to bfloat16, and so will their backward passes.
-/// Products are added in single precision, and tensors stay `f32`.
-///
-/// Without [`has_bfloat16`] it changes nothing. It ends also by a panic.
-#[derive(Debug)]
-#[must_use = "it ends when it is dropped"]
-pub struct Rounded {
-    before: bool,
-    /// It belongs to its thread.
-    thread: PhantomData<*const ()>,
-}
-
-impl Rounded {
-    /// Begins it.
-    pub fn to_bfloat16() -> Self {
-        // SAFETY: it sets a flag of this thread.
-        Rounded { before: unsafe { gn_round_to_bfloat16(true) }, thread: PhantomData }
-    }
-}
-
-impl Drop for Rounded {
-    fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe { gn_round_to_bfloat16(self.before) };
-    }
 }

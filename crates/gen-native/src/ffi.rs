@@ -42,6 +42,7 @@ unsafe extern "C" {
     pub(crate) fn gn_flush_denormal(on: bool, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_is_batch_innermost(x: *const C_tensor, is: *mut bool) -> *mut c_char;
     pub(crate) fn gn_batch_innermost(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn gn_prefers_batch_innermost(x: *const C_tensor, does: *mut bool) -> *mut c_char;
     pub(crate) fn gn_conv2d(
         x: *const C_tensor,
         weight: *const C_tensor,
@@ -49,11 +50,24 @@ unsafe extern "C" {
         stride: i64,
         padding: i64,
         transposed: bool,
+        rounded: bool,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_takes_logistic(
+        mean: *const C_tensor,
+        log_scale: *const C_tensor,
+        x: *const C_tensor,
+        does: *mut bool,
+    ) -> *mut c_char;
+    pub(crate) fn gn_discretised_logistic(
+        mean: *const C_tensor,
+        log_scale: *const C_tensor,
+        x: *const C_tensor,
+        half: f64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn gn_use_instructions(which: c_int, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_has_bfloat16() -> bool;
-    pub(crate) fn gn_round_to_bfloat16(on: bool) -> bool;
     pub(crate) fn gn_generator_new(seed: u64, out: *mut *mut GeneratorPtr) -> *mut c_char;
     pub(crate) fn gn_generator_clone(
         generator: *const GeneratorPtr,

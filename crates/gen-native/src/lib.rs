@@ -9,13 +9,15 @@ mod conv;
 mod ffi;
 mod generator;
 mod layout;
+mod likelihood;
 pub mod mkl;
 mod optim;
 mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
-pub use conv::{Direction, Instructions, Rounded, conv2d, has_bfloat16, use_instructions};
+pub use conv::{Direction, Factors, Instructions, conv2d, has_bfloat16, use_instructions};
 pub use generator::Generator;
-pub use layout::{batch_innermost, is_batch_innermost};
+pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};
+pub use likelihood::discretised_logistic;
 pub use optim::{AdamStep, adam_step, global_norm, lerp};
 pub use switches::{MatmulPrecision, set_flush_denormal, set_matmul_precision};

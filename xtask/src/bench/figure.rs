@@ -1,6 +1,6 @@
 //! The ratios to PyTorch as a figure.
 
-use super::measure::{Row, Task};
+use super::measure::{Implementation, Row, Task};
 use super::report::{max, median, min, ratios};
 use crate::report::svg::{Anchor, Scale, Svg, tick_label};
 
@@ -33,7 +33,8 @@ pub(super) fn file(rows: &[Row]) -> Option<String> {
     let mut alt = Vec::new();
     for (index, (row, ratios)) in compared.iter().enumerate() {
         let y = top + LINE * (index as f64 + 0.7);
-        let name = format!("{} {}", row.task.name(), row.case.name);
+        let rounded = if row.implementation == Implementation::GenBf16 { ", bf16" } else { "" };
+        let name = format!("{} {}{rounded}", row.task.name(), row.case.name);
         let middle = median(ratios);
         svg.text("name", (left - 12.0, y + 4.0), Anchor::End, &name);
         svg.line("axis", (x.at(min(ratios)), y), (x.at(max(ratios)), y));

@@ -59,6 +59,8 @@ impl Task {
 pub(super) enum Implementation {
     /// This workspace.
     Gen,
+    /// This workspace, with factors rounded to bfloat16.
+    GenBf16,
     /// PyTorch, as it is.
     Eager,
     /// PyTorch with `torch.compile`.
@@ -68,9 +70,17 @@ pub(super) enum Implementation {
 impl Implementation {
     const PEERS: [Implementation; 2] = [Implementation::Eager, Implementation::Compiled];
 
+    /// Those of this workspace.
+    pub(super) const OURS: [Implementation; 2] = [Implementation::Gen, Implementation::GenBf16];
+
+    pub(super) fn is_ours(self) -> bool {
+        Self::OURS.contains(&self)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Implementation::Gen => "gen",
+            Implementation::GenBf16 => "gen-bf16",
             Implementation::Eager => "pytorch-eager",
             Implementation::Compiled => "pytorch-compile",
         }
@@ -128,13 +138,15 @@ impl Plan {
     /// The rows of a case. What goes wrong in a peer is in its rows; what goes wrong in ours is an error.
     pub(super) fn measure(&self, case: &Case) -> Result<Vec<Row>> {
         let exported = Scratch::new(case.name)?;
-        let mut ours = Runner::start(Implementation::Gen, &mut self.ours(case));
+        let mut ours = Runner::start(Implementation::Gen, &mut self.ours(case, "f32"));
         ours.attempt(|runner| {
             runner.seconds(&format!("train {FIRST_STEPS}"))?;
             runner.ask(&format!("export {}", exported.0.display())).map(drop)
         })?;
         ours.fail_if_broken(case)?;
-        let mut runners = vec![ours];
+        // A processor without the instructions says so in its rows.
+        let rounded = Runner::start(Implementation::GenBf16, &mut self.ours(case, "bf16"));
+        let mut runners = vec![ours, rounded];
         for implementation in Implementation::PEERS {
             let Some(python) = &self.python else { break };
             say(&format!("{}: starting {}", case.name, implementation.name()));
@@ -163,10 +175,10 @@ impl Plan {
         Ok(rows.collect())
     }
 
-    fn ours(&self, case: &Case) -> Command {
+    fn ours(&self, case: &Case, precision: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["bench", case.model, "--data", case.data, "--device", "cpu", "--threads"]);
-        command.arg(self.threads.to_string());
+        command.args(["bench", case.model, "--data", case.data, "--device", "cpu", "--precision", precision]);
+        command.args(["--threads", &self.threads.to_string()]);
         for assignment in case.set {
             command.args(["--set", assignment]);
         }
@@ -363,8 +375,10 @@ done
         let folder = tempfile::tempdir().unwrap();
         let case = Case::new("vae", "vae", "vae", "digits", 10);
         let rows = plan(folder.path(), WORKER, None).measure(&case).unwrap();
-        assert_eq!(rows.iter().map(|row| row.task).collect::<Vec<_>>(), Task::ALL);
-        for (row, expected) in rows.iter().zip([2.0, 1.0]) {
+        let tasks: Vec<_> = rows.iter().map(|row| (row.task, row.implementation.name())).collect();
+        let expected = Task::ALL.map(|task| ["gen", "gen-bf16"].map(|name| (task, name)));
+        assert_eq!(tasks, expected.concat());
+        for (row, expected) in rows.iter().zip([2.0, 2.0, 1.0, 1.0]) {
             assert_eq!(row.ms.len(), 2);
             assert!(row.ms.iter().all(|ms| (ms - expected).abs() < 1e-9), "{:?}", row.ms);
             assert_eq!(row.description["parameters"], 5);
@@ -378,9 +392,9 @@ done
         let case = Case::new("vae", "vae", "vae", "digits", 10);
         let broken = "#!/bin/sh\necho no compiler >&2\nexit 3\n";
         let rows = plan(folder.path(), WORKER, Some(broken)).measure(&case).unwrap();
-        assert_eq!(rows.len(), 6);
+        assert_eq!(rows.len(), 8);
         assert_eq!(rows[0].ms.len(), 2);
-        assert!(rows[1].error.as_ref().unwrap().contains("no compiler") && rows[1].ms.is_empty());
+        assert!(rows[2].error.as_ref().unwrap().contains("no compiler") && rows[2].ms.is_empty());
         let error = plan(folder.path(), broken, None).measure(&case).unwrap_err().to_string();
         assert!(error.contains("vae: no compiler"), "{error}");
     }

@@ -107,12 +107,15 @@ impl Run<'_> {
         let mut out = std::io::stdout().lock();
         write!(out, "{}", self.table())?;
         for task in Task::ALL {
-            if let Some(mean) = geometric_mean(self.ratios_of(task)) {
-                writeln!(
-                    out,
-                    "{}: {mean:.3} times the time of the faster PyTorch (geometric mean)",
-                    task.name()
-                )?;
+            for ours in Implementation::OURS {
+                if let Some(mean) = geometric_mean(self.ratios_of(task, ours)) {
+                    writeln!(
+                        out,
+                        "{} {}: {mean:.3} times the time of the faster PyTorch in f32 (geometric mean)",
+                        ours.name(),
+                        task.name()
+                    )?;
+                }
             }
         }
         for path in written {
@@ -121,16 +124,25 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn ratios_of(&self, task: Task) -> Vec<f64> {
-        let of_task = self.rows.iter().filter(|row| row.task == task);
+    fn ratios_of(&self, task: Task, ours: Implementation) -> Vec<f64> {
+        let of_task = self.rows.iter().filter(|row| row.task == task && row.implementation == ours);
         of_task.filter_map(|row| ratios(self.rows, row).as_deref().map(median)).collect()
     }
 
     fn table(&self) -> String {
-        let head =
-            ["case", "task", "gen", "pytorch-eager", "pytorch-compile", "ratio", "cpu ratio", "gradients"];
+        let head = [
+            "case",
+            "task",
+            "precision",
+            "gen",
+            "pytorch-eager",
+            "pytorch-compile",
+            "ratio",
+            "cpu ratio",
+            "gradients",
+        ];
         let mut lines = vec![head.map(str::to_owned)];
-        let ours = self.rows.iter().filter(|row| row.implementation == Implementation::Gen);
+        let ours = self.rows.iter().filter(|row| row.implementation.is_ours());
         for row in ours {
             let ms = |implementation| match peer(self.rows, row, implementation) {
                 Some(row) if row.error.is_some() => "failed".to_owned(),
@@ -146,6 +158,7 @@ impl Run<'_> {
             lines.push([
                 row.case.name.to_owned(),
                 row.task.name().to_owned(),
+                row.description["precision"].as_str().unwrap_or_default().to_owned(),
                 some(&row.ms).map(|ms| milliseconds(median(ms))).unwrap_or_default(),
                 ms(Implementation::Eager),
                 ms(Implementation::Compiled),
@@ -155,7 +168,7 @@ impl Run<'_> {
             ]);
         }
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 8] = std::array::from_fn(width);
+        let widths: [usize; 9] = std::array::from_fn(width);
         let mut text = String::new();
         for line in &lines {
             let cells: Vec<String> = line
@@ -164,7 +177,7 @@ impl Run<'_> {
                 .enumerate()
                 .map(
                     |(i, (cell, width))| {
-                        if i < 2 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                        if i < 3 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
                     },
                 )
                 .collect();
@@ -187,7 +200,7 @@ pub(super) fn load_average() -> Option<f64> {
 
 /// The peer with the lower median; `None` of a peer, and where no peer was timed.
 fn faster_peer<'r>(rows: &'r [Row], ours: &Row) -> Option<&'r Row> {
-    if ours.implementation != Implementation::Gen {
+    if !ours.implementation.is_ours() {
         return None;
     }
     let peers = [Implementation::Eager, Implementation::Compiled];

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use gen_core::Precision;
 use gen_core::data::{Batches, Binarise, Dataset};
 use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
 use gen_core::params::NamedTensors;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
 use crate::device::Compute;
-use crate::settings::Settings;
+use crate::settings::{Settings, with_precision};
 use crate::{catalog, registry};
 
 /// Times a model for `cargo xtask bench`. After a line about the model, answers each line of standard input with a
@@ -49,6 +50,10 @@ pub(crate) struct Args {
     /// Change a setting of the model, the training or the data; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+
+    /// What convolutions and linear layers multiply in, in training and in sampling
+    #[arg(long)]
+    precision: Option<Precision>,
 
     #[command(flatten)]
     compute: Compute,
@@ -84,7 +89,7 @@ impl Worker {
     fn new(args: &Args, device: Device) -> anyhow::Result<Self> {
         let entry = registry::find(&args.model)?;
         let raw = catalog::load(&args.data)?;
-        let settings = Settings::resolve(&entry, &raw, &args.set, None)?;
+        let settings = Settings::resolve(&entry, &raw, &with_precision(&args.set, args.precision), None)?;
         let data = raw.with_options(&settings.options)?.to_device(device);
         let context = BuildContext { data: data.spec.clone(), device, seed: args.seed };
         let model = entry.build(&settings.model, &context)?;
@@ -98,7 +103,7 @@ impl Worker {
             "parameters": card.parameters,
             "batch_size": self.training.batch_size.min(self.data.train.len()),
             "threads": tch::get_num_threads(),
-            "precision": "float32",
+            "precision": self.training.precision.to_string(),
             "version": concat!("gen ", env!("CARGO_PKG_VERSION")),
             "torch_version": LIBTORCH_VERSION,
         })
@@ -135,6 +140,7 @@ impl Worker {
 
     fn sample(&self, n: u64) -> anyhow::Result<Value> {
         let (start, cpu) = (Instant::now(), cpu_seconds());
+        let _region = self.training.precision.region();
         let samples = self.model.sample(&SampleRequest::new(n as usize, self.seed))?;
         // An accelerator works on after the call; its result is there when a value is.
         let _ = samples.reshape([-1]).get(0).double_value(&[]);

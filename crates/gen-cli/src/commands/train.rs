@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use gen_core::Precision;
 use gen_core::data::Dataset;
 use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
 use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo, grid};
@@ -10,7 +11,7 @@ use tch::Device;
 use crate::device::{self, Compute};
 use crate::interrupt::{Interrupted, Signals};
 use crate::progress::{Progress, Style};
-use crate::settings::Settings;
+use crate::settings::{Settings, with_precision};
 use crate::{catalog, checkpoint, registry};
 
 #[derive(clap::Args)]
@@ -58,6 +59,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Style::Auto)]
     progress: Style,
 
+    /// What convolutions and linear layers multiply in: f32, or bf16, which is faster and a little less exact
+    #[arg(long)]
+    precision: Option<Precision>,
+
     #[command(flatten)]
     compute: Compute,
 }
@@ -72,7 +77,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let entry = registry::find(&args.model)?;
     let progress = Progress::new(args.progress);
     let raw = catalog::load(&args.data)?;
-    let settings = Settings::resolve(&entry, &raw, &args.set, args.config.as_deref())?;
+    let settings =
+        Settings::resolve(&entry, &raw, &with_precision(&args.set, args.precision), args.config.as_deref())?;
     let data = raw.with_options(&settings.options)?.to_device(device);
     let run_config = RunConfig {
         run: RunInfo {

@@ -1,6 +1,8 @@
-use tch::Tensor;
+use gen_native::{Direction, Factors};
+use tch::{Device, Tensor};
 
 use crate::params::{Init, Scope};
+use crate::precision::{Precision, rounded};
 
 /// Kernel geometry of a convolution.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +71,7 @@ impl Conv2d {
 
     /// `x: [batch, inputs, height, width]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 1, 1)
+        convolve(x, &self.weight, self.bias.as_ref(), self.stride, self.padding, Direction::Down)
     }
 }
 
@@ -99,6 +101,33 @@ impl ConvTranspose2d {
 
     /// `x: [batch, inputs, height, width]` to `[batch, outputs, (height - 1) stride - 2 padding + kernel, ...]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv_transpose2d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 0, 1, 1)
+        convolve(x, &self.weight, self.bias.as_ref(), self.stride, self.padding, Direction::Up)
+    }
+}
+
+/// [`gen_native::conv2d`], for layers: their weights fit each other, and what does not fit is the programmer's error.
+#[track_caller]
+fn convolve(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: i64,
+    padding: i64,
+    direction: Direction,
+) -> Tensor {
+    let convolved = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, factors| {
+        gen_native::conv2d(x, weight, bias, stride, padding, direction, factors)
+            .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
+    };
+    match Precision::current() {
+        Precision::F32 => convolved(x, weight, bias, Factors::Exact),
+        Precision::Bf16 if x.device() == Device::Cpu => convolved(x, weight, bias, Factors::Rounded),
+        Precision::Bf16 => {
+            let y = convolved(&rounded(x), &rounded(weight), None, Factors::Exact).to_kind(x.kind());
+            match bias {
+                Some(bias) => y + bias.unsqueeze(-1).unsqueeze(-1),
+                None => y,
+            }
+        }
     }
 }

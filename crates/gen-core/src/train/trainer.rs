@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::{GenerativeModel, Step};
 use crate::optim::{Ema, Schedule};
 use crate::params::NamedTensors;
+use crate::precision::Precision;
 use crate::rng::{Purpose, stream};
 
 /// Training settings that every family shares.
@@ -31,6 +32,9 @@ pub struct TrainConfig {
     /// are kept. 0 keeps none, and is the only choice for a model without a loss for it.
     #[serde(default)]
     pub validation_rows: usize,
+    /// What layers multiply in while the model trains.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl Default for TrainConfig {
@@ -42,6 +46,7 @@ impl Default for TrainConfig {
             ema_decay: 0.0,
             log_every: 50,
             validation_rows: 0,
+            precision: Precision::F32,
         }
     }
 }
@@ -107,6 +112,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         if !(0.0..1.0).contains(&config.ema_decay) {
             return Err(Error::invalid(format!("`ema_decay` must be in [0, 1), found {}", config.ema_decay)));
         }
+        config.precision.check(data.train.x.device())?;
         let validation = Validation::new(data, config.validation_rows, seed);
         if let Some(validation) = &validation {
             validation.check(model)?;
@@ -175,7 +181,9 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         let step = self.step();
         self.row.lr_scale = step.lr_scale;
         let batch = self.batches.get(step.index, &step.rng);
+        let region = self.config.precision.region();
         let losses = self.model.train_step(&batch, &step)?;
+        drop(region);
         if self.device == Device::Cpu {
             // On an accelerator this would wait for the device at every step; there the sums are checked.
             self.check_finite(losses.iter())?;

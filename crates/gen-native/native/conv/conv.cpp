@@ -13,7 +13,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <utility>
 #include <vector>
 
 #include "../layout.h"
@@ -24,7 +23,6 @@ namespace gen_native::conv {
 namespace {
 
 std::atomic<Instructions> chosen{Instructions::kBest};
-thread_local bool rounded = false;
 
 bool supported(Instructions which) {
 #if defined(__x86_64__)
@@ -267,8 +265,8 @@ using torch::autograd::variable_list;
 
 struct Convolution : torch::autograd::Function<Convolution> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias, int64_t stride, int64_t padding, bool transposed) {
-    const bool pairs = rounded && has_bfloat16();
+                            const std::optional<at::Tensor>& bias, int64_t stride, int64_t padding, bool transposed,
+                            bool pairs) {
     context->save_for_backward({x, weight});
     context->saved_data["stride"] = stride;
     context->saved_data["padding"] = padding;
@@ -286,7 +284,7 @@ struct Convolution : torch::autograd::Function<Convolution> {
     const bool pairs = context->saved_data["pairs"].toBool();
     const std::array<bool, 3> needs{context->needs_input_grad(0), context->needs_input_grad(1),
                                     context->saved_data["bias"].toBool() && context->needs_input_grad(2)};
-    variable_list results(6);
+    variable_list results(7);
     if (!gradients[0].defined()) return results;
     if (c10::GradMode::is_enabled()) {
       // Somebody will differentiate the gradient, which libtorch knows how to do.
@@ -311,24 +309,27 @@ struct Convolution : torch::autograd::Function<Convolution> {
 };
 
 bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t padding) {
-  if (!x.is_cpu() || x.dim() != 4 || weight.dim() != 4 || padding < 0) return false;
+  if (!prefers_batch_innermost(x) || x.dim() != 4 || weight.dim() != 4 || padding < 0) return false;
   const auto single = [](const at::Tensor& t) { return t.scalar_type() == at::kFloat && t.is_cpu(); };
-  if (!single(x) || !single(weight) || (bias.defined() && !(single(bias) && bias.is_contiguous()))) return false;
+  if (!single(weight) || (bias.defined() && !(single(bias) && bias.is_contiguous()))) return false;
   // The positions of a kernel must follow each other.
   const bool dense = weight.size(2) == 1 || weight.stride(2) == weight.size(3) * weight.stride(3);
-  const Kernels* const kernel = kernels(false);
-  return dense && kernel != nullptr && x.size(0) >= kernel->lanes;
+  return dense;
 }
 
 }  // namespace
+
+bool prefers_batch_innermost(const at::Tensor& x) {
+  if (!x.is_cpu() || x.scalar_type() != at::kFloat || x.dim() == 0) return false;
+  const Kernels* const kernel = kernels(false);
+  return kernel != nullptr && x.size(0) >= kernel->lanes;
+}
 
 bool use_instructions(Instructions which) {
   if (!supported(which)) return false;
   chosen = which;
   return true;
 }
-
-bool round_to_bfloat16(bool on) { return std::exchange(rounded, on); }
 
 bool has_bfloat16() {
 #if defined(__x86_64__)
@@ -340,7 +341,7 @@ bool has_bfloat16() {
 }
 
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
-                  int64_t padding, bool transposed) {
+                  int64_t padding, bool transposed, bool rounded) {
   TORCH_CHECK(stride >= 1, "the stride of a convolution is at least 1, found ", stride);
   const std::optional<at::Tensor> b = bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
   if (!done_here(x, weight, bias, padding)) {
@@ -354,7 +355,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
                   (transposed || (x.size(2) + 2 * padding >= g.kernel_height && x.size(3) + 2 * padding >= g.kernel_width)),
               "a kernel of ", g.kernel_height, " x ", g.kernel_width, " does not fit a feature map of ", x.size(2),
               " x ", x.size(3));
-  return Convolution::apply(readable(x), weight, b, stride, padding, transposed);
+  return Convolution::apply(readable(x), weight, b, stride, padding, transposed, rounded && has_bfloat16());
 }
 
 }  // namespace gen_native::conv

@@ -12,17 +12,17 @@ enum class Instructions : int { kBest = 0, kAvx512 = 1, kAvx2 = 2, kLibtorch = 3
 // For the whole process; false where the processor has no such instructions.
 bool use_instructions(Instructions which);
 
-// Whether weights, feature maps and gradients are rounded to bfloat16 before they are multiplied, in this thread from
-// now on; returns what was before. It counts where the processor has the instructions.
-bool round_to_bfloat16(bool on);
-
 // Whether the processor multiplies bfloat16 with the instructions in use.
 bool has_bfloat16();
 
+// Whether convolutions of `x: [batch, ...]` are done here, so that a map is best made batch-innermost from the start.
+bool prefers_batch_innermost(const at::Tensor& x);
+
 // A convolution, or a transposed one, as libtorch's conv2d and conv_transpose2d without groups, dilation and output
 // padding; `bias` may be undefined. Single precision on a processor is done here if the batch fills a vector, and is
-// batch-innermost then; anything else is left to libtorch.
+// batch-innermost then; anything else is left to libtorch. With `rounded`, weights, feature maps and gradients are
+// rounded to bfloat16 before they are multiplied, where it is done here and has_bfloat16().
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
-                  int64_t padding, bool transposed);
+                  int64_t padding, bool transposed, bool rounded);
 
 }  // namespace gen_native::conv
