@@ -200,37 +200,46 @@ at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::
   return out;
 }
 
+// A map as [blocks of channels][pixels][channels in the block][units]: what one block reads lies together, where the
+// pixels of the map itself are often a power of two apart and would drive each other out of the cache.
+at::Tensor in_blocks(const at::Tensor& map, int64_t block, int64_t units, bool pairs) {
+  const Kernels& kernel = *kernels(pairs);
+  const int64_t batch = map.size(0), channels = map.size(1), pixels = map.size(2) * map.size(3);
+  const int64_t step = pixel_stride(map);
+  at::Tensor out = at::empty({pixels * channels * units}, at::kFloat);
+  const float* const from = map.const_data_ptr<float>();
+  auto* const to = static_cast<uint32_t*>(out.mutable_data_ptr());
+  at::parallel_for(0, pixels, std::max<int64_t>(1, 16384 / (channels * batch)), [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      for (int64_t c = 0; c < channels; c += block) {
+        const int64_t width = std::min(block, channels - c);
+        const float* const row = from + p * step + c * batch;
+        uint32_t* const place = to + (c * pixels + p * width) * units;
+        if (pairs) {
+          kernel.pair_columns(row, place, width, batch);
+        } else {
+          std::memcpy(place, row, width * batch * sizeof(float));
+        }
+      }
+    }
+  });
+  return out;
+}
+
 // The gradient of the weights, which lies as they do.
 at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
                       bool pairs) {
   const Kernels& kernel = *kernels(pairs);
   const at::Tensor sums = at::empty({g.positions() * g.small_channels * g.large_channels}, at::kFloat);
-  Correlate call{small.const_data_ptr(), large.const_data_ptr(), sums.mutable_data_ptr<float>(),
-                 pixel_stride(small), g.small_channels, g.small_height, g.small_width,
-                 pixel_stride(large), g.large_channels, g.large_height, g.large_width,
-                 g.kernel_height, g.kernel_width, g.stride, g.padding, g.batch};
-  at::Tensor small_units, large_units;
-  if (pairs) {
-    call.units = (g.batch + 1) / 2;
-    const auto paired = [&](const at::Tensor& map, int64_t channels, int64_t pixels) {
-      at::Tensor units = at::empty({pixels * channels * call.units}, at::kFloat);
-      auto* const to = static_cast<uint32_t*>(units.mutable_data_ptr());
-      const float* const from = map.const_data_ptr<float>();
-      const int64_t step = pixel_stride(map);
-      at::parallel_for(0, pixels, 16, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p) {
-          kernel.pair_columns(from + p * step, to + p * channels * call.units, channels, g.batch);
-        }
-      });
-      return units;
-    };
-    small_units = paired(small, g.small_channels, g.small_pixels());
-    large_units = paired(large, g.large_channels, g.large_pixels());
-    call.small = small_units.const_data_ptr();
-    call.large = large_units.const_data_ptr();
-    call.small_pixel = g.small_channels * call.units;
-    call.large_pixel = g.large_channels * call.units;
-  }
+  // Small kernels read a map so seldom that it is not worth rearranging.
+  const bool blocked = pairs || g.positions() >= 9;
+  const int64_t units = pairs ? (g.batch + 1) / 2 : g.batch;
+  const at::Tensor a = blocked ? in_blocks(small, kSmallBlock, units, pairs) : small;
+  const at::Tensor b = blocked ? in_blocks(large, kLargeBlock, units, pairs) : large;
+  const Correlate call{a.const_data_ptr(), b.const_data_ptr(), sums.mutable_data_ptr<float>(), blocked,
+                       pixel_stride(small), g.small_channels, g.small_height, g.small_width,
+                       pixel_stride(large), g.large_channels, g.large_height, g.large_width,
+                       g.kernel_height, g.kernel_width, g.stride, g.padding, units};
   at::parallel_for(0, blocks(g.small_channels, kSmallBlock) * blocks(g.large_channels, kLargeBlock), 1,
                    [&](int64_t begin, int64_t end) { kernel.correlate(call, begin, end); });
   at::Tensor gradient = at::empty_strided(weight.sizes(), weight.strides(), weight.options());

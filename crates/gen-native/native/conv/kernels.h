@@ -39,10 +39,11 @@ struct Gather {
 // out[t][a][b] = sum over the pixels p of `small`, over n: small[p][a][n] large[q(p, t)][b][n], where the row and the
 // column of q are those of p times the stride, less the padding, plus those of the position t in the kernel.
 struct Correlate {
-  const void* small;  // [small_height * small_width][small_channels][units]
-  const void* large;  // [large_height * large_width][large_channels][units]
+  const void* small;  // [pixels][small_channels][units], or [blocks][pixels][small_channels in the block][units]
+  const void* large;  // likewise
   float* out;         // [kernel_height * kernel_width][small_channels][large_channels]
-  int64_t small_pixel;  // units from one pixel to the next
+  bool blocked;         // which of the two; blocks are of kSmallBlock and kLargeBlock channels
+  int64_t small_pixel;  // units from one pixel to the next, of maps that are not in blocks
   int64_t small_channels, small_height, small_width;
   int64_t large_pixel;
   int64_t large_channels, large_height, large_width;
