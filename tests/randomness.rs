@@ -28,10 +28,9 @@ fn points() -> Dataset {
 
 fn build(entry: &ModelEntry, data: &Dataset) -> Box<dyn GenerativeModel> {
     let mut config = entry.default_config(&data.spec).unwrap();
-    if let Some(network) = config.get_mut("network").and_then(toml::Value::as_table_mut) {
-        if network.contains_key("dropout") {
-            network.insert("dropout".to_owned(), toml::Value::Float(0.2));
-        }
+    let network = config.get_mut("network").and_then(toml::Value::as_table_mut);
+    if let Some(dropout) = network.and_then(|network| network.get_mut("dropout")) {
+        *dropout = toml::Value::Float(0.2);
     }
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 3 };
     entry.build(&config, &context).unwrap()
