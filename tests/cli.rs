@@ -97,6 +97,24 @@ fn samples_go_into_a_folder_or_an_array() {
 }
 
 #[test]
+fn many_samples_are_written_part_by_part() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    train("vae", "moons", "2steps", &run).assert().success();
+    let array = |n: usize| {
+        let out = temp.path().join(format!("{n}.npy"));
+        r#gen().arg("sample").arg(&run).args(["-n", &n.to_string(), "--out"]).arg(&out).assert().success();
+        let bytes = fs::read(out).unwrap();
+        assert_eq!(bytes.len(), 128 + n * 2 * 4);
+        bytes[128..].to_vec()
+    };
+    let (thousand, more) = (array(1000), array(2300));
+    assert_eq!(more[..thousand.len()], thousand);
+    let rows: std::collections::BTreeSet<&[u8]> = more.chunks(8).collect();
+    assert_eq!(rows.len(), 2300, "no part is drawn twice");
+}
+
+#[test]
 fn points_are_trained_on_and_drawn() {
     let temp = tempfile::tempdir().unwrap();
     for model in MODELS {
@@ -194,6 +212,78 @@ fn a_used_folder_is_not_written_over() {
         .assert()
         .code(1)
         .stderr(contains("started with other settings"));
+}
+
+#[test]
+fn the_best_weights_are_kept_beside_the_latest() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    // So large a learning rate that what comes first is the best.
+    let settings = ["warmup_steps=0", "optimizer.learning_rate=0.05", "ema_decay=0", "validation_rows=20"];
+    let mut command = train("vae", "digits", "20steps", &run);
+    for setting in
+        settings.iter().chain(&["batch_size=8", "schedule=\"constant\"", "network=\"mlp\"", "widths=[32]"])
+    {
+        command.args(["--set", setting]);
+    }
+    command.assert().success();
+    let text = fs::read_to_string(run.join("validation.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(
+        text.lines().next().unwrap(),
+        "step,images_seen,seconds,validation_seconds,objective,n_validation,loss"
+    );
+    let documented = include_str!("../results/README.md").split("## validation.csv").nth(1).unwrap();
+    let documented = documented.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+    let documented: Vec<&str> = documented.map(|line| line.split('`').nth(1).unwrap()).collect();
+    assert_eq!(documented, rows[0]);
+    assert_eq!((rows.len(), rows[1][4], rows[1][5]), (11, "nll-lower-bound", "20"));
+    let loss = |row: &Vec<&str>| row[6].parse::<f64>().unwrap();
+    let best = rows[1..].iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).unwrap();
+    let manifest = fs::read_to_string(run.join("checkpoint/best/checkpoint.toml")).unwrap();
+    assert!(manifest.contains(&format!("[best]\nstep = {}\n", best[0])), "{manifest}");
+    assert_ne!(best[0], "20", "{text}");
+
+    let sample = |best: bool| {
+        let out = temp.path().join(format!("{best}.npy"));
+        let mut command = r#gen();
+        command.arg("sample").arg(&run).args(["-n", "3", "--out"]).arg(&out);
+        if best {
+            command.arg("--best");
+        }
+        command.assert().success();
+        fs::read(out).unwrap()
+    };
+    assert_ne!(sample(true), sample(false));
+    r#gen().arg("evaluate").arg(&run).args(["-n", "50", "--n-bound", "9", "--best"]).assert().success();
+    let row = fs::read_to_string(run.join("evaluation.csv")).unwrap();
+    assert!(row.contains(",raw-best,") && row.contains(&format!(",{},", best[0])), "{row}");
+
+    // Damage is told, and what is there is not used.
+    fs::write(run.join("checkpoint/best/weights.safetensors"), "x").unwrap();
+    let out = temp.path().join("x.png");
+    let mut damaged = r#gen();
+    damaged.arg("sample").arg(&run).arg("--best").arg("--out").arg(&out);
+    damaged.assert().code(1).stderr(contains("not a whole checkpoint file").and(one_line()));
+}
+
+#[test]
+fn a_model_without_a_loss_for_it_has_no_best_weights() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    train("dcgan", "moons", "2steps", &run).assert().success();
+    assert!(!run.join("validation.csv").exists() && !run.join("checkpoint/best").exists());
+    let mut sample = r#gen();
+    sample.arg("sample").arg(&run).arg("--best").arg("--out").arg(temp.path().join("x.png"));
+    sample
+        .assert()
+        .code(1)
+        .stderr(contains("has no best weights: its `validation_rows` is 0").and(one_line()));
+    train("dcgan", "moons", "2steps", &temp.path().join("other"))
+        .args(["--set", "validation_rows=9"])
+        .assert()
+        .code(1)
+        .stderr(contains("`dcgan` has no loss to validate by: set `validation_rows` to 0").and(one_line()));
 }
 
 #[test]

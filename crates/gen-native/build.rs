@@ -11,8 +11,9 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "native",
+    "generator",
     "layout",
     "conv/conv",
     "likelihood/likelihood",

@@ -7,6 +7,21 @@ from torch import Tensor, nn
 from common import Optimizer
 
 
+def pyramid(image: dict) -> tuple[int, tuple[int, int]]:
+    """How often the sides are halved, and what is left of them."""
+    height, width = image["height"], image["width"]
+    levels = 0
+    while min(height, width) >> levels > 7:
+        levels += 1
+    return levels, (height >> levels, width >> levels)
+
+
+def channels(image: dict, first: int) -> list[int]:
+    """Of the feature maps, from the image inwards."""
+    levels, _ = pyramid(image)
+    return [image["channels"], *(first << level for level in range(levels))]
+
+
 class Up(nn.Module):
     def __init__(self, inputs: int, outputs: int, last: bool):
         super().__init__()
@@ -61,19 +76,11 @@ class Model:
     def __init__(self, config: dict, data: dict):
         assert config["r1_gamma"] == 0
         image = data["shape"]["image"]
-        height, width = image["height"], image["width"]
-        levels = 0
-        while min(height, width) >> levels > 7:
-            levels += 1
-        base = (height >> levels, width >> levels)
-
-        def channels(first: int) -> list[int]:
-            return [image["channels"], *(first << level for level in range(levels))]
-
+        _, base = pyramid(image)
         self.latent = config["latent"]
-        self.generator = Generator(self.latent, channels(config["generator_width"])[::-1], base)
+        self.generator = Generator(self.latent, channels(image, config["generator_width"])[::-1], base)
         self.discriminator = Discriminator(
-            channels(config["discriminator_width"]), base, config["discriminator_batch_norm"]
+            channels(image, config["discriminator_width"]), base, config["discriminator_batch_norm"]
         )
         self.optimizer_g = Optimizer(self.generator, config["generator"])
         self.optimizer_d = Optimizer(self.discriminator, config["discriminator"])

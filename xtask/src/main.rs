@@ -13,6 +13,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 /// Set-up, experiments, reports and checks of this workspace
@@ -38,7 +39,11 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().task {
+    let task = match Cli::try_parse() {
+        Ok(cli) => cli.task,
+        Err(error) => return refuse(&error),
+    };
+    let result = match task {
         Task::Setup(args) => setup::run(&args),
         Task::TrainAll(args) => train_all::run(&args),
         Task::Report(args) => report::run(&args),
@@ -55,6 +60,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is not a task: the help that was asked for, or what is wrong with the arguments, in one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+    } else {
+        note(&format!("xtask: {}; see --help", in_one_line(&error.render().to_string())));
+    }
+    ExitCode::from(2)
+}
+
+/// What clap says is wrong, without its usage and its advice to ask for help.
+fn in_one_line(text: &str) -> String {
+    let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let words: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
+    words.join(" ").replace(" tip: ", "; ").trim_start_matches("error: ").to_owned()
+}
+
 /// A reader that closes the pipe (`cargo xtask report x | head`) has seen enough.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -69,5 +94,26 @@ fn note(line: &str) {
     // The test harness would not capture it.
     if !cfg!(test) {
         let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_arguments_are_one_line() {
+        for (arguments, expected) in [
+            ("bench --round 3", "unexpected argument '--round' found; a similar argument exists: '--rounds'"),
+            ("bnech", "unrecognized subcommand 'bnech'; a similar subcommand exists: 'bench'"),
+            ("bench --rounds 0", "invalid value '0' for '--rounds <ROUNDS>': 0 is not in 1"),
+            ("report", "required arguments were not provided: <"),
+        ] {
+            let words = std::iter::once("cargo xtask").chain(arguments.split(' '));
+            let error =
+                Cli::try_parse_from(words).err().map(|error| error.render().to_string()).unwrap_or_default();
+            let line = in_one_line(&error);
+            assert!(line.contains(expected) && line.lines().count() == 1, "{arguments}: {line}");
+        }
     }
 }

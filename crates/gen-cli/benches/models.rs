@@ -39,7 +39,8 @@ fn model(c: &mut Criterion, entry: &ModelEntry, data: &Dataset) {
         bencher.iter_batched(
             || {
                 index += 1;
-                (batches.get(index), Step::new(index))
+                let step = Step::new(index);
+                (batches.get(index, &step.rng), step)
             },
             |(batch, step)| {
                 let losses = model.train_step(&batch, &step).unwrap();

@@ -2,8 +2,13 @@
 
 use gen_core::run::{Checkpoint, RunFolder};
 
+/// The best weights of a run if `best` is asked for, otherwise [`newest`].
+pub(crate) fn chosen(folder: &RunFolder, best: bool) -> gen_core::Result<Checkpoint> {
+    if best { folder.best() } else { newest(folder) }
+}
+
 /// The newest whole checkpoint of a run; one that had to be passed over is a warning on standard error.
-pub(crate) fn newest(folder: &RunFolder) -> gen_core::Result<Checkpoint> {
+fn newest(folder: &RunFolder) -> gen_core::Result<Checkpoint> {
     let checkpoint = folder.require_checkpoint()?;
     for reason in &checkpoint.damaged {
         crate::eprint(&warning(reason, checkpoint.progress.step));

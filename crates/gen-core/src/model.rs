@@ -9,6 +9,7 @@ use crate::config;
 use crate::data::{Batch, DataSpec};
 use crate::error::{Error, Result};
 use crate::params::NamedTensors;
+use crate::rng::{Generator, Purpose, stream};
 use crate::train::TrainConfig;
 
 /// The four families that the workspace compares, and the plain autoencoder that belongs to none.
@@ -57,7 +58,7 @@ pub struct ModelCard {
 }
 
 /// Where a run stands when a step is taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Step {
     /// The number of this step, counted from 0.
     pub index: u64,
@@ -65,12 +66,15 @@ pub struct Step {
     pub progress: f64,
     /// The factor on every learning rate: warm-up times schedule.
     pub lr_scale: f64,
+    /// What all that is random in the step is drawn from.
+    pub rng: Generator,
 }
 
 impl Step {
-    /// Step `index` at the full learning rate, for loops that have no schedule.
+    /// Step `index` at the full learning rate, for loops that have no schedule. What is random in it follows from
+    /// `index`; a loop with a seed puts [`rng::stream`](crate::rng::stream) in the place of `rng`.
     pub fn new(index: u64) -> Self {
-        Step { index, progress: 0.0, lr_scale: 1.0 }
+        Step { index, progress: 0.0, lr_scale: 1.0, rng: stream(0, Purpose::Train, index) }
     }
 }
 
@@ -190,6 +194,28 @@ pub trait GenerativeModel {
     fn density(&self) -> Option<&dyn Density> {
         None
     }
+
+    /// The loss of each row of `x`, which is as a data set delivers it and was not trained on, for the choice of the best
+    /// weights: `[batch]`, lower is better, without gradients. By default the negative log-likelihood of the main kind;
+    /// `None` for a model that has no honest number of this sort, a GAN.
+    ///
+    /// # Errors
+    /// When `x` has the wrong shape.
+    fn validation_loss(&self, x: &Tensor, seed: u64) -> Result<Option<ValidationLoss>> {
+        let Some(density) = self.density() else { return Ok(None) };
+        let Some(kind) = density.kinds().first().copied() else { return Ok(None) };
+        let rows = density.log_likelihood(x, kind, seed)?.neg();
+        Ok(Some(ValidationLoss { objective: format!("nll-{kind}"), rows }))
+    }
+}
+
+/// What [`GenerativeModel::validation_loss`] found.
+#[derive(Debug)]
+pub struct ValidationLoss {
+    /// What the loss is: `nll-exact`, `nll-lower-bound`, `squared-error`.
+    pub objective: String,
+    /// Of each row: `[batch]`.
+    pub rows: Tensor,
 }
 
 /// How a log-likelihood was computed; numbers of different kinds are not comparable without a word.

@@ -10,6 +10,7 @@ use std::ops::Div;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::rng::Generator;
 
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,12 +43,12 @@ impl Init {
         Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() }
     }
 
-    fn tensor(self, shape: &[i64], kind: Kind, device: Device) -> Tensor {
+    fn tensor(self, shape: &[i64], kind: Kind, device: Device, rng: &Generator) -> Tensor {
         let options = (kind, device);
         match self {
             Init::Const(value) => Tensor::full(shape, value, options),
-            Init::Normal { mean, std } => Tensor::randn(shape, options) * std + mean,
-            Init::Uniform { bound } => Tensor::rand(shape, options) * (2.0 * bound) - bound,
+            Init::Normal { mean, std } => rng.randn(shape, options) * std + mean,
+            Init::Uniform { bound } => rng.rand(shape, options) * (2.0 * bound) - bound,
         }
     }
 }
@@ -193,13 +194,20 @@ struct Entry {
 pub struct Params {
     kind: Kind,
     device: Device,
+    rng: Generator,
     entries: RefCell<BTreeMap<String, Entry>>,
 }
 
 impl Params {
-    /// No parameters yet; those to come are of this kind, on this device.
+    /// No parameters yet; those to come are of this kind, on this device. What is random in their start comes from the
+    /// generator that the process shares, which `tch::manual_seed` starts; [`Params::drawn_from`] has one of its own.
     pub fn new(kind: Kind, device: Device) -> Self {
-        Params { kind, device, entries: RefCell::default() }
+        Self::drawn_from(Generator::shared(), kind, device)
+    }
+
+    /// As [`Params::new`], with a generator for what is random in the start.
+    pub fn drawn_from(rng: Generator, kind: Kind, device: Device) -> Self {
+        Params { kind, device, rng, entries: RefCell::default() }
     }
 
     /// The place where the outermost layer registers.
@@ -252,7 +260,7 @@ impl Scope<'_> {
     /// # Panics
     /// When the name is taken: a mistake in the layer that registers it.
     pub fn parameter(&self, name: &str, shape: &[i64], init: Init) -> Tensor {
-        let value = init.tensor(shape, self.params.kind, self.params.device);
+        let value = init.tensor(shape, self.params.kind, self.params.device, self.rng());
         self.register(name, value.set_requires_grad(true), true)
     }
 
@@ -272,6 +280,11 @@ impl Scope<'_> {
     /// The kind that parameters are made of.
     pub fn kind(&self) -> Kind {
         self.params.kind
+    }
+
+    /// What initial values are drawn from.
+    pub fn rng(&self) -> &Generator {
+        &self.params.rng
     }
 
     fn register(&self, name: &str, tensor: Tensor, trainable: bool) -> Tensor {

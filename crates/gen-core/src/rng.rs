@@ -1,9 +1,13 @@
 //! Randomness from one seed per run.
 //!
-//! libtorch draws from one generator per process. Every step and every sampling call starts it anew from its own
-//! number, so that what is drawn depends on `(seed, purpose, index)` only: nothing that ran before matters, and a
-//! resumed run needs no saved generator.
+//! Every step of a training and every call that samples or estimates draws from a [`Generator`] of its own, which starts
+//! at the number of `(seed, purpose, index)`. What is drawn depends on these three only: not on what ran before, not on
+//! what else in the process draws random numbers, and two models that train in turn do not see each other. The state of
+//! a run's generator between two steps is the number of the next step, which every checkpoint holds.
+//!
+//! A loop that would rather have one long stream keeps one [`Generator`], with its `state` and `set_state`.
 
+pub use gen_native::Generator;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
@@ -23,6 +27,8 @@ pub enum Purpose {
     Evaluate = 5,
     /// Data made by formula, splits, static binarisation.
     Data = 6,
+    /// Validation: which rows, and the noise of estimates; the same at every validation of a run.
+    Validate = 7,
 }
 
 /// The 64-bit number of `(seed, purpose, index)`.
@@ -39,12 +45,12 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Starts libtorch's generator at `(seed, purpose, index)`.
-pub fn seed_torch(seed: u64, purpose: Purpose, index: u64) {
-    tch::manual_seed(torch_seed(seed, purpose, index));
+/// A generator of random tensors that starts at `(seed, purpose, index)`.
+pub fn stream(seed: u64, purpose: Purpose, index: u64) -> Generator {
+    Generator::seeded(torch_seed(seed, purpose, index))
 }
 
-/// The number that [`seed_torch`] starts libtorch's generator with, for who wants the same draws elsewhere.
+/// The seed of [`stream`], for who wants the same draws elsewhere: PyTorch has them after `torch.manual_seed`.
 pub fn torch_seed(seed: u64, purpose: Purpose, index: u64) -> i64 {
     // libtorch takes an i64; half the range is enough and keeps the number readable.
     (derive(seed, purpose, index) >> 1) as i64

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 use crate::data::Batch;
 use crate::model::{GenerativeModel, Step};
 use crate::params::NamedTensors;
+use crate::rng::Generator;
 
 /// Asserts that `|actual - expected| <= absolute + relative * |expected|` in every entry.
 ///
@@ -97,7 +98,7 @@ pub fn assert_gradient(f: impl Fn(&Tensor) -> Tensor, x: &Tensor, tolerance: f64
 /// Takes the training step that `xtask/peers/record.py` recorded of the same model in PyTorch, and compares losses
 /// and gradients.
 ///
-/// `file` holds the state before the step under `before.`, the `batch` and the `seed` of libtorch's generator, and what
+/// `file` holds the state before the step under `before.`, the `batch` and the `seed` of its generator, and what
 /// came of it: `loss.` by name, and under `moment.` the first moments of a fresh optimizer, which are the gradients
 /// after clipping times 1 - β₁. `tolerance` is relative; for gradients to the largest entry of the tensor.
 ///
@@ -123,9 +124,9 @@ pub fn assert_recorded_step(model: &mut dyn GenerativeModel, file: &Path, tolera
         ours(name).shallow_clone().detach().copy_(value);
     }
 
-    tch::manual_seed(given("seed").int64_value(&[]));
+    let step = Step { rng: Generator::seeded(given("seed").int64_value(&[])), ..Step::new(0) };
     let batch = Batch::unlabelled(given("batch"));
-    let losses = model.train_step(&batch, &Step::new(0)).expect("a training step").values();
+    let losses = model.train_step(&batch, &step).expect("a training step").values();
     for (name, value) in part("loss.").iter() {
         let loss = losses.iter().find(|(known, _)| *known == name);
         let (_, loss) = loss.unwrap_or_else(|| panic!("the model reports no loss `{name}`"));

@@ -1,15 +1,16 @@
 //! The training loop and run folders, on a model of two parameters: a Gaussian fitted by maximum likelihood.
 #![allow(clippy::unwrap_used)]
 
-use gen_core::data::{Batch, DataSpec, Dataset};
+use gen_core::data::{Batch, DataSpec, Dataset, Split};
 use gen_core::model::{
     BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, ModelEntry, SampleRequest, Step,
+    ValidationLoss,
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Purpose, stream, torch_seed};
 use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
-use gen_core::train::{Budget, LogRecord, Stretch, TrainConfig, Trainer};
+use gen_core::train::{Budget, LogRecord, Stretch, TrainConfig, Trainer, Validated};
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -47,12 +48,12 @@ impl Buildable for Gaussian {
             warmup_steps: 5,
             ema_decay: 0.9,
             log_every: 4,
+            ..TrainConfig::default()
         }
     }
 
     fn build(config: Config, context: &BuildContext) -> Result<Self> {
-        seed_torch(context.seed, Purpose::Init, 0);
-        let params = Params::new(Kind::Float, context.device);
+        let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
         let dimension = context.data.shape.dimensions();
         let mean = params.root().parameter("mean", &[dimension], Init::Normal { mean: 0.0, std: 1.0 });
         let log_std = params.root().parameter("log_std", &[dimension], Init::ZEROS);
@@ -77,7 +78,7 @@ impl GenerativeModel for Gaussian {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         // Noise on the data, so that the test sees whether randomness is resumed too.
-        let x = &batch.x + batch.x.randn_like() * 0.01;
+        let x = &batch.x + step.rng.randn_like(&batch.x) * 0.01;
         let z = (&x - &self.mean) * (-&self.log_std).exp();
         let nll = (&z * &z * 0.5 + &self.log_std).sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float);
         let nll = if step.index + 1 == self.fail_at { nll * f64::NAN } else { nll };
@@ -87,10 +88,16 @@ impl GenerativeModel for Gaussian {
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
         request.require_one_pass("gaussian")?;
-        seed_torch(request.seed, Purpose::Sample, 0);
         let _no_grad = tch::no_grad_guard();
-        let z = Tensor::randn([request.n as i64, self.mean.size()[0]], (Kind::Float, self.mean.device()));
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let z = rng.randn([request.n as i64, self.mean.size()[0]], (Kind::Float, self.mean.device()));
         Ok(z * self.log_std.exp() + &self.mean)
+    }
+
+    fn validation_loss(&self, x: &Tensor, _seed: u64) -> Result<Option<ValidationLoss>> {
+        let _no_grad = tch::no_grad_guard();
+        let rows = (x - &self.mean).square().sum_dim_intlist(1, false, Kind::Float);
+        Ok(Some(ValidationLoss { objective: "squared-distance".to_owned(), rows }))
     }
 
     fn weights(&self) -> NamedTensors {
@@ -103,7 +110,7 @@ impl GenerativeModel for Gaussian {
 }
 
 fn data() -> Dataset {
-    seed_torch(0, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(0, Purpose::Data, 0));
     let x = Tensor::randn([200, 2], (Kind::Float, Device::Cpu)) * 0.5 + 2.0;
     Dataset::from_tensor("blob", x).unwrap()
 }
@@ -239,6 +246,38 @@ fn a_resumed_run_ends_with_the_same_bytes_and_history() {
     };
     assert_eq!(without_clocks("a"), without_clocks("b"));
     assert_eq!(without_clocks("a").len(), 10);
+}
+
+#[test]
+fn validation_finds_the_best_weights_and_changes_nothing() {
+    let x = Tensor::randn([60, 2], (Kind::Float, Device::Cpu)) * 0.5 + 2.0;
+    let part = |start, n| Split::unlabelled(x.narrow(0, start, n));
+    let data = Dataset::from_splits("x", part(0, 40), Some(part(40, 20)), None, Vec::new()).unwrap();
+    let run = |rows: usize| {
+        let (mut model, training) = default(&data);
+        let training = TrainConfig { validation_rows: rows, ..training };
+        let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(24), 7).unwrap();
+        let mut found = Vec::new();
+        while trainer.advance().unwrap().is_some() {
+            found.extend(trainer.validate().unwrap());
+        }
+        let best = trainer.best();
+        (bytes(&trainer.state()), found, best)
+    };
+    let (plain, none, no_best) = run(0);
+    assert!(none.is_empty() && no_best.is_none());
+    let (state, found, best) = run(12);
+    assert_eq!(state, plain);
+    assert_eq!(found.iter().map(|record| record.progress.step).collect::<Vec<_>>(), [4, 8, 12, 16, 20, 24]);
+    assert!(found.iter().all(|record| record.rows == 12 && record.objective == "squared-distance"));
+    let least = found.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap();
+    assert_eq!(best, Some(Validated { step: least.progress.step, loss: least.loss }));
+    assert!(found.iter().filter(|record| record.is_best).all(|record| record.loss >= least.loss));
+    assert_eq!(
+        run(12).1.iter().map(|r| r.loss).collect::<Vec<_>>(),
+        found.iter().map(|r| r.loss).collect::<Vec<_>>()
+    );
+    assert_eq!(run(99).1[0].rows, 20, "no more than there are");
 }
 
 /// The history is that of a run without pauses, and so is the end, wherever a process stops.

@@ -1,5 +1,6 @@
 //! The variational bound on the log-likelihood, term by term (Ho et al. 2020, equation 5), in nats.
 
+use gen_core::rng::Generator;
 use tch::{Device, Kind, Tensor};
 
 use crate::prediction::rows;
@@ -129,24 +130,25 @@ impl VariationalBound {
     /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of the
     /// network, at least 2: one for L_0, the others for a sample of the L_t; T calls give each L_t once.
     ///
-    /// `denoise` estimates x_0 from x_t and `t: i64 [batch]`. The timesteps from 1 to T - 1 are cut into parts that
+    /// Noise and timesteps are drawn from `rng`. `denoise` estimates x_0 from x_t and `t: i64 [batch]`. The timesteps from 1 to T - 1 are cut into parts that
     /// grow with t, as the terms shrink with it, and one is drawn from each.
     pub fn estimate(
         &self,
         mut denoise: impl FnMut(&Tensor, &Tensor) -> Tensor,
         x0: &Tensor,
         evaluations: usize,
+        rng: &Generator,
     ) -> Tensor {
         let mut guess = |t: &Tensor| {
             let (alpha, sigma) = (rows(&self.alpha, t, x0), rows(&self.sigma, t, x0));
-            denoise(&(alpha * x0 + sigma * x0.randn_like()), t)
+            denoise(&(alpha * x0 + sigma * rng.randn_like(x0)), t)
         };
         let batch = x0.size()[0];
         let options = (Kind::Int64, x0.device());
         let first = Tensor::zeros([batch], options);
         let mut bound = self.prior(x0) + self.reconstruction(x0, &guess(&first));
         for (start, end) in strata(self.timesteps(), evaluations.saturating_sub(1)) {
-            let t = Tensor::randint_low(start, end, [batch], options);
+            let t = rng.randint(start, end, [batch], options);
             bound += self.transition(&t, x0, &guess(&t)) * (end - start) as f64;
         }
         -bound

@@ -8,7 +8,7 @@ use gen_core::model::{
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -164,7 +164,7 @@ impl Ddpm {
     fn denoise(&self, x: &Tensor, level: &Level) -> Tensor {
         let scales = Scales::of(level, x);
         let time = Tensor::full([x.size()[0]], level.time, (x.kind(), x.device()));
-        self.clip(self.config.prediction.x0(&self.network.forward(x, &time, false), x, &scales))
+        self.clip(self.config.prediction.x0(&self.network.forward(x, &time, None), x, &scales))
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
@@ -205,8 +205,8 @@ impl Ddpm {
 }
 
 /// ε ~ N(0, I) of the shape of `x`, which the network takes best. What is drawn does not depend on how `x` lies.
-fn noise_like(x: &Tensor) -> Tensor {
-    as_convolved(&Tensor::randn(x.size(), (x.kind(), x.device())))
+fn noise_like(rng: &Generator, x: &Tensor) -> Tensor {
+    as_convolved(&rng.randn(x.size(), (x.kind(), x.device())))
 }
 
 impl GenerativeModel for Ddpm {
@@ -218,9 +218,10 @@ impl GenerativeModel for Ddpm {
         self.check(&batch.x)?;
         let x0 = as_convolved(&self.encode(&batch.x));
         let rows = x0.size()[0];
-        let t = stratified_timesteps(rows, self.config.timesteps, &x0);
-        let noise = noise_like(&x0);
-        let losses = self.objective.loss(|x, time| self.network.forward(x, time, true), &x0, &noise, &t);
+        let t = stratified_timesteps(rows, self.config.timesteps, &x0, &step.rng);
+        let noise = noise_like(&step.rng, &x0);
+        let network = |x: &Tensor, time: &Tensor| self.network.forward(x, time, Some(&step.rng));
+        let losses = self.objective.loss(network, &x0, &noise, &t);
         let loss = losses.mean(Kind::Float);
         let norm = self.adam.step(&loss, step.lr_scale)?;
         let mut result = Losses::new().with("loss", &loss);
@@ -239,18 +240,19 @@ impl GenerativeModel for Ddpm {
         let Plan { sampler, timesteps, temperature } = self.plan(request)?;
         let levels = self.process.levels(&timesteps);
         let _no_grad = tch::no_grad_guard();
-        seed_torch(request.seed, Purpose::Sample, 0);
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let noise = |like: &Tensor| noise_like(&rng, like);
         let shape = self.card.data.shape;
         let n = request.n as i64;
         let mut parts = vec![Tensor::zeros(shape.batch(0), (Kind::Float, self.device))];
         for start in (0..n).step_by(self.chunk() as usize) {
             let rows = self.chunk().min(n - start);
-            let x = Tensor::randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
+            let x = rng.randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
             let x = as_convolved(&x);
             let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
             let x = match sampler {
-                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise_like),
-                Sampler::Ancestral => ancestral(denoise, x, &levels, self.config.variance, noise_like),
+                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise),
+                Sampler::Ancestral => ancestral(denoise, x, &levels, self.config.variance, noise),
             };
             parts.push(self.decode(&x));
         }
@@ -286,7 +288,7 @@ impl Density for Ddpm {
             return Err(Error::invalid(format!("`{}` has a lower-bound likelihood, not {kind}", Self::NAME)));
         }
         let _no_grad = tch::no_grad_guard();
-        seed_torch(seed, Purpose::Evaluate, 0);
+        let rng = stream(seed, Purpose::Evaluate, 0);
         let decoder = match self.card.data.values {
             Values::Bytes => Decoder::Discretised(256),
             Values::Binary => Decoder::Discretised(2),
@@ -299,10 +301,10 @@ impl Density for Ddpm {
             .iter()
             .map(|part| {
                 let denoise = |x: &Tensor, t: &Tensor| {
-                    let output = self.network.forward(x, &self.objective.time(t, x), false);
+                    let output = self.network.forward(x, &self.objective.time(t, x), None);
                     self.clip(self.objective.x0(&output, x, t))
                 };
-                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations) + log_det
+                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations, &rng) + log_det
             })
             .collect();
         Ok(Tensor::cat(&parts, 0))
@@ -347,7 +349,8 @@ impl Buildable for Ddpm {
             schedule: Schedule::Cosine,
             warmup_steps: 100,
             ema_decay: 0.99,
-            log_every: 50,
+            // An estimate takes as many passes of the network as `bound_evaluations` says.
+            validation_rows: if data.shape.is_image() { 64 } else { 256 },
             ..TrainConfig::default()
         }
     }
@@ -356,8 +359,7 @@ impl Buildable for Ddpm {
         let BuildContext { data, device, seed } = context;
         let process = DiscreteVp::new(config.schedule, config.timesteps)?;
         config.check(data)?;
-        seed_torch(*seed, Purpose::Init, 0);
-        let params = Params::new(Kind::Float, *device);
+        let params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
         let network = Network::new(params.root(), &config.network, data.shape)?;
         let parameters = params.count();
         let standardise = match data.shape {

@@ -3,6 +3,7 @@
 use gen_core::data::Shape;
 use gen_core::nn::{Activation, Linear, ResidualMlp, sinusoidal_embedding};
 use gen_core::params::Scope;
+use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -115,10 +116,11 @@ impl Network {
         }
     }
 
-    /// `x: [batch, ...]` and `time: [batch]`, in thousandths of the process, to the shape of `x`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, train: bool) -> Tensor {
+    /// `x: [batch, ...]` and `time: [batch]`, in thousandths of the process, to the shape of `x`. `dropout` is what
+    /// values are dropped by, in training.
+    pub fn forward(&self, x: &Tensor, time: &Tensor, dropout: Option<&Generator>) -> Tensor {
         match self {
-            Network::Unet(unet) => unet.forward(x, time, train),
+            Network::Unet(unet) => unet.forward(x, time, dropout),
             Network::Mlp { embedding, layers } => layers.forward(x, Some(&embedding.forward(time))),
         }
     }

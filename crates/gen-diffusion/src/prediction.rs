@@ -1,5 +1,6 @@
 //! What a network predicts, and the conversions between the choices.
 
+use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -164,13 +165,13 @@ fn pick(table: &Tensor, t: &Tensor, like: &Tensor) -> Tensor {
     table.index_select(0, &t.to_device(table.device())).to_kind(like.kind()).to_device(like.device())
 }
 
-/// A timestep for each of `batch` rows, one from each of `batch` equal parts of `0..timesteps`, in ascending order:
+/// A timestep from `rng` for each of `batch` rows, one from each of `batch` equal parts of `0..timesteps`, in ascending order:
 /// `i64 [batch]`.
 ///
 /// Each is uniform as in Ho et al. (2020), algorithm 1, when rows are in random order; together they cover the
 /// process evenly, which takes variance out of the loss at no cost (Kingma et al. 2021, appendix I.1).
-pub fn stratified_timesteps(batch: i64, timesteps: usize, like: &Tensor) -> Tensor {
+pub fn stratified_timesteps(batch: i64, timesteps: usize, like: &Tensor, rng: &Generator) -> Tensor {
     let part = Tensor::arange(batch, (Kind::Double, like.device()));
-    let place = (&part + part.rand_like()) * (timesteps as f64 / batch as f64);
+    let place = (&part + rng.rand_like(&part)) * (timesteps as f64 / batch as f64);
     place.floor().to_kind(Kind::Int64).clamp_max(timesteps as i64 - 1)
 }

@@ -2,6 +2,7 @@
 
 use gen_core::nn::{Activation, Conv2d, ConvConfig, GroupNorm, Linear, SelfAttention2d, maps};
 use gen_core::params::{Init, Scope};
+use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -105,11 +106,11 @@ impl ResidualBlock {
         }
     }
 
-    fn forward(&self, x: &Tensor, embedding: &Tensor, train: bool) -> Tensor {
+    fn forward(&self, x: &Tensor, embedding: &Tensor, dropout: Option<&Generator>) -> Tensor {
         let h = self.conv1.forward(&self.norm1.forward(x, SILU));
         let mut h = self.norm2.forward_modulated(&h, &self.time.forward(embedding), SILU);
-        if self.dropout > 0.0 {
-            h = h.dropout(self.dropout, train);
+        if let Some(rng) = dropout.filter(|_| self.dropout > 0.0) {
+            h = rng.dropout(&h, self.dropout);
         }
         let h = self.conv2.forward(&h);
         match &self.skip {
@@ -188,14 +189,15 @@ impl UNet {
         }
     }
 
-    /// `x: [batch, channels, height, width]` and `time: [batch]` to the shape of `x`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, train: bool) -> Tensor {
+    /// `x: [batch, channels, height, width]` and `time: [batch]` to the shape of `x`. `dropout` is what values are dropped by,
+    /// in training.
+    pub fn forward(&self, x: &Tensor, time: &Tensor, dropout: Option<&Generator>) -> Tensor {
         let embedding = self.embedding.forward(time);
         let mut h = self.stem.forward(&maps::pixel_unshuffle(x, self.patch));
         let mut across = Vec::new();
         for stage in &self.down {
             for block in &stage.blocks {
-                h = block.forward(&h, &embedding, train);
+                h = block.forward(&h, &embedding, dropout);
                 across.push(h.shallow_clone());
             }
             if let Some(resample) = &stage.resample {
@@ -203,7 +205,7 @@ impl UNet {
             }
         }
         let (block, attention) = &self.middle;
-        h = block.forward(&h, &embedding, train);
+        h = block.forward(&h, &embedding, dropout);
         if let Some(attention) = attention {
             h = attention.forward(&h);
         }
@@ -213,7 +215,7 @@ impl UNet {
                     Some(other) => maps::concat_channels(&h, &other),
                     None => unreachable!("as many blocks go up as go down"),
                 };
-                h = block.forward(&wide, &embedding, train);
+                h = block.forward(&wide, &embedding, dropout);
             }
             if let Some(resample) = &stage.resample {
                 h = maps::pixel_shuffle(&resample.forward(&h), 2);

@@ -8,6 +8,7 @@ use gen_core::Result;
 use gen_core::config;
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset};
 use gen_core::model::{BuildContext, Buildable, GenerativeModel, LikelihoodKind, SampleRequest, Step};
+use gen_core::rng::Generator;
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_diffusion::network::{MlpConfig, NetworkConfig};
 use gen_diffusion::unet::UNetConfig;
@@ -87,7 +88,7 @@ fn every_kind_of_data() {
             assert!(samples.abs().max().double_value(&[]) <= 1.0);
         }
 
-        let x = data.train.narrow(0, 7).to_batch(&data.spec).x;
+        let x = data.train.narrow(0, 7).to_batch(&data.spec, &Generator::shared()).x;
         let density = model.density().unwrap();
         assert_eq!(density.kinds(), [LikelihoodKind::LowerBound]);
         let log_p = density.log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap();
@@ -131,7 +132,7 @@ fn samples_depend_on_the_weights_alone() {
         assert_ne!(fresh.sample(&request).unwrap(), trained.sample(&request).unwrap());
     }
     fresh.weights().assign(&trained.weights()).unwrap();
-    let x = data.train.to_batch(&data.spec).x;
+    let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
     let log_p =
         |model: &Ddpm| model.density().unwrap().log_likelihood(&x, LikelihoodKind::LowerBound, 2).unwrap();
     assert_eq!(log_p(&fresh), log_p(&trained));
@@ -260,7 +261,7 @@ fn published_settings_can_be_chosen() {
     }
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
     let mut model = entry.build(&table, &context).unwrap();
-    let batch = Batch::unlabelled(data.train.to_batch(&data.spec).x);
+    let batch = Batch::unlabelled(data.train.to_batch(&data.spec, &Generator::shared()).x);
     let _losses = model.train_step(&batch, &Step::new(0)).unwrap();
     assert_eq!(model.sampling(&SampleRequest::new(1, 0)).unwrap().evaluations, 20);
     assert_eq!(model.sample(&SampleRequest::new(1, 0)).unwrap().size(), [1, 1, 8, 8]);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside functions marked as such")]
 
+use gen_core::rng::Generator;
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -153,7 +154,7 @@ fn every_timestep_is_trained_equally_often() {
     let like = Tensor::zeros([1], (Kind::Float, Device::Cpu));
     let mut counts = vec![0; 10];
     for _ in 0..3000 {
-        let t = Vec::<i64>::try_from(stratified_timesteps(7, 10, &like)).unwrap();
+        let t = Vec::<i64>::try_from(stratified_timesteps(7, 10, &like, &Generator::shared())).unwrap();
         assert!(t.windows(2).all(|pair| pair[0] <= pair[1]));
         t.iter().for_each(|t| counts[*t as usize] += 1);
     }
@@ -369,7 +370,7 @@ fn any_number_of_evaluations_estimates_the_bound() {
     let expected = expected_bound(&process, Variance::FixedSmall);
     let x0 = Tensor::randn([40_000, 1], F64) * STD + MEAN;
     for evaluations in [2, 6, 50, 99] {
-        let bounds = -bound.estimate(denoise, &x0, evaluations);
+        let bounds = -bound.estimate(denoise, &x0, evaluations, &Generator::shared());
         let error = bounds.std(true).double_value(&[]) / 200.0;
         assert!(error < 0.1, "{evaluations} evaluations: standard error {error}");
         assert_close_f64(bounds.mean(Kind::Double).double_value(&[]), expected, 0.0, 4.0 * error);

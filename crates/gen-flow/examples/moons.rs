@@ -5,7 +5,7 @@
 
 use gen_core::data::Dataset;
 use gen_core::model::{BuildContext, Buildable, Density, LikelihoodKind};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Purpose, torch_seed};
 use gen_core::train::{Budget, Trainer};
 use gen_flow::RealNvp;
 use tch::{Device, Kind, Tensor};
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The network is so small that a second thread costs more than it gives.
     tch::set_num_threads(1);
 
-    seed_torch(0, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(0, Purpose::Data, 0));
     let data = Dataset::from_tensor("moons", moons(100_000))?;
     let test = moons(100_000);
 

@@ -2,6 +2,7 @@
 
 use std::f64::consts::TAU;
 
+use gen_core::rng::Generator;
 use tch::{Device, Kind, Tensor};
 
 use crate::bijection::sum_per_row;
@@ -30,8 +31,8 @@ impl StandardNormal {
         sum_per_row(&z.square()) * -0.5 - 0.5 * self.dimension as f64 * TAU.ln()
     }
 
-    /// `n` draws with the standard deviation `temperature` in place of 1: `[n, dimension]`.
-    pub fn sample(&self, n: i64, temperature: f64) -> Tensor {
-        Tensor::randn([n, self.dimension], (self.kind, self.device)) * temperature
+    /// `n` draws from `rng` with the standard deviation `temperature` in place of 1: `[n, dimension]`.
+    pub fn sample(&self, n: i64, temperature: f64, rng: &Generator) -> Tensor {
+        rng.randn([n, self.dimension], (self.kind, self.device)) * temperature
     }
 }

@@ -1,6 +1,7 @@
 //! Between the pixels that a data set delivers and densities on the unit cube.
 
 use gen_core::data::Values;
+use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use tch::Tensor;
 
@@ -30,12 +31,12 @@ impl Dequantise {
         }
     }
 
-    /// y of `x: [batch, ...]`; the noise is drawn from libtorch's generator.
-    pub fn to_unit(self, x: &Tensor) -> Tensor {
+    /// y of `x: [batch, ...]`; the noise is drawn from `rng`.
+    pub fn to_unit(self, x: &Tensor, rng: &Generator) -> Tensor {
         match self {
             Dequantise::Bytes => {
                 let bytes = ((x + 1.0) * 127.5).round();
-                let y = (&bytes + bytes.rand_like()) / 256.0;
+                let y = (&bytes + rng.rand_like(&bytes)) / 256.0;
                 // In f32, 255 + u can round to 256; the last number below 1 is as good a draw.
                 y.clamp_max(1.0 - f64::from(f32::EPSILON))
             }

@@ -1,5 +1,6 @@
 //! A density from a bijection and a base distribution.
 
+use gen_core::rng::Generator;
 use tch::Tensor;
 
 use crate::base::StandardNormal;
@@ -13,6 +14,7 @@ use crate::bijection::Bijection;
 ///
 /// ```
 /// use gen_core::params::Params;
+/// use gen_core::rng::Generator;
 /// use gen_flow::base::StandardNormal;
 /// use gen_flow::bijection::Standardise;
 /// use gen_flow::Flow;
@@ -24,7 +26,7 @@ use crate::bijection::Bijection;
 /// let flow = Flow::new(standardise, StandardNormal::new(2, Kind::Double, Device::Cpu));
 /// let mode = flow.log_prob(&Tensor::from_slice(&[1.0, 2.0]).view([1, 2]), None);
 /// assert!((mode.double_value(&[0]) + (2.0 * std::f64::consts::PI * 12.0).ln()).abs() < 1e-12);
-/// assert_eq!(flow.sample(10, 1.0, None).size(), [10, 2]);
+/// assert_eq!(flow.sample(10, 1.0, None, &Generator::seeded(0)).size(), [10, 2]);
 /// # Ok::<(), gen_core::Error>(())
 /// ```
 #[derive(Debug)]
@@ -50,16 +52,21 @@ impl Flow {
         self.base.log_prob(&z) + log_det
     }
 
-    /// `n` draws, with latents of the standard deviation `temperature`; a context has `n` rows.
+    /// `n` draws from `rng`, with latents of the standard deviation `temperature`; a context has `n` rows.
     ///
     /// Only with the temperature 1 are these draws from the density that [`Flow::log_prob`] gives.
-    pub fn sample(&self, n: i64, temperature: f64, context: Option<&Tensor>) -> Tensor {
-        self.bijection.inverse(&self.base.sample(n, temperature), context).0
+    pub fn sample(&self, n: i64, temperature: f64, context: Option<&Tensor>, rng: &Generator) -> Tensor {
+        self.bijection.inverse(&self.base.sample(n, temperature, rng), context).0
     }
 
-    /// `n` draws and the log-density of each, in one pass; both carry gradients.
-    pub fn sample_with_log_prob(&self, n: i64, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let z = self.base.sample(n, 1.0);
+    /// `n` draws from `rng` and the log-density of each, in one pass; both carry gradients.
+    pub fn sample_with_log_prob(
+        &self,
+        n: i64,
+        context: Option<&Tensor>,
+        rng: &Generator,
+    ) -> (Tensor, Tensor) {
+        let z = self.base.sample(n, 1.0, rng);
         let (x, log_det) = self.bijection.inverse(&z, context);
         (x, self.base.log_prob(&z) - log_det)
     }

@@ -13,7 +13,7 @@ use gen_core::model::{
 };
 use gen_core::optim::Adam;
 use gen_core::params::{NamedTensors, Params};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use tch::{Kind, Tensor};
@@ -52,10 +52,10 @@ impl RealNvp {
         if self.card.data.shape.is_image() { 500 } else { 10_000 }
     }
 
-    /// What the density is of; for bytes with fresh noise from libtorch's generator.
-    fn prepare(&self, x: &Tensor) -> Tensor {
+    /// What the density is of; for bytes with noise from `rng`.
+    fn prepare(&self, x: &Tensor, rng: &Generator) -> Tensor {
         match self.dequantise {
-            Some(dequantise) => dequantise.to_unit(x),
+            Some(dequantise) => dequantise.to_unit(x, rng),
             None => x.shallow_clone(),
         }
     }
@@ -93,7 +93,7 @@ impl GenerativeModel for RealNvp {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         self.check_shape(&batch.x)?;
-        let x = self.prepare(&batch.x);
+        let x = self.prepare(&batch.x, &step.rng);
         self.initialise(&x);
         let log_prob = self.flow.log_prob(&x, None).mean(x.kind());
         let (name, loss) = match self.dequantise {
@@ -119,12 +119,12 @@ impl GenerativeModel for RealNvp {
             )));
         }
         let _no_grad = tch::no_grad_guard();
-        seed_torch(request.seed, Purpose::Sample, 0);
+        let rng = stream(request.seed, Purpose::Sample, 0);
         let size = self.card.data.shape.batch(request.n as i64);
         let samples = Tensor::zeros(size.as_slice(), (self.params.kind(), self.params.device()));
         for start in (0..request.n).step_by(self.chunk()) {
             let n = self.chunk().min(request.n - start) as i64;
-            let x = self.flow.sample(n, temperature, None);
+            let x = self.flow.sample(n, temperature, None, &rng);
             let x = self.dequantise.map_or_else(|| x.shallow_clone(), |dequantise| dequantise.from_unit(&x));
             samples.narrow(0, start as i64, n).copy_(&x);
         }
@@ -158,13 +158,13 @@ impl Density for RealNvp {
         }
         self.check_shape(x)?;
         let _no_grad = tch::no_grad_guard();
-        seed_torch(seed, Purpose::Evaluate, 0);
+        let rng = stream(seed, Purpose::Evaluate, 0);
         let rows = x.size()[0];
         let log_volume = self.dequantise.map_or(0.0, |way| way.log_volume(self.card.data.shape.dimensions()));
         let log_likelihood = Tensor::zeros([rows], (self.params.kind(), x.device()));
         for start in (0..rows).step_by(self.chunk()) {
             let n = (self.chunk() as i64).min(rows - start);
-            let log_prob = self.flow.log_prob(&self.prepare(&x.narrow(0, start, n)), None);
+            let log_prob = self.flow.log_prob(&self.prepare(&x.narrow(0, start, n), &rng), None);
             log_likelihood.narrow(0, start, n).copy_(&(log_prob + log_volume));
         }
         Ok(log_likelihood)
@@ -188,9 +188,8 @@ impl Buildable for RealNvp {
     }
 
     fn build(config: RealNvpConfig, context: &BuildContext) -> Result<Self> {
-        seed_torch(context.seed, Purpose::Init, 0);
         let data = &context.data;
-        let params = Params::new(Kind::Float, context.device);
+        let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
         let (chain, dequantise, optimizer): (Chain, _, _) = match (config, data.shape) {
             (RealNvpConfig::Points(config), Shape::Points { dimension }) => {
                 config.check(dimension)?;

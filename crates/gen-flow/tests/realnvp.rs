@@ -5,7 +5,7 @@ use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Values};
 use gen_core::model::{
     BuildContext, Buildable, Density, GenerativeModel, LikelihoodKind, ModelEntry, SampleRequest, Step,
 };
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Generator, Purpose, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_flow::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
@@ -24,13 +24,13 @@ fn moons(n: i64) -> Tensor {
 }
 
 fn point_data() -> Dataset {
-    seed_torch(7, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(7, Purpose::Data, 0));
     Dataset::from_tensor("moons", moons(20_000)).unwrap()
 }
 
 /// Squares of random place and brightness on a dark ground: `u8 [n, 1, 8, 8]`.
 fn image_data(n: i64) -> Dataset {
-    seed_torch(7, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(7, Purpose::Data, 0));
     let index = Tensor::arange(8, (Kind::Int64, Device::Cpu));
     let corner = || Tensor::randint(5, [n, 1], (Kind::Int64, Device::Cpu));
     let inside = |corner: Tensor| index.ge_tensor(&corner).logical_and(&index.lt_tensor(&(corner + 4)));
@@ -75,7 +75,7 @@ fn learns_the_moons_and_stays_a_density() {
     let data = point_data();
     let mut model = build(&data, 0);
     train(&mut model, &data, RealNvp::default_training(&data.spec), 1000);
-    seed_torch(8, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(8, Purpose::Data, 0));
     let test = moons(20_000);
     let gap = -mean(&log_likelihood(&model, &test)) - ENTROPY_OF_MOONS;
     assert!((-0.01..0.08).contains(&gap), "{gap} nats above the entropy");
@@ -100,7 +100,7 @@ fn learns_the_moons_and_stays_a_density() {
 
 #[test]
 fn points_of_more_dimensions() {
-    seed_torch(9, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(9, Purpose::Data, 0));
     let z = Tensor::randn([5000, 5], (Kind::Float, Device::Cpu));
     // A correlated Gaussian whose entropy is known: x = z A, ln|det A| = 5 ln 3.
     let mixing = (Tensor::ones([5, 5], (Kind::Float, Device::Cpu)).triu(1)
@@ -119,7 +119,7 @@ fn learns_images() {
     let data = image_data(512);
     let mut model = build_small(&data, 0);
     let bits = |model: &RealNvp| {
-        let x = data.train.to_batch(&data.spec).x;
+        let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         Values::Bytes.bits_per_dim(mean(&log_likelihood(model, &x)), 64)
     };
     let untrained = bits(&model);
@@ -141,10 +141,10 @@ fn bytes_and_dequantised_values_have_the_same_bits_per_dimension() {
     let dequantised =
         image_data(64).with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
     let (one, other) = (build_small(&bytes, 5), build_small(&dequantised, 5));
-    let x = bytes.train.to_batch(&bytes.spec).x;
+    let x = bytes.train.to_batch(&bytes.spec, &Generator::shared()).x;
     let first = log_likelihood(&one, &x);
     // The noise that the model itself adds to bytes when its seed is 0.
-    seed_torch(0, Purpose::Evaluate, 0);
+    tch::manual_seed(torch_seed(0, Purpose::Evaluate, 0));
     let spread = ((&x + 1.0) * 127.5).round();
     let spread = (&spread + spread.rand_like()) / 128.0 - 1.0;
     let second = log_likelihood(&other, &spread);
@@ -176,7 +176,7 @@ fn samples_and_densities_depend_on_the_weights_alone() {
         other.weights().assign(&trained.weights()).unwrap();
         let request = SampleRequest::new(5, 11);
         assert_eq!(trained.sample(&request).unwrap(), other.sample(&request).unwrap());
-        let x = data.train.narrow(0, 7).to_batch(&data.spec).x;
+        let x = data.train.narrow(0, 7).to_batch(&data.spec, &Generator::shared()).x;
         assert_eq!(log_likelihood(&trained, &x), log_likelihood(&other, &x));
     }
 }
@@ -216,9 +216,9 @@ fn sampling_does_not_initialise() {
     let before = model.weights().snapshot();
     let same = |model: &RealNvp| model.weights().iter().all(|(name, t)| before.get(name) == Some(t));
     let _ = model.sample(&SampleRequest::new(3, 0)).unwrap();
-    let _ = log_likelihood(&model, &data.train.to_batch(&data.spec).x);
+    let _ = log_likelihood(&model, &data.train.to_batch(&data.spec, &Generator::shared()).x);
     assert!(same(&model) && !model.flow().bijection().is_initialised());
-    let _ = model.train_step(&data.train.to_batch(&data.spec), &Step::new(0)).unwrap();
+    let _ = model.train_step(&data.train.to_batch(&data.spec, &Generator::shared()), &Step::new(0)).unwrap();
     assert!(model.flow().bijection().is_initialised());
 }
 

@@ -7,7 +7,7 @@ use gen_core::model::{
 use gen_core::nn::{Activation, Mlp};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params, Scope};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -179,12 +179,12 @@ impl Dcgan {
     }
 
     /// Moves the discriminator alone, on fakes that carry no graph of the generator.
-    fn discriminator_step(&mut self, real: &Tensor, lr_scale: f64, losses: Losses) -> Result<Losses> {
+    fn discriminator_step(&mut self, real: &Tensor, step: &Step, losses: Losses) -> Result<Losses> {
         let gamma = self.config.r1_gamma;
         let real = real.detach().set_requires_grad(gamma > 0.0);
         let fake = {
             let _no_grad = tch::no_grad_guard();
-            self.generator.forward(&self.noise(real.size()[0]), Mode::Frozen)
+            self.generator.forward(&self.noise(real.size()[0], &step.rng), Mode::Frozen)
         };
         let real_logits = self.discriminator.forward(&real);
         let fake_logits = self.discriminator.forward(&fake);
@@ -194,23 +194,23 @@ impl Dcgan {
             .with("d_real", &real_logits.sigmoid().mean(Kind::Float))
             .with("d_fake", &fake_logits.sigmoid().mean(Kind::Float));
         if gamma == 0.0 {
-            return Ok(losses.with("grad_norm_d", &self.discriminator_adam.step(&loss, lr_scale)?));
+            return Ok(losses.with("grad_norm_d", &self.discriminator_adam.step(&loss, step.lr_scale)?));
         }
         let r1 = gradient_penalty(&real, &real_logits).mean(Kind::Float) * (gamma / 2.0);
         let losses = losses.with("r1", &r1);
-        Ok(losses.with("grad_norm_d", &self.discriminator_adam.step(&(loss + r1), lr_scale)?))
+        Ok(losses.with("grad_norm_d", &self.discriminator_adam.step(&(loss + r1), step.lr_scale)?))
     }
 
     /// Moves the generator alone, on noise of its own.
-    fn generator_step(&mut self, n: i64, lr_scale: f64, losses: Losses) -> Result<Losses> {
-        let fake = self.generator.forward(&self.noise(n), Mode::Train);
+    fn generator_step(&mut self, n: i64, step: &Step, losses: Losses) -> Result<Losses> {
+        let fake = self.generator.forward(&self.noise(n, &step.rng), Mode::Train);
         let loss = non_saturating::generator(&self.discriminator.forward(&fake));
-        Ok(losses.with("loss_g", &loss).with("grad_norm_g", &self.generator_adam.step(&loss, lr_scale)?))
+        Ok(losses.with("loss_g", &loss).with("grad_norm_g", &self.generator_adam.step(&loss, step.lr_scale)?))
     }
 
     /// z ~ N(0, I): `[n, latent]`.
-    fn noise(&self, n: i64) -> Tensor {
-        Tensor::randn([n, self.config.latent], (Kind::Float, self.device))
+    fn noise(&self, n: i64, rng: &gen_core::rng::Generator) -> Tensor {
+        rng.randn([n, self.config.latent], (Kind::Float, self.device))
     }
 }
 
@@ -221,8 +221,8 @@ impl GenerativeModel for Dcgan {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         let real = self.encode(&batch.x)?;
-        let losses = self.discriminator_step(&real, step.lr_scale, Losses::new())?;
-        self.generator_step(real.size()[0], step.lr_scale, losses)
+        let losses = self.discriminator_step(&real, step, Losses::new())?;
+        self.generator_step(real.size()[0], step, losses)
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
@@ -232,9 +232,8 @@ impl GenerativeModel for Dcgan {
             return Err(Error::invalid(format!("the temperature must be at least 0, found {temperature}")));
         }
         let _no_grad = tch::no_grad_guard();
-        seed_torch(request.seed, Purpose::Sample, 0);
         // All noise at once, so that the samples do not depend on how they are divided.
-        let z = self.noise(request.n as i64) * temperature;
+        let z = self.noise(request.n as i64, &stream(request.seed, Purpose::Sample, 0)) * temperature;
         let parts = z.split(CHUNK, 0).into_iter();
         let parts: Vec<_> = parts.map(|z| self.decode(self.generator.forward(&z, Mode::Sample))).collect();
         Ok(Tensor::cat(&parts, 0))
@@ -295,10 +294,11 @@ impl Buildable for Dcgan {
     fn build(config: DcganConfig, context: &BuildContext) -> Result<Self> {
         let BuildContext { data, device, seed } = context;
         config.check(data.shape)?;
-        seed_torch(*seed, Purpose::Init, 0);
-        let generator_params = Params::new(Kind::Float, *device);
+        let generator_params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
         let generator = Generator::new(generator_params.root(), &config, data.shape)?;
-        let discriminator_params = Params::new(Kind::Float, *device);
+        // One stream for both, the generator first.
+        let rng = generator_params.root().rng().clone();
+        let discriminator_params = Params::drawn_from(rng, Kind::Float, *device);
         let discriminator = Discriminator::new(discriminator_params.root(), &config, data.shape)?;
         let row = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).to_device(*device);
         let standardise =
@@ -339,7 +339,10 @@ mod tests {
         let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
         let config =
             DcganConfig { generator_width: 4, discriminator_width: 4, ..Dcgan::default_config(&data.spec) };
-        (Dcgan::build(config, &context).unwrap(), data.train.to_batch(&data.spec).x)
+        (
+            Dcgan::build(config, &context).unwrap(),
+            data.train.to_batch(&data.spec, &stream(0, Purpose::Data, 0)).x,
+        )
     }
 
     /// The names of the tensors in which two snapshots differ.
@@ -352,7 +355,7 @@ mod tests {
     fn the_discriminators_step_leaves_the_generator_alone() {
         let (mut model, real) = small();
         let (weights, state) = (model.weights().snapshot(), model.training_state().snapshot());
-        let _ = model.discriminator_step(&real, 1.0, Losses::new()).unwrap();
+        let _ = model.discriminator_step(&real, &Step::new(0), Losses::new()).unwrap();
         assert_eq!(changed(&weights, &model.weights()), [""; 0]);
         let moved = changed(&state, &model.training_state());
         assert!(moved.iter().all(|name| name.starts_with("discriminator")), "{moved:?}");
@@ -363,7 +366,7 @@ mod tests {
     fn the_generators_step_leaves_the_discriminator_alone() {
         let (mut model, _) = small();
         let (weights, state) = (model.weights().snapshot(), model.training_state().snapshot());
-        let _ = model.generator_step(16, 1.0, Losses::new()).unwrap();
+        let _ = model.generator_step(16, &Step::new(0), Losses::new()).unwrap();
         // Every parameter moves, and every running statistic.
         assert_eq!(changed(&weights, &model.weights()).len(), weights.len());
         let moved = changed(&state, &model.training_state());

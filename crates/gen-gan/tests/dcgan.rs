@@ -8,7 +8,7 @@ use gen_core::data::{Batch, Dataset};
 use gen_core::model::{BuildContext, Buildable, GenerativeModel, SampleRequest, Step};
 use gen_core::optim::Schedule;
 use gen_core::params::Params;
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Generator, Purpose, torch_seed};
 use gen_core::testing::assert_close;
 use gen_core::train::{Budget, Progress, TrainConfig, Trainer};
 use gen_core::{Error, Result};
@@ -26,7 +26,7 @@ fn turn() -> MutexGuard<'static, ()> {
 
 /// Bright discs on black, `u8 [n, channels, height, width]`.
 fn discs(n: i64, [channels, height, width]: [i64; 3]) -> Dataset {
-    seed_torch(0, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(0, Purpose::Data, 0));
     let line = |length: i64| Tensor::linspace(-1.0, 1.0, length, (Kind::Float, Device::Cpu));
     let centre = || Tensor::rand([n, 1, 1, 1], (Kind::Float, Device::Cpu)) - 0.5;
     let (x, y) = (line(width) - centre(), line(height).unsqueeze(1) - centre());
@@ -37,7 +37,7 @@ fn discs(n: i64, [channels, height, width]: [i64; 3]) -> Dataset {
 
 /// Eight narrow Gaussians on a ring far from the origin, and the ring's centres.
 fn ring(n: i64) -> (Dataset, Tensor) {
-    seed_torch(0, Purpose::Data, 0);
+    tch::manual_seed(torch_seed(0, Purpose::Data, 0));
     let angle = Tensor::arange(8, (Kind::Float, Device::Cpu)) * (std::f64::consts::PI / 4.0);
     let centres = Tensor::stack(&[angle.cos() * 4.0 + 10.0, angle.sin() * 4.0 - 3.0], 1);
     let which = Tensor::randint(8, [n], (Kind::Int64, Device::Cpu));
@@ -105,7 +105,10 @@ fn a_step_reports_the_state_of_the_game() {
     let _turn = turn();
     let data = discs(16, [1, 8, 8]);
     let mut model = build(&data, small(&data), 0).unwrap();
-    let losses = model.train_step(&data.train.to_batch(&data.spec), &Step::new(0)).unwrap().values();
+    let losses = model
+        .train_step(&data.train.to_batch(&data.spec, &Generator::shared()), &Step::new(0))
+        .unwrap()
+        .values();
     let value = |name: &str| losses.iter().find(|(known, _)| *known == name).unwrap().1;
     // Fresh networks with weights near zero know nothing: D is near 2 ln 2, G near ln 2.
     assert!((value("loss_d") - 4f64.ln()).abs() < 0.2, "{losses:?}");
@@ -140,7 +143,7 @@ fn a_sample_does_not_depend_on_how_many_are_drawn_at_once() {
     let generator = Params::new(Kind::Float, Device::Cpu);
     let network = ConvGenerator::new(generator.root(), 8, 8, Pyramid::new([1, 8, 8]).unwrap());
     generator.all().assign(&model.weights()).unwrap();
-    seed_torch(1, Purpose::Sample, 0);
+    tch::manual_seed(torch_seed(1, Purpose::Sample, 0));
     let whole = network.forward(&Tensor::randn([1003, 8], (Kind::Float, Device::Cpu)), Mode::Sample);
     assert_close(&x, &whole, 0.0, 1e-5);
 }

@@ -1,4 +1,4 @@
-//! The functions of `native/native.cpp`, and how their errors come back.
+//! The functions of `native/`, and how their errors come back.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -7,6 +7,12 @@ use torch_sys::C_tensor;
 
 /// A list of tensors as C++ takes it.
 pub(crate) type List = *const *const C_tensor;
+
+/// A generator as C++ keeps it.
+#[repr(C)]
+pub(crate) struct GeneratorPtr {
+    opaque: [u8; 0],
+}
 
 unsafe extern "C" {
     fn gn_free(message: *mut c_char);
@@ -81,6 +87,22 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(crate) fn gn_use_instructions(which: c_int, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_has_bfloat16() -> bool;
+    pub(crate) fn gn_generator_new(seed: u64, out: *mut *mut GeneratorPtr) -> *mut c_char;
+    pub(crate) fn gn_generator_clone(
+        generator: *const GeneratorPtr,
+        out: *mut *mut GeneratorPtr,
+    ) -> *mut c_char;
+    pub(crate) fn gn_generator_free(generator: *mut GeneratorPtr);
+    pub(crate) fn gn_generator_fill(
+        generator: *mut GeneratorPtr,
+        x: *const C_tensor,
+        distribution: c_int,
+        a: f64,
+        b: f64,
+    ) -> *mut c_char;
+    pub(crate) fn gn_generator_state(generator: *mut GeneratorPtr, state: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn gn_generator_set_state(generator: *mut GeneratorPtr, state: *const C_tensor)
+    -> *mut c_char;
 }
 
 /// The pointers of a list of tensors; they are valid as long as the tensors are.

@@ -7,6 +7,7 @@
 mod autocast;
 mod conv;
 mod ffi;
+mod generator;
 mod layout;
 mod likelihood;
 pub mod mkl;
@@ -16,6 +17,7 @@ mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
 pub use conv::{Direction, Factors, Instructions, conv2d, has_bfloat16, use_instructions};
+pub use generator::Generator;
 pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};
 pub use likelihood::discretised_logistic;
 pub use norm::{Activation, Statistics, batch_norm, group_norm};

@@ -1,11 +1,11 @@
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, SampleRequest, Step,
+    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, SampleRequest, Step, ValidationLoss,
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -78,7 +78,8 @@ impl GenerativeModel for Ae {
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
-        let noise = latent_noise(Self::NAME, request, self.config.latent_dim, self.device)?;
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let noise = latent_noise(Self::NAME, request, self.config.latent_dim, self.device, &rng)?;
         let samples: Vec<Tensor> = noise.split(ROWS_AT_ONCE, 0).iter().map(|z| self.decode(z)).collect();
         Ok(Tensor::cat(&samples, 0))
     }
@@ -89,6 +90,14 @@ impl GenerativeModel for Ae {
 
     fn training_state(&self) -> NamedTensors {
         self.adam.state().prefixed("adam")
+    }
+
+    /// The squared error of the reconstruction, which is what training lowers.
+    fn validation_loss(&self, x: &Tensor, _seed: u64) -> Result<Option<ValidationLoss>> {
+        let _no_grad = tch::no_grad_guard();
+        let x = self.units.standardise(x)?;
+        let rows = squared_error(&self.decoder.forward(&self.encoder.forward(&x)), &x);
+        Ok(Some(ValidationLoss { objective: "squared-error".to_owned(), rows }))
     }
 }
 
@@ -115,7 +124,7 @@ impl Buildable for Ae {
             schedule: Schedule::Cosine,
             warmup_steps: 200,
             ema_decay: 0.999,
-            log_every: 50,
+            validation_rows: 256,
             ..TrainConfig::default()
         }
     }
@@ -123,9 +132,8 @@ impl Buildable for Ae {
     fn build(config: AeConfig, context: &BuildContext) -> Result<Self> {
         check_sizes(config.latent_dim, &config.widths)?;
         config.network.check(context.data.shape)?;
-        seed_torch(context.seed, Purpose::Init, 0);
         let units = Units::new(&context.data, context.device)?;
-        let params = Params::new(Kind::Float, context.device);
+        let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
         let (latent, widths, shape) = (config.latent_dim, &config.widths, context.data.shape);
         let encoder = Encoder::new(params.root() / "encoder", config.network, shape, widths, latent);
         let encoding = params.count();

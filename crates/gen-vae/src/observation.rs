@@ -1,4 +1,5 @@
 use gen_core::data::Values;
+use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -112,16 +113,18 @@ impl Observation {
     }
 
     /// x ~ p(x | z), before rounding to the grid and clamping to the range.
-    pub(crate) fn sample(&self) -> Tensor {
+    pub(crate) fn sample(&self, rng: &Generator) -> Tensor {
         let Observation { location, log_scale, .. } = self;
         match self.likelihood {
             Likelihood::Bernoulli => {
-                let white = location.rand_like().lt_tensor(&location.sigmoid());
+                let white = rng.rand_like(location).lt_tensor(&location.sigmoid());
                 white.to_kind(location.kind()) * 2.0 - 1.0
             }
-            Likelihood::Gaussian => location + location.randn_like() * log_scale.exp(),
+            Likelihood::Gaussian => location + rng.randn_like(location) * log_scale.exp(),
             // The logit of a uniform number is a standard logistic one.
-            Likelihood::DiscretisedLogistic => location + location.rand_like().logit(1e-6) * log_scale.exp(),
+            Likelihood::DiscretisedLogistic => {
+                location + rng.rand_like(location).logit(1e-6) * log_scale.exp()
+            }
         }
     }
 

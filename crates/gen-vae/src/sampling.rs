@@ -1,12 +1,12 @@
 use gen_core::model::SampleRequest;
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 /// Decoder inputs that are evaluated together outside training; this bounds the memory.
 pub(crate) const ROWS_AT_ONCE: i64 = 1000;
 
-/// The standard normal numbers, times the temperature, that the samples of `request` are made of.
+/// The standard normal numbers, times the temperature, that the samples of `request` are made of: what `rng` gives.
 ///
 /// # Errors
 /// When the request has an option that a decoder cannot honour.
@@ -15,6 +15,7 @@ pub(crate) fn latent_noise(
     request: &SampleRequest,
     latent_dim: i64,
     device: Device,
+    rng: &Generator,
 ) -> Result<Tensor> {
     request.require_one_pass(model)?;
     let temperature = request.temperature.unwrap_or(1.0);
@@ -23,6 +24,5 @@ pub(crate) fn latent_noise(
             "the temperature should be a number of 0 or more, found {temperature}"
         )));
     }
-    seed_torch(request.seed, Purpose::Sample, 0);
-    Ok(Tensor::randn([request.n as i64, latent_dim], (Kind::Float, device)) * temperature)
+    Ok(rng.randn([request.n as i64, latent_dim], (Kind::Float, device)) * temperature)
 }

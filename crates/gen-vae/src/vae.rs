@@ -6,7 +6,7 @@ use gen_core::model::{
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -104,8 +104,8 @@ struct Posterior {
 }
 
 impl Posterior {
-    fn sample(&self) -> Tensor {
-        reparameterise(&self.mean, &self.log_var, &self.mean.randn_like())
+    fn sample(&self, rng: &Generator) -> Tensor {
+        reparameterise(&self.mean, &self.log_var, &rng.randn_like(&self.mean))
     }
 
     /// Every row `k` times over, one copy of the batch after the other.
@@ -171,20 +171,20 @@ impl Vae {
     }
 
     /// log p(x | z) in the units of the data, and KL, of one sample z of each row of standardised `x`.
-    fn bound_terms(&self, x: &Tensor) -> (Observation, Tensor, Tensor) {
+    fn bound_terms(&self, x: &Tensor, rng: &Generator) -> (Observation, Tensor, Tensor) {
         let x = &self.laid_out(x);
         let posterior = self.posterior(x);
-        let z = posterior.sample();
+        let z = posterior.sample(rng);
         let observation = self.observation(&z);
         let log_likelihood = observation.log_prob(x) - self.units.log_volume();
         (observation, log_likelihood, self.kl(&posterior, &z))
     }
 
     /// log w of `k` samples of each row of standardised `x`: `[k, batch]`.
-    fn log_weights(&self, x: &Tensor, posterior: &Posterior, k: i64) -> Tensor {
+    fn log_weights(&self, x: &Tensor, posterior: &Posterior, k: i64, rng: &Generator) -> Tensor {
         let rows = x.size()[0];
         let posterior = posterior.repeat(k);
-        let z = posterior.sample();
+        let z = posterior.sample(rng);
         let mut copies = vec![1; x.dim()];
         copies[0] = k;
         let log_likelihood = self.observation(&z).log_prob(&x.repeat(copies)) - self.units.log_volume();
@@ -200,7 +200,7 @@ impl GenerativeModel for Vae {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         let x = self.units.standardise(&batch.x)?;
-        let (observation, log_likelihood, kl) = self.bound_terms(&x);
+        let (observation, log_likelihood, kl) = self.bound_terms(&x, &step.rng);
         let reconstruction = log_likelihood.mean(Kind::Float).neg();
         let kl = kl.mean(Kind::Float);
         let loss = &reconstruction + &kl * self.config.beta;
@@ -218,13 +218,15 @@ impl GenerativeModel for Vae {
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
-        let noise = latent_noise(Self::NAME, request, self.config.latent_dim, self.device)?;
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let noise = latent_noise(Self::NAME, request, self.config.latent_dim, self.device, &rng)?;
         let samples: Vec<Tensor> = noise
             .split(ROWS_AT_ONCE, 0)
             .iter()
             .map(|noise| {
                 let observation = self.observation(&self.prior.sample(noise));
-                let x = if self.config.sample_noise { observation.sample() } else { observation.centre() };
+                let x =
+                    if self.config.sample_noise { observation.sample(&rng) } else { observation.centre() };
                 self.units.restore(&x)
             })
             .collect();
@@ -261,7 +263,7 @@ impl Density for Vae {
             }
         };
         let _no_grad = tch::no_grad_guard();
-        seed_torch(seed, Purpose::Evaluate, 0);
+        let rng = stream(seed, Purpose::Evaluate, 0);
         let x = self.units.standardise(x)?;
         let rows = (ROWS_AT_ONCE / samples).max(1);
         let bounds: Vec<Tensor> = x
@@ -269,13 +271,13 @@ impl Density for Vae {
             .iter()
             .map(|x| {
                 if kind == LikelihoodKind::LowerBound {
-                    let (_, log_likelihood, kl) = self.bound_terms(x);
+                    let (_, log_likelihood, kl) = self.bound_terms(x, &rng);
                     return elbo(&log_likelihood, &kl);
                 }
                 let posterior = self.posterior(x);
                 let parts: Vec<Tensor> = (0..samples)
                     .step_by(ROWS_AT_ONCE as usize)
-                    .map(|done| self.log_weights(x, &posterior, (samples - done).min(ROWS_AT_ONCE)))
+                    .map(|done| self.log_weights(x, &posterior, (samples - done).min(ROWS_AT_ONCE), &rng))
                     .collect();
                 importance_bound(&Tensor::cat(&parts, 0))
             })
@@ -312,16 +314,15 @@ impl Buildable for Vae {
             schedule: Schedule::Cosine,
             warmup_steps: 200,
             ema_decay: 0.999,
-            log_every: 50,
+            validation_rows: 256,
             ..TrainConfig::default()
         }
     }
 
     fn build(config: VaeConfig, context: &BuildContext) -> Result<Self> {
         config.check(&context.data)?;
-        seed_torch(context.seed, Purpose::Init, 0);
         let units = Units::new(&context.data, context.device)?;
-        let params = Params::new(Kind::Float, context.device);
+        let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
         let (root, data) = (params.root(), &context.data);
         let (latent, widths) = (config.latent_dim, &config.widths);
         let per_value = if config.predict_scale { 2 } else { 1 };

@@ -9,6 +9,7 @@ use gen_core::model::{
     BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, SampleRequest, Step,
 };
 use gen_core::params::NamedTensors;
+use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_vae::{Ae, Likelihood, MODELS, NetworkKind, Vae, VaeConfig};
@@ -108,7 +109,7 @@ fn likelihoods_are_finite_on_every_kind_of_data() {
     let _turn = alone();
     for data in every_kind_of_data() {
         let model = vae(&data);
-        let x = data.train.to_batch(&data.spec).x;
+        let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         for kind in model.kinds() {
             let nats = model.log_likelihood(&x, kind, 0).unwrap();
             assert_eq!(nats.size(), [x.size()[0]]);
@@ -122,7 +123,7 @@ fn the_loss_is_the_negative_bound_in_the_units_of_the_data() {
     let _turn = alone();
     for data in [images(64, 1, 8, 8), points(64)] {
         let mut model = vae(&data);
-        let x = data.train.to_batch(&data.spec).x;
+        let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         let kind = LikelihoodKind::LowerBound;
         let bound: f64 = (0..20)
             .map(|seed| {
@@ -201,7 +202,7 @@ fn the_bound_tightens_with_more_samples() {
         let config = VaeConfig { prior_layers, ..small(&data) };
         let mut model = Vae::build(config, &context(&data, 0)).unwrap();
         train(&mut model, &data, 40);
-        let x = data.train.to_batch(&data.spec).x;
+        let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         let mean = |kind| {
             let rows = (0..10).map(|seed| model.log_likelihood(&x, kind, seed).unwrap().mean(Kind::Double));
             rows.map(|mean| mean.double_value(&[]) / 10.0).sum::<f64>()
@@ -219,7 +220,7 @@ fn more_samples_than_fit_in_one_pass_are_one_estimate() {
     let _turn = alone();
     let data = points(50);
     let model = vae(&data);
-    let x = data.train.to_batch(&data.spec).x.narrow(0, 0, 2);
+    let x = data.train.to_batch(&data.spec, &Generator::shared()).x.narrow(0, 0, 2);
     let many = |seed| model.log_likelihood(&x, LikelihoodKind::Importance(2500), seed).unwrap();
     assert_eq!(many(0), many(0));
     assert_close(&many(0), &many(1), 0.0, 0.3);
@@ -247,7 +248,7 @@ fn samples_follow_from_weights_and_seed() {
         assert_ne!(fresh.sample(&request).unwrap(), expected);
         fresh.weights().assign(&trained.weights().snapshot()).unwrap();
         assert_eq!(fresh.sample(&request).unwrap(), expected);
-        let x = data.train.to_batch(&data.spec).x;
+        let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         assert_eq!(nats(&*fresh, &x), nats(&*trained, &x));
     }
 }
@@ -296,7 +297,7 @@ fn a_short_training_comes_near_the_entropy() {
     let mut trainer = Trainer::new(&mut model, &data, settings, Budget::Steps(400), 0).unwrap();
     while trainer.advance().unwrap().is_some() {}
     trainer.finish().unwrap();
-    let x = data.train.to_batch(&data.spec).x;
+    let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
     let nll = -model
         .log_likelihood(&x, LikelihoodKind::LowerBound, 0)
         .unwrap()
@@ -317,7 +318,7 @@ fn an_autoencoder_reconstructs_and_has_no_density() {
     let _turn = alone();
     let data = images(60, 1, 8, 8);
     let mut model = Ae::build(Ae::default_config(&data.spec), &context(&data, 0)).unwrap();
-    let x = data.train.to_batch(&data.spec).x;
+    let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
     let error = |model: &Ae| {
         let _no_grad = tch::no_grad_guard();
         let back = model.decode(&model.encode(&x).unwrap());

@@ -1,12 +1,13 @@
 //! The Python environment of the peers, in the user's cache.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{note, process, setup};
+use super::say;
+use crate::{process, setup};
 
 /// The interpreter of an environment that has what the peers need; made if it is not there yet.
 ///
@@ -18,29 +19,92 @@ pub(super) fn ensure() -> Result<PathBuf> {
     if complete.exists() && python.exists() {
         return Ok(python);
     }
-    note(&format!("making a Python environment in {} (3 GB to download)", folder.display()));
+    say(&format!("making a Python environment in {} (3 GB to download)", folder.display()));
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder)).context(
-        "no Python environment: install python3 with its module venv (Debian, Ubuntu: apt-get install python3-venv), \
-         or name one with --python",
-    )?;
+    make(Path::new("python3"), &folder)?;
     let torch = format!("torch=={}", setup::VERSION);
-    run(Command::new(&python).args(["-m", "pip", "install", &torch, "safetensors", "numpy"]))?;
+    install(&python, &[&torch, "safetensors", "numpy"])?;
     fs::write(&complete, "").with_context(|| complete.display().to_string())?;
     Ok(python)
 }
 
-fn run(command: &mut Command) -> Result<()> {
+fn make(python: &Path, folder: &Path) -> Result<()> {
+    let mut command = Command::new(python);
+    command.args(["-m", "venv"]).arg(folder);
+    run(command).context(
+        "no Python environment: install python3 with its module venv (Debian, Ubuntu: apt-get install python3-venv), \
+         or name one with --python",
+    )
+}
+
+fn install(python: &Path, packages: &[&str]) -> Result<()> {
+    let mut command = Command::new(python);
+    command.args(["-m", "pip", "install", "--progress-bar", "off"]).args(packages);
     command.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_INPUT", "1");
-    // Standard output is for what the user asked for.
-    command.stdout(Stdio::from(std::io::stderr()));
-    let status = process::run(command)?;
+    run(command).with_context(|| {
+        format!(
+            "cannot install {} for Python; see whether this machine reaches its package index",
+            packages.join(", ")
+        )
+    })
+}
+
+/// Shows what is being fetched; of what goes wrong, the last line that says so.
+fn run(command: Command) -> Result<()> {
+    let mut problem = String::new();
+    let status = process::run_merged(command, |line| {
+        let line = line.trim();
+        if ["Collecting ", "Downloading ", "Installing "].iter().any(|start| line.starts_with(start)) {
+            say(line);
+        } else if line.starts_with("ERROR") || line.starts_with("Error") || problem.is_empty() {
+            line.clone_into(&mut problem);
+        }
+        Ok(())
+    })?;
     if !status.success() {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
-        bail!("`{program} {}` failed ({status})", arguments.join(" "));
+        bail!("{problem} ({status})");
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// An interpreter that says this and fails.
+    fn python(folder: &Path, says: &str) -> PathBuf {
+        let path = folder.join("python3");
+        fs::write(&path, format!("#!/bin/sh\ncat <<END\n{says}\nEND\nexit 1\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn an_index_out_of_reach_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let says = "WARNING: Retrying after connection broken\nERROR: Could not find a version\n\
+                    ERROR: No matching distribution found for torch==2.13.0";
+        let error = format!("{:#}", install(&python(folder.path(), says), &["torch==2.13.0"]).unwrap_err());
+        assert!(error.starts_with("cannot install torch==2.13.0 for Python; see whether"), "{error}");
+        assert!(
+            error.contains("ERROR: No matching distribution found") && error.lines().count() == 1,
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_python_without_venv_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let says =
+            "The virtual environment was not created successfully because ensurepip is not\navailable.";
+        let error = format!("{:#}", make(&python(folder.path(), says), folder.path()).unwrap_err());
+        assert!(error.contains("python3-venv") && error.lines().count() == 1, "{error}");
+        let none = format!("{:#}", make(&folder.path().join("nowhere"), folder.path()).unwrap_err());
+        assert!(none.contains("python3-venv") && none.lines().count() == 1, "{none}");
+    }
 }

@@ -7,6 +7,7 @@
 mod environment;
 mod figure;
 mod measure;
+mod programs;
 mod report;
 
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use anyhow::{Context, Result, bail};
 use crate::experiment::{self, Machine, write_atomically};
 use crate::process::{self, Interrupted};
 use crate::{note, setup, workspace};
-use measure::{Case, Plan};
+use measure::{Case, Plan, Scratch};
+use programs::Programs;
 
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Args {
@@ -26,8 +28,13 @@ pub(crate) struct Args {
     #[arg(long)]
     peers: bool,
 
+    /// Time instead a whole program, from its start to its end: `gen sample` of a DCGAN's pictures, beside a plain PyTorch
+    /// script that does the same; installs torch as --peers does
+    #[arg(long, conflicts_with_all = ["peers", "models", "seconds"])]
+    programs: bool,
+
     /// A Python that has torch, safetensors and numpy, instead of an environment of its own
-    #[arg(long, requires = "peers")]
+    #[arg(long)]
     python: Option<PathBuf>,
 
     /// What to time; by default all
@@ -70,6 +77,9 @@ const CASES: [Case; 6] = [
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.python.is_some() && !args.peers && !args.programs {
+        bail!("--python is for --peers and --programs");
+    }
     process::catch_interrupts()?;
     let cases = choose(&args.models)?;
     let threads = match args.threads {
@@ -83,11 +93,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             workspace::build_program()?
         }
     };
-    let python = match (&args.python, args.peers) {
+    let python = match (&args.python, args.peers || args.programs) {
         (Some(python), _) => Some(python.clone()),
         (None, true) => Some(environment::ensure()?),
         (None, false) => None,
     };
+    let results = args.results.clone().unwrap_or_else(experiment::results);
+    std::fs::create_dir_all(&results).with_context(|| format!("cannot write {}", results.display()))?;
+    if let (Some(python), true) = (&python, args.programs) {
+        fetch(&program, &[programs::DATA])?;
+        let programs = Programs { program, python: python.clone(), threads, rounds: args.rounds };
+        return tell(&programs.run(&results)?);
+    }
     let data: Vec<&str> = cases.iter().map(|case| case.data).collect();
     fetch(&program, &data)?;
     let plan = Plan { program, python, threads, rounds: args.rounds, seconds: args.seconds };
@@ -97,8 +114,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         rows.extend(plan.measure(case)?);
     }
     let machine = Machine::this();
-    let results = args.results.clone().unwrap_or_else(experiment::results);
-    std::fs::create_dir_all(&results).with_context(|| format!("cannot write {}", results.display()))?;
     let run = report::Run { rows: &rows, machine: &machine, load, rounds: args.rounds };
     write_atomically(&results.join("bench.csv"), &run.csv()?)?;
     let mut written = vec![results.join("bench.csv")];
@@ -131,6 +146,12 @@ fn fetch(program: &std::path::Path, data: &[&str]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lines for standard output.
+fn tell(lines: &str) -> Result<()> {
+    use std::io::Write;
+    Ok(writeln!(std::io::stdout().lock(), "{lines}")?)
 }
 
 /// An error that ends everything, not one row.

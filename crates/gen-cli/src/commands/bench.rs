@@ -13,7 +13,7 @@ use gen_core::Precision;
 use gen_core::data::{Batches, Binarise, Dataset};
 use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
 use gen_core::params::NamedTensors;
-use gen_core::rng::{Purpose, torch_seed};
+use gen_core::rng::{Purpose, stream, torch_seed};
 use gen_core::run::LIBTORCH_VERSION;
 use gen_core::train::{Budget, TrainConfig, Trainer, cpu_seconds};
 use serde_json::{Value, json};
@@ -157,7 +157,8 @@ impl Worker {
         }
         fs::create_dir_all(folder)?;
         let batch_size = self.training.batch_size;
-        let batch = Batches::new(&self.data.train, &self.data.spec, batch_size, self.seed).get(0);
+        let batch = Batches::new(&self.data.train, &self.data.spec, batch_size, self.seed)
+            .get(0, &stream(self.seed, Purpose::Train, 0));
         let training = TrainConfig { log_every: 1, ..self.training.clone() };
         let mut trainer =
             Trainer::new(self.model.as_mut(), &self.data, training, Budget::Steps(1), self.seed)?;

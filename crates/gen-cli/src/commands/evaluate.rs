@@ -50,6 +50,10 @@ pub(crate) struct Args {
     #[arg(long, requires = "runs")]
     steps: Option<usize>,
 
+    /// With the weights of the best validation, instead of the latest
+    #[arg(long, requires = "runs")]
+    best: bool,
+
     /// Test rows for likelihoods that are estimates
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     n_bound: u32,
@@ -111,7 +115,7 @@ fn evaluate_run(
     let folder = RunFolder::open(path)?;
     let config = folder.config();
     let model = folder.build(&registry::models(), device)?;
-    let checkpoint = checkpoint::newest(&folder)?;
+    let checkpoint = checkpoint::chosen(&folder, args.best)?;
     model
         .weights()
         .assign(&checkpoint.sampling_weights())
@@ -132,7 +136,13 @@ fn evaluate_run(
     let row = Evaluation {
         run: folder.name(),
         seed: Some(config.run.seed),
-        weights: if checkpoint.is_averaged() { "ema" } else { "raw" }.to_owned(),
+        weights: match (checkpoint.is_averaged(), args.best) {
+            (true, false) => "ema",
+            (false, false) => "raw",
+            (true, true) => "ema-best",
+            (false, true) => "raw-best",
+        }
+        .to_owned(),
         steps: Some(progress.step),
         images_seen: Some(progress.images_seen),
         train_seconds: Some(progress.seconds),

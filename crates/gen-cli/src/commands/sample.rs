@@ -1,11 +1,14 @@
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gen_core::Precision;
 use gen_core::data::{npy, signed_to_bytes};
-use gen_core::model::SampleRequest;
+use gen_core::model::{GenerativeModel, SampleRequest};
+use gen_core::rng::{Purpose, derive};
 use gen_core::run::{RunFolder, grid, write_atomically};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::device::Compute;
 use crate::{checkpoint, registry};
@@ -43,6 +46,10 @@ pub(crate) struct Args {
     #[arg(long)]
     steps: Option<usize>,
 
+    /// With the weights of the best validation, instead of the latest
+    #[arg(long)]
+    best: bool,
+
     /// What convolutions and linear layers multiply in: f32, or bf16, which is faster and a little less exact
     #[arg(long, default_value_t = Precision::F32)]
     precision: Precision,
@@ -55,7 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.compute.start()?;
     let folder = RunFolder::open(&args.run)?;
     let model = folder.build(&registry::models(), device)?;
-    let checkpoint = checkpoint::newest(&folder)?;
+    let checkpoint = checkpoint::chosen(&folder, args.best)?;
     model
         .weights()
         .assign(&checkpoint.sampling_weights())
@@ -67,32 +74,83 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ..SampleRequest::new(args.n as usize, args.seed)
     };
     args.precision.check(device)?;
-    let region = args.precision.region();
-    let samples = model.sample(&request)?.to_device(Device::Cpu);
-    drop(region);
-    write(&samples, &args.out, args.columns as usize)?;
+    let output = Output::of(&args.out, model.card().data.shape.is_image())?;
+    let _region = args.precision.region();
+    output.write(args, model.as_ref(), &request)?;
     crate::eprint(&format!("{} samples in {}", args.n, args.out.display()));
     Ok(())
 }
 
-/// The kind of output follows from the name: `.png`, `.npy`, or a folder.
-fn write(samples: &Tensor, out: &Path, columns: usize) -> anyhow::Result<()> {
-    match out.extension().and_then(|extension| extension.to_str()) {
-        Some("png") => grid::save_grid(samples, out, columns)?,
-        Some("npy") => write_npy(samples, out)?,
-        Some(other) => bail!("--out takes a .png, an .npy or a folder, found .{other}"),
-        None if samples.dim() == 4 => grid::save_each(samples, out)?,
-        None => bail!("points go into a .png (scatter plot) or an .npy, not into a folder of pictures"),
-    }
-    Ok(())
+/// Samples that are drawn together. One such part is held at a time, where the output allows it.
+const AT_ONCE: usize = 1000;
+
+/// The samples of a request part by part, on the host; the first part is what a request for no more than
+/// [`AT_ONCE`] gives.
+fn parts<'a>(
+    model: &'a dyn GenerativeModel,
+    request: &'a SampleRequest,
+) -> impl Iterator<Item = gen_core::Result<Tensor>> + 'a {
+    (0..request.n).step_by(AT_ONCE).map(move |start| {
+        let seed = match start {
+            0 => request.seed,
+            _ => derive(request.seed, Purpose::Sample, start as u64),
+        };
+        let part = request.part(AT_ONCE.min(request.n - start), seed);
+        Ok(model.sample(&part)?.to_device(Device::Cpu))
+    })
 }
 
-/// Images as bytes, points as 32-bit floats.
-fn write_npy(samples: &Tensor, out: &Path) -> anyhow::Result<()> {
-    let bytes =
-        if samples.dim() == 4 { npy::to_bytes(&signed_to_bytes(samples)) } else { npy::to_bytes(samples) }?;
-    write_atomically(out, |temporary| {
-        std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(temporary))
-    })?;
-    Ok(())
+/// The kind of output, which follows from the name: `.png`, `.npy`, or a folder.
+enum Output {
+    Grid,
+    Array,
+    Folder,
+}
+
+impl Output {
+    fn of(out: &Path, images: bool) -> anyhow::Result<Self> {
+        match out.extension().and_then(|extension| extension.to_str()) {
+            Some("png") => Ok(Output::Grid),
+            Some("npy") => Ok(Output::Array),
+            Some(other) => bail!("--out takes a .png, an .npy or a folder, found .{other}"),
+            None if images => Ok(Output::Folder),
+            None => bail!("points go into a .png (scatter plot) or an .npy, not into a folder of pictures"),
+        }
+    }
+
+    fn write(self, args: &Args, model: &dyn GenerativeModel, request: &SampleRequest) -> anyhow::Result<()> {
+        let (shape, out) = (model.card().data.shape, args.out.as_path());
+        let size = shape.batch(request.n as i64);
+        match self {
+            // One picture of all of them: they are in memory once, whatever it costs.
+            Output::Grid => {
+                let samples = Tensor::empty(size.as_slice(), (Kind::Float, Device::Cpu));
+                for (i, part) in parts(model, request).enumerate() {
+                    let part = part?;
+                    samples.narrow(0, (i * AT_ONCE) as i64, part.size()[0]).copy_(&part);
+                }
+                grid::save_grid(&samples, out, args.columns as usize)?;
+            }
+            // Images as bytes, points as 32-bit floats.
+            Output::Array => write_atomically(out, |temporary| {
+                let file = File::create(temporary).map_err(gen_core::Error::io(temporary))?;
+                let mut file = BufWriter::new(file);
+                match shape.is_image() {
+                    true => {
+                        let bytes = parts(model, request).map(|part| Ok(signed_to_bytes(&part?)));
+                        npy::write(&mut file, Kind::Uint8, &size, bytes)?;
+                    }
+                    false => npy::write(&mut file, Kind::Float, &size, parts(model, request))?,
+                }
+                file.flush().map_err(gen_core::Error::io(temporary))
+            })?,
+            Output::Folder => {
+                std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+                for (i, part) in parts(model, request).enumerate() {
+                    grid::save_each(&part?, out, i * AT_ONCE, request.n)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -178,7 +178,7 @@ fn train(
 /// Trains to the end of the budget, or to the first signal.
 ///
 /// What a step is followed by depends on the step alone, so that a run resumed there goes on as one that was not
-/// interrupted: first the row of the history, then the grid, last the checkpoint.
+/// interrupted: first the row of the history, then the grid, the validation, last the checkpoint.
 fn until_done<M: GenerativeModel + ?Sized>(
     args: &Args,
     folder: &RunFolder,
@@ -207,6 +207,7 @@ fn until_done<M: GenerativeModel + ?Sized>(
             let samples = trainer.averaged(|model| model.sample(&request))?;
             let name = format!("step-{:07}", trainer.progress().step);
             grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
+            validate(folder, trainer)?;
         }
         let interrupted = signals.exit_code().filter(|_| !trainer.finished());
         if part_done || interrupted.is_some() || saves.is_due(trainer) {
@@ -223,6 +224,19 @@ fn until_done<M: GenerativeModel + ?Sized>(
             return Err(Interrupted { exit_code, message }.into());
         }
     }
+}
+
+/// Judges the weights by held-out rows, and keeps them if they are the best so far.
+fn validate<M: GenerativeModel + ?Sized>(
+    folder: &RunFolder,
+    trainer: &mut Trainer<'_, M>,
+) -> anyhow::Result<()> {
+    let Some(record) = trainer.validate()? else { return Ok(()) };
+    folder.log_validation(&record)?;
+    if record.is_best {
+        folder.save_best(trainer)?;
+    }
+    Ok(())
 }
 
 /// How many parts of the budget are used up.

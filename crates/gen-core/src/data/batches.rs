@@ -2,7 +2,7 @@ use tch::{Kind, Tensor};
 
 use super::spec::draw_binary;
 use super::{Binarise, DataSpec, Shape, Split, Values, bytes_to_signed};
-use crate::rng::{Purpose, permutation};
+use crate::rng::{Generator, Purpose, permutation};
 
 /// What a model sees in one step.
 #[derive(Debug)]
@@ -62,19 +62,19 @@ impl<'a> Batches<'a> {
         (self.split.len() / self.batch_size) as u64
     }
 
-    /// The batch of training step `step`; flips, binarisation and dequantisation draw from libtorch's generator.
-    pub fn get(&mut self, step: u64) -> Batch {
+    /// The batch of training step `step`; flips, binarisation and dequantisation draw from `rng`.
+    pub fn get(&mut self, step: u64, rng: &Generator) -> Batch {
         let per_epoch = self.per_epoch();
         self.shuffle(step / per_epoch);
         let start = (step % per_epoch) as i64 * self.batch_size as i64;
         let index = self.order.narrow(0, start, self.batch_size as i64);
         let mut x = self.split.x.index_select(0, &index);
         if self.spec.options.flip {
-            let mirrored = Tensor::rand([x.size()[0], 1, 1, 1], (Kind::Float, x.device())).lt(0.5);
+            let mirrored = rng.rand([x.size()[0], 1, 1, 1], (Kind::Float, x.device())).lt(0.5);
             x = x.flip([3]).where_self(&mirrored, &x);
         }
         let labels = self.split.labels.as_ref().map(|labels| labels.index_select(0, &index));
-        Batch { x: to_model(&x, self.spec), labels }
+        Batch { x: to_model(&x, self.spec, rng), labels }
     }
 
     fn shuffle(&mut self, epoch: u64) {
@@ -87,22 +87,24 @@ impl<'a> Batches<'a> {
 }
 
 /// Stored values to what a model sees, by the options of `spec`.
-pub(crate) fn to_model(x: &Tensor, spec: &DataSpec) -> Tensor {
+pub(crate) fn to_model(x: &Tensor, spec: &DataSpec, rng: &Generator) -> Tensor {
     match (spec.shape, spec.values) {
         (Shape::Points { .. }, _) => x.to_kind(Kind::Float),
         (_, Values::Dequantised) => {
             let x = x.to_kind(Kind::Float);
-            (&x + x.rand_like()) / 128.0 - 1.0
+            (&x + rng.rand_like(&x)) / 128.0 - 1.0
         }
-        (_, Values::Binary) if spec.options.binarise == Binarise::Dynamic => bytes_to_signed(&draw_binary(x)),
+        (_, Values::Binary) if spec.options.binarise == Binarise::Dynamic => {
+            bytes_to_signed(&draw_binary(x, rng))
+        }
         _ => bytes_to_signed(x),
     }
 }
 
 impl Split {
-    /// All rows as a model would see them; random options draw from libtorch's generator.
-    pub fn to_batch(&self, spec: &DataSpec) -> Batch {
-        Batch { x: to_model(&self.x, spec), labels: self.labels.as_ref().map(Tensor::shallow_clone) }
+    /// All rows as a model would see them; random options draw from `rng`.
+    pub fn to_batch(&self, spec: &DataSpec, rng: &Generator) -> Batch {
+        Batch { x: to_model(&self.x, spec, rng), labels: self.labels.as_ref().map(Tensor::shallow_clone) }
     }
 }
 
@@ -124,8 +126,9 @@ mod tests {
     fn an_epoch_has_every_row_once_in_an_order_of_its_own() {
         let data = numbered(12);
         let mut batches = Batches::new(&data.train, &data.spec, 4, 7);
-        let epochs: Vec<Vec<i64>> =
-            (0..2).map(|e| (0..3).flat_map(|i| values(&batches.get(3 * e + i))).collect()).collect();
+        let epochs: Vec<Vec<i64>> = (0..2)
+            .map(|e| (0..3).flat_map(|i| values(&batches.get(3 * e + i, &Generator::shared()))).collect())
+            .collect();
         assert_ne!(epochs[0], epochs[1]);
         for mut epoch in epochs {
             epoch.sort_unstable();
@@ -137,16 +140,22 @@ mod tests {
     fn a_batch_depends_on_seed_and_step_alone() {
         let data = numbered(50);
         let mut all = Batches::new(&data.train, &data.spec, 8, 3);
-        let expected: Vec<_> = (0..20).map(|i| values(&all.get(i))).collect();
-        assert_eq!(values(&Batches::new(&data.train, &data.spec, 8, 3).get(17)), expected[17]);
-        assert_ne!(values(&Batches::new(&data.train, &data.spec, 8, 4).get(17)), expected[17]);
+        let expected: Vec<_> = (0..20).map(|i| values(&all.get(i, &Generator::shared()))).collect();
+        assert_eq!(
+            values(&Batches::new(&data.train, &data.spec, 8, 3).get(17, &Generator::shared())),
+            expected[17]
+        );
+        assert_ne!(
+            values(&Batches::new(&data.train, &data.spec, 8, 4).get(17, &Generator::shared())),
+            expected[17]
+        );
     }
 
     #[test]
     fn small_sets_give_whole_batches() {
         let data = numbered(5);
         let mut batches = Batches::new(&data.train, &data.spec, 64, 0);
-        assert_eq!(batches.get(9).len(), 5);
+        assert_eq!(batches.get(9, &Generator::shared()).len(), 5);
     }
 
     fn image(options: DataOptions) -> Dataset {
@@ -172,7 +181,7 @@ mod tests {
     #[test]
     fn dequantised_values_stay_in_their_cell() {
         let data = image(DataOptions { dequantise: true, ..Default::default() });
-        let x = data.train.to_batch(&data.spec).x;
+        let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         assert_eq!(((x + 1.0) * 128.0).floor().to_kind(Kind::Uint8), data.train.x);
     }
 
@@ -180,7 +189,10 @@ mod tests {
     fn binarisation_is_black_and_white_and_static_stays() {
         for binarise in [Binarise::Static, Binarise::Dynamic] {
             let data = image(DataOptions { binarise, ..Default::default() });
-            let (a, b) = (data.train.to_batch(&data.spec).x, data.train.to_batch(&data.spec).x);
+            let (a, b) = (
+                data.train.to_batch(&data.spec, &Generator::shared()).x,
+                data.train.to_batch(&data.spec, &Generator::shared()).x,
+            );
             assert_eq!(a.abs().min().double_value(&[]), 1.0);
             assert_eq!(a == b, binarise == Binarise::Static);
         }

@@ -1,10 +1,10 @@
 //! NumPy arrays: as data sets (`npy:<path>`), and as what samples are written to.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use npyz::{AutoSerialize, DType, NpyFile, Order, TypeChar, WriterBuilder};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -37,22 +37,46 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
 /// # Errors
 /// When libtorch cannot hand over the values.
 pub fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
-    let shape: Vec<u64> = x.size().iter().map(|side| *side as u64).collect();
-    let flat = x.to_device(Device::Cpu).reshape([-1]);
-    let written = if x.kind() == Kind::Uint8 {
-        encode(&Vec::<u8>::try_from(flat)?, &shape)
-    } else {
-        encode(&Vec::<f32>::try_from(flat.to_kind(Kind::Float))?, &shape)
-    };
-    written.map_err(|error| Error::invalid(format!("cannot write a .npy array: {error}")))
+    let mut bytes = Vec::with_capacity(128 + x.numel() * x.kind().elt_size_in_bytes());
+    write(&mut bytes, x.kind(), &x.size(), [Ok(x.shallow_clone())])?;
+    Ok(bytes)
 }
 
-fn encode<T: AutoSerialize + Copy>(values: &[T], shape: &[u64]) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(128 + size_of_val(values));
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
-    writer.extend(values.iter().copied())?;
-    writer.finish()?;
-    Ok(bytes)
+/// Writes an array of `shape` as [`to_bytes`] does, from `parts` that follow each other along the first dimension and are
+/// of `kind`; no more than one of them is held at a time.
+///
+/// # Errors
+/// Those of the parts, and when `out` cannot be written or the parts do not add up to the shape.
+pub fn write(
+    out: impl Write,
+    kind: Kind,
+    shape: &[i64],
+    parts: impl IntoIterator<Item = Result<Tensor>>,
+) -> Result<()> {
+    if kind == Kind::Uint8 {
+        stream::<u8>(out, shape, parts.into_iter())
+    } else {
+        stream::<f32>(out, shape, parts.into_iter().map(|part| part.map(|x| x.to_kind(Kind::Float))))
+    }
+}
+
+fn stream<T: AutoSerialize + Copy>(
+    out: impl Write,
+    shape: &[i64],
+    parts: impl Iterator<Item = Result<Tensor>>,
+) -> Result<()>
+where
+    Vec<T>: TryFrom<Tensor, Error = TchError>,
+{
+    let failed = |error: io::Error| Error::invalid(format!("cannot write a .npy array: {error}"));
+    let shape: Vec<u64> = shape.iter().map(|side| *side as u64).collect();
+    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+    let mut writer = options.writer(out).begin_nd().map_err(failed)?;
+    for part in parts {
+        let values = Vec::<T>::try_from(part?.to_device(Device::Cpu).reshape([-1]))?;
+        writer.extend(values).map_err(failed)?;
+    }
+    writer.finish().map_err(failed)
 }
 
 /// [`read`] of a file's content; `path` is for the messages.
@@ -173,6 +197,20 @@ mod tests {
         assert_eq!(read(&to_bytes(&images).unwrap()).unwrap(), images);
         let points = Tensor::arange(6, (Kind::Double, Device::Cpu)).view([3, 2]).tr();
         assert_eq!(read(&to_bytes(&points).unwrap()).unwrap(), points.to_kind(Kind::Float));
+    }
+
+    #[test]
+    fn parts_make_the_same_file() {
+        let x = Tensor::arange(60, (Kind::Float, Device::Cpu)).view([10, 3, 2]);
+        let parts = |rows: i64| {
+            let mut bytes = Vec::new();
+            let parts = x.narrow(0, 0, rows).split(4, 0).into_iter().map(Ok);
+            write(&mut bytes, Kind::Float, &x.size(), parts).map(|()| bytes)
+        };
+        assert_eq!(parts(10).unwrap(), to_bytes(&x).unwrap());
+        assert!(parts(9).unwrap_err().to_string().contains("cannot write a .npy array"));
+        let broken = write(Vec::new(), Kind::Float, &[1, 1], [Err(Error::invalid("no"))]);
+        assert_eq!(broken.unwrap_err().to_string(), "no");
     }
 
     #[test]

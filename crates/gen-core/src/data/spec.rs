@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::rng::{Purpose, seed_torch};
+use crate::rng::{Generator, Purpose, stream};
 
 /// The shape of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,8 +148,7 @@ impl DataOptions {
             x = x.constant_pad_nd(sides);
         }
         if self.binarise == Binarise::Static {
-            seed_torch(0, Purpose::Data, split);
-            x = draw_binary(&x);
+            x = draw_binary(&x, &stream(0, Purpose::Data, split));
         }
         x
     }
@@ -164,9 +163,9 @@ impl DataOptions {
 }
 
 /// Bytes drawn as 0 or 255 with their brightness as probability.
-pub(super) fn draw_binary(bytes: &Tensor) -> Tensor {
+pub(super) fn draw_binary(bytes: &Tensor, rng: &Generator) -> Tensor {
     let probability = bytes.to_kind(Kind::Float) / 255.0;
-    let white = probability.rand_like().lt_tensor(&probability);
+    let white = rng.rand_like(&probability).lt_tensor(&probability);
     white.to_kind(Kind::Uint8) * 255
 }
 

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::axes::{PrincipalAxes, rows};
 use crate::error::{Error, Result};
-use crate::rng::{Purpose, seed_torch};
+use crate::rng::{Purpose, stream};
 
 /// The Gaussian with the mean and the full covariance of a training set: the model that knows all second moments
 /// and nothing else.
@@ -21,11 +21,11 @@ impl Gaussian {
         Ok(Gaussian { axes: PrincipalAxes::of(train)? })
     }
 
-    /// `n` samples `f64 [n, dimensions]`. Starts libtorch's generator anew from `seed`.
+    /// `n` samples `f64 [n, dimensions]`.
     pub fn sample(&self, n: usize, seed: u64) -> Tensor {
-        seed_torch(seed, Purpose::Sample, 0);
         let PrincipalAxes { mean, variances, directions } = &self.axes;
-        let z = Tensor::randn([n as i64, variances.numel() as i64], (Kind::Double, variances.device()));
+        let size = [n as i64, variances.numel() as i64];
+        let z = stream(seed, Purpose::Sample, 0).randn(size, (Kind::Double, variances.device()));
         (z * variances.sqrt()).matmul(&directions.tr()) + mean
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::data::{Dataset, PointSet, Split, Values, signed_to_bytes};
 use crate::error::{Error, Result};
 use crate::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest};
-use crate::rng::{Purpose, derive, permutation};
+use crate::rng::{Purpose, derive, permutation, stream};
 
 /// Samples that are asked of a model at a time.
 const PART: usize = 500;
@@ -338,9 +338,9 @@ impl<'a> Protocol<'a> {
         for (index, done) in (0..total).step_by(LIKELIHOOD_PART).enumerate() {
             observe(Stage::Likelihood { done, total });
             let seed = derive(self.options.seed, Purpose::Evaluate, index as u64);
-            crate::rng::seed_torch(seed, Purpose::Evaluate, 0);
+            let rng = stream(seed, Purpose::Evaluate, 0);
             let rows = self.test.narrow(done, LIKELIHOOD_PART.min(total - done));
-            let nats = density.log_likelihood(&rows.to_batch(&self.data.spec).x, kind, seed)?;
+            let nats = density.log_likelihood(&rows.to_batch(&self.data.spec, &rng).x, kind, seed)?;
             parts.push(nats.detach().to_kind(Kind::Double).to_device(Device::Cpu));
         }
         Ok(Tensor::cat(&parts, 0))

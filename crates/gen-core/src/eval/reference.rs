@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::Gaussian;
 use crate::data::{Binarise, Dataset, Values};
 use crate::error::{Error, Result};
-use crate::rng::{Purpose, permutation, seed_torch};
+use crate::rng::{Purpose, permutation, stream};
 
 /// Rows of a table of models that no model made, and between which all models should lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +58,8 @@ impl Reference {
                 })
             }
             Reference::PixelNoise => {
-                seed_torch(seed, Purpose::Sample, 0);
-                let uniform = Tensor::rand(shape.as_slice(), (Kind::Float, train.device()));
+                let rng = stream(seed, Purpose::Sample, 0);
+                let uniform = rng.rand(&shape, (Kind::Float, train.device()));
                 Ok(match data.spec.values {
                     Values::Continuous => {
                         let (low, high) =
@@ -89,8 +89,8 @@ impl Reference {
             }
             (Reference::PixelGaussian, Values::Bytes | Values::Dequantised) => {
                 // Bytes plus uniform noise have a covariance of 1/12 more, and a mean of 1/2 more.
-                seed_torch(seed, Purpose::Evaluate, 0);
-                let noisy = x.to_kind(Kind::Double) + x.to_kind(Kind::Double).rand_like() - 0.5;
+                let x = x.to_kind(Kind::Double);
+                let noisy = &x + stream(seed, Purpose::Evaluate, 0).rand_like(&x) - 0.5;
                 let per_byte = Gaussian::fit(&data.train.x)?.log_prob(&noisy, 1.0 / 12.0)?;
                 Some(match data.spec.values {
                     // One grey level is 1/128 wide on [-1, 1).
@@ -125,9 +125,9 @@ pub(super) fn as_values(x: &Tensor, data: &Dataset) -> Tensor {
     if data.spec.options.binarise != Binarise::Dynamic {
         return x.shallow_clone();
     }
-    seed_torch(0, Purpose::Evaluate, 2);
     let brightness = x.to_kind(Kind::Float) / 255.0;
-    brightness.rand_like().lt_tensor(&brightness).to_kind(Kind::Uint8) * 255
+    let rng = stream(0, Purpose::Evaluate, 2);
+    rng.rand_like(&brightness).lt_tensor(&brightness).to_kind(Kind::Uint8) * 255
 }
 
 #[cfg(test)]

@@ -38,13 +38,13 @@ pub fn save_grid(x: &Tensor, path: &Path, columns: usize) -> Result<()> {
     })
 }
 
-/// Writes each image of `[n, channels, height, width]` in [-1, 1] as a PNG of its own in `folder`.
+/// Writes each image of `[n, channels, height, width]` in [-1, 1] as a PNG of its own in `folder`, which is there. They
+/// are numbered from `first`, in as many digits as `total` has.
 ///
 /// # Errors
 /// When the shape is another, or a file cannot be written.
-pub fn save_each(x: &Tensor, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let [n, channels @ (1 | 3), height, width] = x.size()[..] else {
+pub fn save_each(x: &Tensor, folder: &Path, first: usize, total: usize) -> Result<()> {
+    let [_, channels @ (1 | 3), height, width] = x.size()[..] else {
         return Err(Error::invalid(format!(
             "a folder of pictures takes images [n, 1 or 3, height, width], found {:?}",
             x.size()
@@ -53,8 +53,8 @@ pub fn save_each(x: &Tensor, folder: &Path) -> Result<()> {
     let bytes = to_host(&signed_to_bytes(x).permute([0, 2, 3, 1]))?;
     let (width, height) = (width as u32, height as u32);
     for (i, pixels) in bytes.chunks((channels as u32 * height * width) as usize).enumerate() {
-        let digits = n.to_string().len();
-        let path = folder.join(format!("{i:0digits$}.png"));
+        let digits = total.to_string().len();
+        let path = folder.join(format!("{:0digits$}.png", first + i));
         let color = if channels == 1 { image::ColorType::L8 } else { image::ColorType::Rgb8 };
         image::save_buffer_with_format(&path, pixels, width, height, color, ImageFormat::Png)
             .map_err(|error| Error::format(&path, error.to_string()))?;

@@ -3,22 +3,19 @@ use std::path::Path;
 
 use super::files::{self, write_atomically};
 use crate::error::{Error, Result};
-use crate::train::LogRecord;
+use crate::train::{LogRecord, ValidationRecord};
 
 /// The columns before the losses.
 const COLUMNS: [&str; 7] =
     ["step", "images_seen", "seconds", "cpu_seconds", "images_per_second", "lr_scale", "rss_mib"];
 
+/// The columns of `validation.csv`.
+const VALIDATION_COLUMNS: [&str; 7] =
+    ["step", "images_seen", "seconds", "validation_seconds", "objective", "n_validation", "loss"];
+
 pub(super) fn append(path: &Path, record: &LogRecord) -> Result<()> {
-    let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))?;
-    let fresh = file.metadata().map_err(Error::io(path))?.len() == 0;
-    let mut writer = csv::Writer::from_writer(file);
-    let mut write =
-        |row: Vec<String>| writer.write_record(row).map_err(|error| Error::format(path, error.to_string()));
-    if fresh {
-        let losses = record.losses.iter().map(|(name, _)| format!("loss_{name}"));
-        write(COLUMNS.iter().map(|name| (*name).to_owned()).chain(losses).collect())?;
-    }
+    let losses = record.losses.iter().map(|(name, _)| format!("loss_{name}"));
+    let header = COLUMNS.iter().map(|name| (*name).to_owned()).chain(losses).collect();
     let progress = record.progress;
     let mut row = vec![
         progress.step.to_string(),
@@ -30,7 +27,29 @@ pub(super) fn append(path: &Path, record: &LogRecord) -> Result<()> {
         record.rss_mib.map(|mib| format!("{mib:.1}")).unwrap_or_default(),
     ];
     row.extend(record.losses.iter().map(|(_, value)| value.to_string()));
-    write(row)?;
+    append_row(path, header, row)
+}
+
+pub(super) fn append_validation(path: &Path, record: &ValidationRecord) -> Result<()> {
+    let row = vec![
+        record.progress.step.to_string(),
+        record.progress.images_seen.to_string(),
+        format!("{:.3}", record.progress.seconds),
+        format!("{:.3}", record.seconds),
+        record.objective.clone(),
+        record.rows.to_string(),
+        record.loss.to_string(),
+    ];
+    append_row(path, VALIDATION_COLUMNS.map(str::to_owned).into(), row)
+}
+
+fn append_row(path: &Path, header: Vec<String>, row: Vec<String>) -> Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))?;
+    let fresh = file.metadata().map_err(Error::io(path))?.len() == 0;
+    let mut writer = csv::Writer::from_writer(file);
+    for cells in fresh.then_some(header).into_iter().chain([row]) {
+        writer.write_record(cells).map_err(|error| Error::format(path, error.to_string()))?;
+    }
     writer.flush().map_err(Error::io(path))
 }
 
@@ -41,13 +60,22 @@ pub(super) fn sync(path: &Path) -> Result<()> {
 
 /// Keeps the rows up to `step`. A power failure can leave a part of a row, or zeros in its place; both are dropped.
 pub(super) fn rewind(path: &Path, step: u64) -> Result<()> {
+    rewind_rows(path, &COLUMNS, step)
+}
+
+/// As [`rewind`], of `validation.csv`.
+pub(super) fn rewind_validation(path: &Path, step: u64) -> Result<()> {
+    rewind_rows(path, &VALIDATION_COLUMNS, step)
+}
+
+fn rewind_rows(path: &Path, columns: &[&str], step: u64) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.split_inclusive('\n');
-    let is_header = |line: &&str| line.starts_with(&COLUMNS.join(",")) && line.ends_with('\n');
+    let is_header = |line: &&str| line.starts_with(&columns.join(",")) && line.ends_with('\n');
     let header = lines.next().filter(is_header).unwrap_or_default();
     let cells = |line: &str| line.split(',').count();
     let is_kept = |line: &&str| {

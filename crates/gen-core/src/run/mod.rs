@@ -3,8 +3,10 @@
 //! ```text
 //! <run>/config.toml      all that is needed to run it again
 //!       history.csv      a row per log interval
+//!       validation.csv   a row per validation, where the model has a loss for it
 //!       samples/         grids of samples over training, PNG
-//!       checkpoint/      latest and the one before: weights, average, training state, progress, checksums
+//!       checkpoint/      latest and the one before: weights, average, training state, progress, checksums;
+//!                        and the best: the weights that the best validation looked at
 //! ```
 //!
 //! A run that was interrupted, however it was, goes on from its latest whole checkpoint and ends as one that never
@@ -29,7 +31,8 @@ use self::lock::Lock;
 use crate::data::{DataSpec, Dataset};
 use crate::error::{Error, Result};
 use crate::model::{BuildContext, Family, GenerativeModel, ModelEntry};
-use crate::train::{Budget, LogRecord, TrainConfig, Trainer};
+use crate::params::NamedTensors;
+use crate::train::{Budget, LogRecord, OpenRow, TrainConfig, Trainer, Validated, ValidationRecord};
 
 /// All that is needed to run a training again: `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,7 +116,7 @@ impl RunFolder {
     pub fn resume(path: impl AsRef<Path>) -> Result<Self> {
         let folder = Self::open(path)?;
         let lock = Lock::take(&folder.path)?;
-        for prefix in ["config.", "history."] {
+        for prefix in ["config.", "history.", "validation."] {
             remove_temporary(&folder.path, prefix);
         }
         remove_temporary(&folder.path.join("samples"), "step-");
@@ -186,6 +189,18 @@ impl RunFolder {
         self.path.join("history.csv")
     }
 
+    /// Adds a row to `validation.csv`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn log_validation(&self, record: &ValidationRecord) -> Result<()> {
+        history::append_validation(&self.validations(), record)
+    }
+
+    fn validations(&self) -> PathBuf {
+        self.path.join("validation.csv")
+    }
+
     /// Drops the rows of `history.csv` after `step`, which a resumed run writes again.
     ///
     /// # Errors
@@ -205,14 +220,36 @@ impl RunFolder {
     /// When a file cannot be written; the earlier checkpoint is whole then.
     pub fn save<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>) -> Result<()> {
         history::sync(&self.history())?;
-        checkpoint::save(
-            &self.path.join("checkpoint"),
-            &trainer.state(),
-            trainer.progress(),
-            trainer.open_row(),
-        )?;
+        history::sync(&self.validations())?;
+        let content = checkpoint::Content {
+            state: &trainer.state(),
+            progress: trainer.progress(),
+            row: trainer.open_row(),
+            best: trainer.best(),
+        };
+        checkpoint::save(&self.checkpoints(), content)?;
         trainer.saved();
         Ok(())
+    }
+
+    /// Saves the present weights to sample with as the best; for a validation that says so, before the checkpoint that
+    /// remembers it.
+    ///
+    /// # Errors
+    /// When a file cannot be written; the best weights before are whole then.
+    pub fn save_best<M: GenerativeModel + ?Sized>(&self, trainer: &Trainer<'_, M>) -> Result<()> {
+        let mut state = NamedTensors::new();
+        match trainer.averaged_weights() {
+            Some(average) => state.extend(checkpoint::AVERAGE.trim_end_matches('.'), average.shallow_clone()),
+            None => state.extend("weights", trainer.model().weights()),
+        }
+        let content = checkpoint::Content {
+            state: &state,
+            progress: trainer.progress(),
+            row: OpenRow::default(),
+            best: trainer.best(),
+        };
+        checkpoint::save_best(&self.checkpoints(), content)
     }
 
     /// Takes a trainer that has not begun to where the run was last saved, and the history with it; to the start where
@@ -226,9 +263,47 @@ impl RunFolder {
             trainer.restore(&checkpoint.state, checkpoint.progress)?;
             trainer.restore_row(checkpoint.row)?;
             damaged = checkpoint.damaged;
+            trainer.restore_best(self.restore_best(checkpoint.best, &mut damaged)?);
+        } else {
+            checkpoint::remove_best(&self.checkpoints())?;
         }
         self.rewind_history(trainer.progress().step)?;
+        history::rewind_validation(&self.validations(), trainer.progress().step)?;
         Ok(damaged)
+    }
+
+    /// `best`, if its weights are there. Those of a later validation, after which the run was killed, are not: that one
+    /// comes again. (Only where a budget is of seconds may it come out otherwise.)
+    fn restore_best(&self, best: Option<Validated>, damaged: &mut Vec<Error>) -> Result<Option<Validated>> {
+        match checkpoint::load_best(&self.checkpoints()) {
+            Ok(Some(there)) if there.best == best => return Ok(best),
+            Ok(_) => {}
+            Err(error) => damaged.push(error),
+        }
+        checkpoint::remove_best(&self.checkpoints())?;
+        Ok(None)
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoint")
+    }
+
+    /// The weights that the best validation looked at.
+    ///
+    /// # Errors
+    /// When the run has kept none, or they are not whole.
+    pub fn best(&self) -> Result<Checkpoint> {
+        checkpoint::load_best(&self.checkpoints())?.ok_or_else(|| {
+            let RunConfig { run, training, .. } = &self.config;
+            let why = match training.validation_rows {
+                0 => "its `validation_rows` is 0".to_owned(),
+                _ => format!(
+                    "`{}` has no loss to validate by, its data has no validation rows, or no tenth of the budget is done",
+                    run.model
+                ),
+            };
+            Error::invalid(format!("the run in {} has no best weights: {why}", self.path.display()))
+        })
     }
 
     /// The latest whole checkpoint; `None` where the run has not saved one.
@@ -236,7 +311,7 @@ impl RunFolder {
     /// # Errors
     /// When there are checkpoints and none can be read.
     pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
-        checkpoint::load(&self.path.join("checkpoint"))
+        checkpoint::load(&self.checkpoints())
     }
 
     /// The latest whole checkpoint.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::record::{LogRecord, OpenRow, Progress, Row, Stretch};
+use super::validation::{Validated, Validation, ValidationRecord};
 use super::{Budget, cpu_seconds, rss_mib};
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::model::{GenerativeModel, Step};
 use crate::optim::{Ema, Schedule};
 use crate::params::NamedTensors;
 use crate::precision::Precision;
-use crate::rng::{Purpose, seed_torch};
+use crate::rng::{Purpose, stream};
 
 /// Training settings that every family shares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub struct TrainConfig {
     pub ema_decay: f64,
     /// Steps between rows of the history.
     pub log_every: u64,
+    /// Rows of the validation split that the averaged weights are judged by, after each tenth of the budget; the best
+    /// are kept. 0 keeps none, and is the only choice for a model without a loss for it.
+    #[serde(default)]
+    pub validation_rows: usize,
     /// What layers multiply in while the model trains.
     #[serde(default)]
     pub precision: Precision,
@@ -40,6 +45,7 @@ impl Default for TrainConfig {
             warmup_steps: 0,
             ema_decay: 0.0,
             log_every: 50,
+            validation_rows: 0,
             precision: Precision::F32,
         }
     }
@@ -72,6 +78,8 @@ pub struct Trainer<'a, M: GenerativeModel + ?Sized> {
     weights: NamedTensors,
     ema: Option<Ema>,
     last_checkpoint: Option<u64>,
+    validation: Option<Validation>,
+    best: Option<Validated>,
 }
 
 impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
@@ -105,6 +113,10 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             return Err(Error::invalid(format!("`ema_decay` must be in [0, 1), found {}", config.ema_decay)));
         }
         config.precision.check(data.train.x.device())?;
+        let validation = Validation::new(data, config.validation_rows, seed);
+        if let Some(validation) = &validation {
+            validation.check(model)?;
+        }
         let weights = model.weights();
         let ema = (config.ema_decay > 0.0).then(|| Ema::new(model.weights(), config.ema_decay));
         Ok(Trainer {
@@ -119,6 +131,8 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             weights,
             ema,
             last_checkpoint: None,
+            validation,
+            best: None,
         })
     }
 
@@ -166,8 +180,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     fn train_step(&mut self) -> Result<()> {
         let step = self.step();
         self.row.lr_scale = step.lr_scale;
-        seed_torch(self.seed, Purpose::Train, step.index);
-        let batch = self.batches.get(step.index);
+        let batch = self.batches.get(step.index, &step.rng);
         let region = self.config.precision.region();
         let losses = self.model.train_step(&batch, &step)?;
         drop(region);
@@ -262,6 +275,38 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.ema.as_ref().map(Ema::average)
     }
 
+    /// Judges the averaged weights by rows that nobody trains on; `None` where there are none, or the model has no loss
+    /// for it. Rows and noise are the same at every call, and training goes on as if there had been none.
+    ///
+    /// # Errors
+    /// Whatever the model returns.
+    pub fn validate(&mut self) -> Result<Option<ValidationRecord>> {
+        let Some(validation) = self.validation.take() else { return Ok(None) };
+        let start = Instant::now();
+        let measured = self.averaged(|model| validation.measure(model));
+        let rows = validation.rows();
+        self.validation = Some(validation);
+        let Some((objective, loss)) = measured? else { return Ok(None) };
+        let now = Validated { step: self.progress.step, loss };
+        // Not a number is never the best.
+        let is_best = !loss.is_nan() && self.best.is_none_or(|best| loss < best.loss);
+        if is_best {
+            self.best = Some(now);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(Some(ValidationRecord { progress: self.progress, objective, rows, loss, seconds, is_best }))
+    }
+
+    /// The best validation so far.
+    pub fn best(&self) -> Option<Validated> {
+        self.best
+    }
+
+    /// After [`Trainer::restore`]: the best validation so far, as [`Trainer::best`] gave it.
+    pub fn restore_best(&mut self, best: Option<Validated>) {
+        self.best = best;
+    }
+
     /// All that a resumed run needs besides [`Progress`] and [`OpenRow`]: handles to weights, training state and average.
     pub fn state(&self) -> NamedTensors {
         let mut state = self.model.training_state().prefixed("training");
@@ -316,6 +361,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             index: self.progress.step,
             progress,
             lr_scale: warmup.min(1.0) * self.config.schedule.factor(progress),
+            rng: stream(self.seed, Purpose::Train, self.progress.step),
         }
     }
 

@@ -23,10 +23,10 @@ pub struct Conv1x1 {
 }
 
 impl Conv1x1 {
-    /// For inputs of `channels` channels; the rotation is drawn from libtorch's generator.
+    /// For inputs of `channels` channels; the rotation is drawn as initial parameters are.
     pub fn new(scope: Scope<'_>, channels: i64) -> Self {
         // On the host and in f64, so that the start does not depend on device and kind.
-        let gaussian = Tensor::randn([channels, channels], (Kind::Double, Device::Cpu));
+        let gaussian = scope.rng().randn([channels, channels], (Kind::Double, Device::Cpu));
         let (rotation, _) = Tensor::linalg_qr(&gaussian, "reduced");
         let (permutation, lower, upper) = Tensor::linalg_lu(&rotation, true);
         let diagonal = upper.diagonal(0, 0, 1);

@@ -1,5 +1,5 @@
 use gen_core::params::Scope;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::{Bijection, volume_preserving};
 
@@ -32,9 +32,9 @@ impl Permutation {
         Self::new(scope, &order)
     }
 
-    /// A random order from libtorch's generator.
+    /// A random order, drawn as initial parameters are.
     pub fn random(scope: Scope<'_>, size: i64) -> Self {
-        let order = Tensor::randperm(size, (Kind::Int64, tch::Device::Cpu));
+        let order = scope.rng().randperm(size);
         let order: Vec<i64> = (0..size).map(|i| order.int64_value(&[i])).collect();
         Self::new(scope, &order)
     }

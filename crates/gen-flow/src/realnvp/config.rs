@@ -148,7 +148,12 @@ fn at_least_one(key: &str, value: i64) -> Result<()> {
 
 /// Training settings for this kind of data.
 pub(super) fn training(data: &DataSpec) -> TrainConfig {
-    let points = TrainConfig { batch_size: 256, schedule: Schedule::Cosine, ..TrainConfig::default() };
+    let points = TrainConfig {
+        batch_size: 256,
+        schedule: Schedule::Cosine,
+        validation_rows: 256,
+        ..TrainConfig::default()
+    };
     match data.shape {
         Shape::Points { .. } => points,
         Shape::Image { .. } => TrainConfig { batch_size: 32, warmup_steps: 50, ema_decay: 0.995, ..points },

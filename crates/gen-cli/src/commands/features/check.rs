@@ -3,7 +3,7 @@ use std::io::Write;
 use anyhow::bail;
 use gen_core::data::Dataset;
 use gen_core::eval::{EvaluateOptions, Evaluation, FeatureSpace, Protocol, Reference};
-use gen_core::rng::{Purpose, seed_torch};
+use gen_core::rng::{Purpose, stream};
 use tch::{Device, Kind, Tensor};
 
 use crate::catalog;
@@ -119,9 +119,9 @@ impl Rung {
                 Ok(data.train.x.index_select(0, &kept))
             }
             Rung::OneImage => {
-                seed_torch(0, Purpose::Evaluate, 0);
                 let shape = data.spec.shape.batch(n as i64);
-                let noise = Tensor::randn(shape.as_slice(), (Kind::Float, Device::Cpu)) * 5.0;
+                let rng = stream(0, Purpose::Evaluate, 0);
+                let noise = rng.randn(shape, (Kind::Float, Device::Cpu)) * 5.0;
                 Ok(bytes(&(data.train.x.get(0).to_kind(Kind::Float) + noise)))
             }
         }

@@ -22,7 +22,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Dataset, Split, Splits};
 use crate::error::{Error, Result};
-use crate::rng::{Purpose, seed_torch};
+use crate::rng::{Purpose, stream};
 
 /// A distribution on the plane, defined by how it is drawn.
 ///
@@ -130,7 +130,7 @@ impl PointSet {
         }
     }
 
-    /// `n` independent points, `f32 [n, 2]`. Starts libtorch's generator anew from `seed`.
+    /// `n` independent points, `f32 [n, 2]`.
     pub fn sample(self, n: usize, seed: u64) -> Tensor {
         self.part(n, seed, 0)
     }
@@ -160,8 +160,7 @@ impl PointSet {
     }
 
     fn part(self, n: usize, seed: u64, index: u64) -> Tensor {
-        seed_torch(seed, Purpose::Data, index);
-        sample::draw(self, n as i64).to_kind(Kind::Float)
+        sample::draw(self, n as i64, &stream(seed, Purpose::Data, index)).to_kind(Kind::Float)
     }
 }
 

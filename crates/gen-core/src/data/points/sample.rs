@@ -3,6 +3,7 @@ use std::f64::consts::PI;
 use tch::{Device, Kind, Tensor};
 
 use super::PointSet;
+use crate::rng::Generator;
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 
@@ -20,11 +21,11 @@ pub(super) const PINWHEEL_STD: [f64; 2] = [0.3, 0.1];
 pub(super) const SPIRAL_STD: f64 = 0.1;
 pub(super) const SPIRAL_BOX: f64 = 0.5 / 3.0;
 
-/// `n` points, `f64 [n, 2]`, from libtorch's generator as it stands.
-pub(super) fn draw(set: PointSet, n: i64) -> Tensor {
-    let uniform = || Tensor::rand([n], DOUBLE);
+/// `n` points, `f64 [n, 2]`, from `rng` as it stands.
+pub(super) fn draw(set: PointSet, n: i64, rng: &Generator) -> Tensor {
+    let uniform = || rng.rand([n], DOUBLE);
     let coin = || uniform().lt(0.5);
-    let noise = |std: f64| Tensor::randn([n, 2], DOUBLE) * std;
+    let noise = |std: f64| rng.randn([n, 2], DOUBLE) * std;
     match set {
         PointSet::Moons => {
             let angle = uniform() * PI;
@@ -41,8 +42,8 @@ pub(super) fn draw(set: PointSet, n: i64) -> Tensor {
         PointSet::TwentyFiveGaussians => pick(&grid(), &uniform()) + noise(GRID_STD),
         PointSet::Pinwheel => {
             let [f1_std, f2_std] = PINWHEEL_STD;
-            let f1 = Tensor::randn([n], DOUBLE) * f1_std + 1.0;
-            let f2 = Tensor::randn([n], DOUBLE) * f2_std;
+            let f1 = rng.randn([n], DOUBLE) * f1_std + 1.0;
+            let f2 = rng.randn([n], DOUBLE) * f2_std;
             let arm = (uniform() * 5.0).floor();
             let angle = arm * (2.0 * PI / 5.0) + f1.exp() * 0.25;
             let (cos, sin) = (angle.cos(), angle.sin());

@@ -6,7 +6,7 @@ use crate::data::{DataSpec, Shape, Split, bytes_to_signed};
 use crate::error::{Error, Result};
 use crate::nn::{Conv2d, ConvConfig, Linear};
 use crate::params::{Init, NamedTensors, Params};
-use crate::rng::{Purpose, seed_torch};
+use crate::rng::{Purpose, stream};
 
 /// Dimensions of the feature space.
 pub const FEATURES: i64 = 64;
@@ -48,8 +48,7 @@ impl FeatureNetwork {
                 "a feature network learns from classes: at least 2 are needed, found {classes}"
             )));
         }
-        seed_torch(seed, Purpose::Init, 0);
-        let params = Params::new(Kind::Float, Device::Cpu);
+        let params = Params::drawn_from(stream(seed, Purpose::Init, 0), Kind::Float, Device::Cpu);
         let root = params.root();
         let buffer = |name: &str, value: Tensor| root.buffer(name, value);
         let _ = buffer("input_shape", Tensor::from_slice(&[channels, height, width]));
@@ -150,14 +149,13 @@ impl FeatureNetwork {
     }
 
     /// Pre-activations of the last hidden layer of `x: f32 [n, channels, height, width]` in [-1, 1]: `[n, 64]`.
-    /// `dropout` is applied to what enters that layer.
-    pub(super) fn embed(&self, x: &Tensor, dropout: f64) -> Tensor {
+    /// `drop` is applied to what enters that layer.
+    pub(super) fn embed(&self, x: &Tensor, drop: impl Fn(Tensor) -> Tensor) -> Tensor {
         let mut h = x.shallow_clone();
         for stage in &self.stages {
             h = stage.forward(&h).silu();
         }
-        let h = h.flatten(1, -1);
-        self.embedding.forward(&if dropout > 0.0 { h.dropout(dropout, true) } else { h })
+        self.embedding.forward(&drop(h.flatten(1, -1)))
     }
 
     /// Class scores from pre-activations: `[n, classes]`.
@@ -183,7 +181,7 @@ impl FeatureNetwork {
     }
 
     fn raw_features(&self, images: &Tensor) -> Tensor {
-        self.chunked(images, |x| self.embed(x, 0.0)).to_kind(Kind::Double)
+        self.chunked(images, |x| self.embed(x, |h| h)).to_kind(Kind::Double)
     }
 
     /// The share of `split` that is classified as labelled.
@@ -192,7 +190,7 @@ impl FeatureNetwork {
     /// When the split has no labels.
     pub fn accuracy(&self, split: &Split) -> Result<f64> {
         let labels = split.labels.as_ref().ok_or_else(|| Error::invalid("the split has no labels"))?;
-        let scores = self.chunked(&split.x, |x| self.classify(&self.embed(x, 0.0)));
+        let scores = self.chunked(&split.x, |x| self.classify(&self.embed(x, |h| h)));
         Ok(scores
             .argmax(1, false)
             .eq_tensor(labels)

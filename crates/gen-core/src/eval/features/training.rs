@@ -4,7 +4,7 @@ use super::FeatureNetwork;
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, AdamConfig, Ema, Schedule};
-use crate::rng::{Purpose, seed_torch};
+use crate::rng::{Generator, Purpose, stream};
 
 /// How a [`FeatureNetwork`] is trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,10 +80,11 @@ pub fn train(
     let steps = config.epochs * batches.per_epoch();
     let mut sum = 0.0;
     for step in 0..steps {
-        seed_torch(config.seed, Purpose::Train, step);
-        let batch = batches.get(step);
-        let x = shifted(&batch.x, config.shift);
-        let scores = network.classify(&network.embed(&x, config.dropout));
+        let rng = stream(config.seed, Purpose::Train, step);
+        let batch = batches.get(step, &rng);
+        let x = shifted(&batch.x, config.shift, &rng);
+        let dropped = |h| if config.dropout > 0.0 { rng.dropout(&h, config.dropout) } else { h };
+        let scores = network.classify(&network.embed(&x, dropped));
         let loss = scores.cross_entropy_loss(
             batch.labels.as_ref().expect("the split has labels"),
             None::<Tensor>,
@@ -110,7 +111,7 @@ pub fn train(
 }
 
 /// Each image moved by up to `most` pixels in both directions; what comes in from outside is black.
-fn shifted(x: &Tensor, most: i64) -> Tensor {
+fn shifted(x: &Tensor, most: i64, rng: &Generator) -> Tensor {
     let [n, channels, height, width] = x.size()[..] else {
         panic!("images have four dimensions, found {:?}", x.size())
     };
@@ -119,7 +120,7 @@ fn shifted(x: &Tensor, most: i64) -> Tensor {
     }
     let indices = |side: i64, shape: [i64; 4]| {
         let options = (Kind::Int64, x.device());
-        let start = Tensor::randint(2 * most + 1, [n, 1], options);
+        let start = rng.randint(0, 2 * most + 1, [n, 1], options);
         (start + Tensor::arange(side, options)).view(shape)
     };
     let rows = indices(height, [n, 1, height, 1]).expand([n, channels, height, width + 2 * most], false);
@@ -134,10 +135,9 @@ mod tests {
 
     #[test]
     fn shifting_moves_whole_images() {
-        tch::manual_seed(3);
         let x = Tensor::full([64, 1, 5, 4], -1.0, (Kind::Float, Device::Cpu));
         let _ = x.narrow(2, 2, 1).narrow(3, 2, 1).fill_(1.0);
-        let moved = shifted(&x, 1);
+        let moved = shifted(&x, 1, &Generator::seeded(3));
         let bright = moved.gt(0.0);
         assert_eq!(
             bright

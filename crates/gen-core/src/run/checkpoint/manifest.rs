@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::checksum::{sha256, sha256_of_reader};
 use crate::error::{Error, Result};
 use crate::run::files::sync;
-use crate::train::{OpenRow, Progress};
+use crate::train::{OpenRow, Progress, Validated};
 
 pub(super) const NAME: &str = "checkpoint.toml";
 
@@ -23,6 +23,9 @@ const LARGEST: u64 = 1 << 20;
 pub(super) struct Manifest {
     pub(super) progress: Progress,
     pub(super) row: OpenRow,
+    /// The best validation so far; in the folder of the best weights, their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) best: Option<Validated>,
     pub(super) files: Vec<FileRecord>,
 }
 

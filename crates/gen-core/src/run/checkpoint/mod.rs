@@ -12,7 +12,7 @@ use self::manifest::{FileRecord, Manifest};
 use super::files::{sync, sync_parent};
 use crate::error::{Error, Result};
 use crate::params::NamedTensors;
-use crate::train::{OpenRow, Progress};
+use crate::train::{OpenRow, Progress, Validated};
 
 /// The state of a run as it was saved.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Checkpoint {
     pub progress: Progress,
     /// What [`Trainer::restore_row`](crate::train::Trainer::restore_row) takes.
     pub row: OpenRow,
+    /// The best validation up to then.
+    pub best: Option<Validated>,
     /// Later checkpoints that are not whole, and why; this one was read in their place.
     pub damaged: Vec<Error>,
 }
@@ -30,13 +32,13 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// The weights to sample with: the average where one was kept, otherwise the live ones.
     pub fn sampling_weights(&self) -> NamedTensors {
-        let averaged = self.part("ema.average.");
+        let averaged = self.part(AVERAGE);
         if averaged.is_empty() { self.part("weights.") } else { averaged }
     }
 
     /// Whether the weights to sample with are a moving average.
     pub fn is_averaged(&self) -> bool {
-        self.state.iter().any(|(name, _)| name.starts_with("ema.average."))
+        self.state.iter().any(|(name, _)| name.starts_with(AVERAGE))
     }
 
     fn part(&self, prefix: &str) -> NamedTensors {
@@ -51,22 +53,58 @@ impl Checkpoint {
 const FILES: [(&str, &str); 3] =
     [("weights.safetensors", "weights."), ("ema.safetensors", "ema."), ("training.safetensors", "training.")];
 
+/// What the names of averaged weights begin with.
+pub(super) const AVERAGE: &str = "ema.average.";
+
+/// The best weights that were, while others take their place.
+const BEST_BEFORE: &str = "best-before";
+
+/// As [`ASIDE`], of the best weights.
+const BEST_ASIDE: &str = "best-new-";
+
 /// What a checkpoint that is being written is called, up to the number of the process.
 const ASIDE: &str = "new-";
 
 /// Writes a folder aside, then puts it in the place of `latest`, which becomes `previous`.
 ///
 /// At every moment one of the three is whole and on the disk.
-pub(super) fn save(folder: &Path, state: &NamedTensors, progress: Progress, row: OpenRow) -> Result<()> {
+pub(super) fn save(folder: &Path, content: Content<'_>) -> Result<()> {
+    put(folder, content, ["latest", "previous", ASIDE])?;
+    // Those of processes that were killed.
+    aside(folder).iter().try_for_each(|path| remove(path))
+}
+
+/// As [`save`], in the place of `best`. What was there is gone afterwards.
+pub(super) fn save_best(folder: &Path, content: Content<'_>) -> Result<()> {
+    put(folder, content, ["best", BEST_BEFORE, BEST_ASIDE])?;
+    let left = fs::read_dir(folder).into_iter().flatten().flatten();
+    let left = left.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with(BEST_ASIDE) || name == BEST_BEFORE
+    });
+    left.map(|entry| entry.path()).try_for_each(|path| remove(&path))
+}
+
+/// What a checkpoint holds.
+pub(super) struct Content<'a> {
+    pub(super) state: &'a NamedTensors,
+    pub(super) progress: Progress,
+    pub(super) row: OpenRow,
+    pub(super) best: Option<Validated>,
+}
+
+/// Writes `content` under the name `fresh`, moves `place` to `before`, and `fresh` to `place`.
+fn put(folder: &Path, content: Content<'_>, [place, before, fresh]: [&str; 3]) -> Result<()> {
     if !folder.is_dir() {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         sync_parent(folder)?;
     }
-    let fresh = folder.join(format!("{ASIDE}{}", std::process::id()));
-    let (latest, previous) = (folder.join("latest"), folder.join("previous"));
+    let fresh = folder.join(format!("{fresh}{}", std::process::id()));
+    let (latest, previous) = (folder.join(place), folder.join(before));
     remove(&fresh)?;
     fs::create_dir(&fresh).map_err(Error::io(&fresh))?;
-    let written = write(&fresh, state, progress, row).and_then(|()| sync(folder));
+    let written = write(&fresh, content).and_then(|()| sync(folder));
     if written.is_err() {
         let _ = remove(&fresh);
     }
@@ -76,12 +114,11 @@ pub(super) fn save(folder: &Path, state: &NamedTensors, progress: Progress, row:
         fs::rename(&latest, &previous).map_err(Error::io(&latest))?;
     }
     fs::rename(&fresh, &latest).map_err(Error::io(&latest))?;
-    sync(folder)?;
-    // Those of processes that were killed.
-    aside(folder).iter().try_for_each(|path| remove(path))
+    sync(folder)
 }
 
-fn write(folder: &Path, state: &NamedTensors, progress: Progress, row: OpenRow) -> Result<()> {
+fn write(folder: &Path, content: Content<'_>) -> Result<()> {
+    let Content { state, progress, row, best } = content;
     let mut files = Vec::new();
     for (name, prefix) in FILES {
         let tensors: Vec<(&str, Tensor)> = state
@@ -98,7 +135,7 @@ fn write(folder: &Path, state: &NamedTensors, progress: Progress, row: OpenRow) 
         }
     }
     // Last, so that a folder without a manifest was never finished.
-    Manifest { progress, row, files }.write(folder)?;
+    Manifest { progress, row, best, files }.write(folder)?;
     sync(folder)
 }
 
@@ -120,6 +157,23 @@ fn aside(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The best weights of a run; `None` where there are none.
+pub(super) fn load_best(folder: &Path) -> Result<Option<Checkpoint>> {
+    let look = || {
+        let places = [folder.join("best"), folder.join(BEST_BEFORE)];
+        let found = places.iter().find(|place| place.exists());
+        // Of one kind: the average, where there is one.
+        found.map(|place| read(place, &["weights.", AVERAGE])).transpose()
+    };
+    // A run that saves meanwhile renames folders under its reader: at a second look only damage is left.
+    look().or_else(|_| look())
+}
+
+/// Forgets the best weights.
+pub(super) fn remove_best(folder: &Path) -> Result<()> {
+    ["best", BEST_BEFORE].iter().try_for_each(|name| remove(&folder.join(name)))
+}
+
 /// The newest checkpoint that is whole; `None` where there is none at all.
 pub(super) fn load(folder: &Path) -> Result<Option<Checkpoint>> {
     match newest(folder) {
@@ -139,7 +193,7 @@ fn newest(folder: &Path) -> Result<Option<Checkpoint>> {
     }
     let mut damaged = Vec::new();
     for place in &places {
-        match read(place) {
+        match read(place, &["weights."]) {
             Ok(checkpoint) => return Ok(Some(Checkpoint { damaged, ..checkpoint })),
             Err(error) => damaged.push(error),
         }
@@ -150,11 +204,12 @@ fn newest(folder: &Path) -> Result<Option<Checkpoint>> {
     Err(Error::format(folder, problem))
 }
 
-fn read(folder: &Path) -> Result<Checkpoint> {
+/// Reads a checkpoint, which has to have tensors under one of the prefixes `weights`.
+fn read(folder: &Path, weights: &[&str]) -> Result<Checkpoint> {
     if !folder.is_dir() {
         return Err(Error::format(folder, "the checkpoint is missing"));
     }
-    let Manifest { progress, row, files } = Manifest::read(folder)?;
+    let Manifest { progress, row, best, files } = Manifest::read(folder)?;
     let mut state = NamedTensors::new();
     for file in &files {
         let path = folder.join(&file.name);
@@ -173,8 +228,8 @@ fn read(folder: &Path) -> Result<Checkpoint> {
             state.insert(name, Tensor::try_from(view).map_err(|error| wrong(&Error::from(error)))?);
         }
     }
-    if !files.iter().any(|file| file.name == FILES[0].0) {
+    if !state.iter().any(|(name, _)| weights.iter().any(|prefix| name.starts_with(prefix))) {
         return Err(Error::format(folder, "the checkpoint has no weights"));
     }
-    Ok(Checkpoint { state, progress, row, damaged: Vec::new() })
+    Ok(Checkpoint { state, progress, row, best, damaged: Vec::new() })
 }

@@ -1,0 +1,104 @@
+// Random numbers from generators that are nobody else's.
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/randperm.h>
+#include <c10/core/GradMode.h>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "guarded.h"
+
+using gen_native::guarded;
+
+namespace {
+
+// One seed, and a stream of it on each device that was drawn on: as torch.manual_seed has it.
+struct Generator {
+  uint64_t seed;
+  at::Generator host;
+  std::vector<std::pair<at::Device, at::Generator>> others;
+
+  explicit Generator(uint64_t seed) : seed(seed), host(at::detail::createCPUGenerator(seed)) {}
+
+  at::Generator& on(at::Device device) {
+    if (device.is_cpu()) return host;
+    for (auto& [known, generator] : others) {
+      if (known == device) return generator;
+    }
+    auto fresh = at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
+    fresh.set_current_seed(seed);
+    return others.emplace_back(device, std::move(fresh)).second;
+  }
+};
+
+// Null stands for libtorch's own generators.
+std::optional<at::Generator> chosen(Generator* generator, const at::Tensor& x) {
+  if (generator == nullptr) return std::nullopt;
+  return generator->on(x.device());
+}
+
+enum Distribution { kNormal = 0, kUniform = 1, kIntegers = 2, kBernoulli = 3, kPermutation = 4 };
+
+}  // namespace
+
+extern "C" {
+
+char* gn_generator_new(uint64_t seed, Generator** out) {
+  return guarded([&] { *out = new Generator(seed); });
+}
+
+// Another one that stands where `generator` does, on every device.
+char* gn_generator_clone(const Generator* generator, Generator** out) {
+  return guarded([&] {
+    auto copy = std::make_unique<Generator>(generator->seed);
+    copy->host = generator->host.clone();
+    for (const auto& [device, other] : generator->others) copy->others.emplace_back(device, other.clone());
+    *out = copy.release();
+  });
+}
+
+void gn_generator_free(Generator* generator) { delete generator; }
+
+// Fills `x`: normal numbers of mean `a` and deviation `b`; uniform ones in [a, b); whole ones in [a, b); 1 with the
+// probability `a`, otherwise 0; or a random order of 0 to n - 1. The calls are those of torch.randn and its like, so that
+// the same seed gives the same numbers.
+char* gn_generator_fill(Generator* generator, const at::Tensor* x, int distribution, double a, double b) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    at::Tensor out = *x;
+    const auto source = chosen(generator, out);
+    switch (distribution) {
+      case kNormal: out.normal_(a, b, source); break;
+      case kUniform: out.uniform_(a, b, source); break;
+      case kIntegers: out.random_(static_cast<int64_t>(a), static_cast<int64_t>(b), source); break;
+      case kBernoulli: out.bernoulli_(a, source); break;
+      case kPermutation: at::randperm_out(out, out.numel(), source); break;
+      default: TORCH_CHECK(false, "no such distribution");
+    }
+  });
+}
+
+// The state of the stream on the host, a new tensor of bytes.
+char* gn_generator_state(Generator* generator, at::Tensor** state) {
+  return guarded([&] {
+    const std::lock_guard<std::mutex> lock(generator->host.mutex());
+    *state = new at::Tensor(generator->host.get_state());
+  });
+}
+
+// Back to such a state; streams elsewhere are left as they are.
+char* gn_generator_set_state(Generator* generator, const at::Tensor* state) {
+  return guarded([&] {
+    const std::lock_guard<std::mutex> lock(generator->host.mutex());
+    generator->host.set_state(*state);
+  });
+}
+
+}  // extern "C"

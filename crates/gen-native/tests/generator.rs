@@ -1,0 +1,97 @@
+//! A generator of one's own gives PyTorch's numbers, and gives them whatever happens elsewhere.
+
+#![allow(clippy::unwrap_used)]
+
+use gen_native::Generator;
+use tch::{Device, Kind, Tensor};
+
+const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+/// Draws of every kind, one after the other, of sizes that take libtorch's loops and their ends.
+fn draws(rng: &Generator) -> Vec<Tensor> {
+    let x = Tensor::zeros([7, 5], DOUBLE);
+    vec![
+        rng.randn([3], FLOAT),
+        rng.randn([37, 3], FLOAT),
+        rng.rand([5], FLOAT),
+        rng.randn_like(&x),
+        rng.rand_like(&x),
+        rng.randint(-3, 12, [20], (Kind::Int64, Device::Cpu)),
+        rng.bernoulli_like(&x, 0.3),
+        rng.randperm(11),
+        rng.dropout(&x.ones_like(), 0.25),
+        rng.randn([1], DOUBLE),
+    ]
+}
+
+fn shared_draws() -> Vec<Tensor> {
+    let x = Tensor::zeros([7, 5], DOUBLE);
+    vec![
+        Tensor::randn([3], FLOAT),
+        Tensor::randn([37, 3], FLOAT),
+        Tensor::rand([5], FLOAT),
+        x.randn_like(),
+        x.rand_like(),
+        Tensor::randint_low(-3, 12, [20], (Kind::Int64, Device::Cpu)),
+        x.bernoulli_p(0.3),
+        Tensor::randperm(11, (Kind::Int64, Device::Cpu)),
+        x.ones_like().dropout(0.25, true),
+        Tensor::randn([1], DOUBLE),
+    ]
+}
+
+#[test]
+fn the_numbers_are_those_of_manual_seed() {
+    for seed in [0, 1, -5, i64::MAX] {
+        tch::manual_seed(seed);
+        let expected = shared_draws();
+        assert_eq!(draws(&Generator::seeded(seed)), expected);
+        tch::manual_seed(seed);
+        assert_eq!(draws(&Generator::shared()), expected);
+    }
+}
+
+#[test]
+fn generators_do_not_see_each_other() {
+    let alone = draws(&Generator::seeded(3));
+    let (a, b) = (Generator::seeded(3), Generator::seeded(4));
+    let _ = (draws(&b), shared_draws());
+    tch::manual_seed(9);
+    let shared = Tensor::rand([4], FLOAT);
+    tch::manual_seed(9);
+    assert_eq!(draws(&a), alone);
+    assert_eq!(Tensor::rand([4], FLOAT), shared, "nor does the shared one see them");
+}
+
+#[test]
+fn a_state_is_a_place_in_the_stream() {
+    let rng = Generator::seeded(5);
+    let _ = draws(&rng);
+    let state = rng.state().unwrap();
+    assert_eq!(state.kind(), Kind::Uint8);
+    let next = draws(&rng);
+    assert_ne!(draws(&rng), next);
+    rng.set_state(&state).unwrap();
+    assert_eq!(draws(&rng), next);
+    rng.set_state(&state).unwrap();
+    let copy = rng.clone();
+    assert_eq!(
+        (draws(&copy), draws(&rng)),
+        (next.iter().map(Tensor::copy).collect(), next.iter().map(Tensor::copy).collect())
+    );
+    let other = Generator::seeded(6);
+    other.set_state(&state).unwrap();
+    assert_eq!(draws(&other), next);
+    assert!(rng.set_state(&Tensor::zeros([3], (Kind::Uint8, Device::Cpu))).is_err());
+    assert!(Generator::shared().state().is_err() && Generator::shared().set_state(&state).is_err());
+}
+
+#[test]
+fn gradients_pass_through_dropout() {
+    let x = Tensor::ones([100], DOUBLE).set_requires_grad(true);
+    let y = Generator::seeded(0).dropout(&x, 0.5);
+    y.sum(Kind::Double).backward();
+    assert_eq!(x.grad(), y.detach());
+    assert!(Generator::seeded(0).dropout(&x, 1.0).abs().max().double_value(&[]) == 0.0);
+}
