@@ -3,11 +3,27 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+/// Files for any processor.
+const FILES: [&str; 10] = [
+    "native",
+    "layout",
+    "conv/conv",
+    "flow/baseline",
+    "flow/common",
+    "flow/channels",
+    "flow/coupling",
+    "flow/mixing",
+    "flow/perceptron",
+    "flow/relu",
+];
+
 /// Files of loops and the instructions that they may use.
-const KERNELS: [(&str, &[&str]); 3] = [
-    ("avx2", &["-mavx2", "-mfma"]),
-    ("avx512", &["-mavx512f", "-mfma"]),
-    ("avx512_bf16", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
+const KERNELS: [(&str, &[&str]); 5] = [
+    ("conv/avx2", &["-mavx2", "-mfma"]),
+    ("conv/avx512", &["-mavx512f", "-mfma"]),
+    ("conv/avx512_bf16", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
+    ("flow/avx2", &["-mavx2", "-mfma"]),
+    ("flow/avx512", &["-mavx512f", "-mfma"]),
 ];
 
 fn main() {
@@ -35,7 +51,7 @@ fn main() {
             for flag in flags {
                 build.flag(flag);
             }
-            build.file(format!("native/conv/{name}.cpp")).compile(&format!("gen_native_{name}"));
+            build.file(format!("native/{name}.cpp")).compile(&format!("gen_native_{}", name.replace('/', "_")));
         }
     }
     cpp()
@@ -46,7 +62,7 @@ fn main() {
         .flag_if_supported("-fopenmp")
         // The warnings of libtorch's headers are not ours to mend.
         .warnings(false)
-        .files(["native/native.cpp", "native/layout.cpp", "native/conv/conv.cpp"])
+        .files(FILES.map(|name| format!("native/{name}.cpp")))
         .compile("gen_native");
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");

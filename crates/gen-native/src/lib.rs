@@ -7,6 +7,7 @@
 mod autocast;
 mod conv;
 mod ffi;
+mod flow;
 mod layout;
 pub mod mkl;
 mod optim;
@@ -14,6 +15,9 @@ mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
 pub use conv::{Direction, Instructions, Rounded, conv2d, has_bfloat16, use_instructions};
+pub use flow::{
+    Coupled, Factors, Mixing, Order, Way, affine_coupling, join_channels, mixing, perceptron, shifted_relu, split_channels,
+};
 pub use layout::{batch_innermost, is_batch_innermost};
 pub use optim::{AdamStep, adam_step, global_norm, lerp};
 pub use switches::{MatmulPrecision, set_flush_denormal, set_matmul_precision};
