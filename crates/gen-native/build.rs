@@ -3,27 +3,27 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Files for any processor.
-const FILES: [&str; 10] = [
+/// Files of loops, the folders that have one, and the instructions that they may use.
+const KERNELS: [(&str, &[&str], &[&str]); 3] = [
+    ("avx2", &["conv", "flow", "likelihood"], &["-mavx2", "-mfma"]),
+    ("avx512", &["conv", "flow", "likelihood"], &["-mavx512f", "-mfma"]),
+    ("avx512_bf16", &["conv"], &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
+];
+
+/// Everything else.
+const SOURCES: [&str; 12] = [
     "native",
     "layout",
     "conv/conv",
-    "flow/baseline",
     "flow/common",
     "flow/channels",
     "flow/coupling",
     "flow/mixing",
     "flow/perceptron",
     "flow/relu",
-];
-
-/// Files of loops and the instructions that they may use.
-const KERNELS: [(&str, &[&str]); 5] = [
-    ("conv/avx2", &["-mavx2", "-mfma"]),
-    ("conv/avx512", &["-mavx512f", "-mfma"]),
-    ("conv/avx512_bf16", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
-    ("flow/avx2", &["-mavx2", "-mfma"]),
-    ("flow/avx512", &["-mavx512f", "-mfma"]),
+    "flow/portable",
+    "likelihood/likelihood",
+    "likelihood/portable",
 ];
 
 fn main() {
@@ -44,14 +44,16 @@ fn main() {
     };
     if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
         // The same loops for three kinds of processors; which one runs is decided when the program does.
-        for (name, flags) in KERNELS {
+        for (name, folders, flags) in KERNELS {
             let mut build = cpp();
             // GCC warns of its own header of intrinsics.
             build.warnings(false);
             for flag in flags {
                 build.flag(flag);
             }
-            build.file(format!("native/{name}.cpp")).compile(&format!("gen_native_{}", name.replace('/', "_")));
+            build
+                .files(folders.iter().map(|folder| format!("native/{folder}/{name}.cpp")))
+                .compile(&format!("gen_native_{name}"));
         }
     }
     cpp()
@@ -62,7 +64,7 @@ fn main() {
         .flag_if_supported("-fopenmp")
         // The warnings of libtorch's headers are not ours to mend.
         .warnings(false)
-        .files(FILES.map(|name| format!("native/{name}.cpp")))
+        .files(SOURCES.iter().map(|name| format!("native/{name}.cpp")))
         .compile("gen_native");
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");

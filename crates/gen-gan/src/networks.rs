@@ -116,8 +116,7 @@ impl ConvGenerator {
 
     /// `z: [batch, latent]` to `[batch, channels, height, width]` in [-1, 1].
     pub fn forward(&self, z: &Tensor, mode: Mode) -> Tensor {
-        let [channels, height, width] = self.base;
-        let mut x = self.project.forward(z).view([-1, channels, height, width]);
+        let mut x = self.project.to_map(z, self.base);
         for (norm, up) in &self.stages {
             let normal = match mode {
                 Mode::Train => norm.forward(&x, true),
@@ -171,6 +170,6 @@ impl ConvDiscriminator {
             }
             x = Activation::LeakyRelu.apply(&x);
         }
-        self.head.forward(&x.flatten(1, -1)).squeeze_dim(1)
+        self.head.of_map(&x).squeeze_dim(1)
     }
 }

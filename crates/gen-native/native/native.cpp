@@ -21,6 +21,7 @@
 #include "flow/flow.h"
 #include "guarded.h"
 #include "layout.h"
+#include "likelihood/likelihood.h"
 
 using gen_native::guarded;
 
@@ -135,6 +136,11 @@ char* gn_batch_innermost(const at::Tensor* x, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(gen_native::batch_innermost(*x)); });
 }
 
+// Whether a map is best made batch-innermost from the start.
+char* gn_prefers_batch_innermost(const at::Tensor* x, bool* does) {
+  return guarded([&] { *does = gen_native::conv::prefers_batch_innermost(*x); });
+}
+
 // A convolution (gen_native::conv::conv2d); `bias` may be null.
 char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t stride,
                 int64_t padding, bool transposed, at::Tensor** out) {
@@ -200,5 +206,18 @@ char* gn_use_instructions(int which, bool* possible) {
 bool gn_has_bfloat16() { return gen_native::conv::has_bfloat16(); }
 
 bool gn_round_to_bfloat16(bool on) { return gen_native::conv::round_to_bfloat16(on); }
+
+// Whether gn_discretised_logistic takes these.
+char* gn_takes_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, bool* does) {
+  return guarded([&] { *does = gen_native::likelihood::takes(*mean, *log_scale, *x); });
+}
+
+// The log mass of bytes under a logistic distribution (gen_native::likelihood::discretised_logistic).
+char* gn_discretised_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, double half,
+                              at::Tensor** out) {
+  return guarded([&] {
+    *out = new at::Tensor(gen_native::likelihood::discretised_logistic(*mean, *log_scale, *x, half));
+  });
+}
 
 }  // extern "C"

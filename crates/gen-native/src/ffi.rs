@@ -36,6 +36,7 @@ unsafe extern "C" {
     pub(crate) fn gn_flush_denormal(on: bool, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_is_batch_innermost(x: *const C_tensor, is: *mut bool) -> *mut c_char;
     pub(crate) fn gn_batch_innermost(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn gn_prefers_batch_innermost(x: *const C_tensor, does: *mut bool) -> *mut c_char;
     pub(crate) fn gn_conv2d(
         x: *const C_tensor,
         weight: *const C_tensor,
@@ -76,6 +77,19 @@ unsafe extern "C" {
         x: *const C_tensor,
         layers: List,
         n: usize,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_takes_logistic(
+        mean: *const C_tensor,
+        log_scale: *const C_tensor,
+        x: *const C_tensor,
+        does: *mut bool,
+    ) -> *mut c_char;
+    pub(crate) fn gn_discretised_logistic(
+        mean: *const C_tensor,
+        log_scale: *const C_tensor,
+        x: *const C_tensor,
+        half: f64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn gn_use_instructions(which: c_int, possible: *mut bool) -> *mut c_char;

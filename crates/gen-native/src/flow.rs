@@ -9,8 +9,8 @@ use std::ptr;
 use tch::{TchError, Tensor};
 
 use crate::ffi::{
-    check, gn_affine_coupling, gn_join_channels, gn_mixing, gn_perceptron, gn_shifted_relu, gn_split_channels,
-    pointers,
+    check, gn_affine_coupling, gn_join_channels, gn_mixing, gn_perceptron, gn_shifted_relu,
+    gn_split_channels, pointers,
 };
 
 /// The first `at` channels of `x: [batch, channels, ...]`, and the others: views.

@@ -9,6 +9,7 @@ mod conv;
 mod ffi;
 mod flow;
 mod layout;
+mod likelihood;
 pub mod mkl;
 mod optim;
 mod switches;
@@ -16,8 +17,10 @@ mod switches;
 pub use autocast::{Autocast, AutocastDevice};
 pub use conv::{Direction, Instructions, Rounded, conv2d, has_bfloat16, use_instructions};
 pub use flow::{
-    Coupled, Factors, Mixing, Order, Way, affine_coupling, join_channels, mixing, perceptron, shifted_relu, split_channels,
+    Coupled, Factors, Mixing, Order, Way, affine_coupling, join_channels, mixing, perceptron, shifted_relu,
+    split_channels,
 };
-pub use layout::{batch_innermost, is_batch_innermost};
+pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};
+pub use likelihood::discretised_logistic;
 pub use optim::{AdamStep, adam_step, global_norm, lerp};
 pub use switches::{MatmulPrecision, set_flush_denormal, set_matmul_precision};

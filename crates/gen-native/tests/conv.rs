@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use gen_native::{
-    Direction, Instructions, Rounded, batch_innermost, conv2d, has_bfloat16, is_batch_innermost, use_instructions,
+    Direction, Instructions, Rounded, batch_innermost, conv2d, has_bfloat16, is_batch_innermost,
+    use_instructions,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -103,8 +104,28 @@ fn cases() -> Vec<Case> {
         Case { batch: 19, inputs: 2, outputs: 3, side: [12, 11], kernel: [9, 10], padding: 3, ..DOWN },
         Case { direction: Up, ..DOWN },
         Case { batch: 128, inputs: 6, outputs: 8, kernel: [4, 4], stride: 2, direction: Up, ..DOWN },
-        Case { batch: 50, inputs: 14, outputs: 1, side: [3, 4], kernel: [2, 2], stride: 2, padding: 0, direction: Up, ..DOWN },
-        Case { batch: 21, inputs: 4, outputs: 7, side: [1, 1], kernel: [5, 3], padding: 0, bias: false, direction: Up, ..DOWN },
+        Case {
+            batch: 50,
+            inputs: 14,
+            outputs: 1,
+            side: [3, 4],
+            kernel: [2, 2],
+            stride: 2,
+            padding: 0,
+            direction: Up,
+            ..DOWN
+        },
+        Case {
+            batch: 21,
+            inputs: 4,
+            outputs: 7,
+            side: [1, 1],
+            kernel: [5, 3],
+            padding: 0,
+            bias: false,
+            direction: Up,
+            ..DOWN
+        },
     ]
 }
 
@@ -159,8 +180,7 @@ fn gradients_of_gradients_are_those_of_libtorch() {
         let loss = slope.square().sum(Kind::Float);
         Tensor::run_backward(&[loss], &[&weight], false, false).remove(0)
     };
-    let (ours, theirs) =
-        (penalty(&|x, w, b| DOWN.ours(x, w, b)), penalty(&|x, w, b| DOWN.libtorch(x, w, b)));
+    let (ours, theirs) = (penalty(&|x, w, b| DOWN.ours(x, w, b)), penalty(&|x, w, b| DOWN.libtorch(x, w, b)));
     assert!(ours.allclose(&theirs, 1e-4, 1e-3, false));
 }
 

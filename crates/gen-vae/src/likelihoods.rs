@@ -5,6 +5,7 @@
 
 use std::f64::consts::PI;
 
+use gen_core::native::discretised_logistic;
 use tch::{Reduction, Tensor};
 
 /// Half the width of a byte's bin on [-1, 1], where byte `b` lies at `b / 127.5 - 1`.
@@ -74,6 +75,9 @@ pub fn discretised_gaussian_log_prob(mean: &Tensor, log_sigma: &Tensor, x: &Tens
 /// difference of the two sigmoids vanishes; here it is factored as σ(a) − σ(b) = σ(a) σ(−b) (1 − e^(b − a)), which
 /// is exact everywhere.
 pub fn discretised_logistic_log_prob(mean: &Tensor, log_scale: &Tensor, x: &Tensor) -> Tensor {
+    if let Ok(Some(fused)) = discretised_logistic(mean, log_scale, x, HALF_BIN) {
+        return fused;
+    }
     // An outermost bin reaches so far out that its tail is whole, and so flat that no gradient comes from there.
     let Bins { lowest, highest } = Bins::of(x);
     let upper_edge = (x + HALF_BIN).masked_fill(&highest, FAR);

@@ -102,7 +102,7 @@ impl Encoder {
         match self {
             Encoder::Convolutional { stages, head } => {
                 let features = stages.iter().fold(x.shallow_clone(), |h, conv| conv.forward(&h).relu());
-                head.forward(&features.flatten(1, -1))
+                head.of_map(&features)
             }
             Encoder::Dense(mlp) => mlp.forward(&x.flatten(1, -1)),
         }
@@ -158,15 +158,20 @@ impl Decoder {
         match self {
             Decoder::Convolutional { head, stages, grids } => {
                 let Grid { channels, height, width } = grids[0];
-                let mut h = head.forward(z).view([-1, channels, height, width]);
+                let mut h = head.to_map(z, [channels, height, width]);
                 for (stage, grid) in stages.iter().zip(&grids[1..]) {
-                    h = stage.forward(&h.relu()).narrow(2, 0, grid.height).narrow(3, 0, grid.width);
+                    h = cropped(stage.forward(&h.relu()), *grid);
                 }
                 h
             }
             Decoder::Dense { mlp, shape } => mlp.forward(z).view(shape.as_slice()),
         }
     }
+}
+
+/// The rows and columns of a feature map that the next grid has, without a pass over it where that is all of them.
+fn cropped(map: Tensor, Grid { height, width, .. }: Grid) -> Tensor {
+    if map.size()[2..] == [height, width] { map } else { map.narrow(2, 0, height).narrow(3, 0, width) }
 }
 
 /// The size of a feature map.

@@ -3,6 +3,7 @@ use gen_core::model::{
     BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
     SampleRequest, Step,
 };
+use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
 use gen_core::rng::{Purpose, seed_torch};
@@ -161,8 +162,17 @@ impl Vae {
         }
     }
 
+    /// `x` as the decoder's output lies.
+    fn laid_out(&self, x: &Tensor) -> Tensor {
+        match self.config.network {
+            NetworkKind::Convolutional => as_convolved(x),
+            NetworkKind::Mlp => x.shallow_clone(),
+        }
+    }
+
     /// log p(x | z) in the units of the data, and KL, of one sample z of each row of standardised `x`.
     fn bound_terms(&self, x: &Tensor) -> (Observation, Tensor, Tensor) {
+        let x = &self.laid_out(x);
         let posterior = self.posterior(x);
         let z = posterior.sample();
         let observation = self.observation(&z);

@@ -1,3 +1,4 @@
+use gen_native::Direction;
 use tch::Tensor;
 
 use crate::params::{Init, Scope};
@@ -69,7 +70,7 @@ impl Conv2d {
 
     /// `x: [batch, inputs, height, width]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 1, 1)
+        convolve(x, &self.weight, self.bias.as_ref(), self.stride, self.padding, Direction::Down)
     }
 }
 
@@ -99,6 +100,20 @@ impl ConvTranspose2d {
 
     /// `x: [batch, inputs, height, width]` to `[batch, outputs, (height - 1) stride - 2 padding + kernel, ...]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv_transpose2d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 0, 1, 1)
+        convolve(x, &self.weight, self.bias.as_ref(), self.stride, self.padding, Direction::Up)
     }
+}
+
+/// [`gen_native::conv2d`], for layers: their weights fit each other, and what does not fit is the programmer's error.
+#[track_caller]
+fn convolve(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: i64,
+    padding: i64,
+    direction: Direction,
+) -> Tensor {
+    gen_native::conv2d(x, weight, bias, stride, padding, direction)
+        .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
 }

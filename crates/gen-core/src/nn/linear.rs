@@ -1,3 +1,4 @@
+use gen_native::{is_batch_innermost, prefers_batch_innermost};
 use tch::Tensor;
 
 use crate::params::{Init, Scope};
@@ -32,5 +33,63 @@ impl Linear {
     /// `x: [..., inputs]` to `[..., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, Some(&self.bias))
+    }
+
+    /// A feature map `x: [batch, channels, height, width]` to `[batch, outputs]`, as its `flatten(1, -1)` would go.
+    pub fn of_map(&self, x: &Tensor) -> Tensor {
+        if !is_batch_innermost(x) {
+            return self.forward(&x.flatten(1, -1));
+        }
+        // The map lies as [height, width, channels, batch]; there are fewer weights to rearrange than values.
+        let [batch, channels, height, width] = sizes(x);
+        let values = x.permute([2, 3, 1, 0]).reshape([-1, batch]);
+        let weight = self.weight.view([-1, channels, height, width]).permute([0, 2, 3, 1]);
+        let weight = weight.reshape([-1, values.size()[0]]);
+        self.bias.unsqueeze(1).addmm(&weight, &values).tr()
+    }
+
+    /// `x: [batch, inputs]` to a feature map of `[channels, height, width]`, whose sizes multiply to `outputs`, as a
+    /// `view` of the result would be.
+    pub fn to_map(&self, x: &Tensor, [channels, height, width]: [i64; 3]) -> Tensor {
+        if !prefers_batch_innermost(x) {
+            return self.forward(x).view([-1, channels, height, width]);
+        }
+        let rearranged = |t: &Tensor, columns| {
+            t.view([channels, height, width, columns]).permute([1, 2, 0, 3]).reshape([-1, columns])
+        };
+        let weight = rearranged(&self.weight, self.weight.size()[1]);
+        let map = rearranged(&self.bias, 1).addmm(&weight, &x.tr());
+        map.view([height, width, channels, -1]).permute([3, 2, 0, 1])
+    }
+}
+
+fn sizes(x: &Tensor) -> [i64; 4] {
+    x.size4().map_or_else(|_| panic!("a feature map has four dimensions, found {:?}", x.size()), Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::params::Params;
+    use crate::testing::assert_close;
+
+    /// The way through a batch that lies innermost, beside the one through vectors.
+    #[test]
+    fn feature_maps_and_vectors_are_each_other_flattened() {
+        let params = Params::new(Kind::Float, Device::Cpu);
+        let (from, to) =
+            (Linear::new(&params.root() / "from", 24, 5), Linear::new(&params.root() / "to", 5, 24));
+        let x = Tensor::randn([32, 2, 3, 4], (Kind::Float, Device::Cpu));
+        let y = from.forward(&x.flatten(1, -1));
+        let map = to.forward(&y).view([32, 2, 3, 4]);
+        for x in [x.shallow_clone(), gen_native::batch_innermost(&x).unwrap()] {
+            assert_close(&from.of_map(&x), &y, 1e-5, 1e-5);
+            assert_close(&to.to_map(&y, [2, 3, 4]), &map, 1e-5, 1e-5);
+        }
+        let few = to.to_map(&y.narrow(0, 0, 2), [2, 3, 4]);
+        assert_close(&few, &map.narrow(0, 0, 2), 1e-5, 1e-5);
+        assert_eq!(to.to_map(&y.narrow(0, 0, 0), [2, 3, 4]).size(), [0, 2, 3, 4]);
     }
 }

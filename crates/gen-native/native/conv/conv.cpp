@@ -311,16 +311,21 @@ struct Convolution : torch::autograd::Function<Convolution> {
 };
 
 bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t padding) {
-  if (!x.is_cpu() || x.dim() != 4 || weight.dim() != 4 || padding < 0) return false;
+  if (!prefers_batch_innermost(x) || x.dim() != 4 || weight.dim() != 4 || padding < 0) return false;
   const auto single = [](const at::Tensor& t) { return t.scalar_type() == at::kFloat && t.is_cpu(); };
-  if (!single(x) || !single(weight) || (bias.defined() && !(single(bias) && bias.is_contiguous()))) return false;
+  if (!single(weight) || (bias.defined() && !(single(bias) && bias.is_contiguous()))) return false;
   // The positions of a kernel must follow each other.
   const bool dense = weight.size(2) == 1 || weight.stride(2) == weight.size(3) * weight.stride(3);
-  const Kernels* const kernel = kernels(false);
-  return dense && kernel != nullptr && x.size(0) >= kernel->lanes;
+  return dense;
 }
 
 }  // namespace
+
+bool prefers_batch_innermost(const at::Tensor& x) {
+  if (!x.is_cpu() || x.scalar_type() != at::kFloat || x.dim() == 0) return false;
+  const Kernels* const kernel = kernels(false);
+  return kernel != nullptr && x.size(0) >= kernel->lanes;
+}
 
 bool use_instructions(Instructions which) {
   if (!supported(which)) return false;

@@ -19,6 +19,9 @@ bool round_to_bfloat16(bool on);
 // Whether the processor multiplies bfloat16 with the instructions in use.
 bool has_bfloat16();
 
+// Whether convolutions of `x: [batch, ...]` are done here, so that a map is best made batch-innermost from the start.
+bool prefers_batch_innermost(const at::Tensor& x);
+
 // A convolution, or a transposed one, as libtorch's conv2d and conv_transpose2d without groups, dilation and output
 // padding; `bias` may be undefined. Single precision on a processor is done here if the batch fills a vector, and is
 // batch-innermost then; anything else is left to libtorch.

@@ -13,10 +13,10 @@ const Kernels<T>& kernels() {
 #if defined(__x86_64__)
   static const Kernels<T>* const best = __builtin_cpu_supports("avx512f")                                  ? avx512(T())
                                         : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2(T())
-                                                                                                          : baseline(T());
+                                                                                                          : portable(T());
   return *best;
 #else
-  return *baseline(T());
+  return *portable(T());
 #endif
 }
 

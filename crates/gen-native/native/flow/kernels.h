@@ -60,8 +60,8 @@ struct Kernels {
                                 int64_t end);
 };
 
-const Kernels<float>* baseline(float);
-const Kernels<double>* baseline(double);
+const Kernels<float>* portable(float);
+const Kernels<double>* portable(double);
 const Kernels<float>* avx2(float);
 const Kernels<double>* avx2(double);
 const Kernels<float>* avx512(float);

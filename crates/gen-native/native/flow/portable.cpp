@@ -13,7 +13,7 @@ constexpr int64_t kBytes = 16;
 
 }  // namespace
 
-const Kernels<float>* baseline(float) { return kernels<float>(); }
-const Kernels<double>* baseline(double) { return kernels<double>(); }
+const Kernels<float>* portable(float) { return kernels<float>(); }
+const Kernels<double>* portable(double) { return kernels<double>(); }
 
 }  // namespace gen_native::flow

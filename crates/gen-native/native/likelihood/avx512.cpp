@@ -1,0 +1,20 @@
+#include "kernels.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace gen_native::likelihood {
+namespace {
+
+constexpr int64_t kLanes = 16;
+
+#include "kernels.inc"
+
+}  // namespace
+
+const Kernels* avx512() {
+  static const Kernels kernels{logistic};
+  return &kernels;
+}
+
+}  // namespace gen_native::likelihood

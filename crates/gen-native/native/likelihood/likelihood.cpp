@@ -1,0 +1,155 @@
+#include "likelihood.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "../layout.h"
+#include "kernels.h"
+
+namespace gen_native::likelihood {
+
+namespace {
+
+const Kernels& kernels() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return *avx512();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return *avx2();
+#endif
+  return *portable();
+}
+
+// How many values the results of a loop are kept of: little enough for the nearest cache.
+constexpr int64_t kChunk = 512;
+
+struct Sums {
+  at::Tensor log_prob;  // [batch]
+  at::Tensor by_mean;   // as the mean
+  at::Tensor by_scale;  // [batch]
+};
+
+Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
+  const int64_t batch = x.size(0), values = x.numel() / batch;
+  const double scale = std::exp(static_cast<double>(log_scale.item<float>()));
+  const double span = 2 * half / scale;
+  const double width = std::log(-std::expm1(-span));
+  // d width / d ln scale.
+  const double width_slope = -span / std::expm1(span);
+  const Bins bins{static_cast<float>(1 / scale), static_cast<float>(width), static_cast<float>(half),
+                  static_cast<float>(half - 1), static_cast<float>(1 - half)};
+  Sums sums{at::empty({batch}, x.options()), at::empty_like(mean), at::empty({batch}, x.options())};
+  const float *const m = mean.const_data_ptr<float>(), *const y = x.const_data_ptr<float>();
+  float *const total = sums.log_prob.mutable_data_ptr<float>(), *const slope = sums.by_mean.mutable_data_ptr<float>(),
+               *const by_scale = sums.by_scale.mutable_data_ptr<float>();
+  const Kernels& kernel = kernels();
+  const bool innermost = is_batch_innermost(x);
+  // Either rows of values, or, where the batch is innermost, some columns of the batch.
+  constexpr int64_t kColumns = 64;
+  const int64_t items = innermost ? (batch + kColumns - 1) / kColumns : batch;
+  at::parallel_for(0, items, std::max<int64_t>(1, 4096 / (values * (innermost ? kColumns : 1))), [&](int64_t begin,
+                                                                                                    int64_t end) {
+    float log_prob[kChunk], scaled[kChunk], inner[kChunk];
+    for (int64_t item = begin; item < end; ++item) {
+      if (innermost) {
+        const int64_t n = item * kColumns, columns = std::min(kColumns, batch - n);
+        double sum[kColumns]{}, slopes[kColumns]{};
+        for (int64_t k = 0; k < values; ++k) {
+          const int64_t at = k * batch + n;
+          kernel.logistic(bins, m + at, y + at, columns, log_prob, slope + at, scaled, inner);
+          for (int64_t i = 0; i < columns; ++i) {
+            sum[i] += log_prob[i];
+            slopes[i] += scaled[i] + inner[i] * width_slope;
+          }
+        }
+        std::copy(sum, sum + columns, total + n);
+        std::copy(slopes, slopes + columns, by_scale + n);
+      } else {
+        double sum = 0, slopes = 0;
+        for (int64_t k = 0; k < values; k += kChunk) {
+          const int64_t at = item * values + k, count = std::min(kChunk, values - k);
+          kernel.logistic(bins, m + at, y + at, count, log_prob, slope + at, scaled, inner);
+          for (int64_t i = 0; i < count; ++i) {
+            sum += log_prob[i];
+            slopes += scaled[i] + inner[i] * width_slope;
+          }
+        }
+        total[item] = static_cast<float>(sum);
+        by_scale[item] = static_cast<float>(slopes);
+      }
+    }
+  });
+  return sums;
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// The slopes in the mean and in the logarithm of the scale, as functions that can be differentiated again.
+std::pair<at::Tensor, at::Tensor> slopes(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x,
+                                         double half) {
+  const at::Tensor precision = log_scale.neg().exp();
+  const at::Tensor upper_edge = x.sub(mean).add(half).mul(precision), lower_edge = mean.sub(x).add(half).mul(precision);
+  const at::Tensor lowest = x.lt(half - 1), highest = x.gt(1 - half);
+  const at::Tensor upper = upper_edge.neg().sigmoid().masked_fill(highest, 0);
+  const at::Tensor lower = lower_edge.neg().sigmoid().masked_fill(lowest, 0);
+  const at::Tensor span = precision.mul(2 * half);
+  const at::Tensor width = span.div(span.expm1()).neg().expand_as(x).masked_fill(lowest.logical_or(highest), 0);
+  const at::Tensor by_scale = width.sub(upper.mul(upper_edge)).sub(lower.mul(lower_edge));
+  return {lower.sub(upper).mul(precision), by_scale.flatten(1).sum(1)};
+}
+
+struct DiscretisedLogistic : torch::autograd::Function<DiscretisedLogistic> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& mean, const at::Tensor& log_scale,
+                            const at::Tensor& x, double half) {
+    Sums sums = summed(mean, log_scale, x, half);
+    context->save_for_backward({mean, log_scale, x, sums.by_mean, sums.by_scale});
+    context->saved_data["half"] = half;
+    return sums.log_prob;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    variable_list results(4);
+    const at::Tensor& gradient = gradients[0];
+    if (!gradient.defined()) return results;
+    const variable_list saved = context->get_saved_variables();
+    at::Tensor by_mean = saved[3], by_scale = saved[4];
+    if (c10::GradMode::is_enabled()) {
+      std::tie(by_mean, by_scale) = slopes(saved[0], saved[1], saved[2], context->saved_data["half"].toDouble());
+    }
+    if (context->needs_input_grad(0)) {
+      std::vector<int64_t> column(by_mean.dim(), 1);
+      column[0] = -1;
+      results[0] = by_mean.mul(gradient.reshape(column));
+    }
+    if (context->needs_input_grad(1)) results[1] = by_scale.dot(gradient).reshape(saved[1].sizes());
+    return results;
+  }
+};
+
+}  // namespace
+
+bool takes(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x) {
+  const auto single = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
+  const auto together = [&] {
+    return (mean.is_contiguous() && x.is_contiguous()) || (is_batch_innermost(mean) && is_batch_innermost(x));
+  };
+  return single(mean) && single(log_scale) && single(x) && log_scale.numel() == 1 && !x.requires_grad() &&
+         mean.dim() >= 1 && mean.sizes() == x.sizes() && x.numel() > 0 && together();
+}
+
+at::Tensor discretised_logistic(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
+  TORCH_CHECK(takes(mean, log_scale, x), "the mean and the values must have one shape and lie in one way, and the "
+                                         "scale must be one number, all of them floats of a processor");
+  return DiscretisedLogistic::apply(mean, log_scale, x, half);
+}
+
+}  // namespace gen_native::likelihood

@@ -1,0 +1,89 @@
+//! Fused likelihoods, beside the same written out in double precision.
+
+#![allow(clippy::unwrap_used)]
+
+use gen_native::{batch_innermost, discretised_logistic};
+use tch::{Device, Kind, Tensor};
+
+gen_native::mkl_on_amd!();
+
+const HALF: f64 = 1.0 / 255.0;
+
+/// ln(σ((x - μ + h) / s) - σ((x - μ - h) / s)), with infinite edges for the outermost bins.
+fn written_out(mean: &Tensor, log_scale: &Tensor, x: &Tensor) -> Tensor {
+    let precision = log_scale.neg().exp();
+    let upper = ((x - mean + HALF) * &precision).log_sigmoid().masked_fill(&x.gt(1.0 - HALF), 0.0);
+    let lower = ((mean - x + HALF) * &precision).log_sigmoid().masked_fill(&x.lt(HALF - 1.0), 0.0);
+    let inner = (&precision * (-2.0 * HALF)).expm1().neg().log();
+    let outermost = x.gt(1.0 - HALF).logical_or(&x.lt(HALF - 1.0));
+    let all = upper + lower + inner.expand_as(x).masked_fill(&outermost, 0.0);
+    all.flatten(1, -1).sum_dim_intlist(-1, false, x.kind())
+}
+
+fn bytes(shape: &[i64]) -> Tensor {
+    let x = Tensor::randint(256, shape, (Kind::Float, Device::Cpu));
+    // More of the outermost ones than chance gives.
+    (x * 1.3 - 38.0).clamp(0.0, 255.0).round() / 127.5 - 1.0
+}
+
+#[test]
+fn the_logistic_mass_of_bytes_and_its_gradients() {
+    tch::manual_seed(1);
+    for shape in [[37, 1, 5, 5], [64, 3, 4, 7], [3, 1, 1, 1], [130, 2, 1, 3]] {
+        for scale in [-7.0f32, -3.0, 0.5] {
+            for innermost in [false, true] {
+                let x = bytes(&shape);
+                let mean = (&x + x.randn_like() * 0.3).detach();
+                let (x, mean) = match innermost {
+                    true => (batch_innermost(&x).unwrap(), batch_innermost(&mean).unwrap()),
+                    false => (x, mean),
+                };
+                check(&mean, scale, &x);
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check(mean: &Tensor, scale: f32, x: &Tensor) {
+    let run = |kind: Kind, log_prob: &dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
+        let mean = mean.to_kind(kind).detach().set_requires_grad(true);
+        let scale = Tensor::from_slice(&[scale]).to_kind(kind).set_requires_grad(true);
+        let y = log_prob(&mean, &scale, &x.to_kind(kind));
+        let weights = Tensor::arange(y.numel() as i64, (kind, Device::Cpu)) + 1.0;
+        let loss = (&y * weights).sum(kind);
+        let first = Tensor::run_backward(&[&loss], &[&mean, &scale], true, true);
+        let penalty = first[0].square().sum(kind) + first[1].square().sum(kind);
+        let second = Tensor::run_backward(&[penalty], &[&mean, &scale], false, false);
+        [vec![y.detach()], first, second].into_iter().flatten().collect::<Vec<_>>()
+    };
+    let ours = run(Kind::Float, &|m, s, x| discretised_logistic(m, s, x, HALF).unwrap().unwrap());
+    let theirs = run(Kind::Double, &written_out);
+    for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+        let size = b.abs().max().double_value(&[]).max(1e-30);
+        let difference = (a.to_kind(Kind::Double) - b).abs().max().double_value(&[]) / size;
+        assert!(difference < 2e-5, "result {i} of {:?} differs by {difference} of {size}", x.size());
+    }
+}
+
+#[test]
+fn no_number_stays_no_number_and_the_rest_stays_finite() {
+    let x = bytes(&[32, 1, 2, 2]);
+    let scale = Tensor::from_slice(&[-7.0f32]);
+    let far = discretised_logistic(&(&x + 1e6), &scale, &x, HALF).unwrap().unwrap();
+    assert!(bool::try_from(far.isfinite().all()).unwrap());
+    let nan = discretised_logistic(&(&x * f64::NAN), &scale, &x, HALF).unwrap().unwrap();
+    assert!(bool::try_from(nan.isnan().all()).unwrap());
+}
+
+#[test]
+fn what_it_does_not_take_is_left_to_the_caller() {
+    let x = bytes(&[32, 1, 2, 2]);
+    let scale = Tensor::from_slice(&[-7.0f32]);
+    let mut others = vec![(x.to_kind(Kind::Double), scale.shallow_clone(), x.to_kind(Kind::Double))];
+    others.push((x.shallow_clone(), x.shallow_clone(), x.shallow_clone()));
+    others.push((batch_innermost(&x).unwrap(), scale, x));
+    for (mean, scale, x) in others {
+        assert!(discretised_logistic(&mean, &scale, &x, HALF).unwrap().is_none());
+    }
+}
