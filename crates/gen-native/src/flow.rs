@@ -9,8 +9,7 @@ use std::ptr;
 use tch::{TchError, Tensor};
 
 use crate::ffi::{
-    check, gn_affine_coupling, gn_join_channels, gn_mixing, gn_perceptron, gn_shifted_relu,
-    gn_split_channels, pointers,
+    check, gn_affine_coupling, gn_join_channels, gn_mixing, gn_perceptron, gn_shifted_relu, gn_split_channels,
 };
 
 /// The first `at` channels of `x: [batch, channels, ...]`, and the others: views.
@@ -147,7 +146,6 @@ pub struct Mixing {
 pub fn mixing(factors: Factors<'_>, way: Way) -> Result<Mixing, TchError> {
     let Factors { scale, shift, lower, upper, log_scale, permutation, sign } = factors;
     let list = [scale, shift, lower, upper, log_scale, permutation, sign].map(Tensor::as_ptr);
-    let list = list.map(<*mut _>::cast_const);
     let mut results = [ptr::null_mut(); 3];
     // SAFETY: the list has seven pointers to live tensors; without an error the three places hold new tensors, which
     // are ours.
@@ -162,8 +160,8 @@ pub fn mixing(factors: Factors<'_>, way: Way) -> Result<Mixing, TchError> {
 ///
 /// # Errors
 /// When the shapes do not fit, or there is no layer.
-pub fn perceptron(x: &Tensor, layers: &[Tensor]) -> Result<Tensor, TchError> {
-    let list = pointers(layers);
+pub fn perceptron(x: &Tensor, layers: &[&Tensor]) -> Result<Tensor, TchError> {
+    let list: Vec<_> = layers.iter().map(|layer| layer.as_ptr()).collect();
     let mut out = ptr::null_mut();
     // SAFETY: the list has as many pointers to live tensors as it says; without an error `out` is a new tensor, which
     // is ours.

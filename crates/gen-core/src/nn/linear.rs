@@ -32,7 +32,12 @@ impl Linear {
 
     /// `x: [..., inputs]` to `[..., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
+        perceptron(x, &self.parameters())
+    }
+
+    /// The weight and the bias.
+    pub(super) fn parameters(&self) -> [&Tensor; 2] {
+        [&self.weight, &self.bias]
     }
 
     /// A feature map `x: [batch, channels, height, width]` to `[batch, outputs]`, as its `flatten(1, -1)` would go.
@@ -61,6 +66,13 @@ impl Linear {
         let map = rearranged(&self.bias, 1).addmm(&weight, &x.tr());
         map.view([height, width, channels, -1]).permute([3, 2, 0, 1])
     }
+}
+
+/// [`gen_native::perceptron`], for layers: they fit each other, and what does not fit is the programmer's error.
+#[track_caller]
+pub(super) fn perceptron(x: &Tensor, layers: &[&Tensor]) -> Tensor {
+    gen_native::perceptron(x, layers)
+        .unwrap_or_else(|error| panic!("rows of {:?} do not fit: {error}", x.size()))
 }
 
 fn sizes(x: &Tensor) -> [i64; 4] {

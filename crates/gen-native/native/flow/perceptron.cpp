@@ -23,6 +23,12 @@ at::Tensor composed(at::Tensor x, at::TensorList layers) {
   return x;
 }
 
+// h Wᵀ + b, or h W without a bias, as rows or, if `columns`, as the transpose of a contiguous matrix.
+at::Tensor product(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias, bool columns) {
+  if (!bias.defined()) return columns ? at::mm(weight.t(), h.t()).t() : at::mm(h, weight);
+  return columns ? at::addmm(bias.unsqueeze(1), weight, h.t()).t() : at::addmm(bias, h, weight.t());
+}
+
 // One node of autograd's graph instead of two for each layer, which for layers of a few units is most of the time.
 struct Perceptron : torch::autograd::Function<Perceptron> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList layers) {
@@ -31,7 +37,7 @@ struct Perceptron : torch::autograd::Function<Perceptron> {
     at::Tensor h = x;
     for (size_t i = 0; i < layers.size(); i += 2) {
       if (i > 0) saved.push_back(h.relu_());
-      h = at::addmm(layers[i + 1], h, layers[i].t());
+      h = product(h, layers[i], layers[i + 1], rows_innermost(x));
     }
     context->save_for_backward(std::move(saved));
     return h;
@@ -54,7 +60,7 @@ struct Perceptron : torch::autograd::Function<Perceptron> {
       results[2 * i + 1] = at::mm(gradient.t(), input);
       results[2 * i + 2] = gradient.sum(0);
       if (i == 0 && !context->needs_input_grad(0)) break;
-      gradient = at::mm(gradient, saved[2 * i + 1]);
+      gradient = product(gradient, saved[2 * i + 1], at::Tensor(), rows_innermost(saved[0]));
       if (i > 0) gradient = at::threshold_backward(gradient, input, 0);
     }
     if (context->needs_input_grad(0)) results[0] = gradient;
