@@ -156,13 +156,13 @@ fn constant_log_det(log_det: &Tensor, x: &Tensor) -> Tensor {
 /// The first `at` entries of dimension 1, and the others; views.
 #[track_caller]
 fn split(x: &Tensor, at: i64) -> [Tensor; 2] {
-    gen_native::split_channels(x, at).unwrap_or_else(|error| panic!("{error}"))
+    gen_core::native::split_channels(x, at).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// `a` and then `b` along dimension 1.
 #[track_caller]
 fn join(a: &Tensor, b: &Tensor) -> Tensor {
-    gen_native::join_channels(a, b).unwrap_or_else(|error| panic!("{error}"))
+    gen_core::native::join_channels(a, b).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The sum over all dimensions but the first: `[batch, ...]` to `[batch]`.

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
+use gen_core::native::{prefers_batch_innermost, shifted_relu};
 use gen_core::nn::{Activation, Conv2d, ConvConfig, Linear, Mlp};
 use gen_core::params::{Init, Scope};
-use gen_native::{prefers_batch_innermost, shifted_relu};
 use tch::Tensor;
 
 /// A network from what may be seen to parameters of what may not. It need not be invertible.

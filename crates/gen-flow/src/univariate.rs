@@ -3,8 +3,8 @@
 
 use std::fmt::Debug;
 
+use gen_core::native::{Coupled, Way, affine_coupling};
 use gen_core::params::{Init, Scope};
-use gen_native::{Coupled, Way, affine_coupling};
 use tch::Tensor;
 
 use crate::bijection::{Halves, sum_per_row};

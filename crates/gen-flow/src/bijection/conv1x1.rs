@@ -1,5 +1,5 @@
+use gen_core::native::{Direction, Factors, Mixing, Way};
 use gen_core::params::{Init, Scope};
-use gen_native::{Direction, Factors, Mixing, Way};
 use tch::{Device, Kind, Tensor};
 
 use super::{ActNorm, Bijection, constant_log_det};
@@ -51,7 +51,7 @@ impl Conv1x1 {
         let none = none.as_ref().unwrap_or(&self.log_scale);
         let [scale, shift] = norm.map_or([none; 2], ActNorm::parameters);
         let Conv1x1 { permutation, lower, upper, log_scale, sign } = self;
-        gen_native::mixing(Factors { scale, shift, lower, upper, log_scale, permutation, sign }, way)
+        gen_core::native::mixing(Factors { scale, shift, lower, upper, log_scale, permutation, sign }, way)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 }
@@ -61,8 +61,15 @@ fn mix(Mixing { weight, bias, log_det }: &Mixing, x: &Tensor) -> (Tensor, Tensor
     let positions: i64 = x.size()[2..].iter().product();
     let y = match x.dim() {
         2 => x.linear(weight, Some(bias)),
-        _ => gen_native::conv2d(x, &weight.unsqueeze(-1).unsqueeze(-1), Some(bias), 1, 0, Direction::Down)
-            .unwrap_or_else(|error| panic!("{error}")),
+        _ => gen_core::native::conv2d(
+            x,
+            &weight.unsqueeze(-1).unsqueeze(-1),
+            Some(bias),
+            1,
+            0,
+            Direction::Down,
+        )
+        .unwrap_or_else(|error| panic!("{error}")),
     };
     (y, constant_log_det(&(log_det * positions), x))
 }

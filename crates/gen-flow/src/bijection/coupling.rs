@@ -1,4 +1,4 @@
-use gen_native::{Order, Way};
+use gen_core::native::{Order, Way};
 use tch::{Device, Kind, Tensor};
 
 use super::{Bijection, join, split, sum_per_row};
