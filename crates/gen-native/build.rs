@@ -5,17 +5,24 @@ use std::path::{Path, PathBuf};
 
 /// Files of loops, the folders that have one, and the instructions that they may use.
 const KERNELS: [(&str, &[&str], &[&str]); 3] = [
-    ("avx2", &["conv", "likelihood", "norm"], &["-mavx2", "-mfma"]),
-    ("avx512", &["conv", "likelihood", "norm"], &["-mavx512f", "-mfma"]),
+    ("avx2", &["conv", "flow", "likelihood", "norm"], &["-mavx2", "-mfma"]),
+    ("avx512", &["conv", "flow", "likelihood", "norm"], &["-mavx512f", "-mfma"]),
     ("avx512_bf16", &["conv"], &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
 ];
 
 /// Everything else.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 16] = [
     "native",
     "generator",
     "layout",
     "conv/conv",
+    "flow/common",
+    "flow/channels",
+    "flow/coupling",
+    "flow/mixing",
+    "flow/perceptron",
+    "flow/relu",
+    "flow/portable",
     "likelihood/likelihood",
     "likelihood/portable",
     "norm/norm",

@@ -98,18 +98,6 @@ impl Drop for Region {
     }
 }
 
-/// Fewer products than these are as fast in `f32`, with which nothing has to be converted.
-const WORTH_ROUNDING: usize = 1 << 22;
-
-/// x Wᵀ + b over the last dimension, in the precision of the region. The result is of the kind of `x`.
-pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    let products = x.numel() * weight.size()[0] as usize;
-    if Precision::current() == Precision::F32 || x.kind() != Kind::Float || products < WORTH_ROUNDING {
-        return x.linear(weight, Some(bias));
-    }
-    rounded(x).linear(&rounded(weight), None::<&Tensor>).to_kind(Kind::Float) + bias
-}
-
 pub(crate) fn rounded(x: &Tensor) -> Tensor {
     x.to_kind(Kind::BFloat16)
 }
@@ -130,20 +118,5 @@ mod tests {
         assert_eq!(Precision::current(), Precision::Bf16);
         drop(outer);
         assert_eq!(Precision::current(), Precision::F32);
-    }
-
-    #[test]
-    fn large_products_round_their_factors_and_small_ones_do_not() {
-        tch::manual_seed(0);
-        let options = (Kind::Float, Device::Cpu);
-        let (x, weight) = (Tensor::randn([256, 128], options), Tensor::randn([128, 128], options));
-        let bias = Tensor::randn([128], options);
-        let exact = linear(&x, &weight, &bias);
-        let _region = Precision::Bf16.region();
-        let rounded = linear(&x, &weight, &bias);
-        assert_eq!(rounded.kind(), Kind::Float);
-        let difference = (&rounded - &exact).abs().max().double_value(&[]);
-        assert!((1e-3..1.0).contains(&difference), "{difference}");
-        assert_eq!(linear(&x.narrow(0, 0, 1), &weight, &bias), exact.narrow(0, 0, 1));
     }
 }

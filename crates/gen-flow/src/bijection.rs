@@ -18,8 +18,8 @@ use std::fmt::Debug;
 use tch::Tensor;
 
 pub use actnorm::ActNorm;
-pub use conv1x1::Conv1x1;
-pub use coupling::{Coupling, Mask};
+pub use conv1x1::{Conv1x1, NormalisedConv1x1};
+pub use coupling::{Coupling, Halves, Mask};
 pub use factor_out::FactorOut;
 pub use flatten::Flatten;
 pub use logit::Logit;
@@ -151,6 +151,18 @@ fn volume_preserving(x: &Tensor) -> Tensor {
 /// A log-determinant that is the same for each row of `x`, from a scalar; a view, nothing is copied.
 fn constant_log_det(log_det: &Tensor, x: &Tensor) -> Tensor {
     log_det.expand([x.size()[0]], false)
+}
+
+/// The first `at` entries of dimension 1, and the others; views.
+#[track_caller]
+fn split(x: &Tensor, at: i64) -> [Tensor; 2] {
+    gen_core::native::split_channels(x, at).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// `a` and then `b` along dimension 1.
+#[track_caller]
+fn join(a: &Tensor, b: &Tensor) -> Tensor {
+    gen_core::native::join_channels(a, b).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The sum over all dimensions but the first: `[batch, ...]` to `[batch]`.

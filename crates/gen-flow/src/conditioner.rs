@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use gen_core::native::{prefers_batch_innermost, shifted_relu};
 use gen_core::nn::{Activation, Conv2d, ConvConfig, Linear, Mlp};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
@@ -85,10 +86,15 @@ impl ConvConditioner {
 
 impl Conditioner for ConvConditioner {
     fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        let mut h = self.input.forward(x) + &self.position;
+        let mut h = self.input.forward(x);
         if let (Some(map), Some(context)) = (&self.context, context) {
             h += map.forward(context).unsqueeze(-1).unsqueeze(-1);
         }
+        if self.blocks.is_empty() {
+            let h = shifted_relu(&h, &self.position).unwrap_or_else(|error| panic!("{error}"));
+            return self.output.forward(&h);
+        }
+        h += &self.position;
         for (first, second) in &self.blocks {
             h = &h + second.forward(&first.forward(&h.relu()).relu());
         }
@@ -122,9 +128,18 @@ impl DenseConditioner {
 
 impl Conditioner for DenseConditioner {
     fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        let x = x.flatten(1, -1);
+        let x = flatten(x);
         let [channels, height, width] = self.outputs;
         let y = self.skip.forward(&x) + self.mlp.forward(&x, context);
         y.view([-1, channels, height, width])
     }
+}
+
+/// Images as rows, `[batch, channels, height, width]` to `[batch, channels · height · width]`, with the batch
+/// innermost where the images lie so.
+fn flatten(x: &Tensor) -> Tensor {
+    if !prefers_batch_innermost(x) {
+        return x.flatten(1, -1);
+    }
+    x.permute([1, 2, 3, 0]).reshape([-1, x.size()[0]]).tr()
 }

@@ -3,8 +3,11 @@
 
 use std::fmt::Debug;
 
+use gen_core::native::{Coupled, Way, affine_coupling};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
+
+use crate::bijection::{Halves, sum_per_row};
 
 /// An increasing map of the real line, applied to each value with parameters of its own.
 ///
@@ -20,6 +23,17 @@ pub trait Univariate: Debug + Send {
 
     /// x = τ⁻¹(y; θ) and ln|dx/dy|.
     fn inverse(&self, y: &Tensor, parameters: &Tensor) -> (Tensor, Tensor);
+
+    /// τ, or τ⁻¹, of the half that moves, joined with the other one, and the log-determinant of each row, `[batch]`.
+    ///
+    /// For maps that can do all of it in one pass over memory.
+    fn couple(&self, halves: &Halves, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
+        let (moved, log_slope) = match way {
+            Way::Forward => self.forward(&halves.rest, parameters),
+            Way::Inverse => self.inverse(&halves.rest, parameters),
+        };
+        (halves.join(&moved), sum_per_row(&log_slope))
+    }
 }
 
 /// y = exp(s) x + t, with parameters (a, t) where s = a, or s = c tanh a with a learned bound c.
@@ -68,5 +82,12 @@ impl Univariate for Affine {
         let (log_scale, shift) = self.scale_and_shift(parameters);
         let log_slope = -log_scale;
         ((y - shift) * log_slope.exp(), log_slope)
+    }
+    fn couple(&self, halves: &Halves, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
+        let Halves { same, rest, order } = halves;
+        let Coupled { values, log_det } =
+            affine_coupling(same, rest, parameters, self.bound.as_ref(), *order, way)
+                .unwrap_or_else(|error| panic!("{error}"));
+        (values, log_det)
     }
 }

@@ -3,8 +3,8 @@
 use gen_core::params::Params;
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{
-    ActNorm, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Inverse, Logit, Mask, Permutation,
-    Squeeze, Standardise,
+    ActNorm, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Inverse, Logit, Mask,
+    NormalisedConv1x1, Permutation, Squeeze, Standardise,
 };
 use gen_flow::conditioner::{ConvConditioner, DenseConditioner, MlpConditioner};
 use gen_flow::univariate::Affine;
@@ -59,6 +59,10 @@ fn table() -> Vec<Case> {
         case("actnorm of images", &[3, 2, 4], |params| Box::new(ActNorm::new(params.root(), 3))),
         case("1x1 convolution", &[4, 2, 3], |params| Box::new(Conv1x1::new(params.root(), 4))),
         case("linear map", &[5], |params| Box::new(Conv1x1::new(params.root(), 5))),
+        case("actnorm and 1x1 convolution in one", &[4, 2, 3], |params| {
+            let norm = ActNorm::new(&params.root() / "norm", 4);
+            Box::new(NormalisedConv1x1::new(norm, Conv1x1::new(&params.root() / "conv", 4)))
+        }),
         case("squeeze", &[2, 4, 6], |_| Box::new(Squeeze)),
         case("flatten", &[2, 2, 3], |_| Box::new(Flatten::new([2, 2, 3]))),
         case("permutation", &[4], |params| Box::new(Permutation::new(params.root(), &[2, 0, 3, 1]))),

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "conv/conv.h"
+#include "flow/flow.h"
 #include "guarded.h"
 #include "layout.h"
 #include "likelihood/likelihood.h"
@@ -32,6 +33,10 @@ std::vector<at::Tensor> tensors(at::Tensor* const* pointers, size_t n) {
   list.reserve(n);
   for (size_t i = 0; i < n; ++i) list.push_back(*pointers[i]);
   return list;
+}
+
+std::optional<at::Tensor> optional(const at::Tensor* tensor) {
+  return tensor == nullptr ? std::nullopt : std::optional<at::Tensor>(*tensor);
 }
 
 // Fused kernels walk raw memory, so the gradient must lie as its parameter does.
@@ -143,8 +148,8 @@ char* gn_prefers_batch_innermost(const at::Tensor* x, bool* does) {
 char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t stride,
                 int64_t padding, bool transposed, bool rounded, at::Tensor** out) {
   return guarded([&] {
-    const at::Tensor b = bias == nullptr ? at::Tensor() : *bias;
-    *out = new at::Tensor(gen_native::conv::conv2d(*x, *weight, b, stride, padding, transposed, rounded));
+    *out = new at::Tensor(
+        gen_native::conv::conv2d(*x, *weight, or_undefined(bias), stride, padding, transposed, rounded));
   });
 }
 
@@ -166,6 +171,53 @@ char* gn_group_norm(const at::Tensor* x, int64_t groups, const at::Tensor* weigh
     *out = new at::Tensor(gen_native::norm::group_norm(*x, groups, *weight, *bias, or_undefined(modulation),
                                                        static_cast<gen_native::norm::Activation>(activation)));
   });
+}
+
+// The first `at` channels and the others (gen_native::flow::split_channels).
+char* gn_split_channels(const at::Tensor* x, int64_t at, at::Tensor** first, at::Tensor** second) {
+  return guarded([&] {
+    auto [a, b] = gen_native::flow::split_channels(*x, at);
+    *first = new at::Tensor(std::move(a));
+    *second = new at::Tensor(std::move(b));
+  });
+}
+
+// The channels of both (gen_native::flow::join_channels).
+char* gn_join_channels(const at::Tensor* a, const at::Tensor* b, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(gen_native::flow::join_channels(*a, *b)); });
+}
+
+// An affine coupling (gen_native::flow::affine_coupling); `bound` may be null.
+char* gn_affine_coupling(const at::Tensor* same, const at::Tensor* rest, const at::Tensor* parameters,
+                         const at::Tensor* bound, bool same_first, bool inverse, at::Tensor** out,
+                         at::Tensor** log_det) {
+  return guarded([&] {
+    auto moved = gen_native::flow::affine_coupling(*same, *rest, *parameters, optional(bound), same_first, inverse);
+    *out = new at::Tensor(std::move(moved.values));
+    *log_det = new at::Tensor(std::move(moved.log_det));
+  });
+}
+
+// max(0, x + shift) (gen_native::flow::shifted_relu).
+char* gn_shifted_relu(const at::Tensor* x, const at::Tensor* shift, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(gen_native::flow::shifted_relu(*x, *shift)); });
+}
+
+// The weight, the bias and the log-determinant of a mixing of channels (gen_native::flow::mixing). The factors are in
+// the order of gen_native::flow::Factors; the results take three places.
+char* gn_mixing(at::Tensor* const* factors, bool inverse, at::Tensor** results) {
+  return guarded([&] {
+    auto mixing = gen_native::flow::mixing(
+        {*factors[0], *factors[1], *factors[2], *factors[3], *factors[4], *factors[5], *factors[6]}, inverse);
+    results[0] = new at::Tensor(std::move(mixing.weight));
+    results[1] = new at::Tensor(std::move(mixing.bias));
+    results[2] = new at::Tensor(std::move(mixing.log_det));
+  });
+}
+
+// Linear layers (gen_native::flow::perceptron), weights and biases in turn.
+char* gn_perceptron(const at::Tensor* x, at::Tensor* const* layers, size_t n, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(gen_native::flow::perceptron(*x, tensors(layers, n))); });
 }
 
 // Which loops convolutions and normalisations use (gen_native::conv::Instructions), and whether the processor has them.

@@ -15,9 +15,9 @@ pub enum Direction {
     Up,
 }
 
-/// What the factors of a product are rounded to. Products are added in single precision, and tensors stay `f32`.
+/// What the two sides of a product are rounded to. Products are added in single precision, and tensors stay `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Factors {
+pub enum Operands {
     /// Nothing.
     Exact,
     /// bfloat16, in the forward pass and in the backward one, if the processor multiplies it ([`has_bfloat16`]).
@@ -40,11 +40,11 @@ pub fn conv2d(
     stride: i64,
     padding: i64,
     direction: Direction,
-    factors: Factors,
+    operands: Operands,
 ) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     let bias = bias.map_or(ptr::null(), Tensor::as_ptr);
-    let (transposed, rounded) = (direction == Direction::Up, factors == Factors::Rounded);
+    let (transposed, rounded) = (direction == Direction::Up, operands == Operands::Rounded);
     // SAFETY: the tensors are live; without an error `out` is a new tensor, which is ours.
     unsafe {
         check(gn_conv2d(

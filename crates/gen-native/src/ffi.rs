@@ -53,6 +53,39 @@ unsafe extern "C" {
         rounded: bool,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn gn_split_channels(
+        x: *const C_tensor,
+        at: i64,
+        first: *mut *mut C_tensor,
+        second: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_join_channels(
+        a: *const C_tensor,
+        b: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_affine_coupling(
+        same: *const C_tensor,
+        rest: *const C_tensor,
+        parameters: *const C_tensor,
+        bound: *const C_tensor,
+        same_first: bool,
+        inverse: bool,
+        out: *mut *mut C_tensor,
+        log_det: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_shifted_relu(
+        x: *const C_tensor,
+        shift: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_mixing(factors: List, inverse: bool, results: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn gn_perceptron(
+        x: *const C_tensor,
+        layers: List,
+        n: usize,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn gn_takes_logistic(
         mean: *const C_tensor,
         log_scale: *const C_tensor,

@@ -7,6 +7,7 @@
 mod autocast;
 mod conv;
 mod ffi;
+mod flow;
 mod generator;
 mod layout;
 mod likelihood;
@@ -16,7 +17,11 @@ mod optim;
 mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
-pub use conv::{Direction, Factors, Instructions, conv2d, has_bfloat16, use_instructions};
+pub use conv::{Direction, Instructions, Operands, conv2d, has_bfloat16, use_instructions};
+pub use flow::{
+    Coupled, Factors, Mixing, Order, Way, affine_coupling, join_channels, mixing, perceptron, shifted_relu,
+    split_channels,
+};
 pub use generator::Generator;
 pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};
 pub use likelihood::discretised_logistic;

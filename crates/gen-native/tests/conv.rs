@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use gen_native::{
-    Direction, Factors, Instructions, batch_innermost, conv2d, has_bfloat16, is_batch_innermost,
+    Direction, Instructions, Operands, batch_innermost, conv2d, has_bfloat16, is_batch_innermost,
     use_instructions,
 };
 use tch::{Device, Kind, Tensor};
@@ -23,7 +23,7 @@ struct Case {
     padding: i64,
     direction: Direction,
     bias: bool,
-    factors: Factors,
+    operands: Operands,
 }
 
 impl Case {
@@ -49,7 +49,7 @@ impl Case {
     }
 
     fn ours(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        conv2d(x, weight, bias, self.stride, self.padding, self.direction, self.factors).unwrap()
+        conv2d(x, weight, bias, self.stride, self.padding, self.direction, self.operands).unwrap()
     }
 
     /// Output and gradients, ours beside those of libtorch in double precision.
@@ -90,7 +90,7 @@ const DOWN: Case = Case {
     padding: 1,
     direction: Direction::Down,
     bias: true,
-    factors: Factors::Exact,
+    operands: Operands::Exact,
 };
 
 fn cases() -> Vec<Case> {
@@ -145,14 +145,14 @@ fn convolutions_and_their_gradients_are_those_of_libtorch() {
     }
     if has_bfloat16() {
         for case in cases() {
-            Case { factors: Factors::Rounded, ..case }.check(2e-2);
+            Case { operands: Operands::Rounded, ..case }.check(2e-2);
         }
         // A number of eight bits and a product of two of them are exact.
         let x = Tensor::randint(255, [32, 5, 4, 4], FLOAT) - 127.0;
         let weight = Tensor::randint(15, [6, 5, 3, 3], FLOAT) - 7.0;
-        let exact = conv2d(&x, &weight, None, 1, 1, Direction::Down, Factors::Rounded).unwrap();
+        let exact = conv2d(&x, &weight, None, 1, 1, Direction::Down, Operands::Rounded).unwrap();
         assert_eq!(exact, x.conv2d(&weight, None::<&Tensor>, 1, 1, 1, 1));
-        let nan = conv2d(&(&x * f64::NAN), &weight, None, 1, 1, Direction::Down, Factors::Rounded).unwrap();
+        let nan = conv2d(&(&x * f64::NAN), &weight, None, 1, 1, Direction::Down, Operands::Rounded).unwrap();
         assert!(bool::try_from(nan.isnan().all()).unwrap());
     }
     a_batch_too_small_is_left_to_libtorch();
@@ -196,7 +196,7 @@ fn channels_of_a_wider_map_are_read_in_place() {
 fn wrong_shapes_are_errors() {
     let (x, weight, _) = DOWN.tensors();
     let message = |x: &Tensor, weight: &Tensor, stride, padding| {
-        conv2d(x, weight, None, stride, padding, Direction::Down, Factors::Exact).unwrap_err().to_string()
+        conv2d(x, weight, None, stride, padding, Direction::Down, Operands::Exact).unwrap_err().to_string()
     };
     assert!(message(&x.narrow(1, 0, 2), &weight, 1, 1).contains("3 input channels"));
     assert!(message(&x.narrow(2, 0, 2), &weight, 1, 0).contains("does not fit"));

@@ -1,4 +1,4 @@
-use gen_native::{Direction, Factors};
+use gen_native::{Direction, Operands};
 use tch::{Device, Tensor};
 
 use crate::params::{Init, Scope};
@@ -115,15 +115,15 @@ fn convolve(
     padding: i64,
     direction: Direction,
 ) -> Tensor {
-    let convolved = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, factors| {
-        gen_native::conv2d(x, weight, bias, stride, padding, direction, factors)
+    let convolved = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, operands| {
+        gen_native::conv2d(x, weight, bias, stride, padding, direction, operands)
             .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
     };
     match Precision::current() {
-        Precision::F32 => convolved(x, weight, bias, Factors::Exact),
-        Precision::Bf16 if x.device() == Device::Cpu => convolved(x, weight, bias, Factors::Rounded),
+        Precision::F32 => convolved(x, weight, bias, Operands::Exact),
+        Precision::Bf16 if x.device() == Device::Cpu => convolved(x, weight, bias, Operands::Rounded),
         Precision::Bf16 => {
-            let y = convolved(&rounded(x), &rounded(weight), None, Factors::Exact).to_kind(x.kind());
+            let y = convolved(&rounded(x), &rounded(weight), None, Operands::Exact).to_kind(x.kind());
             match bias {
                 Some(bias) => y + bias.unsqueeze(-1).unsqueeze(-1),
                 None => y,

@@ -1,8 +1,8 @@
 use gen_native::{is_batch_innermost, prefers_batch_innermost};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::params::{Init, Scope};
-use crate::precision;
+use crate::precision::{Precision, rounded};
 
 /// y = x Wᵀ + b over the last dimension.
 #[derive(Debug)]
@@ -10,6 +10,9 @@ pub struct Linear {
     weight: Tensor,
     bias: Tensor,
 }
+
+/// Fewer products than these are as fast in `f32`, with which nothing has to be converted.
+const WORTH_ROUNDING: usize = 1 << 22;
 
 impl Linear {
     /// A layer with PyTorch's initial weights, U(-1/√inputs, 1/√inputs).
@@ -33,7 +36,17 @@ impl Linear {
 
     /// `x: [..., inputs]` to `[..., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        precision::linear(x, &self.weight, &self.bias)
+        let products = x.numel() * self.weight.size()[0] as usize;
+        if Precision::current() == Precision::F32 || x.kind() != Kind::Float || products < WORTH_ROUNDING {
+            return perceptron(x, &self.parameters());
+        }
+        let y = rounded(x).linear(&rounded(&self.weight), None::<&Tensor>);
+        y.to_kind(Kind::Float) + &self.bias
+    }
+
+    /// The weight and the bias.
+    pub(super) fn parameters(&self) -> [&Tensor; 2] {
+        [&self.weight, &self.bias]
     }
 
     /// A feature map `x: [batch, channels, height, width]` to `[batch, outputs]`, as its `flatten(1, -1)` would go.
@@ -64,13 +77,20 @@ impl Linear {
     }
 }
 
+/// [`gen_native::perceptron`], for layers: they fit each other, and what does not fit is the programmer's error.
+#[track_caller]
+pub(super) fn perceptron(x: &Tensor, layers: &[&Tensor]) -> Tensor {
+    gen_native::perceptron(x, layers)
+        .unwrap_or_else(|error| panic!("rows of {:?} do not fit: {error}", x.size()))
+}
+
 fn sizes(x: &Tensor) -> [i64; 4] {
     x.size4().map_or_else(|_| panic!("a feature map has four dimensions, found {:?}", x.size()), Into::into)
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
+    use tch::Device;
 
     use super::*;
     use crate::params::Params;
@@ -92,5 +112,21 @@ mod tests {
         let few = to.to_map(&y.narrow(0, 0, 2), [2, 3, 4]);
         assert_close(&few, &map.narrow(0, 0, 2), 1e-5, 1e-5);
         assert_eq!(to.to_map(&y.narrow(0, 0, 0), [2, 3, 4]).size(), [0, 2, 3, 4]);
+    }
+
+    #[test]
+    fn large_products_round_their_operands_and_small_ones_do_not() {
+        let params = Params::new(Kind::Float, Device::Cpu);
+        let layer = Linear::new(params.root(), 128, 128);
+        let x = Tensor::randn([256, 128], (Kind::Float, Device::Cpu));
+        let exact = layer.forward(&x);
+        let _region = Precision::Bf16.region();
+        let difference = |rows| {
+            let y = layer.forward(&x.narrow(0, 0, rows));
+            assert_eq!(y.kind(), Kind::Float);
+            (y - exact.narrow(0, 0, rows)).abs().max().double_value(&[])
+        };
+        assert!((1e-4..0.1).contains(&difference(256)), "{}", difference(256));
+        assert!(difference(1) < 1e-5, "{}", difference(1));
     }
 }

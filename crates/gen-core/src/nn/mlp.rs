@@ -2,7 +2,9 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Linear;
+use super::linear::perceptron;
 use crate::params::Scope;
+use crate::precision::Precision;
 
 /// A pointwise nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +81,11 @@ impl Mlp {
 
     /// `x: [..., first size]` to `[..., last size]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        let fused = self.activation == Activation::Relu && Precision::current() == Precision::F32;
+        if fused && !self.layers.is_empty() {
+            let layers: Vec<&Tensor> = self.layers.iter().flat_map(Linear::parameters).collect();
+            return perceptron(x, &layers);
+        }
         let mut x = x.shallow_clone();
         for (i, layer) in self.layers.iter().enumerate() {
             if i > 0 {

@@ -35,6 +35,11 @@ impl ActNorm {
         }
     }
 
+    /// s and b.
+    pub(super) fn parameters(&self) -> [&Tensor; 2] {
+        [&self.log_scale, &self.shift]
+    }
+
     /// A parameter `[channels]` in a shape that broadcasts over `x`.
     fn for_each_channel(parameter: &Tensor, x: &Tensor) -> Tensor {
         let mut shape = vec![1; x.dim()];

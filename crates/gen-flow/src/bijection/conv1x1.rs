@@ -1,7 +1,8 @@
+use gen_core::native::{Direction, Factors, Mixing, Operands, Way};
 use gen_core::params::{Init, Scope};
 use tch::{Device, Kind, Tensor};
 
-use super::{Bijection, constant_log_det};
+use super::{ActNorm, Bijection, constant_log_det};
 
 /// A learned invertible linear map of the channels at each position, by its LU decomposition:
 ///
@@ -44,39 +45,80 @@ impl Conv1x1 {
         conv
     }
 
-    /// L and U + diag(σ exp s).
-    fn factors(&self) -> (Tensor, Tensor) {
-        let identity = Tensor::eye(self.lower.size()[0], (self.lower.kind(), self.lower.device()));
-        let diagonal = (self.log_scale.exp() * &self.sign).diag_embed(0, 0, 1);
-        (self.lower.tril(-1) + identity, self.upper.triu(1) + diagonal)
-    }
-
-    fn log_det(&self, x: &Tensor) -> Tensor {
-        let positions: i64 = x.size()[2..].iter().product();
-        self.log_scale.sum(self.log_scale.kind()) * positions
+    /// The map as one matrix, or the way back, after (before, on the way back) the normalisation `norm`.
+    fn mixing(&self, norm: Option<&ActNorm>, way: Way) -> Mixing {
+        let none = norm.is_none().then(|| self.log_scale.zeros_like());
+        let none = none.as_ref().unwrap_or(&self.log_scale);
+        let [scale, shift] = norm.map_or([none; 2], ActNorm::parameters);
+        let Conv1x1 { permutation, lower, upper, log_scale, sign } = self;
+        gen_core::native::mixing(Factors { scale, shift, lower, upper, log_scale, permutation, sign }, way)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
-/// W x over dimension 1.
-fn mix(weight: &Tensor, x: &Tensor) -> Tensor {
-    match x.dim() {
-        2 => x.linear(weight, None::<Tensor>),
-        _ => x.conv2d(&weight.unsqueeze(-1).unsqueeze(-1), None::<Tensor>, 1, 0, 1, 1),
-    }
+/// W x + b over dimension 1.
+fn mix(Mixing { weight, bias, log_det }: &Mixing, x: &Tensor) -> (Tensor, Tensor) {
+    let positions: i64 = x.size()[2..].iter().product();
+    let y = match x.dim() {
+        2 => x.linear(weight, Some(bias)),
+        _ => gen_core::native::conv2d(
+            x,
+            &weight.unsqueeze(-1).unsqueeze(-1),
+            Some(bias),
+            1,
+            0,
+            Direction::Down,
+            // The likelihood is that of exactly this map.
+            Operands::Exact,
+        )
+        .unwrap_or_else(|error| panic!("{error}")),
+    };
+    (y, constant_log_det(&(log_det * positions), x))
 }
 
 impl Bijection for Conv1x1 {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let (lower, upper) = self.factors();
-        let weight = self.permutation.matmul(&lower).matmul(&upper);
-        (mix(&weight, x), constant_log_det(&self.log_det(x), x))
+        mix(&self.mixing(None, Way::Forward), x)
     }
 
     fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let (lower, upper) = self.factors();
-        // U⁻¹ L⁻¹ Pᵀ by two substitutions.
-        let weight = lower.linalg_solve_triangular(&self.permutation.tr(), false, true, true);
-        let weight = upper.linalg_solve_triangular(&weight, true, true, false);
-        (mix(&weight, y), constant_log_det(&-self.log_det(y), y))
+        mix(&self.mixing(None, Way::Inverse), y)
+    }
+}
+
+/// [`ActNorm`], then [`Conv1x1`], as the one convolution that they are together,
+///
+/// > y = W (exp(s) x + b) = (W diag(exp s)) x + W b
+///
+/// with the log-determinants of both. The way back is one convolution too.
+#[derive(Debug)]
+pub struct NormalisedConv1x1 {
+    norm: ActNorm,
+    conv: Conv1x1,
+}
+
+impl NormalisedConv1x1 {
+    /// Both for the same number of channels.
+    pub fn new(norm: ActNorm, conv: Conv1x1) -> Self {
+        NormalisedConv1x1 { norm, conv }
+    }
+}
+
+impl Bijection for NormalisedConv1x1 {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        mix(&self.conv.mixing(Some(&self.norm), Way::Forward), x)
+    }
+
+    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        mix(&self.conv.mixing(Some(&self.norm), Way::Inverse), y)
+    }
+
+    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        let _ = self.norm.initialise(x, context);
+        self.forward(x, context).0
+    }
+
+    fn is_initialised(&self) -> bool {
+        self.norm.is_initialised()
     }
 }

@@ -1,7 +1,7 @@
+use gen_core::native::{Order, Way};
 use tch::{Device, Kind, Tensor};
 
-use super::factor_out::split;
-use super::{Bijection, sum_per_row};
+use super::{Bijection, join, split, sum_per_row};
 use crate::conditioner::Conditioner;
 use crate::univariate::Univariate;
 
@@ -69,6 +69,27 @@ impl Mask {
     }
 }
 
+/// The two parts of what goes through a coupling.
+#[derive(Debug)]
+pub struct Halves {
+    /// What stays, and what the conditioner sees: `[batch, kept, ...]`.
+    pub same: Tensor,
+    /// What moves: `[batch, size - kept, ...]`.
+    pub rest: Tensor,
+    /// Which of the two comes first.
+    pub order: Order,
+}
+
+impl Halves {
+    /// The coupling's result: what stayed and what `moved`.
+    pub fn join(&self, moved: &Tensor) -> Tensor {
+        match self.order {
+            Order::SameFirst => join(&self.same, moved),
+            Order::MovedFirst => join(moved, &self.same),
+        }
+    }
+}
+
 /// A coupling layer: the kept values go through unchanged, and decide what becomes of the others,
 ///
 /// > y_kept = x_kept, y_rest = τ(x_rest; θ), θ = conditioner(x_kept), log|det| = Σ ln|∂τ/∂x|
@@ -110,39 +131,45 @@ impl<U: Univariate> Coupling<U> {
         Coupling { mask, univariate, conditioner }
     }
 
-    fn map(
-        &self,
-        x: &Tensor,
-        context: Option<&Tensor>,
-        univariate: impl Fn(&Tensor, &Tensor) -> (Tensor, Tensor),
-    ) -> (Tensor, Tensor) {
-        match &self.mask {
-            Mask::First { kept, of } => {
-                let [same, rest] = split(x, *kept, *of);
-                let (moved, log_slope) = univariate(&rest, &self.conditioner.forward(&same, context));
-                (Tensor::cat(&[same, moved], 1), sum_per_row(&log_slope))
+    fn map(&self, x: &Tensor, context: Option<&Tensor>, way: Way) -> (Tensor, Tensor) {
+        let halves = match &self.mask {
+            Mask::First { kept, .. } => {
+                let [same, rest] = split(x, *kept);
+                Halves { same, rest, order: Order::SameFirst }
             }
             Mask::Last { kept, of } => {
-                let [rest, same] = split(x, of - kept, *of);
-                let (moved, log_slope) = univariate(&rest, &self.conditioner.forward(&same, context));
-                (Tensor::cat(&[moved, same], 1), sum_per_row(&log_slope))
+                let [rest, same] = split(x, of - kept);
+                Halves { same, rest, order: Order::MovedFirst }
             }
-            Mask::Checkerboard { kept } => {
-                let zero = x.zeros_like();
-                let same = x.where_self(kept, &zero);
-                let (moved, log_slope) = univariate(x, &self.conditioner.forward(&same, context));
-                (x.where_self(kept, &moved), sum_per_row(&zero.where_self(kept, &log_slope)))
-            }
-        }
+            Mask::Checkerboard { kept } => return self.map_checkerboard(kept, x, context, way),
+        };
+        let parameters = self.conditioner.forward(&halves.same, context);
+        self.univariate.couple(&halves, &parameters, way)
+    }
+
+    fn map_checkerboard(
+        &self,
+        kept: &Tensor,
+        x: &Tensor,
+        context: Option<&Tensor>,
+        way: Way,
+    ) -> (Tensor, Tensor) {
+        let zero = x.zeros_like();
+        let parameters = self.conditioner.forward(&x.where_self(kept, &zero), context);
+        let (moved, log_slope) = match way {
+            Way::Forward => self.univariate.forward(x, &parameters),
+            Way::Inverse => self.univariate.inverse(x, &parameters),
+        };
+        (x.where_self(kept, &moved), sum_per_row(&zero.where_self(kept, &log_slope)))
     }
 }
 
 impl<U: Univariate> Bijection for Coupling<U> {
     fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.map(x, context, |x, parameters| self.univariate.forward(x, parameters))
+        self.map(x, context, Way::Forward)
     }
 
     fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.map(y, context, |y, parameters| self.univariate.inverse(y, parameters))
+        self.map(y, context, Way::Inverse)
     }
 }

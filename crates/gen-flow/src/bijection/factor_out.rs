@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use super::Bijection;
+use super::{Bijection, join, split};
 
 /// Some channels are finished, the others go through `rest`:
 ///
@@ -34,32 +34,25 @@ impl<B: Bijection> FactorOut<B> {
 
 impl<B: Bijection> Bijection for FactorOut<B> {
     fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let [x1, x2] = split(x, self.kept, self.shape[0]);
+        let [x1, x2] = split(x, self.kept);
         let (y1, log_det) = self.rest.forward(&x1, context);
         (Tensor::cat(&[y1, x2.flatten(1, -1)], 1), log_det)
     }
 
     fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         let [channels, height, width] = self.shape;
-        let [y1, y2] = split(y, self.kept * height * width, channels * height * width);
+        let [y1, y2] = split(y, self.kept * height * width);
         let (x1, log_det) = self.rest.inverse(&y1, context);
         let x2 = y2.reshape([-1, channels - self.kept, height, width]);
-        (Tensor::cat(&[x1, x2], 1), log_det)
+        (join(&x1, &x2), log_det)
     }
 
     fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        let [x1, x2] = split(x, self.kept, self.shape[0]);
+        let [x1, x2] = split(x, self.kept);
         Tensor::cat(&[self.rest.initialise(&x1, context), x2.flatten(1, -1)], 1)
     }
 
     fn is_initialised(&self) -> bool {
         self.rest.is_initialised()
     }
-}
-
-/// The first `at` of `size` entries of dimension 1, and the others; views.
-pub(super) fn split(x: &Tensor, at: i64, size: i64) -> [Tensor; 2] {
-    // One call: the gradient of two `narrow`s would be two zero-filled tensors and their sum.
-    let mut parts = x.split_with_sizes([at, size - at], 1).into_iter();
-    std::array::from_fn(|_| parts.next().unwrap_or_default())
 }

@@ -2,7 +2,8 @@ use gen_core::params::{Params, Scope};
 
 use super::ImageConfig;
 use crate::bijection::{
-    ActNorm, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Inverse, Logit, Mask, Squeeze,
+    ActNorm, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Inverse, Logit, Mask,
+    NormalisedConv1x1, Squeeze,
 };
 use crate::conditioner::{Conditioner, ConvConditioner, DenseConditioner};
 use crate::univariate::{Affine, Univariate};
@@ -60,7 +61,7 @@ fn step(
     let affine = Affine::bounded(&place / "affine");
     let outputs = affine.parameters() * mask.transformed(channels);
     let net = net(&place / "net", mask.kept(channels), outputs);
-    parts.push(Box::new(ActNorm::new(&place / "actnorm", channels)));
-    parts.push(Box::new(Conv1x1::new(&place / "mixing", channels)));
+    let norm = ActNorm::new(&place / "actnorm", channels);
+    parts.push(Box::new(NormalisedConv1x1::new(norm, Conv1x1::new(&place / "mixing", channels))));
     parts.push(Box::new(Coupling::new(mask, affine, net)));
 }

@@ -1,0 +1,43 @@
+// What the functions of flows share.
+
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <functional>
+#include <initializer_list>
+
+#include "kernels.h"
+
+namespace gen_native::flow {
+
+// The loops for this processor.
+template <typename T>
+const Kernels<T>& kernels();
+
+// Whether the loops can be used: all on a processor, and of the same single or double precision.
+bool done_here(std::initializer_list<at::Tensor> tensors);
+
+// `x: [rows, channels, ...]` itself, or a copy, such that the dimensions from the third on are one after another.
+at::Tensor with_pixels(const at::Tensor& x);
+
+// Where the values of what `with_pixels` gave lie.
+template <typename T>
+Map<T> map_of(const at::Tensor& x);
+
+// Whether the rows of a batch are innermost, whatever is further out.
+bool rows_innermost(const at::Tensor& x);
+
+// A new tensor with the rows innermost and the channels next to them (for feature maps: batch-innermost), or a
+// contiguous one.
+at::Tensor empty_map(at::IntArrayRef sizes, bool rows_innermost, const at::TensorOptions& options);
+
+// The gradients of `inputs`, through which somebody will differentiate once more: those of the same function made of
+// libtorch's operations.
+torch::autograd::variable_list differentiable_gradients(
+    const torch::autograd::variable_list& inputs, const torch::autograd::variable_list& gradients,
+    const std::function<torch::autograd::variable_list(const torch::autograd::variable_list&)>& function);
+
+}  // namespace gen_native::flow

@@ -1,0 +1,373 @@
+//! What flows do, beside the same of libtorch's operations in double precision.
+
+#![allow(clippy::unwrap_used)]
+
+use gen_native::{
+    Coupled, Factors, Mixing, Order, Way, affine_coupling, batch_innermost, is_batch_innermost,
+    join_channels, mixing, perceptron, shifted_relu, split_channels,
+};
+use tch::{Device, Kind, Tensor};
+
+gen_native::mkl_on_amd!();
+
+const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+type Function<'a> = &'a dyn Fn(&[Tensor]) -> Vec<Tensor>;
+
+/// Numbers without a pattern, the same at every call.
+fn weights(x: &Tensor) -> Tensor {
+    (Tensor::arange(x.numel() as i64, DOUBLE) * 0.37 + 1.0).sin().view(&x.size()[..]).to_kind(x.kind())
+}
+
+/// A sum of all results with different weights.
+fn score(results: &[Tensor]) -> Tensor {
+    results.iter().map(|result| (result * weights(result)).sum(result.kind())).sum()
+}
+
+/// Copies that need gradients, lying as `inputs` do.
+fn leaves(inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
+    inputs.iter().map(|input| input.detach().to_kind(kind).copy().set_requires_grad(true)).collect()
+}
+
+/// The results, and the gradients of their score.
+fn run(f: Function<'_>, inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
+    let inputs = leaves(inputs, kind);
+    let mut results = f(&inputs);
+    let gradients = Tensor::run_backward(&[score(&results)], &inputs, false, false);
+    results.extend(gradients);
+    results.iter().map(Tensor::detach).collect()
+}
+
+/// The gradients of a score of the gradients.
+fn twice(f: Function<'_>, inputs: &[Tensor]) -> Vec<Tensor> {
+    let inputs = leaves(inputs, Kind::Double);
+    let gradients = Tensor::run_backward(&[score(&f(&inputs))], &inputs, true, true);
+    Tensor::run_backward(&[score(&gradients)], &inputs, false, false)
+}
+
+#[track_caller]
+fn assert_close(actual: &[Tensor], expected: &[Tensor], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len());
+    for (i, (a, b)) in actual.iter().zip(expected).enumerate() {
+        assert_eq!(a.size(), b.size(), "of result {i}");
+        if a.numel() == 0 {
+            continue;
+        }
+        let scale = b.abs().max().double_value(&[]).max(1.0);
+        let difference = (a.to_kind(Kind::Double) - b.to_kind(Kind::Double)).abs().max().double_value(&[]);
+        assert!(difference <= tolerance * scale, "result {i} differs by {difference} of {scale}");
+    }
+}
+
+/// Results and gradients in both precisions, and gradients of gradients, beside those of `reference`.
+#[track_caller]
+fn check(f: Function<'_>, reference: Function<'_>, inputs: &[Tensor]) {
+    let expected = run(reference, inputs, Kind::Double);
+    assert_close(&run(f, inputs, Kind::Double), &expected, 1e-12);
+    assert_close(&run(f, inputs, Kind::Float), &expected, 3e-6);
+    assert_close(&twice(f, inputs), &twice(reference, inputs), 1e-11);
+}
+
+/// Gradients beside central differences.
+#[track_caller]
+fn check_by_differences(f: Function<'_>, inputs: &[Tensor]) {
+    let of = |inputs: &[Tensor]| score(&f(inputs)).double_value(&[]);
+    let leaves = leaves(inputs, Kind::Double);
+    let gradients = Tensor::run_backward(&[score(&f(&leaves))], &leaves, false, false);
+    for (i, gradient) in gradients.iter().enumerate() {
+        let gradient = gradient.contiguous().view([-1]);
+        for k in 0..gradient.size()[0] {
+            let moved = |by: f64| {
+                let mut inputs: Vec<Tensor> = inputs.iter().map(Tensor::copy).collect();
+                let step = Tensor::zeros([gradient.size()[0]], DOUBLE);
+                let _ = step.get(k).fill_(by);
+                inputs[i] = &inputs[i] + step.view(&inputs[i].size()[..]);
+                of(&inputs)
+            };
+            let difference = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+            let found = gradient.double_value(&[k]);
+            assert!(
+                (difference - found).abs() < 1e-6 * (1.0 + found.abs()),
+                "{i}, {k}: {found}, {difference}"
+            );
+        }
+    }
+}
+
+fn coupled(inputs: &[Tensor], order: Order, way: Way) -> Vec<Tensor> {
+    let Coupled { values, log_det } =
+        affine_coupling(&inputs[0], &inputs[1], &inputs[2], inputs.get(3), order, way).unwrap();
+    vec![values, log_det]
+}
+
+fn composed(inputs: &[Tensor], order: Order, way: Way) -> Vec<Tensor> {
+    let [same, rest] = [&inputs[0], &inputs[1]];
+    let parameters = inputs[2].chunk(2, 1);
+    let mut s = match inputs.get(3) {
+        Some(bound) => parameters[0].tanh() * bound,
+        None => parameters[0].shallow_clone(),
+    };
+    let moved = match way {
+        Way::Forward => rest * s.exp() + &parameters[1],
+        Way::Inverse => {
+            s = -s;
+            (rest - &parameters[1]) * s.exp()
+        }
+    };
+    let values = match order {
+        Order::SameFirst => Tensor::cat(&[same, &moved], 1),
+        Order::MovedFirst => Tensor::cat(&[&moved, same], 1),
+    };
+    vec![values, s.flatten(1, -1).sum_dim_intlist(1, false, s.kind())]
+}
+
+/// Layouts that a feature map may have: contiguous, batch-innermost, some channels of a wider one, [C, H, W, N].
+fn layouts(x: &Tensor) -> Vec<Tensor> {
+    if x.dim() == 2 {
+        return vec![x.shallow_clone(), x.tr().contiguous().tr()];
+    }
+    let wide = batch_innermost(&Tensor::cat(&[x, x], 1)).unwrap();
+    let channels_out = x.permute([1, 2, 3, 0]).contiguous().permute([3, 0, 1, 2]);
+    vec![
+        x.shallow_clone(),
+        batch_innermost(x).unwrap(),
+        wide.narrow(1, x.size()[1], x.size()[1]),
+        channels_out,
+        x.to_kind(Kind::Double).transpose(2, 3).contiguous().transpose(2, 3),
+    ]
+}
+
+fn each_way(check: impl Fn(Order, Way)) {
+    for order in [Order::SameFirst, Order::MovedFirst] {
+        for way in [Way::Forward, Way::Inverse] {
+            check(order, way);
+        }
+    }
+}
+
+#[test]
+fn couplings_are_what_they_are_made_of() {
+    tch::manual_seed(1);
+    let shapes: [(i64, i64, i64, &[i64]); 5] =
+        [(19, 2, 3, &[5, 4]), (32, 1, 1, &[2, 2]), (3, 2, 1, &[3, 1]), (35, 1, 2, &[]), (1, 2, 2, &[])];
+    for (rows, kept, moved, pixels) in shapes {
+        let random = |channels: i64| {
+            let mut size = vec![rows, channels];
+            size.extend(pixels);
+            Tensor::randn(&size[..], DOUBLE)
+        };
+        let (same, rest, parameters) = (random(kept), random(moved), random(2 * moved));
+        let bound = Tensor::from_slice(&[0.7]);
+        for (x, p) in
+            layouts(&rest).iter().flat_map(|x| layouts(&parameters).into_iter().map(move |p| (x, p)))
+        {
+            for bounded in [false, true] {
+                let mut inputs = vec![same.shallow_clone(), x.shallow_clone(), p.shallow_clone()];
+                inputs.extend(bounded.then(|| bound.shallow_clone()));
+                each_way(|order, way| {
+                    check(&|x| coupled(x, order, way), &|x| composed(x, order, way), &inputs);
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn couplings_have_the_gradients_of_their_differences() {
+    tch::manual_seed(2);
+    let random = |channels: i64| Tensor::randn([3, channels, 2, 1], DOUBLE);
+    let inputs = [random(1), random(2), random(4), Tensor::from_slice(&[0.9])];
+    each_way(|order, way| {
+        check_by_differences(&|x| coupled(x, order, way), &inputs);
+        check_by_differences(&|x| coupled(x, order, way), &inputs[..3]);
+    });
+}
+
+/// One value a row, so that the result is the exponential and the log-determinant the hyperbolic tangent.
+fn exp_and_tanh(x: &Tensor) -> (Tensor, Tensor) {
+    let a = x.unsqueeze(1);
+    let zero = a.zeros_like();
+    let parameters = Tensor::cat(&[&a, &zero], 1);
+    let one = a.ones_like();
+    let bound = Tensor::ones([1], (x.kind(), Device::Cpu));
+    let run = |bound: Option<&Tensor>| {
+        affine_coupling(&zero, &one, &parameters, bound, Order::SameFirst, Way::Forward).unwrap()
+    };
+    (run(None).values.select(1, 1), run(Some(&bound)).log_det)
+}
+
+#[test]
+fn exponentials_and_tangents_are_right_to_two_units_in_the_last_place() {
+    for (kind, epsilon, most) in
+        [(Kind::Float, f64::from(f32::EPSILON), 86.0), (Kind::Double, f64::EPSILON, 700.0)]
+    {
+        let x = Tensor::linspace(-most, most, 200_003, DOUBLE).to_kind(kind);
+        let small = Tensor::linspace(-3.0, 3.0, 200_003, DOUBLE).to_kind(kind);
+        let tiny = Tensor::logspace(-30.0, 0.0, 2003, 10.0, DOUBLE).to_kind(kind);
+        for x in [x, small, tiny] {
+            let (exp, tanh) = exp_and_tanh(&x);
+            let exact = x.to_kind(Kind::Double);
+            for (ours, theirs) in [(exp, exact.exp()), (tanh, exact.tanh())] {
+                let error = ((ours.to_kind(Kind::Double) - &theirs) / &theirs).nan_to_num(
+                    0.0,
+                    None::<f64>,
+                    None::<f64>,
+                );
+                let worst = error.abs().max().double_value(&[]) / epsilon;
+                assert!(worst < 2.0, "{worst} units, {kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn extremes_are_those_of_libtorch() {
+    let values = [
+        0.0,
+        -0.0,
+        1e-40,
+        1.0,
+        -1.0,
+        88.5,
+        89.0,
+        1e4,
+        -87.0,
+        -100.0,
+        -110.0,
+        -1e4,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+    ];
+    for kind in [Kind::Float, Kind::Double] {
+        let x = Tensor::from_slice(&values).to_kind(kind);
+        let (exp, tanh) = exp_and_tanh(&x);
+        for (ours, theirs) in [(exp, x.exp()), (tanh, x.tanh())] {
+            assert!(ours.allclose(&theirs, 1e-6, 1e-37, true), "{ours:?}\n{theirs:?}");
+        }
+    }
+}
+
+#[test]
+fn shifted_relus_are_what_they_are_made_of() {
+    tch::manual_seed(3);
+    for rows in [1, 16, 21] {
+        let x = Tensor::randn([rows, 3, 4, 2], DOUBLE);
+        let shift = Tensor::randn([3, 4, 2], DOUBLE);
+        for x in layouts(&x) {
+            let inputs = [x, shift.shallow_clone()];
+            let ours = |x: &[Tensor]| vec![shifted_relu(&x[0], &x[1]).unwrap()];
+            check(&ours, &|x| vec![(&x[0] + &x[1]).relu()], &inputs);
+        }
+    }
+    let nan = Tensor::full([2, 1, 1, 1], f64::NAN, DOUBLE);
+    let zero = Tensor::zeros([1, 1, 1], DOUBLE);
+    assert!(shifted_relu(&nan, &zero).unwrap().isnan().all().int64_value(&[]) == 1);
+}
+
+fn mixed(inputs: &[Tensor], permutation: &Tensor, sign: &Tensor, way: Way) -> Vec<Tensor> {
+    let [scale, shift, lower, upper, log_scale] = inputs else { unreachable!() };
+    let (permutation, sign) = (permutation.to_kind(lower.kind()), sign.to_kind(lower.kind()));
+    let factors = Factors { scale, shift, lower, upper, log_scale, permutation: &permutation, sign: &sign };
+    let Mixing { weight, bias, log_det } = mixing(factors, way).unwrap();
+    vec![weight, bias, log_det]
+}
+
+fn mixed_by_libtorch(inputs: &[Tensor], permutation: &Tensor, sign: &Tensor, way: Way) -> Vec<Tensor> {
+    let [scale, shift, lower, upper, log_scale] = inputs else { unreachable!() };
+    let n = lower.size()[0];
+    let lower = lower.tril(-1) + Tensor::eye(n, DOUBLE);
+    let upper = upper.triu(1) + (log_scale.exp() * sign).diag_embed(0, 0, 1);
+    let matrix = permutation.matmul(&lower).matmul(&upper);
+    let log_det = log_scale.sum(Kind::Double) + scale.sum(Kind::Double);
+    match way {
+        Way::Forward => vec![&matrix * scale.exp(), matrix.mv(shift), log_det],
+        Way::Inverse => {
+            let slope = (-scale).exp();
+            vec![matrix.inverse() * slope.unsqueeze(1), -shift * slope, -log_det]
+        }
+    }
+}
+
+#[test]
+fn mixings_are_what_they_are_made_of() {
+    tch::manual_seed(4);
+    for n in [1, 2, 7] {
+        let random = |shape: &[i64]| Tensor::randn(shape, DOUBLE) * 0.5;
+        let inputs = [random(&[n]), random(&[n]), random(&[n, n]), random(&[n, n]), random(&[n])];
+        let permutation =
+            Tensor::eye(n, DOUBLE).index_select(0, &Tensor::randperm(n, (Kind::Int64, Device::Cpu)));
+        let sign = weights(&inputs[0]).sign();
+        for way in [Way::Forward, Way::Inverse] {
+            let ours = |x: &[Tensor]| mixed(x, &permutation, &sign, way);
+            let theirs = |x: &[Tensor]| mixed_by_libtorch(x, &permutation, &sign, way);
+            let expected = run(&theirs, &inputs, Kind::Double);
+            assert_close(&run(&ours, &inputs, Kind::Double), &expected, 1e-11);
+            assert_close(&run(&ours, &inputs, Kind::Float), &expected, 1e-4);
+            assert_close(&twice(&ours, &inputs), &twice(&theirs, &inputs), 1e-9);
+            check_by_differences(&ours, &inputs);
+        }
+    }
+}
+
+#[test]
+fn perceptrons_are_their_layers() {
+    tch::manual_seed(5);
+    let random = |shape: &[i64]| Tensor::randn(shape, DOUBLE);
+    for sizes in [&[3, 5][..], &[1, 8, 2], &[4, 6, 7, 3]] {
+        for x in layouts(&random(&[18, sizes[0]])) {
+            let mut inputs = vec![x];
+            for pair in sizes.windows(2) {
+                inputs.extend([random(&[pair[1], pair[0]]) * 0.3, random(&[pair[1]])]);
+            }
+            let ours = |x: &[Tensor]| vec![perceptron(&x[0], &x[1..].iter().collect::<Vec<_>>()).unwrap()];
+            let theirs = |x: &[Tensor]| {
+                let layers = x[1..].chunks(2).enumerate();
+                vec![layers.fold(x[0].shallow_clone(), |h, (i, layer)| {
+                    let h = if i > 0 { h.relu() } else { h };
+                    h.linear(&layer[0], Some(&layer[1]))
+                })]
+            };
+            check(&ours, &theirs, &inputs);
+        }
+    }
+    let deep = perceptron(&random(&[2, 3, 4]), &[&random(&[5, 4]), &random(&[5])]).unwrap();
+    assert_eq!(deep.size(), [2, 3, 5]);
+}
+
+#[test]
+fn splitting_and_joining_keep_layouts_and_gradients() {
+    tch::manual_seed(6);
+    for x in layouts(&Tensor::randn([17, 5, 2, 3], DOUBLE)) {
+        let ours = |x: &[Tensor]| {
+            let [a, b] = split_channels(&x[0], 2).unwrap();
+            vec![join_channels(&b.exp(), &a.sin()).unwrap()]
+        };
+        let theirs =
+            |x: &[Tensor]| vec![Tensor::cat(&[x[0].narrow(1, 2, 3).exp(), x[0].narrow(1, 0, 2).sin()], 1)];
+        check(&ours, &theirs, &[x]);
+    }
+    let x = batch_innermost(&Tensor::randn([16, 4, 2, 2], DOUBLE)).unwrap();
+    let [a, b] = split_channels(&x, 3).unwrap();
+    assert!(is_batch_innermost(&join_channels(&a, &b).unwrap()));
+    assert!(split_channels(&x, 5).is_err());
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let x = |channels: i64| Tensor::zeros([4, channels], DOUBLE);
+    let couple = |rest: i64, parameters: i64| {
+        affine_coupling(&x(1), &x(rest), &x(parameters), None, Order::SameFirst, Way::Forward)
+    };
+    assert!(couple(2, 4).is_ok() && couple(2, 3).is_err());
+    assert!(shifted_relu(&Tensor::zeros([2, 3, 4, 4], DOUBLE), &Tensor::zeros([3, 4], DOUBLE)).is_err());
+    assert!(perceptron(&x(3), &[&Tensor::zeros([2, 4], DOUBLE), &Tensor::zeros([2], DOUBLE)]).is_err());
+    assert!(perceptron(&x(3), &[]).is_err());
+}
+
+#[test]
+fn no_rows_are_no_work() {
+    let x = |channels: i64| Tensor::zeros([0, channels, 2, 2], DOUBLE);
+    let coupled = affine_coupling(&x(1), &x(1), &x(2), None, Order::SameFirst, Way::Forward).unwrap();
+    assert_eq!((coupled.values.size(), coupled.log_det.size()), (vec![0, 2, 2, 2], vec![0]));
+}
