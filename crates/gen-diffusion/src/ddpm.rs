@@ -338,7 +338,7 @@ impl Buildable for Ddpm {
             warmup_steps: 100,
             ema_decay: 0.99,
             // An estimate takes as many passes of the network as `bound_evaluations` says.
-            validation_rows: if data.shape.is_image() { 64 } else { 256 },
+            validation_rows: if data.shape.is_image() { 16 } else { 256 },
             ..TrainConfig::default()
         }
     }
