@@ -5,14 +5,23 @@ use std::path::{Path, PathBuf};
 
 /// Files of loops, the folders that have one, and the instructions that they may use.
 const KERNELS: [(&str, &[&str], &[&str]); 3] = [
-    ("avx2", &["conv", "likelihood"], &["-mavx2", "-mfma"]),
-    ("avx512", &["conv", "likelihood"], &["-mavx512f", "-mfma"]),
+    ("avx2", &["conv", "likelihood", "norm"], &["-mavx2", "-mfma"]),
+    ("avx512", &["conv", "likelihood", "norm"], &["-mavx512f", "-mfma"]),
     ("avx512_bf16", &["conv"], &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
 ];
 
 /// Everything else.
-const SOURCES: [&str; 6] =
-    ["native", "generator", "layout", "conv/conv", "likelihood/likelihood", "likelihood/portable"];
+const SOURCES: [&str; 9] = [
+    "native",
+    "generator",
+    "layout",
+    "conv/conv",
+    "likelihood/likelihood",
+    "likelihood/portable",
+    "norm/norm",
+    "norm/passes",
+    "norm/composed",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -5,9 +5,10 @@ use gen_core::model::{
     BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
     SampleRequest, Sampling, Step,
 };
+use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::rng::{Purpose, stream};
+use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -131,15 +132,20 @@ struct Plan {
     temperature: f64,
 }
 
-/// Rows that go through the network at a time when no gradient is needed: more would fall out of the processor's
-/// cache.
-const CHUNK: i64 = 250;
-
 impl Ddpm {
     fn encode(&self, x: &Tensor) -> Tensor {
         match &self.standardise {
             Some(Standardise { mean, std, .. }) => (x - mean) / std,
             None => x.shallow_clone(),
+        }
+    }
+
+    /// Rows that go through the network at a time when no gradient is needed. More feature maps than that would fall out
+    /// of a processor's cache, and fewer would not fill its vectors; a GPU wants more.
+    fn chunk(&self) -> i64 {
+        match (&self.network, self.device) {
+            (Network::Unet(_), Device::Cpu) => 64,
+            _ => 250,
         }
     }
 
@@ -198,6 +204,11 @@ impl Ddpm {
     }
 }
 
+/// ε ~ N(0, I) of the shape of `x`, which the network takes best. What is drawn does not depend on how `x` lies.
+fn noise_like(x: &Tensor, rng: &Generator) -> Tensor {
+    as_convolved(&rng.randn(x.size(), (x.kind(), x.device())))
+}
+
 impl GenerativeModel for Ddpm {
     fn card(&self) -> &ModelCard {
         &self.card
@@ -205,10 +216,10 @@ impl GenerativeModel for Ddpm {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         self.check(&batch.x)?;
-        let x0 = self.encode(&batch.x);
+        let x0 = as_convolved(&self.encode(&batch.x));
         let rows = x0.size()[0];
         let t = stratified_timesteps(rows, self.config.timesteps, &x0, &step.rng);
-        let noise = step.rng.randn_like(&x0);
+        let noise = noise_like(&x0, &step.rng);
         let network = |x: &Tensor, time: &Tensor| self.network.forward(x, time, Some(&step.rng));
         let losses = self.objective.loss(network, &x0, &noise, &t);
         let loss = losses.mean(Kind::Float);
@@ -230,13 +241,14 @@ impl GenerativeModel for Ddpm {
         let levels = self.process.levels(&timesteps);
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
-        let noise = |like: &Tensor| rng.randn_like(like);
+        let noise = |like: &Tensor| noise_like(like, &rng);
         let shape = self.card.data.shape;
         let n = request.n as i64;
         let mut parts = vec![Tensor::zeros(shape.batch(0), (Kind::Float, self.device))];
-        for start in (0..n).step_by(CHUNK as usize) {
-            let rows = CHUNK.min(n - start);
+        for start in (0..n).step_by(self.chunk() as usize) {
+            let rows = self.chunk().min(n - start);
             let x = rng.randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
+            let x = as_convolved(&x);
             let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
             let x = match sampler {
                 Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise),
@@ -285,7 +297,7 @@ impl Density for Ddpm {
         let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
         let log_det = self.standardise.as_ref().map_or(0.0, |s| s.log_det);
         let parts: Vec<Tensor> = x
-            .split(CHUNK, 0)
+            .split(self.chunk(), 0)
             .iter()
             .map(|part| {
                 let denoise = |x: &Tensor, t: &Tensor| {

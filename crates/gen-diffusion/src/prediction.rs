@@ -147,7 +147,9 @@ impl Objective {
         let weight = pick(&self.weight, t, x0);
         let target = self.prediction.target(x0, noise, &scales);
         let output = network(&scales.diffuse(x0, noise), &self.time(t, x0));
-        weight * (output - target).square().flatten(1, -1).mean_dim(1, false, None::<Kind>)
+        // Not flattened, which would move every value where the batch is innermost.
+        let values: Vec<i64> = (1..x0.dim() as i64).collect();
+        weight * (output - target).square().mean_dim(values, false, None::<Kind>)
     }
 }
 

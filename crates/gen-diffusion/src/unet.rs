@@ -1,6 +1,6 @@
 //! A U-Net that predicts from a noisy image and a time.
 
-use gen_core::nn::{Conv2d, ConvConfig, GroupNorm, Linear, SelfAttention2d};
+use gen_core::nn::{Activation, Conv2d, ConvConfig, GroupNorm, Linear, SelfAttention2d, maps};
 use gen_core::params::{Init, Scope};
 use gen_core::rng::Generator;
 use gen_core::{Error, Result};
@@ -66,6 +66,9 @@ impl UNetConfig {
     }
 }
 
+/// Behind every normalisation but that of the attention.
+const SILU: Option<Activation> = Some(Activation::Silu);
+
 /// Group normalisation with the number of groups of Karras et al. (2022): at least 4 channels in each, at most 32.
 fn group_norm(scope: Scope<'_>, channels: i64) -> GroupNorm {
     GroupNorm::new(scope, groups(channels), channels)
@@ -104,10 +107,8 @@ impl ResidualBlock {
     }
 
     fn forward(&self, x: &Tensor, embedding: &Tensor, dropout: Option<&Generator>) -> Tensor {
-        let h = self.conv1.forward(&self.norm1.forward(x).silu());
-        let time = self.time.forward(embedding).unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
-        let (scale, shift) = (&time[0] + 1.0, &time[1]);
-        let mut h = shift.addcmul(&self.norm2.forward(&h), &scale).silu();
+        let h = self.conv1.forward(&self.norm1.forward(x, SILU));
+        let mut h = self.norm2.forward_modulated(&h, &self.time.forward(embedding), SILU);
         if let Some(rng) = dropout.filter(|_| self.dropout > 0.0) {
             h = rng.dropout(&h, self.dropout);
         }
@@ -192,7 +193,7 @@ impl UNet {
     /// in training.
     pub fn forward(&self, x: &Tensor, time: &Tensor, dropout: Option<&Generator>) -> Tensor {
         let embedding = self.embedding.forward(time);
-        let mut h = self.stem.forward(&x.pixel_unshuffle(self.patch));
+        let mut h = self.stem.forward(&maps::pixel_unshuffle(x, self.patch));
         let mut across = Vec::new();
         for stage in &self.down {
             for block in &stage.blocks {
@@ -211,15 +212,15 @@ impl UNet {
         for stage in &self.up {
             for block in &stage.blocks {
                 let wide = match across.pop() {
-                    Some(other) => Tensor::cat(&[&h, &other], 1),
+                    Some(other) => maps::concat_channels(&h, &other),
                     None => unreachable!("as many blocks go up as go down"),
                 };
                 h = block.forward(&wide, &embedding, dropout);
             }
             if let Some(resample) = &stage.resample {
-                h = resample.forward(&h).pixel_shuffle(2);
+                h = maps::pixel_shuffle(&resample.forward(&h), 2);
             }
         }
-        self.head.forward(&self.norm.forward(&h).silu()).pixel_shuffle(self.patch)
+        maps::pixel_shuffle(&self.head.forward(&self.norm.forward(&h, SILU)), self.patch)
     }
 }

@@ -4,7 +4,7 @@
 //! sides of a feature map or double them, batch normalisation between them, no pooling. For points they are
 //! MLPs.
 
-use gen_core::nn::{Activation, BatchNorm, Conv2d, ConvConfig, ConvTranspose2d, Linear};
+use gen_core::nn::{Activation, BatchNorm, BatchStatistics, Conv2d, ConvConfig, ConvTranspose2d, Linear};
 use gen_core::params::{Init, Scope};
 use gen_core::{Error, Result};
 use tch::Tensor;
@@ -117,13 +117,13 @@ impl ConvGenerator {
     /// `z: [batch, latent]` to `[batch, channels, height, width]` in [-1, 1].
     pub fn forward(&self, z: &Tensor, mode: Mode) -> Tensor {
         let mut x = self.project.to_map(z, self.base);
+        let statistics = match mode {
+            Mode::Train => BatchStatistics::Train,
+            Mode::Frozen => BatchStatistics::Batch,
+            Mode::Sample => BatchStatistics::Running,
+        };
         for (norm, up) in &self.stages {
-            let normal = match mode {
-                Mode::Train => norm.forward(&x, true),
-                Mode::Frozen => norm.forward_batch(&x),
-                Mode::Sample => norm.forward(&x, false),
-            };
-            x = up.forward(&normal.relu());
+            x = up.forward(&norm.forward(&x, statistics, Some(Activation::Relu)));
         }
         x.tanh()
     }
@@ -165,10 +165,10 @@ impl ConvDiscriminator {
         let mut x = x.shallow_clone();
         for (down, norm) in &self.stages {
             x = down.forward(&x);
-            if let Some(norm) = norm {
-                x = norm.forward_batch(&x);
-            }
-            x = Activation::LeakyRelu.apply(&x);
+            x = match norm {
+                Some(norm) => norm.forward(&x, BatchStatistics::Batch, Some(Activation::LeakyRelu)),
+                None => Activation::LeakyRelu.apply(&x),
+            };
         }
         self.head.of_map(&x).squeeze_dim(1)
     }

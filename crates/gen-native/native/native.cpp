@@ -21,6 +21,7 @@
 #include "guarded.h"
 #include "layout.h"
 #include "likelihood/likelihood.h"
+#include "norm/norm.h"
 
 using gen_native::guarded;
 
@@ -38,6 +39,8 @@ at::Tensor laid_out_as(const at::Tensor& gradient, const at::Tensor& parameter) 
   if (gradient.strides() == parameter.strides()) return gradient;
   return at::empty_like(parameter).copy_(gradient);
 }
+
+at::Tensor or_undefined(const at::Tensor* x) { return x == nullptr ? at::Tensor() : *x; }
 
 }  // namespace
 
@@ -145,7 +148,27 @@ char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor*
   });
 }
 
-// Which loops convolutions use (gen_native::conv::Instructions), and whether the processor has them.
+// gen_native::norm::batch_norm; the running statistics may be null.
+char* gn_batch_norm(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias,
+                    const at::Tensor* running_mean, const at::Tensor* running_var, int statistics, int activation,
+                    at::Tensor** out) {
+  return guarded([&] {
+    *out = new at::Tensor(gen_native::norm::batch_norm(
+        *x, *weight, *bias, or_undefined(running_mean), or_undefined(running_var),
+        static_cast<gen_native::norm::Statistics>(statistics), static_cast<gen_native::norm::Activation>(activation)));
+  });
+}
+
+// gen_native::norm::group_norm; `modulation` may be null.
+char* gn_group_norm(const at::Tensor* x, int64_t groups, const at::Tensor* weight, const at::Tensor* bias,
+                    const at::Tensor* modulation, int activation, at::Tensor** out) {
+  return guarded([&] {
+    *out = new at::Tensor(gen_native::norm::group_norm(*x, groups, *weight, *bias, or_undefined(modulation),
+                                                       static_cast<gen_native::norm::Activation>(activation)));
+  });
+}
+
+// Which loops convolutions and normalisations use (gen_native::conv::Instructions), and whether the processor has them.
 char* gn_use_instructions(int which, bool* possible) {
   return guarded(
       [&] { *possible = gen_native::conv::use_instructions(static_cast<gen_native::conv::Instructions>(which)); });

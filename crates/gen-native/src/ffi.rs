@@ -66,6 +66,25 @@ unsafe extern "C" {
         half: f64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn gn_batch_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        running_mean: *const C_tensor,
+        running_var: *const C_tensor,
+        statistics: c_int,
+        activation: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_group_norm(
+        x: *const C_tensor,
+        groups: i64,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        modulation: *const C_tensor,
+        activation: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn gn_use_instructions(which: c_int, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_has_bfloat16() -> bool;
     pub(crate) fn gn_generator_new(seed: u64, out: *mut *mut GeneratorPtr) -> *mut c_char;

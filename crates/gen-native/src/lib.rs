@@ -11,6 +11,7 @@ mod generator;
 mod layout;
 mod likelihood;
 pub mod mkl;
+mod norm;
 mod optim;
 mod switches;
 
@@ -19,5 +20,6 @@ pub use conv::{Direction, Factors, Instructions, conv2d, has_bfloat16, use_instr
 pub use generator::Generator;
 pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};
 pub use likelihood::discretised_logistic;
+pub use norm::{Activation, Statistics, batch_norm, group_norm};
 pub use optim::{AdamStep, adam_step, global_norm, lerp};
 pub use switches::{MatmulPrecision, set_flush_denormal, set_matmul_precision};

@@ -1,6 +1,7 @@
+use gen_native::is_batch_innermost;
 use tch::Tensor;
 
-use super::{Conv2d, ConvConfig, GroupNorm};
+use super::{Conv2d, ConvConfig, GroupNorm, maps};
 use crate::params::{Init, Scope};
 
 /// Self-attention over the positions of a feature map, added to its input (Ho et al. 2020, appendix B).
@@ -31,11 +32,9 @@ impl SelfAttention2d {
             panic!("attention needs a feature map, found {:?}", x.size())
         };
         // [3, batch, heads, positions, channels per head]
-        let qkv = self
-            .qkv
-            .forward(&self.norm.forward(x))
-            .view([batch, 3, self.heads, channels / self.heads, height * width])
-            .permute([1, 0, 2, 4, 3]);
+        let qkv = maps::to_rows(&self.qkv.forward(&self.norm.forward(x, None)))
+            .view([batch, height * width, 3, self.heads, channels / self.heads])
+            .permute([2, 0, 3, 1, 4]);
         let attended = Tensor::scaled_dot_product_attention(
             &qkv.get(0),
             &qkv.get(1),
@@ -46,7 +45,33 @@ impl SelfAttention2d {
             None,
             false,
         );
-        let attended = attended.transpose(2, 3).reshape([batch, channels, height, width]);
-        x + self.out.forward(&attended)
+        let attended = attended.transpose(1, 2).reshape([batch, height, width, channels]);
+        x + self.out.forward(&maps::from_rows(&attended, is_batch_innermost(x)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::params::Params;
+    use crate::testing::assert_close;
+
+    /// A batch that fills a vector lies otherwise in memory than the same images one by one.
+    #[test]
+    fn images_do_not_depend_on_how_they_lie() {
+        tch::manual_seed(2);
+        let params = Params::new(Kind::Float, Device::Cpu);
+        let layer = SelfAttention2d::new(params.root(), 2, 8, 2);
+        for (_, parameter) in params.trainable() {
+            let _ = tch::no_grad(|| parameter.shallow_clone().uniform_(-0.5, 0.5));
+        }
+        let x = Tensor::randn([32, 8, 3, 4], (Kind::Float, Device::Cpu));
+        let alone: Vec<_> = x.split(1, 0).iter().map(|x| layer.forward(x)).collect();
+        let alone = Tensor::cat(&alone, 0);
+        assert_close(&layer.forward(&x), &alone, 1e-5, 1e-5);
+        let innermost = gen_native::batch_innermost(&x).unwrap();
+        assert_close(&layer.forward(&innermost), &alone, 1e-5, 1e-5);
     }
 }

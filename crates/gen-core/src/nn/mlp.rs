@@ -35,6 +35,17 @@ impl Activation {
     }
 }
 
+/// What a normalisation does in the same pass, and what remains to be done after it.
+pub(super) fn fused(activation: Option<Activation>) -> (gen_native::Activation, Option<Activation>) {
+    match activation {
+        None => (gen_native::Activation::None, None),
+        Some(Activation::Relu) => (gen_native::Activation::Relu, None),
+        Some(Activation::Silu) => (gen_native::Activation::Silu, None),
+        Some(Activation::LeakyRelu) => (gen_native::Activation::LeakyRelu, None),
+        Some(Activation::Gelu | Activation::Tanh) => (gen_native::Activation::None, activation),
+    }
+}
+
 /// Linear layers with a nonlinearity between them.
 #[derive(Debug)]
 pub struct Mlp {

@@ -5,6 +5,7 @@ mod attention;
 mod conv;
 mod embedding;
 mod linear;
+pub mod maps;
 mod mlp;
 mod norm;
 
@@ -13,4 +14,4 @@ pub use conv::{Conv2d, ConvConfig, ConvTranspose2d};
 pub use embedding::sinusoidal_embedding;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp, ResidualMlp};
-pub use norm::{BatchNorm, GroupNorm};
+pub use norm::{BatchNorm, BatchStatistics, GroupNorm};

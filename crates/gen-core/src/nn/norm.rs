@@ -1,6 +1,21 @@
-use tch::{Kind, Tensor};
+use gen_native::{Statistics, batch_norm, group_norm};
+use tch::{Kind, TchError, Tensor};
 
+use super::Activation;
+use super::mlp::fused;
 use crate::params::{Init, Scope};
+
+/// By which statistics a [`BatchNorm`] normalises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchStatistics {
+    /// Those of the batch, towards which the running ones move.
+    Train,
+    /// Those of the batch; the running ones stay as they are. For passes that do not train this layer, such as the
+    /// generator's while the discriminator learns.
+    Batch,
+    /// The running ones, so that what becomes of an image does not depend on those beside it.
+    Running,
+}
 
 /// Batch normalisation over all dimensions but the second (Ioffe & Szegedy 2015).
 ///
@@ -30,30 +45,19 @@ impl BatchNorm {
         }
     }
 
-    /// `x: [batch, channels, ...]`; with `train` by the statistics of the batch, which also move the running
-    /// ones, without by the running ones.
-    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        self.normalise(x, Some((&self.running_mean, &self.running_var)), train)
-    }
-
-    /// `x: [batch, channels, ...]` by the statistics of the batch; the running ones stay as they are.
+    /// `x: [batch, channels, ...]`, normalised and then through `activation`, in one pass where that is possible.
     ///
-    /// For passes that do not train this layer, such as the generator's while the discriminator learns.
-    pub fn forward_batch(&self, x: &Tensor) -> Tensor {
-        self.normalise(x, None, true)
-    }
-
-    fn normalise(&self, x: &Tensor, running: Option<(&Tensor, &Tensor)>, train: bool) -> Tensor {
-        x.batch_norm(
-            Some(&self.weight),
-            Some(&self.bias),
-            running.map(|(mean, _)| mean),
-            running.map(|(_, var)| var),
-            train,
-            0.1,
-            1e-5,
-            false,
-        )
+    /// # Panics
+    /// When `x` has another number of channels.
+    pub fn forward(&self, x: &Tensor, statistics: BatchStatistics, activation: Option<Activation>) -> Tensor {
+        let (mean, var) = (&self.running_mean, &self.running_var);
+        let statistics = match statistics {
+            BatchStatistics::Batch => Statistics::Batch,
+            BatchStatistics::Train => Statistics::BatchMoving { mean, var },
+            BatchStatistics::Running => Statistics::Running { mean, var },
+        };
+        let (fused, rest) = fused(activation);
+        finish(batch_norm(x, &self.weight, &self.bias, statistics, fused), rest)
     }
 }
 
@@ -79,9 +83,40 @@ impl GroupNorm {
         }
     }
 
-    /// `x: [batch, channels, ...]`.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.group_norm(self.groups, Some(&self.weight), Some(&self.bias), 1e-5, false)
+    /// `x: [batch, channels, ...]`, normalised and then through `activation`, in one pass where that is possible.
+    ///
+    /// # Panics
+    /// When `x` has another number of channels.
+    pub fn forward(&self, x: &Tensor, activation: Option<Activation>) -> Tensor {
+        self.normalise(x, None, activation)
+    }
+
+    /// The same with `x (1 + scale) + shift` before the activation, where `modulation: [batch, 2 channels]` has the
+    /// scales of each image and, after them, the shifts (Nichol & Dhariwal 2021, section 3).
+    ///
+    /// # Panics
+    /// When `x` or `modulation` has another shape.
+    pub fn forward_modulated(
+        &self,
+        x: &Tensor,
+        modulation: &Tensor,
+        activation: Option<Activation>,
+    ) -> Tensor {
+        self.normalise(x, Some(modulation), activation)
+    }
+
+    fn normalise(&self, x: &Tensor, modulation: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        let (fused, rest) = fused(activation);
+        finish(group_norm(x, self.groups, &self.weight, &self.bias, modulation, fused), rest)
+    }
+}
+
+/// What a normalisation left to do. It fails, as tch's operations do, only where a shape does not fit.
+fn finish(result: std::result::Result<Tensor, TchError>, rest: Option<Activation>) -> Tensor {
+    let normal = result.unwrap_or_else(|error| panic!("{error}"));
+    match rest {
+        Some(activation) => activation.apply(&normal),
+        None => normal,
     }
 }
 
@@ -99,9 +134,9 @@ mod tests {
         let norm = BatchNorm::new(params.root(), 1);
         let x = Tensor::from_slice(&[1.0f32, 3.0]).view([2, 1]);
         let whitened = Tensor::from_slice(&[-1.0f32, 1.0]).view([2, 1]);
-        assert_close(&norm.forward_batch(&x), &whitened, 1e-4, 0.0);
-        assert_close(&norm.forward(&x, false), &x, 1e-4, 0.0);
-        assert_close(&norm.forward(&x, true), &whitened, 1e-4, 0.0);
+        assert_close(&norm.forward(&x, BatchStatistics::Batch, None), &whitened, 1e-4, 0.0);
+        assert_close(&norm.forward(&x, BatchStatistics::Running, None), &x, 1e-4, 0.0);
+        assert_close(&norm.forward(&x, BatchStatistics::Train, None), &whitened, 1e-4, 0.0);
         assert_close(&norm.running_mean, &Tensor::from_slice(&[0.2]), 1e-6, 0.0);
         assert_close(&norm.running_var, &Tensor::from_slice(&[1.1]), 1e-6, 0.0);
     }

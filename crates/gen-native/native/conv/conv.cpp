@@ -340,6 +340,14 @@ bool use_instructions(Instructions which) {
   return true;
 }
 
+Instructions instructions() {
+#if defined(__x86_64__)
+  if (allowed(Instructions::kAvx512)) return Instructions::kAvx512;
+  if (allowed(Instructions::kAvx2)) return Instructions::kAvx2;
+#endif
+  return Instructions::kLibtorch;
+}
+
 bool has_bfloat16() {
 #if defined(__x86_64__)
   return allowed(Instructions::kAvx512) && __builtin_cpu_supports("avx512bf16") &&

@@ -12,6 +12,9 @@ enum class Instructions : int { kBest = 0, kAvx512 = 1, kAvx2 = 2, kLibtorch = 3
 // For the whole process; false where the processor has no such instructions.
 bool use_instructions(Instructions which);
 
+// Whose loops are used now: any but kBest.
+Instructions instructions();
+
 // Whether the processor multiplies bfloat16 with the instructions in use.
 bool has_bfloat16();
 

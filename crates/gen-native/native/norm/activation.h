@@ -1,0 +1,9 @@
+// What may follow a normalisation in the same pass.
+
+#pragma once
+
+namespace gen_native::norm {
+
+enum class Activation : int { kNone = 0, kRelu = 1, kLeakyRelu = 2, kSilu = 3 };
+
+}  // namespace gen_native::norm

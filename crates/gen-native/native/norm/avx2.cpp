@@ -1,0 +1,19 @@
+#include "kernels.h"
+
+#include <algorithm>
+
+namespace gen_native::norm {
+namespace {
+
+constexpr int64_t kLanes = 8;
+
+#include "kernels.inc"
+
+}  // namespace
+
+const Kernels* avx2() {
+  static const Kernels kernels{kLanes, statistics, apply, sums, gradient};
+  return &kernels;
+}
+
+}  // namespace gen_native::norm

@@ -1,0 +1,56 @@
+#include "composed.h"
+
+#include <ATen/ops/addcmul.h>
+#include <ATen/ops/batch_norm.h>
+#include <ATen/ops/group_norm.h>
+#include <ATen/ops/leaky_relu.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/silu.h>
+
+#include <optional>
+#include <vector>
+
+namespace gen_native::norm {
+
+namespace {
+
+std::optional<at::Tensor> optional(const at::Tensor& x) {
+  return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
+}
+
+at::Tensor activated(const at::Tensor& z, Activation activation) {
+  switch (activation) {
+    case Activation::kRelu: return at::relu(z);
+    case Activation::kLeakyRelu: return at::leaky_relu(z, 0.2);
+    case Activation::kSilu: return at::silu(z);
+    default: return z;
+  }
+}
+
+}  // namespace
+
+at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                               const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
+                               Activation activation) {
+  const bool moves = statistics != Statistics::kBatch;
+  const at::Tensor none;
+  const at::Tensor z = at::batch_norm(x, weight, bias, optional(moves ? running_mean : none),
+                                      optional(moves ? running_var : none), statistics != Statistics::kRunning,
+                                      kMomentum, kEpsilon, /*cudnn_enabled=*/false);
+  return activated(z, activation);
+}
+
+at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
+                               const at::Tensor& modulation, Activation activation) {
+  at::Tensor z = at::group_norm(x, groups, weight, bias, kEpsilon, /*cudnn_enabled=*/false);
+  if (modulation.defined()) {
+    std::vector<int64_t> shape(x.dim(), 1);
+    shape[0] = x.size(0);
+    shape[1] = x.size(1);
+    const std::vector<at::Tensor> parts = modulation.chunk(2, 1);
+    z = at::addcmul(parts[1].reshape(shape), z, parts[0].reshape(shape).add(1));
+  }
+  return activated(z, activation);
+}
+
+}  // namespace gen_native::norm

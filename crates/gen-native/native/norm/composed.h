@@ -1,0 +1,20 @@
+// Normalisations by libtorch's operations, which work everywhere and have gradients of any order.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "norm.h"
+
+namespace gen_native::norm {
+
+constexpr double kEpsilon = 1e-5, kMomentum = 0.1;
+
+at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                               const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
+                               Activation activation);
+
+at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
+                               const at::Tensor& modulation, Activation activation);
+
+}  // namespace gen_native::norm
