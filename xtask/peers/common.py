@@ -9,6 +9,21 @@ from torch import Tensor, nn
 LOG_2PI = math.log(2 * math.pi)
 
 
+# Random numbers are drawn in single precision also where the model is in double: the same seed gives the same ones.
+
+
+def randn(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float32).to(torch.get_default_dtype())
+
+
+def randn_like(x: Tensor) -> Tensor:
+    return torch.randn(x.shape, dtype=torch.float32).to(x)
+
+
+def rand_like(x: Tensor) -> Tensor:
+    return torch.rand(x.shape, dtype=torch.float32).to(x)
+
+
 class Mlp(nn.ModuleList):
     """Linear layers with a nonlinearity between them."""
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import Optimizer
+from common import Optimizer, randn
 
 
 def pyramid(image: dict) -> tuple[int, tuple[int, int]]:
@@ -103,14 +103,14 @@ class Model:
 
     def train_step(self, real: Tensor, lr_scale: float) -> dict[str, Tensor]:
         with torch.no_grad():
-            fake = self.generate(torch.randn(len(real), self.latent))
+            fake = self.generate(randn(len(real), self.latent))
         loss_d = self.loss_d(real, fake)
         self.optimizer_d.step(loss_d, lr_scale)
         self.discriminator.requires_grad_(False)
-        loss_g = self.loss_g(torch.randn(len(real), self.latent))
+        loss_g = self.loss_g(randn(len(real), self.latent))
         self.optimizer_g.step(loss_g, lr_scale)
         self.discriminator.requires_grad_(True)
         return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
 
     def sample(self, n: int) -> Tensor:
-        return self.generate(torch.randn(n, self.latent))
+        return self.generate(randn(n, self.latent))

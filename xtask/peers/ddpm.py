@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import Optimizer
+from common import Optimizer, randn, randn_like
 
 
 def cosine_alphas_cumprod(timesteps: int) -> Tensor:
@@ -153,7 +153,7 @@ class Model:
     def train_step(self, x0: Tensor, lr_scale: float) -> dict[str, Tensor]:
         part = torch.arange(len(x0), dtype=torch.float64)
         t = ((part + torch.rand_like(part)) * (self.timesteps / len(x0))).long().clamp_max(self.timesteps - 1)
-        losses = self.loss(x0, torch.randn_like(x0), t)
+        losses = self.loss(x0, randn_like(x0), t)
         loss = losses.mean()
         norms = self.optimizer.step(loss, lr_scale)
         quarters = losses.detach().chunk(4)
@@ -161,7 +161,7 @@ class Model:
         return {"loss": loss.detach()} | named | norms
 
     def sample(self, n: int) -> Tensor:
-        x = torch.randn(n, *self.shape)
+        x = randn(n, *self.shape)
         gap = self.timesteps / self.steps
         levels = [round(self.timesteps - i * gap) - 1 for i in range(self.steps)]
         for i, t in enumerate(levels):

@@ -34,8 +34,8 @@ class Exported:
             for name, parameter in network.named_parameters():
                 optimizer.adam.state[parameter] = {
                     "step": state["steps"].clone(),
-                    "exp_avg": state[f"m.{name}"].clone(),
-                    "exp_avg_sq": state[f"v.{name}"].clone(),
+                    "exp_avg": state[f"m.{name}"].clone().to(parameter),
+                    "exp_avg_sq": state[f"v.{name}"].clone().to(parameter),
                 }
         return model
 
@@ -44,7 +44,10 @@ class Exported:
         decay = self.step["training"]["ema_decay"]
         ema = Ema(model.network, decay) if decay > 0 else None
         torch.manual_seed(self.step["torch_seed"])
-        losses = model.train_step(self.data["batch"], self.step["lr_scale"])
+        batch = self.data["batch"]
+        if batch.is_floating_point():
+            batch = batch.to(torch.get_default_dtype())
+        losses = model.train_step(batch, self.step["lr_scale"])
         after = {}
         if ema is not None:
             ema.update()
@@ -56,9 +59,17 @@ class Exported:
                 after[f"{prefix}.m.{name}"] = optimizer.adam.state[parameter]["exp_avg"]
         return losses, after
 
-    def compare(self, model) -> dict[str, float | str]:
-        """The largest relative differences of one step: of a loss, of a tensor's gradient and of its weights."""
-        losses, after = self.take_step(model)
+    def compare(self) -> dict[str, float | str]:
+        """The largest relative differences of one step: of a loss, of a tensor's gradient and of its weights.
+
+        The peer takes the step in double precision: what differs is gen's rounding, and not that of both.
+        """
+        torch.set_default_dtype(torch.float64)
+        try:
+            model = self.model()
+            losses, after = self.take_step(model)
+        finally:
+            torch.set_default_dtype(torch.float32)
         ours = self.step["losses"]
         relative = {name: abs(loss.item() / ours[name] - 1) for name, loss in losses.items()}
         norm = relative.pop("grad_norm", 0.0)

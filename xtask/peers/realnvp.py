@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import LOG_2PI, Mlp, Optimizer, sum_rows
+from common import LOG_2PI, Mlp, Optimizer, rand_like, randn, sum_rows
 
 Mapped = tuple[Tensor, Tensor]
 
@@ -268,7 +268,7 @@ class Model:
     def train_step(self, x: Tensor, lr_scale: float) -> dict[str, Tensor]:
         if self.images:
             levels = torch.round((x + 1) * 127.5)
-            x = ((levels + torch.rand_like(levels)) / 256).clamp_max(1 - torch.finfo(torch.float32).eps)
+            x = ((levels + rand_like(levels)) / 256).clamp_max(1 - torch.finfo(torch.float32).eps)
             loss = -self.log_prob(x).mean() / (self.dimensions * math.log(2)) + 8
             name = "bits_per_dim"
         else:
@@ -277,5 +277,5 @@ class Model:
         return {name: loss.detach()} | norms
 
     def sample(self, n: int) -> Tensor:
-        x = self.generate(torch.randn(n, self.dimensions))
+        x = self.generate(randn(n, self.dimensions))
         return torch.floor(x * 256).clamp(0, 255) / 127.5 - 1 if self.images else x

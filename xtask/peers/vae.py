@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import LOG_2PI, Mlp, Optimizer, gaussian_log_prob, sum_rows
+from common import LOG_2PI, Mlp, Optimizer, gaussian_log_prob, randn, sum_rows
 
 HALF_BIN = 1 / 255
 LOWEST_LOG_SCALE = -7.0
@@ -165,10 +165,10 @@ class Model:
         return location.sigmoid() * 2 - 1 if self.network.bernoulli else location.clamp(-1, 1)
 
     def train_step(self, x: Tensor, lr_scale: float) -> dict[str, Tensor]:
-        loss, reconstruction, kl = self.loss(x, torch.randn(len(x), self.latent))
+        loss, reconstruction, kl = self.loss(x, randn(len(x), self.latent))
         norms = self.optimizer.step(loss, lr_scale)
         losses = {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "kl": kl.detach()}
         return losses | norms
 
     def sample(self, n: int) -> Tensor:
-        return self.generate(torch.randn(n, self.latent))
+        return self.generate(randn(n, self.latent))

@@ -3,7 +3,7 @@
     python worker.py FOLDER --mode eager|compile [--threads N]
 
 FOLDER is what `gen bench` exported. `train N` and `sample N` answer with wall-clock and processor seconds, `check` with
-the largest differences from the step that was exported, `quit` ends.
+the largest differences from the step that is exported there, `quit` ends.
 """
 
 import argparse
@@ -28,8 +28,9 @@ class Clock:
 
 
 class Worker:
-    def __init__(self, exported: Exported, mode: str):
-        self.exported = exported
+    def __init__(self, folder: Path, mode: str):
+        self.folder = folder
+        self.exported = exported = Exported(folder)
         self.mode = mode
         self.model = self.build()
         training = exported.step["training"]
@@ -87,7 +88,7 @@ class Worker:
             case ["sample", n]:
                 return self.sample(int(n))
             case ["check"]:
-                return self.exported.compare(self.build())
+                return Exported(self.folder).compare()
             case _:
                 raise ValueError(f"requests are `train N`, `sample N`, `check` and `quit`, found `{request}`")
 
@@ -100,7 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads > 0:
         torch.set_num_threads(args.threads)
-    worker = Worker(Exported(args.folder), args.mode)
+    worker = Worker(args.folder, args.mode)
     print(json.dumps(worker.describe()), flush=True)
     for line in sys.stdin:
         if line.strip() == "quit":

@@ -9,6 +9,7 @@ use crate::ffi::{
     GeneratorPtr, check, gn_generator_clone, gn_generator_fill, gn_generator_free, gn_generator_new,
     gn_generator_set_state, gn_generator_state,
 };
+use crate::{as_convolved, is_batch_innermost};
 
 /// A source of random tensors that nobody else draws from.
 ///
@@ -72,7 +73,7 @@ impl Generator {
         self.filled(Tensor::empty(shape.as_ref(), options), Distribution::Normal, 0.0, 1.0)
     }
 
-    /// Numbers from N(0, 1) in the shape, the kind, the layout and on the device of `x`.
+    /// Numbers from N(0, 1) in the shape, the kind and on the device of `x`.
     pub fn randn_like(&self, x: &Tensor) -> Tensor {
         self.filled(like(x), Distribution::Normal, 0.0, 1.0)
     }
@@ -82,7 +83,7 @@ impl Generator {
         self.filled(Tensor::empty(shape.as_ref(), options), Distribution::Uniform, 0.0, 1.0)
     }
 
-    /// Numbers from U(0, 1), 1 excluded, in the shape, the kind, the layout and on the device of `x`.
+    /// Numbers from U(0, 1), 1 excluded, in the shape, the kind and on the device of `x`.
     pub fn rand_like(&self, x: &Tensor) -> Tensor {
         self.filled(like(x), Distribution::Uniform, 0.0, 1.0)
     }
@@ -92,7 +93,7 @@ impl Generator {
         self.filled(Tensor::empty(shape.as_ref(), options), Distribution::Integers, low as f64, high as f64)
     }
 
-    /// 1 with the `probability`, otherwise 0, in the shape, the kind, the layout and on the device of `x`.
+    /// 1 with the `probability`, otherwise 0, in the shape, the kind and on the device of `x`.
     pub fn bernoulli_like(&self, x: &Tensor, probability: f64) -> Tensor {
         self.filled(like(x), Distribution::Bernoulli, probability, 0.0)
     }
@@ -107,7 +108,8 @@ impl Generator {
         if probability >= 1.0 {
             return x * 0.0;
         }
-        x * (self.bernoulli_like(x, 1.0 - probability) / (1.0 - probability))
+        let kept = self.bernoulli_like(x, 1.0 - probability) / (1.0 - probability);
+        x * if is_batch_innermost(x) { as_convolved(&kept) } else { kept }
     }
 
     /// Where the stream of the host stands: `u8 [5056]`, as `torch.Generator.get_state` gives it.
@@ -171,6 +173,7 @@ impl Drop for Generator {
     }
 }
 
+/// Contiguous, however `x` lies: what is drawn must not depend on that.
 fn like(x: &Tensor) -> Tensor {
-    x.detach().empty_like()
+    Tensor::empty(x.size(), (x.kind(), x.device()))
 }
