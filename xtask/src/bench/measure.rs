@@ -121,7 +121,7 @@ const FIRST_STEPS: u64 = 20;
 const TOLERANCE: f64 = 1e-4;
 
 /// How many steps are looked at before a gradient that differs is another model's.
-const TRIALS: u32 = 3;
+const TRIALS: u32 = 5;
 
 /// A worker and what is known of it.
 struct Runner {

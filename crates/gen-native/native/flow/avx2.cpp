@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kBytes = 32;
 
-#include "math.inc"
+#include "../math.inc"
 
 #include "kernels.inc"
 

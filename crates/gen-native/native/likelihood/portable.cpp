@@ -6,7 +6,9 @@
 namespace gen_native::likelihood {
 namespace {
 
-constexpr int64_t kLanes = 4;
+constexpr int64_t kBytes = 16;
+
+#include "../math.inc"
 
 #include "kernels.inc"
 

@@ -1,11 +1,14 @@
 #include "kernels.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace gen_native::norm {
 namespace {
 
-constexpr int64_t kLanes = 8;
+constexpr int64_t kBytes = 32;
+
+#include "../math.inc"
 
 #include "kernels.inc"
 
