@@ -206,7 +206,7 @@ fn points_move_to_the_data() {
     assert!(near < 0.3 && fewest < 0.02, "untrained: {near} near a centre, {fewest} near the emptiest");
     let training =
         TrainConfig { ema_decay: 0.98, schedule: Schedule::Constant, ..Dcgan::default_training(&data.spec) };
-    train(&mut model, &data, training, 500);
+    train(&mut model, &data, training, 800);
     let (near, fewest) = fit(&model);
     assert!(near > 0.7 && fewest > 0.02, "trained: {near} near a centre, {fewest} near the emptiest");
 }
