@@ -5,7 +5,10 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gen_native::{AdamStep, adam_step, global_norm, lerp};
+use gen_native::{
+    AdamStep, Direction, Instructions, Operands, adam_step, as_convolved, conv2d, global_norm, lerp,
+    use_instructions,
+};
 use tch::nn::OptimizerConfig;
 use tch::{Device, Kind, Tensor};
 
@@ -52,5 +55,39 @@ fn product(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, optimizer, product);
+/// Convolutions of our models, as libtorch does them and with the batch innermost: forward, and the two gradients.
+fn convolution(c: &mut Criterion) {
+    // Batch, channels of both maps, side of the large one, kernel, stride, padding.
+    let cases = [
+        (32, [32, 32], 14, 3, 1, 1),
+        (32, [64, 64], 7, 3, 1, 1),
+        (64, [32, 64], 14, 4, 2, 1),
+        (128, [1, 16], 28, 4, 2, 1),
+    ];
+    for (batch, [inputs, outputs], side, kernel, stride, padding) in cases {
+        let x = Tensor::randn([batch, inputs, side, side], OPTIONS).set_requires_grad(true);
+        let weight = Tensor::randn([outputs, inputs, kernel, kernel], OPTIONS).set_requires_grad(true);
+        let y = x.conv2d(&weight, None::<&Tensor>, stride, padding, 1, 1);
+        let products = y.numel() as i64 * inputs * kernel * kernel;
+        let mut group =
+            c.benchmark_group(format!("conv {inputs} to {outputs}, {side} x {side}, stride {stride}"));
+        group.throughput(Throughput::Elements(6 * products as u64));
+        for which in [Instructions::Best, Instructions::Libtorch] {
+            group.bench_function(format!("{which:?}"), |bencher| {
+                use_instructions(which).unwrap();
+                let ours = |t: &Tensor| if which == Instructions::Best { as_convolved(t) } else { t.copy() };
+                let (x, slope) = (ours(&x).detach().set_requires_grad(true), ours(&y.detach()));
+                bencher.iter(|| {
+                    let y =
+                        conv2d(&x, &weight, None, stride, padding, Direction::Down, Operands::Exact).unwrap();
+                    Tensor::run_backward(&[(y * &slope).sum(Kind::Float)], &[&x, &weight], false, false)
+                });
+            });
+        }
+        group.finish();
+    }
+    use_instructions(Instructions::Best).unwrap();
+}
+
+criterion_group!(benches, optimizer, product, convolution);
 criterion_main!(benches);
