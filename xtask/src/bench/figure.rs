@@ -18,7 +18,7 @@ pub(super) fn file(rows: &[Row]) -> Option<String> {
         return None;
     }
     const LINE: f64 = 26.0;
-    let (left, top, right) = (190.0, 40.0, 700.0);
+    let (left, top, right) = (230.0, 40.0, 700.0);
     let bottom = top + LINE * compared.len() as f64 + 8.0;
     let size = (720.0, bottom + 52.0);
     let x = Scale::logarithmic(min(&all).min(0.5), max(&all).max(2.0), (left, right));
