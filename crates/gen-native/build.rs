@@ -11,9 +11,11 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 18] = [
     "native",
     "generator",
+    "gradients",
+    "instructions",
     "layout",
     "conv/conv",
     "flow/common",

@@ -87,4 +87,6 @@ at::Tensor batch_innermost(const at::Tensor& x) {
   return is_batch_innermost(x) ? x : BatchInnermost::apply(x);
 }
 
+at::Tensor readable(const at::Tensor& x) { return pixel_stride(x) > 0 ? x : batch_innermost(x); }
+
 }  // namespace gen_native

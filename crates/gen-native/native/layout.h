@@ -24,4 +24,7 @@ at::Tensor empty_batch_innermost(int64_t batch, int64_t channels, int64_t height
 // `x` itself if it lies so, otherwise a copy that does. Differentiable.
 at::Tensor batch_innermost(const at::Tensor& x);
 
+// `x` itself also if it is some of the channels of a batch-innermost tensor, which loops over pixels read as well.
+at::Tensor readable(const at::Tensor& x);
+
 }  // namespace gen_native

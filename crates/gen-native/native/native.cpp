@@ -20,6 +20,7 @@
 #include "conv/conv.h"
 #include "flow/flow.h"
 #include "guarded.h"
+#include "instructions.h"
 #include "layout.h"
 #include "likelihood/likelihood.h"
 #include "norm/norm.h"
@@ -220,13 +221,13 @@ char* gn_perceptron(const at::Tensor* x, at::Tensor* const* layers, size_t n, at
   return guarded([&] { *out = new at::Tensor(gen_native::flow::perceptron(*x, tensors(layers, n))); });
 }
 
-// Which loops convolutions and normalisations use (gen_native::conv::Instructions), and whether the processor has them.
+// Which loops are used (gen_native::Instructions), and whether the processor has them.
 char* gn_use_instructions(int which, bool* possible) {
   return guarded(
-      [&] { *possible = gen_native::conv::use_instructions(static_cast<gen_native::conv::Instructions>(which)); });
+      [&] { *possible = gen_native::use_instructions(static_cast<gen_native::Instructions>(which)); });
 }
 
-bool gn_has_bfloat16() { return gen_native::conv::has_bfloat16(); }
+bool gn_has_bfloat16() { return gen_native::has_bfloat16(); }
 
 // Whether gn_discretised_logistic takes these.
 char* gn_takes_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, bool* does) {

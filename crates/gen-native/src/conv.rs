@@ -4,7 +4,7 @@ use std::ptr;
 
 use tch::{TchError, Tensor};
 
-use crate::ffi::{check, gn_conv2d, gn_has_bfloat16, gn_use_instructions};
+use crate::ffi::{check, gn_conv2d};
 
 /// Whether a convolution goes from the large feature map to the small one, or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub enum Direction {
 pub enum Operands {
     /// Nothing.
     Exact,
-    /// bfloat16, in the forward pass and in the backward one, if the processor multiplies it ([`has_bfloat16`]).
+    /// bfloat16, in the forward pass and in the backward one. Only loops of this crate do it, and only if the processor
+    /// multiplies it ([`has_bfloat16`](crate::has_bfloat16)): what is left to libtorch, such as a batch of less than 16, stays exact.
     Rounded,
 }
 
@@ -59,40 +60,4 @@ pub fn conv2d(
         ))?;
         Ok(Tensor::from_ptr(out))
     }
-}
-
-/// Whose loops convolutions run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instructions {
-    /// The best of the following that the processor has.
-    Best,
-    /// Those with vectors of 16 floats.
-    Avx512,
-    /// Those with vectors of 8 floats.
-    Avx2,
-    /// libtorch's.
-    Libtorch,
-}
-
-/// Chooses them for the whole process. Returns false, and changes nothing, where the processor has no such instructions.
-///
-/// # Errors
-/// Never by itself.
-pub fn use_instructions(which: Instructions) -> Result<bool, TchError> {
-    let which = match which {
-        Instructions::Best => 0,
-        Instructions::Avx512 => 1,
-        Instructions::Avx2 => 2,
-        Instructions::Libtorch => 3,
-    };
-    let mut possible = false;
-    // SAFETY: the place outlives the call.
-    unsafe { check(gn_use_instructions(which, &raw mut possible))? };
-    Ok(possible)
-}
-
-/// Whether the processor multiplies bfloat16 with the [`Instructions`] in use.
-pub fn has_bfloat16() -> bool {
-    // SAFETY: it takes nothing and asks the processor.
-    unsafe { gn_has_bfloat16() }
 }

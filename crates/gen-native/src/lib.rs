@@ -9,6 +9,7 @@ mod conv;
 mod ffi;
 mod flow;
 mod generator;
+mod instructions;
 mod layout;
 mod likelihood;
 pub mod mkl;
@@ -17,12 +18,13 @@ mod optim;
 mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
-pub use conv::{Direction, Instructions, Operands, conv2d, has_bfloat16, use_instructions};
+pub use conv::{Direction, Operands, conv2d};
 pub use flow::{
     Coupled, Factors, Mixing, Order, Way, affine_coupling, join_channels, mixing, perceptron, shifted_relu,
     split_channels,
 };
 pub use generator::Generator;
+pub use instructions::{Instructions, has_bfloat16, use_instructions};
 pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};
 pub use likelihood::discretised_logistic;
 pub use norm::{Activation, Statistics, batch_norm, group_norm};

@@ -11,10 +11,10 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstring>
 #include <vector>
 
+#include "../instructions.h"
 #include "../layout.h"
 #include "kernels.h"
 
@@ -22,32 +22,17 @@ namespace gen_native::conv {
 
 namespace {
 
-std::atomic<Instructions> chosen{Instructions::kBest};
-
-bool supported(Instructions which) {
-#if defined(__x86_64__)
-  switch (which) {
-    case Instructions::kAvx512: return __builtin_cpu_supports("avx512f");
-    case Instructions::kAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    default: return true;
-  }
-#else
-  return which == Instructions::kBest || which == Instructions::kLibtorch;
-#endif
-}
-
-bool allowed(Instructions which) {
-  const Instructions now = chosen;
-  return (now == which || now == Instructions::kBest) && supported(which);
-}
-
+// Null where convolutions are left to libtorch.
 const Kernels* kernels(bool pairs) {
 #if defined(__x86_64__)
-  if (pairs) return avx512_bf16();
-  if (allowed(Instructions::kAvx512)) return avx512();
-  if (allowed(Instructions::kAvx2)) return avx2();
-#endif
+  switch (instructions()) {
+    case Instructions::kAvx512: return pairs ? avx512_bf16() : avx512();
+    case Instructions::kAvx2: return avx2();
+    default: return nullptr;
+  }
+#else
   return nullptr;
+#endif
 }
 
 // A convolution seen from its two feature maps: position (i, j) of the kernel joins pixel (y, x) of the small one with
@@ -160,9 +145,6 @@ at::Tensor packed(const float* weight, int64_t output_step, int64_t input_step, 
   }
   return out;
 }
-
-// `x` with at least the batch innermost, channels of a wider map included.
-at::Tensor readable(const at::Tensor& x) { return pixel_stride(x) > 0 ? x : batch_innermost(x); }
 
 // One map from the other.
 at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
@@ -332,29 +314,6 @@ bool prefers_batch_innermost(const at::Tensor& x) {
   if (!x.is_cpu() || x.scalar_type() != at::kFloat || x.dim() == 0) return false;
   const Kernels* const kernel = kernels(false);
   return kernel != nullptr && x.size(0) >= kernel->lanes;
-}
-
-bool use_instructions(Instructions which) {
-  if (!supported(which)) return false;
-  chosen = which;
-  return true;
-}
-
-Instructions instructions() {
-#if defined(__x86_64__)
-  if (allowed(Instructions::kAvx512)) return Instructions::kAvx512;
-  if (allowed(Instructions::kAvx2)) return Instructions::kAvx2;
-#endif
-  return Instructions::kLibtorch;
-}
-
-bool has_bfloat16() {
-#if defined(__x86_64__)
-  return allowed(Instructions::kAvx512) && __builtin_cpu_supports("avx512bf16") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-#else
-  return false;
-#endif
 }
 
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,

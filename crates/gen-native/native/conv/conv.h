@@ -6,18 +6,6 @@
 
 namespace gen_native::conv {
 
-// Which loops are used: those of the processor, those of fewer instructions, or libtorch's convolutions.
-enum class Instructions : int { kBest = 0, kAvx512 = 1, kAvx2 = 2, kLibtorch = 3 };
-
-// For the whole process; false where the processor has no such instructions.
-bool use_instructions(Instructions which);
-
-// Whose loops are used now: any but kBest.
-Instructions instructions();
-
-// Whether the processor multiplies bfloat16 with the instructions in use.
-bool has_bfloat16();
-
 // Whether convolutions of `x: [batch, ...]` are done here, so that a map is best made batch-innermost from the start.
 bool prefers_batch_innermost(const at::Tensor& x);
 

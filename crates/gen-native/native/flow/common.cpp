@@ -2,22 +2,20 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
-#include <torch/csrc/autograd/autograd.h>
 
-#include "../layout.h"
+#include "../instructions.h"
 
 namespace gen_native::flow {
 
 template <typename T>
 const Kernels<T>& kernels() {
+  switch (instructions()) {
 #if defined(__x86_64__)
-  static const Kernels<T>* const best = __builtin_cpu_supports("avx512f")                                  ? avx512(T())
-                                        : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2(T())
-                                                                                                          : portable(T());
-  return *best;
-#else
-  return *portable(T());
+    case Instructions::kAvx512: return *avx512(T());
+    case Instructions::kAvx2: return *avx2(T());
 #endif
+    default: return *portable(T());
+  }
 }
 
 template const Kernels<float>& kernels<float>();
@@ -25,7 +23,7 @@ template const Kernels<double>& kernels<double>();
 
 bool done_here(std::initializer_list<at::Tensor> tensors) {
   const at::ScalarType kind = tensors.begin()->scalar_type();
-  if (kind != at::kFloat && kind != at::kDouble) return false;
+  if (instructions() == Instructions::kLibtorch || (kind != at::kFloat && kind != at::kDouble)) return false;
   for (const at::Tensor& x : tensors) {
     if (!x.is_cpu() || x.scalar_type() != kind || x.layout() != at::kStrided) return false;
   }
@@ -82,32 +80,6 @@ at::Tensor empty_map(at::IntArrayRef sizes, bool rows_innermost, const at::Tenso
     step *= sizes[i];
   }
   return at::empty_strided(sizes, strides, options);
-}
-
-torch::autograd::variable_list differentiable_gradients(
-    const torch::autograd::variable_list& inputs, const torch::autograd::variable_list& gradients,
-    const std::function<torch::autograd::variable_list(const torch::autograd::variable_list&)>& function) {
-  torch::autograd::variable_list outputs, of_outputs, wanted;
-  const torch::autograd::variable_list all = function(inputs);
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (!all[i].requires_grad() || !gradients[i].defined()) continue;
-    outputs.push_back(all[i]);
-    of_outputs.push_back(gradients[i]);
-  }
-  for (const at::Tensor& input : inputs) {
-    if (input.defined() && input.requires_grad()) wanted.push_back(input);
-  }
-  torch::autograd::variable_list found(wanted.size());
-  if (!outputs.empty() && !wanted.empty()) {
-    found = torch::autograd::grad(outputs, wanted, of_outputs, /*retain_graph=*/true, /*create_graph=*/true,
-                                  /*allow_unused=*/true);
-  }
-  torch::autograd::variable_list results(inputs.size());
-  size_t next = 0;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].defined() && inputs[i].requires_grad()) results[i] = found[next++];
-  }
-  return results;
 }
 
 }  // namespace gen_native::flow

@@ -6,9 +6,9 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <functional>
 #include <initializer_list>
 
+#include "../gradients.h"
 #include "kernels.h"
 
 namespace gen_native::flow {
@@ -33,11 +33,5 @@ bool rows_innermost(const at::Tensor& x);
 // A new tensor with the rows innermost and the channels next to them (for feature maps: batch-innermost), or a
 // contiguous one.
 at::Tensor empty_map(at::IntArrayRef sizes, bool rows_innermost, const at::TensorOptions& options);
-
-// The gradients of `inputs`, through which somebody will differentiate once more: those of the same function made of
-// libtorch's operations.
-torch::autograd::variable_list differentiable_gradients(
-    const torch::autograd::variable_list& inputs, const torch::autograd::variable_list& gradients,
-    const std::function<torch::autograd::variable_list(const torch::autograd::variable_list&)>& function);
 
 }  // namespace gen_native::flow

@@ -4,15 +4,16 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/log_sigmoid.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
-#include <utility>
 #include <vector>
 
+#include "../gradients.h"
+#include "../instructions.h"
 #include "../layout.h"
 #include "kernels.h"
 
@@ -21,11 +22,13 @@ namespace gen_native::likelihood {
 namespace {
 
 const Kernels& kernels() {
+  switch (instructions()) {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return *avx512();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return *avx2();
+    case Instructions::kAvx512: return *avx512();
+    case Instructions::kAvx2: return *avx2();
 #endif
-  return *portable();
+    default: return *portable();
+  }
 }
 
 // How many values the results of a loop are kept of: little enough for the nearest cache.
@@ -93,18 +96,15 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// The slopes in the mean and in the logarithm of the scale, as functions that can be differentiated again.
-std::pair<at::Tensor, at::Tensor> slopes(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x,
-                                         double half) {
+// The same of libtorch's operations.
+at::Tensor composed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
   const at::Tensor precision = log_scale.neg().exp();
-  const at::Tensor upper_edge = x.sub(mean).add(half).mul(precision), lower_edge = mean.sub(x).add(half).mul(precision);
   const at::Tensor lowest = x.lt(half - 1), highest = x.gt(1 - half);
-  const at::Tensor upper = upper_edge.neg().sigmoid().masked_fill(highest, 0);
-  const at::Tensor lower = lower_edge.neg().sigmoid().masked_fill(lowest, 0);
-  const at::Tensor span = precision.mul(2 * half);
-  const at::Tensor width = span.div(span.expm1()).neg().expand_as(x).masked_fill(lowest.logical_or(highest), 0);
-  const at::Tensor by_scale = width.sub(upper.mul(upper_edge)).sub(lower.mul(lower_edge));
-  return {lower.sub(upper).mul(precision), by_scale.flatten(1).sum(1)};
+  const at::Tensor upper = at::log_sigmoid(x.sub(mean).add(half).mul(precision)).masked_fill(highest, 0);
+  const at::Tensor lower = at::log_sigmoid(mean.sub(x).add(half).mul(precision)).masked_fill(lowest, 0);
+  const at::Tensor width = precision.mul(-2 * half).expm1().neg().log();
+  const at::Tensor inner = width.expand_as(x).masked_fill(lowest.logical_or(highest), 0);
+  return upper.add(lower).add(inner).flatten(1).sum(1);
 }
 
 struct DiscretisedLogistic : torch::autograd::Function<DiscretisedLogistic> {
@@ -121,10 +121,16 @@ struct DiscretisedLogistic : torch::autograd::Function<DiscretisedLogistic> {
     const at::Tensor& gradient = gradients[0];
     if (!gradient.defined()) return results;
     const variable_list saved = context->get_saved_variables();
-    at::Tensor by_mean = saved[3], by_scale = saved[4];
     if (c10::GradMode::is_enabled()) {
-      std::tie(by_mean, by_scale) = slopes(saved[0], saved[1], saved[2], context->saved_data["half"].toDouble());
+      const double half = context->saved_data["half"].toDouble();
+      const variable_list found = differentiable_gradients(
+          {saved[0], saved[1], saved[2]}, gradients, [half](const variable_list& inputs) {
+            return variable_list{composed(inputs[0], inputs[1], inputs[2], half)};
+          });
+      std::copy(found.begin(), found.end(), results.begin());
+      return results;
     }
+    const at::Tensor &by_mean = saved[3], &by_scale = saved[4];
     if (context->needs_input_grad(0)) {
       std::vector<int64_t> column(by_mean.dim(), 1);
       column[0] = -1;
@@ -142,7 +148,7 @@ bool takes(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor
   const auto together = [&] {
     return (mean.is_contiguous() && x.is_contiguous()) || (is_batch_innermost(mean) && is_batch_innermost(x));
   };
-  return single(mean) && single(log_scale) && single(x) && log_scale.numel() == 1 && !x.requires_grad() &&
+  return instructions() != Instructions::kLibtorch && single(mean) && single(log_scale) && single(x) && log_scale.numel() == 1 && !x.requires_grad() &&
          mean.dim() >= 1 && mean.sizes() == x.sizes() && x.numel() > 0 && together();
 }
 

@@ -7,16 +7,11 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
 
-#include <optional>
 #include <vector>
 
 namespace gen_native::norm {
 
 namespace {
-
-std::optional<at::Tensor> optional(const at::Tensor& x) {
-  return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
-}
 
 at::Tensor activated(const at::Tensor& z, Activation activation) {
   switch (activation) {

@@ -4,9 +4,16 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 #include "norm.h"
 
 namespace gen_native::norm {
+
+// libtorch takes what may be undefined in this form.
+inline std::optional<at::Tensor> optional(const at::Tensor& x) {
+  return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
+}
 
 constexpr double kEpsilon = 1e-5, kMomentum = 0.1;
 

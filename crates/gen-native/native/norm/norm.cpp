@@ -3,7 +3,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "../conv/conv.h"
+#include "../gradients.h"
 #include "composed.h"
 #include "passes.h"
 
@@ -22,10 +22,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-std::optional<at::Tensor> optional(const at::Tensor& x) {
-  return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
-}
 
 bool single(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
 
@@ -37,26 +33,6 @@ bool plain(const at::Tensor& x, int64_t channels) {
 bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   return x.dim() == 4 && conv::prefers_batch_innermost(x) && x.numel() > 0 && plain(weight, x.size(1)) &&
          plain(bias, x.size(1));
-}
-
-// The gradients of `compose` at `inputs` that are asked for, themselves differentiable.
-template <typename F>
-variable_list differentiable(const F& compose, const variable_list& inputs, const std::vector<bool>& needed,
-                             const at::Tensor& gradient) {
-  // Under other names: an input may be computed from another one, and what it gets by that way is not meant.
-  variable_list aliases, wanted;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    aliases.push_back(inputs[i].defined() ? inputs[i].view_as(inputs[i]) : at::Tensor());
-    if (needed[i]) wanted.push_back(aliases[i]);
-  }
-  variable_list results(inputs.size());
-  if (wanted.empty()) return results;
-  const variable_list found = torch::autograd::grad({compose(aliases)}, wanted, {gradient}, /*retain_graph=*/true,
-                                                    /*create_graph=*/true, /*allow_unused=*/true);
-  for (size_t i = 0, next = 0; i < inputs.size(); ++i) {
-    if (needed[i]) results[i] = found[next++];
-  }
-  return results;
 }
 
 // The sum of terms 0 to n, several at a time.
@@ -137,10 +113,10 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
     if (c10::GradMode::is_enabled()) {
       const auto compose = [&](const variable_list& inputs) {
         // The running statistics have moved already.
-        return composed_batch_norm(inputs[0], inputs[1], inputs[2], saved[4], saved[5],
-                                   running ? Statistics::kRunning : Statistics::kBatch, activation);
+        return variable_list{composed_batch_norm(inputs[0], inputs[1], inputs[2], saved[4], saved[5],
+                                                 running ? Statistics::kRunning : Statistics::kBatch, activation)};
       };
-      variable_list found = differentiable(compose, {x, weight, saved[2]}, needs, gradients[0]);
+      variable_list found = differentiable_gradients({x, weight, saved[2]}, gradients, compose);
       std::move(found.begin(), found.end(), results.begin());
       return results;
     }
@@ -218,9 +194,9 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
                                   modulation.defined() && context->needs_input_grad(3)};
     if (c10::GradMode::is_enabled()) {
       const auto compose = [&](const variable_list& inputs) {
-        return composed_group_norm(inputs[0], groups, inputs[1], inputs[2], inputs[3], activation);
+        return variable_list{composed_group_norm(inputs[0], groups, inputs[1], inputs[2], inputs[3], activation)};
       };
-      variable_list found = differentiable(compose, {x, weight, bias, modulation}, needs, gradients[0]);
+      variable_list found = differentiable_gradients({x, weight, bias, modulation}, gradients, compose);
       std::move(found.begin(), found.end(), results.begin());
       return results;
     }

@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/zeros.h>
 
-#include "../conv/conv.h"
+#include "../instructions.h"
 #include "../layout.h"
 
 namespace gen_native::norm {
@@ -12,9 +12,9 @@ namespace {
 
 const Kernels* kernels() {
 #if defined(__x86_64__)
-  switch (conv::instructions()) {
-    case conv::Instructions::kAvx512: return avx512();
-    case conv::Instructions::kAvx2: return avx2();
+  switch (instructions()) {
+    case Instructions::kAvx512: return avx512();
+    case Instructions::kAvx2: return avx2();
     default: return nullptr;
   }
 #else
@@ -40,8 +40,6 @@ Pass pass_over(const at::Tensor& x, const Known& known, Activation activation) {
 constexpr int64_t kGrain = 4;
 
 }  // namespace
-
-at::Tensor readable(const at::Tensor& x) { return pixel_stride(x) > 0 ? x : batch_innermost(x); }
 
 std::pair<Moments, at::Tensor> moments_of(const at::Tensor& x, int64_t groups) {
   const Kernels& kernel = *kernels();

@@ -7,12 +7,10 @@
 
 #include <utility>
 
+#include "../layout.h"
 #include "kernels.h"
 
 namespace gen_native::norm {
-
-// `x` with at least the batch innermost, channels of a wider map included.
-at::Tensor readable(const at::Tensor& x);
 
 // How a feature map is divided.
 struct Shape {
