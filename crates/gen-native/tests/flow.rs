@@ -350,6 +350,17 @@ fn perceptrons_are_their_layers() {
                 })]
             };
             check(&ours, &theirs, &inputs);
+            // Layers that do not learn still hand the gradient on.
+            let frozen = |f: Function<'_>| {
+                let all = leaves(&inputs, Kind::Double);
+                let inputs: Vec<Tensor> = all
+                    .iter()
+                    .enumerate()
+                    .map(|(i, x)| if i == 0 { x.shallow_clone() } else { x.detach() })
+                    .collect();
+                Tensor::run_backward(&[score(&f(&inputs))], &[&all[0]], false, false)
+            };
+            assert_close(&frozen(&ours), &frozen(&theirs), 1e-12);
         }
     }
     let deep = perceptron(&random(&[2, 3, 4]), &[&random(&[5, 4]), &random(&[5])]).unwrap();

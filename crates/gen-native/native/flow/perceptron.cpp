@@ -57,8 +57,9 @@ struct Perceptron : torch::autograd::Function<Perceptron> {
     at::Tensor gradient = gradients[0];
     for (size_t i = n; i-- > 0;) {
       const at::Tensor& input = i == 0 ? saved[0] : saved[2 * n + i];
-      results[2 * i + 1] = at::mm(gradient.t(), input);
-      results[2 * i + 2] = gradient.sum(0);
+      // Those of a network that another one learns by are not asked for.
+      if (context->needs_input_grad(2 * i + 1)) results[2 * i + 1] = at::mm(gradient.t(), input);
+      if (context->needs_input_grad(2 * i + 2)) results[2 * i + 2] = gradient.sum(0);
       if (i == 0 && !context->needs_input_grad(0)) break;
       gradient = product(gradient, saved[2 * i + 1], at::Tensor(), rows_innermost(saved[0]));
       if (i > 0) gradient = at::threshold_backward(gradient, input, 0);
