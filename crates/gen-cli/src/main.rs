@@ -1,5 +1,6 @@
 //! The program `gen`: train, sample, evaluate and compare generative models.
 
+mod cache;
 mod catalog;
 mod checkpoint;
 mod commands;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
-use gen_core::data::Dataset;
+use gen_core::Error;
+use gen_core::data::{DataSpec, Dataset};
 use gen_core::eval::FeatureSpace;
-use gen_core::eval::features::FeatureNetwork;
+use gen_core::eval::features::{FEATURES, FeatureNetwork, PrincipalComponents, RandomNetwork};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -32,48 +33,114 @@ pub(crate) struct Record {
     pub(crate) command: String,
 }
 
-/// The feature space that a user asks for.
+/// The feature spaces that a user asks for, in order: `--features auto`, `--features classifier,pca`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// The classifier of the data set if the program has one, else principal components; points as they are.
+pub(crate) struct Choices(Vec<Choice>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Choice {
+    /// Of images two spaces: the classifier of the data set if the program has one, and one that no label had a part in.
+    /// Points as they are.
     Auto,
+    /// The classifier of the data set, which the program carries.
+    Classifier,
+    /// A convolutional network that nobody trained.
+    Random,
     /// 64 principal components of the training pixels.
     Pca,
-    /// The network in this file.
+    /// The Inception network of published FIDs, from this file.
+    Inception(PathBuf),
+    /// The classifier in this file.
     File(PathBuf),
 }
 
-impl FromStr for Choice {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "auto" => Choice::Auto,
-            "pca" => Choice::Pca,
-            path => Choice::File(path.into()),
-        })
+impl Choices {
+    /// 64 principal components alone.
+    #[cfg(test)]
+    fn pca() -> Self {
+        Choices(vec![Choice::Pca])
     }
 }
 
-/// The space in which samples of `data` are compared.
-pub(crate) fn of(data: &Dataset, choice: &Choice) -> anyhow::Result<FeatureSpace> {
-    let classifier = match choice {
-        Choice::Pca => None,
-        Choice::Auto => built_in(&data.spec.name)?.filter(|(network, _)| network.fits(&data.spec)),
-        Choice::File(path) => {
-            let bytes = std::fs::read(path)
-                .with_context(|| format!("--features takes auto, pca or a file: {}", path.display()))?;
-            let network = FeatureNetwork::from_safetensors(&bytes).context(path.display().to_string())?;
-            if !network.fits(&data.spec) {
-                bail!("{} is for {:?}, not for {:?}", path.display(), network.shape(), data.spec.shape);
+impl FromStr for Choices {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let one = |name: &str| match name.trim() {
+            "" => Err(Error::invalid(
+                "--features takes auto, classifier, random, pca, inception:FILE or a file, with commas between",
+            )),
+            "auto" => Ok(Choice::Auto),
+            "classifier" => Ok(Choice::Classifier),
+            "random" => Ok(Choice::Random),
+            "pca" => Ok(Choice::Pca),
+            other => Ok(match other.strip_prefix("inception:") {
+                Some(path) => Choice::Inception(path.into()),
+                None => Choice::File(other.into()),
+            }),
+        };
+        text.split(',').map(one).collect::<Result<_, _>>().map(Choices)
+    }
+}
+
+/// The spaces in which samples of `data` are compared, each once.
+pub(crate) fn of(data: &Dataset, choices: &Choices) -> anyhow::Result<Vec<FeatureSpace>> {
+    let mut spaces: Vec<FeatureSpace> = Vec::new();
+    for choice in &choices.0 {
+        for space in chosen(data, choice)? {
+            if spaces.iter().all(|there| there.name() != space.name()) {
+                spaces.push(space);
             }
-            Some((network, sha256(&bytes)))
         }
-    };
-    Ok(match classifier {
-        Some((network, sha256)) => FeatureSpace::Classifier { name: data.spec.name.clone(), sha256, network },
-        None => FeatureSpace::without_network(data.spec.shape, &data.train.x)?,
+    }
+    Ok(spaces)
+}
+
+fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> {
+    let spec = &data.spec;
+    if !spec.shape.is_image() {
+        return match choice {
+            Choice::Auto => Ok(vec![FeatureSpace::Identity]),
+            _ => bail!("points are compared as they are: --features is for images"),
+        };
+    }
+    let pca = || Ok::<_, Error>(FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, FEATURES)?));
+    let random = || Ok::<_, Error>(FeatureSpace::Random(RandomNetwork::fit(spec.shape, &data.train.x)?));
+    let classifier = |network, sha256| FeatureSpace::Classifier { name: spec.name.clone(), sha256, network };
+    Ok(match choice {
+        Choice::Pca => vec![pca()?],
+        Choice::Random => vec![random()?],
+        Choice::Auto => match built_in(&spec.name)?.filter(|(network, _)| network.fits(spec)) {
+            Some((network, sha256)) => vec![classifier(network, sha256), random()?],
+            None => vec![random()?, pca()?],
+        },
+        Choice::Classifier => {
+            let Some((network, sha256)) = built_in(&spec.name)? else {
+                let known = records()?.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+                bail!("there is no classifier of `{}`: `gen features train` makes one; there are {known}", spec.name);
+            };
+            vec![classifier(checked(network, spec, "the classifier")?, sha256)]
+        }
+        Choice::Inception(path) => vec![FeatureSpace::Inception(Box::new(inception(path)?))],
+        Choice::File(path) => {
+            let bytes = std::fs::read(path).with_context(|| {
+                format!(
+                    "--features takes auto, classifier, random, pca, inception:FILE or the file of a classifier: {}",
+                    path.display()
+                )
+            })?;
+            let network = FeatureNetwork::from_safetensors(&bytes).context(path.display().to_string())?;
+            let network = checked(network, spec, &path.display().to_string())?;
+            vec![classifier(network, sha256(&bytes))]
+        }
     })
+}
+
+fn checked(network: FeatureNetwork, spec: &DataSpec, what: &str) -> anyhow::Result<FeatureNetwork> {
+    if !network.fits(spec) {
+        bail!("{what} is for {:?}, not for {:?}", network.shape(), spec.shape);
+    }
+    Ok(network)
 }
 
 /// The network for a data set that the program carries, and the SHA-256 of its weights.
