@@ -22,15 +22,16 @@ pub enum Estimator {
 /// `[n, features]` and `[m, features]` to `[n, m]` and is called for blocks of rows.
 ///
 /// # Errors
-/// When a set has fewer than two rows, the numbers of features differ, a value is not finite, or a U-statistic of
-/// sets of different sizes is asked for.
+/// When a set has fewer than two rows (is empty, for [`Estimator::Biased`]), the numbers of features differ, a value is
+/// not finite, or a U-statistic of sets of different sizes is asked for.
 pub fn mmd_squared(
     real: &Tensor,
     fake: &Tensor,
     kernel: impl Fn(&Tensor, &Tensor) -> Tensor,
     estimator: Estimator,
 ) -> Result<f64> {
-    let (real, fake) = checked_pair("the kernel distance", real, fake, 2)?;
+    let least = if estimator == Estimator::Biased { 1 } else { 2 };
+    let (real, fake) = checked_pair("the kernel distance", real, fake, least)?;
     let (n, m) = (real.size()[0] as f64, fake.size()[0] as f64);
     if estimator == Estimator::UStatistic && n != m {
         return Err(Error::invalid(format!("a U-statistic pairs the rows: found {n} real and {m} fake")));
