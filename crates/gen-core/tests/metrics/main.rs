@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod pairs;
 mod vectors;
 
 use gen_core::eval::{

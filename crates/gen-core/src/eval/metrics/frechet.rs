@@ -286,7 +286,7 @@ pub fn frechet_distance_infinity(real: &Tensor, fake: &Tensor, sizes: &[i64]) ->
 /// assert_eq!(extrapolation_sizes(4), [2, 3, 4]);
 /// ```
 pub fn extrapolation_sizes(n: i64) -> Vec<i64> {
-    let first = (n as f64 / 10.0).max(2.0).min(SMALLEST);
+    let first = (n as f64 / 10.0).clamp(2.0, SMALLEST);
     let step = (n as f64 - first) / (SIZES - 1) as f64;
     let mut sizes: Vec<i64> = (0..SIZES - 1).map(|i| (first + i as f64 * step) as i64).collect();
     sizes.push(n);
