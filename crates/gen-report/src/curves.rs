@@ -1,6 +1,7 @@
 //! Training curves: a small panel for each loss of each model, over seconds of training.
 
-use super::runs::{Run, Table};
+use super::csv_file::Table;
+use super::runs::Run;
 use super::svg::{Anchor, Scale, Svg, family_class, tick_label};
 
 /// The curves of one loss in all runs of a model.
@@ -33,7 +34,7 @@ pub(super) fn read(runs: &[Run]) -> (Vec<Panel>, Vec<String>) {
         let table = match Table::read(&path) {
             Ok(table) => table,
             Err(error) => {
-                notes.push(format!("{}: history.csv cannot be read: {error:#}", run.name()));
+                notes.push(format!("{}: history.csv cannot be read: {error}", run.name()));
                 continue;
             }
         };

@@ -1,21 +1,15 @@
 //! The table of an experiment, as CSV, as Markdown and for a terminal.
 
-use anyhow::Result;
-
 use super::columns::{self, MEASURES, Measure};
+use super::csv_file;
 use super::runs::Run;
 
 /// `summary.csv`: one row a run.
-pub(super) fn csv(runs: &[Run]) -> Result<Vec<u8>> {
+pub(super) fn csv(runs: &[Run]) -> String {
     let mut more: Vec<&str> = runs.iter().flat_map(Run::columns).collect();
     more.sort_unstable();
     let columns = columns::of_summary(more);
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(&columns)?;
-    for run in runs {
-        writer.write_record(columns.iter().map(|column| run.text(column)))?;
-    }
-    Ok(writer.into_inner()?)
+    csv_file::text(&columns, runs.iter().map(|run| columns.iter().map(|column| run.text(column)).collect()))
 }
 
 /// `summary.md`: the main columns, for a README.
@@ -134,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_row_a_run_with_failed_ones_and_unknown_columns() {
-        let bytes = csv(&runs()).unwrap();
-        let mut reader = csv::Reader::from_reader(bytes.as_slice());
+        let text = csv(&runs());
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
         let headers = reader.headers().unwrap().clone();
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         let at =

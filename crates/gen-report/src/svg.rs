@@ -11,13 +11,16 @@ pub(super) const STYLE: &str = include_str!("figure.css");
 
 /// An SVG element under construction.
 #[derive(Debug, Default)]
-pub(crate) struct Svg(String);
+pub struct Svg(String);
 
 /// Where a text is anchored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Anchor {
+pub enum Anchor {
+    /// At its start.
     Start,
+    /// At its middle.
     Middle,
+    /// At its end.
     End,
 }
 
@@ -32,7 +35,8 @@ impl Anchor {
 }
 
 impl Svg {
-    pub(crate) fn new() -> Self {
+    /// Nothing yet.
+    pub fn new() -> Self {
         Self::default()
     }
 
@@ -41,13 +45,15 @@ impl Svg {
         self.0.push_str(markup);
     }
 
-    pub(crate) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    /// A line, styled by its class.
+    pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         self.write(format_args!(
             r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
         ));
     }
 
-    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+    /// A text, escaped.
+    pub fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
         let (anchor, text) = (anchor.name(), escape(text));
         self.write(format_args!(
             r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#
@@ -60,7 +66,7 @@ impl Svg {
     }
 
     /// The mark of a family; families differ by shape as well as by colour.
-    pub(crate) fn mark(&mut self, family: &str, (x, y): (f64, f64), title: &str) {
+    pub fn mark(&mut self, family: &str, (x, y): (f64, f64), title: &str) {
         let class = format!("mark {}", family_class(family));
         let path = |points: &[(f64, f64)]| {
             let points: Vec<String> =
@@ -92,7 +98,7 @@ impl Svg {
     }
 
     /// The figure as a file.
-    pub(crate) fn file(&self, (width, height): (f64, f64), alt: &str) -> String {
+    pub fn file(&self, (width, height): (f64, f64), alt: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" role=\"img\">\n<title>{}</title>\n<style>{STYLE}</style>\n\
@@ -103,7 +109,7 @@ impl Svg {
     }
 
     /// The elements alone.
-    pub(crate) fn markup(&self) -> &str {
+    pub fn markup(&self) -> &str {
         &self.0
     }
 }
@@ -121,7 +127,7 @@ pub(super) fn family_class(family: &str) -> &'static str {
 
 /// From values to pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Scale {
+pub struct Scale {
     low: f64,
     high: f64,
     logarithmic: bool,
@@ -130,18 +136,19 @@ pub(crate) struct Scale {
 
 impl Scale {
     /// From `low` to `high`, evenly.
-    pub(crate) fn linear(low: f64, high: f64, pixels: (f64, f64)) -> Self {
+    pub fn linear(low: f64, high: f64, pixels: (f64, f64)) -> Self {
         let high = if high > low { high } else { low + low.abs().max(1.0) };
         Scale { low, high, logarithmic: false, pixels }
     }
 
     /// From `low` to `high`, both positive, by factors.
-    pub(crate) fn logarithmic(low: f64, high: f64, pixels: (f64, f64)) -> Self {
+    pub fn logarithmic(low: f64, high: f64, pixels: (f64, f64)) -> Self {
         let high = if high > low { high } else { low * 10.0 };
         Scale { low, high, logarithmic: true, pixels }
     }
 
-    pub(crate) fn at(&self, value: f64) -> f64 {
+    /// The pixel of a value.
+    pub fn at(&self, value: f64) -> f64 {
         let part = if self.logarithmic {
             (value / self.low).ln() / (self.high / self.low).ln()
         } else {
@@ -151,7 +158,7 @@ impl Scale {
     }
 
     /// Round values within the scale, about `count` of them.
-    pub(crate) fn ticks(&self, count: usize) -> Vec<f64> {
+    pub fn ticks(&self, count: usize) -> Vec<f64> {
         if !self.logarithmic {
             return linear_ticks(self.low, self.high, count);
         }
@@ -185,7 +192,7 @@ fn linear_ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
 }
 
 /// A tick in as few characters as it takes.
-pub(crate) fn tick_label(value: f64) -> String {
+pub fn tick_label(value: f64) -> String {
     let size = value.abs();
     let shortest = |value: f64| {
         let text = format!("{value:.4}");

@@ -12,7 +12,7 @@ use super::runs::Run;
 use super::summary::label;
 use super::svg::{self, Svg, family_class};
 use super::{curves, table};
-use crate::experiment::Record;
+use crate::record::Record;
 
 /// What a page is made of.
 pub(super) struct Report<'a> {

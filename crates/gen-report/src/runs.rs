@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-
-use super::columns;
+use crate::columns;
+use crate::csv_file::Table;
+use crate::error::{Error, Result};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Status {
+pub enum Status {
+    /// It was trained and measured.
     Done,
     /// Why there is no evaluation.
     Failed(String),
@@ -21,27 +22,27 @@ pub(crate) enum Status {
 
 /// A run, or a reference row.
 #[derive(Debug, Clone)]
-pub(crate) struct Run {
-    pub(crate) folder: PathBuf,
-    pub(crate) status: Status,
+pub struct Run {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// How it ended.
+    pub status: Status,
     values: Values,
 }
 
 /// What is known of a run, by column.
-type Values = HashMap<String, String>;
+pub type Values = HashMap<String, String>;
 
 /// The family of reference rows.
 const REFERENCE: &str = "reference";
 /// The prefix of their folders.
-pub(crate) const REFERENCE_PREFIX: &str = "reference-";
+pub const REFERENCE_PREFIX: &str = "reference-";
 /// Where a failed run leaves its reason.
-pub(crate) const ERROR_FILE: &str = "error.txt";
-/// More than any table of numbers here has.
-const MAX_CSV_BYTES: u64 = 64 << 20;
+pub const ERROR_FILE: &str = "error.txt";
 
 impl Run {
     /// The run in `folder`.
-    pub(crate) fn read(folder: &Path) -> Self {
+    pub fn read(folder: &Path) -> Self {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut values = known_without_evaluation(folder, &name);
         values.insert("run".to_owned(), name);
@@ -53,17 +54,18 @@ impl Run {
                 Status::Done
             }
             Ok(None) => Status::Failed(reason(folder).unwrap_or_else(|| "unfinished".to_owned())),
-            Err(error) => Status::Failed(format!("{error:#}")),
+            Err(error) => Status::Failed(error.to_string()),
         };
         Run { folder: folder.to_owned(), status, values }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
+    /// Whether it was trained and measured.
+    pub fn is_done(&self) -> bool {
         self.status == Status::Done
     }
 
     /// The value in a column; empty where there is none.
-    pub(crate) fn text(&self, column: &str) -> &str {
+    pub fn text(&self, column: &str) -> &str {
         match (column, &self.status) {
             ("status", Status::Done) => "done",
             ("status", Status::Failed(_)) => "failed",
@@ -74,24 +76,27 @@ impl Run {
     }
 
     /// The number in a column; `None` where there is none that is finite.
-    pub(crate) fn number(&self, column: &str) -> Option<f64> {
+    pub fn number(&self, column: &str) -> Option<f64> {
         self.text(column).parse().ok().filter(|value: &f64| value.is_finite())
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// The name of its folder.
+    pub fn name(&self) -> &str {
         self.text("run")
     }
 
-    pub(crate) fn model(&self) -> &str {
+    /// The name of its model, or of the reference.
+    pub fn model(&self) -> &str {
         self.text("model")
     }
 
-    pub(crate) fn family(&self) -> &str {
+    /// The family of its model.
+    pub fn family(&self) -> &str {
         self.text("family")
     }
 
     /// Whether this is no trained model.
-    pub(crate) fn is_reference(&self) -> bool {
+    pub fn is_reference(&self) -> bool {
         self.family() == REFERENCE
     }
 
@@ -122,10 +127,10 @@ impl Run {
 }
 
 /// All runs in the folder of an experiment, in the order of tables.
-pub(crate) fn read_all(experiment: &Path) -> Result<Vec<Run>> {
+pub fn read_all(experiment: &Path) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
-    for entry in fs::read_dir(experiment).with_context(|| experiment.display().to_string())? {
-        let folder = entry?.path();
+    for entry in fs::read_dir(experiment).map_err(Error::read(experiment))? {
+        let folder = entry.map_err(Error::read(experiment))?.path();
         let files = ["evaluation.csv", "config.toml", "log.txt", ERROR_FILE];
         if files.iter().any(|file| folder.join(file).is_file()) {
             runs.push(Run::read(&folder));
@@ -146,61 +151,37 @@ pub(crate) fn read_all(experiment: &Path) -> Result<Vec<Run>> {
 }
 
 /// The latest row of a run's `evaluation.csv`; `None` where there is no such file.
-pub(crate) fn evaluation(folder: &Path) -> Result<Option<Values>> {
+///
+/// # Errors
+///
+/// If there is one that is no evaluation.
+pub fn evaluation(folder: &Path) -> Result<Option<Values>> {
     let path = folder.join("evaluation.csv");
     if !path.exists() {
         return Ok(None);
     }
-    let read = || -> Result<Values> {
-        let table = Table::read(&path)?;
-        let row = table.rows.last().context("it has no row")?;
-        let values: Values = table.columns.iter().cloned().zip(row.iter().cloned()).collect();
-        if values.get("model").is_none_or(String::is_empty) {
-            bail!("it has no `model`");
-        }
-        for column in columns::EVALUATION.into_iter().filter(|column| !columns::is_text(column)) {
-            let value = values.get(column).map_or("", String::as_str);
-            if !value.is_empty() && value.parse::<f64>().is_err() {
-                bail!("`{column}` should be a number, found {value:?}");
-            }
-        }
-        Ok(values)
-    };
-    read().map(Some).context("evaluation.csv cannot be read; remove it to evaluate again")
+    evaluation_in(&path).map(Some).map_err(|reason| Error::Content {
+        file: "evaluation.csv".to_owned(),
+        advice: " (remove it to evaluate again)",
+        reason,
+    })
 }
 
-/// A CSV file with a header.
-#[derive(Debug)]
-pub(super) struct Table {
-    pub(super) columns: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// Reads a whole table; every row must have every column, and the last its end of line.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        if fs::metadata(path)?.len() > MAX_CSV_BYTES {
-            bail!("it is larger than {} MiB", MAX_CSV_BYTES >> 20);
-        }
-        let text = fs::read_to_string(path)?;
-        if !text.ends_with('\n') {
-            bail!("its last line is cut off");
-        }
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let columns = reader.headers()?.iter().map(str::to_owned).collect();
-        let rows = reader
-            .records()
-            .map(|row| Ok(row?.iter().map(str::to_owned).collect()))
-            .collect::<Result<_, csv::Error>>()?;
-        Ok(Table { columns, rows })
+/// The last row of an `evaluation.csv`, or what is wrong with it.
+fn evaluation_in(path: &Path) -> Result<Values, String> {
+    let table = Table::read(path)?;
+    let row = table.rows.last().ok_or("it has no row")?;
+    let values: Values = table.columns.iter().cloned().zip(row.iter().cloned()).collect();
+    if values.get("model").is_none_or(String::is_empty) {
+        return Err("it has no `model`".to_owned());
     }
-
-    /// The numbers of a column; cells that hold none are `None`.
-    pub(super) fn numbers(&self, column: &str) -> Option<Vec<Option<f64>>> {
-        let index = self.columns.iter().position(|name| name == column)?;
-        let number = |row: &Vec<String>| row[index].parse().ok().filter(|value: &f64| value.is_finite());
-        Some(self.rows.iter().map(number).collect())
+    for column in columns::EVALUATION.into_iter().filter(|column| !columns::is_text(column)) {
+        let value = values.get(column).map_or("", String::as_str);
+        if !value.is_empty() && value.parse::<f64>().is_err() {
+            return Err(format!("`{column}` should be a number, found {value:?}"));
+        }
     }
+    Ok(values)
 }
 
 /// What `config.toml`, or failing that the name of the folder, tells of a run.
