@@ -8,8 +8,15 @@ use crate::record::RECORD_FILE;
 use crate::runs;
 
 /// What the report of a run is made of.
-const OF_A_RUN: [&str; 5] =
-    ["config.toml", "evaluation.csv", "history.csv", "samples/evaluation.png", runs::ERROR_FILE];
+const OF_A_RUN: [&str; 7] = [
+    "config.toml",
+    "evaluation.csv",
+    "metrics.csv",
+    "history.csv",
+    "validation.csv",
+    "samples/evaluation.png",
+    runs::ERROR_FILE,
+];
 
 /// Copies what reports are made of into `to`, which must be empty or not there yet.
 ///

@@ -29,6 +29,37 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A figure could not be turned into pixels.
+    #[error("cannot draw {}: {reason}", path.display())]
+    Figure {
+        /// The picture.
+        path: PathBuf,
+        /// What is wrong with the figure.
+        reason: String,
+    },
+    /// A folder that is no run.
+    #[error(
+        "{} is no run folder: it should have an evaluation.csv, as `gen evaluate` writes it, or a config.toml",
+        folder.display()
+    )]
+    NotARun {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Files of a run would be written over.
+    #[error("{} is a run folder: the report would replace files of the run, choose another folder", folder.display())]
+    IsARun {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Runs that no report can compare.
+    #[error("runs of different data cannot be compared: {} is of {}, {} of {}", runs[0], data[0], runs[1], data[1])]
+    DifferentData {
+        /// Two of the runs.
+        runs: [String; 2],
+        /// Their data sets.
+        data: [String; 2],
+    },
     /// There is nothing to report on.
     #[error("{} has no runs", folder.display())]
     NoRuns {

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::columns;
 use crate::csv_file::Table;
+use crate::dictionary;
 use crate::error::{Error, Result};
+use crate::metrics::{self, Metric};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub struct Run {
     /// How it ended.
     pub status: Status,
     values: Values,
+    /// Its numbers in long form.
+    pub(crate) metrics: Vec<Metric>,
+    /// What could not be read, though the run was done.
+    pub(crate) problems: Vec<String>,
 }
 
 /// What is known of a run, by column.
@@ -56,7 +61,18 @@ impl Run {
             Ok(None) => Status::Failed(reason(folder).unwrap_or_else(|| "unfinished".to_owned())),
             Err(error) => Status::Failed(error.to_string()),
         };
-        Run { folder: folder.to_owned(), status, values }
+        let mut run =
+            Run { folder: folder.to_owned(), status, values, metrics: Vec::new(), problems: Vec::new() };
+        run.metrics = match metrics::read(folder) {
+            _ if !run.is_done() => Vec::new(),
+            Ok(Some(metrics)) => metrics,
+            Ok(None) => metrics::of_evaluation(&run),
+            Err(reason) => {
+                run.problems.push(format!("metrics.csv cannot be read: {reason}"));
+                metrics::of_evaluation(&run)
+            }
+        };
+        run
     }
 
     /// Whether it was trained and measured.
@@ -95,6 +111,26 @@ impl Run {
         self.text("family")
     }
 
+    /// Its name and that of the folder above, for runs from several experiments.
+    pub(crate) fn long_name(&self) -> String {
+        let above = self.folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        if above.is_empty() { name.into_owned() } else { format!("{above}/{name}") }
+    }
+
+    pub(crate) fn rename(&mut self, name: String) {
+        self.values.insert("run".to_owned(), name);
+    }
+
+    /// The name of its folder without the seed at its end: what the runs of one model have in common.
+    pub(crate) fn stem(&self) -> &str {
+        let name = self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name.rsplit_once("-s") {
+            Some((stem, seed)) if seed.parse::<u64>().is_ok() => stem,
+            _ => name,
+        }
+    }
+
     /// Whether this is no trained model.
     pub fn is_reference(&self) -> bool {
         self.family() == REFERENCE
@@ -127,13 +163,35 @@ impl Run {
 }
 
 /// All runs in the folder of an experiment, in the order of tables.
+///
+/// # Errors
+///
+/// If the folder cannot be read.
 pub fn read_all(experiment: &Path) -> Result<Vec<Run>> {
-    let mut runs = Vec::new();
+    let mut folders = Vec::new();
     for entry in fs::read_dir(experiment).map_err(Error::read(experiment))? {
         let folder = entry.map_err(Error::read(experiment))?.path();
-        let files = ["evaluation.csv", "config.toml", "log.txt", ERROR_FILE];
-        if files.iter().any(|file| folder.join(file).is_file()) {
-            runs.push(Run::read(&folder));
+        if is_run(&folder) {
+            folders.push(folder);
+        }
+    }
+    Ok(read_folders(&folders))
+}
+
+/// Whether a folder has a file that runs leave.
+pub(crate) fn is_run(folder: &Path) -> bool {
+    let files = ["evaluation.csv", "config.toml", "log.txt", ERROR_FILE];
+    files.iter().any(|file| folder.join(file).is_file())
+}
+
+/// These runs, in the order of tables; those of one name get that of the folder above as well.
+pub(crate) fn read_folders(folders: &[PathBuf]) -> Vec<Run> {
+    let mut runs: Vec<Run> = folders.iter().map(|folder| Run::read(folder)).collect();
+    let twice: Vec<bool> =
+        runs.iter().map(|run| runs.iter().filter(|other| other.name() == run.name()).count() > 1).collect();
+    for (run, twice) in runs.iter_mut().zip(twice) {
+        if twice {
+            run.rename(run.long_name());
         }
     }
     // A run that failed at its very start knows its model only; another of the same model tells the family.
@@ -147,7 +205,7 @@ pub fn read_all(experiment: &Path) -> Result<Vec<Run>> {
         }
     }
     runs.sort_by(Run::order);
-    Ok(runs)
+    runs
 }
 
 /// The latest row of a run's `evaluation.csv`; `None` where there is no such file.
@@ -175,10 +233,10 @@ fn evaluation_in(path: &Path) -> Result<Values, String> {
     if values.get("model").is_none_or(String::is_empty) {
         return Err("it has no `model`".to_owned());
     }
-    for column in columns::EVALUATION.into_iter().filter(|column| !columns::is_text(column)) {
-        let value = values.get(column).map_or("", String::as_str);
+    for column in dictionary::columns_of(dictionary::EVALUATION).filter(|column| column.kind != "string") {
+        let value = values.get(&column.name).map_or("", String::as_str);
         if !value.is_empty() && value.parse::<f64>().is_err() {
-            return Err(format!("`{column}` should be a number, found {value:?}"));
+            return Err(format!("`{}` should be a number, found {value:?}", column.name));
         }
     }
     Ok(values)

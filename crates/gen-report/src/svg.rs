@@ -1,13 +1,13 @@
-//! A little SVG: elements, scales and axes.
+//! A little SVG: elements and marks, as part of a page or as a file.
 //!
-//! Colours are CSS variables of `figure.css`, so that a figure follows the light or dark page that it is in.
+//! Colours come from classes of `figure.css`, so that a figure follows the light or dark page that it is in.
 
 use std::fmt::Write;
 
-use super::html::escape;
+use crate::escape::escape;
+use crate::{png, style};
 
-/// The style of figures; the page has it once, a file of its own each.
-pub(super) const STYLE: &str = include_str!("figure.css");
+pub use crate::scale::{Scale, tick_label};
 
 /// An SVG element under construction.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Svg {
     }
 
     /// Adds finished markup.
-    pub(super) fn raw(&mut self, markup: &str) {
+    pub(crate) fn raw(&mut self, markup: &str) {
         self.0.push_str(markup);
     }
 
@@ -60,7 +60,22 @@ impl Svg {
         ));
     }
 
-    pub(super) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
+    /// A part of a circle, from its top and clockwise.
+    pub(crate) fn arc(&mut self, class: &str, (x, y): (f64, f64), radius: f64, share: f64) {
+        if share >= 0.9995 {
+            self.write(format_args!(r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="{radius:.1}"/>"#));
+        } else if share > 0.0 {
+            let angle = std::f64::consts::TAU * share;
+            let (to_x, to_y) = (x + radius * angle.sin(), y - radius * angle.cos());
+            let large = u8::from(share > 0.5);
+            self.write(format_args!(
+                r#"<path class="{class}" d="M{x:.1} {:.1}A{radius:.1} {radius:.1} 0 {large} 1 {to_x:.1} {to_y:.1}"/>"#,
+                y - radius
+            ));
+        }
+    }
+
+    pub(crate) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         self.write(format_args!(r#"<polyline class="{class}" points="{}"/>"#, points.join(" ")));
     }
@@ -89,7 +104,7 @@ impl Svg {
     }
 
     /// The figure as an element of a page. `class` is for the page's layout, `alt` for those who do not see it.
-    pub(super) fn inline(&self, class: &str, (width, height): (f64, f64), alt: &str) -> String {
+    pub(crate) fn inline(&self, class: &str, (width, height): (f64, f64), alt: &str) -> String {
         format!(
             r#"<svg class="figure {class}" viewBox="0 0 {width} {height}" role="img" aria-label="{}">{}</svg>"#,
             escape(alt),
@@ -97,11 +112,20 @@ impl Svg {
         )
     }
 
-    /// The figure as a file.
+    /// The figure as a file, light or dark as the reader's screen is.
     pub fn file(&self, (width, height): (f64, f64), alt: &str) -> String {
+        self.document((width, height), alt, &style::adaptive())
+    }
+
+    /// The figure as a picture of twice its size, light.
+    pub(crate) fn png(&self, size: (f64, f64), alt: &str) -> Result<Vec<u8>, String> {
+        png::render(&self.document(size, alt, &style::light()))
+    }
+
+    fn document(&self, (width, height): (f64, f64), alt: &str, style: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" role=\"img\">\n<title>{}</title>\n<style>{STYLE}</style>\n\
+             viewBox=\"0 0 {width} {height}\" role=\"img\">\n<title>{}</title>\n<style>{style}</style>\n\
              <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>{}</svg>\n",
             escape(alt),
             self.0
@@ -115,7 +139,7 @@ impl Svg {
 }
 
 /// The class that carries the colour of a family.
-pub(super) fn family_class(family: &str) -> &'static str {
+pub(crate) fn family_class(family: &str) -> &'static str {
     match family {
         "gan" => "family-gan",
         "vae" => "family-vae",
@@ -125,115 +149,9 @@ pub(super) fn family_class(family: &str) -> &'static str {
     }
 }
 
-/// From values to pixels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scale {
-    low: f64,
-    high: f64,
-    logarithmic: bool,
-    pixels: (f64, f64),
-}
-
-impl Scale {
-    /// From `low` to `high`, evenly.
-    pub fn linear(low: f64, high: f64, pixels: (f64, f64)) -> Self {
-        let high = if high > low { high } else { low + low.abs().max(1.0) };
-        Scale { low, high, logarithmic: false, pixels }
-    }
-
-    /// From `low` to `high`, both positive, by factors.
-    pub fn logarithmic(low: f64, high: f64, pixels: (f64, f64)) -> Self {
-        let high = if high > low { high } else { low * 10.0 };
-        Scale { low, high, logarithmic: true, pixels }
-    }
-
-    /// The pixel of a value.
-    pub fn at(&self, value: f64) -> f64 {
-        let part = if self.logarithmic {
-            (value / self.low).ln() / (self.high / self.low).ln()
-        } else {
-            (value - self.low) / (self.high - self.low)
-        };
-        self.pixels.0 + part * (self.pixels.1 - self.pixels.0)
-    }
-
-    /// Round values within the scale, about `count` of them.
-    pub fn ticks(&self, count: usize) -> Vec<f64> {
-        if !self.logarithmic {
-            return linear_ticks(self.low, self.high, count);
-        }
-        let decades = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
-        let within = |value: &f64| (self.low * 0.999..=self.high * 1.001).contains(value);
-        let of = |steps: &[f64]| -> Vec<f64> {
-            decades
-                .clone()
-                .flat_map(|d| steps.iter().map(move |step| step * 10f64.powi(d)))
-                .filter(within)
-                .collect()
-        };
-        [of(&[1.0, 2.0, 5.0]), of(&[1.0, 3.0]), of(&[1.0])]
-            .into_iter()
-            .find(|ticks| ticks.len() <= count)
-            .unwrap_or_else(|| of(&[1.0]))
-    }
-}
-
-fn linear_ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
-    let rough = (high - low) / count.max(1) as f64;
-    let magnitude = 10f64.powf(rough.log10().floor());
-    let step =
-        [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|step| *step >= rough * 0.999);
-    let step = step.unwrap_or(10.0 * magnitude);
-    let first = (low / step - 1e-9).ceil();
-    (0..=count + 1)
-        .map(|i| (first + i as f64) * step)
-        .take_while(|tick| *tick <= high + step * 1e-9)
-        .collect()
-}
-
-/// A tick in as few characters as it takes.
-pub fn tick_label(value: f64) -> String {
-    let size = value.abs();
-    let shortest = |value: f64| {
-        let text = format!("{value:.4}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
-    match size {
-        0.0 => "0".to_owned(),
-        1e6.. => format!("{}M", shortest(value / 1e6)),
-        1e4.. => format!("{}k", shortest(value / 1e3)),
-        1e-3.. => shortest(value),
-        _ => format!("{value:.0e}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_scale_maps_its_ends_to_its_pixels() {
-        let linear = Scale::linear(2.0, 4.0, (0.0, 100.0));
-        assert_eq!((linear.at(2.0), linear.at(3.0), linear.at(4.0)), (0.0, 50.0, 100.0));
-        let logarithmic = Scale::logarithmic(1.0, 100.0, (100.0, 0.0));
-        assert!((logarithmic.at(10.0) - 50.0).abs() < 1e-9);
-        assert!(Scale::linear(3.0, 3.0, (0.0, 1.0)).at(3.0).is_finite());
-        assert!(Scale::logarithmic(3.0, 3.0, (0.0, 1.0)).at(3.0).is_finite());
-    }
-
-    #[test]
-    fn ticks_are_round_and_within() {
-        assert_eq!(Scale::linear(0.0, 180.0, (0.0, 1.0)).ticks(4), [0.0, 50.0, 100.0, 150.0]);
-        assert_eq!(Scale::linear(-0.3, 0.3, (0.0, 1.0)).ticks(3), [-0.2, 0.0, 0.2]);
-        assert_eq!(Scale::logarithmic(50.0, 20_000.0, (0.0, 1.0)).ticks(4), [100.0, 1000.0, 10_000.0]);
-        assert_eq!(Scale::logarithmic(9.0, 60.0, (0.0, 1.0)).ticks(4), [10.0, 20.0, 50.0]);
-    }
-
-    #[test]
-    fn ticks_have_short_labels() {
-        let labels = [0.0, 0.25, 150.0, 1500.0, 20_000.0, 2.5e6, -3.0, 1e-5].map(tick_label);
-        assert_eq!(labels, ["0", "0.25", "150", "1500", "20k", "2.5M", "-3", "1e-5"]);
-    }
 
     #[test]
     fn texts_are_escaped() {
