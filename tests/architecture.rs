@@ -38,6 +38,14 @@ fn the_core_knows_no_family() {
 }
 
 #[test]
+fn a_report_needs_files_alone() {
+    let found = dependencies("gen-report");
+    for forbidden in ["tch", "torch-sys", "gen-core", "gen-cli"] {
+        assert!(!found.contains(forbidden), "gen-report depends on {forbidden}");
+    }
+}
+
+#[test]
 fn xtask_never_links_libtorch() {
     let found = dependencies("xtask");
     for forbidden in ["tch", "torch-sys", "gen-core", "gen-cli"] {

@@ -1,75 +1,10 @@
-//! The record of an experiment: what all its runs share, and the machine that they ran on.
+//! Where experiments are, and how they are called.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, bail};
 
 use crate::workspace;
-
-/// `experiment.toml`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    pub(crate) data: String,
-    pub(crate) budget: String,
-    /// Samples in an evaluation, where that was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) evaluate_n: Option<u64>,
-    /// The settings that differ from a model's own, by model; every model that was started is here.
-    pub(crate) settings: BTreeMap<String, Vec<String>>,
-    pub(crate) machine: Machine,
-}
-
-/// A machine, as far as it explains timings.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct Machine {
-    pub(crate) cpu: String,
-    pub(crate) cores: usize,
-    pub(crate) memory_gib: f64,
-    pub(crate) system: String,
-}
-
-/// What an experiment ran, and where.
-pub(crate) const FILE: &str = "experiment.toml";
-
-impl Record {
-    /// The record in the folder of an experiment; `None` where there is none.
-    pub(crate) fn read(experiment: &Path) -> Result<Option<Self>> {
-        let path = experiment.join(FILE);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let read = || -> Result<Self> { Ok(toml::from_str(&fs::read_to_string(&path)?)?) };
-        read().map(Some).with_context(|| {
-            format!("{} cannot be read: remove it, or choose another --experiment", path.display())
-        })
-    }
-
-    pub(crate) fn write(&self, experiment: &Path) -> Result<()> {
-        write_atomically(&experiment.join(FILE), toml::to_string_pretty(self)?.as_bytes())
-    }
-}
-
-impl Machine {
-    /// This one; what the system does not tell is left empty.
-    pub(crate) fn this() -> Self {
-        let field = |file: &str, name: &str| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
-            line.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-        };
-        let memory = field("/proc/meminfo", "MemTotal");
-        let kib: f64 = memory.trim_end_matches(" kB").parse().unwrap_or(0.0);
-        Machine {
-            cpu: field("/proc/cpuinfo", "model name"),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
-            memory_gib: (kib / 1024.0 / 1024.0 * 10.0).round() / 10.0,
-            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        }
-    }
-}
 
 /// Where experiments are.
 pub(crate) fn results() -> PathBuf {
@@ -100,38 +35,9 @@ pub(crate) fn slug(text: &str) -> String {
     short.chars().map(kept).collect::<String>().trim_matches(['-', '.']).to_owned()
 }
 
-/// Writes a file under a temporary name and renames it, so that a reader finds the old one or the new one.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_record_is_read_as_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Record::read(folder.path()).unwrap(), None);
-        let record = Record {
-            data: "digits".to_owned(),
-            budget: "20s".to_owned(),
-            evaluate_n: None,
-            settings: BTreeMap::from([("vae".to_owned(), vec!["latent=8".to_owned()])]),
-            machine: Machine::this(),
-        };
-        record.write(folder.path()).unwrap();
-        assert_eq!(Record::read(folder.path()).unwrap(), Some(record));
-        fs::write(folder.path().join(FILE), "data = ").unwrap();
-        assert!(
-            Record::read(folder.path()).unwrap_err().to_string().contains("experiment.toml cannot be read")
-        );
-    }
 
     #[test]
     fn names_stay_within_the_results() {

@@ -2,7 +2,7 @@
 
 use super::measure::{Implementation, Row, Task};
 use super::report::{max, median, min, ratios};
-use crate::report::svg::{Anchor, Scale, Svg, tick_label};
+use gen_report::svg::{Anchor, Scale, Svg, tick_label};
 
 /// `bench.svg`; `None` where there was no peer.
 ///

@@ -15,9 +15,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::experiment::{self, Machine, write_atomically};
+use crate::experiment;
 use crate::process::{self, Interrupted};
 use crate::{note, setup, workspace};
+use gen_report::{Machine, write_atomically};
 use measure::{Case, Plan, Scratch};
 use programs::Programs;
 

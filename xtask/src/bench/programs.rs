@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use super::report::{load_average, max, median, min};
 use super::{Scratch, say};
-use crate::experiment::{Machine, write_atomically};
 use crate::process::{self, Stream};
 use crate::{setup, workspace};
+use gen_report::{Machine, write_atomically};
 
 /// Samples in the picture.
 const SAMPLES: &str = "64";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::measure::{Implementation, Row, Task};
-use crate::experiment::Machine;
+use gen_report::Machine;
 
 /// All that was timed in one run.
 pub(super) struct Run<'a> {

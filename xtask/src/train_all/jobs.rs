@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use super::plan::Plan;
 use super::progress::Progress;
-use crate::experiment::write_atomically;
+
 use crate::process::{Stream, run_lines};
-use crate::report::runs::{ERROR_FILE, REFERENCE_PREFIX, evaluation};
+use gen_report::{ERROR_FILE, REFERENCE_PREFIX, evaluation, write_atomically};
 
 /// A row of the summary to be.
 #[derive(Debug)]

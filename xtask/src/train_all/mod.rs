@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             workspace::build_program()?
         }
     };
-    run_plan(&plan, &program, report::Built::print).inspect_err(|error| {
+    run_plan(&plan, &program, report::print).inspect_err(|error| {
         if error.is::<Interrupted>() {
             note("stopped; the same command goes on from here");
         }
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Runs all, builds the report and hands it to `show`; an error at the end if a run has failed.
-fn run_plan(plan: &Plan, program: &Path, show: impl Fn(&report::Built) -> Result<()>) -> Result<()> {
+fn run_plan(plan: &Plan, program: &Path, show: impl Fn(&gen_report::Built) -> Result<()>) -> Result<()> {
     check_with_program(plan, program)?;
     let _lock = plan.start()?;
     let jobs = plan.jobs();

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use super::Args;
 use super::jobs::Job;
-use crate::experiment::{self, Machine, Record};
+use crate::experiment;
+use gen_report::{Machine, Record};
 
 /// The reference rows of every experiment.
 const REFERENCES: [&str; 3] = ["floor", "pixel-gaussian", "pixel-noise"];

@@ -89,7 +89,7 @@ impl Bench {
     }
 
     fn statuses(&self) -> Vec<(String, String)> {
-        let runs = report::runs::read_all(&self.path("results/digits-20s")).unwrap();
+        let runs = gen_report::read_all(&self.path("results/digits-20s")).unwrap();
         runs.iter().map(|run| (run.name().to_owned(), run.text("status").to_owned())).collect()
     }
 }

@@ -1,22 +1,8 @@
-//! The table of an experiment, as CSV, as Markdown and for a terminal.
+//! The table of an experiment, as Markdown and for a terminal.
 
-use anyhow::Result;
-
-use super::columns::{self, MEASURES, Measure};
+use super::measures::{MEASURES, Measure};
+use super::models;
 use super::runs::Run;
-
-/// `summary.csv`: one row a run.
-pub(super) fn csv(runs: &[Run]) -> Result<Vec<u8>> {
-    let mut more: Vec<&str> = runs.iter().flat_map(Run::columns).collect();
-    more.sort_unstable();
-    let columns = columns::of_summary(more);
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(&columns)?;
-    for run in runs {
-        writer.write_record(columns.iter().map(|column| run.text(column)))?;
-    }
-    Ok(writer.into_inner()?)
-}
 
 /// `summary.md`: the main columns, for a README.
 pub(super) fn markdown(runs: &[Run]) -> String {
@@ -106,13 +92,13 @@ pub(super) fn cell(run: &Run, measure: &Measure) -> String {
 }
 
 /// The model, with the seed where there are several of it.
-pub(super) fn label(run: &Run, runs: &[Run]) -> String {
-    let model = if run.model().is_empty() { run.name() } else { run.model() };
-    let several = runs.iter().filter(|other| other.model() == run.model()).count() > 1;
+pub(crate) fn label(run: &Run, runs: &[Run]) -> String {
+    let model = models::label(run, runs);
+    let several = runs.iter().filter(|other| models::is_same(run, other)).count() > 1;
     if several && !run.text("seed").is_empty() && !run.is_reference() {
         format!("{model} (seed {})", run.text("seed"))
     } else {
-        model.to_owned()
+        model
     }
 }
 
@@ -124,30 +110,12 @@ mod tests {
 
     fn runs() -> Vec<Run> {
         let folder = tempfile::tempdir().unwrap();
-        let vae = "run,family,model,seed,fd,likelihood_kind,bits_per_dim,new_metric\n\
-                   anything,vae,vae,0,12.345,lower-bound,3.21,7\n";
+        let vae = "run,family,model,seed,fd,likelihood_kind,bits_per_dim\n\
+                   anything,vae,vae,0,12.345,lower-bound,3.21\n";
         run_folder(folder.path(), "vae-digits-s0", Some(vae));
         run_folder(folder.path(), "vae-digits-s1", None);
         run_folder(folder.path(), "reference-floor", Some("family,model,fd\nreference,floor,0.5\n"));
         read_all(folder.path()).unwrap()
-    }
-
-    #[test]
-    fn a_row_a_run_with_failed_ones_and_unknown_columns() {
-        let bytes = csv(&runs()).unwrap();
-        let mut reader = csv::Reader::from_reader(bytes.as_slice());
-        let headers = reader.headers().unwrap().clone();
-        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-        let at =
-            |row: usize, column: &str| &rows[row][headers.iter().position(|name| name == column).unwrap()];
-        assert_eq!(rows.len(), 3);
-        // The folder names the run, whatever the file says.
-        assert_eq!((at(0, "run"), at(0, "status"), at(0, "new_metric")), ("vae-digits-s0", "done", "7"));
-        assert_eq!(
-            (at(1, "status"), at(1, "error"), at(1, "seed"), at(1, "fd")),
-            ("failed", "unfinished", "1", "")
-        );
-        assert_eq!((at(2, "family"), at(2, "fd")), ("reference", "0.5"));
     }
 
     #[test]

@@ -7,13 +7,15 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-
-use super::columns;
+use crate::csv_file::Table;
+use crate::dictionary;
+use crate::error::{Error, Result};
+use crate::metrics::{self, Metric};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Status {
+pub enum Status {
+    /// It was trained and measured.
     Done,
     /// Why there is no evaluation.
     Failed(String),
@@ -21,27 +23,31 @@ pub(crate) enum Status {
 
 /// A run, or a reference row.
 #[derive(Debug, Clone)]
-pub(crate) struct Run {
-    pub(crate) folder: PathBuf,
-    pub(crate) status: Status,
+pub struct Run {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// How it ended.
+    pub status: Status,
     values: Values,
+    /// Its numbers in long form.
+    pub(crate) metrics: Vec<Metric>,
+    /// What could not be read, though the run was done.
+    pub(crate) problems: Vec<String>,
 }
 
 /// What is known of a run, by column.
-type Values = HashMap<String, String>;
+pub type Values = HashMap<String, String>;
 
 /// The family of reference rows.
 const REFERENCE: &str = "reference";
 /// The prefix of their folders.
-pub(crate) const REFERENCE_PREFIX: &str = "reference-";
+pub const REFERENCE_PREFIX: &str = "reference-";
 /// Where a failed run leaves its reason.
-pub(crate) const ERROR_FILE: &str = "error.txt";
-/// More than any table of numbers here has.
-const MAX_CSV_BYTES: u64 = 64 << 20;
+pub const ERROR_FILE: &str = "error.txt";
 
 impl Run {
     /// The run in `folder`.
-    pub(crate) fn read(folder: &Path) -> Self {
+    pub fn read(folder: &Path) -> Self {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut values = known_without_evaluation(folder, &name);
         values.insert("run".to_owned(), name);
@@ -53,17 +59,29 @@ impl Run {
                 Status::Done
             }
             Ok(None) => Status::Failed(reason(folder).unwrap_or_else(|| "unfinished".to_owned())),
-            Err(error) => Status::Failed(format!("{error:#}")),
+            Err(error) => Status::Failed(error.to_string()),
         };
-        Run { folder: folder.to_owned(), status, values }
+        let mut run =
+            Run { folder: folder.to_owned(), status, values, metrics: Vec::new(), problems: Vec::new() };
+        run.metrics = match metrics::read(folder) {
+            _ if !run.is_done() => Vec::new(),
+            Ok(Some(metrics)) => metrics,
+            Ok(None) => metrics::of_evaluation(&run),
+            Err(reason) => {
+                run.problems.push(format!("metrics.csv cannot be read: {reason}"));
+                metrics::of_evaluation(&run)
+            }
+        };
+        run
     }
 
-    pub(crate) fn is_done(&self) -> bool {
+    /// Whether it was trained and measured.
+    pub fn is_done(&self) -> bool {
         self.status == Status::Done
     }
 
     /// The value in a column; empty where there is none.
-    pub(crate) fn text(&self, column: &str) -> &str {
+    pub fn text(&self, column: &str) -> &str {
         match (column, &self.status) {
             ("status", Status::Done) => "done",
             ("status", Status::Failed(_)) => "failed",
@@ -74,24 +92,47 @@ impl Run {
     }
 
     /// The number in a column; `None` where there is none that is finite.
-    pub(crate) fn number(&self, column: &str) -> Option<f64> {
+    pub fn number(&self, column: &str) -> Option<f64> {
         self.text(column).parse().ok().filter(|value: &f64| value.is_finite())
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// The name of its folder.
+    pub fn name(&self) -> &str {
         self.text("run")
     }
 
-    pub(crate) fn model(&self) -> &str {
+    /// The name of its model, or of the reference.
+    pub fn model(&self) -> &str {
         self.text("model")
     }
 
-    pub(crate) fn family(&self) -> &str {
+    /// The family of its model.
+    pub fn family(&self) -> &str {
         self.text("family")
     }
 
+    /// Its name and that of the folder above, for runs from several experiments.
+    pub(crate) fn long_name(&self) -> String {
+        let above = self.folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        if above.is_empty() { name.into_owned() } else { format!("{above}/{name}") }
+    }
+
+    pub(crate) fn rename(&mut self, name: String) {
+        self.values.insert("run".to_owned(), name);
+    }
+
+    /// The name of its folder without the seed at its end: what the runs of one model have in common.
+    pub(crate) fn stem(&self) -> &str {
+        let name = self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name.rsplit_once("-s") {
+            Some((stem, seed)) if seed.parse::<u64>().is_ok() => stem,
+            _ => name,
+        }
+    }
+
     /// Whether this is no trained model.
-    pub(crate) fn is_reference(&self) -> bool {
+    pub fn is_reference(&self) -> bool {
         self.family() == REFERENCE
     }
 
@@ -122,13 +163,35 @@ impl Run {
 }
 
 /// All runs in the folder of an experiment, in the order of tables.
-pub(crate) fn read_all(experiment: &Path) -> Result<Vec<Run>> {
-    let mut runs = Vec::new();
-    for entry in fs::read_dir(experiment).with_context(|| experiment.display().to_string())? {
-        let folder = entry?.path();
-        let files = ["evaluation.csv", "config.toml", "log.txt", ERROR_FILE];
-        if files.iter().any(|file| folder.join(file).is_file()) {
-            runs.push(Run::read(&folder));
+///
+/// # Errors
+///
+/// If the folder cannot be read.
+pub fn read_all(experiment: &Path) -> Result<Vec<Run>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(experiment).map_err(Error::read(experiment))? {
+        let folder = entry.map_err(Error::read(experiment))?.path();
+        if is_run(&folder) {
+            folders.push(folder);
+        }
+    }
+    Ok(read_folders(&folders))
+}
+
+/// Whether a folder has a file that runs leave.
+pub(crate) fn is_run(folder: &Path) -> bool {
+    let files = ["evaluation.csv", "config.toml", "log.txt", ERROR_FILE];
+    files.iter().any(|file| folder.join(file).is_file())
+}
+
+/// These runs, in the order of tables; those of one name get that of the folder above as well.
+pub(crate) fn read_folders(folders: &[PathBuf]) -> Vec<Run> {
+    let mut runs: Vec<Run> = folders.iter().map(|folder| Run::read(folder)).collect();
+    let twice: Vec<bool> =
+        runs.iter().map(|run| runs.iter().filter(|other| other.name() == run.name()).count() > 1).collect();
+    for (run, twice) in runs.iter_mut().zip(twice) {
+        if twice {
+            run.rename(run.long_name());
         }
     }
     // A run that failed at its very start knows its model only; another of the same model tells the family.
@@ -142,65 +205,41 @@ pub(crate) fn read_all(experiment: &Path) -> Result<Vec<Run>> {
         }
     }
     runs.sort_by(Run::order);
-    Ok(runs)
+    runs
 }
 
 /// The latest row of a run's `evaluation.csv`; `None` where there is no such file.
-pub(crate) fn evaluation(folder: &Path) -> Result<Option<Values>> {
+///
+/// # Errors
+///
+/// If there is one that is no evaluation.
+pub fn evaluation(folder: &Path) -> Result<Option<Values>> {
     let path = folder.join("evaluation.csv");
     if !path.exists() {
         return Ok(None);
     }
-    let read = || -> Result<Values> {
-        let table = Table::read(&path)?;
-        let row = table.rows.last().context("it has no row")?;
-        let values: Values = table.columns.iter().cloned().zip(row.iter().cloned()).collect();
-        if values.get("model").is_none_or(String::is_empty) {
-            bail!("it has no `model`");
-        }
-        for column in columns::EVALUATION.into_iter().filter(|column| !columns::is_text(column)) {
-            let value = values.get(column).map_or("", String::as_str);
-            if !value.is_empty() && value.parse::<f64>().is_err() {
-                bail!("`{column}` should be a number, found {value:?}");
-            }
-        }
-        Ok(values)
-    };
-    read().map(Some).context("evaluation.csv cannot be read; remove it to evaluate again")
+    evaluation_in(&path).map(Some).map_err(|reason| Error::Content {
+        file: "evaluation.csv".to_owned(),
+        advice: " (remove it to evaluate again)",
+        reason,
+    })
 }
 
-/// A CSV file with a header.
-#[derive(Debug)]
-pub(super) struct Table {
-    pub(super) columns: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// Reads a whole table; every row must have every column, and the last its end of line.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        if fs::metadata(path)?.len() > MAX_CSV_BYTES {
-            bail!("it is larger than {} MiB", MAX_CSV_BYTES >> 20);
-        }
-        let text = fs::read_to_string(path)?;
-        if !text.ends_with('\n') {
-            bail!("its last line is cut off");
-        }
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let columns = reader.headers()?.iter().map(str::to_owned).collect();
-        let rows = reader
-            .records()
-            .map(|row| Ok(row?.iter().map(str::to_owned).collect()))
-            .collect::<Result<_, csv::Error>>()?;
-        Ok(Table { columns, rows })
+/// The last row of an `evaluation.csv`, or what is wrong with it.
+fn evaluation_in(path: &Path) -> Result<Values, String> {
+    let table = Table::read(path)?;
+    let row = table.rows.last().ok_or("it has no row")?;
+    let values: Values = table.columns.iter().cloned().zip(row.iter().cloned()).collect();
+    if values.get("model").is_none_or(String::is_empty) {
+        return Err("it has no `model`".to_owned());
     }
-
-    /// The numbers of a column; cells that hold none are `None`.
-    pub(super) fn numbers(&self, column: &str) -> Option<Vec<Option<f64>>> {
-        let index = self.columns.iter().position(|name| name == column)?;
-        let number = |row: &Vec<String>| row[index].parse().ok().filter(|value: &f64| value.is_finite());
-        Some(self.rows.iter().map(number).collect())
+    for column in dictionary::columns_of(dictionary::EVALUATION).filter(|column| column.kind != "string") {
+        let value = values.get(&column.name).map_or("", String::as_str);
+        if !value.is_empty() && value.parse::<f64>().is_err() {
+            return Err(format!("`{}` should be a number, found {value:?}", column.name));
+        }
     }
+    Ok(values)
 }
 
 /// What `config.toml`, or failing that the name of the folder, tells of a run.

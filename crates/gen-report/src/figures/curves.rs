@@ -1,28 +1,30 @@
 //! Training curves: a small panel for each loss of each model, over seconds of training.
 
-use super::runs::{Run, Table};
-use super::svg::{Anchor, Scale, Svg, family_class, tick_label};
+use super::Size;
+use crate::csv_file::Table;
+use crate::runs::Run;
+use crate::svg::{Anchor, Scale, Svg, family_class, tick_label};
 
 /// The curves of one loss in all runs of a model.
 #[derive(Debug)]
-pub(super) struct Panel {
-    pub(super) model: String,
-    pub(super) family: String,
+pub(crate) struct Panel {
+    pub(crate) model: String,
+    pub(crate) family: String,
     /// The loss, without its prefix.
-    pub(super) loss: String,
+    pub(crate) loss: String,
     /// One curve a run: seconds and value.
     curves: Vec<Vec<(f64, f64)>>,
 }
 
 /// The size of a panel.
-pub(super) const SIZE: (f64, f64) = (300.0, 168.0);
+pub(crate) const SIZE: Size = (300.0, 168.0);
 /// More points than these on a curve cannot be told apart.
 const MAX_POINTS: usize = 300;
 /// Where the plot lies within the panel: left, top, right, bottom.
 const PLOT: (f64, f64, f64, f64) = (46.0, 26.0, 290.0, 142.0);
 
 /// All panels of an experiment, and the notes on histories that cannot be read.
-pub(super) fn read(runs: &[Run]) -> (Vec<Panel>, Vec<String>) {
+pub(crate) fn read(runs: &[Run]) -> (Vec<Panel>, Vec<String>) {
     let mut panels: Vec<Panel> = Vec::new();
     let mut notes = Vec::new();
     for run in runs.iter().filter(|run| !run.is_reference()) {
@@ -33,7 +35,7 @@ pub(super) fn read(runs: &[Run]) -> (Vec<Panel>, Vec<String>) {
         let table = match Table::read(&path) {
             Ok(table) => table,
             Err(error) => {
-                notes.push(format!("{}: history.csv cannot be read: {error:#}", run.name()));
+                notes.push(format!("{}: history.csv cannot be read: {error}", run.name()));
                 continue;
             }
         };
@@ -75,13 +77,13 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 }
 
 /// The longest of all trainings, which all panels share as the end of their time.
-pub(super) fn last_second(panels: &[Panel]) -> f64 {
+pub(crate) fn last_second(panels: &[Panel]) -> f64 {
     panels.iter().flat_map(|panel| &panel.curves).flatten().map(|point| point.0).fold(0.0, f64::max)
 }
 
 impl Panel {
     /// What the panel shows, in words.
-    pub(super) fn alt(&self) -> String {
+    pub(crate) fn alt(&self) -> String {
         let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
         let first = self.curves.iter().filter_map(|curve| curve.first()).map(|point| point.1).collect();
         let last = self.curves.iter().filter_map(|curve| curve.last()).map(|point| point.1).collect();
@@ -90,7 +92,7 @@ impl Panel {
     }
 
     /// The panel, with a time axis up to `last_second`.
-    pub(super) fn draw(&self, last_second: f64) -> Svg {
+    pub(crate) fn draw(&self, last_second: f64) -> Svg {
         let (left, top, right, bottom) = PLOT;
         let (low, high) = self.range();
         let x = Scale::linear(0.0, last_second, (left, right));
@@ -140,8 +142,11 @@ impl Panel {
     }
 }
 
-/// All panels in one file, a row a model.
-pub(super) fn file(panels: &[Panel]) -> Option<String> {
+/// What [`all`] shows, in words.
+pub(crate) const ALT: &str = "Training curves: each loss of each model over seconds of training";
+
+/// All panels in one figure, a row a model.
+pub(crate) fn all(panels: &[Panel]) -> Option<(Svg, Size)> {
     let last_second = last_second(panels);
     let mut models: Vec<&str> = panels.iter().map(|panel| panel.model.as_str()).collect();
     models.dedup();
@@ -160,14 +165,14 @@ pub(super) fn file(panels: &[Panel]) -> Option<String> {
         }
     }
     let size = (columns as f64 * (SIZE.0 + gap) + gap, models.len() as f64 * (SIZE.1 + heading) + gap);
-    Some(svg.file(size, "Training curves: each loss of each model over seconds of training"))
+    Some((svg, size))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::runs::read_all;
-    use super::super::runs::tests::run_folder;
     use super::*;
+    use crate::runs::read_all;
+    use crate::runs::tests::run_folder;
 
     #[test]
     fn a_panel_for_each_loss_and_a_curve_for_each_seed() {
@@ -188,8 +193,8 @@ mod tests {
         assert_eq!(notes, ["dcgan-d-s0: history.csv cannot be read: its last line is cut off"]);
         assert_eq!(last_second(&panels), 4.5);
         assert!(panels[0].draw(4.5).markup().contains("<polyline"));
-        assert!(file(&panels).unwrap().contains("<svg"));
-        assert!(file(&[]).is_none());
+        assert!(all(&panels).unwrap().0.markup().contains("<polyline"));
+        assert!(all(&[]).is_none());
     }
 
     #[test]

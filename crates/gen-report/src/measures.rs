@@ -1,107 +1,8 @@
-//! The columns of an evaluation, and how those that people compare are shown.
-
-/// The columns of `evaluation.csv`, in order. A file may have more.
-pub(super) const EVALUATION: [&str; 51] = [
-    "run",
-    "family",
-    "model",
-    "dataset",
-    "dataset_sha256",
-    "seed",
-    "weights",
-    "steps",
-    "images_seen",
-    "train_seconds",
-    "train_cpu_seconds",
-    "train_images_per_second",
-    "batch_size",
-    "parameters",
-    "sampling_parameters",
-    "peak_rss_mib",
-    "device",
-    "threads",
-    "sampler",
-    "nfe",
-    "n_real",
-    "n_fake",
-    "feature_space",
-    "feature_sha256",
-    "fd",
-    "fd_floor",
-    "kid",
-    "kid_standard_error",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "prdc_n",
-    "prdc_k",
-    "mmd",
-    "modes_covered",
-    "modes_total",
-    "high_quality_share",
-    "likelihood_kind",
-    "bits_per_dim",
-    "bits_per_dim_standard_error",
-    "nll_nats",
-    "nll_standard_error",
-    "nll_gap_nats",
-    "importance_kind",
-    "importance_bits_per_dim",
-    "importance_nll_nats",
-    "n_likelihood",
-    "sample_images_per_second",
-    "sample_latency_ms",
-    "evaluate_seconds",
-];
-
-/// The columns after those of the measurements.
-pub(super) const VERSIONS: [&str; 2] = ["tool_version", "libtorch_version"];
-
-/// The columns that the summary adds, after `seed`.
-pub(super) const ADDED: [&str; 2] = ["status", "error"];
-
-/// The columns of a summary: those of an evaluation with [`ADDED`] among them, then `more`.
-pub(super) fn of_summary<'a>(more: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut columns = Vec::new();
-    for column in EVALUATION.into_iter().chain(VERSIONS) {
-        columns.push(column);
-        if column == "seed" {
-            columns.extend(ADDED);
-        }
-    }
-    for column in more {
-        if !columns.contains(&column) {
-            columns.push(column);
-        }
-    }
-    columns
-}
-
-/// Columns that hold words; all others hold numbers.
-pub(super) fn is_text(column: &str) -> bool {
-    const TEXT: [&str; 14] = [
-        "run",
-        "family",
-        "model",
-        "dataset",
-        "dataset_sha256",
-        "weights",
-        "device",
-        "sampler",
-        "feature_space",
-        "feature_sha256",
-        "likelihood_kind",
-        "importance_kind",
-        "tool_version",
-        "libtorch_version",
-    ];
-    TEXT.contains(&column)
-}
+//! The columns that people compare, and how numbers are written for them.
 
 /// Which of two values is the better one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Better {
+pub(crate) enum Better {
     Lower,
     Higher,
     Neither,
@@ -109,7 +10,7 @@ pub(super) enum Better {
 
 /// How a number is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// With this many digits after the point.
     Fixed(usize),
     /// With three digits that count.
@@ -119,7 +20,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    pub(super) fn write(self, value: f64) -> String {
+    pub(crate) fn write(self, value: f64) -> String {
         match self {
             Format::Fixed(digits) => format!("{value:.digits$}"),
             Format::Count => thousands(value.round()),
@@ -153,15 +54,15 @@ fn thousands(value: f64) -> String {
 
 /// A column that people compare.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Measure {
-    pub(super) column: &'static str,
+pub(crate) struct Measure {
+    pub(crate) column: &'static str,
     /// The head of the column.
-    pub(super) head: &'static str,
-    pub(super) meaning: &'static str,
-    pub(super) better: Better,
-    pub(super) format: Format,
+    pub(crate) head: &'static str,
+    pub(crate) meaning: &'static str,
+    pub(crate) better: Better,
+    pub(crate) format: Format,
     /// Whether it is among the few that a terminal and a README have room for.
-    pub(super) main: bool,
+    pub(crate) main: bool,
 }
 
 const fn measure(
@@ -176,7 +77,7 @@ const fn measure(
 }
 
 /// The columns that people compare, in the order in which tables have them.
-pub(super) const MEASURES: [Measure; 19] = {
+pub(crate) const MEASURES: [Measure; 19] = {
     use Better::{Higher, Lower, Neither};
     use Format::{Count, Fixed, Significant};
     [
@@ -319,19 +220,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn status_and_error_stand_after_the_seed_and_unknown_columns_at_the_end() {
-        let columns = of_summary(["fd", "new_metric", "status"]);
-        let seed = columns.iter().position(|column| *column == "seed").unwrap();
-        assert_eq!(columns[seed + 1..seed + 4], ["status", "error", "weights"]);
-        assert_eq!(columns.last(), Some(&"new_metric"));
-        assert_eq!(columns.len(), EVALUATION.len() + VERSIONS.len() + ADDED.len() + 1);
-    }
-
-    #[test]
     fn measures_are_columns() {
         for measure in MEASURES {
-            assert!(EVALUATION.contains(&measure.column), "{}", measure.column);
-            assert!(!is_text(measure.column), "{}", measure.column);
+            let column =
+                crate::dictionary::columns_of("runs.csv").find(|c| c.name == measure.column).unwrap();
+            assert_ne!(column.kind, "string", "{}", measure.column);
         }
     }
 

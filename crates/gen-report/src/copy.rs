@@ -3,21 +3,32 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-
-use super::runs;
+use crate::error::{Error, Result};
+use crate::record::RECORD_FILE;
+use crate::runs;
 
 /// What the report of a run is made of.
-const OF_A_RUN: [&str; 5] =
-    ["config.toml", "evaluation.csv", "history.csv", "samples/evaluation.png", runs::ERROR_FILE];
+const OF_A_RUN: [&str; 7] = [
+    "config.toml",
+    "evaluation.csv",
+    "metrics.csv",
+    "history.csv",
+    "validation.csv",
+    "samples/evaluation.png",
+    runs::ERROR_FILE,
+];
 
 /// Copies what reports are made of into `to`, which must be empty or not there yet.
-pub(super) fn without_checkpoints(experiment: &Path, to: &Path) -> Result<()> {
+///
+/// # Errors
+///
+/// If it is not, or something cannot be read or written.
+pub fn without_checkpoints(experiment: &Path, to: &Path) -> Result<()> {
     let is_taken = fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some());
     if is_taken {
-        bail!("{} is not empty: remove it, or choose another folder", to.display());
+        return Err(Error::NotEmpty { folder: to.to_owned() });
     }
-    copy(&experiment.join(crate::experiment::FILE), &to.join(crate::experiment::FILE))?;
+    copy(&experiment.join(RECORD_FILE), &to.join(RECORD_FILE))?;
     for run in runs::read_all(experiment)? {
         for file in OF_A_RUN {
             copy(&run.folder.join(file), &to.join(run.name()).join(file))?;
@@ -32,9 +43,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         return Ok(());
     }
     let folder = to.parent().unwrap_or(to);
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::copy(from, to))
-        .with_context(|| format!("cannot write {}", to.display()))?;
+    fs::create_dir_all(folder).and_then(|()| fs::copy(from, to)).map_err(Error::write(to))?;
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! The table of the report: a row a run, the best of each column marked, reference rows apart.
 
-use super::columns::{Better, Measure};
-use super::html::{escape, swatch};
-use super::runs::Run;
-use super::summary::{cell, is_likelihood, label, measures_of};
+use super::swatch;
+use crate::escape::escape;
+use crate::measures::{Better, Measure};
+use crate::runs::Run;
+use crate::summary::{cell, is_likelihood, label, measures_of};
 
 /// The table with its column heads as buttons that sort.
 pub(super) fn table(runs: &[Run]) -> String {
@@ -118,9 +119,9 @@ fn best(models: &[&Run], measure: &Measure) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::runs::read_all;
-    use super::super::runs::tests::run_folder;
     use super::*;
+    use crate::runs::read_all;
+    use crate::runs::tests::run_folder;
 
     fn runs(rows: &[(&str, &str)]) -> Vec<Run> {
         let folder = tempfile::tempdir().unwrap();

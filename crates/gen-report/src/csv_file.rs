@@ -1,0 +1,96 @@
+//! CSV files, read as they may be and written as RFC 4180 asks.
+
+use std::fs;
+use std::path::Path;
+
+/// More than any table of numbers here has.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// A CSV file with a header.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Reads a whole table; every row must have every column, and the last its end of line.
+    ///
+    /// An error is what is wrong with the file.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
+        if size > MAX_BYTES {
+            return Err(format!("it is larger than {} MiB", MAX_BYTES >> 20));
+        }
+        let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+        if !text.ends_with('\n') {
+            return Err("its last line is cut off".to_owned());
+        }
+        let read = || -> Result<Self, csv::Error> {
+            let mut reader = csv::Reader::from_reader(text.as_bytes());
+            let columns = reader.headers()?.iter().map(str::to_owned).collect();
+            let rows = reader
+                .records()
+                .map(|row| Ok(row?.iter().map(str::to_owned).collect()))
+                .collect::<Result<_, csv::Error>>()?;
+            Ok(Table { columns, rows })
+        };
+        read().map_err(|error| error.to_string())
+    }
+
+    /// Where a column stands.
+    pub(crate) fn position(&self, column: &str) -> Option<usize> {
+        self.columns.iter().position(|name| name == column)
+    }
+
+    /// The numbers of a column; cells that hold none are `None`.
+    pub(crate) fn numbers(&self, column: &str) -> Option<Vec<Option<f64>>> {
+        let index = self.position(column)?;
+        let number = |row: &Vec<String>| row[index].parse().ok().filter(|value: &f64| value.is_finite());
+        Some(self.rows.iter().map(number).collect())
+    }
+}
+
+/// A table as a file.
+pub(crate) fn text<Cell: AsRef<str>>(columns: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
+    let mut text = String::new();
+    line(&mut text, columns);
+    for row in rows {
+        line(&mut text, &row);
+    }
+    text
+}
+
+fn line<Cell: AsRef<str>>(text: &mut String, cells: &[Cell]) {
+    for (index, cell) in cells.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        let cell = cell.as_ref();
+        if cell.contains([',', '"', '\n', '\r']) {
+            text.push('"');
+            text.push_str(&cell.replace('"', "\"\""));
+            text.push('"');
+        } else {
+            text.push_str(cell);
+        }
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        let rows = [["a,b", "say \"no\""], ["", "two\nlines"]];
+        fs::write(&path, text(&["one", "two"], rows.map(Vec::from))).unwrap();
+        let table = Table::read(&path).unwrap();
+        assert_eq!(table.columns, ["one", "two"]);
+        assert_eq!(table.rows, rows);
+        assert!(table.numbers("three").is_none());
+    }
+}

@@ -1,0 +1,281 @@
+//! The CSV files of an experiment.
+
+use std::path::Path;
+
+use crate::csv_file::{self, Table};
+use crate::dictionary::{self, Column, HISTORY, METRICS, MODELS, RUNS, SUMMARY, columns_of, names_of, typed};
+use crate::error::Result;
+use crate::metrics::{Key, Metric};
+use crate::models::{Model, keys};
+use crate::ranking::{self, Place};
+use crate::record::write_atomically;
+use crate::runs::Run;
+
+/// Writes them all.
+pub(crate) fn write(runs: &[Run], folder: &Path) -> Result<()> {
+    let unknown = unknown_columns(runs);
+    let files = [
+        (RUNS, self::runs(runs, &unknown)),
+        (SUMMARY, summary(runs)),
+        (MODELS, models(runs)),
+        (METRICS, metrics(runs)),
+        (HISTORY, history(runs)),
+        (dictionary::DICTIONARY, dictionary::text(&unknown)),
+    ];
+    files.iter().try_for_each(|(name, text)| write_atomically(&folder.join(name), text.as_bytes()))
+}
+
+/// What evaluations have that this program does not know, as columns of `runs.csv`.
+fn unknown_columns(runs: &[Run]) -> Vec<Column> {
+    let mut names: Vec<&str> = runs.iter().flat_map(Run::columns).collect();
+    names.sort_unstable();
+    names.dedup();
+    let known = names_of(RUNS);
+    let unknown = names.into_iter().filter(|name| !known.contains(name));
+    unknown
+        .map(|name| {
+            let mut cells = runs.iter().map(|run| run.text(name)).filter(|cell| !cell.is_empty());
+            let kind = if cells.all(|cell| cell.parse::<f64>().is_ok()) { "Float64" } else { "string" };
+            Column {
+                file: RUNS.to_owned(),
+                name: name.to_owned(),
+                kind: kind.to_owned(),
+                unit: String::new(),
+                direction: String::new(),
+                meaning: "not known to this version; as the runs have it".to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// `runs.csv`: a row a run, all columns.
+fn runs(runs: &[Run], unknown: &[Column]) -> String {
+    let mut columns: Vec<&Column> = columns_of(RUNS).collect();
+    columns.extend(unknown);
+    rows_of_runs(runs, &columns)
+}
+
+/// `summary.csv`: a row a run, the columns that people compare.
+fn summary(runs: &[Run]) -> String {
+    rows_of_runs(runs, &columns_of(SUMMARY).collect::<Vec<_>>())
+}
+
+fn rows_of_runs(runs: &[Run], columns: &[&Column]) -> String {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let row = |run: &Run| columns.iter().map(|column| typed(&column.kind, run.text(&column.name))).collect();
+    csv_file::text(&names, runs.iter().map(row))
+}
+
+/// A number; empty where there is none.
+fn optional<Number: ToString>(number: Option<Number>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+/// `metrics.csv`: a row a number.
+fn metrics(runs: &[Run]) -> String {
+    let row = |run: &Run, metric: &Metric| {
+        let Key { metric: name, space, parameter } = metric.key.clone();
+        vec![
+            run.name().to_owned(),
+            name,
+            space,
+            parameter,
+            metric.value.to_string(),
+            optional(metric.standard_error),
+            optional(metric.floor),
+            optional(metric.n_real),
+            optional(metric.n_fake),
+            metric.higher_is_better.to_string(),
+        ]
+    };
+    let rows = runs.iter().flat_map(|run| run.metrics.iter().map(move |metric| row(run, metric)));
+    csv_file::text(&names_of(METRICS), rows)
+}
+
+/// `models.csv`: a row a model and number, over its seeds.
+fn models(runs: &[Run]) -> String {
+    let mut rows = Vec::new();
+    for group in by_dataset(runs) {
+        for key in keys(runs) {
+            let places = ranking::places(&group, &key);
+            let floor = ranking::floor(&group, &key);
+            for (index, model) in group.iter().enumerate() {
+                let Some(seeds) = model.seeds(&key) else { continue };
+                let place = places.iter().find(|place| place.model == index);
+                rows.push(vec![
+                    model.family().to_owned(),
+                    model.label.clone(),
+                    model.dataset().to_owned(),
+                    key.metric.clone(),
+                    key.space.clone(),
+                    key.parameter.clone(),
+                    seeds.median.to_string(),
+                    seeds.min.to_string(),
+                    seeds.max.to_string(),
+                    seeds.n.to_string(),
+                    optional(seeds.floor.or(floor)),
+                    seeds.higher_is_better.to_string(),
+                    optional(place.map(|place: &Place| place.rank)),
+                    optional(place.map(|place| place.tied)),
+                ]);
+            }
+        }
+    }
+    csv_file::text(&names_of(MODELS), rows)
+}
+
+/// The models of each data set; those of different ones cannot be compared. What has no data set, as a reference
+/// that failed, is with the first.
+pub(crate) fn by_dataset(runs: &[Run]) -> Vec<Vec<Model<'_>>> {
+    let models = Model::all(runs);
+    let first = models.iter().map(Model::dataset).find(|name| !name.is_empty()).unwrap_or_default();
+    let mut groups: Vec<(&str, Vec<Model<'_>>)> = Vec::new();
+    for model in models {
+        let name = if model.dataset().is_empty() { first } else { model.dataset() };
+        match groups.iter_mut().find(|(of, _)| *of == name) {
+            Some((_, group)) => group.push(model),
+            None => groups.push((name, vec![model])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// `history.csv`: a row a run, step and name. Histories that cannot be read are told of on the page.
+fn history(runs: &[Run]) -> String {
+    const AXES: [&str; 3] = ["step", "images_seen", "seconds"];
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for run in runs {
+        let Ok(table) = Table::read(&run.folder.join("history.csv")) else { continue };
+        let axes = AXES.map(|name| table.position(name));
+        let values = table.columns.iter().enumerate().filter(|(_, name)| !AXES.contains(&name.as_str()));
+        let values: Vec<(usize, &String)> = values.collect();
+        for row in &table.rows {
+            let axis =
+                |index: usize, kind: &str| axes[index].map_or(String::new(), |at| typed(kind, &row[at]));
+            for (index, name) in &values {
+                rows.push(vec![
+                    run.name().to_owned(),
+                    axis(0, "Int64"),
+                    axis(1, "Int64"),
+                    axis(2, "Float64"),
+                    (*name).clone(),
+                    typed("Float64", &row[*index]),
+                ]);
+            }
+        }
+    }
+    csv_file::text(&names_of(HISTORY), rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::runs::read_all;
+    use crate::runs::tests::run_folder;
+
+    /// An experiment with all that can be in one: two seeds, a reference, a failure, an old run, an unknown column.
+    fn experiment(folder: &Path) -> Vec<Run> {
+        let header = "run,family,model,dataset,seed,feature_space,fd,parameters,new_metric\n";
+        for (seed, fd) in [(0, "3.5"), (1, "NaN")] {
+            let text = format!("{header}x,vae,vae,d,{seed},pca-2,{fd},100,7\n");
+            let run = run_folder(folder, &format!("vae-d-s{seed}"), Some(&text));
+            let metrics = format!(
+                "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,higher_is_better\n\
+                 x,fd,pca-2,,{},0.1,0.5,10,10,false\nx,coverage,pca-2,k=5,0.5,,,10,10,true\n",
+                3 + seed
+            );
+            fs::write(run.join("metrics.csv"), metrics).unwrap();
+            fs::write(
+                run.join("history.csv"),
+                "step,images_seen,seconds,loss_elbo\n1,10,0.5,3\n2,20,1,NaN\n",
+            )
+            .unwrap();
+        }
+        run_folder(
+            folder,
+            "ddpm-d-s0",
+            Some("family,model,dataset,feature_space,fd\ndiffusion,ddpm,d,pca-2,9\n"),
+        );
+        let failed = run_folder(folder, "dcgan-d-s0", None);
+        fs::write(failed.join("error.txt"), "the loss, \"d\", is NaN\n").unwrap();
+        run_folder(
+            folder,
+            "reference-floor",
+            Some("family,model,dataset,feature_space,fd\nreference,floor,d,pca-2,0.5\n"),
+        );
+        read_all(folder).unwrap()
+    }
+
+    fn table(folder: &Path, name: &str) -> Table {
+        Table::read(&folder.join(name)).unwrap()
+    }
+
+    /// Every file of an experiment has the columns of the dictionary that is written beside it, in their order, and
+    /// every cell the type that it says.
+    #[test]
+    fn the_dictionary_and_the_files_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = experiment(folder.path());
+        write(&runs, folder.path()).unwrap();
+        let dictionary = table(folder.path(), "columns.csv");
+        let mut checked = 0;
+        for file in ["runs.csv", "summary.csv", "models.csv", "metrics.csv", "history.csv", "columns.csv"] {
+            let described: Vec<&Vec<String>> = dictionary.rows.iter().filter(|row| row[0] == file).collect();
+            let found = table(folder.path(), file);
+            let names: Vec<&String> = described.iter().map(|row| &row[1]).collect();
+            assert_eq!(names, found.columns.iter().collect::<Vec<_>>(), "{file}");
+            assert!(!found.rows.is_empty(), "{file}");
+            for row in &found.rows {
+                for (cell, column) in row.iter().zip(&described) {
+                    assert_eq!(&typed(&column[2], cell), cell, "{file}: {} {}", column[1], column[2]);
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 1000, "{checked}");
+    }
+
+    #[test]
+    fn a_run_has_a_row_with_its_error_and_what_is_not_known_here() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&experiment(folder.path()), folder.path()).unwrap();
+        let runs = table(folder.path(), "runs.csv");
+        let at = |run: &str, column: &str| {
+            let row = runs.rows.iter().find(|row| row[0] == run).unwrap();
+            row[runs.position(column).unwrap()].as_str()
+        };
+        assert_eq!(runs.rows.len(), 5);
+        assert_eq!(at("dcgan-d-s0", "status"), "failed");
+        assert_eq!(at("dcgan-d-s0", "error"), "the loss, \"d\", is NaN");
+        // The folder names the run, whatever the file says; what is not finite is empty.
+        assert_eq!((at("vae-d-s0", "fd"), at("vae-d-s0", "new_metric")), ("3.5", "7"));
+        assert_eq!(at("vae-d-s1", "fd"), "");
+        assert_eq!(table(folder.path(), "summary.csv").rows.len(), 5);
+    }
+
+    #[test]
+    fn models_are_over_seeds_and_ranked() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&experiment(folder.path()), folder.path()).unwrap();
+        let text = fs::read_to_string(folder.path().join("models.csv")).unwrap();
+        for line in [
+            "vae,vae,d,fd,pca-2,,3.5,3,4,2,0.5,false,1,false",
+            "diffusion,ddpm,d,fd,pca-2,,9,9,9,1,0.5,false,2,false",
+            "reference,floor,d,fd,pca-2,,0.5,0.5,0.5,1,0.5,false,,",
+            "vae,vae,d,coverage,pca-2,k=5,0.5,0.5,0.5,2,,true,1,false",
+            "vae,vae,d,parameters,,,100,100,100,2,,false,1,false",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn histories_are_long_and_what_is_not_finite_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&experiment(folder.path()), folder.path()).unwrap();
+        let text = fs::read_to_string(folder.path().join("history.csv")).unwrap();
+        assert!(text.contains("\nvae-d-s1,1,10,0.5,loss_elbo,3\nvae-d-s1,2,20,1,loss_elbo,\n"), "{text}");
+    }
+}

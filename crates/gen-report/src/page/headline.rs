@@ -1,0 +1,164 @@
+//! What the report is about, and what it found, in sentences.
+
+use super::{Report, distinct};
+use crate::comparison::Comparison;
+use crate::escape::escape;
+use crate::measures::Format;
+use crate::metrics::Key;
+use crate::ranking::{self, Place};
+
+/// The title, the conclusion, and what failed.
+pub(super) fn section(report: &Report<'_>, title: &str) -> String {
+    let comparison = report.comparison;
+    let trained = || report.runs.iter().filter(|run| !run.is_reference());
+    let names: Vec<&str> = comparison.trained().map(|model| model.label.as_str()).collect();
+    let budget = report
+        .record
+        .map(|record| format!(", each trained for {} on the same machine", spoken(&record.budget)))
+        .unwrap_or_default();
+    let seeds = distinct(trained(), "seed").split(", ").count();
+    let seeds = if seeds > 1 { format!(" with {seeds} seeds") } else { String::new() };
+    let mut html = format!("<header><h1>{}</h1>", escape(title));
+    if let Some(conclusion) = conclusion(comparison) {
+        html += &format!("<p class=\"lede\">{}</p>", escape(&conclusion));
+    }
+    if !names.is_empty() {
+        let about = format!("{}{budget}{seeds} and measured under one protocol.", listed(&names));
+        html += &format!("<p class=\"note\">{}</p>", escape(&about));
+    }
+    html += "</header>";
+    let failed = report.runs.iter().filter(|run| !run.is_done());
+    let failures: String = failed
+        .map(|run| format!("<li><b>{}</b> failed: {}</li>", escape(run.name()), escape(run.text("error"))))
+        .chain(report.notes.iter().map(|note| format!("<li>{}</li>", escape(note))))
+        .collect();
+    if !failures.is_empty() {
+        html += &format!("<ul class=\"failures\">{failures}</ul>");
+    }
+    html
+}
+
+/// What was found, in a sentence; `None` where there is nothing to compare.
+pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
+    let mut parts = Vec::new();
+    let mut best = |key: Option<&Key>, one: &str, many: &str, detail: &dyn Fn(&str) -> String| {
+        let places = comparison.places(key);
+        let leaders: Vec<&Place> = places.iter().filter(|place| place.place == 1).collect();
+        let (Some(first), Some(key)) = (leaders.first(), key) else { return };
+        // Of one model, or where none can be told from another, there is no best.
+        if places.len() < 2 || leaders.len() == places.len() {
+            return;
+        }
+        let names: Vec<&str> =
+            leaders.iter().map(|place| comparison.models[place.model].label.as_str()).collect();
+        let value = crate::metrics::format(&key.metric).write(first.seeds.median);
+        let (verb, tie) = if names.len() == 1 { (one, "") } else { (many, "a tie; ") };
+        parts.push(format!("{} {verb} ({tie}{})", listed(&names), detail(&value)));
+    };
+    let floor = |key: Option<&Key>| {
+        let floor = key.and_then(|key| ranking::floor(&comparison.models, key));
+        floor.map(|floor| format!(", floor {}", Format::Significant.write(floor))).unwrap_or_default()
+    };
+    let distance = comparison.distance.as_ref();
+    let name = distance.map_or("", |key| crate::metrics::about(&key.metric).0);
+    best(distance, "makes the best samples", "make the best samples", &|value| {
+        format!("{name} {value}{}", floor(distance))
+    });
+    best(comparison.coverage.as_ref(), "covers most of the data", "cover most of the data", &|value| {
+        format!("coverage {value}{}", floor(comparison.coverage.as_ref()))
+    });
+    let fastest = comparison.cost("sample_images_per_second");
+    best(fastest.as_ref(), "samples fastest", "sample fastest", &|value| format!("{value} a second"));
+    let copying: Vec<&str> = comparison
+        .trained()
+        .filter(|model| super::memorisation::copies(model))
+        .map(|model| model.label.as_str())
+        .collect();
+    let mut text = listed(&parts);
+    if !text.is_empty() {
+        text.push('.');
+    }
+    if !copying.is_empty() {
+        let verb = if copying.len() == 1 { "copies" } else { "copy" };
+        text +=
+            &format!(" {} {verb} training data, which every distance takes for quality.", listed(&copying));
+    }
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// `a, b and c`.
+fn listed<Item: AsRef<str>>(items: &[Item]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.as_ref().to_owned(),
+        [front @ .., last] => {
+            let front: Vec<&str> = front.iter().map(AsRef::as_ref).collect();
+            format!("{} and {}", front.join(", "), last.as_ref())
+        }
+    }
+}
+
+/// `3m` as a person would say it.
+fn spoken(budget: &str) -> String {
+    let units = [
+        ("images", "images"),
+        ("epochs", "epochs"),
+        ("steps", "steps"),
+        ("min", "minutes"),
+        ("m", "minutes"),
+        ("s", "seconds"),
+        ("h", "hours"),
+    ];
+    let spoken = units.iter().find_map(|(unit, word)| {
+        let number = budget.strip_suffix(unit)?.trim();
+        let count: f64 = number.parse().ok()?;
+        let word = if count == 1.0 { word.trim_end_matches('s') } else { word };
+        Some(format!("{number} {word}"))
+    });
+    spoken.unwrap_or_else(|| budget.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::read_all;
+    use crate::runs::tests::run_folder;
+
+    #[test]
+    fn budgets_are_spoken() {
+        assert_eq!(spoken("3m"), "3 minutes");
+        assert_eq!(spoken("1h"), "1 hour");
+        assert_eq!(spoken("90s"), "90 seconds");
+        assert_eq!(spoken("20000steps"), "20000 steps");
+        assert_eq!(spoken("2Mimages"), "2Mimages");
+    }
+
+    fn conclusion_of(rows: &[(&str, &str)]) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (model, metrics) in rows {
+            let text = format!("family,model,feature_space\nvae,{model},pca-64\n");
+            let run = run_folder(folder.path(), &format!("{model}-d-s0"), Some(&text));
+            let header = "metric,space,value,standard_error,higher_is_better\n";
+            std::fs::write(run.join("metrics.csv"), format!("{header}{metrics}")).unwrap();
+        }
+        conclusion(&Comparison::of(&read_all(folder.path()).unwrap()))
+    }
+
+    #[test]
+    fn a_conclusion_names_the_best_and_says_where_they_tie() {
+        let coverage = "coverage,pca-64,0.5,0.01,true\n";
+        let rows = [
+            ("a", format!("fd,pca-64,2.0,0.1,false\n{coverage}")),
+            ("b", format!("fd,pca-64,2.1,0.1,false\n{coverage}")),
+            ("c", format!("fd,pca-64,9,0.1,false\n{coverage}copied_share,pca-64,0.2,,false\n")),
+        ];
+        let rows: Vec<(&str, &str)> = rows.iter().map(|(model, text)| (*model, text.as_str())).collect();
+        assert_eq!(
+            conclusion_of(&rows).unwrap(),
+            "a and b make the best samples (a tie; FD 2.00). c copies training data, which every distance takes for \
+             quality."
+        );
+        assert_eq!(conclusion_of(&rows[..1]), None);
+        assert_eq!(conclusion_of(&[]), None);
+    }
+}

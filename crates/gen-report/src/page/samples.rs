@@ -1,0 +1,93 @@
+//! Sample grids side by side.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Report, swatch};
+use crate::escape::escape;
+use crate::measures::Format;
+use crate::models::Model;
+
+/// A card a model, of its first seed; the references last.
+pub(super) fn section(report: &Report<'_>) -> String {
+    let models = Model::all(report.runs);
+    let cards: String = models.iter().filter_map(card).collect();
+    if cards.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<section><h2>Samples</h2><p class=\"note\">Drawn from the models as they were evaluated, none picked by \
+         hand.</p><div class=\"samples\">{cards}</div></section>"
+    )
+}
+
+fn card(model: &Model<'_>) -> Option<String> {
+    let (run, image) = model
+        .runs
+        .iter()
+        .find_map(|run| Some((run, Png::read(&run.folder.join("samples/evaluation.png"))?)))?;
+    let name = escape(&model.label);
+    let small = if image.width < 400 { " class=\"small\"" } else { "" };
+    let mut facts = Vec::new();
+    if let Some(fd) = run.number("fd") {
+        facts.push(format!("FD {}", Format::Significant.write(fd)));
+    }
+    if let Some(nfe) = run.number("nfe").filter(|_| !run.is_reference()) {
+        let plural = if nfe == 1.0 { "" } else { "s" };
+        facts.push(format!("{} network evaluation{plural}", Format::Count.write(nfe)));
+    }
+    if model.runs.len() > 1 && !run.text("seed").is_empty() {
+        facts.push(format!("seed {}", run.text("seed")));
+    }
+    let family = escape(if run.is_reference() { "reference" } else { run.family() });
+    let mark = if run.is_reference() { String::new() } else { swatch(run.family()) + " " };
+    Some(format!(
+        "<figure><img{small} src=\"data:image/png;base64,{}\" width=\"{}\" height=\"{}\" alt=\"Samples of {name} ({family})\">\
+         <figcaption>{mark}<b>{name}</b> ({family})<br>{}</figcaption></figure>",
+        image.base64,
+        image.width,
+        image.height,
+        escape(&facts.join(", "))
+    ))
+}
+
+/// An image to embed.
+struct Png {
+    base64: String,
+    width: u32,
+    height: u32,
+}
+
+impl Png {
+    /// `None` where there is no such file, or it is no PNG of a sensible size.
+    fn read(path: &Path) -> Option<Self> {
+        const MAX_BYTES: u64 = 16 << 20;
+        if fs::metadata(path).ok()?.len() > MAX_BYTES {
+            return None;
+        }
+        let bytes = fs::read(path).ok()?;
+        if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+            return None;
+        }
+        let side = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        Some(Png { width: side(16)?, height: side(20)?, base64: STANDARD.encode(&bytes) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_png_is_not_embedded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("evaluation.png");
+        for bytes in [&b"<svg onload=alert(1)>"[..], b"\x89PNG\r\n\x1a\n", b""] {
+            fs::write(&path, bytes).unwrap();
+            assert!(Png::read(&path).is_none(), "{bytes:?}");
+        }
+    }
+}
