@@ -1,10 +1,14 @@
 //! Where samples are compared: a classifier's hidden layer, principal components of the pixels, the points
 //! themselves.
 
+mod inception;
 mod network;
 mod pca;
 mod training;
 
+#[cfg(feature = "pytorch-files")]
+pub use inception::InceptionSource;
+pub use inception::{InceptionNetwork, InceptionOutput};
 pub use network::{FEATURES, FeatureNetwork};
 pub use pca::PrincipalComponents;
 pub use training::{FeatureRecord, FeatureTraining, train};
