@@ -1,12 +1,16 @@
 //! Where samples are compared: a classifier's hidden layer, a network that nobody trained, principal components of the
 //! pixels, the Inception network, the points themselves.
 
+mod inception;
 mod network;
 mod outliers;
 mod pca;
 mod random;
 mod training;
 
+#[cfg(feature = "pytorch-files")]
+pub use inception::InceptionSource;
+pub use inception::{InceptionNetwork, InceptionOutput};
 pub use network::{FEATURES, FeatureNetwork};
 pub use pca::PrincipalComponents;
 pub use random::RandomNetwork;
