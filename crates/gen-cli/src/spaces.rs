@@ -6,14 +6,16 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use gen_core::Error;
-use gen_core::data::{DataSpec, Dataset};
+use gen_core::data::{Catalog, DataSpec, Dataset};
 use gen_core::eval::FeatureSpace;
-use gen_core::eval::features::{FEATURES, FeatureNetwork, PrincipalComponents, RandomNetwork};
+use gen_core::eval::features::{
+    self, FeatureNetwork, InceptionSource, PrincipalComponents, RandomNetwork,
+};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-static FEATURES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/features");
+static NETWORKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/features");
 
 /// The file that says what the networks are.
 pub(crate) const RECORDS: &str = "features.toml";
@@ -48,18 +50,10 @@ enum Choice {
     Random,
     /// 64 principal components of the training pixels.
     Pca,
-    /// The Inception network of published FIDs, from this file.
-    Inception(PathBuf),
+    /// The Inception network of published FIDs, from a file, an address, or where it is published.
+    Inception(InceptionSource),
     /// The classifier in this file.
     File(PathBuf),
-}
-
-impl Choices {
-    /// 64 principal components alone.
-    #[cfg(test)]
-    fn pca() -> Self {
-        Choices(vec![Choice::Pca])
-    }
 }
 
 impl FromStr for Choices {
@@ -75,7 +69,7 @@ impl FromStr for Choices {
             "random" => Ok(Choice::Random),
             "pca" => Ok(Choice::Pca),
             other => Ok(match other.strip_prefix("inception:") {
-                Some(path) => Choice::Inception(path.into()),
+                Some(source) => Choice::Inception(source.into()),
                 None => Choice::File(other.into()),
             }),
         };
@@ -104,7 +98,7 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
             _ => bail!("points are compared as they are: --features is for images"),
         };
     }
-    let pca = || Ok::<_, Error>(FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, FEATURES)?));
+    let pca = || Ok::<_, Error>(FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, features::FEATURES)?));
     let random = || Ok::<_, Error>(FeatureSpace::Random(RandomNetwork::fit(spec.shape, &data.train.x)?));
     let classifier = |network, sha256| FeatureSpace::Classifier { name: spec.name.clone(), sha256, network };
     Ok(match choice {
@@ -121,7 +115,16 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
             };
             vec![classifier(checked(network, spec, "the classifier")?, sha256)]
         }
-        Choice::Inception(path) => vec![FeatureSpace::Inception(Box::new(inception(path)?))],
+        Choice::Inception(source) => {
+            let mut told = false;
+            let mut tell = |_: u64, _: Option<u64>| {
+                if !std::mem::replace(&mut told, true) {
+                    crate::eprint(&format!("fetching {source}"));
+                }
+            };
+            let network = source.load(&Catalog::default_cache()?, &mut tell).context("--features inception")?;
+            vec![FeatureSpace::Inception(Box::new(network))]
+        }
         Choice::File(path) => {
             let bytes = std::fs::read(path).with_context(|| {
                 format!(
@@ -145,14 +148,14 @@ fn checked(network: FeatureNetwork, spec: &DataSpec, what: &str) -> anyhow::Resu
 
 /// The network for a data set that the program carries, and the SHA-256 of its weights.
 fn built_in(dataset: &str) -> anyhow::Result<Option<(FeatureNetwork, String)>> {
-    let Some(file) = FEATURES.get_file(format!("{dataset}.safetensors")) else { return Ok(None) };
+    let Some(file) = NETWORKS.get_file(format!("{dataset}.safetensors")) else { return Ok(None) };
     let network = FeatureNetwork::from_safetensors(file.contents())?;
     Ok(Some((network, sha256(file.contents()))))
 }
 
 /// The records of the networks that the program carries, sorted by name.
 pub(crate) fn records() -> anyhow::Result<Vec<(String, Record)>> {
-    let file = FEATURES.get_file(RECORDS).and_then(|file| file.contents_utf8());
+    let file = NETWORKS.get_file(RECORDS).and_then(|file| file.contents_utf8());
     let table: std::collections::BTreeMap<String, Record> = toml::from_str(file.unwrap_or_default())?;
     Ok(table.into_iter().collect())
 }
@@ -178,7 +181,7 @@ mod tests {
         assert_eq!(names, ["digits", "fashion-mnist", "mnist"]);
         let catalog = catalog::open().unwrap();
         for (name, record) in &records {
-            let file = FEATURES.get_file(format!("{name}.safetensors")).unwrap();
+            let file = NETWORKS.get_file(format!("{name}.safetensors")).unwrap();
             assert!(file.contents().len() < 1_000_000, "{name}");
             let (network, hash) = built_in(name).unwrap().unwrap();
             assert_eq!((hash, network.parameters()), (record.sha256.clone(), record.parameters), "{name}");
@@ -205,7 +208,7 @@ mod tests {
         let at = |name: &str, side: i64| {
             let i = Tensor::arange(side * side, (Kind::Double, Device::Cpu));
             let image = ((&i * 0.37).sin() * 100.0 + 128.0).to_kind(Kind::Uint8).view([1, 1, side, side]);
-            let features = built_in(name).unwrap().unwrap().0.features(&image);
+            let features = built_in(name).unwrap().unwrap().0.features_and_logits(&image, &mut |_, _| ()).0;
             Vec::<f64>::try_from(features.get(0).narrow(0, 0, 4)).unwrap()
         };
         let found = [at("digits", 8), at("fashion-mnist", 28), at("mnist", 28)].concat();
@@ -221,11 +224,18 @@ mod tests {
     #[test]
     fn a_set_without_a_network_has_components() {
         let data = catalog::load("digits").unwrap();
-        assert_eq!(of(&data, &Choice::Auto).unwrap().name(), "classifier:digits");
-        assert_eq!(of(&data, &Choice::Pca).unwrap().name(), "pca-61");
-        let error = of(&data, &Choice::File("nothing".into())).err().unwrap();
-        assert!(error.to_string().starts_with("--features takes auto, pca or a file"));
+        let names = |data: &Dataset, choices: &str| {
+            let spaces = of(data, &choices.parse().unwrap())?;
+            Ok::<_, anyhow::Error>(spaces.iter().map(FeatureSpace::name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&data, "auto").unwrap(), ["classifier:digits", "random-64"]);
+        assert_eq!(names(&data, "pca, classifier,pca").unwrap(), ["pca-61", "classifier:digits"]);
+        let error = |choices| names(&data, choices).unwrap_err().to_string();
+        assert!(error("nothing").starts_with("--features takes auto, classifier, random"));
+        assert!(error("inception:nothing.pth").starts_with("--features inception"));
+        assert!("auto,".parse::<Choices>().is_err());
         let points = catalog::load("moons").unwrap();
-        assert_eq!(of(&points, &Choice::Auto).unwrap().name(), "identity");
+        assert_eq!(names(&points, "auto").unwrap(), ["identity"]);
+        assert!(names(&points, "pca").unwrap_err().to_string().contains("points are compared as they are"));
     }
 }

@@ -92,7 +92,7 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
 pub fn sizes(folder: impl AsRef<Path>) -> Result<BTreeSet<(u32, u32)>> {
     let mut files = Vec::new();
     list(folder.as_ref(), &mut files)?;
-    Ok(in_parallel(&files, |path| size(path)).into_iter().flatten().collect())
+    Ok(in_parallel(&files, size).into_iter().flatten().collect())
 }
 
 /// A decoded picture, `side * side` bytes if grey, three times as many in colour.

@@ -91,17 +91,12 @@ pub(super) fn peak_rss_mib(history: &Path) -> anyhow::Result<Option<f64>> {
 mod tests {
     use super::*;
 
-    const COLUMNS: &str = include_str!("../../../../results/README.md");
-
-    /// Name and type of each row of the table under a heading of results/README.md.
-    fn documented(heading: &str) -> Vec<(String, String)> {
-        let section = COLUMNS.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
-        let rows = section.lines().filter(|line| line.starts_with("| `"));
-        rows.map(|line| {
-            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())
-        })
-        .collect()
+    /// Name and type of each column of evaluation.csv in the data dictionary.
+    fn documented() -> Vec<(String, String)> {
+        let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
+        let rows = reader.records().map(Result::unwrap);
+        let rows = rows.filter(|row| &row[0] == "*/evaluation.csv");
+        rows.map(|row| (row[1].to_owned(), row[2].to_owned())).collect()
     }
 
     fn header() -> Vec<String> {
@@ -112,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_documented_columns_are_those_of_the_file() {
-        let names: Vec<String> = documented("evaluation.csv").into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = documented().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, header());
     }
 
@@ -126,11 +121,12 @@ mod tests {
             let row = csv::Reader::from_reader(text.as_bytes()).into_deserialize::<Evaluation>().next();
             row.unwrap().is_ok()
         };
-        for (at, (name, kind)) in documented("evaluation.csv").iter().enumerate() {
+        for (at, (name, kind)) in documented().iter().enumerate() {
             let found = match (accepts(at, "x"), accepts(at, "1.5"), accepts(at, "1")) {
-                (true, true, true) => "text",
-                (false, true, true) => "number",
-                (false, false, true) => "integer",
+                (true, true, true) => "string",
+                (false, true, true) => "Float64",
+                (false, false, true) => "Int64",
+                (false, false, false) if accepts(at, "true") => "boolean",
                 other => panic!("{name}: {other:?}"),
             };
             assert_eq!(kind, found, "{name}");
@@ -141,6 +137,29 @@ mod tests {
     fn what_does_not_apply_is_empty() {
         let text = String::from_utf8(evaluation_csv(&Evaluation::default()).unwrap()).unwrap();
         assert_eq!(text.lines().nth(1).unwrap(), ",".repeat(header().len() - 1));
+    }
+
+    #[test]
+    fn metrics_have_a_row_each_and_the_documented_columns() {
+        let found = Measurement {
+            metric: "precision".to_owned(),
+            space: "pca-64".to_owned(),
+            parameter: "k=5".to_owned(),
+            value: 0.5,
+            standard_error: Some(0.25),
+            floor: None,
+            n_real: 10,
+            n_fake: 20,
+            higher_is_better: true,
+        };
+        let row = Evaluation { run: "vae".to_owned(), ..Evaluation::default() };
+        let text = metrics_csv(&Measured { row, metrics: vec![found] }).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], "vae,precision,pca-64,k=5,0.5,0.25,,10,20,true");
+        let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
+        let rows = reader.records().map(Result::unwrap).filter(|row| row[0].ends_with("metrics.csv"));
+        assert_eq!(lines[0], rows.map(|row| row[1].to_owned()).collect::<Vec<_>>().join(","));
     }
 
     #[test]

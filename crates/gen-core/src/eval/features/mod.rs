@@ -18,7 +18,7 @@ pub use training::{FeatureRecord, FeatureTraining, train};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::data::{Shape, bytes_to_signed};
+use crate::data::{Shape, bytes_to_signed, signed_to_bytes};
 use crate::error::{Error, Result};
 
 /// A map from samples to the vectors that metrics compare. Numbers from different spaces are not comparable.
@@ -36,29 +36,21 @@ pub enum FeatureSpace {
     Random(RandomNetwork),
     /// Principal components of the training pixels.
     Pca(PrincipalComponents),
+    /// The last pool of the network of published FIDs.
+    Inception(Box<InceptionNetwork>),
     /// Points as they are.
     Identity,
 }
 
 impl FeatureSpace {
-    /// The space of images that have no classifier: 64 principal components of the pixels of `train`; and of
-    /// points: the points.
-    ///
-    /// # Errors
-    /// When the images are fewer than two or all equal.
-    pub fn without_network(shape: Shape, train: &Tensor) -> Result<Self> {
-        match shape {
-            Shape::Points { .. } => Ok(FeatureSpace::Identity),
-            Shape::Image { .. } => Ok(FeatureSpace::Pca(PrincipalComponents::fit(train, FEATURES)?)),
-        }
-    }
-
-    /// The name in reports: `classifier:<data set>`, `random-<count>`, `pca-<count>` or `identity`.
+    /// The name in reports: `classifier:<data set>`, `random-<count>`, `pca-<count>`,
+    /// `inception` or `identity`.
     pub fn name(&self) -> String {
         match self {
             FeatureSpace::Classifier { name, .. } => format!("classifier:{name}"),
             FeatureSpace::Random(network) => format!("random-{}", network.count()),
             FeatureSpace::Pca(pca) => format!("pca-{}", pca.count()),
+            FeatureSpace::Inception(_) => "inception".to_owned(),
             FeatureSpace::Identity => "identity".to_owned(),
         }
     }
@@ -67,6 +59,7 @@ impl FeatureSpace {
     pub fn sha256(&self) -> Option<&str> {
         match self {
             FeatureSpace::Classifier { sha256, .. } => Some(sha256),
+            FeatureSpace::Inception(network) => Some(network.sha256()),
             _ => None,
         }
     }
@@ -86,6 +79,11 @@ impl FeatureSpace {
                 return Ok(Embedded { features, logits: Some(logits) });
             }
             FeatureSpace::Random(network) => network.features(&x, progress)?,
+            FeatureSpace::Inception(network) => {
+                let bytes = if x.kind() == Kind::Uint8 { x } else { signed_to_bytes(&x) };
+                let output = network.features_and_logits(&bytes, progress)?;
+                return Ok(Embedded { features: output.features, logits: Some(output.logits) });
+            }
             FeatureSpace::Pca(pca) if x.kind() == Kind::Uint8 => pca.features(&x)?,
             FeatureSpace::Pca(pca) => pca.features(&((x + 1.0) * 127.5))?,
             FeatureSpace::Identity => x.to_kind(Kind::Double),

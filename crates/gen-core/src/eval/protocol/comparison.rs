@@ -1,6 +1,6 @@
 //! Every metric of samples against real rows in one feature space.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Stage;
 use super::options::EvaluateOptions;
