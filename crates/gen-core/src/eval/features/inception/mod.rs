@@ -34,16 +34,7 @@ const CHUNK: i64 = 32;
 /// antialiasing, corners not aligned), and moved to [-1, 1]. Distances of these features are comparable with those of
 /// papers where the images, their number and the reference set are the same as there.
 ///
-/// ```no_run
-/// use gen_core::eval::features::InceptionNetwork;
-/// use tch::{Device, Kind, Tensor};
-///
-/// let network = InceptionNetwork::load("pt_inception-2015-12-05-6726825d.pth")?;
-/// let images = Tensor::zeros([10, 1, 28, 28], (Kind::Uint8, Device::Cpu));
-/// let features = network.features(&images, &mut |done, total| assert!(done <= total))?;
-/// assert_eq!(features.size(), [10, 2048]);
-/// # Ok::<(), gen_core::Error>(())
-/// ```
+/// An image takes a core of today about 0.13 s, whatever its size.
 pub struct InceptionNetwork {
     blocks: Vec<Block>,
     /// `[1008, 2048]`
@@ -63,6 +54,17 @@ pub struct InceptionOutput {
 
 impl InceptionNetwork {
     /// The network of a file of weights, see [`state_dict::read`](crate::state_dict::read).
+    ///
+    /// ```no_run
+    /// use gen_core::eval::features::InceptionNetwork;
+    /// use tch::{Device, Kind, Tensor};
+    ///
+    /// let network = InceptionNetwork::load("pt_inception-2015-12-05-6726825d.pth")?;
+    /// let images = Tensor::zeros([10, 1, 28, 28], (Kind::Uint8, Device::Cpu));
+    /// let features = network.features(&images, &mut |done, total| assert!(done <= total))?;
+    /// assert_eq!(features.size(), [10, 2048]);
+    /// # Ok::<(), gen_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When the file cannot be read, or holds other weights than those of this network; the first tensor that is
