@@ -33,7 +33,7 @@ const BLOCK: i64 = 1 << 18;
 ///
 /// let normal = || Tensor::randn([100, 4], (Kind::Float, Device::Cpu));
 /// let (train, baseline, test) = (normal(), normal(), normal());
-/// let score = |fake| feature_likelihood_score(&train, &baseline, &test, fake).unwrap();
+/// let score = |fake: &Tensor| feature_likelihood_score(&train, &baseline, &test, fake).unwrap();
 /// assert!(score(&normal()) > score(&(normal() + 3.0)));
 /// assert!(score(&normal()) > score(&train));
 /// ```
