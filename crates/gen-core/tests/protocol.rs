@@ -229,20 +229,23 @@ fn what_is_kept_changes_no_number() {
         compare(&protocol, &data.train.x.narrow(0, 0, 200)).metrics
     };
     let first = measure(&data);
-    assert_eq!((cache.there.borrow().len(), cache.found.get()), (2, 0));
+    assert_eq!((cache.there.borrow().len(), cache.found.get()), (3, 0));
     assert_eq!(measure(&data), first);
-    assert_eq!(cache.found.get(), 2);
+    assert_eq!(cache.found.get(), 3);
     // What is kept of other features under the same name is not believed.
-    let key = cache.there.borrow().keys().find(|key| key.contains("rows")).unwrap().clone();
-    let mut wrong = cache.there.borrow().get(&key).unwrap().shallow_clone();
-    wrong.insert("test", wrong.get("test").unwrap() + 1.0);
+    let key = cache.there.borrow().keys().find(|key| key.contains("rows 300")).unwrap().clone();
+    let mut wrong = NamedTensors::new();
+    for (name, tensor) in cache.there.borrow()[&key].iter() {
+        let by = if name == "test" { 1.0 } else { 0.0 };
+        wrong.insert(name, tensor + by);
+    }
     cache.there.borrow_mut().insert(key, wrong);
     assert_eq!(measure(&data), first);
     // Other data has another key.
     data.spec.sha256 = "4567".to_owned();
     let before = cache.found.get();
     assert_eq!(measure(&data), first);
-    assert_eq!((cache.there.borrow().len(), cache.found.get()), (4, before));
+    assert_eq!((cache.there.borrow().len(), cache.found.get()), (6, before));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::neighbours::nearest;
 use super::{checked, checked_pair, mean, same_width, values};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Neighbours that say how dense the training data is around a row (Carlini et al. 2023).
 const NEIGHBOURS: i64 = 50;
@@ -97,6 +97,26 @@ impl NearestTraining {
         let x = checked(METRIC, "fake", x, 1)?;
         let (distances, index) = nearest(&x, &train, NEIGHBOURS.min(train.size()[0]), false, progress)?;
         Ok(NearestTraining { distances, index: index.select(1, 0).contiguous() })
+    }
+
+    /// What was found, to be kept and made [`from_tensors`](NearestTraining::from_tensors) later: `f64 [rows, 50]` and
+    /// `i64 [rows]`.
+    pub fn tensors(&self) -> (&Tensor, &Tensor) {
+        (&self.distances, &self.index)
+    }
+
+    /// What was found before.
+    ///
+    /// # Errors
+    /// When the tensors are not such as [`NearestTraining::tensors`] gives.
+    pub fn from_tensors(distances: Tensor, index: Tensor) -> Result<Self> {
+        let kinds = (distances.kind(), index.kind()) == (Kind::Double, Kind::Int64);
+        match (&distances.size()[..], &index.size()[..]) {
+            ([rows, _], [indices]) if kinds && rows == indices => Ok(NearestTraining { distances, index }),
+            (distances, index) => Err(Error::invalid(format!(
+                "nearest training rows are [rows, neighbours] distances and [rows] indices: found {distances:?} and {index:?}"
+            ))),
+        }
     }
 
     /// [`auth_pct`] of these rows, where `train` is what they were looked for in.

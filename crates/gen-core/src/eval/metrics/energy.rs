@@ -2,7 +2,7 @@ use std::f64::consts::TAU;
 
 use tch::{Kind, Tensor};
 
-use super::mmd::{Estimator, distances, mmd_squared};
+use super::mmd::{Estimator, distances, mmd_squared, squared_distances};
 use super::neighbours::nearest;
 use super::{checked_pair, mean};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 /// When a set is empty, the numbers of features differ, or a value is not finite.
 pub fn energy_distance(real: &Tensor, fake: &Tensor) -> Result<f64> {
     let (real, fake) = checked_pair("the energy distance", real, fake, 1)?;
-    Ok(mmd_squared(&real, &fake, |a, b| -distances(a, b), Estimator::Biased)?.max(0.0))
+    Ok(mmd_squared(&real, &fake, |a, b| -squared_distances(a, b).sqrt(), Estimator::Biased)?.max(0.0))
 }
 
 /// The Chamfer distance of point sets `real` and `fake`, `[n, features]`: the mean squared distance of real rows to

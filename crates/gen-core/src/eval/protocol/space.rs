@@ -143,7 +143,27 @@ impl<'a> RealRows<'a> {
         if let Some(known) = &*self.nearest_of_test.borrow() {
             return Ok(known.clone());
         }
-        let found = Rc::new(NearestTraining::find(&self.train, &self.test.features, &mut |_, _| ())?);
+        let what = format!("nearest training rows of {}", self.test.features.size()[0]);
+        let key = Self::key(self.data, self.space, &what);
+        let kept = key.as_deref().and_then(|key| self.cache.load(key)).and_then(|kept| {
+            let get = |name: &str| kept.get(name).map(Tensor::shallow_clone);
+            NearestTraining::from_tensors(get("distances")?, get("index")?).ok()
+        });
+        let found = match kept {
+            Some(kept) => kept,
+            None => {
+                let found = NearestTraining::find(&self.train, &self.test.features, &mut |_, _| ())?;
+                if let Some(key) = key {
+                    let (distances, index) = found.tensors();
+                    let mut tensors = NamedTensors::new();
+                    tensors.insert("distances", distances.shallow_clone());
+                    tensors.insert("index", index.shallow_clone());
+                    self.cache.store(&key, &tensors);
+                }
+                found
+            }
+        };
+        let found = Rc::new(found);
         *self.nearest_of_test.borrow_mut() = Some(found.clone());
         Ok(found)
     }
