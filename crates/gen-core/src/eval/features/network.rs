@@ -163,6 +163,12 @@ impl FeatureNetwork {
         self.head.forward(&embedding.silu())
     }
 
+    /// Class scores of images `u8 [n, channels, height, width]`: `f64 [n, classes]`, logits.
+    pub fn logits(&self, images: &Tensor) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        self.chunked(images, |x| self.classify(&self.embed(x, |h| h))).to_kind(Kind::Double)
+    }
+
     /// Takes mean and standard deviation of every feature from the training images,
     /// `u8 [n, channels, height, width]`. A deviation is at least 5 % of the largest: a direction in which the
     /// training set hardly varies would otherwise outweigh all others.
