@@ -8,9 +8,7 @@ use anyhow::{Context, bail};
 use gen_core::Error;
 use gen_core::data::{Catalog, DataSpec, Dataset};
 use gen_core::eval::FeatureSpace;
-use gen_core::eval::features::{
-    self, FeatureNetwork, InceptionSource, PrincipalComponents, RandomNetwork,
-};
+use gen_core::eval::features::{self, FeatureNetwork, InceptionSource, PrincipalComponents, RandomNetwork};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -98,7 +96,8 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
             _ => bail!("points are compared as they are: --features is for images"),
         };
     }
-    let pca = || Ok::<_, Error>(FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, features::FEATURES)?));
+    let pca =
+        || Ok::<_, Error>(FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, features::FEATURES)?));
     let random = || Ok::<_, Error>(FeatureSpace::Random(RandomNetwork::fit(spec.shape, &data.train.x)?));
     let classifier = |network, sha256| FeatureSpace::Classifier { name: spec.name.clone(), sha256, network };
     Ok(match choice {
@@ -111,7 +110,10 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
         Choice::Classifier => {
             let Some((network, sha256)) = built_in(&spec.name)? else {
                 let known = records()?.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
-                bail!("there is no classifier of `{}`: `gen features train` makes one; there are {known}", spec.name);
+                bail!(
+                    "there is no classifier of `{}`: `gen features train` makes one; there are {known}",
+                    spec.name
+                );
             };
             vec![classifier(checked(network, spec, "the classifier")?, sha256)]
         }
@@ -122,7 +124,8 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
                     crate::eprint(&format!("fetching {source}"));
                 }
             };
-            let network = source.load(&Catalog::default_cache()?, &mut tell).context("--features inception")?;
+            let network =
+                source.load(&Catalog::default_cache()?, &mut tell).context("--features inception")?;
             vec![FeatureSpace::Inception(Box::new(network))]
         }
         Choice::File(path) => {

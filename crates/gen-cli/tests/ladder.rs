@@ -76,7 +76,8 @@ fn measure(data: &str, name: &str, x: &Tensor, folder: &Path) -> Measured {
         let numbers = (row["value"].parse().unwrap(), row["floor"].parse().ok());
         spaces.entry(row["space"].clone()).or_default().insert(row["metric"].clone(), numbers);
     }
-    let row = csv::Reader::from_path(out.join("evaluation.csv")).unwrap().deserialize().next().unwrap().unwrap();
+    let row =
+        csv::Reader::from_path(out.join("evaluation.csv")).unwrap().deserialize().next().unwrap().unwrap();
     let printed = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     Measured { spaces, row, printed }
 }

@@ -165,18 +165,23 @@ fn a_model_of_images_fills_its_columns() {
     assert_eq!(stages[0], Stage::Sampling { done: 0, total: 300 });
     let comparing = |floor| Stage::Comparing { space: "random-64".to_owned(), metric: Metric::Prdc, floor };
     assert!(stages.contains(&comparing(true)) && stages.contains(&comparing(false)));
-    assert!(stages.contains(&Stage::Likelihood { done: 0, total: 40 }));
+    assert!(stages.contains(&Stage::Likelihood { kind: LikelihoodKind::LowerBound, done: 40, total: 40 }));
 
     // The same numbers, with those of the second space, one under the other.
     let find = |metric: &str, space: &str| {
         metrics.iter().find(|found| found.metric == metric && found.space == space).unwrap()
     };
     let (main, second) = (find("fd", "pca-64"), find("fd", "random-64"));
-    assert_eq!((Some(main.value), main.floor, main.standard_error), (row.fd, row.fd_floor, row.fd_standard_error));
+    assert_eq!(
+        (Some(main.value), main.floor, main.standard_error),
+        (row.fd, row.fd_floor, row.fd_standard_error)
+    );
     assert_eq!((Some(second.value), second.floor), (row.second_fd, row.second_fd_floor));
     assert_eq!(row.second_space.as_deref(), Some("random-64"));
     assert!(!main.higher_is_better && find("coverage", "pca-64").higher_is_better);
-    for (metric, row) in [("auth_pct", row.auth_pct), ("vendi", row.vendi), ("one_nn_accuracy", row.one_nn_accuracy)] {
+    for (metric, row) in
+        [("auth_pct", row.auth_pct), ("vendi", row.vendi), ("one_nn_accuracy", row.one_nn_accuracy)]
+    {
         assert_eq!(Some(find(metric, "pca-64").value), row, "{metric}");
     }
     // Training images are copies of themselves, test images are not.
@@ -372,7 +377,12 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     assert!(std.max().double_value(&[]) < 1.0 + 1e-5 && std.mean(Kind::Double).double_value(&[]) > 0.5);
 
     // The features of an image depend on that image only.
-    assert_close(&features_of(&network, &data.train.x.narrow(0, 7, 1)), &features.narrow(0, 7, 1), 1e-5, 1e-5);
+    assert_close(
+        &features_of(&network, &data.train.x.narrow(0, 7, 1)),
+        &features.narrow(0, 7, 1),
+        1e-5,
+        1e-5,
+    );
     let bytes = network.to_safetensors().unwrap();
     let again = FeatureNetwork::from_safetensors(&bytes).unwrap();
     assert_eq!(features_of(&again, &data.train.x), features);

@@ -109,7 +109,11 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tensor> {
                 _ => Tensor::from_slice(&file.into_vec::<f64>().map_err(damaged)?).to_kind(Kind::Float),
             };
             let x = in_order(&x, &shape, is_c);
-            if x.dim() == 2 { Ok(x) } else { channels_first(&x).ok_or_else(|| format(wrong_channels(&found))) }
+            if x.dim() == 2 {
+                Ok(x)
+            } else {
+                channels_first(&x).ok_or_else(|| format(wrong_channels(&found)))
+            }
         }
         _ => Err(format(format!(
             "expected uint8 images [n, height, width], [n, channels, height, width] or [n, height, width, channels], \

@@ -19,7 +19,5 @@ pub use gaussian::Gaussian;
 pub use likelihood::{bits_per_dim, effective_sample_size, log_mean_exp};
 pub use measurement::{Measurement, Metric};
 pub use metrics::*;
-pub use protocol::{
-    EvaluateOptions, Evaluated, EvaluationCache, Measured, NoCache, Protocol, Stage,
-};
+pub use protocol::{EvaluateOptions, Evaluated, EvaluationCache, Measured, NoCache, Protocol, Stage};
 pub use reference::Reference;

@@ -102,28 +102,39 @@ impl Interpolation {
     /// # Errors
     /// When the shapes differ.
     pub fn between(self, from: &Tensor, to: &Tensor, fraction: f64) -> Result<Tensor> {
-        if from.size() != to.size() || from.dim() == 0 {
+        let rows = from.size().first().copied().unwrap_or(0);
+        self.between_each(from, to, &Tensor::full([rows], fraction, (Kind::Double, from.device())))
+    }
+
+    /// [`Interpolation::between`] with a fraction of its own for each row: `[n]`.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn between_each(self, from: &Tensor, to: &Tensor, fractions: &Tensor) -> Result<Tensor> {
+        if from.size() != to.size() || from.dim() == 0 || fractions.size() != from.size()[..1] {
             return Err(Error::invalid(format!(
                 "two batches of codes of the same shape are interpolated, found {:?} and {:?}",
                 from.size(),
                 to.size()
             )));
         }
-        let line = from * (1.0 - fraction) + to * fraction;
-        if self == Interpolation::Linear {
-            return Ok(line);
-        }
-        let [a, b] = [from, to].map(|codes| codes.to_kind(Kind::Double).flatten(1, -1));
-        let dot = |a: &Tensor, b: &Tensor| (a * b).sum_dim_intlist(1, true, Kind::Double);
-        let lengths = (dot(&a, &a) * dot(&b, &b)).sqrt();
-        let cosine = dot(&a, &b) / lengths.clamp_min(f64::MIN_POSITIVE);
-        let angle = cosine.clamp(-1.0, 1.0).acos();
-        // The origin has no direction, and no great circle goes there.
-        let sine = angle.sin() * lengths.gt(0.0);
-        let arc = ((&angle * (1.0 - fraction)).sin() * a + (&angle * fraction).sin() * b)
-            / sine.clamp_min(f64::MIN_POSITIVE);
-        let codes = line.to_kind(Kind::Double).flatten(1, -1).where_self(&sine.lt(PARALLEL), &arc);
-        Ok(codes.to_kind(from.kind()).reshape(from.size()))
+        let f = fractions.to_kind(Kind::Double).to_device(from.device()).unsqueeze(1);
+        let [a, b] = [from, to].map(|codes| codes.to_kind(Kind::Double).view([codes.size()[0], -1]));
+        let rest = f.neg() + 1.0;
+        let line = &a * &rest + &b * &f;
+        let codes = match self {
+            Interpolation::Linear => line,
+            Interpolation::Spherical => {
+                let dot = |a: &Tensor, b: &Tensor| (a * b).sum_dim_intlist(1, true, Kind::Double);
+                let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt().clamp_min(f64::MIN_POSITIVE);
+                let angle = cosine.clamp(-1.0, 1.0).acos();
+                let sine = angle.sin();
+                let arc = ((&angle * &rest).sin() * a + (&angle * &f).sin() * b)
+                    / sine.clamp_min(f64::MIN_POSITIVE);
+                line.where_self(&sine.lt(PARALLEL), &arc)
+            }
+        };
+        Ok(codes.to_kind(from.kind()).view_as(from))
     }
 }
 

@@ -207,7 +207,10 @@ fn evaluate_reference(args: &Args, reference: Reference, data: &str) -> anyhow::
         // What has no seed is the same in every run.
         let seed = Some(args.seed).filter(|_| reference != Reference::Floor);
         let measured = evaluated.measured;
-        Ok(Evaluated { measured: Measured { row: Evaluation { seed, ..measured.row }, ..measured }, ..evaluated })
+        Ok(Evaluated {
+            measured: Measured { row: Evaluation { seed, ..measured.row }, ..measured },
+            ..evaluated
+        })
     })
 }
 
@@ -222,11 +225,8 @@ fn evaluate_samples(args: &Args, path: &Path, data: &str) -> anyhow::Result<Meas
     measure(args, &data, |protocol, progress| {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let measured = protocol.compare(&samples, progress)?;
-        let row = Evaluation {
-            family: "samples".to_owned(),
-            model: name.unwrap_or_default(),
-            ..measured.row
-        };
+        let row =
+            Evaluation { family: "samples".to_owned(), model: name.unwrap_or_default(), ..measured.row };
         Ok(Evaluated { measured: Measured { row, ..measured }, samples })
     })
 }
@@ -288,7 +288,9 @@ fn progress(name: String) -> impl FnMut(Stage) {
             Stage::Comparing { space, metric, floor: false } => format!("{metric} in {space}"),
             Stage::Comparing { space, metric, floor: true } => format!("floor of {metric} in {space}"),
             Stage::Sampling { done, total } => counted("samples", "", done, total),
-            Stage::Likelihood { done, total } => counted("likelihood of", "", done, total),
+            Stage::Likelihood { kind, done, total } => {
+                counted(&format!("likelihood ({kind}) of"), "", done, total)
+            }
         };
         if line != last {
             crate::eprint(&format!("{name}: {line}"));

@@ -52,7 +52,11 @@ pub(super) fn read(path: &Path, spec: &DataSpec, range: Option<Range>) -> anyhow
         return bytes(&samples, range).with_context(|| path.display().to_string());
     }
     if range.is_some() {
-        bail!("--range is for floating-point images; {} holds {:?} {found:?}", path.display(), samples.kind());
+        bail!(
+            "--range is for floating-point images; {} holds {:?} {found:?}",
+            path.display(),
+            samples.kind()
+        );
     }
     Ok(samples)
 }
@@ -93,7 +97,10 @@ fn bytes(x: &Tensor, range: Option<Range>) -> anyhow::Result<Tensor> {
     if !(least >= low - slack && most <= high + slack) {
         bail!("values from {least:.3} to {most:.3} are outside of --range {low},{high}");
     }
-    Ok(((x.to_kind(Kind::Float) - low) * (255.0 / (high - low))).round().clamp(0.0, 255.0).to_kind(Kind::Uint8))
+    Ok(((x.to_kind(Kind::Float) - low) * (255.0 / (high - low)))
+        .round()
+        .clamp(0.0, 255.0)
+        .to_kind(Kind::Uint8))
 }
 
 #[cfg(test)]
@@ -112,7 +119,10 @@ mod tests {
     fn values_become_the_bytes_that_a_file_would_hold() {
         let x = Tensor::from_slice(&[-1.0f32, -0.999, 0.0, 1.0, 1.001]).view([1, 1, 1, 5]);
         let range = Some(Range { low: -1.0, high: 1.0 });
-        assert_eq!(Vec::<u8>::try_from(bytes(&x, range).unwrap().flatten(0, -1)).unwrap(), [0, 0, 128, 255, 255]);
+        assert_eq!(
+            Vec::<u8>::try_from(bytes(&x, range).unwrap().flatten(0, -1)).unwrap(),
+            [0, 0, 128, 255, 255]
+        );
         assert!(bytes(&x, None).unwrap_err().to_string().contains("from -1.000 to 1.001"));
         let narrow = Some(Range { low: 0.0, high: 1.0 });
         assert!(bytes(&x, narrow).unwrap_err().to_string().contains("outside of --range 0,1"));

@@ -22,7 +22,18 @@ pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
 }
 
 const HEADER: [&str; 12] = [
-    "run", "space", "FD", "+-", "floor", "KID", "precision", "recall", "coverage", "likelihood", "NFE", "images/s",
+    "run",
+    "space",
+    "FD",
+    "+-",
+    "floor",
+    "KID",
+    "precision",
+    "recall",
+    "coverage",
+    "likelihood",
+    "NFE",
+    "images/s",
 ];
 
 fn lines(measured: &[Measured]) -> Vec<[String; 12]> {
@@ -31,9 +42,8 @@ fn lines(measured: &[Measured]) -> Vec<[String; 12]> {
         let mut spaces: Vec<&str> = metrics.iter().map(|found| found.space.as_str()).collect();
         spaces.dedup();
         for space in spaces.iter().filter(|space| **space != "data") {
-            let found = |metric: &str| {
-                metrics.iter().find(|found| found.space == **space && found.metric == metric)
-            };
+            let found =
+                |metric: &str| metrics.iter().find(|found| found.space == **space && found.metric == metric);
             let value = |metric: &str| found(metric).map(|found| found.value);
             let is_first = *space == row.feature_space;
             let only_first = |text: String| if is_first { text } else { String::new() };
@@ -94,7 +104,9 @@ fn remarks(row: &Evaluation) -> Vec<String> {
     let mut remarks = Vec::new();
     if let (Some(true), Some(share)) = (row.memorised, row.copied_share) {
         let share = 100.0 * share;
-        remarks.push(format!("memorised: {share:.1} % of the samples are copies of training rows (of test rows 1 %)"));
+        remarks.push(format!(
+            "memorised: {share:.1} % of the samples are copies of training rows (of test rows 1 %)"
+        ));
     }
     if let (Some(fd), Some(error), Some(floor)) = (row.fd, row.fd_standard_error, row.fd_floor)
         && fd - floor <= 2.0 * error

@@ -2,9 +2,7 @@ use std::io::Write;
 
 use anyhow::bail;
 use gen_core::data::Dataset;
-use gen_core::eval::{
-    EvaluateOptions, FeatureSpace, Measurement, Metric, NoCache, Protocol, Reference,
-};
+use gen_core::eval::{EvaluateOptions, FeatureSpace, Measurement, Metric, NoCache, Protocol, Reference};
 use gen_core::rng::{Purpose, stream};
 use tch::{Device, Kind, Tensor};
 
@@ -49,7 +47,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let cell = |metric: &str, scale: f64, digits: usize| {
             let value = |space: &String| {
                 let of_space = |found: &&Measurement| found.metric == metric && found.space == *space;
-                found.iter().find(of_space).map_or(String::new(), |found| format!("{:.digits$}", scale * found.value))
+                found
+                    .iter()
+                    .find(of_space)
+                    .map_or(String::new(), |found| format!("{:.digits$}", scale * found.value))
             };
             names.iter().map(value).collect::<Vec<_>>().join(" / ")
         };

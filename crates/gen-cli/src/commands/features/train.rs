@@ -96,7 +96,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// The command that makes the same network again, on the same kind of machine.
 fn command(args: &Args) -> String {
-    let FeatureTraining { epochs, learning_rate, shift, dropout, outliers, seed, .. } = FeatureTraining::default();
+    let FeatureTraining { epochs, learning_rate, shift, dropout, outliers, seed, .. } =
+        FeatureTraining::default();
     let threads = tch::get_num_threads();
     let mut command =
         format!("gen features train --data {} --out crates/gen-cli/features --threads {threads}", args.data);

@@ -75,7 +75,8 @@ impl FeatureSpace {
         let x = x.to_device(Device::Cpu);
         let features = match self {
             FeatureSpace::Classifier { network, .. } => {
-                let (features, logits) = network.features_and_logits(&cropped(&x, network.shape())?, progress);
+                let (features, logits) =
+                    network.features_and_logits(&cropped(&x, network.shape())?, progress);
                 return Ok(Embedded { features, logits: Some(logits) });
             }
             FeatureSpace::Random(network) => network.features(&x, progress)?,

@@ -4,7 +4,7 @@ use super::as_signed;
 use crate::data::Shape;
 use crate::error::{Error, Result};
 use crate::eval::axes::PrincipalAxes;
-use crate::rng::{Purpose, Generator, stream};
+use crate::rng::{Generator, Purpose, stream};
 
 /// Channels of the convolutions.
 const CHANNELS: [i64; 3] = [32, 64, 128];
@@ -69,7 +69,11 @@ impl RandomNetwork {
         let mut network = RandomNetwork {
             weights,
             channels,
-            axes: PrincipalAxes { mean: Tensor::zeros([1], unit), variances: Tensor::ones([1], unit), directions: Tensor::ones([1, 1], unit) },
+            axes: PrincipalAxes {
+                mean: Tensor::zeros([1], unit),
+                variances: Tensor::ones([1], unit),
+                directions: Tensor::ones([1, 1], unit),
+            },
             mean: Tensor::zeros([1], unit),
             scale: Tensor::ones([1], unit),
         };
@@ -182,7 +186,12 @@ mod tests {
             let f = network.features(&x, &mut |_, _| ()).unwrap();
             assert_eq!(f.size(), [150, network.count()]);
             let covariance = f.tr().cov(1, None::<Tensor>, None::<Tensor>);
-            crate::testing::assert_close(&covariance, &Tensor::eye(network.count(), (Kind::Double, Device::Cpu)), 0.0, 1e-6);
+            crate::testing::assert_close(
+                &covariance,
+                &Tensor::eye(network.count(), (Kind::Double, Device::Cpu)),
+                0.0,
+                1e-6,
+            );
         }
     }
 
@@ -200,8 +209,17 @@ mod tests {
     fn what_cannot_be_is_said() {
         let message = |result: Result<RandomNetwork>| result.err().unwrap().to_string();
         assert!(message(fitted(&images(20, [1, 3, 9]))).contains("at least 4x4 pixels, found 3x9"));
-        assert!(message(fitted(&Tensor::full([9, 1, 8, 8], 7, (Kind::Uint8, Device::Cpu)))).contains("all rows are equal"));
-        assert!(message(RandomNetwork::fit(Shape::Points { dimension: 2 }, &Tensor::zeros([2, 2], (Kind::Float, Device::Cpu)))).contains("needs images"));
+        assert!(
+            message(fitted(&Tensor::full([9, 1, 8, 8], 7, (Kind::Uint8, Device::Cpu))))
+                .contains("all rows are equal")
+        );
+        assert!(
+            message(RandomNetwork::fit(
+                Shape::Points { dimension: 2 },
+                &Tensor::zeros([2, 2], (Kind::Float, Device::Cpu))
+            ))
+            .contains("needs images")
+        );
         let network = fitted(&images(20, [1, 8, 8])).unwrap();
         let other = network.features(&images(2, [3, 8, 8]), &mut |_, _| ()).unwrap_err().to_string();
         assert!(other.contains("takes images of 1 channels"));

@@ -20,7 +20,8 @@ pub use classifier::{
     ClassHistogram, ClassifierScore, class_histogram_distance, classifier_score, histogram_distance,
 };
 pub use copies::{
-    Copied, NearestTrain, NearestTraining, OneNearest, auth_pct, copied_share, nearest_train_test, one_nn_accuracy,
+    Copied, NearestTrain, NearestTraining, OneNearest, auth_pct, copied_share, nearest_train_test,
+    one_nn_accuracy,
 };
 pub use energy::{chamfer_distance, energy_distance, parzen_log_density};
 pub use estimate::{Estimate, block_standard_error};
@@ -35,7 +36,7 @@ pub use kernel::{
 pub use mmd::{Estimator, median_distance, mmd_squared, rbf_kernel};
 pub use modes::{ModeCoverage, mode_coverage};
 pub use neighbours::{nearest, neighbour_radii};
-pub use path::{Interpolation, PATH_STEP, path_length};
+pub use path::{PATH_STEP, path_length};
 pub use prdc::{Prdc, PrdcErrors, prdc, prdc_with_radii};
 pub use vendi::vendi_score;
 pub use wasserstein::{

@@ -3,6 +3,7 @@ use tch::{Kind, Tensor};
 use super::{checked, row_sums, values};
 use crate::error::{Error, Result};
 use crate::eval::Estimate;
+use crate::model::Interpolation;
 use crate::rng::{Purpose, stream};
 
 /// The step of a [`path_length`] along a path from 0 to 1. Karras et al. (2019) take 10⁻⁴; the features of a network in
@@ -10,49 +11,6 @@ use crate::rng::{Purpose, stream};
 pub const PATH_STEP: f64 = 1e-2;
 /// Latents that are decoded at once.
 const PART: i64 = 250;
-
-/// A path between two latents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interpolation {
-    /// The straight line.
-    Linear,
-    /// The arc around the origin (Shoemake 1985), which stays where normal latents lie. Latents in one direction, or in
-    /// opposite ones, have no arc: between them it is the line.
-    Spherical,
-}
-
-impl Interpolation {
-    /// The points at `t: [n]`, from 0 to 1, between the rows of `start` and `end`, `[n, ...]`, of the kind of `start`.
-    ///
-    /// ```
-    /// use gen_core::eval::Interpolation;
-    /// use tch::Tensor;
-    ///
-    /// let (a, b) = (Tensor::from_slice(&[1.0, 0.0]).view([1, 2]), Tensor::from_slice(&[0.0, 1.0]).view([1, 2]));
-    /// let middle = Interpolation::Spherical.between(&a, &b, &Tensor::from_slice(&[0.5]));
-    /// assert!((middle.double_value(&[0, 0]) - 0.5f64.sqrt()).abs() < 1e-12);
-    /// ```
-    pub fn between(self, start: &Tensor, end: &Tensor, t: &Tensor) -> Tensor {
-        let (a, b) = (start.to_kind(Kind::Double).flatten(1, -1), end.to_kind(Kind::Double).flatten(1, -1));
-        let t = t.to_kind(Kind::Double).to_device(a.device()).view([-1, 1]);
-        let rest = 1.0 - &t;
-        let line = (&rest, &t);
-        let mixed = match self {
-            Interpolation::Linear => a * line.0 + b * line.1,
-            Interpolation::Spherical => {
-                let length = |x: &Tensor| row_sums(&x.square()).sqrt();
-                let cosine = row_sums(&(&a * &b)) / (length(&a) * length(&b));
-                let angle = cosine.nan_to_num(1.0, None, None).clamp(-1.0, 1.0).acos().unsqueeze(1);
-                let sine = angle.sin();
-                let flat = sine.lt(1e-6);
-                let weight =
-                    |share: &Tensor| ((share * &angle).sin() / &sine).where_self(&flat.logical_not(), share);
-                a * weight(line.0) + b * weight(line.1)
-            }
-        };
-        mixed.view_as(start).to_kind(start.kind())
-    }
-}
 
 /// The perceptual path length (Karras et al. 2019, section 4.1) in a feature space: how far features move, squared,
 /// for a small step between latents, over the square of the step. Small for a latent space without jumps; 0 for a
@@ -64,7 +22,8 @@ impl Interpolation {
 /// paper, values outside the 1st to the 99th percentile are left out of the mean.
 ///
 /// ```
-/// use gen_core::eval::{Interpolation, PATH_STEP, path_length};
+/// use gen_core::eval::{PATH_STEP, path_length};
+/// use gen_core::model::Interpolation;
 /// use tch::{Device, Kind, Tensor};
 ///
 /// let latents = || Tensor::randn([300, 4], (Kind::Float, Device::Cpu));
@@ -103,7 +62,7 @@ pub fn path_length(
         let length = PART.min(n - first);
         let part = |x: &Tensor| x.narrow(0, first, length);
         let mut at = |t: &Tensor| -> Result<Tensor> {
-            let found = features(&interpolation.between(&part(start), &part(end), t))?;
+            let found = features(&interpolation.between_each(&part(start), &part(end), t)?)?;
             let found = checked("a path length", "decoded", &found, 1)?;
             if found.size()[0] != length {
                 return Err(Error::invalid(format!(
@@ -130,40 +89,10 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::testing::{assert_close, assert_close_f64};
+    use crate::testing::assert_close_f64;
 
     fn normal(n: i64, d: i64, seed: u64) -> Tensor {
         stream(seed, Purpose::Evaluate, 1).randn([n, d], (Kind::Double, Device::Cpu))
-    }
-
-    #[test]
-    fn arcs_keep_the_length_and_reach_their_ends() {
-        let unit = |x: Tensor| &x / row_sums(&x.square()).sqrt().unsqueeze(1);
-        let (a, b) = (unit(normal(50, 6, 1)), unit(normal(50, 6, 2)));
-        for interpolation in [Interpolation::Linear, Interpolation::Spherical] {
-            let at =
-                |t: f64| interpolation.between(&a, &b, &Tensor::full([50], t, (Kind::Double, Device::Cpu)));
-            assert_close(&at(0.0), &a, 0.0, 1e-12);
-            assert_close(&at(1.0), &b, 0.0, 1e-12);
-            let shares = interpolation.between(&b, &a, &Tensor::full([50], 0.3, (Kind::Double, Device::Cpu)));
-            assert_close(&at(0.7), &shares, 0.0, 1e-12);
-        }
-        let arc = Interpolation::Spherical.between(
-            &a,
-            &b,
-            &Tensor::linspace(0.0, 1.0, 50, (Kind::Double, Device::Cpu)),
-        );
-        assert_close(&row_sums(&arc.square()), &Tensor::ones([50], (Kind::Double, Device::Cpu)), 0.0, 1e-12);
-    }
-
-    #[test]
-    fn without_an_arc_it_is_the_line() {
-        let a = Tensor::from_slice(&[1.0f32, 2.0, 0.0, 0.0, 1.0, 1.0]).view([3, 1, 2]);
-        let b = Tensor::from_slice(&[2.0f32, 4.0, 1.0, 1.0, -1.0, -1.0]).view([3, 1, 2]);
-        let t = Tensor::from_slice(&[0.25, 0.5, 0.75]);
-        let found = Interpolation::Spherical.between(&a, &b, &t);
-        assert_eq!((found.kind(), found.size()), (Kind::Float, vec![3, 1, 2]));
-        assert_close(&found.view([-1]), &Tensor::from_slice(&[1.25, 2.5, 0.5, 0.5, -0.5, -0.5]), 0.0, 1e-6);
     }
 
     #[test]

@@ -10,11 +10,11 @@ use crate::error::Result;
 use crate::eval::features::Embedded;
 use crate::eval::measurement::{Measurement, higher_is_better};
 use crate::eval::{
-    Estimator, Metric, NearestTraining, block_standard_error, class_histogram_distance, classifier_score, energy_distance,
-    extrapolation_sizes, feature_likelihood_score, frechet_distance, frechet_distance_infinity,
-    frechet_standard_error, kernel_distance, kernel_distance_of_subsets, kernel_distance_standard_error,
-    median_distance, mmd_squared, mode_coverage, one_nn_accuracy, prdc_with_radii, random_directions,
-    rbf_kernel, sliced_wasserstein, vendi_score, wasserstein_exact,
+    Estimator, Metric, NearestTraining, block_standard_error, class_histogram_distance, classifier_score,
+    energy_distance, extrapolation_sizes, feature_likelihood_score, frechet_distance,
+    frechet_distance_infinity, frechet_standard_error, kernel_distance, kernel_distance_of_subsets,
+    kernel_distance_standard_error, median_distance, mmd_squared, mode_coverage, one_nn_accuracy,
+    prdc_with_radii, random_directions, rbf_kernel, sliced_wasserstein, vendi_score, wasserstein_exact,
 };
 use crate::params::NamedTensors;
 use crate::rng::{Purpose, permutation};
@@ -378,7 +378,9 @@ impl<'a> Comparison<'a> {
     }
 
     fn modes(&mut self, data: &Dataset) -> Result<()> {
-        let Some(modes) = PointSet::named(&data.spec.name).ok().and_then(PointSet::modes) else { return Ok(()) };
+        let Some(modes) = PointSet::named(&data.spec.name).ok().and_then(PointSet::modes) else {
+            return Ok(());
+        };
         let found = mode_coverage(&modes.centres, modes.std, self.fake())?;
         let share = found.high_quality_share;
         let rows = self.fake().size()[0];

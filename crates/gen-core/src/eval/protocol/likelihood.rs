@@ -31,73 +31,73 @@ impl Protocol<'_> {
         observe: &mut dyn FnMut(Stage),
     ) -> Result<()> {
         for kind in density.kinds() {
-            let nats = self.log_likelihood(density, kind, observe)?;
-            self.report_likelihood(kind, &nats, measured);
+            let of_rows = |x: &Tensor, seed| density.log_likelihood(x, kind, seed).map(Some);
+            if let Some(nats) = self.of_test_rows(kind, &of_rows, observe)? {
+                self.report_likelihood(kind, &nats, measured);
+            }
+            let of_rows = |x: &Tensor, seed| density.effective_sample_size(x, kind, seed);
+            if let Some(sizes) = self.of_test_rows(kind, &of_rows, observe)? {
+                let error = sizes.std(true).double_value(&[]) / (sizes.numel() as f64).sqrt();
+                let mean = (sizes.mean(Kind::Double).double_value(&[]), error);
+                measured.metrics.extend(row("effective_sample_size", kind, mean, sizes.numel()));
+            }
         }
         Ok(())
     }
 
-    /// log p of test rows, `f64 [rows]`: of all that are compared if it is exact, of the first of them if it is an
-    /// estimate.
-    fn log_likelihood(
+    /// What `of_rows` says of test rows, `f64 [rows]`: of all that are compared if the likelihood is exact, of the first of
+    /// them if it is an estimate.
+    fn of_test_rows(
         &self,
-        density: &dyn Density,
         kind: LikelihoodKind,
+        of_rows: &dyn Fn(&Tensor, u64) -> Result<Option<Tensor>>,
         observe: &mut dyn FnMut(Stage),
-    ) -> Result<Tensor> {
+    ) -> Result<Option<Tensor>> {
         let wanted = match kind {
             LikelihoodKind::Exact => self.test.len(),
+            LikelihoodKind::Ode => self.options.n_ode.max(2),
             LikelihoodKind::LowerBound | LikelihoodKind::Importance(_) => self.options.n_bound.max(2),
         };
         let total = self.test.len().min(wanted);
         let mut parts = Vec::new();
         for (index, done) in (0..total).step_by(PART).enumerate() {
-            observe(Stage::Likelihood { done, total });
             let seed = derive(self.options.seed, Purpose::Evaluate, index as u64);
             let rng = stream(seed, Purpose::Evaluate, 0);
             let rows = self.test.narrow(done, PART.min(total - done));
-            let nats = density.log_likelihood(&rows.to_batch(&self.data.spec, &rng).x, kind, seed)?;
-            parts.push(nats.detach().to_kind(Kind::Double).to_device(Device::Cpu));
+            let Some(found) = of_rows(&rows.to_batch(&self.data.spec, &rng).x, seed)? else {
+                return Ok(None);
+            };
+            parts.push(found.detach().to_kind(Kind::Double).to_device(Device::Cpu));
+            observe(Stage::Likelihood { kind, done: done + rows.len(), total });
         }
-        Ok(Tensor::cat(&parts, 0))
+        Ok(Some(Tensor::cat(&parts, 0)))
     }
 
     /// Adds a likelihood from log p of every row: the first of a kind that stands alone, and the first by importance
     /// samples, have columns of their own.
     pub(super) fn report_likelihood(&self, kind: LikelihoodKind, nats: &Tensor, measured: &mut Measured) {
         let mean = self.mean(nats);
-        let row = &mut measured.row;
+        let main = &mut measured.row;
         if let LikelihoodKind::Importance(_) = kind {
-            if row.importance_kind.is_none() {
-                row.importance_kind = Some(kind.to_string());
-                row.importance_bits_per_dim = mean.bits.map(|(value, _)| value);
-                row.importance_nll_nats = mean.nats.map(|(value, _)| value);
-                row.n_likelihood = row.n_likelihood.or(Some(nats.numel()));
+            if main.importance_kind.is_none() {
+                main.importance_kind = Some(kind.to_string());
+                main.importance_bits_per_dim = mean.bits.map(|(value, _)| value);
+                main.importance_nll_nats = mean.nats.map(|(value, _)| value);
+                main.n_likelihood = main.n_likelihood.or(Some(nats.numel()));
             }
-        } else if row.likelihood_kind.is_none() {
-            row.likelihood_kind = Some(kind.to_string());
-            row.n_likelihood = Some(nats.numel());
-            row.bits_per_dim = mean.bits.map(|(value, _)| value);
-            row.bits_per_dim_standard_error = mean.bits.map(|(_, error)| error);
-            row.nll_nats = mean.nats.map(|(value, _)| value);
-            row.nll_standard_error = mean.nats.map(|(_, error)| error);
-            row.nll_gap_nats = self.gap(&mean);
+        } else if main.likelihood_kind.is_none() {
+            main.likelihood_kind = Some(kind.to_string());
+            main.n_likelihood = Some(nats.numel());
+            main.bits_per_dim = mean.bits.map(|(value, _)| value);
+            main.bits_per_dim_standard_error = mean.bits.map(|(_, error)| error);
+            main.nll_nats = mean.nats.map(|(value, _)| value);
+            main.nll_standard_error = mean.nats.map(|(_, error)| error);
+            main.nll_gap_nats = self.gap(&mean);
         }
         let gap = self.gap(&mean).zip(mean.nats).map(|(gap, (_, error))| (gap, error));
         let found = [("bits_per_dim", mean.bits), ("nll_nats", mean.nats), ("nll_gap_nats", gap)];
-        let present = found.into_iter().filter_map(|(metric, found)| Some((metric, found?)));
-        for (metric, (value, error)) in present.filter(|(_, (value, _))| value.is_finite()) {
-            measured.metrics.push(Measurement {
-                metric: metric.to_owned(),
-                space: NO_SPACE.to_owned(),
-                parameter: kind.to_string(),
-                value,
-                standard_error: Some(error).filter(|error| error.is_finite()),
-                floor: None,
-                n_real: nats.numel(),
-                n_fake: 0,
-                higher_is_better: higher_is_better(metric),
-            });
+        for (metric, mean) in found {
+            measured.metrics.extend(mean.and_then(|mean| row(metric, kind, mean, nats.numel())));
         }
     }
 
@@ -120,4 +120,19 @@ impl Protocol<'_> {
         let set = points.then(|| PointSet::named(&self.data.spec.name).ok()).flatten()?;
         mean.nats.map(|(nats, _)| nats - set.entropy())
     }
+}
+
+/// A mean over test rows, with its standard error, as a row; `None` if it is not finite.
+fn row(metric: &str, kind: LikelihoodKind, (value, error): (f64, f64), rows: usize) -> Option<Measurement> {
+    value.is_finite().then(|| Measurement {
+        metric: metric.to_owned(),
+        space: NO_SPACE.to_owned(),
+        parameter: kind.to_string(),
+        value,
+        standard_error: Some(error).filter(|error| error.is_finite()),
+        floor: None,
+        n_real: rows,
+        n_fake: 0,
+        higher_is_better: higher_is_better(metric),
+    })
 }

@@ -9,6 +9,7 @@
 mod comparison;
 mod likelihood;
 mod options;
+mod paths;
 mod sampling;
 mod space;
 
@@ -138,6 +139,11 @@ impl<'a> Protocol<'a> {
             ..row
         };
         let mut measured = Measured { row, metrics };
+        if self.options.wants(Metric::PathLength)
+            && let Some(latent) = model.latent()
+        {
+            self.path_lengths(latent, &mut measured, observe)?;
+        }
         if self.options.wants(Metric::Likelihood)
             && let Some(density) = model.density()
         {
@@ -161,8 +167,7 @@ impl<'a> Protocol<'a> {
         let seed = if reference == Reference::Floor { 0 } else { self.options.seed };
         let samples = reference.sample(self.data, self.test.len(), seed)?.to_device(Device::Cpu);
         let Measured { row, metrics } = self.compare(&samples, observe)?;
-        let row =
-            Evaluation { family: "reference".to_owned(), model: reference.name().to_owned(), ..row };
+        let row = Evaluation { family: "reference".to_owned(), model: reference.name().to_owned(), ..row };
         let mut measured = Measured { row, metrics };
         if self.options.wants(Metric::Likelihood)
             && let Some(nats) = reference.log_likelihood(self.data, &self.test.x, self.options.seed)?

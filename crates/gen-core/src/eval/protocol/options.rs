@@ -1,4 +1,5 @@
 use crate::eval::Metric;
+use crate::model::LikelihoodKind;
 
 /// Settings of a [`Protocol`](super::Protocol).
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +74,8 @@ pub enum Stage {
     },
     /// Rows whose likelihood is known.
     Likelihood {
+        /// Of this kind.
+        kind: LikelihoodKind,
         /// So many.
         done: usize,
         /// Of so many.

@@ -168,6 +168,11 @@ impl<'a> RealRows<'a> {
         Ok(found)
     }
 
+    /// Rows in the space, whatever they are: bytes, images in [-1, 1], points.
+    pub(super) fn embed(&self, x: &Tensor) -> Result<Embedded> {
+        self.space.embed(x, &mut |_, _| ())
+    }
+
     /// SHA-256 of the weights of the space.
     pub(super) fn sha256(&self) -> Option<&str> {
         self.space.sha256()
@@ -183,7 +188,12 @@ impl<'a> RealRows<'a> {
         if let Some(known) = self.floors.borrow().get(&n) {
             return Ok(known.clone());
         }
-        let what = format!("floor {n} of {} k {} {:?}", self.test.features.size()[0], self.options.k, self.options.metrics);
+        let what = format!(
+            "floor {n} of {} k {} {:?}",
+            self.test.features.size()[0],
+            self.options.k,
+            self.options.metrics
+        );
         let key = Self::key(self.data, self.space, &what);
         let kept = key.as_deref().and_then(|key| self.cache.load(key)).and_then(|kept| Found::read(&kept));
         let found = match kept {
