@@ -126,12 +126,13 @@ impl Interpolation {
             Interpolation::Linear => line,
             Interpolation::Spherical => {
                 let dot = |a: &Tensor, b: &Tensor| (a * b).sum_dim_intlist(1, true, Kind::Double);
-                let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt().clamp_min(f64::MIN_POSITIVE);
+                let lengths = (dot(&a, &a) * dot(&b, &b)).sqrt();
+                let cosine = dot(&a, &b) / lengths.clamp_min(f64::MIN_POSITIVE);
                 let angle = cosine.clamp(-1.0, 1.0).acos();
                 let sine = angle.sin();
                 let arc = ((&angle * &rest).sin() * a + (&angle * &f).sin() * b)
                     / sine.clamp_min(f64::MIN_POSITIVE);
-                line.where_self(&sine.lt(PARALLEL), &arc)
+                line.where_self(&sine.lt(PARALLEL).logical_or(&lengths.eq(0.0)), &arc)
             }
         };
         Ok(codes.to_kind(from.kind()).view_as(from))

@@ -16,6 +16,8 @@ const LARGEST_SIDE: i64 = 4;
 const FITTED: i64 = 10_000;
 /// Directions whose standard deviation is below this part of the largest are not blown up any further.
 const SCALE_FLOOR: f64 = 0.05;
+/// What rounding may do to the numbers of equal images.
+const LEAST_DEVIATION: f64 = 1e-6;
 /// Images in one pass.
 const CHUNK: i64 = 500;
 
@@ -84,6 +86,9 @@ impl RandomNetwork {
         let deviation = raw.std_dim(0, true, true);
         network.mean = raw.mean_dim(0, true, Kind::Double);
         network.scale = deviation.maximum(&(deviation.max() * SCALE_FLOOR));
+        if deviation.max().double_value(&[]) < LEAST_DEVIATION {
+            return Err(Error::invalid("a random network is fitted to images that differ: these are all equal"));
+        }
         let standard = (raw - &network.mean) / &network.scale;
         let PrincipalAxes { mean, variances, directions } = PrincipalAxes::of(&standard)?;
         let count = super::FEATURES.min(variances.numel() as i64);
@@ -211,7 +216,7 @@ mod tests {
         assert!(message(fitted(&images(20, [1, 3, 9]))).contains("at least 4x4 pixels, found 3x9"));
         assert!(
             message(fitted(&Tensor::full([9, 1, 8, 8], 7, (Kind::Uint8, Device::Cpu))))
-                .contains("all rows are equal")
+                .contains("these are all equal")
         );
         assert!(
             message(RandomNetwork::fit(

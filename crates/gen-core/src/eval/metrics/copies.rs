@@ -71,7 +71,11 @@ pub fn one_nn_accuracy(real: &Tensor, fake: &Tensor) -> Result<OneNearest> {
 /// When there are fewer than two training rows or no fake ones, the numbers of features differ, or a value is not
 /// finite.
 pub fn auth_pct(train: &Tensor, fake: &Tensor) -> Result<f64> {
-    NearestTraining::find(train, fake, &mut silent)?.auth_pct(train)
+    const METRIC: &str = "AuthPct";
+    let train = checked(METRIC, "training", train, 2)?;
+    let fake = checked(METRIC, "fake", fake, 1)?;
+    same_width(METRIC, &[("training", &train), ("fake", &fake)])?;
+    NearestTraining::find(&train, &fake, &mut silent)?.auth_pct(&train)
 }
 
 /// The nearest training rows of each row of a set, found once for the three questions about copies: [`auth_pct`],
