@@ -339,17 +339,12 @@ fn likelihood(row: &Evaluation) -> String {
 mod tests {
     use super::*;
 
-    const COLUMNS: &str = include_str!("../../../../results/README.md");
-
-    /// Name and type of each row of the table under a heading of results/README.md.
-    fn documented(heading: &str) -> Vec<(String, String)> {
-        let section = COLUMNS.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
-        let rows = section.lines().filter(|line| line.starts_with("| `"));
-        rows.map(|line| {
-            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())
-        })
-        .collect()
+    /// Name and type of each column of evaluation.csv in the data dictionary.
+    fn documented() -> Vec<(String, String)> {
+        let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
+        let rows = reader.records().map(Result::unwrap);
+        let rows = rows.filter(|row| &row[0] == "*/evaluation.csv");
+        rows.map(|row| (row[1].to_owned(), row[2].to_owned())).collect()
     }
 
     fn header() -> Vec<String> {
@@ -360,7 +355,7 @@ mod tests {
 
     #[test]
     fn the_documented_columns_are_those_of_the_file() {
-        let names: Vec<String> = documented("evaluation.csv").into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = documented().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, header());
     }
 
@@ -374,11 +369,11 @@ mod tests {
             let row = csv::Reader::from_reader(text.as_bytes()).into_deserialize::<Evaluation>().next();
             row.unwrap().is_ok()
         };
-        for (at, (name, kind)) in documented("evaluation.csv").iter().enumerate() {
+        for (at, (name, kind)) in documented().iter().enumerate() {
             let found = match (accepts(at, "x"), accepts(at, "1.5"), accepts(at, "1")) {
-                (true, true, true) => "text",
-                (false, true, true) => "number",
-                (false, false, true) => "integer",
+                (true, true, true) => "string",
+                (false, true, true) => "Float64",
+                (false, false, true) => "Int64",
                 other => panic!("{name}: {other:?}"),
             };
             assert_eq!(kind, found, "{name}");
