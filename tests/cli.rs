@@ -233,9 +233,8 @@ fn the_best_weights_are_kept_beside_the_latest() {
         text.lines().next().unwrap(),
         "step,images_seen,seconds,validation_seconds,objective,n_validation,loss"
     );
-    let documented = include_str!("../results/README.md").split("## validation.csv").nth(1).unwrap();
-    let documented = documented.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
-    let documented: Vec<&str> = documented.map(|line| line.split('`').nth(1).unwrap()).collect();
+    let documented = gen_report::COLUMNS.lines().filter_map(|line| line.strip_prefix("*/validation.csv,"));
+    let documented: Vec<&str> = documented.map(|line| line.split(',').next().unwrap()).collect();
     assert_eq!(documented, rows[0]);
     assert_eq!((rows.len(), rows[1][4], rows[1][5]), (11, "nll-lower-bound", "20"));
     let loss = |row: &Vec<&str>| row[6].parse::<f64>().unwrap();

@@ -278,4 +278,29 @@ mod tests {
         let text = fs::read_to_string(folder.path().join("history.csv")).unwrap();
         assert!(text.contains("\nvae-d-s1,1,10,0.5,loss_elbo,3\nvae-d-s1,2,20,1,loss_elbo,\n"), "{text}");
     }
+
+    /// The tables that runs wrote: no column without a description, no cell of another type.
+    #[test]
+    fn the_dictionary_and_the_committed_runs_agree() {
+        let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results/reference");
+        let mut checked = Vec::new();
+        for run in read_all(&reference).unwrap() {
+            for file in ["evaluation.csv", "metrics.csv", "history.csv", "validation.csv"] {
+                let Ok(found) = Table::read(&run.folder.join(file)) else { continue };
+                let described: Vec<&Column> = columns_of(&format!("*/{file}")).collect();
+                for (at, name) in found.columns.iter().enumerate() {
+                    let is_it = |column: &&&Column| match column.name.strip_suffix('*') {
+                        Some(front) => name.starts_with(front),
+                        None => column.name == *name,
+                    };
+                    let column = described.iter().find(is_it);
+                    let column = column.unwrap_or_else(|| panic!("{file}: `{name}` is not described"));
+                    let other = found.rows.iter().find(|row| typed(&column.kind, &row[at]) != row[at]);
+                    assert!(other.is_none(), "{file}: `{name}` should be {}: {other:?}", column.kind);
+                }
+                checked.push(file);
+            }
+        }
+        assert!(checked.contains(&"evaluation.csv") && checked.contains(&"history.csv"), "{checked:?}");
+    }
 }

@@ -243,7 +243,7 @@ mod tests {
         assert!(page.contains("distances of different numbers of samples cannot be compared: 10, 20"));
         assert!(built.text().contains("one/vae-d") && built.text().contains("two/vae-d"), "{}", built.text());
         // Once more into the same folder.
-        compare(&[one.clone()], &out).unwrap();
+        compare(std::slice::from_ref(&one), &out).unwrap();
 
         let fails = |runs: &[&Path], out: &Path| {
             let runs: Vec<PathBuf> = runs.iter().map(|run| run.to_path_buf()).collect();

@@ -1,6 +1,7 @@
 //! A file a command.
 
 mod bench;
+mod compare;
 mod data;
 mod evaluate;
 mod features;
@@ -20,6 +21,8 @@ pub(crate) enum Command {
     Sample(sample::Args),
     /// Measure trained models, or the reference rows of a data set
     Evaluate(evaluate::Args),
+    /// Put evaluated runs side by side: tables, figures and a report
+    Compare(compare::Args),
     /// List, fetch, verify and preview data sets
     Data(data::Args),
     /// Train the feature networks that samples are measured with
@@ -35,6 +38,7 @@ impl Command {
             Command::Train(args) => train::run(&args),
             Command::Sample(args) => sample::run(&args),
             Command::Evaluate(args) => evaluate::run(&args),
+            Command::Compare(args) => compare::run(&args),
             Command::Data(args) => data::run(&args),
             Command::Features(args) => features::run(&args),
             Command::Bench(args) => bench::run(&args),

@@ -2,11 +2,11 @@ use serde::{Deserialize, Serialize};
 
 /// One row of `evaluation.csv`: what was measured, and all that one must know to compare it.
 ///
-/// The fields are the columns, in this order; `results/README.md` says what each means. `None` (an empty cell) is
+/// The fields are the columns, in this order; `columns.csv` of `gen-report` says what each means. `None` (an empty cell) is
 /// what does not apply.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "a second description of each column would drift from results/README.md")]
+#[allow(missing_docs, reason = "a second description of each column would drift from columns.csv")]
 pub struct Evaluation {
     pub run: String,
     pub family: String,

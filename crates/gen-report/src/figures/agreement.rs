@@ -6,12 +6,20 @@ use crate::measures::Format;
 use crate::ranking::spearman;
 use crate::svg::{Anchor, Svg, family_class};
 
+/// A model in both spaces.
+#[derive(Debug)]
+struct Ranked {
+    name: String,
+    family: String,
+    /// In each space, rank and distance.
+    places: [(usize, f64); 2],
+}
+
 /// The ranks of the models in both spaces.
 #[derive(Debug)]
 pub(crate) struct Agreement {
     spaces: [String; 2],
-    /// Name, family, and in each space rank and distance.
-    models: Vec<(String, String, [(usize, f64); 2])>,
+    models: Vec<Ranked>,
     /// Spearman's rank correlation.
     pub(crate) correlation: Option<f64>,
 }
@@ -35,7 +43,7 @@ impl Agreement {
             .map(|(index, values)| {
                 let model = &comparison.models[*index];
                 let places = [0, 1].map(|space| (rank(space, values[space]), values[space]));
-                (model.label.clone(), model.family().to_owned(), places)
+                Ranked { name: model.label.clone(), family: model.family().to_owned(), places }
             })
             .collect();
         let pairs: Vec<(f64, f64)> = has_both.iter().map(|(_, values)| (values[0], values[1])).collect();
@@ -64,7 +72,7 @@ impl Agreement {
         let height = 52.0 + 34.0 * self.models.len() as f64;
         let names = |space: usize| {
             let mut ranked: Vec<_> =
-                self.models.iter().map(|model| (model.2[space].0, model.0.as_str())).collect();
+                self.models.iter().map(|model| (model.places[space].0, model.name.as_str())).collect();
             ranked.sort_unstable();
             ranked.iter().map(|(rank, name)| format!("{rank} {name}")).collect::<Vec<_>>().join(", ")
         };
@@ -82,12 +90,12 @@ impl Agreement {
         }
         // Equal ranks stand below each other.
         let row = |index: usize, space: usize| {
-            let own = (self.models[index].2[space].0, index);
+            let own = (self.models[index].places[space].0, index);
             let above =
-                self.models.iter().enumerate().filter(|(other, m)| (m.2[space].0, *other) < own).count();
+                self.models.iter().enumerate().filter(|(other, m)| (m.places[space].0, *other) < own).count();
             46.0 + 34.0 * above as f64
         };
-        for (index, (name, family, places)) in self.models.iter().enumerate() {
+        for (index, Ranked { name, family, places }) in self.models.iter().enumerate() {
             let ends = [0, 1].map(|space| (columns[space], row(index, space)));
             svg.polyline(&format!("curve {}", family_class(family)), &ends);
             for (space, anchor) in [Anchor::End, Anchor::Start].into_iter().enumerate() {

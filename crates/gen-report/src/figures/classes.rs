@@ -1,6 +1,6 @@
 //! The distance within each class: what a model has learned and what it has not.
 
-use super::{Figure, NARROW, Size, WIDE};
+use super::{Figure, NARROW, Size};
 use crate::comparison::Comparison;
 use crate::measures::Format;
 use crate::svg::{Anchor, Scale, Svg, tick_label};
@@ -65,7 +65,7 @@ impl Classes {
             })
             .collect();
         let alt = format!("Distance within each class; the worst of each model: {}", models.join(", "));
-        Figure::new("classes", alt, [WIDE, NARROW], |size| self.draw(size))
+        Figure::new("classes", alt, [(900.0, 400.0), NARROW], |size| self.draw(size))
     }
 
     fn draw(&self, (width, height): Size) -> Svg {

@@ -26,7 +26,7 @@ pub(crate) struct Figure {
 }
 
 /// On a page.
-pub(crate) const WIDE: Size = (860.0, 430.0);
+pub(crate) const WIDE: Size = (640.0, 420.0);
 /// On a phone.
 pub(crate) const NARROW: Size = (380.0, 380.0);
 

@@ -206,7 +206,7 @@ impl Scatter {
             if (line - y).abs() > 1.0 {
                 svg.line("lead", (*x, *y), (text_x, line));
             }
-            svg.text("name", (text_x, line + 4.0), anchor, &name);
+            svg.text("label", (text_x, line + 4.0), anchor, &name);
         }
         for (point, at) in &points {
             if let Some(share) = point.coverage {

@@ -1,7 +1,7 @@
 //! What the report is about, and what it found, in sentences.
 
 use super::{Report, distinct};
-use crate::comparison::Comparison;
+use crate::comparison::{Comparison, spoken_space};
 use crate::escape::escape;
 use crate::measures::Format;
 use crate::metrics::Key;
@@ -40,8 +40,9 @@ pub(super) fn section(report: &Report<'_>, title: &str) -> String {
 
 /// What was found, in a sentence; `None` where there is nothing to compare.
 pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
-    let mut parts = Vec::new();
-    let mut best = |key: Option<&Key>, one: &str, many: &str, detail: &dyn Fn(&str) -> String| {
+    // What each leader, or group of leaders, is best at.
+    let mut parts: Vec<(Vec<usize>, Vec<String>)> = Vec::new();
+    let mut best = |key: Option<&Key>, [one, many]: [&str; 2], detail: &dyn Fn(&str) -> String| {
         let places = comparison.places(key);
         let leaders: Vec<&Place> = places.iter().filter(|place| place.place == 1).collect();
         let (Some(first), Some(key)) = (leaders.first(), key) else { return };
@@ -49,11 +50,14 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
         if places.len() < 2 || leaders.len() == places.len() {
             return;
         }
-        let names: Vec<&str> =
-            leaders.iter().map(|place| comparison.models[place.model].label.as_str()).collect();
         let value = crate::metrics::format(&key.metric).write(first.seeds.median);
-        let (verb, tie) = if names.len() == 1 { (one, "") } else { (many, "a tie; ") };
-        parts.push(format!("{} {verb} ({tie}{})", listed(&names), detail(&value)));
+        let (verb, tie) = if leaders.len() == 1 { (one, "") } else { (many, "a tie; ") };
+        let phrase = format!("{verb} ({tie}{})", detail(&value));
+        let leaders: Vec<usize> = leaders.iter().map(|place| place.model).collect();
+        match parts.iter_mut().find(|(earlier, _)| *earlier == leaders) {
+            Some((_, phrases)) => phrases.push(phrase),
+            None => parts.push((leaders, vec![phrase])),
+        }
     };
     let floor = |key: Option<&Key>| {
         let floor = key.and_then(|key| ranking::floor(&comparison.models, key));
@@ -61,29 +65,52 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
     };
     let distance = comparison.distance.as_ref();
     let name = distance.map_or("", |key| crate::metrics::about(&key.metric).0);
-    best(distance, "makes the best samples", "make the best samples", &|value| {
-        format!("{name} {value}{}", floor(distance))
+    best(distance, ["makes the best samples", "make the best samples"], &|value| {
+        let second = second_opinion(comparison).unwrap_or_default();
+        format!("{name} {value}{}{second}", floor(distance))
     });
-    best(comparison.coverage.as_ref(), "covers most of the data", "cover most of the data", &|value| {
-        format!("coverage {value}{}", floor(comparison.coverage.as_ref()))
+    let coverage = comparison.coverage.as_ref();
+    best(coverage, ["covers most of the data", "cover most of the data"], &|value| {
+        format!("coverage {value}{}", floor(coverage))
     });
     let fastest = comparison.cost("sample_images_per_second");
-    best(fastest.as_ref(), "samples fastest", "sample fastest", &|value| format!("{value} a second"));
+    best(fastest.as_ref(), ["samples fastest", "sample fastest"], &|value| format!("{value} a second"));
+    let sentences: Vec<String> = parts
+        .iter()
+        .map(|(leaders, phrases)| {
+            let names: Vec<&str> =
+                leaders.iter().map(|model| comparison.models[*model].label.as_str()).collect();
+            format!("{} {}", listed(&names), listed(phrases))
+        })
+        .collect();
+    let mut text = sentences.join("; ");
+    if !text.is_empty() {
+        text.push('.');
+    }
     let copying: Vec<&str> = comparison
         .trained()
         .filter(|model| super::memorisation::copies(model))
         .map(|model| model.label.as_str())
         .collect();
-    let mut text = listed(&parts);
-    if !text.is_empty() {
-        text.push('.');
-    }
     if !copying.is_empty() {
         let verb = if copying.len() == 1 { "copies" } else { "copy" };
         text +=
             &format!(" {} {verb} training data, which every distance takes for quality.", listed(&copying));
     }
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Which models lead in the second feature space, if they are others.
+fn second_opinion(comparison: &Comparison<'_>) -> Option<String> {
+    let key = comparison.second.as_ref()?;
+    let leaders = |key: Option<&Key>| -> Vec<usize> {
+        let places = comparison.places(key);
+        places.iter().filter(|place| place.place == 1).map(|place| place.model).collect()
+    };
+    let (first, second) = (leaders(comparison.distance.as_ref()), leaders(Some(key)));
+    let names: Vec<&str> = second.iter().map(|model| comparison.models[*model].label.as_str()).collect();
+    let agrees = second.iter().all(|model| first.contains(model));
+    (!agrees).then(|| format!("; by the {} it is {}", spoken_space(&key.space), listed(&names)))
 }
 
 /// `a, b and c`.
@@ -157,6 +184,15 @@ mod tests {
             conclusion_of(&rows).unwrap(),
             "a and b make the best samples (a tie; FD 2.00). c copies training data, which every distance takes for \
              quality."
+        );
+        let rows = [
+            ("a", "fd,pca-64,2.0,0.1,false\nfd,random-64,9,0.1,false\ncoverage,pca-64,0.9,0.01,true\n"),
+            ("b", "fd,pca-64,3.0,0.1,false\nfd,random-64,8,0.1,false\ncoverage,pca-64,0.5,0.01,true\n"),
+        ];
+        assert_eq!(
+            conclusion_of(&rows).unwrap(),
+            "a makes the best samples (FD 2.00; by the random network it is b) and covers most of the data (coverage \
+             0.900)."
         );
         assert_eq!(conclusion_of(&rows[..1]), None);
         assert_eq!(conclusion_of(&[]), None);

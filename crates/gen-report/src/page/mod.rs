@@ -60,8 +60,7 @@ pub(crate) fn page(report: &Report<'_>) -> String {
         headline::section(report, &title),
         samples::section(report),
         rankings::section(report),
-        trilemma(report),
-        training_time(report),
+        format!("<div class=\"pairs\">{}{}</div>", trilemma(report), training_time(report)),
         agreement(report),
         curves(report),
         classes(report),
@@ -125,7 +124,7 @@ fn agreement(report: &Report<'_>) -> String {
     let Some((agreement, figure)) = report.agreement else { return String::new() };
     format!(
         "<section><h2>Do the feature spaces agree?</h2><p class=\"note\">{} A line that crosses others is a model \
-         that one space likes better than the other.</p>{}</section>",
+         that one space likes better than the other.</p><div class=\"slopes\">{}</div></section>",
         escape(&agreement.spoken()),
         figure.inline()
     )

@@ -10,9 +10,9 @@ use crate::ranking::{self, Place};
 
 /// A question, and the numbers that answer it.
 struct Question {
-    title: String,
-    /// What the models are ranked by.
-    key: Key,
+    title: &'static str,
+    /// What the models are ranked by; several numbers that cannot be compared have a name each.
+    keys: Vec<(String, Key)>,
     head: String,
     /// What stands beside it, with its head.
     beside: Option<(Key, String)>,
@@ -41,39 +41,34 @@ fn questions(comparison: &Comparison<'_>) -> Vec<Question> {
         let space = spoken_space(&key.space);
         let agreement = Agreement::of(comparison).map(|agreement| agreement.spoken());
         questions.push(Question {
-            title: "Best samples".to_owned(),
+            title: "Best samples",
             head: format!("{}, {space}", head(&key)),
             beside: comparison.second.clone().map(|second| {
                 (second.clone(), format!("{}, {}", head(&second), spoken_space(&second.space)))
             }),
             note: agreement
                 .unwrap_or_else(|| format!("Distance from the test data in the space {}.", key.space)),
-            key,
+            keys: vec![(String::new(), key)],
         });
     }
     if let Some(key) = comparison.coverage.clone() {
         questions.push(Question {
-            title: "Best coverage".to_owned(),
+            title: "Best coverage",
             head: head(&key),
             beside: comparison.recall.clone().map(|recall| (recall.clone(), head(&recall))),
             note: "The part of the test data that has a sample in its neighbourhood.".to_owned(),
-            key,
+            keys: vec![(String::new(), key)],
         });
     }
-    for key in comparison.likelihoods.clone() {
-        let kind = if key.parameter.is_empty() { String::new() } else { format!(": {}", key.parameter) };
-        let note = match key.parameter.as_str() {
-            "exact" => "Computed exactly.",
-            "lower-bound" => "A bound: the true likelihood is at least as good.",
-            "ode" => "By the probability-flow equation.",
-            _ => "A bound by importance sampling, tighter than the lower bound.",
-        };
+    if let Some(first) = comparison.likelihoods.first() {
+        let kinds = comparison.likelihoods.iter();
         questions.push(Question {
-            title: format!("Best likelihood{kind}"),
-            head: head(&key),
+            title: "Best likelihood",
+            head: head(first),
+            keys: kinds.map(|key| (spoken_kind(&key.parameter), key.clone())).collect(),
             beside: None,
-            note: format!("{note} Kinds cannot be compared with each other."),
-            key,
+            note: "Kinds cannot be compared with each other: a bound says only that the true number is no worse."
+                .to_owned(),
         });
     }
     let costs = [
@@ -93,43 +88,90 @@ fn questions(comparison: &Comparison<'_>) -> Vec<Question> {
     for (title, metric, beside, note) in costs {
         if let Some(key) = comparison.cost(metric) {
             questions.push(Question {
-                title: title.to_owned(),
+                title,
                 head: head(&key),
                 beside: comparison.cost(beside).map(|beside| (beside.clone(), head(&beside))),
                 note: note.to_owned(),
-                key,
+                keys: vec![(String::new(), key)],
             });
         }
     }
     questions
 }
 
+/// How a likelihood was computed.
+fn spoken_kind(kind: &str) -> String {
+    match kind {
+        "ode" => "by the probability-flow equation".to_owned(),
+        "lower-bound" => "lower bound".to_owned(),
+        _ => match kind.strip_prefix("importance-") {
+            Some(samples) => format!("bound by {samples} importance samples"),
+            None => kind.to_owned(),
+        },
+    }
+}
+
 fn card(comparison: &Comparison<'_>, question: &Question) -> Option<String> {
-    let places = comparison.places(Some(&question.key));
+    let beside = question.beside.as_ref().map(|(key, _)| key);
+    let bodies: String =
+        question.keys.iter().filter_map(|(name, key)| body(comparison, name, key, beside)).collect();
+    if bodies.is_empty() {
+        return None;
+    }
+    let second = question.beside.as_ref();
+    let second =
+        second.map(|(_, head)| format!("<th scope=\"col\">{}</th>", escape(head))).unwrap_or_default();
+    Some(format!(
+        "<div class=\"card\"><h3>{}</h3><table><thead><tr><th scope=\"col\"><span class=\"hidden\">place</span></th>\
+         <th scope=\"col\">model</th><th scope=\"col\">{}</th>{second}</tr></thead>{bodies}</table>\
+         <p class=\"note\">{}</p></div>",
+        question.title,
+        escape(&question.head),
+        escape(&question.note)
+    ))
+}
+
+/// The places by one number, with another beside it.
+fn body(comparison: &Comparison<'_>, name: &str, key: &Key, beside: Option<&Key>) -> Option<String> {
+    let places = comparison.places(Some(key));
     if places.is_empty() {
         return None;
     }
-    let beside = question.beside.as_ref();
-    let places_beside = comparison.places(beside.map(|(key, _)| key));
+    let places_beside = comparison.places(beside);
+    // Of one there is no best.
+    let is_contest = places.len() > 1;
+    // Only of a second distance does the place matter.
+    let both_ranked = beside.is_some_and(|beside| beside.metric == key.metric);
     let row = |place: &Place| {
         let model = &comparison.models[place.model];
-        let second = beside.map(|(key, _)| {
+        let second = beside.map(|beside| {
             let found = places_beside.iter().find(|other| other.model == place.model);
-            // Only of a second distance does the place matter.
-            let rank = found.filter(|_| key.metric == question.key.metric).map(|other| {
-                format!(" <span class=\"rank\">({})</span>", written_place(other, &places_beside))
-            });
-            let value = found.map(|other| value(key, &other.seeds));
+            let rank = found.filter(|_| both_ranked).map(|other| written_place(other, &places_beside));
+            let rank = rank.map(|rank| format!("<span class=\"kind\">place {rank}</span>"));
+            let value = found.map(|other| value(beside, &other.seeds));
             format!("<td>{}{}</td>", value.unwrap_or_default(), rank.unwrap_or_default())
         });
-        let best = if place.place == 1 { " class=\"best\"" } else { "" };
+        let copied = if both_ranked && super::memorisation::copies(model) {
+            "<span class=\"kind failed\">copies training data</span>"
+        } else {
+            ""
+        };
         format!(
-            "<tr{best}><td class=\"place\">{}</td><th scope=\"row\"><span class=\"model\">{}{}</span></th><td>{}</td>{}</tr>",
-            written_place(place, &places),
+            "<tr{}><td class=\"place\">{}</td><th scope=\"row\"><span class=\"model\">{}{}</span>{copied}</th><td>{}</td>{}</tr>",
+            if is_contest && place.place == 1 { " class=\"best\"" } else { "" },
+            if is_contest { written_place(place, &places) } else { String::new() },
             swatch(model.family()),
             escape(&model.label),
-            value(&question.key, &place.seeds),
+            value(key, &place.seeds),
             second.unwrap_or_default()
+        )
+    };
+    let head = if name.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "<tr><td></td><th scope=\"rowgroup\" colspan=\"2\" class=\"kind-name\">{}</th></tr>",
+            escape(name)
         )
     };
     let rows: String = places.iter().map(row).collect();
@@ -137,21 +179,11 @@ fn card(comparison: &Comparison<'_>, question: &Question) -> Option<String> {
         let floor = ranking::floor(&comparison.models, key);
         floor.map(|floor| format(&key.metric).write(floor)).unwrap_or_default()
     };
-    let floor_row = Some(floor(&question.key)).filter(|floor| !floor.is_empty()).map(|own| {
-        let second = beside.map(|(key, _)| format!("<td>{}</td>", floor(key))).unwrap_or_default();
+    let floor_row = Some(floor(key)).filter(|floor| !floor.is_empty()).map(|own| {
+        let second = beside.map(|beside| format!("<td>{}</td>", floor(beside))).unwrap_or_default();
         format!("<tr class=\"floor\"><td></td><th scope=\"row\">floor</th><td>{own}</td>{second}</tr>")
     });
-    let second =
-        beside.map(|(_, head)| format!("<th scope=\"col\">{}</th>", escape(head))).unwrap_or_default();
-    Some(format!(
-        "<div class=\"card\"><h3>{}</h3><table><thead><tr><th scope=\"col\"><span class=\"hidden\">place</span></th>\
-         <th scope=\"col\">model</th><th scope=\"col\">{}</th>{second}</tr></thead><tbody>{rows}{}</tbody></table>\
-         <p class=\"note\">{}</p></div>",
-        escape(&question.title),
-        escape(&question.head),
-        floor_row.unwrap_or_default(),
-        escape(&question.note)
-    ))
+    Some(format!("<tbody>{head}{rows}{}</tbody>", floor_row.unwrap_or_default()))
 }
 
 /// `1`, or `1=` where several share it.
@@ -167,8 +199,8 @@ pub(super) fn value(key: &Key, seeds: &Seeds) -> String {
         .standard_error
         .map(|error| format!(" title=\"standard error {error:.2e}\""))
         .unwrap_or_default();
-    let range = (seeds.n > 1)
-        .then(|| format!("<span class=\"kind\">{} to {}</span>", write(seeds.min), write(seeds.max)));
+    let (min, max) = (write(seeds.min), write(seeds.max));
+    let range = (min != max).then(|| format!("<span class=\"kind\">{min} to {max}</span>"));
     format!("<span{error}>{}</span>{}", write(seeds.median), range.unwrap_or_default())
 }
 
@@ -201,7 +233,7 @@ mod tests {
         let html = card(&comparison, &questions[0]).unwrap();
         assert_eq!(html.matches("<td class=\"place\">1=</td>").count(), 2, "{html}");
         assert!(html.contains("<td class=\"place\">3</td>") && html.contains("FD, random network"), "{html}");
-        assert!(html.contains("9.00</span> <span class=\"rank\">(3)</span>"), "{html}");
+        assert!(html.contains("9.00</span><span class=\"kind\">place 3</span>"), "{html}");
         assert!(html.contains("<th scope=\"row\">floor</th><td>0.100</td><td>0.200</td>"), "{html}");
         assert!(html.contains("do not agree"), "{html}");
     }

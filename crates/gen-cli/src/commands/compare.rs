@@ -1,0 +1,19 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Folders of evaluated runs, of references or of samples from elsewhere; they stay where they are
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+
+    /// The folder for the tables, the figures and report.html
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let built = gen_report::compare(&args.runs, &args.out)?;
+    std::io::stdout().lock().write_all(built.text().as_bytes())?;
+    Ok(())
+}
