@@ -32,6 +32,8 @@ impl Measured {
 /// The sets of one data set, measured once for all tests.
 struct Ladder {
     sets: BTreeMap<&'static str, Measured>,
+    /// What "near 0" is: the few rows around one image are a larger share of a smaller set.
+    next_to_nothing: f64,
 }
 
 fn bytes(x: &Tensor) -> Tensor {
@@ -54,9 +56,10 @@ impl Ladder {
             ("blur", bytes(&real.avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None))),
         ];
         let measured = sets.into_iter().map(|(name, x)| (name, measure(data, name, &x, folder)));
-        Ladder { sets: measured.collect() }
+        Ladder { sets: measured.collect(), next_to_nothing: 0.01 + 30.0 / n as f64 }
     }
 
+    /// Classifier, random network, principal components.
     fn spaces(&self) -> Vec<String> {
         self.sets["test"].spaces.keys().cloned().collect()
     }
@@ -157,7 +160,9 @@ fn one_image_over_and_over_is_precise_and_covers_nothing() {
         for space in ladder.spaces() {
             let value = |metric: &str| ladder.sets["one"].value(&space, metric);
             assert!(value("precision") > 0.95, "{space}: {}", value("precision"));
-            assert!(value("recall") < 0.02 && value("coverage") < 0.02, "{space}");
+            for metric in ["recall", "coverage"] {
+                assert!(value(metric) < ladder.next_to_nothing, "{space} {metric}: {}", value(metric));
+            }
         }
     }
 }
@@ -167,7 +172,10 @@ fn noise_covers_nothing_and_is_the_last_but_for_one_image() {
     for ladder in ladders() {
         for space in ladder.spaces() {
             let value = |set: &str, metric: &str| ladder.sets[set].value(&space, metric);
-            assert!(value("noise", "recall") < 0.02 && value("noise", "coverage") < 0.02, "{space}");
+            for metric in ["recall", "coverage"] {
+                let found = value("noise", metric);
+                assert!(found < ladder.next_to_nothing, "{space} {metric}: {found}");
+            }
             for set in ["test", "train", "blur"] {
                 assert!(value("noise", "fd") > 3.0 * value(set, "fd"), "{space} {set}");
             }

@@ -227,7 +227,10 @@ mod tests {
         assert_eq!((float.size(), float.kind()), (vec![2, 1, 2, 2], Kind::Float));
         let integers = error(&npy(&[1i32, 2], &[1, 2], Order::C));
         assert!(integers.contains("expected uint8 images") && integers.contains("[1, 2]"), "{integers}");
-        assert!(error(&npy(&[1f32], &[1], Order::C)).contains("float64 of these shapes or of points [n, dimension]"));
+        assert!(
+            error(&npy(&[1f32], &[1], Order::C))
+                .contains("float64 of these shapes or of points [n, dimension]")
+        );
         assert!(error(&npy(&[0u8; 16], &[1, 4, 2, 2], Order::C)).contains("1 or 3 channels"));
         assert!(error(b"PK\x03\x04").contains("not a .npy file"));
         assert!(error(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("cut off"));

@@ -79,7 +79,13 @@ impl RandomNetwork {
             mean: Tensor::zeros([1], unit),
             scale: Tensor::ones([1], unit),
         };
-        let raw = network.raw(&train.narrow(0, 0, train.size()[0].min(FITTED)), &mut |_, _| ());
+        let raw: Vec<Tensor> = train
+            .narrow(0, 0, train.size()[0].min(FITTED))
+            .split(CHUNK, 0)
+            .iter()
+            .map(|x| network.raw(x))
+            .collect();
+        let raw = Tensor::cat(&raw, 0);
         if raw.size()[0] < 2 {
             return Err(Error::invalid("a random network is fitted to at least 2 training images"));
         }
@@ -87,7 +93,9 @@ impl RandomNetwork {
         network.mean = raw.mean_dim(0, true, Kind::Double);
         network.scale = deviation.maximum(&(deviation.max() * SCALE_FLOOR));
         if deviation.max().double_value(&[]) < LEAST_DEVIATION {
-            return Err(Error::invalid("a random network is fitted to images that differ: these are all equal"));
+            return Err(Error::invalid(
+                "a random network is fitted to images that differ: these are all equal",
+            ));
         }
         let standard = (raw - &network.mean) / &network.scale;
         let PrincipalAxes { mean, variances, directions } = PrincipalAxes::of(&standard)?;
@@ -118,22 +126,22 @@ impl RandomNetwork {
                 )));
             }
         }
-        let standard = self.raw(images, progress).f_sub(&self.mean)? / &self.scale;
-        Ok(self.axes.project(&standard))
-    }
-
-    /// What every stage says, before it is standardised: `f64 [n, numbers]`.
-    fn raw(&self, images: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> Tensor {
-        let _no_grad = tch::no_grad_guard();
         let total = images.size()[0] as usize;
         let mut parts = Vec::new();
         let mut done = 0;
         for part in images.split(CHUNK, 0) {
             progress(done, total);
             done += part.size()[0] as usize;
-            parts.push(self.stages(&as_signed(&part)).to_kind(Kind::Double));
+            let standard = self.raw(&part).f_sub(&self.mean)? / &self.scale;
+            parts.push(self.axes.project(&standard));
         }
-        Tensor::cat(&parts, 0)
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    /// What every stage says, before it is standardised: `f64 [n, numbers]`.
+    fn raw(&self, images: &Tensor) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        self.stages(&as_signed(images)).to_kind(Kind::Double)
     }
 
     fn stages(&self, x: &Tensor) -> Tensor {

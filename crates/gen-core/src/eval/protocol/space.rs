@@ -37,8 +37,8 @@ impl EvaluationCache for NoCache {
     fn store(&self, _: &str, _: &NamedTensors) {}
 }
 
-/// Counts changes of what is kept: what was kept by a program with another number is computed again.
-const REVISION: u32 = 1;
+/// Changes with the code of the metrics: what was kept by a program of another number is computed again.
+const REVISION: &str = env!("GEN_EVAL_REVISION");
 /// Training rows among which copies are looked for.
 const MOST_TRAINING_ROWS: usize = 60_000;
 /// Test rows whose features are taken again to see whether those that were kept are still right.
