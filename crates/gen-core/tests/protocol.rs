@@ -163,7 +163,13 @@ fn a_model_of_images_fills_its_columns() {
     assert_eq!((row.nll_nats, row.mmd, row.modes_total), (None, None, None));
 
     assert_eq!(stages[0], Stage::Sampling { done: 0, total: 300 });
-    let comparing = |floor| Stage::Comparing { space: "random-64".to_owned(), metric: Metric::Prdc, floor };
+    let comparing = |floor| Stage::Comparing {
+        space: "random-64".to_owned(),
+        metric: Metric::Prdc,
+        floor,
+        done: 0,
+        total: 1,
+    };
     assert!(stages.contains(&comparing(true)) && stages.contains(&comparing(false)));
     assert!(stages.contains(&Stage::Likelihood { kind: LikelihoodKind::LowerBound, done: 40, total: 40 }));
 

@@ -1,6 +1,7 @@
 //! `gen evaluate`: what a run, a reference or a set of samples is worth, under one protocol.
 
 mod files;
+mod progress;
 mod samples;
 mod table;
 
@@ -18,6 +19,7 @@ use crate::cache::FolderCache;
 use crate::device::{self, Compute};
 use crate::spaces::{self, Choices};
 use crate::{catalog, checkpoint, registry};
+use progress::Progress;
 use samples::Range;
 
 #[derive(clap::Args)]
@@ -169,9 +171,10 @@ fn evaluate_run(
     let Some(Prepared { data, spaces, .. }) = prepared else { unreachable!("it was just set") };
 
     let (options, cache) = (options(args), FolderCache::of_user()?);
-    let mut progress = progress(folder.name());
-    let protocol = Protocol::new(data, spaces, &options, &cache, &mut progress)?;
-    let Evaluated { measured, samples } = protocol.evaluate(model.as_ref(), &mut progress)?;
+    let mut progress = Progress::new(folder.name());
+    let mut observe = |stage: Stage| progress.show(&stage);
+    let protocol = Protocol::new(data, spaces, &options, &cache, &mut observe)?;
+    let Evaluated { measured, samples } = protocol.evaluate(model.as_ref(), &mut observe)?;
     let progress = checkpoint.progress;
     let row = Evaluation {
         run: folder.name(),
@@ -241,9 +244,10 @@ fn measure(
     let (options, cache) = (options(args), FolderCache::of_user()?);
     let name = args.out.as_deref().or(args.samples.as_deref()).and_then(Path::file_name);
     let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut progress = progress(name.clone());
-    let protocol = Protocol::new(data, &spaces, &options, &cache, &mut progress)?;
-    let Evaluated { measured, samples } = evaluate(&protocol, &mut progress)?;
+    let mut progress = Progress::new(name.clone());
+    let mut observe = |stage: Stage| progress.show(&stage);
+    let protocol = Protocol::new(data, &spaces, &options, &cache, &mut observe)?;
+    let Evaluated { measured, samples } = evaluate(&protocol, &mut observe)?;
     let row = Evaluation {
         run: name,
         weights: "none".to_owned(),
@@ -277,31 +281,4 @@ fn with_versions(row: Evaluation) -> Evaluation {
         libtorch_version: LIBTORCH_VERSION.to_owned(),
         ..row
     }
-}
-
-/// A line when something else begins, and at each fifth of what takes long.
-fn progress(name: String) -> impl FnMut(Stage) {
-    let mut last = String::new();
-    move |stage| {
-        let line = match stage {
-            Stage::Features { space, done, total } => counted("features", &space, done, total),
-            Stage::Comparing { space, metric, floor: false } => format!("{metric} in {space}"),
-            Stage::Comparing { space, metric, floor: true } => format!("floor of {metric} in {space}"),
-            Stage::Sampling { done, total } => counted("samples", "", done, total),
-            Stage::Likelihood { kind, done, total } => {
-                counted(&format!("likelihood ({kind}) of"), "", done, total)
-            }
-        };
-        if line != last {
-            crate::eprint(&format!("{name}: {line}"));
-            last = line;
-        }
-    }
-}
-
-/// `features 2000 of 10000 in pca-64`, at whole fifths.
-fn counted(what: &str, space: &str, done: usize, total: usize) -> String {
-    let fifth = (total / 5).max(1);
-    let place = if space.is_empty() { String::new() } else { format!(" in {space}") };
-    format!("{what} {} of {total}{place}", done / fifth * fifth)
 }

@@ -119,29 +119,38 @@ impl<'a> Comparison<'a> {
     /// All metrics that are asked for and mean something here.
     pub(super) fn run(mut self, data: &Dataset, observe: &mut dyn FnMut(Stage)) -> Result<Vec<Found>> {
         let points = data.spec.values == Values::Continuous;
-        for metric in Metric::ALL.into_iter().filter(|metric| self.options.wants(*metric)) {
-            let measure: fn(&mut Self, &Dataset) -> Result<()> = match metric {
-                Metric::Fd => |it, _| it.fd(),
-                Metric::FdInfinity => |it, _| it.fd_infinity(),
-                Metric::Kid => |it, _| it.kid(),
-                Metric::KidSubsets => |it, _| it.kid_subsets(),
-                Metric::ClassifierScore => |it, _| it.classifier_score(),
-                Metric::Classes => |it, _| it.classes(),
-                Metric::Prdc => |it, _| it.prdc(),
-                Metric::Vendi => |it, _| it.vendi(),
-                Metric::SlicedWasserstein => |it, _| it.sliced_wasserstein(),
-                Metric::Wasserstein if points => |it, _| it.wasserstein(),
-                Metric::Mmd => |it, data| it.mmd(data),
-                Metric::EnergyDistance => |it, _| it.energy_distance(),
-                Metric::Fls => |it, _| it.fls(),
-                Metric::Memorisation => |it, _| it.memorisation(),
-                Metric::OneNearest => |it, _| it.one_nearest(),
-                Metric::Modes if points => |it, data| it.modes(data),
-                // These need a model, or are of no space.
-                Metric::Wasserstein | Metric::Modes | Metric::PathLength | Metric::Likelihood => continue,
+        let applies = |metric: &Metric| match metric {
+            Metric::Wasserstein | Metric::Modes => points,
+            Metric::PathLength | Metric::Likelihood => false,
+            _ => true,
+        };
+        let wanted = |metric: &Metric| self.options.wants(*metric) && applies(metric);
+        for metric in Metric::ALL.into_iter().filter(wanted).collect::<Vec<_>>() {
+            let (space, floor) = (self.real.name(), self.floor);
+            let mut progress = |done, total| {
+                observe(Stage::Comparing { space: space.clone(), metric, floor, done, total });
             };
-            observe(Stage::Comparing { space: self.real.name(), metric, floor: self.floor });
-            measure(&mut self, data)?;
+            progress(0, 1);
+            match metric {
+                Metric::Fd => self.fd(),
+                Metric::FdInfinity => self.fd_infinity(),
+                Metric::Kid => self.kid(),
+                Metric::KidSubsets => self.kid_subsets(),
+                Metric::ClassifierScore => self.classifier_score(),
+                Metric::Classes => self.classes(),
+                Metric::Prdc => self.prdc(),
+                Metric::Vendi => self.vendi(),
+                Metric::SlicedWasserstein => self.sliced_wasserstein(),
+                Metric::Wasserstein => self.wasserstein(),
+                Metric::Mmd => self.mmd(data),
+                Metric::EnergyDistance => self.energy_distance(),
+                Metric::Fls => self.fls(),
+                Metric::Memorisation => self.memorisation(&mut progress),
+                Metric::OneNearest => self.one_nearest(),
+                Metric::Modes => self.modes(data),
+                // These need a model.
+                Metric::PathLength | Metric::Likelihood => Ok(()),
+            }?;
         }
         Ok(self.found)
     }
@@ -347,7 +356,7 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    fn memorisation(&mut self) -> Result<()> {
+    fn memorisation(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
         let train = &self.real.train;
         if train.size()[0] < 2 {
             return Ok(());
@@ -356,7 +365,7 @@ impl<'a> Comparison<'a> {
         // Of training rows all would be copies: what an honest model gets is what test rows get.
         let found = match self.floor {
             true => None,
-            false => Some(NearestTraining::find(train, self.fake(), &mut |_, _| ())?),
+            false => Some(NearestTraining::find(train, self.fake(), progress)?),
         };
         let fake = found.as_ref().unwrap_or(&test);
         let rows = (self.real().size()[0], self.fake().size()[0]);

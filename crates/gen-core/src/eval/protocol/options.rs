@@ -71,6 +71,10 @@ pub enum Stage {
         metric: Metric,
         /// Whether real rows take the place of the samples.
         floor: bool,
+        /// So many steps of this, or rows,
+        done: usize,
+        /// Of so many; 1 where it is not divided.
+        total: usize,
     },
     /// Rows whose likelihood is known.
     Likelihood {

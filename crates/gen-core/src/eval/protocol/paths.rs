@@ -23,7 +23,8 @@ impl Protocol<'_> {
         let codes = |index| latent.prior(PAIRS, derive(self.options.seed, Purpose::Evaluate, index));
         let (start, end) = (codes(1)?, codes(2)?);
         for space in &self.spaces {
-            observe(Stage::Comparing { space: space.name(), metric: Metric::PathLength, floor: false });
+            let metric = Metric::PathLength;
+            observe(Stage::Comparing { space: space.name(), metric, floor: false, done: 0, total: 1 });
             let mut features = |codes: &Tensor| {
                 let decoded = latent.decode(codes)?.to_kind(Kind::Float);
                 Ok(space.embed(&decoded)?.features)
