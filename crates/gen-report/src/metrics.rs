@@ -26,7 +26,7 @@ impl Key {
 
     /// Whether the number is a cost and no measure of the distribution.
     pub(crate) fn is_cost(&self) -> bool {
-        self.space.is_empty()
+        self.space.is_empty() && COSTS.iter().any(|(column, _)| *column == self.metric)
     }
 
     /// Whether it came from a clock.

@@ -70,8 +70,7 @@ pub(super) fn section(report: &Report<'_>) -> String {
             let cells: String =
                 keys.iter().map(|key| cell(key, model.seeds(key).map(|seeds| seeds.median))).collect();
             format!(
-                "<tr><th scope=\"row\"><span class=\"model\">{}{}</span></th>{cells}\
-                 <td class=\"words {class}\">{said}</td></tr>",
+                "<tr><th scope=\"row\"><span class=\"model\">{}{}</span></th><td class=\"words {class}\">{said}</td>{cells}</tr>",
                 swatch(model.family()),
                 escape(&model.label)
             )
@@ -92,8 +91,8 @@ pub(super) fn section(report: &Report<'_>) -> String {
         scroll(
             "Memorisation",
             &format!(
-                "<thead><tr><th scope=\"col\">model</th>{heads}<th scope=\"col\" class=\"words\">verdict</th></tr></thead>\
-                 <tbody>{rows}</tbody><tbody class=\"references\"><tr><th scope=\"row\">floor</th>{floors}<td></td></tr></tbody>"
+                "<thead><tr><th scope=\"col\">model</th><th scope=\"col\" class=\"words\">verdict</th>{heads}</tr></thead>\
+                 <tbody>{rows}</tbody><tbody class=\"references\"><tr><th scope=\"row\">floor</th><td></td>{floors}</tr></tbody>"
             )
         )
     )

@@ -1,8 +1,11 @@
 //! The table of the report: a row a run, the best of each column marked, reference rows apart.
 
 use super::swatch;
+use crate::comparison::Comparison;
 use crate::escape::escape;
 use crate::measures::{Better, Measure};
+use crate::metrics::{DATA, Key};
+use crate::ranking::Place;
 use crate::runs::Run;
 use crate::summary::{cell, is_likelihood, label, measures_of};
 
@@ -10,18 +13,17 @@ use crate::summary::{cell, is_likelihood, label, measures_of};
 pub(super) fn table(runs: &[Run]) -> String {
     let measures: Vec<Measure> = measures_of(runs).collect();
     let (references, models): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.is_reference());
-    let best: Vec<Option<f64>> = measures.iter().map(|measure| best(&models, measure)).collect();
+    let comparison = Comparison::of(runs);
+    let best: Vec<Vec<&str>> = measures.iter().map(|measure| best(&comparison, measure)).collect();
     let heads: String = measures.iter().map(head).collect();
-    let rows = |group: &[&Run], best: &[Option<f64>]| -> String {
-        group.iter().map(|run| row(run, runs, &measures, best)).collect()
-    };
-    let none = vec![None; measures.len()];
+    let rows =
+        |group: &[&Run]| -> String { group.iter().map(|run| row(run, runs, &measures, &best)).collect() };
     format!(
         "<div class=\"scroll\" role=\"region\" aria-label=\"Comparison\" tabindex=\"0\"><table>\
          <thead><tr><th scope=\"col\" aria-sort=\"none\"><button type=\"button\">model</button></th>{heads}</tr></thead>\
          <tbody>{}</tbody><tbody class=\"references\">{}</tbody></table></div>",
-        rows(&models, &best),
-        rows(&references, &none)
+        rows(&models),
+        rows(&references)
     )
 }
 
@@ -38,7 +40,7 @@ fn head(measure: &Measure) -> String {
     )
 }
 
-fn row(run: &Run, runs: &[Run], measures: &[Measure], best: &[Option<f64>]) -> String {
+fn row(run: &Run, runs: &[Run], measures: &[Measure], best: &[Vec<&str>]) -> String {
     let name = escape(&label(run, runs));
     let mark = if run.is_reference() { String::new() } else { swatch(run.family()) };
     let mut cells =
@@ -51,15 +53,14 @@ fn row(run: &Run, runs: &[Run], measures: &[Measure], best: &[Option<f64>]) -> S
         );
     } else {
         for (measure, best) in measures.iter().zip(best) {
-            cells += &number(run, measure, *best);
+            cells += &number(run, measure, best.contains(&run.name()));
         }
     }
     format!("<tr>{cells}</tr>")
 }
 
-fn number(run: &Run, measure: &Measure, best: Option<f64>) -> String {
+fn number(run: &Run, measure: &Measure, is_best: bool) -> String {
     let value = run.number(measure.column);
-    let is_best = best.is_some() && value == best;
     let class = if is_best { " class=\"best\"" } else { "" };
     let said = if is_best { "<span class=\"hidden\"> (best)</span>" } else { "" };
     let kind = if value.is_some() { kind(run, measure.column) } else { String::new() };
@@ -94,27 +95,36 @@ fn standard_error(column: &str) -> Option<&'static str> {
     }
 }
 
-/// The best value of a column, where at least two can be compared.
+/// The runs of the models that lead in a column: several where they tie, none where all do.
 ///
-/// Likelihoods of different kinds cannot: a lower bound says only that the true one is no worse.
-fn best(models: &[&Run], measure: &Measure) -> Option<f64> {
-    let values: Vec<f64> = models.iter().filter_map(|run| run.number(measure.column)).collect();
-    if values.len() < 2 {
-        return None;
+/// Likelihoods of different kinds cannot be compared: a lower bound says only that the true one is no worse.
+fn best<'a>(comparison: &Comparison<'a>, measure: &Measure) -> Vec<&'a str> {
+    if measure.better == Better::Neither {
+        return Vec::new();
     }
-    if is_likelihood(measure.column) {
-        let with_value = models.iter().filter(|run| run.number(measure.column).is_some());
-        let mut kinds: Vec<&str> = with_value.map(|run| run.text("likelihood_kind")).collect();
-        kinds.dedup();
-        if kinds.len() > 1 {
-            return None;
-        }
+    let space = comparison.distance.as_ref().map_or("", |key| key.space.as_str());
+    let runs = || comparison.trained().flat_map(|model| model.runs.iter().copied());
+    let mut kinds: Vec<&str> = runs()
+        .filter(|run| is_likelihood(measure.column) && run.number(measure.column).is_some())
+        .map(|run| run.text("likelihood_kind"))
+        .collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let is_it = |key: &&Key| {
+        key.metric == measure.column
+            && [space, DATA, ""].contains(&key.space.as_str())
+            && kinds.first().is_none_or(|kind| key.parameter == *kind)
+    };
+    if kinds.len() > 1 {
+        return Vec::new();
     }
-    match measure.better {
-        Better::Lower => values.into_iter().min_by(f64::total_cmp),
-        Better::Higher => values.into_iter().max_by(f64::total_cmp),
-        Better::Neither => None,
+    let places = comparison.places(comparison.keys.iter().find(is_it));
+    let leaders: Vec<&Place> = places.iter().filter(|place| place.place == 1).collect();
+    if leaders.len() == places.len() {
+        return Vec::new();
     }
+    let runs = leaders.iter().flat_map(|place| &comparison.models[place.model].runs);
+    runs.map(|run| run.name()).collect()
 }
 
 #[cfg(test)]
