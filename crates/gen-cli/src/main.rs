@@ -6,10 +6,12 @@ mod checkpoint;
 mod commands;
 mod device;
 mod interrupt;
+mod pictures;
 mod progress;
 mod registry;
 mod settings;
 mod spaces;
+mod trained;
 
 use std::process::ExitCode;
 
