@@ -54,6 +54,13 @@ enum Choice {
     File(PathBuf),
 }
 
+impl Choices {
+    /// What is taken where nothing is asked for.
+    pub(crate) fn auto() -> Self {
+        Choices(vec![Choice::Auto])
+    }
+}
+
 impl FromStr for Choices {
     type Err = Error;
 

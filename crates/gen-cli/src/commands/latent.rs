@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT};
 use crate::pictures::chart::{Chart, Window, coordinates, legend, legend_width};
 use crate::pictures::{self, colour};
-use crate::spaces::{self, Choice};
+use crate::spaces::{self, Choices};
 use crate::trained::{Trained, TrainedArgs};
 
 #[derive(clap::Args)]
@@ -103,7 +103,7 @@ fn encoded(args: &Args, trained: &Trained, latent: &dyn Latent, data: &Dataset) 
 /// The class of each sample as the data set's classifier sees it.
 fn seen(trained: &Trained, data: &Dataset, samples: &Tensor) -> anyhow::Result<Vec<usize>> {
     let space = match data.spec.shape {
-        Shape::Image { .. } => Some(spaces::of(data, &Choice::Auto)?),
+        Shape::Image { .. } => spaces::of(data, &Choices::auto())?.into_iter().next(),
         Shape::Points { .. } => None,
     };
     let Some(FeatureSpace::Classifier { network, .. }) = space else {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use gen_core::data::{Dataset, signed_to_bytes};
+use gen_core::eval;
 use gen_core::model::SampleRequest;
 use gen_core::run::write_atomically;
 use image::RgbImage;
@@ -11,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 use crate::catalog;
 use crate::pictures;
 use crate::pictures::canvas::{Canvas, INK, TEXT_HEIGHT, text_width};
-use crate::spaces::{self, Choice};
+use crate::spaces::{self, Choices};
 use crate::trained::{Trained, TrainedArgs};
 
 #[derive(clap::Args)]
@@ -35,8 +36,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=32))]
     k: u32,
 
-    /// What near means: in pixels, in pca (64 principal components of them), in auto (the features of the data set's
-    /// classifier, if the program has one, else pca), or in the features of the classifier in a file
+    /// What near means: in pixels, or in a space of `gen evaluate --features`: auto (the features of the data set's
+    /// classifier, if the program has one), random, pca, or the file of a classifier
     #[arg(long, default_value = "auto")]
     features: String,
 
@@ -116,9 +117,11 @@ fn space(name: &str, data: &Dataset) -> anyhow::Result<(String, Embed)> {
         let embed = |x: &Tensor| Ok(x.flatten(1, -1).to_kind(Kind::Double) / 255.0);
         return Ok(("pixels".to_owned(), Box::new(embed)));
     }
-    let choice: Choice = name.parse()?;
-    let space = spaces::of(data, &choice)?;
-    Ok((space.name(), Box::new(move |x| space.features(x))))
+    let choices: Choices = name.parse()?;
+    let Some(space) = spaces::of(data, &choices)?.into_iter().next() else {
+        bail!("--features names no space")
+    };
+    Ok((space.name(), Box::new(move |x| Ok(space.embed(x, &mut |_, _| ())?.features))))
 }
 
 /// The nearest training rows of each sample, the nearest first.
@@ -127,26 +130,13 @@ struct Nearest {
     distances: Vec<Vec<f64>>,
 }
 
-/// Training rows whose distances are computed at once.
-const AT_ONCE: i64 = 10_000;
-
 impl Nearest {
     fn find(samples: &Tensor, train: &Tensor, k: i64) -> anyhow::Result<Self> {
         let n = train.size()[0];
         if n < k {
             bail!("there are {n} training images, fewer than the {k} that --k asks for");
         }
-        let (mut nearest, mut places) = (Vec::new(), Vec::new());
-        for start in (0..n).step_by(AT_ONCE as usize) {
-            let part = train.narrow(0, start, AT_ONCE.min(n - start));
-            // Direct differences: a product of matrices would lose the digits of small distances.
-            let distances = Tensor::cdist(samples, &part, 2.0, 2);
-            let (values, rows) = distances.topk(k.min(part.size()[0]), 1, false, true);
-            nearest.push(values);
-            places.push(rows + start);
-        }
-        let (distances, order) = Tensor::cat(&nearest, 1).topk(k, 1, false, true);
-        let rows = Tensor::cat(&places, 1).gather(1, &order, false);
+        let (distances, rows) = eval::nearest(samples, train, k, false, &mut |_, _| ())?;
         let m = samples.size()[0];
         let lines = |i| (distances.get(i), rows.get(i));
         let mut found = Nearest { rows: Vec::new(), distances: Vec::new() };
