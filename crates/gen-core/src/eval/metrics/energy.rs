@@ -2,14 +2,14 @@ use std::f64::consts::TAU;
 
 use tch::{Kind, Tensor};
 
-use super::mmd::{Estimator, distances, mmd_squared};
-use super::neighbours::nearest;
-use super::{checked_pair, mean};
+use super::mmd::distances;
+use super::neighbours::{Points, nearest};
+use super::{checked_pair, mean, sum};
 use crate::error::{Error, Result};
 
 /// The energy distance (Székely and Rizzo 2013, equation 2) of `real` and `fake`, `[n, features]`:
 /// `2 E|x - y| - E|x - x'| - E|y - y'|` over all pairs, each row with itself included. Never negative, and 0 only for
-/// equal distributions. It is the [`mmd_squared`] of the kernel `-|a - b|`. (The function of this name in scipy, in
+/// equal distributions. It is the biased [`mmd_squared`](super::mmd_squared) of the kernel `-|a - b|`. (The function of this name in scipy, in
 /// one dimension, is its square root.)
 ///
 /// ```
@@ -24,7 +24,18 @@ use crate::error::{Error, Result};
 /// When a set is empty, the numbers of features differ, or a value is not finite.
 pub fn energy_distance(real: &Tensor, fake: &Tensor) -> Result<f64> {
     let (real, fake) = checked_pair("the energy distance", real, fake, 1)?;
-    Ok(mmd_squared(&real, &fake, |a, b| -distances(a, b), Estimator::Biased)?.max(0.0))
+    let within = mean_distance(&real, &real)? + mean_distance(&fake, &fake)?;
+    // Never negative but for rounding.
+    Ok((2.0 * mean_distance(&fake, &real)? - within).max(0.0))
+}
+
+fn mean_distance(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let points = Points::new(b)?;
+    let mut total = 0.0;
+    for block in points.blocks(a) {
+        total += sum(&block?.1.distances());
+    }
+    Ok(total / (a.size()[0] as f64 * b.size()[0] as f64))
 }
 
 /// The Chamfer distance of point sets `real` and `fake`, `[n, features]`: the mean squared distance of real rows to
@@ -85,9 +96,19 @@ pub fn parzen_log_density(real: &Tensor, fake: &Tensor, bandwidth: f64) -> Resul
 mod tests {
     use tch::Device;
 
+    use super::super::mmd::{Estimator, mmd_squared};
     use super::*;
     use crate::rng::{Purpose, stream};
     use crate::testing::assert_close_f64;
+
+    #[test]
+    fn energy_is_a_kernel_distance() {
+        let a = stream(3, Purpose::Evaluate, 0).randn([900, 30], (Kind::Double, Device::Cpu));
+        let b = Tensor::cat(&[&(a.narrow(0, 0, 400) + 1e-9), &(a.narrow(0, 0, 100) * 2.0)], 0);
+        let kernel = |a: &Tensor, b: &Tensor| -distances(a, b);
+        let expected = mmd_squared(&a, &b, kernel, Estimator::Biased).unwrap();
+        assert_close_f64(energy_distance(&a, &b).unwrap(), expected, 1e-9, 1e-12);
+    }
 
     #[test]
     fn symmetric_and_zero_on_equal_sets() {
