@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// The energy distance (Székely and Rizzo 2013, equation 2) of `real` and `fake`, `[n, features]`:
 /// `2 E|x - y| - E|x - x'| - E|y - y'|` over all pairs, each row with itself included. Never negative, and 0 only for
-/// equal distributions. It is the [`mmd_squared`] of the kernel `-|a - b|`. (The function of this name in scipy, in
+/// equal distributions. It is the biased [`mmd_squared`](super::mmd_squared) of the kernel `-|a - b|`. (The function of this name in scipy, in
 /// one dimension, is its square root.)
 ///
 /// ```
@@ -85,9 +85,19 @@ pub fn parzen_log_density(real: &Tensor, fake: &Tensor, bandwidth: f64) -> Resul
 mod tests {
     use tch::Device;
 
+    use super::super::mmd::{Estimator, mmd_squared};
     use super::*;
     use crate::rng::{Purpose, stream};
     use crate::testing::assert_close_f64;
+
+    #[test]
+    fn energy_is_a_kernel_distance() {
+        let a = stream(3, Purpose::Evaluate, 0).randn([900, 30], (Kind::Double, Device::Cpu));
+        let b = Tensor::cat(&[&(a.narrow(0, 0, 400) + 1e-9), &(a.narrow(0, 0, 100) * 2.0)], 0);
+        let kernel = |a: &Tensor, b: &Tensor| -distances(a, b);
+        let expected = mmd_squared(&a, &b, kernel, Estimator::Biased).unwrap();
+        assert_close_f64(energy_distance(&a, &b).unwrap(), expected, 1e-9, 1e-12);
+    }
 
     #[test]
     fn symmetric_and_zero_on_equal_sets() {

@@ -7,6 +7,7 @@ mod energy;
 mod estimate;
 mod feature_likelihood;
 mod frechet;
+mod frechet_limit;
 mod kernel;
 mod mmd;
 mod modes;
@@ -26,10 +27,8 @@ pub use copies::{
 pub use energy::{chamfer_distance, energy_distance, parzen_log_density};
 pub use estimate::{Estimate, block_standard_error};
 pub use feature_likelihood::feature_likelihood_score;
-pub use frechet::{
-    Extrapolation, Moments, extrapolation_sizes, frechet_distance, frechet_distance_infinity,
-    frechet_distance_of_moments, frechet_standard_error,
-};
+pub use frechet::{Moments, frechet_distance, frechet_distance_of_moments, frechet_standard_error};
+pub use frechet_limit::{Extrapolation, extrapolation_sizes, frechet_distance_infinity};
 pub use kernel::{
     Subsets, kernel_distance, kernel_distance_of_subsets, kernel_distance_standard_error, polynomial_kernel,
 };

@@ -4,10 +4,14 @@ use super::mmd::distances;
 use super::{checked, row_sums, same_width, values};
 use crate::error::{Error, Result};
 
-/// Numbers of a matrix of distances that are in memory at once: 8 MiB, which caches hold.
-const ENTRIES: i64 = 1 << 20;
+/// Numbers of a matrix of distances that are in memory at once: 4 MiB, which caches hold, or so many rows as products
+/// need to be fast.
+const ENTRIES: i64 = 1 << 19;
+const LEAST_ROWS: i64 = 32;
 /// Candidates beyond the `k` that are asked for: enough to hold the ties of ordinary data.
 const SPARE: i64 = 8;
+/// A squared distance above so many times its uncertainty is right to 1e-9 at worst, and mostly far better.
+const LOST_DIGITS: f64 = 1e9;
 /// Squared norms up to here leave room for sums of them.
 const LARGEST: f64 = 1e300;
 
@@ -57,7 +61,7 @@ impl<'a> Points<'a> {
 
     /// Queries whose distances to all points make a block.
     fn block_length(&self) -> i64 {
-        (ENTRIES / self.count()).clamp(1, 1024)
+        (ENTRIES / self.count()).clamp(LEAST_ROWS, 1024)
     }
 
     /// Blocks of consecutive queries, each with the place of its first one.
@@ -93,9 +97,9 @@ impl Block<'_> {
 
     /// Which pairs are nearer than `radii`, which broadcasts to `[queries, points]`.
     pub(super) fn nearer_than(&self, radii: &Tensor) -> Tensor {
-        let margin = &self.squared - radii.square();
+        let mut margin = &self.squared - radii.square();
         let nearer = margin.lt(0.0);
-        let close = margin.abs().less_equal_tensor(&self.uncertainty);
+        let close = margin.abs_().less_equal_tensor(&self.uncertainty);
         let count = close.sum(Kind::Int64).int64_value(&[]);
         if count == 0 {
             return nearer;
@@ -108,6 +112,22 @@ impl Block<'_> {
         let exact = self.between(&queries, &points);
         let radii = radii.expand_as(&self.squared).masked_select(&close);
         nearer.masked_scatter(&close, &exact.less_tensor(&radii))
+    }
+
+    /// All distances, of which the sum is right to 1e-10 and better: those whose product has lost more digits than that
+    /// are direct differences.
+    pub(super) fn distances(&self) -> Tensor {
+        let close = self.squared.less_equal_tensor(&(&self.uncertainty * LOST_DIGITS));
+        let count = close.sum(Kind::Int64).int64_value(&[]);
+        if count > self.squared.numel() as i64 / 16 {
+            return distances(&self.queries, self.points.rows);
+        }
+        let about = self.squared.clamp_min(0.0).sqrt();
+        if count == 0 {
+            return about;
+        }
+        let pairs = close.nonzero();
+        about.masked_scatter(&close, &self.between(&pairs.select(1, 0), &pairs.select(1, 1)))
     }
 
     /// Direct distances of some pairs, `[pairs]`.
@@ -315,6 +335,20 @@ mod tests {
         let block = points.block(equal.shallow_clone()).unwrap();
         assert!(!bool::try_from(block.nearer_than(&Tensor::from(0.0)).any()).unwrap());
         assert!(bool::try_from(block.nearer_than(&Tensor::from(1e-300)).all()).unwrap());
+    }
+
+    #[test]
+    fn distances_keep_their_digits() {
+        let (a, b) = (normal(300, 40, 10), normal(200, 40, 11));
+        let mixed = Tensor::cat(&[&a.narrow(0, 0, 3), &(a.narrow(0, 3, 3) + 1e-7), &b], 0);
+        for (queries, points) in [(&a, &b), (&a, &mixed), (&a, &a.narrow(0, 0, 10)), (&mixed, &mixed)] {
+            let points_ready = Points::new(points).unwrap();
+            for block in points_ready.blocks(queries) {
+                let (start, block) = block.unwrap();
+                let direct = distances(&queries.narrow(0, start, block.length()), points);
+                crate::testing::assert_close(&block.distances(), &direct, 1e-9, 0.0);
+            }
+        }
     }
 
     #[test]
