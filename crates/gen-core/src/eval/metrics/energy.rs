@@ -2,9 +2,9 @@ use std::f64::consts::TAU;
 
 use tch::{Kind, Tensor};
 
-use super::mmd::{Estimator, distances, mmd_squared, squared_distances};
-use super::neighbours::nearest;
-use super::{checked_pair, mean};
+use super::mmd::distances;
+use super::neighbours::{Points, nearest};
+use super::{checked_pair, mean, sum};
 use crate::error::{Error, Result};
 
 /// The energy distance (Székely and Rizzo 2013, equation 2) of `real` and `fake`, `[n, features]`:
@@ -24,7 +24,18 @@ use crate::error::{Error, Result};
 /// When a set is empty, the numbers of features differ, or a value is not finite.
 pub fn energy_distance(real: &Tensor, fake: &Tensor) -> Result<f64> {
     let (real, fake) = checked_pair("the energy distance", real, fake, 1)?;
-    Ok(mmd_squared(&real, &fake, |a, b| -squared_distances(a, b).sqrt(), Estimator::Biased)?.max(0.0))
+    let within = mean_distance(&real, &real)? + mean_distance(&fake, &fake)?;
+    // Never negative but for rounding.
+    Ok((2.0 * mean_distance(&fake, &real)? - within).max(0.0))
+}
+
+fn mean_distance(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let points = Points::new(b)?;
+    let mut total = 0.0;
+    for block in points.blocks(a) {
+        total += sum(&block?.1.distances());
+    }
+    Ok(total / (a.size()[0] as f64 * b.size()[0] as f64))
 }
 
 /// The Chamfer distance of point sets `real` and `fake`, `[n, features]`: the mean squared distance of real rows to

@@ -123,7 +123,7 @@ const MANY_ROWS: i64 = 256;
 /// Squared Euclidean distances `[n, m]`, for sums over many of them. Of many rows they come from a matrix product, which is
 /// several times as fast and errs by some 1e-15 of the squared extent of the rows around their mean; equal rows are
 /// that far apart then, not 0.
-pub(super) fn squared_distances(a: &Tensor, b: &Tensor) -> Tensor {
+fn squared_distances(a: &Tensor, b: &Tensor) -> Tensor {
     if a.size()[0].min(b.size()[0]) < MANY_ROWS {
         return distances(a, b).square();
     }
