@@ -31,7 +31,7 @@ pub(crate) const HISTORY: &str = "history.csv";
 pub(crate) const DICTIONARY: &str = "columns.csv";
 
 /// The columns of `summary.csv`: those that people compare.
-const COMPARED: [&str; 28] = [
+const COMPARED: [&str; 36] = [
     "run",
     "family",
     "model",
@@ -42,7 +42,11 @@ const COMPARED: [&str; 28] = [
     "weights",
     "feature_space",
     "fd",
+    "fd_standard_error",
     "fd_floor",
+    "second_space",
+    "second_fd",
+    "second_fd_floor",
     "kid",
     "kid_standard_error",
     "mmd",
@@ -51,6 +55,10 @@ const COMPARED: [&str; 28] = [
     "precision",
     "recall",
     "coverage",
+    "second_coverage",
+    "vendi",
+    "copied_share",
+    "memorised",
     "likelihood_kind",
     "bits_per_dim",
     "nll_nats",

@@ -77,7 +77,7 @@ const fn measure(
 }
 
 /// The columns that people compare, in the order in which tables have them.
-pub(crate) const MEASURES: [Measure; 19] = {
+pub(crate) const MEASURES: [Measure; 23] = {
     use Better::{Higher, Lower, Neither};
     use Format::{Count, Fixed, Significant};
     [
@@ -88,6 +88,14 @@ pub(crate) const MEASURES: [Measure; 19] = {
             Significant,
             true,
             "Fréchet distance between generated and test data in the feature space; its floor is the distance between training and test data",
+        ),
+        measure(
+            "second_fd",
+            "FD (2nd)",
+            Lower,
+            Significant,
+            true,
+            "the same in the second feature space, in which no label had a part; the scales of two spaces are not comparable",
         ),
         measure(
             "kid",
@@ -152,6 +160,30 @@ pub(crate) const MEASURES: [Measure; 19] = {
             Fixed(3),
             true,
             "share of test data with a sample in their neighbourhood",
+        ),
+        measure(
+            "vendi",
+            "Vendi",
+            Higher,
+            Fixed(1),
+            false,
+            "how many different samples there are, effectively, in the feature space",
+        ),
+        measure(
+            "one_nn_accuracy",
+            "1-NN",
+            Lower,
+            Fixed(3),
+            false,
+            "how well the nearest neighbour tells samples from test data: 0.5 if not at all, 1 if always",
+        ),
+        measure(
+            "copied_share",
+            "copies",
+            Lower,
+            Fixed(3),
+            false,
+            "share of samples that look copied from a training row, as 0.01 of the test data do",
         ),
         measure(
             "bits_per_dim",
