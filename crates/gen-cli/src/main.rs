@@ -1,14 +1,17 @@
 //! The program `gen`: train, sample, evaluate and compare generative models.
 
+mod cache;
 mod catalog;
 mod checkpoint;
 mod commands;
 mod device;
 mod interrupt;
+mod pictures;
 mod progress;
 mod registry;
 mod settings;
 mod spaces;
+mod trained;
 
 use std::process::ExitCode;
 

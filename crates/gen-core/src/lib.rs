@@ -19,6 +19,8 @@ mod precision;
 pub mod rng;
 #[cfg(feature = "runs")]
 pub mod run;
+#[cfg(feature = "pytorch-files")]
+pub mod state_dict;
 pub mod testing;
 pub mod train;
 

@@ -1,5 +1,9 @@
 //! What a generative model is, whatever its family.
 
+mod density;
+mod latent;
+mod trajectory;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +15,10 @@ use crate::error::{Error, Result};
 use crate::params::NamedTensors;
 use crate::rng::{Generator, Purpose, stream};
 use crate::train::TrainConfig;
+
+pub use density::{Density, LikelihoodKind};
+pub use latent::{Interpolation, Latent};
+pub use trajectory::{Frame, Trajectory};
 
 /// The four families that the workspace compares, and the plain autoencoder that belongs to none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -195,6 +203,21 @@ pub trait GenerativeModel {
         None
     }
 
+    /// The codes that samples are made of, for models that have such.
+    fn latent(&self) -> Option<&dyn Latent> {
+        None
+    }
+
+    /// The way of the samples of `request` from noise to data, in at most `frames` moments, of which the last is what
+    /// [`GenerativeModel::sample`] gives; `None` for a model that makes a sample in one pass, with nothing between.
+    ///
+    /// # Errors
+    /// As [`GenerativeModel::sample`], and when there are fewer than 2 frames.
+    fn trajectory(&self, request: &SampleRequest, frames: usize) -> Result<Option<Trajectory>> {
+        let _ = (request, frames);
+        Ok(None)
+    }
+
     /// The loss of each row of `x`, which is as a data set delivers it and was not trained on, for the choice of the best
     /// weights: `[batch]`, lower is better, without gradients. By default the negative log-likelihood of the main kind;
     /// `None` for a model that has no honest number of this sort, a GAN.
@@ -216,43 +239,6 @@ pub struct ValidationLoss {
     pub objective: String,
     /// Of each row: `[batch]`.
     pub rows: Tensor,
-}
-
-/// How a log-likelihood was computed; numbers of different kinds are not comparable without a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LikelihoodKind {
-    /// By the change of variables. For bytes: of uniformly dequantised data, as papers on flows report it.
-    Exact,
-    /// A variational lower bound on the log-likelihood.
-    LowerBound,
-    /// An importance-weighted lower bound with this many samples (Burda et al. 2016).
-    Importance(u32),
-}
-
-impl fmt::Display for LikelihoodKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LikelihoodKind::Exact => f.write_str("exact"),
-            LikelihoodKind::LowerBound => f.write_str("lower-bound"),
-            LikelihoodKind::Importance(k) => write!(f, "importance-{k}"),
-        }
-    }
-}
-
-/// A model that gives data a likelihood.
-pub trait Density {
-    /// The kinds that this model can compute, the main one first.
-    fn kinds(&self) -> Vec<LikelihoodKind>;
-
-    /// log p of each row of `x`, which is as a data set delivers it: `[batch]`, in nats, without gradients.
-    ///
-    /// For values on the 256-level grid this is the log of a probability mass (or its bound); for binary values
-    /// too; for continuous values of a density. See [`crate::data::Values`].
-    ///
-    /// # Errors
-    /// When `kind` is not one of [`Density::kinds`] or `x` has the wrong shape.
-    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor>;
 }
 
 /// What a model needs to know when it is built.

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use gen_core::data::{Batch, DataOptions, DataSpec, Dataset, PointSet, Shape, Split, bytes_to_signed};
-use gen_core::eval::features::{FEATURES, FeatureNetwork, FeatureTraining, train};
-use gen_core::eval::{EvaluateOptions, Evaluation, FeatureSpace, Protocol, Reference, Stage};
+use gen_core::eval::features::{
+    FEATURES, FeatureNetwork, FeatureTraining, PrincipalComponents, RandomNetwork, train,
+};
+use gen_core::eval::{
+    EvaluateOptions, Evaluation, FeatureSpace, Measured, Metric, NoCache, Protocol, Reference, Stage,
+};
 use gen_core::model::{
     Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard, SampleRequest, Step,
 };
@@ -104,19 +108,28 @@ fn points() -> Dataset {
 }
 
 fn pca(data: &Dataset) -> FeatureSpace {
-    FeatureSpace::without_network(data.spec.shape, &data.train.x).unwrap()
+    FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, FEATURES).unwrap())
+}
+
+fn protocol<'a>(data: &'a Dataset, spaces: &'a [FeatureSpace], options: &'a EvaluateOptions) -> Protocol<'a> {
+    Protocol::new(data, spaces, options, &NoCache, &mut |_| ()).unwrap()
 }
 
 fn reference(protocol: &Protocol<'_>, reference: Reference) -> Evaluation {
-    protocol.evaluate_reference(reference, &mut |_| ()).unwrap().row
+    protocol.evaluate_reference(reference, &mut |_| ()).unwrap().measured.row
+}
+
+fn compare(protocol: &Protocol<'_>, samples: &Tensor) -> Measured {
+    protocol.compare(samples, &mut |_| ()).unwrap()
 }
 
 #[test]
 fn a_model_of_images_fills_its_columns() {
     let data = images();
-    let space = pca(&data);
-    let protocol =
-        Protocol::new(&data, &space, EvaluateOptions { n_bound: 40, ..Default::default() }).unwrap();
+    let random = RandomNetwork::fit(data.spec.shape, &data.train.x).unwrap();
+    let spaces = [pca(&data), FeatureSpace::Random(random)];
+    let options = EvaluateOptions { n_bound: 40, ..Default::default() };
+    let protocol = protocol(&data, &spaces, &options);
     let kinds = [LikelihoodKind::LowerBound, LikelihoodKind::Importance(64)];
     // Random training images: as good as data.
     let train = bytes_to_signed(&data.train.x);
@@ -128,7 +141,7 @@ fn a_model_of_images_fills_its_columns() {
     let evaluated = protocol.evaluate(&model, &mut |stage| stages.push(stage)).unwrap();
     assert_eq!(evaluated.samples.size(), [300, 1, 8, 8]);
     assert_eq!(evaluated.samples.kind(), Kind::Uint8);
-    let row = evaluated.row;
+    let Measured { row, metrics } = evaluated.measured;
     assert_eq!(
         (row.family.as_str(), row.model.as_str(), row.dataset.as_str()),
         ("baseline", "known", "bars")
@@ -150,18 +163,111 @@ fn a_model_of_images_fills_its_columns() {
     assert_eq!((row.nll_nats, row.mmd, row.modes_total), (None, None, None));
 
     assert_eq!(stages[0], Stage::Sampling { done: 0, total: 300 });
-    assert!(stages.contains(&Stage::Comparing));
-    assert!(stages.contains(&Stage::Likelihood { done: 0, total: 40 }));
+    let comparing = |floor| Stage::Comparing {
+        space: "random-64".to_owned(),
+        metric: Metric::Prdc,
+        floor,
+        done: 0,
+        total: 1,
+    };
+    assert!(stages.contains(&comparing(true)) && stages.contains(&comparing(false)));
+    assert!(stages.contains(&Stage::Likelihood { kind: LikelihoodKind::LowerBound, done: 40, total: 40 }));
+
+    // The same numbers, with those of the second space, one under the other.
+    let find = |metric: &str, space: &str| {
+        metrics.iter().find(|found| found.metric == metric && found.space == space).unwrap()
+    };
+    let (main, second) = (find("fd", "pca-64"), find("fd", "random-64"));
+    assert_eq!(
+        (Some(main.value), main.floor, main.standard_error),
+        (row.fd, row.fd_floor, row.fd_standard_error)
+    );
+    assert_eq!((Some(second.value), second.floor), (row.second_fd, row.second_fd_floor));
+    assert_eq!(row.second_space.as_deref(), Some("random-64"));
+    assert!(!main.higher_is_better && find("coverage", "pca-64").higher_is_better);
+    for (metric, row) in
+        [("auth_pct", row.auth_pct), ("vendi", row.vendi), ("one_nn_accuracy", row.one_nn_accuracy)]
+    {
+        assert_eq!(Some(find(metric, "pca-64").value), row, "{metric}");
+    }
+    // Training images are copies of themselves, test images are not.
+    assert_eq!((row.copied_share, row.memorised), (Some(1.0), Some(true)));
+    assert!(find("copied_share", "pca-64").floor.unwrap() < 0.03);
+    let likelihood = metrics.iter().filter(|found| found.metric == "bits_per_dim");
+    let kinds: Vec<&str> = likelihood.map(|found| found.parameter.as_str()).collect();
+    assert_eq!(kinds, ["lower-bound", "importance-64"]);
+    assert!(metrics.iter().all(|found| found.value.is_finite()));
+}
+
+#[test]
+fn only_what_is_asked_for_is_measured() {
+    let data = images();
+    let spaces = [pca(&data)];
+    let options = EvaluateOptions { metrics: vec![Metric::Vendi], ..Default::default() };
+    let measured = compare(&protocol(&data, &spaces, &options), &data.test.x);
+    assert!(measured.metrics.iter().all(|found| found.metric == "vendi") && measured.metrics.len() == 3);
+    assert_eq!((measured.row.fd, measured.row.coverage), (None, None));
+}
+
+/// Keeps everything, and counts what is asked for.
+#[derive(Default)]
+struct Kept {
+    there: std::cell::RefCell<std::collections::HashMap<String, NamedTensors>>,
+    found: std::cell::Cell<usize>,
+}
+
+impl gen_core::eval::EvaluationCache for Kept {
+    fn load(&self, key: &str) -> Option<NamedTensors> {
+        let found = self.there.borrow().get(key).map(NamedTensors::shallow_clone);
+        self.found.set(self.found.get() + usize::from(found.is_some()));
+        found
+    }
+
+    fn store(&self, key: &str, tensors: &NamedTensors) {
+        self.there.borrow_mut().insert(key.to_owned(), tensors.shallow_clone());
+    }
+}
+
+#[test]
+fn what_is_kept_changes_no_number() {
+    let mut data = images();
+    data.spec.sha256 = "0123".to_owned();
+    let spaces = [pca(&data)];
+    let options = EvaluateOptions::default();
+    let cache = Kept::default();
+    let measure = |data: &Dataset| {
+        let protocol = Protocol::new(data, &spaces, &options, &cache, &mut |_| ()).unwrap();
+        compare(&protocol, &data.train.x.narrow(0, 0, 200)).metrics
+    };
+    let first = measure(&data);
+    assert_eq!((cache.there.borrow().len(), cache.found.get()), (3, 0));
+    assert_eq!(measure(&data), first);
+    assert_eq!(cache.found.get(), 3);
+    // What is kept of other features under the same name is not believed.
+    let key = cache.there.borrow().keys().find(|key| key.contains("rows 300")).unwrap().clone();
+    let mut wrong = NamedTensors::new();
+    for (name, tensor) in cache.there.borrow()[&key].iter() {
+        let by = if name == "test" { 1.0 } else { 0.0 };
+        wrong.insert(name, tensor + by);
+    }
+    cache.there.borrow_mut().insert(key, wrong);
+    assert_eq!(measure(&data), first);
+    // Other data has another key.
+    data.spec.sha256 = "4567".to_owned();
+    let before = cache.found.get();
+    assert_eq!(measure(&data), first);
+    assert_eq!((cache.there.borrow().len(), cache.found.get()), (6, before));
 }
 
 #[test]
 fn a_model_of_points_is_held_against_the_entropy() {
     let data = points();
-    let protocol = Protocol::new(&data, &FeatureSpace::Identity, EvaluateOptions::default()).unwrap();
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &[FeatureSpace::Identity], &options);
     let model = Known::new(&data.spec, &[LikelihoodKind::Exact], |request: &SampleRequest| {
         PointSet::Moons.sample(request.n, request.seed)
     });
-    let row = protocol.evaluate(&model, &mut |_| ()).unwrap().row;
+    let row = protocol.evaluate(&model, &mut |_| ()).unwrap().measured.row;
     assert_eq!((row.feature_space.as_str(), row.n_likelihood), ("identity", Some(1500)));
     assert!(row.nll_gap_nats.unwrap().abs() < 4.0 * row.nll_standard_error.unwrap());
     assert_eq!((row.bits_per_dim, row.modes_total), (None, None));
@@ -178,9 +284,10 @@ fn mixtures_count_their_modes() {
     let set = PointSet::EightGaussians;
     let part = |n, seed| Split::unlabelled(set.sample(n, seed));
     let data = Dataset::from_splits(set.name(), part(2000, 1), None, Some(part(800, 2)), Vec::new()).unwrap();
-    let protocol = Protocol::new(&data, &FeatureSpace::Identity, EvaluateOptions::default()).unwrap();
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &[FeatureSpace::Identity], &options);
     let one = set.modes().unwrap().centres.get(3).expand([50, 2], false).to_kind(Kind::Float);
-    let row = protocol.compare(&one).unwrap();
+    let row = compare(&protocol, &one).row;
     assert_eq!((row.modes_covered, row.modes_total, row.high_quality_share), (Some(1), Some(8), Some(1.0)));
     let floor = reference(&protocol, Reference::Floor);
     assert_eq!(floor.modes_covered, Some(8));
@@ -190,8 +297,9 @@ fn mixtures_count_their_modes() {
 #[test]
 fn references_are_in_order_and_the_floor_is_the_floor() {
     let data = images();
-    let space = pca(&data);
-    let protocol = Protocol::new(&data, &space, EvaluateOptions::default()).unwrap();
+    let spaces = [pca(&data)];
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &spaces, &options);
     let rows = Reference::ALL.map(|which| reference(&protocol, which));
     assert_eq!(rows[0].fd, rows[0].fd_floor);
     assert!(rows.windows(2).all(|pair| pair[0].fd < pair[1].fd), "{rows:?}");
@@ -203,9 +311,8 @@ fn references_are_in_order_and_the_floor_is_the_floor() {
 #[test]
 fn the_test_images_themselves_are_perfect() {
     let data = images();
-    let space = pca(&data);
-    let row =
-        Protocol::new(&data, &space, EvaluateOptions::default()).unwrap().compare(&data.test.x).unwrap();
+    let spaces = [pca(&data)];
+    let row = compare(&protocol(&data, &spaces, &EvaluateOptions::default()), &data.test.x).row;
     assert!(row.fd.unwrap() < 1e-10);
     assert_eq!((row.precision, row.recall, row.coverage), (Some(1.0), Some(1.0), Some(1.0)));
 }
@@ -213,10 +320,10 @@ fn the_test_images_themselves_are_perfect() {
 #[test]
 fn a_small_n_takes_a_fixed_choice_of_rows() {
     let data = images();
-    let space = pca(&data);
+    let spaces = [pca(&data)];
     let at = |seed| {
         let options = EvaluateOptions { n: 64, seed, ..Default::default() };
-        let row = Protocol::new(&data, &space, options).unwrap().compare(&data.train.x).unwrap();
+        let row = compare(&protocol(&data, &spaces, &options), &data.train.x).row;
         (row.n_real, row.n_fake, row.prdc_n, row.fd)
     };
     assert_eq!(at(0), at(1));
@@ -226,27 +333,28 @@ fn a_small_n_takes_a_fixed_choice_of_rows() {
 #[test]
 fn impossible_requests_are_explained() {
     let data = images();
-    let space = pca(&data);
-    let protocol = Protocol::new(&data, &space, EvaluateOptions::default()).unwrap();
-    let message = |result: Result<Evaluation>| result.unwrap_err().to_string();
+    let spaces = [pca(&data)];
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &spaces, &options);
+    let refused = |samples: &Tensor| protocol.compare(samples, &mut |_| ()).unwrap_err().to_string();
     assert_eq!(
-        message(protocol.compare(&Tensor::zeros([5, 1, 9, 8], (Kind::Uint8, Device::Cpu)))),
+        refused(&Tensor::zeros([5, 1, 9, 8], (Kind::Uint8, Device::Cpu))),
         "samples of `bars` should be bytes [5, 1, 8, 8], found Uint8 [5, 1, 9, 8]"
     );
-    assert!(protocol.compare(&bytes_to_signed(&data.test.x)).is_err());
+    assert!(refused(&bytes_to_signed(&data.test.x)).contains("should be bytes"));
     let nan = Known::new(&data.spec, &[], |r: &SampleRequest| {
         Tensor::full([r.n as i64, 1, 8, 7], f64::NAN, (Kind::Float, Device::Cpu))
     });
     assert!(protocol.evaluate(&nan, &mut |_| ()).is_err());
     let steps = EvaluateOptions { steps: Some(5), ..Default::default() };
-    let protocol = Protocol::new(&data, &space, steps).unwrap();
+    let protocol = self::protocol(&data, &spaces, &steps);
     let model = Known::new(&data.spec, &[], |_: &SampleRequest| bytes_to_signed(&data.test.x));
     assert_eq!(
         protocol.evaluate(&model, &mut |_| ()).unwrap_err().to_string(),
         "`known` samples in one pass: it has no choice of sampler or steps"
     );
     let untested = Dataset::from_tensor("mine", data.train.x.shallow_clone()).unwrap();
-    let error = Protocol::new(&untested, &space, EvaluateOptions::default()).err().unwrap();
+    let error = Protocol::new(&untested, &spaces, &options, &NoCache, &mut |_| ()).err().unwrap();
     assert_eq!(
         error.to_string(),
         "measuring needs at least 2 test rows: `mine` has 0, and 10000 are asked for"
@@ -266,7 +374,8 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     );
     assert!(network.accuracy(&data.test).unwrap() > 0.95);
 
-    let features = network.features(&data.train.x);
+    let features_of = |network: &FeatureNetwork, x: &Tensor| network.features_and_logits(x, &mut |_, _| ()).0;
+    let features = features_of(&network, &data.train.x);
     assert_eq!((features.size(), features.kind()), (vec![1200, FEATURES], Kind::Double));
     let zeros = Tensor::zeros([FEATURES], (Kind::Double, Device::Cpu));
     assert_close(&features.mean_dim(0, false, Kind::Double), &zeros, 0.0, 1e-5);
@@ -274,23 +383,38 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     assert!(std.max().double_value(&[]) < 1.0 + 1e-5 && std.mean(Kind::Double).double_value(&[]) > 0.5);
 
     // The features of an image depend on that image only.
-    assert_close(&network.features(&data.train.x.narrow(0, 7, 1)), &features.narrow(0, 7, 1), 1e-5, 1e-5);
+    assert_close(
+        &features_of(&network, &data.train.x.narrow(0, 7, 1)),
+        &features.narrow(0, 7, 1),
+        1e-5,
+        1e-5,
+    );
     let bytes = network.to_safetensors().unwrap();
     let again = FeatureNetwork::from_safetensors(&bytes).unwrap();
-    assert_eq!(again.features(&data.train.x), features);
+    assert_eq!(features_of(&again, &data.train.x), features);
     assert_eq!(again.to_safetensors().unwrap(), bytes);
     // The same seed, the same network.
     assert_eq!(train(&data, &config, |_| ()).unwrap().to_safetensors().unwrap(), bytes);
 
-    let space = FeatureSpace::Classifier { name: "bars".to_owned(), sha256: "0".to_owned(), network };
-    let protocol = Protocol::new(&data, &space, EvaluateOptions::default()).unwrap();
+    let spaces = [FeatureSpace::Classifier { name: "bars".to_owned(), sha256: "0".to_owned(), network }];
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &spaces, &options);
     let rows = Reference::ALL.map(|which| reference(&protocol, which));
     assert_eq!(rows[0].feature_space, "classifier:bars");
     assert!(rows[1].fd.unwrap() > 2.0 * rows[0].fd.unwrap() && rows[2].fd > rows[1].fd, "{rows:?}");
 
     // Padding is cut off again.
     let padded = images().with_options(&DataOptions { pad: 12, ..Default::default() }).unwrap();
-    assert_eq!(space.features(&padded.test.x).unwrap(), space.features(&data.test.x).unwrap());
+    let embedded = |x: &Tensor| spaces[0].embed(x, &mut |_, _| ()).unwrap().features;
+    assert_eq!(embedded(&padded.test.x), embedded(&data.test.x));
+    // Floating-point images are those of the bytes.
+    assert_close(&embedded(&bytes_to_signed(&data.test.x)), &embedded(&data.test.x), 1e-5, 1e-5);
+    // What a classifier tells of classes: all four are hit as often as in the test images.
+    let metrics = compare(&protocol, &data.test.x).metrics;
+    let value = |metric: &str| metrics.iter().find(|found| found.metric == metric).unwrap().value;
+    assert_eq!((value("class_tv"), value("class_kl")), (0.0, 0.0));
+    assert!(value("classifier_score") > 3.0);
+    assert_eq!(metrics.iter().filter(|found| found.metric == "class_fd").count(), 4);
     assert!(again.fits(&padded.spec) && again.fits(&data.spec));
     let resized = images().with_options(&DataOptions { resize: 12, ..Default::default() }).unwrap();
     assert!(!again.fits(&resized.spec));

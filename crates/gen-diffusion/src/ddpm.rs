@@ -1,9 +1,12 @@
 //! Denoising diffusion probabilistic models (Ho et al. 2020).
 
-use gen_core::data::{Batch, DataSpec, Shape, Values};
+mod density;
+mod latent;
+
+use gen_core::data::{Batch, DataSpec, Shape};
 use gen_core::model::{
-    BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
-    SampleRequest, Sampling, Step,
+    BuildContext, Buildable, Density, Family, GenerativeModel, Latent, Losses, ModelCard, SampleRequest,
+    Sampling, Step, Trajectory,
 };
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
@@ -14,7 +17,6 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::bound::{Decoder, VariationalBound};
 use crate::network::{Network, NetworkConfig};
 use crate::prediction::{Objective, Prediction, Scales, stratified_timesteps};
 use crate::samplers::{Variance, ancestral, ddim};
@@ -162,9 +164,14 @@ impl Ddpm {
 
     /// The estimate D(x, level) of x_0.
     fn denoise(&self, x: &Tensor, level: &Level) -> Tensor {
+        self.clip(self.estimate(x, level))
+    }
+
+    /// [`Ddpm::denoise`] as the network has it, never clipped.
+    fn estimate(&self, x: &Tensor, level: &Level) -> Tensor {
         let scales = Scales::of(level, x);
         let time = Tensor::full([x.size()[0]], level.time, (x.kind(), x.device()));
-        self.clip(self.config.prediction.x0(&self.network.forward(x, &time, None), x, &scales))
+        self.config.prediction.x0(&self.network.forward(x, &time, None), x, &scales)
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
@@ -202,6 +209,48 @@ impl Ddpm {
         }
         Ok(Plan { sampler, timesteps, temperature })
     }
+
+    /// The samples of `plan`. `observe` is shown each x on the way to them, which of the part's steps it is at, and the
+    /// estimate of x_0 there.
+    fn draw(
+        &self,
+        plan: &Plan,
+        request: &SampleRequest,
+        observe: &mut dyn FnMut(usize, &Tensor, &Tensor),
+    ) -> Tensor {
+        let levels = self.process.levels(&plan.timesteps);
+        let _no_grad = tch::no_grad_guard();
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let noise = |like: &Tensor| noise_like(&rng, like);
+        let mut parts = vec![Tensor::zeros(self.card.data.shape.batch(0), (Kind::Float, self.device))];
+        for rows in self.parts(request.n) {
+            let x = as_convolved(&(self.start(rows, &rng) * plan.temperature));
+            let mut step = 0;
+            let denoise = |x: &Tensor, level: &Level| {
+                let x0 = self.denoise(x, level);
+                observe(step, x, &x0);
+                step += 1;
+                x0
+            };
+            let x = match plan.sampler {
+                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise),
+                Sampler::Ancestral => ancestral(denoise, x, &levels, self.config.variance, noise),
+            };
+            parts.push(self.decode(&x));
+        }
+        Tensor::cat(&parts, 0)
+    }
+
+    /// x_T of `rows` samples.
+    fn start(&self, rows: i64, rng: &Generator) -> Tensor {
+        rng.randn(self.card.data.shape.batch(rows), (Kind::Float, self.device))
+    }
+
+    /// `n` rows in parts that go through the network together.
+    fn parts(&self, n: usize) -> impl Iterator<Item = i64> {
+        let (n, chunk) = (n as i64, self.chunk());
+        (0..n).step_by(chunk as usize).map(move |start| chunk.min(n - start))
+    }
 }
 
 /// ε ~ N(0, I) of the shape of `x`, which the network takes best. What is drawn does not depend on how `x` lies.
@@ -237,26 +286,8 @@ impl GenerativeModel for Ddpm {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        let Plan { sampler, timesteps, temperature } = self.plan(request)?;
-        let levels = self.process.levels(&timesteps);
-        let _no_grad = tch::no_grad_guard();
-        let rng = stream(request.seed, Purpose::Sample, 0);
-        let noise = |like: &Tensor| noise_like(&rng, like);
-        let shape = self.card.data.shape;
-        let n = request.n as i64;
-        let mut parts = vec![Tensor::zeros(shape.batch(0), (Kind::Float, self.device))];
-        for start in (0..n).step_by(self.chunk() as usize) {
-            let rows = self.chunk().min(n - start);
-            let x = rng.randn(shape.batch(rows), (Kind::Float, self.device)) * temperature;
-            let x = as_convolved(&x);
-            let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
-            let x = match sampler {
-                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise),
-                Sampler::Ancestral => ancestral(denoise, x, &levels, self.config.variance, noise),
-            };
-            parts.push(self.decode(&x));
-        }
-        Ok(Tensor::cat(&parts, 0))
+        let plan = self.plan(request)?;
+        Ok(self.draw(&plan, request, &mut |_, _, _| ()))
     }
 
     fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
@@ -275,39 +306,13 @@ impl GenerativeModel for Ddpm {
     fn density(&self) -> Option<&dyn Density> {
         Some(self)
     }
-}
 
-impl Density for Ddpm {
-    fn kinds(&self) -> Vec<LikelihoodKind> {
-        vec![LikelihoodKind::LowerBound]
+    fn latent(&self) -> Option<&dyn Latent> {
+        Some(self)
     }
 
-    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
-        self.check(x)?;
-        if kind != LikelihoodKind::LowerBound {
-            return Err(Error::invalid(format!("`{}` has a lower-bound likelihood, not {kind}", Self::NAME)));
-        }
-        let _no_grad = tch::no_grad_guard();
-        let rng = stream(seed, Purpose::Evaluate, 0);
-        let decoder = match self.card.data.values {
-            Values::Bytes => Decoder::Discretised(256),
-            Values::Binary => Decoder::Discretised(2),
-            Values::Dequantised | Values::Continuous => Decoder::Gaussian,
-        };
-        let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
-        let log_det = self.standardise.as_ref().map_or(0.0, |s| s.log_det);
-        let parts: Vec<Tensor> = x
-            .split(self.chunk(), 0)
-            .iter()
-            .map(|part| {
-                let denoise = |x: &Tensor, t: &Tensor| {
-                    let output = self.network.forward(x, &self.objective.time(t, x), None);
-                    self.clip(self.objective.x0(&output, x, t))
-                };
-                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations, &rng) + log_det
-            })
-            .collect();
-        Ok(Tensor::cat(&parts, 0))
+    fn trajectory(&self, request: &SampleRequest, frames: usize) -> Result<Option<Trajectory>> {
+        self.path(request, frames).map(Some)
     }
 }
 

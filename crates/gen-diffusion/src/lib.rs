@@ -3,6 +3,7 @@
 pub mod bound;
 mod ddpm;
 pub mod network;
+pub mod ode;
 pub mod prediction;
 pub mod samplers;
 pub mod schedule;

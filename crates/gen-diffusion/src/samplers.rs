@@ -81,6 +81,51 @@ pub fn ddim(
     x
 }
 
+/// The x of the first level from which [`ddim`] with η = 0 comes to `x0`: its steps undone in reverse order.
+///
+/// A step is undone by a guess, that of Song et al. (2021, section 5.4), which takes the denoiser's estimate at the end of
+/// the step for the one at its start, and `refinements` corrections, each of which takes the step again and moves the
+/// start by what the end is off, over αα' + σσ'. That is what the end moves with the start where data varies as much as
+/// N(0, I), and more than what it does elsewhere: the corrections do not run away.
+///
+/// ```
+/// use gen_diffusion::samplers::{ddim, ddim_inversion};
+/// use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Spacing};
+/// use tch::{Device, Kind, Tensor};
+///
+/// // The best estimate of x_0 ~ N(0, 1/4).
+/// let denoise = |x: &Tensor, at: &Level| x * (at.alpha / (at.alpha.powi(2) + 4.0 * at.sigma.powi(2)));
+/// let process = DiscreteVp::new(NoiseSchedule::Cosine, 1000)?;
+/// let levels = process.levels(&Spacing::Trailing.timesteps(1000, 10)?);
+/// let x0 = Tensor::randn([3, 1], (Kind::Double, Device::Cpu));
+/// let noise = ddim_inversion(denoise, x0.shallow_clone(), &levels, 50);
+/// assert!(ddim(denoise, noise, &levels, 0.0, Tensor::zeros_like).allclose(&x0, 1e-6, 1e-6, false));
+/// # Ok::<(), gen_core::Error>(())
+/// ```
+pub fn ddim_inversion(
+    mut denoise: impl FnMut(&Tensor, &Level) -> Tensor,
+    x0: Tensor,
+    levels: &[Level],
+    refinements: usize,
+) -> Tensor {
+    let mut end = x0;
+    for (from, to) in steps(levels).collect::<Vec<_>>().into_iter().rev() {
+        let mut start = &end * (from.alpha / to.alpha);
+        if to.sigma > 0.0 {
+            let x0 = denoise(&start, from);
+            start = (&end - &x0 * to.alpha) * (from.sigma / to.sigma) + x0 * from.alpha;
+        }
+        for _ in 0..refinements {
+            let x0 = denoise(&start, from);
+            let epsilon = (&start - &x0 * from.alpha) / from.sigma;
+            let missed = &end - (x0 * to.alpha + epsilon * to.sigma);
+            start += missed / (from.alpha * to.alpha + from.sigma * to.sigma);
+        }
+        end = start;
+    }
+    end
+}
+
 fn steps(levels: &[Level]) -> impl Iterator<Item = (&Level, &Level)> {
     levels.iter().zip(levels.iter().skip(1))
 }

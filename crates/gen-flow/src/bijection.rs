@@ -57,6 +57,33 @@ pub trait Bijection: Debug + Send {
     fn is_initialised(&self) -> bool {
         true
     }
+
+    /// Whether this is a step by which noise becomes data. What only rearranges values, or changes their units, is none.
+    fn is_step(&self) -> bool {
+        false
+    }
+
+    /// f⁻¹(y) without the steps: what has not been computed yet on the way to data is left out, and only its arrangement
+    /// and units remain. It makes a picture of a state in the middle of a flow.
+    fn outline(&self, y: &Tensor, context: Option<&Tensor>) -> Tensor {
+        if self.is_step() { y.shallow_clone() } else { self.inverse(y, context).0 }
+    }
+
+    /// f⁻¹(y), the state after each step of which is shown to `visit`, as `finish` makes it: that takes what this map
+    /// gives to what the whole flow gives.
+    fn trace(
+        &self,
+        y: &Tensor,
+        context: Option<&Tensor>,
+        finish: &dyn Fn(&Tensor) -> Tensor,
+        visit: &mut dyn FnMut(Tensor),
+    ) -> Tensor {
+        let x = self.inverse(y, context).0;
+        if self.is_step() {
+            visit(finish(&x));
+        }
+        x
+    }
 }
 
 /// f = fₙ ∘ … ∘ f₁, in the order from data to latent.
@@ -103,6 +130,28 @@ impl Bijection for Chain {
     fn is_initialised(&self) -> bool {
         self.0.iter().all(|part| part.is_initialised())
     }
+
+    fn outline(&self, y: &Tensor, context: Option<&Tensor>) -> Tensor {
+        outline(&self.0, y, context)
+    }
+
+    fn trace(
+        &self,
+        y: &Tensor,
+        context: Option<&Tensor>,
+        finish: &dyn Fn(&Tensor) -> Tensor,
+        visit: &mut dyn FnMut(Tensor),
+    ) -> Tensor {
+        (0..self.0.len()).rev().fold(y.shallow_clone(), |y, i| {
+            let rest = |x: &Tensor| finish(&outline(&self.0[..i], x, context));
+            self.0[i].trace(&y, context, &rest, visit)
+        })
+    }
+}
+
+/// [`Bijection::outline`] of `parts` one after another.
+fn outline(parts: &[Box<dyn Bijection>], y: &Tensor, context: Option<&Tensor>) -> Tensor {
+    parts.iter().rev().fold(y.shallow_clone(), |y, part| part.outline(&y, context))
 }
 
 /// Passes `x` through `parts` one after another and adds the log-determinants.

@@ -52,6 +52,14 @@ impl Dequantise {
         }
     }
 
+    /// The way back without the rounding: continuous in y, and rounded to a byte what [`Dequantise::from_unit`] gives.
+    pub fn from_unit_smooth(self, y: &Tensor) -> Tensor {
+        match self {
+            Dequantise::Bytes => (y * 256.0 - 0.5).clamp(0.0, 255.0) / 127.5 - 1.0,
+            Dequantise::Already => self.from_unit(y),
+        }
+    }
+
     /// What is added to ln p(y) of an element of `dimensions` values to give the likelihood of what was delivered.
     pub fn log_volume(self, dimensions: i64) -> f64 {
         let cell: f64 = match self {

@@ -56,7 +56,20 @@ impl Flow {
     ///
     /// Only with the temperature 1 are these draws from the density that [`Flow::log_prob`] gives.
     pub fn sample(&self, n: i64, temperature: f64, context: Option<&Tensor>, rng: &Generator) -> Tensor {
-        self.bijection.inverse(&self.base.sample(n, temperature, rng), context).0
+        self.bijection.inverse(&self.latents(n, temperature, rng), context).0
+    }
+
+    /// `n` latents from `rng`, with the standard deviation `temperature`: what [`Flow::sample`] starts from.
+    pub fn latents(&self, n: i64, temperature: f64, rng: &Generator) -> Tensor {
+        self.base.sample(n, temperature, rng)
+    }
+
+    /// The way of latents `z` to data: the outline of the latents themselves, then the state after each step of the
+    /// bijection, in the units and the arrangement of data ([`Bijection::outline`]). The last is f⁻¹(z).
+    pub fn path(&self, z: &Tensor, context: Option<&Tensor>) -> Vec<Tensor> {
+        let mut states = vec![self.bijection.outline(z, context)];
+        let _ = self.bijection.trace(z, context, &Tensor::shallow_clone, &mut |state| states.push(state));
+        states
     }
 
     /// `n` draws from `rng` and the log-density of each, in one pass; both carry gradients.

@@ -2,14 +2,15 @@
 
 mod config;
 mod images;
+mod latent;
 mod points;
 
 use std::cell::Cell;
 
 use gen_core::data::{Batch, DataSpec, Shape};
 use gen_core::model::{
-    BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
-    SampleRequest, Step,
+    BuildContext, Buildable, Density, Family, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard,
+    SampleRequest, Step, Trajectory,
 };
 use gen_core::optim::Adam;
 use gen_core::params::{NamedTensors, Params};
@@ -111,13 +112,7 @@ impl GenerativeModel for RealNvp {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        request.require_one_pass(Self::NAME)?;
-        let temperature = request.temperature.unwrap_or(1.0);
-        if !(0.0..=f64::MAX).contains(&temperature) {
-            return Err(Error::invalid(format!(
-                "the temperature must be a number from 0 up, found {temperature}"
-            )));
-        }
+        let temperature = temperature(request)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let size = self.card.data.shape.batch(request.n as i64);
@@ -142,6 +137,26 @@ impl GenerativeModel for RealNvp {
     fn density(&self) -> Option<&dyn Density> {
         Some(self)
     }
+
+    fn latent(&self) -> Option<&dyn Latent> {
+        Some(self)
+    }
+
+    fn trajectory(&self, request: &SampleRequest, frames: usize) -> Result<Option<Trajectory>> {
+        self.path(request, frames).map(Some)
+    }
+}
+
+/// The temperature of a request that has no other options.
+fn temperature(request: &SampleRequest) -> Result<f64> {
+    request.require_one_pass(RealNvp::NAME)?;
+    let temperature = request.temperature.unwrap_or(1.0);
+    if !(0.0..=f64::MAX).contains(&temperature) {
+        return Err(Error::invalid(format!(
+            "the temperature must be a number from 0 up, found {temperature}"
+        )));
+    }
+    Ok(temperature)
 }
 
 impl Density for RealNvp {

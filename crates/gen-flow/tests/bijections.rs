@@ -270,6 +270,33 @@ fn finite(x: &Tensor) -> bool {
 }
 
 #[test]
+fn a_trace_leads_to_the_inverse() {
+    each(|case| {
+        tch::manual_seed(3);
+        let (_params, bijection) = case.random(Kind::Double);
+        let (x, context) = (case.input(4, Kind::Double), case.context(4, Kind::Double));
+        let y = bijection.forward(&x, context.as_ref()).0;
+        let mut states = Vec::new();
+        let finish = |x: &Tensor| x * 2.0;
+        let end = bijection.trace(&y, context.as_ref(), &finish, &mut |state| states.push(state));
+        assert_close(&end, &x, 1e-9, 1e-9);
+        assert!(states.iter().all(|state| state.size() == x.size()));
+        let outline = bijection.outline(&y, context.as_ref());
+        assert_eq!(outline.size(), x.size());
+        match states.last() {
+            // After the last step there are only rearrangement and units.
+            Some(last) => {
+                assert_close(last, &finish(&x), 1e-9, 1e-9);
+                assert!(!outline.allclose(&x, 1e-3, 1e-3, false));
+            }
+            None => assert_close(&outline, &x, 1e-9, 1e-9),
+        }
+        let steps = if case.name == "chain of couplings" || case.name == "two scales" { 2 } else { 1 };
+        assert!(states.is_empty() || states.len() == steps, "{} steps", states.len());
+    });
+}
+
+#[test]
 fn rows_are_independent_of_their_batch() {
     each(|case| {
         tch::manual_seed(3);

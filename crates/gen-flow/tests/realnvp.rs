@@ -253,6 +253,65 @@ fn likelihoods_do_not_depend_on_how_rows_are_grouped() {
 }
 
 #[test]
+fn codes_and_points_are_each_others_images() {
+    let data = point_data();
+    let mut model = build(&data, 0);
+    train(&mut model, &data, TrainConfig { batch_size: 64, ..TrainConfig::default() }, 30);
+    let latent = model.latent().unwrap();
+    let codes = latent.prior(12_000, 5).unwrap();
+    let x = latent.decode(&codes).unwrap();
+    assert_close(&x, &model.sample(&SampleRequest::new(12_000, 5)).unwrap(), 1e-5, 1e-5);
+    assert_close(&latent.encode(&x, 0).unwrap().unwrap(), &codes, 1e-3, 1e-3);
+    assert!(latent.decode(&codes.narrow(1, 0, 1)).is_err() && latent.encode(&x.narrow(1, 0, 1), 0).is_err());
+}
+
+#[test]
+fn bytes_come_back_from_their_codes() {
+    let data = image_data(64);
+    let mut model = build_small(&data, 0);
+    train(&mut model, &data, TrainConfig { batch_size: 16, ..TrainConfig::default() }, 10);
+    let latent = model.latent().unwrap();
+    let bytes = |x: &Tensor| gen_core::data::signed_to_bytes(x);
+    let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
+    let codes = latent.encode(&x, 1).unwrap().unwrap();
+    assert_eq!((codes.size(), latent.code_shape()), (vec![64, 64], vec![64]));
+    // In f32 a value at the edge of its cell may come back on the other side.
+    let other = bytes(&latent.decode(&codes).unwrap()).ne_tensor(&bytes(&x)).sum(Kind::Int64);
+    assert!(other.int64_value(&[]) < 5, "{other:?} of 4096");
+
+    // What decodes is continuous, and rounds to what samples are.
+    let codes = latent.prior(9, 2).unwrap();
+    let decoded = latent.decode(&codes).unwrap();
+    assert_eq!(bytes(&decoded), bytes(&model.sample(&SampleRequest::new(9, 2)).unwrap()));
+    let levels = (decoded + 1.0) * 127.5;
+    let between = (&levels - levels.round()).abs().gt(0.01).to_kind(Kind::Double).mean(Kind::Double);
+    assert!(between.double_value(&[]) > 0.1, "{between:?} of the values are between two grey levels");
+}
+
+#[test]
+fn a_trajectory_ends_at_the_samples() {
+    let points = point_data();
+    let images = image_data(64);
+    for (data, mut model) in [(&points, build(&points, 0)), (&images, build_small(&images, 0))] {
+        train(&mut model, data, TrainConfig { batch_size: 16, ..TrainConfig::default() }, 10);
+        let request = SampleRequest { temperature: Some(0.7), ..SampleRequest::new(5, 3) };
+        let frames = model.trajectory(&request, 4).unwrap().unwrap().frames;
+        assert_eq!(frames.len(), 4);
+        assert_eq!(frames[0].label, "step 0 of ".to_owned() + frames[3].label.rsplit(' ').next().unwrap());
+        for pair in frames.windows(2) {
+            assert_eq!(pair[0].state.size(), data.spec.shape.batch(5));
+            assert_ne!(pair[0].state, pair[1].state);
+        }
+        let (last, samples) = (&frames[3].state, model.sample(&request).unwrap());
+        // Samples of bytes are rounded.
+        let rounding = if data.spec.shape.is_image() { 1.01 / 255.0 } else { 1e-5 };
+        assert_close(last, &samples, 0.0, rounding);
+        assert!(model.trajectory(&request, 1).is_err());
+        assert!(model.trajectory(&SampleRequest { steps: Some(3), ..request }, 4).is_err());
+    }
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let (points, images) = (point_data(), image_data(8));
     let error = |config: RealNvpConfig, data: &Dataset| {

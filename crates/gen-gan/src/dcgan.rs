@@ -2,7 +2,8 @@
 
 use gen_core::data::{Batch, DataSpec, Shape};
 use gen_core::model::{
-    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, SampleRequest, Step,
+    BuildContext, Buildable, Family, GenerativeModel, Interpolation, Latent, Losses, ModelCard,
+    SampleRequest, Step,
 };
 use gen_core::nn::{Activation, Mlp};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
@@ -155,7 +156,7 @@ impl DcganConfig {
 
 impl Dcgan {
     /// Data units to what the networks see.
-    fn encode(&self, x: &Tensor) -> Result<Tensor> {
+    fn standardised(&self, x: &Tensor) -> Result<Tensor> {
         let expected = self.card.data.shape.batch(-1);
         if x.size().len() != expected.len() || x.size()[1..] != expected[1..] {
             return Err(Error::invalid(format!(
@@ -171,7 +172,8 @@ impl Dcgan {
         })
     }
 
-    fn decode(&self, x: Tensor) -> Tensor {
+    /// What the generator makes to data units.
+    fn restored(&self, x: Tensor) -> Tensor {
         match &self.standardise {
             Some(Standardise { mean, std }) => x * std + mean,
             None => x,
@@ -220,7 +222,7 @@ impl GenerativeModel for Dcgan {
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
-        let real = self.encode(&batch.x)?;
+        let real = self.standardised(&batch.x)?;
         let losses = self.discriminator_step(&real, step, Losses::new())?;
         self.generator_step(real.size()[0], step, losses)
     }
@@ -231,12 +233,8 @@ impl GenerativeModel for Dcgan {
         if !(temperature >= 0.0 && temperature.is_finite()) {
             return Err(Error::invalid(format!("the temperature must be at least 0, found {temperature}")));
         }
-        let _no_grad = tch::no_grad_guard();
         // All noise at once, so that the samples do not depend on how they are divided.
-        let z = self.noise(request.n as i64, &stream(request.seed, Purpose::Sample, 0)) * temperature;
-        let parts = z.split(CHUNK, 0).into_iter();
-        let parts: Vec<_> = parts.map(|z| self.decode(self.generator.forward(&z, Mode::Sample))).collect();
-        Ok(Tensor::cat(&parts, 0))
+        self.decode(&(self.prior(request.n, request.seed)? * temperature))
     }
 
     fn weights(&self) -> NamedTensors {
@@ -248,6 +246,37 @@ impl GenerativeModel for Dcgan {
         state.extend("discriminator_adam", self.discriminator_adam.state());
         state.extend("generator_adam", self.generator_adam.state());
         state
+    }
+
+    fn latent(&self) -> Option<&dyn Latent> {
+        Some(self)
+    }
+}
+
+/// The noise z ~ N(0, I). A GAN has no way back from data to noise.
+impl Latent for Dcgan {
+    fn code_shape(&self) -> Vec<i64> {
+        vec![self.config.latent]
+    }
+
+    fn prior(&self, n: usize, seed: u64) -> Result<Tensor> {
+        Ok(self.noise(n as i64, &stream(seed, Purpose::Sample, 0)))
+    }
+
+    fn decode(&self, codes: &Tensor) -> Result<Tensor> {
+        self.check_codes(codes)?;
+        let _no_grad = tch::no_grad_guard();
+        let parts = codes.split(CHUNK, 0).into_iter();
+        let parts: Vec<_> = parts.map(|z| self.restored(self.generator.forward(&z, Mode::Sample))).collect();
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    fn encode(&self, _x: &Tensor, _seed: u64) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    fn interpolation(&self) -> Interpolation {
+        Interpolation::Spherical
     }
 }
 

@@ -149,6 +149,24 @@ fn a_sample_does_not_depend_on_how_many_are_drawn_at_once() {
 }
 
 #[test]
+fn codes_are_the_noise_of_samples() {
+    let _turn = turn();
+    for data in [discs(32, [1, 8, 8]), ring(32).0] {
+        let model = build(&data, small(&data), 0).unwrap();
+        let latent = model.latent().unwrap();
+        let codes = latent.prior(7, 3).unwrap();
+        assert_eq!((codes.size(), latent.code_shape()), (vec![7, 8], vec![8]));
+        let decoded = latent.decode(&codes).unwrap();
+        assert_eq!(decoded, model.sample(&SampleRequest::new(7, 3)).unwrap());
+        assert!(!decoded.requires_grad());
+        assert!(latent.encode(&decoded, 0).unwrap().is_none());
+        let message = message(latent.decode(&codes.narrow(1, 0, 5)));
+        assert_eq!(message, "codes should be [n] of [8], found [7, 5]");
+        assert!(model.trajectory(&SampleRequest::new(2, 0), 5).unwrap().is_none());
+    }
+}
+
+#[test]
 fn the_same_seed_trains_the_same_model() {
     let _turn = turn();
     let data = discs(64, [1, 8, 8]);

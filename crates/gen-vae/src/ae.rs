@@ -1,7 +1,8 @@
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, SampleRequest, Step, ValidationLoss,
+    BuildContext, Buildable, Family, GenerativeModel, Interpolation, Latent, Losses, ModelCard,
+    SampleRequest, Step, ValidationLoss,
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
@@ -92,12 +93,47 @@ impl GenerativeModel for Ae {
         self.adam.state().prefixed("adam")
     }
 
+    fn latent(&self) -> Option<&dyn Latent> {
+        Some(self)
+    }
+
     /// The squared error of the reconstruction, which is what training lowers.
     fn validation_loss(&self, x: &Tensor, _seed: u64) -> Result<Option<ValidationLoss>> {
         let _no_grad = tch::no_grad_guard();
         let x = self.units.standardise(x)?;
         let rows = squared_error(&self.decoder.forward(&self.encoder.forward(&x)), &x);
         Ok(Some(ValidationLoss { objective: "squared-error".to_owned(), rows }))
+    }
+}
+
+/// The code z. It has no distribution of its own: [`Latent::prior`] draws what samples are made of, N(0, I), and where
+/// data is encoded is another matter. Nothing makes one way between codes better than another: they go straight.
+impl Latent for Ae {
+    fn code_shape(&self) -> Vec<i64> {
+        vec![self.config.latent_dim]
+    }
+
+    fn prior(&self, n: usize, seed: u64) -> Result<Tensor> {
+        let size = [n as i64, self.config.latent_dim];
+        Ok(stream(seed, Purpose::Sample, 0).randn(size, (Kind::Float, self.device)))
+    }
+
+    fn decode(&self, codes: &Tensor) -> Result<Tensor> {
+        self.check_codes(codes)?;
+        let _no_grad = tch::no_grad_guard();
+        let parts: Vec<Tensor> = codes.split(ROWS_AT_ONCE, 0).iter().map(|z| Ae::decode(self, z)).collect();
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    fn encode(&self, x: &Tensor, _seed: u64) -> Result<Option<Tensor>> {
+        let _no_grad = tch::no_grad_guard();
+        let parts = self.units.standardise(x)?.split(ROWS_AT_ONCE, 0);
+        let codes: Vec<Tensor> = parts.iter().map(|x| self.encoder.forward(x)).collect();
+        Ok(Some(Tensor::cat(&codes, 0)))
+    }
+
+    fn interpolation(&self) -> Interpolation {
+        Interpolation::Linear
     }
 }
 

@@ -29,6 +29,13 @@ impl Prior {
 
     /// log p(z): `[batch, latent]` to `[batch]`, nats.
     pub(crate) fn log_prob(&self, z: &Tensor) -> Tensor {
+        let (noise, log_det) = self.normalise(z);
+        let unit = Tensor::zeros([1], (z.kind(), z.device()));
+        log_det + gaussian_log_prob(&unit, &unit, &noise)
+    }
+
+    /// The standard normal noise that z would be made of, `[batch, latent]`, and log |det| of the way there: `[batch]`.
+    pub(crate) fn normalise(&self, z: &Tensor) -> (Tensor, Tensor) {
         let mut noise = z.shallow_clone();
         let mut log_det = Tensor::zeros([z.size()[0]], (z.kind(), z.device()));
         for layer in &self.layers {
@@ -36,8 +43,7 @@ impl Prior {
             noise = moved;
             log_det += layer_log_det;
         }
-        let unit = Tensor::zeros([1], (z.kind(), z.device()));
-        log_det + gaussian_log_prob(&unit, &unit, &noise)
+        (noise, log_det)
     }
 
     /// z of standard normal `noise`, both `[batch, latent]`.
@@ -147,6 +153,7 @@ mod tests {
             let (_, log_det) = Tensor::stack(&rows, 0).slogdet();
             let expected = gaussian_log_prob(&zero, &zero, &noise) - log_det;
             assert_close(&prior.log_prob(&z), &expected, 1e-10, 1e-10);
+            assert_close(&prior.normalise(&z).0, &noise, 1e-10, 1e-10);
             assert!((&z - &noise).abs().max().double_value(&[]) > 0.1, "the flow should not be the identity");
         }
     }

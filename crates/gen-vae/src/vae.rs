@@ -1,6 +1,8 @@
+mod latent;
+
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    BuildContext, Buildable, Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard,
+    BuildContext, Buildable, Density, Family, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard,
     SampleRequest, Step,
 };
 use gen_core::native::as_convolved;
@@ -15,7 +17,8 @@ use tch::{Device, Kind, Tensor};
 use crate::likelihoods::gaussian_log_prob;
 use crate::networks::{Decoder, Encoder, NetworkKind, check_sizes, default_widths};
 use crate::objectives::{
-    elbo, gaussian_entropy, importance_bound, kl_standard_normal, log_importance_weight, reparameterise,
+    effective_sample_size, elbo, gaussian_entropy, importance_bound, kl_standard_normal,
+    log_importance_weight, reparameterise,
 };
 use crate::observation::{Likelihood, Observation};
 use crate::prior::{Prior, halves};
@@ -191,6 +194,29 @@ impl Vae {
         log_importance_weight(&log_likelihood, &self.prior.log_prob(&z), &posterior.log_prob(&z))
             .view([k, rows])
     }
+
+    /// What `reduce` makes of the log-weights of `samples` samples, `[samples, rows]`, of each row of `x`: `[batch]`.
+    fn over_weights(
+        &self,
+        x: &Tensor,
+        samples: i64,
+        seed: u64,
+        reduce: impl Fn(&Tensor) -> Tensor,
+    ) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let rng = stream(seed, Purpose::Evaluate, 0);
+        let x = self.units.standardise(x)?;
+        let mut reduced = Vec::new();
+        for x in x.split((ROWS_AT_ONCE / samples).max(1), 0) {
+            let posterior = self.posterior(&x);
+            let parts: Vec<Tensor> = (0..samples)
+                .step_by(ROWS_AT_ONCE as usize)
+                .map(|done| self.log_weights(&x, &posterior, (samples - done).min(ROWS_AT_ONCE), &rng))
+                .collect();
+            reduced.push(reduce(&Tensor::cat(&parts, 0)));
+        }
+        Ok(Tensor::cat(&reduced, 0))
+    }
 }
 
 impl GenerativeModel for Vae {
@@ -244,6 +270,10 @@ impl GenerativeModel for Vae {
     fn density(&self) -> Option<&dyn Density> {
         Some(self)
     }
+
+    fn latent(&self) -> Option<&dyn Latent> {
+        Some(self)
+    }
 }
 
 impl Density for Vae {
@@ -252,37 +282,32 @@ impl Density for Vae {
     }
 
     fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
-        let samples = match kind {
-            LikelihoodKind::LowerBound => 1,
-            LikelihoodKind::Importance(k) if k > 0 => i64::from(k),
-            _ => {
-                return Err(Error::invalid(format!(
-                    "`{}` has the likelihoods `lower-bound` and `importance-K` with K of 1 or more, not `{kind}`",
-                    Self::NAME
-                )));
-            }
-        };
-        let _no_grad = tch::no_grad_guard();
-        let rng = stream(seed, Purpose::Evaluate, 0);
-        let x = self.units.standardise(x)?;
-        let rows = (ROWS_AT_ONCE / samples).max(1);
-        let bounds: Vec<Tensor> = x
-            .split(rows, 0)
-            .iter()
-            .map(|x| {
-                if kind == LikelihoodKind::LowerBound {
+        match kind {
+            LikelihoodKind::LowerBound => {
+                let _no_grad = tch::no_grad_guard();
+                let rng = stream(seed, Purpose::Evaluate, 0);
+                let parts = self.units.standardise(x)?.split(ROWS_AT_ONCE, 0);
+                let bounds = parts.iter().map(|x| {
                     let (_, log_likelihood, kl) = self.bound_terms(x, &rng);
-                    return elbo(&log_likelihood, &kl);
-                }
-                let posterior = self.posterior(x);
-                let parts: Vec<Tensor> = (0..samples)
-                    .step_by(ROWS_AT_ONCE as usize)
-                    .map(|done| self.log_weights(x, &posterior, (samples - done).min(ROWS_AT_ONCE), &rng))
-                    .collect();
-                importance_bound(&Tensor::cat(&parts, 0))
-            })
-            .collect();
-        Ok(Tensor::cat(&bounds, 0))
+                    elbo(&log_likelihood, &kl)
+                });
+                Ok(Tensor::cat(&bounds.collect::<Vec<_>>(), 0))
+            }
+            LikelihoodKind::Importance(k) if k > 0 => self.over_weights(x, k.into(), seed, importance_bound),
+            _ => Err(Error::invalid(format!(
+                "`{}` has the likelihoods `lower-bound` and `importance-K` with K of 1 or more, not `{kind}`",
+                Self::NAME
+            ))),
+        }
+    }
+
+    fn effective_sample_size(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
+        match kind {
+            LikelihoodKind::Importance(k) if k > 0 => {
+                self.over_weights(x, k.into(), seed, effective_sample_size).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 }
 

@@ -105,6 +105,63 @@ fn every_model_trains_and_samples_on_every_kind_of_data() {
 }
 
 #[test]
+fn codes_lead_to_samples_and_back_to_reconstructions() {
+    let _turn = alone();
+    for data in [images(40, 1, 8, 8), points(200)] {
+        let config = VaeConfig { sample_noise: false, ..small(&data) };
+        let mut model = Vae::build(config, &context(&data, 0)).unwrap();
+        let mut trainer = Trainer::new(&mut model, &data, settings(), Budget::Steps(5), 0).unwrap();
+        while trainer.advance().unwrap().is_some() {}
+        trainer.finish().unwrap();
+        let latent = model.latent().unwrap();
+        let codes = latent.prior(6, 1).unwrap();
+        assert_eq!((codes.size(), latent.code_shape()), (vec![6, 3], vec![3]));
+        assert_eq!(latent.decode(&codes).unwrap(), model.sample(&SampleRequest::new(6, 1)).unwrap());
+
+        // The learned prior leads back to the mean of q(z | x).
+        let x = data.train.narrow(0, 9).to_batch(&data.spec, &Generator::seeded(0)).x;
+        let there = latent.encode(&x, 0).unwrap().unwrap();
+        let (mean, _) = tch::no_grad(|| model.encode(&x)).unwrap();
+        assert_close(&latent.decode(&there).unwrap(), &tch::no_grad(|| model.decode(&mean)), 1e-4, 1e-4);
+        assert!(!there.allclose(&mean, 1e-3, 1e-3, false), "a trained prior is not the identity");
+        assert!(!there.requires_grad());
+        let wrong = latent.decode(&codes.narrow(1, 0, 2)).unwrap_err().to_string();
+        assert_eq!(wrong, "codes should be [n] of [3], found [6, 2]");
+    }
+}
+
+#[test]
+fn an_autoencoder_decodes_what_it_encodes() {
+    let _turn = alone();
+    let data = points(200);
+    let model = Ae::build(Ae::default_config(&data.spec), &context(&data, 0)).unwrap();
+    let latent = model.latent().unwrap();
+    let codes = latent.prior(5, 2).unwrap();
+    assert_eq!(latent.decode(&codes).unwrap(), model.sample(&SampleRequest::new(5, 2)).unwrap());
+    let x = data.train.narrow(0, 9).to_batch(&data.spec, &Generator::seeded(0)).x;
+    let there = latent.encode(&x, 0).unwrap().unwrap();
+    assert_eq!(there, tch::no_grad(|| model.encode(&x)).unwrap());
+    assert!(model.trajectory(&SampleRequest::new(2, 0), 5).unwrap().is_none());
+}
+
+#[test]
+fn an_effective_sample_size_is_between_one_and_all() {
+    let _turn = alone();
+    let data = points(200);
+    let model = vae(&data);
+    let x = data.train.narrow(0, 9).to_batch(&data.spec, &Generator::seeded(0)).x;
+    let size = |kind| model.effective_sample_size(&x, kind, 0).unwrap();
+    for k in [1u32, 20, 1500] {
+        let size = size(LikelihoodKind::Importance(k)).unwrap();
+        assert_eq!(size.size(), [9]);
+        let (low, high) = (size.min().double_value(&[]), size.max().double_value(&[]));
+        assert!(low > 0.999 && high < 1.001 * f64::from(k), "{k}: {low} to {high}");
+        assert!(k == 1 || low < f64::from(k) * 0.999, "untrained, samples differ in weight");
+    }
+    assert!(size(LikelihoodKind::LowerBound).is_none());
+}
+
+#[test]
 fn likelihoods_are_finite_on_every_kind_of_data() {
     let _turn = alone();
     for data in every_kind_of_data() {
@@ -236,7 +293,6 @@ fn samples_follow_from_weights_and_seed() {
         let mut trained = entry.build(&table, &context(&data, 0)).unwrap();
         let mut trainer = Trainer::new(&mut *trained, &data, settings(), Budget::Steps(3), 0).unwrap();
         while trainer.advance().unwrap().is_some() {}
-        drop(trainer);
 
         let request = SampleRequest::new(4, 9);
         let expected = trained.sample(&request).unwrap();

@@ -3,11 +3,16 @@
 mod bench;
 mod compare;
 mod data;
+mod density;
 mod evaluate;
 mod features;
+mod interpolate;
+mod latent;
 mod list;
+mod nearest;
 mod sample;
 mod train;
+mod trajectory;
 
 use clap::Subcommand;
 
@@ -19,6 +24,16 @@ pub(crate) enum Command {
     Train(train::Args),
     /// Draw samples from a trained model
     Sample(sample::Args),
+    /// Draw the way between two codes of a trained model's latent space
+    Interpolate(interpolate::Args),
+    /// Draw how samples come to be: the states between noise and data
+    Trajectory(trajectory::Args),
+    /// Draw a map of a trained model's latent space, coloured by class
+    Latent(latent::Args),
+    /// Draw the density that a trained model of points in the plane has learned
+    Density(density::Args),
+    /// Draw samples beside the training images that are nearest to them
+    Nearest(nearest::Args),
     /// Measure trained models, or the reference rows of a data set
     Evaluate(evaluate::Args),
     /// Put evaluated runs side by side: tables, figures and a report
@@ -37,6 +52,11 @@ impl Command {
             Command::List(args) => list::run(&args),
             Command::Train(args) => train::run(&args),
             Command::Sample(args) => sample::run(&args),
+            Command::Interpolate(args) => interpolate::run(&args),
+            Command::Trajectory(args) => trajectory::run(&args),
+            Command::Latent(args) => latent::run(&args),
+            Command::Density(args) => density::run(&args),
+            Command::Nearest(args) => nearest::run(&args),
             Command::Evaluate(args) => evaluate::run(&args),
             Command::Compare(args) => compare::run(&args),
             Command::Data(args) => data::run(&args),

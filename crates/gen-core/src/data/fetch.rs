@@ -13,6 +13,11 @@ use super::source::{Opened, Sources};
 use crate::checksum::{Checksum, sha256};
 use crate::error::{Error, Result};
 
+#[cfg(feature = "pytorch-files")]
+mod url;
+#[cfg(feature = "pytorch-files")]
+pub(crate) use url::fetch_url;
+
 /// What happens while a data set is fetched.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -259,4 +264,4 @@ fn sweep(folder: &Path) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -85,6 +85,16 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
     })
 }
 
+/// The sizes, `(width, height)`, of the pictures that [`read`] would read and can.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn sizes(folder: impl AsRef<Path>) -> Result<BTreeSet<(u32, u32)>> {
+    let mut files = Vec::new();
+    list(folder.as_ref(), &mut files)?;
+    Ok(in_parallel(&files, size).into_iter().flatten().collect())
+}
+
 /// A decoded picture, `side * side` bytes if grey, three times as many in colour.
 struct Picture {
     bytes: Vec<u8>,
@@ -136,10 +146,12 @@ fn in_parallel<T: Send>(files: &[PathBuf], work: impl Fn(&Path) -> T + Sync) -> 
     })
 }
 
+fn size(path: &Path) -> Option<(u32, u32)> {
+    ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()
+}
+
 fn shortest_side(path: &Path) -> Option<u32> {
-    let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
-    let (width, height) = reader.into_dimensions().ok()?;
-    Some(width.min(height).max(1))
+    size(path).map(|(width, height)| width.min(height).max(1))
 }
 
 fn decode(path: &Path, side: u32) -> Result<Picture, String> {

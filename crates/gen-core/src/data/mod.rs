@@ -30,6 +30,10 @@ mod spec;
 pub use batches::{Batch, Batches};
 #[cfg(feature = "datasets")]
 pub use catalog::{Catalog, FileState, Loaded};
+#[cfg(feature = "pytorch-files")]
+pub(crate) use fetch::fetch_url;
+#[cfg(all(test, feature = "pytorch-files"))]
+pub(crate) use fetch::tests as fetch_tests;
 #[cfg(feature = "datasets")]
 pub use fetch::{FetchEvent, OnFetch};
 #[cfg(feature = "datasets")]

@@ -8,10 +8,11 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Images `u8 [n, channels, height, width]`, or points `f32 [n, dimension]`, from a `.npy` file.
+/// Images `u8 [n, channels, height, width]` or `f32` of this shape, or points `f32 [n, dimension]`, from a `.npy` file.
 ///
 /// Images may be `[n, height, width]`, `[n, channels, height, width]` or `[n, height, width, channels]` with 1 or 3
-/// channels; points `[n, dimension]` of `float32` or `float64`.
+/// channels, of `uint8`, `float32` or `float64`; points `[n, dimension]` of `float32` or `float64`. What the values of
+/// floating-point images mean, the file does not say: data sets take bytes only.
 ///
 /// # Errors
 /// [`Error::Format`] when the array is of another kind or shape, or the file is damaged.
@@ -100,21 +101,23 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tensor> {
     match (kind, width, shape.len()) {
         (TypeChar::Uint, 1, 3 | 4) => {
             let x = Tensor::from_slice(&file.into_vec::<u8>().map_err(damaged)?);
-            channels_first(&in_order(&x, &shape, is_c)).ok_or_else(|| {
-                format(format!("images should have 1 or 3 channels, first or last of the image; {found}"))
-            })
+            channels_first(&in_order(&x, &shape, is_c)).ok_or_else(|| format(wrong_channels(&found)))
         }
-        (TypeChar::Float, 4, 2) => {
-            let x = Tensor::from_slice(&file.into_vec::<f32>().map_err(damaged)?);
-            Ok(in_order(&x, &shape, is_c))
-        }
-        (TypeChar::Float, 8, 2) => {
-            let x = Tensor::from_slice(&file.into_vec::<f64>().map_err(damaged)?);
-            Ok(in_order(&x, &shape, is_c).to_kind(Kind::Float))
+        (TypeChar::Float, 4 | 8, 2..=4) => {
+            let x = match width {
+                4 => Tensor::from_slice(&file.into_vec::<f32>().map_err(damaged)?),
+                _ => Tensor::from_slice(&file.into_vec::<f64>().map_err(damaged)?).to_kind(Kind::Float),
+            };
+            let x = in_order(&x, &shape, is_c);
+            if x.dim() == 2 {
+                Ok(x)
+            } else {
+                channels_first(&x).ok_or_else(|| format(wrong_channels(&found)))
+            }
         }
         _ => Err(format(format!(
             "expected uint8 images [n, height, width], [n, channels, height, width] or [n, height, width, channels], \
-             or float32 or float64 points [n, dimension]; {found}"
+             or float32 or float64 of these shapes or of points [n, dimension]; {found}"
         ))),
     }
 }
@@ -144,6 +147,10 @@ fn in_order(x: &Tensor, shape: &[u64], is_c: bool) -> Tensor {
     let axes: Vec<i64> = (0..shape.len() as i64).rev().collect();
     shape.reverse();
     x.view(shape.as_slice()).permute(axes).contiguous()
+}
+
+fn wrong_channels(found: &str) -> String {
+    format!("images should have 1 or 3 channels, first or last of the image; {found}")
 }
 
 fn channels_first(x: &Tensor) -> Option<Tensor> {
@@ -216,9 +223,14 @@ mod tests {
     #[test]
     fn other_arrays_are_explained() {
         let error = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+        let float = read(&npy(&[0.5f32; 8], &[2, 2, 2, 1], Order::C)).unwrap();
+        assert_eq!((float.size(), float.kind()), (vec![2, 1, 2, 2], Kind::Float));
         let integers = error(&npy(&[1i32, 2], &[1, 2], Order::C));
         assert!(integers.contains("expected uint8 images") && integers.contains("[1, 2]"), "{integers}");
-        assert!(error(&npy(&[1f32], &[1], Order::C)).contains("float64 points [n, dimension]"));
+        assert!(
+            error(&npy(&[1f32], &[1], Order::C))
+                .contains("float64 of these shapes or of points [n, dimension]")
+        );
         assert!(error(&npy(&[0u8; 16], &[1, 4, 2, 2], Order::C)).contains("1 or 3 channels"));
         assert!(error(b"PK\x03\x04").contains("not a .npy file"));
         assert!(error(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("cut off"));

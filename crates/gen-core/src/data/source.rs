@@ -88,7 +88,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn open_url(&mut self, url: &str) -> Result<Opened, Failure> {
+    pub(super) fn open_url(&mut self, url: &str) -> Result<Opened, Failure> {
         match self.agent.get(url).call() {
             Ok(response) => {
                 let body = response.into_body();

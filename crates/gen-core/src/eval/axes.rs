@@ -8,18 +8,18 @@ const MOST_DIMENSIONS: i64 = 4096;
 const CHUNK: i64 = 2000;
 
 /// The eigenvectors and eigenvalues of a covariance, largest first.
-pub(super) struct PrincipalAxes {
+pub(in crate::eval) struct PrincipalAxes {
     /// `[1, dimensions]`
-    pub(super) mean: Tensor,
+    pub(in crate::eval) mean: Tensor,
     /// `[axes]`, all positive
-    pub(super) variances: Tensor,
+    pub(in crate::eval) variances: Tensor,
     /// `[dimensions, axes]`, orthonormal
-    pub(super) directions: Tensor,
+    pub(in crate::eval) directions: Tensor,
 }
 
 impl PrincipalAxes {
     /// The axes of the rows of `x: [n, ...]` along which there is any variance at all.
-    pub(super) fn of(x: &Tensor) -> Result<Self> {
+    pub(in crate::eval) fn of(x: &Tensor) -> Result<Self> {
         let n = x.size().first().copied().unwrap_or(0);
         if n < 2 {
             return Err(Error::invalid(format!("a covariance needs at least 2 rows, found {n}")));
@@ -33,13 +33,13 @@ impl PrincipalAxes {
     }
 
     /// Coordinates along the axes of rows `[m, dimensions]`.
-    pub(super) fn project(&self, x: &Tensor) -> Tensor {
+    pub(in crate::eval) fn project(&self, x: &Tensor) -> Tensor {
         (x - &self.mean).matmul(&self.directions)
     }
 }
 
 /// Rows `[n, dimensions]` in f64 on the host.
-pub(super) fn rows(x: &Tensor) -> Tensor {
+pub(in crate::eval) fn rows(x: &Tensor) -> Tensor {
     x.flatten(1, -1).to_device(Device::Cpu).to_kind(Kind::Double)
 }
 

@@ -84,6 +84,10 @@ impl Bijection for Conv1x1 {
     fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         mix(&self.mixing(None, Way::Inverse), y)
     }
+
+    fn is_step(&self) -> bool {
+        true
+    }
 }
 
 /// [`ActNorm`], then [`Conv1x1`], as the one convolution that they are together,
@@ -120,5 +124,9 @@ impl Bijection for NormalisedConv1x1 {
 
     fn is_initialised(&self) -> bool {
         self.norm.is_initialised()
+    }
+
+    fn is_step(&self) -> bool {
+        true
     }
 }

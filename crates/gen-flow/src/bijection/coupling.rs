@@ -172,4 +172,8 @@ impl<U: Univariate> Bijection for Coupling<U> {
     fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         self.map(y, context, Way::Inverse)
     }
+
+    fn is_step(&self) -> bool {
+        true
+    }
 }

@@ -30,6 +30,13 @@ impl<B: Bijection> FactorOut<B> {
         assert!(kept > 0 && kept < shape[0], "of {} channels, {kept} cannot be kept", shape[0]);
         FactorOut { shape, kept, rest }
     }
+
+    /// Of a latent, what `rest` made, and the finished channels in their place.
+    fn finished(&self, y: &Tensor) -> [Tensor; 2] {
+        let [channels, height, width] = self.shape;
+        let [y1, y2] = split(y, self.kept * height * width);
+        [y1, y2.reshape([-1, channels - self.kept, height, width])]
+    }
 }
 
 impl<B: Bijection> Bijection for FactorOut<B> {
@@ -40,10 +47,8 @@ impl<B: Bijection> Bijection for FactorOut<B> {
     }
 
     fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let [channels, height, width] = self.shape;
-        let [y1, y2] = split(y, self.kept * height * width);
+        let [y1, x2] = self.finished(y);
         let (x1, log_det) = self.rest.inverse(&y1, context);
-        let x2 = y2.reshape([-1, channels - self.kept, height, width]);
         (join(&x1, &x2), log_det)
     }
 
@@ -54,5 +59,22 @@ impl<B: Bijection> Bijection for FactorOut<B> {
 
     fn is_initialised(&self) -> bool {
         self.rest.is_initialised()
+    }
+
+    fn outline(&self, y: &Tensor, context: Option<&Tensor>) -> Tensor {
+        let [y1, x2] = self.finished(y);
+        join(&self.rest.outline(&y1, context), &x2)
+    }
+
+    fn trace(
+        &self,
+        y: &Tensor,
+        context: Option<&Tensor>,
+        finish: &dyn Fn(&Tensor) -> Tensor,
+        visit: &mut dyn FnMut(Tensor),
+    ) -> Tensor {
+        let [y1, x2] = self.finished(y);
+        let x1 = self.rest.trace(&y1, context, &|x1| finish(&join(x1, &x2)), visit);
+        join(&x1, &x2)
     }
 }

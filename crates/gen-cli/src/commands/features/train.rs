@@ -40,6 +40,10 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = FeatureTraining::default().dropout)]
     dropout: f64,
 
+    /// Images made to be told from the real ones, as a share of a batch
+    #[arg(long, default_value_t = FeatureTraining::default().outliers)]
+    outliers: f64,
+
     /// The seed of all that is random
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -58,6 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         shift: args.shift,
         flip: args.flip,
         dropout: args.dropout,
+        outliers: args.outliers,
         seed: args.seed,
         ..FeatureTraining::default()
     };
@@ -91,7 +96,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// The command that makes the same network again, on the same kind of machine.
 fn command(args: &Args) -> String {
-    let FeatureTraining { epochs, learning_rate, shift, dropout, seed, .. } = FeatureTraining::default();
+    let FeatureTraining { epochs, learning_rate, shift, dropout, outliers, seed, .. } =
+        FeatureTraining::default();
     let threads = tch::get_num_threads();
     let mut command =
         format!("gen features train --data {} --out crates/gen-cli/features --threads {threads}", args.data);
@@ -104,6 +110,7 @@ fn command(args: &Args) -> String {
     add("learning-rate", args.learning_rate.to_string(), learning_rate.to_string());
     add("shift", args.shift.to_string(), shift.to_string());
     add("dropout", args.dropout.to_string(), dropout.to_string());
+    add("outliers", args.outliers.to_string(), outliers.to_string());
     add("seed", args.seed.to_string(), seed.to_string());
     if args.flip {
         command.push_str(" --flip");

@@ -8,7 +8,7 @@ use crate::data::Role;
 
 /// What the server below does with a request.
 #[derive(Clone)]
-enum Answer {
+pub(crate) enum Answer {
     Content(Vec<u8>),
     /// Promises more than it sends.
     CutOff(Vec<u8>),
@@ -17,7 +17,7 @@ enum Answer {
 }
 
 /// An HTTP server on this machine for the length of a test; gives its address and a count of its connections.
-fn serve(answer: impl Fn(&str) -> Answer + Send + 'static) -> (String, Arc<AtomicU64>) {
+pub(crate) fn serve(answer: impl Fn(&str) -> Answer + Send + 'static) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let count = Arc::new(AtomicU64::new(0));

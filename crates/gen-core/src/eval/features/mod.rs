@@ -1,17 +1,24 @@
-//! Where samples are compared: a classifier's hidden layer, principal components of the pixels, the points
-//! themselves.
+//! Where samples are compared: a classifier's hidden layer, a network that nobody trained, principal components of the
+//! pixels, the Inception network, the points themselves.
 
+mod inception;
 mod network;
+mod outliers;
 mod pca;
+mod random;
 mod training;
 
+#[cfg(feature = "pytorch-files")]
+pub use inception::InceptionSource;
+pub use inception::{InceptionNetwork, InceptionOutput};
 pub use network::{FEATURES, FeatureNetwork};
 pub use pca::PrincipalComponents;
+pub use random::RandomNetwork;
 pub use training::{FeatureRecord, FeatureTraining, train};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::data::Shape;
+use crate::data::{Shape, bytes_to_signed, signed_to_bytes};
 use crate::error::{Error, Result};
 
 /// A map from samples to the vectors that metrics compare. Numbers from different spaces are not comparable.
@@ -25,30 +32,25 @@ pub enum FeatureSpace {
         /// The classifier.
         network: FeatureNetwork,
     },
+    /// A network that nobody trained.
+    Random(RandomNetwork),
     /// Principal components of the training pixels.
     Pca(PrincipalComponents),
+    /// The last pool of the network of published FIDs.
+    Inception(Box<InceptionNetwork>),
     /// Points as they are.
     Identity,
 }
 
 impl FeatureSpace {
-    /// The space of images that have no classifier: 64 principal components of the pixels of `train`; and of
-    /// points: the points.
-    ///
-    /// # Errors
-    /// When the images are fewer than two or all equal.
-    pub fn without_network(shape: Shape, train: &Tensor) -> Result<Self> {
-        match shape {
-            Shape::Points { .. } => Ok(FeatureSpace::Identity),
-            Shape::Image { .. } => Ok(FeatureSpace::Pca(PrincipalComponents::fit(train, FEATURES)?)),
-        }
-    }
-
-    /// The name in reports: `classifier:<data set>`, `pca-<count>` or `identity`.
+    /// The name in reports: `classifier:<data set>`, `random-<count>`, `pca-<count>`,
+    /// `inception` or `identity`.
     pub fn name(&self) -> String {
         match self {
             FeatureSpace::Classifier { name, .. } => format!("classifier:{name}"),
+            FeatureSpace::Random(network) => format!("random-{}", network.count()),
             FeatureSpace::Pca(pca) => format!("pca-{}", pca.count()),
+            FeatureSpace::Inception(_) => "inception".to_owned(),
             FeatureSpace::Identity => "identity".to_owned(),
         }
     }
@@ -57,24 +59,52 @@ impl FeatureSpace {
     pub fn sha256(&self) -> Option<&str> {
         match self {
             FeatureSpace::Classifier { sha256, .. } => Some(sha256),
+            FeatureSpace::Inception(network) => Some(network.sha256()),
             _ => None,
         }
     }
 
-    /// Features of images `u8 [n, channels, height, width]` or points `[n, dimension]`: `f64 [n, features]`.
+    /// Features of images `u8 [n, channels, height, width]`, or floating-point ones in [-1, 1], or of points
+    /// `[n, dimension]`, and what a classifier makes of them. `progress` hears how many rows are done, and of how many.
     ///
     /// Of images that were padded, a classifier sees the middle, as it was before.
     ///
     /// # Errors
     /// When the images have another size than the space is for.
-    pub fn features(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn embed(&self, x: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> Result<Embedded> {
         let x = x.to_device(Device::Cpu);
-        match self {
-            FeatureSpace::Classifier { network, .. } => Ok(network.features(&cropped(&x, network.shape())?)),
-            FeatureSpace::Pca(pca) => pca.features(&x),
-            FeatureSpace::Identity => Ok(x.to_kind(Kind::Double)),
-        }
+        let features = match self {
+            FeatureSpace::Classifier { network, .. } => {
+                let (features, logits) =
+                    network.features_and_logits(&cropped(&x, network.shape())?, progress);
+                return Ok(Embedded { features, logits: Some(logits) });
+            }
+            FeatureSpace::Random(network) => network.features(&x, progress)?,
+            FeatureSpace::Inception(network) => {
+                let bytes = if x.kind() == Kind::Uint8 { x } else { signed_to_bytes(&x) };
+                let output = network.features_and_logits(&bytes, progress)?;
+                return Ok(Embedded { features: output.features, logits: Some(output.logits) });
+            }
+            FeatureSpace::Pca(pca) if x.kind() == Kind::Uint8 => pca.features(&x)?,
+            FeatureSpace::Pca(pca) => pca.features(&((x + 1.0) * 127.5))?,
+            FeatureSpace::Identity => x.to_kind(Kind::Double),
+        };
+        Ok(Embedded { features, logits: None })
     }
+}
+
+/// Rows in a feature space.
+#[derive(Debug)]
+pub struct Embedded {
+    /// `f64 [n, features]`
+    pub features: Tensor,
+    /// Class scores before the softmax, `f64 [n, classes]`, where the space is a classifier's.
+    pub logits: Option<Tensor>,
+}
+
+/// Images in [-1, 1], whether they come as bytes or so.
+fn as_signed(x: &Tensor) -> Tensor {
+    if x.kind() == Kind::Uint8 { bytes_to_signed(x) } else { x.to_kind(Kind::Float) }
 }
 
 /// The middle of larger images.

@@ -2,7 +2,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
-use crate::data::{DataSpec, Shape, Split, bytes_to_signed};
+use super::as_signed;
+use crate::data::{DataSpec, Shape, Split};
 use crate::error::{Error, Result};
 use crate::nn::{Conv2d, ConvConfig, Linear};
 use crate::params::{Init, NamedTensors, Params};
@@ -20,7 +21,8 @@ const CHUNK: i64 = 500;
 /// A small convolutional classifier whose last hidden layer is the feature space.
 ///
 /// A 5x5 convolution (of stride 2 where the side is above 16), a 3x3 one, then 3x3 ones of stride 2 down to a side
-/// of 4 or less, SiLU after each; a linear layer to 64 units; SiLU; a linear layer to the classes. The features are
+/// of 4 or less, SiLU after each; a linear layer to 64 units; SiLU; a linear layer to the classes, and one to a score
+/// for images that are none of the data set's (see [`FeatureTraining::outliers`](super::FeatureTraining)). The features are
 /// the 64 values *before* that nonlinearity, so that no direction is dead, less their mean over the training set
 /// and divided by their standard deviation over it (see [`FeatureNetwork::whiten`]). There is no normalisation
 /// layer: the features of an image depend on that image only, and contrast counts.
@@ -30,6 +32,7 @@ pub struct FeatureNetwork {
     stages: Vec<Conv2d>,
     embedding: Linear,
     head: Linear,
+    outlier: Linear,
     mean: Tensor,
     scale: Tensor,
 }
@@ -70,6 +73,7 @@ impl FeatureNetwork {
             stages,
             embedding: Linear::new(&root / "embedding", inputs * side[0] * side[1], FEATURES),
             head: Linear::new(&root / "head", FEATURES, classes),
+            outlier: Linear::new(&root / "outlier", FEATURES, 1),
             mean: buffer("feature_mean", Tensor::zeros([FEATURES], options)),
             scale: buffer("feature_scale", Tensor::ones([FEATURES], options)),
             params,
@@ -163,6 +167,17 @@ impl FeatureNetwork {
         self.head.forward(&embedding.silu())
     }
 
+    /// How much images are unlike those of the data set, as a logit, from pre-activations: `[n]`.
+    pub(super) fn outlier_score(&self, embedding: &Tensor) -> Tensor {
+        self.outlier.forward(&embedding.silu()).squeeze_dim(1)
+    }
+
+    /// Class scores of images `u8 [n, channels, height, width]`: `f64 [n, classes]`, logits.
+    pub fn logits(&self, images: &Tensor) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        self.chunked(images, |x| self.classify(&self.embed(x, |h| h))).to_kind(Kind::Double)
+    }
+
     /// Takes mean and standard deviation of every feature from the training images,
     /// `u8 [n, channels, height, width]`. A deviation is at least 5 % of the largest: a direction in which the
     /// training set hardly varies would otherwise outweigh all others.
@@ -174,10 +189,26 @@ impl FeatureNetwork {
         self.scale.copy_(&scale);
     }
 
-    /// Features of images `u8 [n, channels, height, width]`: `f64 [n, 64]`.
-    pub fn features(&self, images: &Tensor) -> Tensor {
+    /// Features of images `u8 [n, channels, height, width]`, `f64 [n, 64]`, and their class scores,
+    /// `f64 [n, classes]`, logits. `progress` hears how many images are done, and of how many.
+    pub fn features_and_logits(
+        &self,
+        images: &Tensor,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> (Tensor, Tensor) {
         let _no_grad = tch::no_grad_guard();
-        (self.raw_features(images) - self.mean.to_kind(Kind::Double)) / self.scale.to_kind(Kind::Double)
+        let total = images.size()[0] as usize;
+        let (mut raw, mut logits, mut done) = (Vec::new(), Vec::new(), 0);
+        for part in images.split(CHUNK, 0) {
+            progress(done, total);
+            done += part.size()[0] as usize;
+            let embedding = self.embed(&as_signed(&part), |h| h);
+            logits.push(self.classify(&embedding));
+            raw.push(embedding);
+        }
+        let raw = Tensor::cat(&raw, 0).to_kind(Kind::Double);
+        let features = (raw - self.mean.to_kind(Kind::Double)) / self.scale.to_kind(Kind::Double);
+        (features, Tensor::cat(&logits, 0).to_kind(Kind::Double))
     }
 
     fn raw_features(&self, images: &Tensor) -> Tensor {
@@ -190,8 +221,8 @@ impl FeatureNetwork {
     /// When the split has no labels.
     pub fn accuracy(&self, split: &Split) -> Result<f64> {
         let labels = split.labels.as_ref().ok_or_else(|| Error::invalid("the split has no labels"))?;
-        let scores = self.chunked(&split.x, |x| self.classify(&self.embed(x, |h| h)));
-        Ok(scores
+        Ok(self
+            .logits(&split.x)
             .argmax(1, false)
             .eq_tensor(labels)
             .to_kind(Kind::Double)
@@ -201,7 +232,7 @@ impl FeatureNetwork {
 
     fn chunked(&self, images: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
         let _no_grad = tch::no_grad_guard();
-        let parts: Vec<_> = images.split(CHUNK, 0).iter().map(|part| f(&bytes_to_signed(part))).collect();
+        let parts: Vec<_> = images.split(CHUNK, 0).iter().map(|part| f(&as_signed(part))).collect();
         Tensor::cat(&parts, 0)
     }
 }

@@ -1,6 +1,7 @@
 use tch::{Kind, Reduction, Tensor};
 
 use super::FeatureNetwork;
+use super::outliers::outliers;
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, AdamConfig, Ema, Schedule};
@@ -21,7 +22,9 @@ pub struct FeatureTraining {
     pub flip: bool,
     /// Dropout before the hidden layer.
     pub dropout: f64,
-    /// The seed of the weights, the order of the data, shifts and dropout.
+    /// Images made to be told from the real ones, as a share of a batch; 0 for none.
+    pub outliers: f64,
+    /// The seed of the weights, the order of the data, shifts, dropout and outliers.
     pub seed: u64,
 }
 
@@ -34,6 +37,7 @@ impl Default for FeatureTraining {
             shift: 1,
             flip: false,
             dropout: 0.3,
+            outliers: 0.25,
             seed: 0,
         }
     }
@@ -84,14 +88,22 @@ pub fn train(
         let batch = batches.get(step, &rng);
         let x = shifted(&batch.x, config.shift, &rng);
         let dropped = |h| if config.dropout > 0.0 { rng.dropout(&h, config.dropout) } else { h };
-        let scores = network.classify(&network.embed(&x, dropped));
-        let loss = scores.cross_entropy_loss(
-            batch.labels.as_ref().expect("the split has labels"),
-            None::<Tensor>,
-            Reduction::Mean,
-            -100,
-            0.0,
-        );
+        let real = x.size()[0];
+        let made = ((real as f64 * config.outliers).round() as i64).min(real);
+        let x = if made > 0 { Tensor::cat(&[&x, &outliers(&x.narrow(0, 0, made), &rng)], 0) } else { x };
+        let embedding = network.embed(&x, dropped);
+        let labels = batch.labels.as_ref().expect("the split has labels");
+        let scores = network.classify(&embedding.narrow(0, 0, real));
+        let mut loss = scores.cross_entropy_loss(labels, None::<Tensor>, Reduction::Mean, -100, 0.0);
+        if made > 0 {
+            let is_outlier = Tensor::arange(real + made, (Kind::Int64, x.device())).ge(real);
+            loss += network.outlier_score(&embedding).binary_cross_entropy_with_logits::<Tensor>(
+                &is_outlier.to_kind(Kind::Float),
+                None,
+                None,
+                Reduction::Mean,
+            );
+        }
         let _ = adam.step(&loss, Schedule::Cosine.factor(step as f64 / steps as f64))?;
         ema.update()?;
         sum += loss.double_value(&[]);

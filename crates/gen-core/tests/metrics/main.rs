@@ -4,141 +4,21 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod pairs;
+mod vectors;
+
 use gen_core::eval::{
-    Estimator, frechet_distance, kernel_distance, kernel_distance_standard_error, median_distance,
-    mmd_squared, neighbour_radii, polynomial_kernel, prdc, rbf_kernel,
+    Estimator, frechet_distance, kernel_distance, kernel_distance_of_subsets, kernel_distance_standard_error,
+    mmd_squared, neighbour_radii, one_nn_accuracy, polynomial_kernel, prdc, prdc_with_radii,
 };
 use gen_core::rng::{Purpose, derive, permutation};
 use gen_core::testing::assert_close_f64;
 use proptest::prelude::*;
-use serde_json::Value;
 use tch::{Kind, Tensor};
-
-fn vectors() -> Value {
-    serde_json::from_str(include_str!("vectors/metrics.json")).unwrap()
-}
-
-/// The number at a `/`-separated path.
-fn number(vectors: &Value, path: &str) -> f64 {
-    let value = vectors.pointer(path).unwrap_or_else(|| panic!("no {path}"));
-    value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap()
-}
-
-#[track_caller]
-fn check(vectors: &Value, path: &str, actual: f64) {
-    // The file has 12 digits.
-    let expected = number(vectors, path);
-    println!("{path}");
-    assert_close_f64(actual, expected, 1e-9, 1e-12);
-}
 
 fn matrix(n: i64, d: i64, f: impl Fn(f64, f64) -> f64) -> Tensor {
     let values: Vec<f64> = (0..n * d).map(|at| f((at / d) as f64, (at % d) as f64)).collect();
     Tensor::from_slice(&values).view([n, d])
-}
-
-fn pair(name: &str) -> (Tensor, Tensor) {
-    let full_rank = |i: f64, j: f64| (0.37 * (13.0 * i + 7.0 * j + 3.0 * i * j)).sin();
-    let phase = |i: f64, j: f64| 0.37 * (13.0 * i + 7.0 * j);
-    match name {
-        "full_rank" => (
-            matrix(64, 8, full_rank),
-            matrix(64, 8, |i, j| {
-                0.9 * (0.53 * (11.0 * i + 5.0 * j + 2.0 * i * j) + 0.25).sin() + 0.15 + 0.02 * j
-            }),
-        ),
-        "rank2" => {
-            (matrix(64, 8, |i, j| phase(i, j).sin()), matrix(64, 8, |i, j| (phase(i, j) + 0.5).sin() + 0.25))
-        }
-        "pure_shift" => (matrix(64, 8, full_rank), matrix(64, 8, |i, j| full_rank(i, j) + 0.25)),
-        "constant" => (matrix(16, 8, |_, _| 1.0), matrix(16, 8, |_, _| 1.0)),
-        other => panic!("no formula for the pair {other}"),
-    }
-}
-
-#[test]
-fn pairs_of_feature_sets() {
-    let vectors = vectors();
-    let pairs = vectors["pairs"].as_object().unwrap();
-    assert_eq!(pairs.len(), 4);
-    for (name, expected) in pairs {
-        let (real, fake) = pair(name);
-        let at = |path: &str| format!("/pairs/{name}/{path}");
-        check(&vectors, &at("spot_checks/real[5][7]"), real.double_value(&[5, 7]));
-        check(&vectors, &at("spot_checks/fake[5][7]"), fake.double_value(&[5, 7]));
-
-        check(&vectors, &at("fid/fid_mpmath_60_digits"), frechet_distance(&real, &fake).unwrap());
-
-        for (estimator, key) in [
-            (Estimator::Unbiased, "unbiased"),
-            (Estimator::Biased, "biased"),
-            (Estimator::UStatistic, "u_statistic"),
-        ] {
-            let value = mmd_squared(&real, &fake, polynomial_kernel, estimator).unwrap();
-            check(&vectors, &at(&format!("kid_poly3/{key}")), value);
-        }
-        check(&vectors, &at("kid_poly3/unbiased"), kernel_distance(&real, &fake).unwrap());
-        if let Some(blocks) = expected["kid_poly3"].get("disjoint_blocks_of_16") {
-            for (i, value) in blocks["values"].as_array().unwrap().iter().enumerate() {
-                let part = |x: &Tensor| x.narrow(0, 16 * i as i64, 16);
-                let actual = kernel_distance(&part(&real), &part(&fake)).unwrap();
-                assert_close_f64(actual, value.as_f64().unwrap(), 1e-9, 1e-12);
-            }
-            let error = kernel_distance_standard_error(&real, &fake, 16).unwrap();
-            check(&vectors, &at("kid_poly3/disjoint_blocks_of_16/std_error_ddof1"), error);
-        }
-
-        for k in [3, 5] {
-            let at = |key: &str| at(&format!("prdc/k={k}/{key}"));
-            let found = prdc(&real, &fake, k).unwrap();
-            check(&vectors, &at("precision"), found.precision);
-            check(&vectors, &at("recall"), found.recall);
-            check(&vectors, &at("density"), found.density);
-            check(&vectors, &at("coverage"), found.coverage);
-            let mean = |x: &Tensor| neighbour_radii(x, k).unwrap().mean(Kind::Double).double_value(&[]);
-            check(&vectors, &at("radius_real_mean"), mean(&real));
-            check(&vectors, &at("radius_fake_mean"), mean(&fake));
-        }
-    }
-}
-
-#[test]
-fn frechet_distance_to_prefixes() {
-    let vectors = vectors();
-    let (real, fake) = pair("full_rank");
-    let prefixes = vectors["fd_infinity_prefix"]["Ns"].as_array().unwrap();
-    for (i, n) in prefixes.iter().enumerate() {
-        let distance = frechet_distance(&real, &fake.narrow(0, 0, n.as_i64().unwrap())).unwrap();
-        check(&vectors, &format!("/fd_infinity_prefix/fids/{i}"), distance);
-    }
-}
-
-#[test]
-fn rbf_mmd_in_two_dimensions() {
-    let vectors = vectors();
-    let p = matrix(48, 2, |t, j| if j == 0.0 { (0.37 * 13.0 * t).sin() } else { (0.37 * 7.0 * t).cos() });
-    let q = matrix(48, 2, |t, j| {
-        if j == 0.0 { 0.8 * (0.53 * 11.0 * t).sin() + 0.2 } else { 0.7 * (0.41 * 5.0 * t).cos() - 0.1 }
-    });
-    let median = median_distance(&Tensor::cat(&[&p, &q], 0)).unwrap();
-    check(&vectors, "/two_d/median_heuristic_sigma", median);
-    for (key, sigmas) in [
-        ("sigma=0.25", vec![0.25]),
-        ("sigma=0.5", vec![0.5]),
-        ("sigma=1.0", vec![1.0]),
-        ("sigma=2.0", vec![2.0]),
-        ("sum_of_sigmas_0.25_0.5_1_2", vec![0.25, 0.5, 1.0, 2.0]),
-        ("sigma=median", vec![median]),
-    ] {
-        for (estimator, name) in [
-            (Estimator::Unbiased, "unbiased"),
-            (Estimator::Biased, "biased"),
-            (Estimator::UStatistic, "u_statistic"),
-        ] {
-            let value = mmd_squared(&p, &q, rbf_kernel(&sigmas), estimator).unwrap();
-            check(&vectors, &format!("/two_d/{key}/{name}"), value);
-        }
-    }
 }
 
 /// Standard normal numbers by Box and Muller; libtorch's generator is shared by the tests that run at one time.
@@ -239,6 +119,37 @@ fn the_standard_error_is_that_of_repetition() {
 }
 
 #[test]
+fn subsets_of_the_kernel_distance() {
+    let (a, b) = (normal(400, 4, 300), normal(300, 4, 301) + 0.3);
+    let whole = kernel_distance(&a, &b).unwrap();
+    let found = kernel_distance_of_subsets(&a, &b, 50, 100, 1).unwrap();
+    assert_eq!(found, kernel_distance_of_subsets(&a, &b, 50, 100, 1).unwrap());
+    assert_ne!(found, kernel_distance_of_subsets(&a, &b, 50, 100, 2).unwrap());
+    assert!((found.mean - whole).abs() < 4.0 * found.std / 50f64.sqrt(), "{found:?} against {whole}");
+    // A subset of all rows is the whole.
+    let all = kernel_distance_of_subsets(&b, &b, 3, 300, 3).unwrap();
+    assert_close_f64(all.mean, kernel_distance(&b, &b).unwrap(), 1e-9, 1e-12);
+    assert!(all.std < 1e-12);
+}
+
+#[test]
+fn errors_of_precision_and_recall_are_those_of_means() {
+    let (real, fake) = (normal(500, 4, 302), normal(400, 4, 303) * 0.8 + 0.2);
+    let found = prdc(&real, &fake, 4).unwrap();
+    let radii = neighbour_radii(&real, 4).unwrap();
+    assert_eq!(prdc_with_radii(&real, &radii, &fake, 4).unwrap(), found);
+    let binomial = |p: f64, n: f64| (p * (1.0 - p) / n).sqrt();
+    assert_close_f64(found.standard_errors.precision, binomial(found.precision, 400.0), 1e-12, 0.0);
+    assert_close_f64(found.standard_errors.recall, binomial(found.recall, 500.0), 1e-12, 0.0);
+    assert_close_f64(found.standard_errors.coverage, binomial(found.coverage, 500.0), 1e-12, 0.0);
+    let balls = Tensor::cdist(&fake, &real, 2.0, 2).less_tensor(&radii);
+    let around = balls.sum_dim_intlist([1i64].as_slice(), false, Kind::Double) / 4.0;
+    assert_close_f64(found.density, around.mean(Kind::Double).double_value(&[]), 1e-12, 0.0);
+    let error = around.std(true).double_value(&[]) / 400f64.sqrt();
+    assert_close_f64(found.standard_errors.density, error, 1e-10, 0.0);
+}
+
+#[test]
 fn impossible_input_is_explained() {
     let (a, b) = (normal(10, 4, 8), normal(10, 4, 9));
     let message = |result: gen_core::Result<f64>| result.unwrap_err().to_string();
@@ -253,6 +164,16 @@ fn impossible_input_is_explained() {
     assert_eq!(
         message(kernel_distance(&a, &(&b / 0.0))),
         "the kernel distance: the fake features are not all finite"
+    );
+    let subsets = |n, size| message(kernel_distance_of_subsets(&a, &b, n, size, 0).map(|found| found.mean));
+    assert_eq!(subsets(3, 11), "the kernel distance: a subset of 11 rows is larger than the 10 real rows");
+    assert_eq!(subsets(0, 5), "the kernel distance needs a subset of two rows or more, found 0 of 5 rows");
+    assert_eq!(
+        message(
+            prdc_with_radii(&a, &neighbour_radii(&b.narrow(0, 0, 9), 3).unwrap(), &b, 3)
+                .map(|found| found.recall)
+        ),
+        "precision and recall: 10 real rows need as many radii, found [9]"
     );
     assert!(prdc(&a, &b.narrow(0, 0, 5), 5).is_err());
     assert!(prdc(&a, &b, 0).is_err());
@@ -287,5 +208,10 @@ proptest! {
         prop_assert_eq!(prdc(&shuffled, &b, 3).unwrap(), found);
         let swapped = prdc(&b, &a, 3).unwrap();
         prop_assert_eq!((swapped.precision, swapped.recall), (found.recall, found.precision));
+
+        let nearest = one_nn_accuracy(&a, &b).unwrap();
+        let swapped = one_nn_accuracy(&b, &shuffled).unwrap();
+        prop_assert_eq!((swapped.real, swapped.fake), (nearest.fake, nearest.real));
+        prop_assert_eq!(one_nn_accuracy(&a, &shuffled).unwrap().all, 0.0);
     }
 }

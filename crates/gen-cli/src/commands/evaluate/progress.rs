@@ -1,0 +1,94 @@
+//! How far an evaluation has come: a bar on a terminal, a line when something else begins elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use gen_core::eval::Stage;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Shows the stages of one run.
+pub(super) struct Progress {
+    run: String,
+    bar: Option<ProgressBar>,
+    last: String,
+}
+
+/// A stage in words, and how much of it is done.
+struct Told {
+    what: String,
+    done: usize,
+    total: usize,
+}
+
+impl Progress {
+    pub(super) fn new(run: String) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(1);
+            if let Ok(style) = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3}%  {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        Progress { run, bar, last: String::new() }
+    }
+
+    pub(super) fn show(&mut self, stage: &Stage) {
+        let told = tell(stage);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(told.total.max(1) as u64);
+                bar.set_position(told.done as u64);
+                bar.set_message(format!("{}: {}", self.run, told.what));
+            }
+            None if told.what != self.last => {
+                crate::eprint(&format!("{}: {}", self.run, told.what));
+                self.last = told.what;
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn tell(stage: &Stage) -> Told {
+    let (what, done, total) = match stage {
+        Stage::Features { space, done, total } => (format!("features of {total} in {space}"), done, total),
+        Stage::Sampling { done, total } => (format!("{total} samples"), done, total),
+        Stage::Comparing { space, metric, floor, done, total } => {
+            let floor = if *floor { "floor of " } else { "" };
+            (format!("{floor}{metric} in {space}"), done, total)
+        }
+        Stage::Likelihood { kind, done, total } => {
+            (format!("likelihood ({kind}) of {total} test rows"), done, total)
+        }
+    };
+    Told { what, done: *done, total: *total }
+}
+
+#[cfg(test)]
+mod tests {
+    use gen_core::eval::Metric;
+
+    use super::*;
+
+    #[test]
+    fn stages_are_told_with_what_is_done() {
+        let stage = Stage::Comparing {
+            space: "pca-64".to_owned(),
+            metric: Metric::Prdc,
+            floor: true,
+            done: 3,
+            total: 4,
+        };
+        let told = tell(&stage);
+        assert_eq!((told.what.as_str(), told.done, told.total), ("floor of prdc in pca-64", 3, 4));
+    }
+}

@@ -1,0 +1,165 @@
+//! What was measured, for a terminal.
+
+use std::io::Write;
+
+use gen_core::eval::{Evaluation, Measured};
+
+/// A line for each run and feature space, then what a reader should not miss.
+pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
+    if measured.is_empty() {
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    for line in aligned(&lines(measured)) {
+        writeln!(out, "{line}")?;
+    }
+    for measured in measured {
+        for remark in remarks(&measured.row) {
+            writeln!(out, "{}: {remark}", measured.row.run)?;
+        }
+    }
+    Ok(())
+}
+
+const HEADER: [&str; 12] = [
+    "run",
+    "space",
+    "FD",
+    "+-",
+    "floor",
+    "KID",
+    "precision",
+    "recall",
+    "coverage",
+    "likelihood",
+    "NFE",
+    "images/s",
+];
+
+fn lines(measured: &[Measured]) -> Vec<[String; 12]> {
+    let mut lines = vec![HEADER.map(str::to_owned)];
+    for Measured { row, metrics } in measured {
+        let mut spaces: Vec<&str> = metrics.iter().map(|found| found.space.as_str()).collect();
+        spaces.dedup();
+        for space in spaces.iter().filter(|space| **space != "data") {
+            let found =
+                |metric: &str| metrics.iter().find(|found| found.space == **space && found.metric == metric);
+            let value = |metric: &str| found(metric).map(|found| found.value);
+            let is_first = *space == row.feature_space;
+            let only_first = |text: String| if is_first { text } else { String::new() };
+            lines.push([
+                only_first(row.run.clone()),
+                (*space).to_owned(),
+                number(value("fd"), 3),
+                number(found("fd").and_then(|fd| fd.standard_error), 3),
+                number(found("fd").and_then(|fd| fd.floor), 3),
+                number(value("kid"), 5),
+                number(value("precision"), 3),
+                number(value("recall"), 3),
+                number(value("coverage"), 3),
+                only_first(likelihood(row)),
+                only_first(row.nfe.map_or(String::new(), |nfe| nfe.to_string())),
+                only_first(number(row.sample_images_per_second, 0)),
+            ]);
+        }
+        if spaces.iter().all(|space| *space == "data") {
+            let mut line = [const { String::new() }; 12];
+            (line[0], line[9]) = (row.run.clone(), likelihood(row));
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn aligned(lines: &[[String; 12]]) -> Vec<String> {
+    let width = |i: usize| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEADER.len()).map(width).collect();
+    let line = |cells: &[String; 12]| {
+        let pad = |(i, (cell, width)): (usize, (&String, &usize))| match i {
+            0 | 1 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        };
+        let cells: Vec<String> = cells.iter().zip(&widths).enumerate().map(pad).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect()
+}
+
+fn number(x: Option<f64>, digits: usize) -> String {
+    x.map_or(String::new(), |x| format!("{x:.digits$}"))
+}
+
+/// Bits per dimension of images, nats of points.
+fn likelihood(row: &Evaluation) -> String {
+    let kind = row.likelihood_kind.as_deref().unwrap_or_default();
+    match (row.bits_per_dim, row.nll_nats) {
+        (Some(bits), _) => format!("{bits:.3} bits/dim {kind}"),
+        (None, Some(nats)) => format!("{nats:.3} nats {kind}"),
+        _ => String::new(),
+    }
+}
+
+/// What the numbers alone do not say.
+fn remarks(row: &Evaluation) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let (Some(true), Some(share)) = (row.memorised, row.copied_share) {
+        let share = 100.0 * share;
+        remarks.push(format!(
+            "memorised: {share:.1} % of the samples are copies of training rows (of test rows 1 %)"
+        ));
+    }
+    if let (Some(fd), Some(error), Some(floor)) = (row.fd, row.fd_standard_error, row.fd_floor)
+        && fd - floor <= 2.0 * error
+    {
+        remarks.push("the distance is that of real data: a tie with the floor".to_owned());
+    }
+    remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use gen_core::eval::Measurement;
+
+    use super::*;
+
+    fn measured() -> Measured {
+        let found = |metric: &str, space: &str, value: f64| Measurement {
+            metric: metric.to_owned(),
+            space: space.to_owned(),
+            parameter: String::new(),
+            value,
+            standard_error: Some(0.25),
+            floor: Some(0.5),
+            n_real: 9,
+            n_fake: 9,
+            higher_is_better: false,
+        };
+        let row = Evaluation {
+            run: "vae".to_owned(),
+            feature_space: "classifier:x".to_owned(),
+            fd: Some(0.75),
+            fd_standard_error: Some(0.25),
+            fd_floor: Some(0.5),
+            copied_share: Some(0.5),
+            memorised: Some(true),
+            nfe: Some(1),
+            ..Evaluation::default()
+        };
+        let metrics = vec![found("fd", "classifier:x", 0.75), found("fd", "pca-64", 3.0)];
+        Measured { row, metrics }
+    }
+
+    #[test]
+    fn a_line_a_space() {
+        let lines = aligned(&lines(&[measured()]));
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].starts_with("vae  classifier:x  0.750  0.250  0.500"), "{lines:?}");
+        assert!(lines[2].starts_with("     pca-64        3.000"), "{lines:?}");
+    }
+
+    #[test]
+    fn copies_and_ties_are_said() {
+        let remarks = remarks(&measured().row);
+        assert!(remarks[0].starts_with("memorised: 50.0 %") && remarks[1].contains("tie with the floor"));
+    }
+}

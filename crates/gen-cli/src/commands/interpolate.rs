@@ -1,0 +1,207 @@
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use gen_core::model::Latent;
+use image::RgbImage;
+use tch::Tensor;
+
+use crate::pictures::canvas::{Canvas, FAINT, INK};
+use crate::pictures::chart::{BELOW, Chart, LEFT, Window, coordinates};
+use crate::pictures::{self, Format, colour};
+use crate::trained::{Trained, TrainedArgs};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    trained: TrainedArgs,
+
+    /// A .png with a row for each pair of codes, or a .gif that goes from one to the other and back
+    #[arg(long)]
+    out: PathBuf,
+
+    /// How many pairs of codes, drawn as samples are
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "between")]
+    rows: u32,
+
+    /// Pictures in a row, both ends included
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=200))]
+    steps: u32,
+
+    /// Two rows of the test set, whose codes to go between, in place of samples; again for another pair
+    #[arg(long, value_name = "I,J", value_parser = pair)]
+    between: Vec<[usize; 2]>,
+
+    /// The same seed draws the same codes
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// `3,17`
+fn pair(text: &str) -> Result<[usize; 2], String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some([from, to]) => Ok([*from, *to]),
+        _ => Err(format!("two row numbers with a comma between, as 3,17; found `{text}`")),
+    }
+}
+
+/// Where to go from and to, and the test rows whose codes they are.
+struct Ends {
+    codes: [Tensor; 2],
+    originals: Option<[Tensor; 2]>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let format = Format::of(&args.out)?;
+    let trained = args.trained.load()?;
+    let latent = trained.model.latent().with_context(|| {
+        format!("`{}` makes its samples of no codes: there is nothing to interpolate", trained.name())
+    })?;
+    let ends = if args.between.is_empty() { drawn(args, latent)? } else { encoded(args, &trained, latent)? };
+    let way = latent.interpolation();
+    let mut steps = Vec::new();
+    for i in 0..args.steps {
+        let fraction = f64::from(i) / f64::from(args.steps - 1);
+        steps.push(latent.decode(&way.between(&ends.codes[0], &ends.codes[1], fraction)?)?);
+    }
+    let frames = match (trained.of_images(), format) {
+        (true, Format::Png) => vec![image_rows(&steps, ends.originals.as_ref())?],
+        (true, Format::Gif) => steps.iter().map(|step| image_grid(step)).collect::<anyhow::Result<_>>()?,
+        (false, format) => point_paths(args, &trained, &steps, format)?,
+    };
+    match format {
+        Format::Png => pictures::save_png(&frames[0], &args.out)?,
+        Format::Gif => pictures::save_gif(there_and_back(frames), &args.out)?,
+    }
+    crate::eprint(&format!(
+        "{} interpolations of {} steps in {}",
+        ends.codes[0].size()[0],
+        args.steps,
+        args.out.display()
+    ));
+    Ok(())
+}
+
+/// Pairs of codes from the prior.
+fn drawn(args: &Args, latent: &dyn Latent) -> anyhow::Result<Ends> {
+    let rows = i64::from(args.rows);
+    let codes = latent.prior(2 * rows as usize, args.seed)?;
+    Ok(Ends { codes: [codes.narrow(0, 0, rows), codes.narrow(0, rows, rows)], originals: None })
+}
+
+/// The codes of test rows.
+fn encoded(args: &Args, trained: &Trained, latent: &dyn Latent) -> anyhow::Result<Ends> {
+    let data = trained.data()?;
+    let n = data.test.len();
+    if let Some(row) = args.between.iter().flatten().find(|row| **row >= n) {
+        bail!("`{}` has {n} test rows, numbered from 0: there is no row {row}", data.spec.name);
+    }
+    let mut ends = Vec::new();
+    for end in 0..2 {
+        let rows: Vec<i64> = args.between.iter().map(|pair| pair[end] as i64).collect();
+        let x = trained.batch(&data, &data.test.select(&rows), args.seed).x;
+        let codes = latent.encode(&x, args.seed)?.with_context(|| {
+            format!(
+                "`{}` has no way from data to codes: without --between, it goes between samples",
+                trained.name()
+            )
+        })?;
+        ends.push((codes, x));
+    }
+    let [(from, first), (to, last)]: [(Tensor, Tensor); 2] =
+        ends.try_into().unwrap_or_else(|_| unreachable!("there are two ends"));
+    Ok(Ends { codes: [from, to], originals: Some([first, last]) })
+}
+
+/// Between the pictures of a row, and between rows.
+const GAP: u32 = 2;
+/// Between what the model made and the test rows beside it.
+const APART: u32 = 10;
+
+/// A row for each pair, a column for each step; test rows that the codes are of stand apart at both ends.
+fn image_rows(steps: &[Tensor], originals: Option<&[Tensor; 2]>) -> anyhow::Result<RgbImage> {
+    let mut columns: Vec<Vec<RgbImage>> = Vec::new();
+    let tests = originals
+        .map(|[first, last]| Ok::<_, anyhow::Error>([pictures::tiles(first)?, pictures::tiles(last)?]));
+    let tests = tests.transpose()?;
+    for step in steps {
+        columns.push(pictures::tiles(step)?);
+    }
+    let (width, height) = columns[0][0].dimensions();
+    let beside = if tests.is_some() { width + APART } else { 0 };
+    let rows = columns[0].len() as u32;
+    let middle = columns.len() as u32 * (width + GAP) + GAP;
+    let mut canvas = Canvas::new(middle + 2 * beside, rows * (height + GAP) + GAP);
+    for (i, column) in (0..).zip(&columns) {
+        for (j, tile) in (0..).zip(column) {
+            canvas.paste(tile, beside + GAP + i * (width + GAP), GAP + j * (height + GAP));
+        }
+    }
+    if let Some([first, last]) = &tests {
+        for (j, (first, last)) in (0..).zip(first.iter().zip(last)) {
+            let y = GAP + j * (height + GAP);
+            canvas.paste(first, GAP, y);
+            canvas.paste(last, beside + middle + APART - GAP, y);
+        }
+    }
+    Ok(canvas.into_image())
+}
+
+/// All pairs at one step.
+fn image_grid(step: &Tensor) -> anyhow::Result<RgbImage> {
+    let tiles = pictures::tiles(step)?;
+    Ok(pictures::grid(&tiles, GAP))
+}
+
+/// Paths over samples in grey: all steps of them in a .png, up to each step in the frames of a .gif.
+fn point_paths(
+    args: &Args,
+    trained: &Trained,
+    steps: &[Tensor],
+    format: Format,
+) -> anyhow::Result<Vec<RgbImage>> {
+    let samples = trained.points(2000, args.seed)?;
+    let chart = Chart { at: [LEFT, 12], side: 480, window: Window::around(&samples)? };
+    let samples = coordinates(&samples)?;
+    let paths: Vec<Vec<[f64; 2]>> = steps.iter().map(coordinates).collect::<anyhow::Result<_>>()?;
+    let draw = |until: usize| {
+        let mut canvas = Canvas::new(LEFT + chart.side + 12, 12 + chart.side + BELOW);
+        chart.points(&mut canvas, &samples, 1.0, 1.0, |_| FAINT);
+        chart.frame(&mut canvas, "");
+        chart.axes(&mut canvas);
+        for row in 0..paths[0].len() {
+            let path: Vec<[f64; 2]> = paths[..=until].iter().map(|step| step[row]).collect();
+            for pair in path.windows(2) {
+                canvas.line(chart.place(pair[0]), chart.place(pair[1]), 0.6, colour::of_class(row));
+            }
+            chart.points(&mut canvas, &path, 3.0, 1.0, |_| colour::of_class(row));
+            chart.points(&mut canvas, &path[..1], 5.5, 1.0, |_| INK);
+            chart.points(&mut canvas, &path[..1], 4.0, 1.0, |_| colour::of_class(row));
+        }
+        canvas.into_image()
+    };
+    let last = steps.len() - 1;
+    Ok(if format == Format::Png { vec![draw(last)] } else { (0..=last).map(draw).collect() })
+}
+
+/// The frames with their times, those at the ends longer, and then those between the ends in reverse.
+fn there_and_back(frames: Vec<RgbImage>) -> Vec<(RgbImage, u32)> {
+    let last = frames.len().saturating_sub(1);
+    let back: Vec<_> = frames.iter().take(last).skip(1).rev().map(|frame| (frame.clone(), 100)).collect();
+    let there =
+        frames.into_iter().enumerate().map(|(i, frame)| (frame, if i == 0 || i == last { 800 } else { 100 }));
+    there.chain(back).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_two_numbers() {
+        assert_eq!(pair("3, 17"), Ok([3, 17]));
+        for wrong in ["3", "3,4,5", "-1,2", "a,b", ""] {
+            assert!(pair(wrong).is_err(), "{wrong}");
+        }
+    }
+}

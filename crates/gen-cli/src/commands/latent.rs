@@ -1,0 +1,200 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use gen_core::data::{Dataset, Shape, signed_to_bytes};
+use gen_core::eval::FeatureSpace;
+use gen_core::eval::features::PrincipalComponents;
+use gen_core::model::Latent;
+use gen_core::run::write_atomically;
+use image::RgbImage;
+use tch::{Device, Kind, Tensor};
+
+use crate::pictures::canvas::{Canvas, TEXT_HEIGHT};
+use crate::pictures::chart::{Chart, Window, coordinates, legend, legend_width};
+use crate::pictures::{self, colour};
+use crate::spaces::{self, Choices};
+use crate::trained::{Trained, TrainedArgs};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    trained: TrainedArgs,
+
+    /// A .png, or a .csv of the coordinates
+    #[arg(long)]
+    out: PathBuf,
+
+    /// How many codes; fewer if the test set is smaller
+    #[arg(short, long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=50_000))]
+    n: u32,
+
+    /// How codes are brought to the plane: by their principal components, by t-SNE, or both, side by side
+    #[arg(long, value_enum, default_value_t = Method::Both)]
+    method: Method,
+
+    /// The seed of what is random in codes
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Pca,
+    Tsne,
+    Both,
+}
+
+/// Codes, and the class of what each is the code of, where there are classes.
+struct Codes {
+    /// `[n, ...]`
+    codes: Tensor,
+    classes: Option<Vec<usize>>,
+    /// What they are, for the title.
+    what: String,
+}
+
+/// A map of the codes, and how it was made.
+struct Map {
+    name: &'static str,
+    points: Vec<[f64; 2]>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let picture = match pictures::extension(&args.out) {
+        "png" => true,
+        "csv" => false,
+        _ => bail!("--out takes a .png or a .csv, found {}", args.out.display()),
+    };
+    let trained = args.trained.load()?;
+    let latent = trained.model.latent().with_context(|| {
+        format!("`{}` makes its samples of no codes: there is no map of them", trained.name())
+    })?;
+    let data = trained.data()?;
+    let codes = encoded(args, &trained, latent, &data)?;
+    let maps = maps(args.method, &codes.codes)?;
+    if picture {
+        pictures::save_png(&draw(&maps, &codes, &data.spec.classes), &args.out)?;
+    } else {
+        write_table(&args.out, &maps, codes.classes.as_deref(), &data.spec.classes)?;
+    }
+    crate::eprint(&format!("{} in {}", codes.what, args.out.display()));
+    Ok(())
+}
+
+/// The codes of test rows; where there is no way from data to codes, codes as samples are drawn.
+fn encoded(args: &Args, trained: &Trained, latent: &dyn Latent, data: &Dataset) -> anyhow::Result<Codes> {
+    let rows = if data.test.is_empty() { &data.train } else { &data.test };
+    let rows = rows.narrow(0, rows.len().min(args.n as usize));
+    let batch = trained.batch(data, &rows, args.seed);
+    if let Some(codes) = latent.encode(&batch.x, args.seed)? {
+        let classes = rows.labels.as_ref().map(Vec::<i64>::try_from).transpose()?;
+        let what = format!("{} codes of {} by {}", rows.len(), data.spec.name, trained.name());
+        let classes = classes.map(|classes| classes.into_iter().map(|class| class as usize).collect());
+        return Ok(Codes { codes, classes, what });
+    }
+    let codes = latent.prior(args.n as usize, args.seed)?;
+    let classes = seen(trained, data, &latent.decode(&codes)?)?;
+    let what =
+        format!("{} codes of samples of {}, classes as a classifier sees them", args.n, trained.name());
+    Ok(Codes { codes, classes: Some(classes), what })
+}
+
+/// The class of each sample as the data set's classifier sees it.
+fn seen(trained: &Trained, data: &Dataset, samples: &Tensor) -> anyhow::Result<Vec<usize>> {
+    let space = match data.spec.shape {
+        Shape::Image { .. } => spaces::of(data, &Choices::auto())?.into_iter().next(),
+        Shape::Points { .. } => None,
+    };
+    let Some(FeatureSpace::Classifier { network, .. }) = space else {
+        bail!(
+            "`{}` has no way from data to codes, and there is no classifier of `{}` that could tell what its samples are: a map of its codes would be one cloud",
+            trained.name(),
+            data.spec.name
+        );
+    };
+    let mut images = signed_to_bytes(&samples.to_device(Device::Cpu));
+    if let Shape::Image { height, width, .. } = network.shape() {
+        // What was padded is cut off again.
+        let (high, wide) = (images.size()[2], images.size()[3]);
+        images = images.narrow(2, (high - height) / 2, height).narrow(3, (wide - width) / 2, width);
+    }
+    let classes = Vec::<i64>::try_from(network.logits(&images).argmax(1, false))?;
+    Ok(classes.into_iter().map(|class| class as usize).collect())
+}
+
+/// Dimensions that t-SNE starts from, the first principal components of the codes.
+const BEFORE_TSNE: i64 = 50;
+
+fn maps(method: Method, codes: &Tensor) -> anyhow::Result<Vec<Map>> {
+    let codes = codes.flatten(1, -1).to_kind(Kind::Double).to_device(Device::Cpu);
+    let components = PrincipalComponents::fit(&codes, BEFORE_TSNE)?.features(&codes)?;
+    let count = components.size()[1];
+    let plane = if count == 1 { components.constant_pad_nd([0, 1]) } else { components.narrow(1, 0, 2) };
+    let mut maps = Vec::new();
+    if method != Method::Tsne {
+        maps.push(Map { name: "pca", points: coordinates(&plane)? });
+    }
+    if method != Method::Pca {
+        let start = &plane / plane.select(1, 0).std(true).clamp_min(1e-12) * 1e-4;
+        maps.push(Map { name: "tsne", points: tsne(&components, &start)? });
+    }
+    Ok(maps)
+}
+
+/// t-SNE (van der Maaten & Hinton 2008) with the Barnes-Hut approximation, from `start` (its principal components, so
+/// that the same codes give nearly the same map; Kobak & Linderman 2021).
+fn tsne(x: &Tensor, start: &Tensor) -> anyhow::Result<Vec<[f64; 2]>> {
+    let single = |x: &Tensor| Vec::<f32>::try_from(x.to_kind(Kind::Float).contiguous().view([-1]));
+    let (n, dimensions) = (x.size()[0], x.size()[1] as usize);
+    let (values, start) = (single(x)?, single(start)?);
+    let rows: Vec<&[f32]> = values.chunks_exact(dimensions).collect();
+    let perplexity = (((n - 1) / 3) as f32 - 1.0).clamp(1.0, 30.0);
+    let distance =
+        |a: &&[f32], b: &&[f32]| a.iter().zip(*b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+    let mut map = bhtsne::tSNE::<f32, &[f32], 2>::new(&rows);
+    map.perplexity(perplexity).epochs(750).initial_embedding(start).barnes_hut(0.5, distance);
+    Ok(map.embedding().chunks_exact(2).map(|point| [point[0].into(), point[1].into()]).collect())
+}
+
+/// The maps side by side, and the classes with their colours.
+fn draw(maps: &[Map], codes: &Codes, names: &[String]) -> RgbImage {
+    const SIDE: u32 = 480;
+    const MARGIN: u32 = 14;
+    const TOP: u32 = 2 * (TEXT_HEIGHT + 8);
+    let shown = codes.classes.as_ref().map_or(&[][..], |_| names);
+    let right = if shown.is_empty() { 0 } else { legend_width(shown) + MARGIN };
+    let width = MARGIN + maps.len() as u32 * (SIDE + MARGIN) + right;
+    let mut canvas = Canvas::new(width, TOP + SIDE + MARGIN);
+    canvas.text(&codes.what, MARGIN.into(), 6, pictures::canvas::INK);
+    for (i, map) in (0..).zip(maps) {
+        let window = Window::of(&map.points);
+        let chart = Chart { at: [MARGIN + i * (SIDE + MARGIN), TOP], side: SIDE, window };
+        let colour = |i: usize| colour::of_class(codes.classes.as_ref().map_or(0, |classes| classes[i]));
+        let (radius, weight) = if map.points.len() > 5000 { (1.2, 0.6) } else { (2.0, 0.8) };
+        chart.points(&mut canvas, &map.points, radius, weight, colour);
+        chart.frame(&mut canvas, if map.name == "pca" { "principal components" } else { "t-SNE" });
+    }
+    legend(&mut canvas, [width - right, TOP], shown, colour::of_class);
+    canvas.into_image()
+}
+
+/// A row for each code: its number, its class, its place in each map.
+fn write_table(out: &Path, maps: &[Map], classes: Option<&[usize]>, names: &[String]) -> anyhow::Result<()> {
+    write_atomically(out, |temporary| {
+        let failed = |error: csv::Error| gen_core::Error::format(out, error.to_string());
+        let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
+        let mut header = vec!["index".to_owned(), "class".to_owned()];
+        header.extend(maps.iter().flat_map(|map| [1, 2].map(|axis| format!("{}_{axis}", map.name))));
+        writer.write_record(&header).map_err(failed)?;
+        for i in 0..maps[0].points.len() {
+            let class = classes.map(|classes| classes[i]);
+            let name = class.map(|class| names.get(class).cloned().unwrap_or_else(|| class.to_string()));
+            let mut record = vec![i.to_string(), name.unwrap_or_default()];
+            record.extend(maps.iter().flat_map(|map| map.points[i].map(|value| value.to_string())));
+            writer.write_record(&record).map_err(failed)?;
+        }
+        writer.flush().map_err(gen_core::Error::io(temporary))
+    })?;
+    Ok(())
+}

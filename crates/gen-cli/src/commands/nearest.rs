@@ -1,0 +1,235 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use gen_core::data::{Dataset, signed_to_bytes};
+use gen_core::eval;
+use gen_core::model::SampleRequest;
+use gen_core::run::write_atomically;
+use image::RgbImage;
+use tch::{Device, Kind, Tensor};
+
+use crate::catalog;
+use crate::pictures;
+use crate::pictures::canvas::{Canvas, INK, TEXT_HEIGHT, text_width};
+use crate::spaces::{self, Choices};
+use crate::trained::{Trained, TrainedArgs};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    trained: TrainedArgs,
+
+    /// A .png with each sample, framed, and its nearest training images beside it, or a .csv of the distances
+    #[arg(long)]
+    out: PathBuf,
+
+    /// The data set whose training images are looked through: the run's own, or another of images of the same size
+    #[arg(long, default_value = "default")]
+    data: String,
+
+    /// How many samples
+    #[arg(short, long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    n: u32,
+
+    /// How many training images beside each sample
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=32))]
+    k: u32,
+
+    /// What near means: in pixels, or in a space of `gen evaluate --features`: auto (the features of the data set's
+    /// classifier, if the program has one), random, pca, or the file of a classifier
+    #[arg(long, default_value = "auto")]
+    features: String,
+
+    /// The same seed gives the same samples
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Sampler by name, for models that have several
+    #[arg(long)]
+    sampler: Option<String>,
+
+    /// Steps of an iterative sampler
+    #[arg(long)]
+    steps: Option<usize>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let picture = match pictures::extension(&args.out) {
+        "png" => true,
+        "csv" => false,
+        _ => bail!("--out takes a .png or a .csv, found {}", args.out.display()),
+    };
+    let trained = args.trained.load()?;
+    if !trained.of_images() {
+        bail!("`{}` is a model of points: nearest images are shown of images", trained.folder.name());
+    }
+    let data = data(args, &trained)?;
+    let request = SampleRequest {
+        sampler: args.sampler.clone(),
+        steps: args.steps,
+        ..SampleRequest::new(args.n as usize, args.seed)
+    };
+    let samples = trained.model.sample(&request)?.to_device(Device::Cpu);
+    let (space, embed) = space(&args.features, &data)?;
+    let nearest = Nearest::find(&embed(&signed_to_bytes(&samples))?, &embed(&data.train.x)?, args.k.into())?;
+    if picture {
+        pictures::save_png(&nearest.draw(&samples, &data)?, &args.out)?;
+        nearest.print(&space)?;
+    } else {
+        nearest.write(&args.out, &space)?;
+    }
+    crate::eprint(&format!(
+        "{} samples and the nearest of {} training images by {space} in {}",
+        args.n,
+        data.train.len(),
+        args.out.display()
+    ));
+    Ok(())
+}
+
+/// The run's data, or that of another name if its images are of the same size.
+fn data(args: &Args, trained: &Trained) -> anyhow::Result<Dataset> {
+    if args.data == "default" {
+        return trained.data();
+    }
+    let spec = &trained.model.card().data;
+    let data = catalog::load(&args.data)?.with_options(&spec.options)?;
+    if data.spec.shape != spec.shape {
+        bail!(
+            "`{}` makes {:?}, `{}` has {:?}",
+            trained.folder.name(),
+            spec.shape,
+            args.data,
+            data.spec.shape
+        );
+    }
+    Ok(data)
+}
+
+/// Images `u8 [n, channels, height, width]` to the vectors `f64 [n, features]` whose distances count.
+type Embed = Box<dyn Fn(&Tensor) -> gen_core::Result<Tensor>>;
+
+/// The space of this name, and what it is called in full.
+fn space(name: &str, data: &Dataset) -> anyhow::Result<(String, Embed)> {
+    if name == "pixels" {
+        // In grey levels from 0 to 1.
+        let embed = |x: &Tensor| Ok(x.flatten(1, -1).to_kind(Kind::Double) / 255.0);
+        return Ok(("pixels".to_owned(), Box::new(embed)));
+    }
+    let choices: Choices = name.parse()?;
+    let Some(space) = spaces::of(data, &choices)?.into_iter().next() else {
+        bail!("--features names no space")
+    };
+    Ok((space.name(), Box::new(move |x| Ok(space.embed(x, &mut |_, _| ())?.features))))
+}
+
+/// The nearest training rows of each sample, the nearest first.
+struct Nearest {
+    rows: Vec<Vec<i64>>,
+    distances: Vec<Vec<f64>>,
+}
+
+impl Nearest {
+    fn find(samples: &Tensor, train: &Tensor, k: i64) -> anyhow::Result<Self> {
+        let n = train.size()[0];
+        if n < k {
+            bail!("there are {n} training images, fewer than the {k} that --k asks for");
+        }
+        let (distances, rows) = eval::nearest(samples, train, k, false, &mut |_, _| ())?;
+        let m = samples.size()[0];
+        let lines = |i| (distances.get(i), rows.get(i));
+        let mut found = Nearest { rows: Vec::new(), distances: Vec::new() };
+        for (distances, rows) in (0..m).map(lines) {
+            found.distances.push(Vec::try_from(distances)?);
+            found.rows.push(Vec::try_from(rows)?);
+        }
+        Ok(found)
+    }
+
+    /// Each sample in a frame, its nearest training images beside it with their distances; long lists in two columns.
+    fn draw(&self, samples: &Tensor, data: &Dataset) -> anyhow::Result<RgbImage> {
+        const GAP: u32 = 4;
+        const APART: u32 = 12;
+        let samples = pictures::tiles(samples)?;
+        let mut neighbours = Vec::new();
+        for rows in &self.rows {
+            let x = gen_core::data::bytes_to_signed(&data.train.select(rows).x);
+            neighbours.push(pictures::tiles(&x)?);
+        }
+        let (tile_width, tile_height) = samples[0].dimensions();
+        let label = |distance: f64| format!("{distance:.2}");
+        let widest = self.distances.iter().flatten().map(|distance| text_width(&label(*distance))).max();
+        let cell = tile_width.max(widest.unwrap_or(0)) + GAP;
+        let line = tile_height + TEXT_HEIGHT + GAP;
+        let columns = if samples.len() > 8 { 2 } else { 1 };
+        let lines = samples.len().div_ceil(columns);
+        let block = APART + tile_width + APART + self.rows[0].len() as u32 * cell;
+        let mut canvas = Canvas::new(columns as u32 * block + APART, APART + lines as u32 * line);
+        for (i, sample) in samples.iter().enumerate() {
+            let (left, top) = ((i / lines) as u32 * block + APART, APART + (i % lines) as u32 * line);
+            canvas.frame([left, top, tile_width, tile_height], 3, pictures::colour::of_class(7));
+            canvas.paste(sample, left, top);
+            let start = left + tile_width + APART;
+            for (j, (tile, distance)) in (0..).zip(neighbours[i].iter().zip(&self.distances[i])) {
+                let middle = start + j * cell + cell / 2;
+                canvas.paste(tile, middle - tile_width / 2, top);
+                canvas.text_centred(&label(*distance), middle.into(), i64::from(top + tile_height), INK);
+            }
+        }
+        Ok(canvas.into_image())
+    }
+
+    /// A line for each sample, on standard output.
+    fn print(&self, space: &str) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{:>6}  training row: distance ({space}), nearest first", "sample")?;
+        for (i, (rows, distances)) in self.rows.iter().zip(&self.distances).enumerate() {
+            let cells: Vec<String> = rows
+                .iter()
+                .zip(distances)
+                .map(|(row, distance)| format!("{row:>7}: {distance:<7.3}"))
+                .collect();
+            writeln!(out, "{i:>6}  {}", cells.join(" ").trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// A row for each pair.
+    fn write(&self, out: &std::path::Path, space: &str) -> anyhow::Result<()> {
+        write_atomically(out, |temporary| {
+            let failed = |error: csv::Error| gen_core::Error::format(out, error.to_string());
+            let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
+            writer.write_record(["sample", "rank", "train_index", "distance", "space"]).map_err(failed)?;
+            for (i, (rows, distances)) in self.rows.iter().zip(&self.distances).enumerate() {
+                for (j, (row, distance)) in rows.iter().zip(distances).enumerate() {
+                    let record = [
+                        i.to_string(),
+                        (j + 1).to_string(),
+                        row.to_string(),
+                        distance.to_string(),
+                        space.to_owned(),
+                    ];
+                    writer.write_record(record).map_err(failed)?;
+                }
+            }
+            writer.flush().map_err(gen_core::Error::io(temporary))
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_are_found_across_parts() {
+        let train = Tensor::arange(25_000, (Kind::Double, Device::Cpu)).unsqueeze(1);
+        let samples = Tensor::from_slice(&[9_999.6, 24_999.0, -3.0]).unsqueeze(1);
+        let found = Nearest::find(&samples, &train, 2).unwrap();
+        assert_eq!(found.rows, [[10_000, 9_999], [24_999, 24_998], [0, 1]]);
+        assert!((found.distances[0][0] - 0.4).abs() < 1e-9 && found.distances[1][0] == 0.0);
+        assert!(Nearest::find(&samples, &train.narrow(0, 0, 1), 2).is_err());
+    }
+}

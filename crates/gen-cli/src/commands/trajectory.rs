@@ -1,0 +1,190 @@
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use gen_core::model::{Frame, SampleRequest, Trajectory};
+use image::RgbImage;
+use tch::Tensor;
+
+use crate::pictures::canvas::{Canvas, INK, TEXT_HEIGHT, text_width};
+use crate::pictures::chart::{Chart, Window, coordinates};
+use crate::pictures::{self, Format, colour};
+use crate::trained::TrainedArgs;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    trained: TrainedArgs,
+
+    /// A .png with a column for each moment, or a .gif
+    #[arg(long)]
+    out: PathBuf,
+
+    /// How many moments to show, from noise to sample
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    frames: u32,
+
+    /// How many samples; 8 images or 2000 points if not given
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    n: Option<u32>,
+
+    /// The same seed gives the same samples
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Sampler by name, for models that have several
+    #[arg(long)]
+    sampler: Option<String>,
+
+    /// Steps of an iterative sampler
+    #[arg(long)]
+    steps: Option<usize>,
+
+    /// Factor on the spread of the noise at the start
+    #[arg(long)]
+    temperature: Option<f64>,
+}
+
+/// Images in a picture; with more of them it could not be looked at.
+const MOST_IMAGES: u32 = 64;
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let format = Format::of(&args.out)?;
+    let trained = args.trained.load()?;
+    let images = trained.of_images();
+    let n = match args.n {
+        Some(n) if images && n > MOST_IMAGES => {
+            bail!("a trajectory shows up to {MOST_IMAGES} images, found {n}")
+        }
+        Some(n) => n,
+        None if images => 8,
+        None => 2000,
+    };
+    let request = SampleRequest {
+        sampler: args.sampler.clone(),
+        steps: args.steps,
+        temperature: args.temperature,
+        ..SampleRequest::new(n as usize, args.seed)
+    };
+    let trajectory = trained.model.trajectory(&request, args.frames as usize)?.with_context(|| {
+        format!(
+            "`{}` makes a sample in one pass: there is nothing between noise and sample to show",
+            trained.name()
+        )
+    })?;
+    let picture = Picture::of(&trajectory, images)?;
+    match format {
+        Format::Png => pictures::save_png(&picture.strip(), &args.out)?,
+        Format::Gif => pictures::save_gif(picture.animation(), &args.out)?,
+    }
+    crate::eprint(&format!("{n} samples in {} moments in {}", trajectory.frames.len(), args.out.display()));
+    Ok(())
+}
+
+/// What the rows of a strip show.
+const STATE: &str = "x_t";
+const ESTIMATE: &str = "x_0?";
+
+/// The moments as tiles: images, or one chart of all points.
+struct Picture {
+    labels: Vec<String>,
+    /// Of each moment the states, and the estimates where the model makes any.
+    moments: Vec<(Vec<RgbImage>, Option<Vec<RgbImage>>)>,
+}
+
+impl Picture {
+    fn of(trajectory: &Trajectory, images: bool) -> anyhow::Result<Self> {
+        let frames = &trajectory.frames;
+        let window = match frames.last() {
+            Some(last) if !images => Some(Window::around(&at_least_two(&last.state)?)?),
+            _ => None,
+        };
+        let tiles = |x: &Tensor| match window {
+            Some(window) => Ok(vec![scatter(x, window)?]),
+            None => pictures::tiles(x),
+        };
+        let mut moments = Vec::new();
+        for Frame { state, estimate, .. } in frames {
+            moments.push((tiles(state)?, estimate.as_ref().map(tiles).transpose()?));
+        }
+        Ok(Picture { labels: frames.iter().map(|frame| frame.label.clone()).collect(), moments })
+    }
+
+    /// A column for each moment and a row for each sample; below the states of a sample the estimates.
+    fn strip(&self) -> RgbImage {
+        const GAP: u32 = 2;
+        const BETWEEN_SAMPLES: u32 = 8;
+        let (width, height) = self.moments[0].0[0].dimensions();
+        let samples = self.moments[0].0.len() as u32;
+        let both = self.moments[0].1.is_some();
+        let left = if both { text_width(ESTIMATE) + 10 } else { GAP };
+        let widest = self.labels.iter().map(|label| text_width(label) + 8).max().unwrap_or(0);
+        let column = (width + GAP).max(widest);
+        let top = TEXT_HEIGHT + 6;
+        let row = if both { 2 * (height + GAP) + BETWEEN_SAMPLES } else { height + GAP };
+        let mut canvas = Canvas::new(left + self.moments.len() as u32 * column, top + samples * row);
+        for (i, (label, (states, estimates))) in (0..).zip(self.labels.iter().zip(&self.moments)) {
+            let middle = left + i * column + column / 2;
+            canvas.text_centred(label, middle.into(), 3, INK);
+            for (j, state) in (0..).zip(states) {
+                canvas.paste(state, middle - width / 2, top + j * row);
+            }
+            for (j, estimate) in (0..).zip(estimates.iter().flatten()) {
+                canvas.paste(estimate, middle - width / 2, top + j * row + height + GAP);
+            }
+        }
+        for j in (0..samples).filter(|_| both) {
+            let lines = [(STATE, top + j * row), (ESTIMATE, top + j * row + height + GAP)];
+            for (name, y) in lines {
+                let y = y + height.saturating_sub(TEXT_HEIGHT) / 2;
+                canvas.text_to(name, i64::from(left) - 6, y.into(), INK);
+            }
+        }
+        canvas.into_image()
+    }
+
+    /// A frame for each moment: its label, the states, and on their right the estimates. The sample stays.
+    fn animation(&self) -> Vec<(RgbImage, u32)> {
+        const APART: u32 = 12;
+        let last = self.moments.len() - 1;
+        let frame = |(i, (states, estimates)): (usize, &(Vec<RgbImage>, Option<Vec<RgbImage>>))| {
+            let state = pictures::grid(states, 2);
+            let estimate = estimates.as_ref().map(|estimates| pictures::grid(estimates, 2));
+            let (width, height) = state.dimensions();
+            let top = TEXT_HEIGHT + 8;
+            let total = if estimate.is_some() { 2 * width + APART } else { width };
+            let wide = total.max(self.labels.iter().map(|label| text_width(label)).max().unwrap_or(0) + 8);
+            let mut canvas = Canvas::new(wide, top + height);
+            canvas.paste(&state, 0, top);
+            match estimate {
+                Some(estimate) => {
+                    canvas.paste(&estimate, width + APART, top);
+                    canvas.text_centred(&self.labels[i], i64::from(width / 2), 4, INK);
+                    canvas.text_centred("estimate", i64::from(width + APART + width / 2), 4, INK);
+                }
+                None => canvas.text_centred(&self.labels[i], i64::from(wide / 2), 4, INK),
+            }
+            (canvas.into_image(), if i == last { 1600 } else { 160 })
+        };
+        self.moments.iter().enumerate().map(frame).collect()
+    }
+}
+
+fn at_least_two(x: &Tensor) -> anyhow::Result<Tensor> {
+    let size = x.size();
+    if size.len() != 2 || size[1] < 2 {
+        bail!("a chart of points needs 2 coordinates or more, found points of {:?}", &size[1..]);
+    }
+    Ok(x.shallow_clone())
+}
+
+/// All points in one chart.
+fn scatter(x: &Tensor, window: Window) -> anyhow::Result<RgbImage> {
+    let points = coordinates(x)?;
+    let chart = Chart { at: [1, 1], side: 150, window };
+    let mut canvas = Canvas::new(chart.side + 2, chart.side + 2);
+    // The more points, the fainter each of them.
+    let weight = (600.0 / points.len() as f64).clamp(0.08, 0.8);
+    chart.points(&mut canvas, &points, 1.0, weight, |_| colour::of_class(0));
+    chart.frame(&mut canvas, "");
+    Ok(canvas.into_image())
+}

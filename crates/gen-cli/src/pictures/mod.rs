@@ -1,0 +1,126 @@
+//! Pictures that the commands draw: images side by side, charts of points, text, animations.
+
+pub(crate) mod canvas;
+pub(crate) mod chart;
+pub(crate) mod colour;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::bail;
+use gen_core::Error;
+use gen_core::data::signed_to_bytes;
+use gen_core::run::write_atomically;
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, Frame, ImageFormat, RgbImage};
+use tch::{Device, Tensor};
+
+use self::canvas::Canvas;
+
+/// The side of the smallest image in a picture; smaller ones are enlarged by a whole factor.
+const SMALLEST: u32 = 48;
+
+/// Each image of `x: [n, 1 or 3, height, width]` in [-1, 1], enlarged so that it can be seen.
+pub(crate) fn tiles(x: &Tensor) -> anyhow::Result<Vec<RgbImage>> {
+    let [_, channels @ (1 | 3), height, width] = x.size()[..] else {
+        bail!("pictures are made of images with 1 or 3 channels, found {:?}", x.size());
+    };
+    let bytes = signed_to_bytes(&x.to_device(Device::Cpu)).permute([0, 2, 3, 1]).contiguous().view([-1]);
+    let bytes = Vec::<u8>::try_from(bytes)?;
+    let (channels, height, width) = (channels as usize, height as u32, width as u32);
+    let zoom = SMALLEST.div_ceil(height.min(width).max(1));
+    let tile = |pixels: &[u8]| {
+        RgbImage::from_fn(width * zoom, height * zoom, |u, v| {
+            let at = (v / zoom * width + u / zoom) as usize * channels;
+            image::Rgb([0, 1, 2].map(|i| pixels[at + i.min(channels - 1)]))
+        })
+    };
+    Ok(bytes.chunks_exact((channels as u32 * height * width) as usize).map(tile).collect())
+}
+
+/// Tiles of one size side by side, in about as many rows as columns, with `gap` pixels between them.
+pub(crate) fn grid(tiles: &[RgbImage], gap: u32) -> RgbImage {
+    let columns = (tiles.len() as f64).sqrt().ceil().max(1.0) as u32;
+    let rows = (tiles.len() as u32).div_ceil(columns);
+    let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
+    let mut canvas = Canvas::new(columns * (width + gap) + gap, rows * (height + gap) + gap);
+    for (i, tile) in (0..).zip(tiles) {
+        canvas.paste(tile, gap + i % columns * (width + gap), gap + i / columns * (height + gap));
+    }
+    canvas.into_image()
+}
+
+/// What kind of picture a file name asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Png,
+    Gif,
+}
+
+impl Format {
+    /// # Errors
+    /// When the name ends in neither.
+    pub(crate) fn of(out: &Path) -> anyhow::Result<Self> {
+        match extension(out) {
+            "png" => Ok(Format::Png),
+            "gif" => Ok(Format::Gif),
+            _ => bail!("--out takes a .png or a .gif, found {}", out.display()),
+        }
+    }
+}
+
+/// What a file name ends in, without the dot; empty where there is nothing.
+pub(crate) fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
+pub(crate) fn save_png(picture: &RgbImage, path: &Path) -> anyhow::Result<()> {
+    write_atomically(path, |temporary| {
+        let saved = picture.save_with_format(temporary, ImageFormat::Png);
+        saved.map_err(|error| Error::format(path, error.to_string()))
+    })?;
+    Ok(())
+}
+
+/// An animation without end, each frame of which is shown for so many milliseconds.
+pub(crate) fn save_gif(frames: Vec<(RgbImage, u32)>, path: &Path) -> anyhow::Result<()> {
+    write_atomically(path, |temporary| {
+        let failed = |error: image::ImageError| Error::format(path, error.to_string());
+        let mut file = BufWriter::new(File::create(temporary).map_err(Error::io(temporary))?);
+        {
+            let mut encoder = GifEncoder::new_with_speed(&mut file, 10);
+            encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
+            for (frame, milliseconds) in frames {
+                let frame = image::DynamicImage::ImageRgb8(frame).into_rgba8();
+                let delay = Delay::from_numer_denom_ms(milliseconds, 1);
+                encoder.encode_frame(Frame::from_parts(frame, 0, 0, delay)).map_err(failed)?;
+            }
+        }
+        file.flush().map_err(Error::io(temporary))
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    #[test]
+    fn small_images_are_enlarged() {
+        let x = Tensor::from_slice(&[-1.0f32, 1.0, 1.0, 0.0]).view([1, 1, 2, 2]);
+        let tile = tiles(&x).unwrap().remove(0);
+        assert_eq!(tile.dimensions(), (48, 48));
+        assert_eq!([(0, 0), (24, 0), (47, 47)].map(|(u, v)| tile.get_pixel(u, v).0[1]), [0, 255, 128]);
+        assert!(tiles(&Tensor::zeros([1, 2, 8, 8], (Kind::Float, Device::Cpu))).is_err());
+    }
+
+    #[test]
+    fn the_name_says_what_is_written() {
+        assert_eq!(Format::of(Path::new("a.b/c.gif")).unwrap(), Format::Gif);
+        assert!(Format::of(Path::new("a.jpg")).unwrap_err().to_string().contains("found a.jpg"));
+        assert_eq!(extension(Path::new("none")), "");
+    }
+}

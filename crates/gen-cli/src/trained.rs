@@ -1,0 +1,80 @@
+//! A trained model, by the name of its run's folder.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use gen_core::data::{Batch, Dataset, Split};
+use gen_core::model::{GenerativeModel, SampleRequest};
+use gen_core::rng::{Purpose, stream};
+use gen_core::run::RunFolder;
+use tch::{Device, Tensor};
+
+use crate::device::Compute;
+use crate::{catalog, checkpoint, registry};
+
+/// Options of every command that looks into one trained model.
+#[derive(clap::Args)]
+pub(crate) struct TrainedArgs {
+    /// The folder of a trained run
+    run: PathBuf,
+
+    /// With the weights of the best validation, instead of the latest
+    #[arg(long)]
+    best: bool,
+
+    #[command(flatten)]
+    compute: Compute,
+}
+
+/// A run and its model with trained weights.
+pub(crate) struct Trained {
+    pub(crate) folder: RunFolder,
+    pub(crate) model: Box<dyn GenerativeModel>,
+    pub(crate) device: Device,
+}
+
+impl TrainedArgs {
+    pub(crate) fn load(&self) -> anyhow::Result<Trained> {
+        let device = self.compute.start()?;
+        let folder = RunFolder::open(&self.run)?;
+        let model = folder.build(&registry::models(), device)?;
+        let weights = checkpoint::chosen(&folder, self.best)?.sampling_weights();
+        model.weights().assign(&weights).context("the checkpoint does not fit the model")?;
+        Ok(Trained { folder, model, device })
+    }
+}
+
+impl Trained {
+    /// The model's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.model.card().name
+    }
+
+    /// Whether the model is of images.
+    pub(crate) fn of_images(&self) -> bool {
+        self.model.card().data.shape.is_image()
+    }
+
+    /// The data that the run was trained on.
+    pub(crate) fn data(&self) -> anyhow::Result<Dataset> {
+        Ok(self.folder.prepare(catalog::load(&self.folder.config().run.dataset)?)?)
+    }
+
+    /// `n` samples of a model of points, for the background of a chart.
+    ///
+    /// # Errors
+    /// When they have fewer than two coordinates.
+    pub(crate) fn points(&self, n: usize, seed: u64) -> anyhow::Result<Tensor> {
+        let dimensions = self.model.card().data.shape.dimensions();
+        if dimensions < 2 {
+            bail!("a chart of points needs 2 coordinates or more, `{}` has {dimensions}", self.folder.name());
+        }
+        Ok(self.model.sample(&SampleRequest::new(n, seed))?)
+    }
+
+    /// Rows as the model sees them; what is random in it depends on `seed` alone.
+    pub(crate) fn batch(&self, data: &Dataset, rows: &Split, seed: u64) -> Batch {
+        let batch = rows.to_batch(&data.spec, &stream(seed, Purpose::Evaluate, 0));
+        Batch { x: batch.x.to_device(self.device), ..batch }
+    }
+}

@@ -1,0 +1,196 @@
+//! `gen evaluate --samples` on sets whose quality is known: the sets that a metric must not be fooled by.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use assert_cmd::Command;
+use gen_core::data::{Catalog, idx, npy};
+use tch::{Kind, Tensor};
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_gen"))
+}
+
+/// Every number of a space: value and floor by metric.
+type Numbers = BTreeMap<String, (f64, Option<f64>)>;
+
+/// What was measured of one set of samples.
+struct Measured {
+    spaces: BTreeMap<String, Numbers>,
+    row: BTreeMap<String, String>,
+    printed: String,
+}
+
+impl Measured {
+    fn value(&self, space: &str, metric: &str) -> f64 {
+        self.spaces[space][metric].0
+    }
+}
+
+/// The sets of one data set, measured once for all tests.
+struct Ladder {
+    sets: BTreeMap<&'static str, Measured>,
+    /// What "near 0" is: the few rows around one image are a larger share of a smaller set.
+    next_to_nothing: f64,
+}
+
+fn bytes(x: &Tensor) -> Tensor {
+    x.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
+}
+
+impl Ladder {
+    fn climb(data: &str, train: &Tensor, test: &Tensor, folder: &Path) -> Self {
+        let n = test.size()[0].min(train.size()[0]);
+        tch::manual_seed(5);
+        let train = train.narrow(0, 0, n);
+        let real = train.to_kind(Kind::Float);
+        let one = real.narrow(0, 3, 1) + Tensor::randn_like(&real) * 4.0;
+        let noise = Tensor::rand_like(&real) * 256.0;
+        let sets = [
+            ("test", test.shallow_clone()),
+            ("train", train.shallow_clone()),
+            ("one", bytes(&one)),
+            ("noise", bytes(&(noise - 0.5))),
+            ("blur", bytes(&real.avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None))),
+        ];
+        let measured = sets.into_iter().map(|(name, x)| (name, measure(data, name, &x, folder)));
+        Ladder { sets: measured.collect(), next_to_nothing: 0.01 + 30.0 / n as f64 }
+    }
+
+    /// Classifier, random network, principal components.
+    fn spaces(&self) -> Vec<String> {
+        self.sets["test"].spaces.keys().cloned().collect()
+    }
+}
+
+/// One set, through the program.
+fn measure(data: &str, name: &str, x: &Tensor, folder: &Path) -> Measured {
+    let file = folder.join(format!("{name}.npy"));
+    std::fs::write(&file, npy::to_bytes(x).unwrap()).unwrap();
+    let out = folder.join(name);
+    let metrics = "fd,kid,prdc,memorisation";
+    let arguments = ["evaluate", "--data", data, "--features", "auto,pca", "--metrics", metrics, "--samples"];
+    let assert = program().args(arguments).arg(&file).arg("--out").arg(&out).assert().success();
+    let mut spaces: BTreeMap<String, Numbers> = BTreeMap::new();
+    for row in csv::Reader::from_path(out.join("metrics.csv")).unwrap().deserialize() {
+        let row: BTreeMap<String, String> = row.unwrap();
+        let numbers = (row["value"].parse().unwrap(), row["floor"].parse().ok());
+        spaces.entry(row["space"].clone()).or_default().insert(row["metric"].clone(), numbers);
+    }
+    let row =
+        csv::Reader::from_path(out.join("evaluation.csv")).unwrap().deserialize().next().unwrap().unwrap();
+    let printed = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    Measured { spaces, row, printed }
+}
+
+/// The digits, which are part of the program.
+fn digits() -> &'static Ladder {
+    static LADDER: OnceLock<Ladder> = OnceLock::new();
+    LADDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |part: &str| {
+            let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits");
+            idx::read_images(root.join(format!("{part}-images.gz"))).unwrap()
+        };
+        Ladder::climb("digits", &read("train"), &read("test"), folder.path())
+    })
+}
+
+/// Fashion-MNIST with 10,000 images on each side; `None` where it cannot be had.
+fn fashion() -> Option<&'static Ladder> {
+    static LADDER: OnceLock<Option<Ladder>> = OnceLock::new();
+    LADDER
+        .get_or_init(|| {
+            let fetched = program().args(["data", "fetch", "fashion-mnist"]).ok().is_ok();
+            if !fetched {
+                return None;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let root = Catalog::default_cache().unwrap().join("fashion-mnist");
+            let read = |file: &str| idx::read_images(root.join(file)).unwrap();
+            let (train, test) = (read("train-images-idx3-ubyte"), read("t10k-images-idx3-ubyte"));
+            Some(Ladder::climb("fashion-mnist", &train, &test, folder.path()))
+        })
+        .as_ref()
+}
+
+/// Both data sets, or the digits alone where there is no network.
+fn ladders() -> Vec<&'static Ladder> {
+    [Some(digits()), fashion()].into_iter().flatten().collect()
+}
+
+#[test]
+fn the_test_images_are_at_distance_0() {
+    for ladder in ladders() {
+        let found = &ladder.sets["test"];
+        assert_eq!(ladder.spaces().len(), 3);
+        for space in ladder.spaces() {
+            assert!(found.value(&space, "fd") < 1e-6, "{space}");
+            for metric in ["precision", "recall", "coverage"] {
+                assert_eq!(found.value(&space, metric), 1.0, "{space} {metric}");
+            }
+        }
+        assert_eq!(found.row["memorised"], "false");
+    }
+}
+
+#[test]
+fn training_images_are_the_floor_and_memorised() {
+    for ladder in ladders() {
+        let found = &ladder.sets["train"];
+        for space in ladder.spaces() {
+            let (fd, floor) = found.spaces[&space]["fd"];
+            assert!((0.6..1.7).contains(&(fd / floor.unwrap())), "{space}: {fd} against {floor:?}");
+            assert_eq!(found.value(&space, "copied_share"), 1.0, "{space}");
+            assert_eq!(found.value(&space, "auth_pct"), 0.0, "{space}");
+            assert!(found.value(&space, "nearest_train_z") < -10.0, "{space}");
+            let (_, honest) = found.spaces[&space]["copied_share"];
+            assert!(honest.unwrap() < 0.03, "{space}");
+        }
+        assert_eq!(found.row["memorised"], "true");
+        assert!(found.printed.contains("memorised: 100.0 % of the samples are copies"), "{}", found.printed);
+    }
+}
+
+#[test]
+fn one_image_over_and_over_is_precise_and_covers_nothing() {
+    for ladder in ladders() {
+        for space in ladder.spaces() {
+            let value = |metric: &str| ladder.sets["one"].value(&space, metric);
+            assert!(value("precision") > 0.95, "{space}: {}", value("precision"));
+            for metric in ["recall", "coverage"] {
+                assert!(value(metric) < ladder.next_to_nothing, "{space} {metric}: {}", value(metric));
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_covers_nothing_and_is_the_last_but_for_one_image() {
+    for ladder in ladders() {
+        for space in ladder.spaces() {
+            let value = |set: &str, metric: &str| ladder.sets[set].value(&space, metric);
+            for metric in ["recall", "coverage"] {
+                let found = value("noise", metric);
+                assert!(found < ladder.next_to_nothing, "{space} {metric}: {found}");
+            }
+            for set in ["test", "train", "blur"] {
+                assert!(value("noise", "fd") > 3.0 * value(set, "fd"), "{space} {set}");
+            }
+        }
+    }
+}
+
+#[test]
+fn blurred_images_lose_to_the_images() {
+    for ladder in ladders() {
+        for space in ladder.spaces() {
+            let value = |set: &str, metric: &str| ladder.sets[set].value(&space, metric);
+            assert!(value("blur", "fd") > 3.0 * value("train", "fd"), "{space}");
+            assert!(value("blur", "kid") > value("train", "kid"), "{space}");
+            assert!(value("blur", "coverage") < value("train", "coverage") - 0.03, "{space}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The one way in which all models are measured: what becomes a row of `evaluation.csv`, and those of `metrics.csv`.
+//!
+//! - As many samples as test rows, `n` of each (10,000 unless the test split is smaller), beside what as many training
+//!   rows get in their place: the floor.
+//! - Samples are turned into bytes as a file would hold them, before anything is measured.
+//! - Which rows are compared does not depend on the seed: all models meet the same ones.
+//! - Images are compared in two feature spaces or more; the first one fills the columns of `evaluation.csv`.
+
+mod comparison;
+mod likelihood;
+mod options;
+mod paths;
+mod sampling;
+mod space;
+
+use std::time::Instant;
+
+use tch::{Device, Kind, Tensor};
+
+pub use options::{EvaluateOptions, Stage};
+pub use space::{EvaluationCache, NoCache};
+
+use super::measurement::Measurement;
+use super::{Evaluation, FeatureSpace, Metric, Reference};
+use crate::data::{Dataset, PointSet, Split, Values};
+use crate::error::{Error, Result};
+use crate::model::{GenerativeModel, LikelihoodKind, SampleRequest};
+use crate::rng::{Purpose, permutation};
+use space::RealRows;
+
+/// The share of copies above which samples are called memorised: test rows have 0.01.
+const MEMORISED: f64 = 0.05;
+
+/// What was measured of a set of samples.
+#[derive(Debug)]
+pub struct Measured {
+    /// One row with the main numbers. What only a run knows (its name, its training) is left empty.
+    pub row: Evaluation,
+    /// Every number, with its space, its error and its floor.
+    pub metrics: Vec<Measurement>,
+}
+
+/// What was measured, and the samples that it is about.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// The numbers.
+    pub measured: Measured,
+    /// The samples: `u8 [n, channels, height, width]` or `f32 [n, dimension]`.
+    pub samples: Tensor,
+}
+
+/// A data set made ready to measure models on it.
+///
+/// ```
+/// use gen_core::data::{Dataset, Split};
+/// use gen_core::eval::{EvaluateOptions, FeatureSpace, NoCache, Protocol, Reference};
+/// use tch::{Device, Kind, Tensor};
+///
+/// # fn main() -> gen_core::Result<()> {
+/// let points = |n| Split::unlabelled(Tensor::randn([n, 2], (Kind::Float, Device::Cpu)));
+/// let data = Dataset::from_splits("mine", points(2000), None, Some(points(500)), Vec::new())?;
+/// let options = EvaluateOptions::default();
+/// let protocol = Protocol::new(&data, &[FeatureSpace::Identity], &options, &NoCache, &mut |_| ())?;
+/// let noise = protocol.evaluate_reference(Reference::PixelNoise, &mut |_| ())?.measured.row;
+/// assert!(noise.fd > noise.fd_floor);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Protocol<'a> {
+    data: &'a Dataset,
+    options: &'a EvaluateOptions,
+    /// Test rows, in the order in which they are compared.
+    test: Split,
+    spaces: Vec<RealRows<'a>>,
+}
+
+impl<'a> Protocol<'a> {
+    /// Takes the features of test and training rows, which all models share, or what `cache` has of them.
+    ///
+    /// # Errors
+    /// When the data has no test split, there is no feature space, or one is for other data.
+    pub fn new(
+        data: &'a Dataset,
+        spaces: &'a [FeatureSpace],
+        options: &'a EvaluateOptions,
+        cache: &'a dyn EvaluationCache,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Self> {
+        let n = options.n.min(data.test.len());
+        if n < 2 {
+            return Err(Error::invalid(format!(
+                "measuring needs at least 2 test rows: `{}` has {}, and {} are asked for",
+                data.spec.name,
+                data.test.len(),
+                options.n
+            )));
+        }
+        if options.k < 1 {
+            return Err(Error::invalid("precision and recall need k of at least 1"));
+        }
+        if spaces.is_empty() {
+            return Err(Error::invalid("samples are compared in a feature space: none was given"));
+        }
+        let mut order = permutation(data.test.len(), 0, Purpose::Evaluate, 0);
+        order.truncate(n);
+        let test = data.test.select(&order);
+        let spaces = spaces
+            .iter()
+            .map(|space| RealRows::new(data, &test, space, options, cache, observe))
+            .collect::<Result<_>>()?;
+        Ok(Protocol { data, options, test, spaces })
+    }
+
+    /// Samples a model and measures quality, likelihood and cost.
+    ///
+    /// # Errors
+    /// When the model cannot honour the options, or gives samples of another shape or values that are not finite.
+    pub fn evaluate(&self, model: &dyn GenerativeModel, observe: &mut dyn FnMut(Stage)) -> Result<Evaluated> {
+        let start = Instant::now();
+        let card = model.card();
+        let request = SampleRequest {
+            sampler: self.options.sampler.clone(),
+            steps: self.options.steps,
+            ..SampleRequest::new(1, self.options.seed)
+        };
+        let sampling = model.sampling(&request)?;
+        let latency = sampling::latency(model, &request)?;
+        let (samples, images_per_second) = self.draw(model, &request, observe)?;
+        let Measured { row, metrics } = self.compare(&samples, observe)?;
+        let row = Evaluation {
+            family: card.family.to_string(),
+            model: card.name.to_owned(),
+            parameters: Some(card.parameters),
+            sampling_parameters: Some(card.sampling_parameters),
+            sampler: sampling.sampler.map(str::to_owned),
+            nfe: Some(sampling.evaluations),
+            sample_images_per_second: Some(images_per_second),
+            sample_latency_ms: Some(latency.as_secs_f64() * 1e3),
+            ..row
+        };
+        let mut measured = Measured { row, metrics };
+        if self.options.wants(Metric::PathLength)
+            && let Some(latent) = model.latent()
+        {
+            self.path_lengths(latent, &mut measured, observe)?;
+        }
+        if self.options.wants(Metric::Likelihood)
+            && let Some(density) = model.density()
+        {
+            self.likelihood(density, &mut measured, observe)?;
+        }
+        measured.row.evaluate_seconds = Some(start.elapsed().as_secs_f64());
+        Ok(Evaluated { measured, samples })
+    }
+
+    /// Measures a row that no model made.
+    ///
+    /// # Errors
+    /// When the training data has no covariance.
+    pub fn evaluate_reference(
+        &self,
+        reference: Reference,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Evaluated> {
+        let start = Instant::now();
+        // The floor is the same for all seeds.
+        let seed = if reference == Reference::Floor { 0 } else { self.options.seed };
+        let samples = reference.sample(self.data, self.test.len(), seed)?.to_device(Device::Cpu);
+        let Measured { row, metrics } = self.compare(&samples, observe)?;
+        let row = Evaluation { family: "reference".to_owned(), model: reference.name().to_owned(), ..row };
+        let mut measured = Measured { row, metrics };
+        if self.options.wants(Metric::Likelihood)
+            && let Some(nats) = reference.log_likelihood(self.data, &self.test.x, self.options.seed)?
+        {
+            self.report_likelihood(LikelihoodKind::Exact, &nats, &mut measured);
+        }
+        measured.row.evaluate_seconds = Some(start.elapsed().as_secs_f64());
+        Ok(Evaluated { measured, samples })
+    }
+
+    /// Measures samples from anywhere, `u8 [n, channels, height, width]` or `[n, dimension]`: the numbers of quality,
+    /// and those that say against what.
+    ///
+    /// # Errors
+    /// When they have not the shape of the data, are fewer than two, or hold values that are not finite.
+    pub fn compare(&self, samples: &Tensor, observe: &mut dyn FnMut(Stage)) -> Result<Measured> {
+        let n = samples.size().first().copied().unwrap_or(0);
+        let shape = self.data.spec.shape.batch(n);
+        let kind_fits = (samples.kind() == Kind::Uint8) == self.data.spec.shape.is_image();
+        if samples.size() != shape || !kind_fits {
+            return Err(Error::invalid(format!(
+                "samples of `{}` should be {} {shape:?}, found {:?} {:?}",
+                self.data.spec.name,
+                if self.data.spec.shape.is_image() { "bytes" } else { "floating-point" },
+                samples.kind(),
+                samples.size()
+            )));
+        }
+        let mut row = Evaluation {
+            dataset: self.data.spec.name.clone(),
+            dataset_sha256: Some(self.data.spec.sha256.clone()).filter(|hash| !hash.is_empty()),
+            n_real: Some(self.test.len()),
+            n_fake: Some(n as usize),
+            ..Evaluation::default()
+        };
+        let mut metrics = Vec::new();
+        for (i, space) in self.spaces.iter().enumerate() {
+            let found = space.measure(samples, observe)?;
+            match i {
+                0 => self.fill_main(space, &found, &mut row),
+                1 => fill_second(space, &found, &mut row),
+                _ => {}
+            }
+            metrics.extend(found);
+        }
+        Ok(Measured { row, metrics })
+    }
+
+    /// The columns of the first space.
+    fn fill_main(&self, space: &RealRows<'_>, found: &[Measurement], row: &mut Evaluation) {
+        let all = |metric: &str| found.iter().find(|measurement| measurement.metric == metric);
+        let value = |metric: &str| all(metric).map(|measurement| measurement.value);
+        row.feature_space = space.name();
+        row.feature_sha256 = space.sha256().map(str::to_owned);
+        row.fd = value("fd");
+        row.fd_standard_error = all("fd").and_then(|fd| fd.standard_error);
+        row.fd_floor = all("fd").and_then(|fd| fd.floor);
+        row.fd_infinity = value("fd_infinity");
+        row.kid = value("kid");
+        row.kid_standard_error = all("kid").and_then(|kid| kid.standard_error);
+        row.precision = value("precision");
+        row.recall = value("recall");
+        row.density = value("density");
+        row.coverage = value("coverage");
+        row.prdc_n = all("precision").map(|precision| precision.n_fake);
+        row.prdc_k = all("precision").map(|_| self.options.k);
+        row.vendi = value("vendi");
+        row.classifier_score = value("classifier_score");
+        row.class_tv = value("class_tv");
+        row.one_nn_accuracy = value("one_nn_accuracy");
+        row.auth_pct = value("auth_pct");
+        row.copied_share = value("copied_share");
+        row.memorised = value("copied_share").map(|share| share > MEMORISED);
+        if self.data.spec.values == Values::Continuous {
+            row.mmd = value("mmd");
+        }
+        row.modes_covered = value("modes_covered").map(|modes| modes as usize);
+        row.modes_total = row
+            .modes_covered
+            .and_then(|_| PointSet::named(&self.data.spec.name).ok()?.modes())
+            .map(|modes| modes.centres.size()[0] as usize);
+        row.high_quality_share = value("high_quality_share");
+    }
+}
+
+/// The columns of the second space.
+fn fill_second(space: &RealRows<'_>, found: &[Measurement], row: &mut Evaluation) {
+    let all = |metric: &str| found.iter().find(|measurement| measurement.metric == metric);
+    let value = |metric: &str| all(metric).map(|measurement| measurement.value);
+    row.second_space = Some(space.name());
+    row.second_fd = value("fd");
+    row.second_fd_standard_error = all("fd").and_then(|fd| fd.standard_error);
+    row.second_fd_floor = all("fd").and_then(|fd| fd.floor);
+    row.second_precision = value("precision");
+    row.second_recall = value("recall");
+    row.second_coverage = value("coverage");
+}

@@ -1,0 +1,58 @@
+//! Drawing the samples that are measured, and what that costs.
+
+use std::time::{Duration, Instant};
+
+use tch::{Device, Kind, Tensor};
+
+use super::{Protocol, Stage};
+use crate::data::signed_to_bytes;
+use crate::error::{Error, Result};
+use crate::model::{GenerativeModel, SampleRequest};
+use crate::rng::{Purpose, derive};
+
+/// Samples that are asked of a model at a time.
+const PART: usize = 500;
+
+impl Protocol<'_> {
+    /// As many samples as there are test rows, and how many a second.
+    pub(super) fn draw(
+        &self,
+        model: &dyn GenerativeModel,
+        request: &SampleRequest,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<(Tensor, f64)> {
+        let total = self.test.len();
+        let start = Instant::now();
+        let mut parts = Vec::new();
+        for (index, done) in (0..total).step_by(PART).enumerate() {
+            observe(Stage::Sampling { done, total });
+            let seed = derive(request.seed, Purpose::Sample, index as u64);
+            let part = model.sample(&request.part(PART.min(total - done), seed))?;
+            parts.push(match self.data.spec.shape.is_image() {
+                true => signed_to_bytes(&part).to_device(Device::Cpu),
+                false => part.to_kind(Kind::Float).to_device(Device::Cpu),
+            });
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        Ok((Tensor::cat(&parts, 0), total as f64 / seconds.max(1e-9)))
+    }
+}
+
+/// The median time of a call for one sample, after one that warms up: of as many calls as take a second, at least
+/// 3 and at most 20.
+pub(super) fn latency(model: &dyn GenerativeModel, request: &SampleRequest) -> Result<Duration> {
+    let call = || {
+        let start = Instant::now();
+        let sample = model.sample(request)?;
+        // Waits for the device.
+        let _ = sample.to_device(Device::Cpu);
+        Ok::<_, Error>(start.elapsed())
+    };
+    let _ = call()?;
+    let mut times = Vec::new();
+    while times.len() < 3 || (times.len() < 20 && times.iter().sum::<Duration>() < Duration::from_secs(1)) {
+        times.push(call()?);
+    }
+    times.sort();
+    Ok(times[times.len() / 2])
+}

@@ -1,0 +1,254 @@
+//! The real rows of a data set in one feature space, and samples held against them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tch::{Kind, Tensor};
+
+use super::Stage;
+use super::comparison::{Comparison, Found};
+use super::options::EvaluateOptions;
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::eval::features::Embedded;
+use crate::eval::reference::as_values;
+use crate::eval::{FeatureSpace, Measurement, NearestTraining, Reference, neighbour_radii};
+use crate::params::NamedTensors;
+
+/// Where what is known of the real rows is kept between two evaluations.
+///
+/// A key says all that the tensors depend on. What cannot be kept is computed again, so there are no errors.
+pub trait EvaluationCache {
+    /// What was kept under `key`.
+    fn load(&self, key: &str) -> Option<NamedTensors>;
+    /// Keeps `tensors` under `key`.
+    fn store(&self, key: &str, tensors: &NamedTensors);
+}
+
+/// Keeps nothing.
+pub struct NoCache;
+
+impl EvaluationCache for NoCache {
+    fn load(&self, _: &str) -> Option<NamedTensors> {
+        None
+    }
+
+    fn store(&self, _: &str, _: &NamedTensors) {}
+}
+
+/// Changes with the code of the metrics: what was kept by a program of another number is computed again.
+const REVISION: &str = env!("GEN_EVAL_REVISION");
+/// Training rows among which copies are looked for.
+const MOST_TRAINING_ROWS: usize = 60_000;
+/// Test rows whose features are taken again to see whether those that were kept are still right.
+const PROBED: i64 = 4;
+
+/// The real rows of a data set in one feature space.
+pub(super) struct RealRows<'a> {
+    data: &'a Dataset,
+    space: &'a FeatureSpace,
+    options: &'a EvaluateOptions,
+    cache: &'a dyn EvaluationCache,
+    pub(super) test: Embedded,
+    /// `f64 [rows, features]`, in the order of the data set
+    pub(super) train: Tensor,
+    /// Distance of each test row to its `k`-th nearest other: `f64 [n]`
+    pub(super) radii: Option<Tensor>,
+    nearest_of_test: RefCell<Option<Rc<NearestTraining>>>,
+    floors: RefCell<HashMap<usize, Vec<Found>>>,
+}
+
+impl<'a> RealRows<'a> {
+    /// Takes the features of the test rows, and of the training rows.
+    pub(super) fn new(
+        data: &'a Dataset,
+        test: &Split,
+        space: &'a FeatureSpace,
+        options: &'a EvaluateOptions,
+        cache: &'a dyn EvaluationCache,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Self> {
+        let test_rows = as_values(&test.x, data);
+        let key = Self::key(data, space, &format!("rows {} k {}", test.len(), options.k));
+        let kept = key.as_deref().and_then(|key| cache.load(key));
+        let (test, train, radii) = match kept.and_then(|kept| Kept::read(kept, space, &test_rows)) {
+            Some(Kept { test, train, radii }) => (test, train, radii),
+            None => {
+                let mut embed = |x: &Tensor| {
+                    let mut progress =
+                        |done, total| observe(Stage::Features { space: space.name(), done, total });
+                    space.embed(x, &mut progress)
+                };
+                let test = embed(&test_rows)?;
+                let rows = data.train.len().min(MOST_TRAINING_ROWS);
+                let train = embed(&as_values(&data.train.narrow(0, rows).x, data))?.features;
+                let enough = test.features.size()[0] > options.k;
+                let radii = enough.then(|| neighbour_radii(&test.features, options.k)).transpose()?;
+                if let Some(key) = key {
+                    cache.store(&key, &Kept::tensors(&test, &train, radii.as_ref()));
+                }
+                (test, train, radii)
+            }
+        };
+        Ok(RealRows {
+            data,
+            space,
+            options,
+            cache,
+            test,
+            train,
+            radii,
+            nearest_of_test: RefCell::default(),
+            floors: RefCell::default(),
+        })
+    }
+
+    /// What everything kept depends on; `None` for data whose content has no checksum.
+    fn key(data: &Dataset, space: &FeatureSpace, what: &str) -> Option<String> {
+        let spec = &data.spec;
+        let content = Some(&spec.sha256).filter(|hash| !hash.is_empty())?;
+        Some(format!(
+            "{REVISION} {} {content} {:?} {:?} {:?} {} {:?} {what}",
+            spec.name,
+            spec.options,
+            spec.values,
+            spec.shape,
+            space.name(),
+            space.sha256(),
+        ))
+    }
+
+    /// Measures samples in the form of the data, and real rows in their place.
+    pub(super) fn measure(
+        &self,
+        samples: &Tensor,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Vec<Measurement>> {
+        let space = self.space.name();
+        let fake = self.space.embed(samples, &mut |done, total| {
+            observe(Stage::Features { space: space.clone(), done, total });
+        })?;
+        let floors = self.floors(samples.size()[0] as usize, observe)?;
+        let found = Comparison::new(self, &fake, self.options, false).run(self.data, observe)?;
+        let measurements = found.into_iter().map(|found| {
+            let floor = floors.iter().find(|floor| floor.is_of(&found)).map(|floor| floor.value);
+            found.in_space(&space, floor)
+        });
+        Ok(measurements.collect())
+    }
+
+    /// The training rows that are nearest to the test rows, looked for once.
+    pub(super) fn nearest_of_test(&self) -> Result<Rc<NearestTraining>> {
+        if let Some(known) = &*self.nearest_of_test.borrow() {
+            return Ok(known.clone());
+        }
+        let what = format!("nearest training rows of {}", self.test.features.size()[0]);
+        let key = Self::key(self.data, self.space, &what);
+        let kept = key.as_deref().and_then(|key| self.cache.load(key)).and_then(|kept| {
+            let get = |name: &str| kept.get(name).map(Tensor::shallow_clone);
+            NearestTraining::from_tensors(get("distances")?, get("index")?).ok()
+        });
+        let found = match kept {
+            Some(kept) => kept,
+            None => {
+                let found = NearestTraining::find(&self.train, &self.test.features, &mut |_, _| ())?;
+                if let Some(key) = key {
+                    let (distances, index) = found.tensors();
+                    let mut tensors = NamedTensors::new();
+                    tensors.insert("distances", distances.shallow_clone());
+                    tensors.insert("index", index.shallow_clone());
+                    self.cache.store(&key, &tensors);
+                }
+                found
+            }
+        };
+        let found = Rc::new(found);
+        *self.nearest_of_test.borrow_mut() = Some(found.clone());
+        Ok(found)
+    }
+
+    /// Rows in the space, whatever they are: bytes, images in [-1, 1], points.
+    pub(super) fn embed(&self, x: &Tensor) -> Result<Embedded> {
+        self.space.embed(x, &mut |_, _| ())
+    }
+
+    /// SHA-256 of the weights of the space.
+    pub(super) fn sha256(&self) -> Option<&str> {
+        self.space.sha256()
+    }
+
+    /// The name of the space.
+    pub(super) fn name(&self) -> String {
+        self.space.name()
+    }
+
+    /// What `n` training rows get in the place of samples; in tests for copies, what test rows get.
+    fn floors(&self, n: usize, observe: &mut dyn FnMut(Stage)) -> Result<Vec<Found>> {
+        if let Some(known) = self.floors.borrow().get(&n) {
+            return Ok(known.clone());
+        }
+        let what = format!(
+            "floor {n} of {} k {} {:?}",
+            self.test.features.size()[0],
+            self.options.k,
+            self.options.metrics
+        );
+        let key = Self::key(self.data, self.space, &what);
+        let kept = key.as_deref().and_then(|key| self.cache.load(key)).and_then(|kept| Found::read(&kept));
+        let found = match kept {
+            Some(found) => found,
+            None => {
+                let rows = Reference::Floor.sample(self.data, n, 0)?;
+                let floor = self.space.embed(&rows, &mut |_, _| ())?;
+                let found = Comparison::new(self, &floor, self.options, true).run(self.data, observe)?;
+                if let Some(key) = key {
+                    self.cache.store(&key, &Found::tensors(&found));
+                }
+                found
+            }
+        };
+        self.floors.borrow_mut().insert(n, found.clone());
+        Ok(found)
+    }
+}
+
+/// What is kept of the real rows.
+struct Kept {
+    test: Embedded,
+    train: Tensor,
+    radii: Option<Tensor>,
+}
+
+impl Kept {
+    fn tensors(test: &Embedded, train: &Tensor, radii: Option<&Tensor>) -> NamedTensors {
+        let mut tensors = NamedTensors::new();
+        tensors.insert("test", test.features.shallow_clone());
+        tensors.insert("train", train.shallow_clone());
+        for (name, tensor) in [("logits", test.logits.as_ref()), ("radii", radii)] {
+            if let Some(tensor) = tensor {
+                tensors.insert(name, tensor.shallow_clone());
+            }
+        }
+        tensors
+    }
+
+    /// What was kept, if it is what the space says today of a few of the rows.
+    fn read(kept: NamedTensors, space: &FeatureSpace, rows: &Tensor) -> Option<Self> {
+        let get = |name: &str| kept.get(name).map(Tensor::shallow_clone);
+        let features = get("test")?;
+        let probed = space.embed(&rows.narrow(0, 0, PROBED.min(rows.size()[0])), &mut |_, _| ()).ok()?;
+        let same = features.size()[0] == rows.size()[0] && {
+            let there = features.narrow(0, 0, probed.features.size()[0]);
+            there.size() == probed.features.size() && there.allclose(&probed.features, 1e-4, 1e-4, false)
+        };
+        let logits = get("logits");
+        (same && logits.is_some() == probed.logits.is_some()).then_some(())?;
+        Some(Kept { test: Embedded { features, logits }, train: get("train")?, radii: get("radii") })
+    }
+}
+
+/// The class of each row by its logits: `i64 [n]`.
+pub(super) fn classes(logits: &Tensor) -> Tensor {
+    logits.argmax(1, false).to_kind(Kind::Int64)
+}

@@ -1,0 +1,92 @@
+use gen_core::data::Values;
+use gen_core::model::{Density, LikelihoodKind};
+use gen_core::rng::{Generator, Purpose, stream};
+use gen_core::{Error, Result};
+use tch::Tensor;
+
+use super::Ddpm;
+use crate::bound::{Decoder, VariationalBound};
+use crate::ode::{Divergence, log_density};
+
+/// Steps of the solver of [`LikelihoodKind::Ode`].
+const ODE_STEPS: usize = 40;
+
+/// The variational bound, and for grey levels and real numbers the likelihood of the probability flow.
+///
+/// The flow has the network's estimates as they are, never clipped, as clipping would end the smoothness that its solver
+/// relies on. Bytes are spread over their cells by uniform noise, so that its bits per dimension are those of a flow.
+impl Density for Ddpm {
+    fn kinds(&self) -> Vec<LikelihoodKind> {
+        match self.card.data.values {
+            Values::Binary => vec![LikelihoodKind::LowerBound],
+            _ => vec![LikelihoodKind::LowerBound, LikelihoodKind::Ode],
+        }
+    }
+
+    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
+        self.check(x)?;
+        let rng = stream(seed, Purpose::Evaluate, 0);
+        match kind {
+            LikelihoodKind::LowerBound => Ok(self.bound(x, &rng)),
+            LikelihoodKind::Ode if self.kinds().contains(&kind) => self.probability_flow(x, &rng),
+            _ => {
+                let kinds: Vec<String> = self.kinds().iter().map(|kind| format!("`{kind}`")).collect();
+                Err(Error::invalid(format!(
+                    "the likelihood of {:?} values by `{}` is {}, not `{kind}`",
+                    self.card.data.values,
+                    self.card.name,
+                    kinds.join(" or ")
+                )))
+            }
+        }
+    }
+}
+
+impl Ddpm {
+    fn bound(&self, x: &Tensor, rng: &Generator) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        let decoder = match self.card.data.values {
+            Values::Bytes => Decoder::Discretised(256),
+            Values::Binary => Decoder::Discretised(2),
+            Values::Dequantised | Values::Continuous => Decoder::Gaussian,
+        };
+        let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
+        let parts: Vec<Tensor> = x
+            .split(self.chunk(), 0)
+            .iter()
+            .map(|part| {
+                let denoise = |x: &Tensor, t: &Tensor| {
+                    let output = self.network.forward(x, &self.objective.time(t, x), None);
+                    self.clip(self.objective.x0(&output, x, t))
+                };
+                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations, rng)
+                    + self.log_det()
+            })
+            .collect();
+        Tensor::cat(&parts, 0)
+    }
+
+    fn probability_flow(&self, x: &Tensor, rng: &Generator) -> Result<Tensor> {
+        let dimensions = self.card.data.shape.dimensions();
+        let divergence = if dimensions <= 3 { Divergence::Exact } else { Divergence::Hutchinson };
+        // The mass of a byte is the density in its cell times the width of it.
+        let cell: Option<f64> = (self.card.data.values == Values::Bytes).then_some(2.0 / 255.0);
+        let log_volume = cell.map_or(0.0, |width| width.ln() * dimensions as f64);
+        let mut parts = Vec::new();
+        for part in x.split(self.chunk(), 0) {
+            let mut x = self.encode(&part);
+            if let Some(width) = cell {
+                x = &x + (rng.rand_like(&x) - 0.5) * width;
+            }
+            let denoise = |x: &Tensor, level: &_| self.estimate(x, level);
+            let log_density = log_density(denoise, &x, &self.process, ODE_STEPS, divergence, rng)?;
+            parts.push(log_density + self.log_det() + log_volume);
+        }
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    /// log |det| of the way from the units of the data to those of the network.
+    fn log_det(&self) -> f64 {
+        self.standardise.as_ref().map_or(0.0, |standardise| standardise.log_det)
+    }
+}

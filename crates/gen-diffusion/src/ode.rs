@@ -1,0 +1,183 @@
+//! The likelihood of the probability flow (Song et al. 2021, Score-Based Generative Modeling, section 4.3 and appendix D.2),
+//! in nats.
+//!
+//! The probability flow moves every x_t along an ordinary differential equation so that its solutions are distributed as
+//! the process is at each level. With x̄ = x/α and s = σ/α it is that of DDIM (Song et al. 2021, DDIM, equation 14),
+//!
+//! > dx̄/ds = ε(x_t) = (x̄ - D(x_t)) / s
+//!
+//! Here it is solved in x itself and in ψ = ln(σ / (1 + α)): with x = α x̄ and α² + σ² = 1, it becomes
+//!
+//! > dx/dψ = α x - D(x)
+//!
+//! which is as smooth at either end: where there is little noise equal steps of ψ are equal steps of ln s, where there is
+//! little else they are equal steps of the angle arctan s. By the change of variables, log p falls along a solution by
+//! the divergence of its right-hand side, n α - tr ∂D/∂x in n dimensions, and at the last level x is N(0, I).
+
+use std::f64::consts::TAU;
+
+use gen_core::rng::Generator;
+use gen_core::{Error, Result};
+use tch::{Kind, Tensor};
+
+use crate::schedule::{DiscreteVp, Level};
+
+/// How tr ∂D/∂x is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Divergence {
+    /// Term by term: as many gradients as there are dimensions.
+    Exact,
+    /// vᵀ (∂D/∂x) v for a v of random signs, the same along the whole solution: unbiased, by one gradient (Hutchinson
+    /// 1990; Grathwohl et al. 2019, section 3.1).
+    Hutchinson,
+}
+
+/// log p of each row of `x: [batch, ...]`, in the units of the network, as a density: `f64 [batch]`, without gradients.
+///
+/// It is the density of the probability flow stopped at the lowest level of `process`: what the model takes for data
+/// plus noise of the deviation σ/α there, 0.006 with the cosine schedule of 1000 timesteps, which the discretised
+/// process never goes below.
+///
+/// Solved in `steps` steps of equal ψ by the classical Runge-Kutta method, four estimates and their gradients each. The
+/// error falls with the fourth power of the step: for Gaussians in two dimensions and the cosine schedule it is below 2e-4
+/// nats in 20 steps and below 2e-5 in 40, for mixtures of them with sharp parts below 1e-3 in 40. `denoise` gives the estimate D(x, level) of x_0, at levels between the timesteps too, and must
+/// be differentiable; rows must not depend on each other.
+///
+/// # Errors
+/// When there is no step, or the gradient of `denoise` cannot be computed.
+pub fn log_density(
+    denoise: impl Fn(&Tensor, &Level) -> Tensor,
+    x: &Tensor,
+    process: &DiscreteVp,
+    steps: usize,
+    divergence: Divergence,
+    rng: &Generator,
+) -> Result<Tensor> {
+    if steps == 0 {
+        return Err(Error::invalid("the probability flow needs at least 1 step"));
+    }
+    let path = Path::new(process);
+    let dimensions = (x.numel() as i64 / x.size()[0].max(1)) as f64;
+    let probe = match divergence {
+        Divergence::Exact => None,
+        Divergence::Hutchinson => Some(rng.rand_like(x).ge(0.5).to_kind(x.kind()) * 2.0 - 1.0),
+    };
+    // dx/dψ, and how fast log p falls.
+    let slope = |x: &Tensor, psi: f64| -> Result<(Tensor, Tensor)> {
+        let level = path.level(psi);
+        let (x0, trace) = with_trace(&denoise, x, &level, probe.as_ref())?;
+        Ok((x * level.alpha - x0, -trace + level.alpha * dimensions))
+    };
+
+    let [first, last] = path.ends();
+    let h = (last - first) / steps as f64;
+    let scale = path.level(first).alpha;
+    let mut x = x.detach() * scale;
+    let mut log_density = Tensor::zeros([x.size()[0]], (Kind::Double, x.device())) + scale.ln() * dimensions;
+    for step in 0..steps {
+        let psi = first + step as f64 * h;
+        let (k1, d1) = slope(&x, psi)?;
+        let (k2, d2) = slope(&(&x + &k1 * (h / 2.0)), psi + h / 2.0)?;
+        let (k3, d3) = slope(&(&x + &k2 * (h / 2.0)), psi + h / 2.0)?;
+        let (k4, d4) = slope(&(&x + &k3 * h), psi + h)?;
+        x += (k1 + (k2 + k3) * 2.0 + k4) * (h / 6.0);
+        log_density += (d1 + (d2 + d3) * 2.0 + d4) * (h / 6.0);
+    }
+    let squares = x.to_kind(Kind::Double).square().flatten(1, -1).sum_dim_intlist(1, false, Kind::Double);
+    Ok(log_density - squares * 0.5 - 0.5 * dimensions * TAU.ln())
+}
+
+/// D(x), and the trace of its Jacobian: `f64 [batch]`.
+fn with_trace(
+    denoise: impl Fn(&Tensor, &Level) -> Tensor,
+    x: &Tensor,
+    level: &Level,
+    probe: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    tch::with_grad(|| {
+        let x = x.detach().set_requires_grad(true);
+        let x0 = denoise(&x, level);
+        // Of vᵀ D(x), summed over the rows, which do not depend on each other.
+        let product = |v: &Tensor, keep: bool| -> Result<Tensor> {
+            let gradient = Tensor::f_run_backward(&[(&x0 * v).sum(Kind::Double)], &[&x], keep, false)?;
+            let rows = (&gradient[0] * v).flatten(1, -1);
+            Ok(rows.sum_dim_intlist(1, false, Kind::Double))
+        };
+        let trace = match probe {
+            Some(v) => product(v, false)?,
+            None => {
+                let mut trace = Tensor::zeros([x.size()[0]], (Kind::Double, x.device()));
+                let dimensions = x.numel() as i64 / x.size()[0].max(1);
+                for i in 0..dimensions {
+                    let unit = x.zeros_like();
+                    let _ = unit.flatten(1, -1).narrow(1, i, 1).fill_(1.0);
+                    trace += product(&unit, i + 1 < dimensions)?;
+                }
+                trace
+            }
+        };
+        Ok((x0.detach(), trace.detach()))
+    })
+}
+
+/// The levels of a process and all between them, by ψ.
+struct Path {
+    /// ψ and the network's time of each timestep, ascending.
+    known: Vec<(f64, f64)>,
+}
+
+impl Path {
+    fn new(process: &DiscreteVp) -> Self {
+        let known = (0..process.timesteps()).map(|t| {
+            let level = process.level(t);
+            ((level.sigma / (1.0 + level.alpha)).ln(), level.time)
+        });
+        Path { known: known.collect() }
+    }
+
+    fn ends(&self) -> [f64; 2] {
+        [self.known[0].0, self.known[self.known.len() - 1].0]
+    }
+
+    /// The level at ψ; the time is that of the timesteps around it, interpolated.
+    fn level(&self, psi: f64) -> Level {
+        let after =
+            self.known.partition_point(|(known, _)| *known <= psi).clamp(1, self.known.len().max(2) - 1);
+        let time = match (self.known.get(after - 1), self.known.get(after)) {
+            (Some((a, start)), Some((b, end))) => {
+                start + (end - start) * ((psi - a) / (b - a)).clamp(0.0, 1.0)
+            }
+            (Some((_, time)), None) | (None, Some((_, time))) => *time,
+            (None, None) => 0.0,
+        };
+        // With σ = sin φ, α = cos φ, e^ψ is tan φ/2.
+        let square = (2.0 * psi).exp();
+        Level { alpha: (1.0 - square) / (1.0 + square), sigma: 2.0 * psi.exp() / (1.0 + square), time }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::NoiseSchedule;
+
+    #[test]
+    fn the_path_goes_through_every_level() {
+        for (schedule, timesteps) in [(NoiseSchedule::Cosine, 1000), (NoiseSchedule::Linear, 50)] {
+            let process = DiscreteVp::new(schedule, timesteps).expect("timesteps");
+            let path = Path::new(&process);
+            for t in 0..timesteps {
+                let (expected, found) = (process.level(t), path.level(path.known[t].0));
+                let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+                assert!(
+                    near(expected.alpha, found.alpha) && near(expected.sigma, found.sigma),
+                    "{t}: {found:?}"
+                );
+                assert!((expected.time - found.time).abs() < 1e-6, "{t}: {found:?}");
+            }
+            let between = path.level(0.25 * path.known[10].0 + 0.75 * path.known[11].0);
+            let time = 0.25 * process.level(10).time + 0.75 * process.level(11).time;
+            assert!((between.time - time).abs() < 1e-9, "{between:?}");
+        }
+    }
+}
