@@ -109,7 +109,7 @@ fn with_trace(
                 let mut trace = Tensor::zeros([x.size()[0]], (Kind::Double, x.device()));
                 let dimensions = x.numel() as i64 / x.size()[0].max(1);
                 for i in 0..dimensions {
-                    let unit = x.zeros_like();
+                    let unit = Tensor::zeros(x.size(), (x.kind(), x.device()));
                     let _ = unit.flatten(1, -1).narrow(1, i, 1).fill_(1.0);
                     trace += product(&unit, i + 1 < dimensions)?;
                 }

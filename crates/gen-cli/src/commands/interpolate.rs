@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let frames = match (trained.of_images(), format) {
         (true, Format::Png) => vec![image_rows(&steps, ends.originals.as_ref())?],
-        (true, Format::Gif) => steps.iter().map(|step| image_grid(step)).collect::<anyhow::Result<_>>()?,
+        (true, Format::Gif) => steps.iter().map(image_grid).collect::<anyhow::Result<_>>()?,
         (false, format) => point_paths(args, &trained, &steps, format)?,
     };
     match format {

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// What the rows of a strip show.
 const STATE: &str = "x_t";
-const ESTIMATE: &str = "x_0?";
+const ESTIMATE: &str = "guess";
 
 /// The moments as tiles: images, or one chart of all points.
 struct Picture {

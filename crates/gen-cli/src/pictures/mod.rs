@@ -39,14 +39,21 @@ pub(crate) fn tiles(x: &Tensor) -> anyhow::Result<Vec<RgbImage>> {
     Ok(bytes.chunks_exact((channels as u32 * height * width) as usize).map(tile).collect())
 }
 
-/// Tiles of one size side by side, in about as many rows as columns, with `gap` pixels between them.
+/// A frame of an animation is at least about as wide as this.
+const ANIMATED: u32 = 240;
+
+/// Tiles of one size side by side for an animation, in about as many rows as columns, enlarged by a whole factor where
+/// there are few, with `gap` pixels between them.
 pub(crate) fn grid(tiles: &[RgbImage], gap: u32) -> RgbImage {
     let columns = (tiles.len() as f64).sqrt().ceil().max(1.0) as u32;
     let rows = (tiles.len() as u32).div_ceil(columns);
-    let (width, height) = tiles.first().map_or((0, 0), RgbImage::dimensions);
+    let (width, height) = tiles.first().map_or((1, 1), RgbImage::dimensions);
+    let zoom = (ANIMATED / (columns * width)).max(1);
+    let (width, height) = (zoom * width, zoom * height);
     let mut canvas = Canvas::new(columns * (width + gap) + gap, rows * (height + gap) + gap);
     for (i, tile) in (0..).zip(tiles) {
-        canvas.paste(tile, gap + i % columns * (width + gap), gap + i / columns * (height + gap));
+        let tile = image::imageops::resize(tile, width, height, image::imageops::FilterType::Nearest);
+        canvas.paste(&tile, gap + i % columns * (width + gap), gap + i / columns * (height + gap));
     }
     canvas.into_image()
 }

@@ -12,7 +12,7 @@ pub struct Trajectory {
 /// One moment of a [`Trajectory`].
 #[derive(Debug)]
 pub struct Frame {
-    /// Where on the way this is, in few words: `t = 480`, `step 3 of 8`.
+    /// Where on the way this is, in few words: `t = 480`, `3/8`.
     pub label: String,
     /// The states, in the units of the data; values of images may lie outside [-1, 1] on the way.
     pub state: Tensor,

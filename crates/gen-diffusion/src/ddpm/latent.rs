@@ -12,7 +12,7 @@ use crate::schedule::Level;
 const REFINEMENTS: usize = 4;
 
 /// The noise x_T, which DDIM without noise of its own (η = 0) takes to data, in the number of steps that the configuration
-/// has for sampling. The code of data undoes these steps, up to what [`REFINEMENTS`] corrections of each leave.
+/// has for sampling. The code of data undoes these steps, up to what a few corrections of each leave.
 impl Latent for Ddpm {
     fn code_shape(&self) -> Vec<i64> {
         self.card.data.shape.batch(0)[1..].to_vec()

@@ -59,7 +59,7 @@ impl RealNvp {
         let chosen = Trajectory::choose(last + 1, frames)?;
         let frame = |at: usize| {
             let state: Vec<Tensor> = states.iter().map(|part| self.restored(&part[at])).collect();
-            Frame { label: format!("step {at} of {last}"), state: Tensor::cat(&state, 0), estimate: None }
+            Frame { label: format!("{at}/{last}"), state: Tensor::cat(&state, 0), estimate: None }
         };
         Ok(Trajectory { frames: chosen.into_iter().map(frame).collect() })
     }
