@@ -30,7 +30,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use comparison::Comparison;
-use figures::{agreement::Agreement, classes::Classes, curves, scatter};
+use figures::{agreement::Agreement, classes::Classes, classes::Of, curves, scatter};
 
 pub use copy::without_checkpoints;
 pub use dictionary::COLUMNS;
@@ -113,10 +113,12 @@ fn write(runs: Vec<Run>, record: Result<Option<Record>>, folder: &Path) -> Resul
         let figure = agreement.figure();
         (agreement, figure)
     });
-    let classes = Classes::of(&comparison).map(|classes| {
+    let of_classes = |of| {
+        let classes = Classes::of(&comparison, of)?;
         let figure = classes.figure();
-        (classes, figure)
-    });
+        Some((classes, figure))
+    };
+    let classes = [Of::Distance, Of::Share].map(of_classes);
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let page = page::page(&page::Report {
         name: &name,
@@ -127,14 +129,14 @@ fn write(runs: Vec<Run>, record: Result<Option<Record>>, folder: &Path) -> Resul
         trilemma: trilemma.as_ref(),
         training_time: training_time.as_ref(),
         agreement: agreement.as_ref(),
-        classes: classes.as_ref(),
+        classes: &classes,
         notes: &notes,
     });
     let figures = folder.join("figures");
     fs::create_dir_all(&figures).map_err(Error::write(&figures))?;
     let drawn = [&trilemma, &training_time].into_iter().flatten();
     let drawn = drawn.chain(agreement.iter().map(|(_, figure)| figure));
-    for figure in drawn.chain(classes.iter().map(|(_, figure)| figure)) {
+    for figure in drawn.chain(classes.iter().flatten().map(|(_, figure)| figure)) {
         figure.write(&figures)?;
     }
     if let Some((svg, size)) = curves::all(&panels) {

@@ -142,6 +142,11 @@ pub(crate) fn of_evaluation(run: &Run) -> Vec<Metric> {
     metrics
 }
 
+/// Whether a metric has a better side: a share of a class should be that of the data, and an accuracy 0.5.
+pub(crate) fn has_direction(metric: &str) -> bool {
+    !matches!(metric, "class_share" | "one_nn_accuracy")
+}
+
 /// What a run cost, and what its samples cost: columns that are compared over seeds like metrics.
 pub(crate) const COSTS: [(&str, bool); 7] = [
     ("sample_images_per_second", true),
@@ -178,7 +183,8 @@ pub(crate) fn format(metric: &str) -> Format {
         | "classifier_entropy_marginal"
         | "classifier_entropy_conditional"
         | "class_kl"
-        | "class_tv" => Format::Fixed(3),
+        | "class_tv"
+        | "class_share" => Format::Fixed(3),
         "auth_pct" => Format::Fixed(1),
         "nearest_train_z" => Format::Fixed(2),
         _ => MEASURES.iter().find(|m| m.column == metric).map_or(Format::Significant, |m| m.format),
@@ -200,6 +206,7 @@ pub(crate) fn about(metric: &str) -> (&str, &str) {
         }
         "class_kl" => ("class KL", "divergence of the histogram of classes from that of the test data"),
         "class_tv" => ("class TV", "half the summed difference of the histograms of classes"),
+        "class_share" => ("share of a class", "part of the samples that the classifier puts into a class"),
         "vendi" => ("Vendi", "effective number of distinct samples"),
         "sliced_w2" => ("sliced W2", "Wasserstein distance, mean over random projections"),
         "wasserstein2" => ("W2", "exact Wasserstein distance of a subset"),

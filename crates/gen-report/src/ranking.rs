@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::metrics::{Key, TIMING_NOISE};
+use crate::metrics::{Key, TIMING_NOISE, has_direction};
 use crate::models::{Model, Seeds};
 
 /// A model's place.
@@ -19,11 +19,14 @@ pub(crate) struct Place {
     pub(crate) tied: bool,
 }
 
-/// The trained models that have a number, best first.
+/// The trained models that have a number, best first; none of a number that has no better side.
 ///
 /// `models` are of one data set. Two values are a tie where they differ by at most two standard errors of their
 /// difference, or of the floor; where their ranges over seeds overlap; times also within [`TIMING_NOISE`].
 pub(crate) fn places(models: &[Model<'_>], key: &Key) -> Vec<Place> {
+    if !has_direction(&key.metric) {
+        return Vec::new();
+    }
     let floor_error = floor_error(models, key);
     let is_tie = |a: &Seeds, b: &Seeds| is_tie(a, b, floor_error, key.is_timing());
     let trained = models.iter().enumerate().filter(|(_, model)| !model.is_reference());
@@ -143,6 +146,8 @@ mod tests {
             expect("e", 4, 3, false),
         ];
         assert_eq!(summary(&rows, "fd"), expected);
+        let rows = [("a-d-s0", "class_share,s,,0.1,,false"), ("b-d-s0", "class_share,s,,0.2,,false")];
+        assert!(summary(&rows, "class_share").is_empty());
     }
 
     #[test]

@@ -1,30 +1,52 @@
-//! The distance within each class: what a model has learned and what it has not.
+//! Class by class: the distance within each, and how many samples are of each.
 
 use super::{Figure, NARROW, Size};
 use crate::comparison::Comparison;
 use crate::measures::Format;
+use crate::ranking;
 use crate::svg::{Anchor, Scale, Svg, tick_label};
 
-/// The distances of the models, class by class.
+/// What is shown of each class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The distance within it, over factors.
+    Distance,
+    /// The part of the samples that are of it, from 0.
+    Share,
+}
+
+impl Of {
+    fn metric(self) -> &'static str {
+        match self {
+            Of::Distance => "class_fd",
+            Of::Share => "class_share",
+        }
+    }
+}
+
+/// A number of the models, class by class.
 #[derive(Debug)]
 pub(crate) struct Classes {
+    of: Of,
+    /// The number of training rows in place of samples, a class.
+    floors: Vec<Option<f64>>,
     /// Numbers of the classes.
     pub(crate) numbers: Vec<String>,
     /// Their names; where there is none, the number.
     pub(crate) names: Vec<String>,
-    /// Name, family, and a distance a class.
+    /// Name, family, and a number a class.
     pub(crate) models: Vec<(String, String, Vec<Option<f64>>)>,
 }
 
 impl Classes {
     /// `None` where no model was measured by class.
-    pub(crate) fn of(comparison: &Comparison<'_>) -> Option<Self> {
+    pub(crate) fn of(comparison: &Comparison<'_>, of: Of) -> Option<Self> {
         let class = |parameter: &str| parameter.strip_prefix("class=").map(str::to_owned);
         let space = comparison.distance.as_ref().map_or("", |key| key.space.as_str());
         let mut keys: Vec<_> = comparison
             .keys
             .iter()
-            .filter(|key| key.metric == "class_fd" && key.space == space)
+            .filter(|key| key.metric == of.metric() && key.space == space)
             .filter_map(|key| Some((class(&key.parameter)?, key)))
             .collect();
         keys.sort_by_key(|(name, _)| (name.parse::<u64>().unwrap_or(u64::MAX), name.clone()));
@@ -43,12 +65,15 @@ impl Classes {
             .collect();
         let names = keys.iter().map(|(class, _)| name(class)).collect();
         let numbers = keys.iter().map(|(class, _)| class.clone()).collect();
-        (!models.is_empty()).then_some(Classes { numbers, names, models })
+        let floors = keys.iter().map(|(_, key)| ranking::floor(&comparison.models, key)).collect();
+        (!models.is_empty()).then_some(Classes { of, floors, numbers, names, models })
     }
 
-    /// A distance of 0 has no place on an axis of factors.
+    /// What has a place on an axis of factors.
     fn positive(&self) -> impl Iterator<Item = f64> {
-        self.models.iter().flat_map(|model| model.2.iter().flatten()).copied().filter(|value| *value > 0.0)
+        let values = self.models.iter().flat_map(|model| model.2.iter().flatten());
+        let floors = self.floors.iter().flatten().filter(|_| self.of == Of::Share);
+        values.chain(floors).copied().filter(|value| *value > 0.0)
     }
 
     pub(crate) fn figure(&self) -> Figure {
@@ -64,21 +89,32 @@ impl Classes {
                 format!("{name}{}", worst.unwrap_or_default())
             })
             .collect();
-        let alt = format!("Distance within each class; the worst of each model: {}", models.join(", "));
-        Figure::new("classes", alt, [(900.0, 400.0), NARROW], |size| self.draw(size))
+        let (name, what) = match self.of {
+            Of::Distance => ("classes", "Distance within each class; the worst"),
+            Of::Share => ("class-shares", "The part of the samples in each class; the largest"),
+        };
+        let alt = format!("{what} of each model: {}", models.join(", "));
+        Figure::new(name, alt, [(900.0, 400.0), NARROW], |size| self.draw(size))
     }
 
     fn draw(&self, (width, height): Size) -> Svg {
         let mut svg = Svg::new();
         let (left, right, bottom) = (54.0, width - 10.0, height - 34.0);
-        svg.text("name", (4.0, 16.0), Anchor::Start, "Fréchet distance within a class (lower is better)");
+        let title = match self.of {
+            Of::Distance => "Fréchet distance within a class (lower is better)",
+            Of::Share => "Part of the samples in a class (on the dashed line is best)",
+        };
+        svg.text("name", (4.0, 16.0), Anchor::Start, title);
         let legend = self.legend(&mut svg, (left, 38.0), right);
         let top = legend + 14.0;
         let (low, high) = self.positive().fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
         if !low.is_finite() {
             return svg;
         }
-        let y = Scale::logarithmic(low / 1.3, high * 1.3, (bottom, top));
+        let y = match self.of {
+            Of::Distance => Scale::logarithmic(low / 1.3, high * 1.3, (bottom, top)),
+            Of::Share => Scale::linear(0.0, high * 1.1, (bottom, top)),
+        };
         for tick in y.ticks(6) {
             svg.line("grid", (left, y.at(tick)), (right, y.at(tick)));
             svg.text("tick", (left - 8.0, y.at(tick) + 4.0), Anchor::End, &tick_label(tick));
@@ -91,13 +127,17 @@ impl Classes {
             svg.line("grid", (x, top), (x, bottom));
             let text = if fits { name } else { &self.numbers[index] };
             svg.text("tick", (x, bottom + 18.0), Anchor::Middle, text);
+            if let Some(floor) = self.floors[index].filter(|_| self.of == Of::Share) {
+                svg.line("reference", (x - 0.45 * step, y.at(floor)), (x + 0.45 * step, y.at(floor)));
+            }
         }
         // Models stand a little apart, so that equal values do not hide each other.
         let apart = (0.6 * step / self.models.len() as f64).min(20.0);
         for (position, (model, family, values)) in self.models.iter().enumerate() {
             let aside = apart * (position as f64 - (self.models.len() - 1) as f64 / 2.0);
             for (index, value) in values.iter().enumerate() {
-                let Some(value) = value.filter(|value| *value > 0.0) else { continue };
+                let has_place = |value: &f64| *value > 0.0 || self.of == Of::Share;
+                let Some(value) = value.filter(has_place) else { continue };
                 let x = left + step * (index as f64 + 0.5) + aside;
                 let title = format!("{model}, {}: {}", self.names[index], Format::Significant.write(value));
                 svg.mark(family, (x, y.at(value)), &title);
@@ -146,11 +186,16 @@ mod tests {
         let run = run_folder(folder.path(), "vae-d-s0", Some(text));
         let rows = "metric,space,parameter,value,higher_is_better\nfd,pca-64,,1,false\n\
                     class_fd,pca-64,class=10,4,false\nclass_fd,pca-64,class=1,2,false\n\
-                    class_fd,pca-64,class=0,0,false\nclass_fd,random-64,class=0,9,false\n";
+                    class_fd,pca-64,class=0,0,false\nclass_fd,random-64,class=0,9,false\n\
+                    class_share,pca-64,class=0,0,true\nclass_share,pca-64,class=1,0.7,true\n";
         std::fs::write(run.join("metrics.csv"), rows).unwrap();
+        let text = "family,model,feature_space\nreference,floor,pca-64\n";
+        let floor = run_folder(folder.path(), "reference-floor", Some(text));
+        let rows = "metric,space,parameter,value,higher_is_better\nclass_share,pca-64,class=1,0.5,true\n";
+        std::fs::write(floor.join("metrics.csv"), rows).unwrap();
         std::fs::write(run.join("config.toml"), "[data]\nclasses = [\"shoe\", \"bag\"]\n").unwrap();
         let runs = read_all(folder.path()).unwrap();
-        let classes = Classes::of(&Comparison::of(&runs)).unwrap();
+        let classes = Classes::of(&Comparison::of(&runs), Of::Distance).unwrap();
         assert_eq!(classes.names, ["shoe", "bag", "10"]);
         assert_eq!(classes.models[0].2, [Some(0.0), Some(2.0), Some(4.0)]);
         let figure = classes.figure();
@@ -158,6 +203,12 @@ mod tests {
         // Two with a place on the axis, one in the legend.
         assert_eq!(figure.wide.0.markup().matches("class=\"mark").count(), 3);
         assert!(figure.wide.0.markup().contains(">shoe<"));
-        assert!(Classes::of(&Comparison::of(&[])).is_none());
+        assert!(Classes::of(&Comparison::of(&[]), Of::Distance).is_none());
+
+        let shares = Classes::of(&Comparison::of(&runs), Of::Share).unwrap().figure();
+        // A class without any sample is on the axis, and the training data is a line.
+        assert_eq!(shares.wide.0.markup().matches("class=\"mark").count(), 3);
+        assert_eq!(shares.wide.0.markup().matches("class=\"reference").count(), 1);
+        assert!(shares.alt.ends_with("vae (0.700 in bag)"), "{}", shares.alt);
     }
 }

@@ -31,7 +31,8 @@ pub(crate) struct Report<'a> {
     pub(crate) trilemma: Option<&'a Figure>,
     pub(crate) training_time: Option<&'a Figure>,
     pub(crate) agreement: Option<&'a (Agreement, Figure)>,
-    pub(crate) classes: Option<&'a (Classes, Figure)>,
+    /// The distance within each class, and the samples in it.
+    pub(crate) classes: &'a [Option<(Classes, Figure)>; 2],
     /// What could not be shown, and why.
     pub(crate) notes: &'a [String],
 }
@@ -131,7 +132,8 @@ fn agreement(report: &Report<'_>) -> String {
 }
 
 fn classes(report: &Report<'_>) -> String {
-    let Some((classes, figure)) = report.classes else { return String::new() };
+    let Some((classes, _)) = report.classes.iter().flatten().next() else { return String::new() };
+    let figures: String = report.classes.iter().flatten().map(|(_, figure)| figure.inline()).collect();
     let names: Vec<String> =
         classes.numbers.iter().zip(&classes.names).map(|(number, name)| format!("{number} {name}")).collect();
     let named = if classes.numbers == classes.names { String::new() } else { names.join(", ") };
@@ -156,7 +158,7 @@ fn classes(report: &Report<'_>) -> String {
         "<section><h2>Class by class</h2><p class=\"note\">Where a model is far above its own other classes, it has \
          not learned that one.<span class=\"narrow\"> {}</span></p>{}{histogram}</section>",
         escape(&named),
-        figure.inline()
+        figures
     )
 }
 

@@ -3,7 +3,7 @@
 use super::rankings::value;
 use super::{Report, scroll};
 use crate::escape::escape;
-use crate::metrics::{DATA, Key, about, format};
+use crate::metrics::{DATA, Key, about, format, has_direction};
 use crate::ranking;
 
 /// A folded table a space: a row a number, a column a model.
@@ -46,6 +46,7 @@ fn table(report: &Report<'_>, name: &str, keys: &[&Key]) -> String {
             let parameter =
                 if key.parameter.is_empty() { String::new() } else { format!(" ({})", key.parameter) };
             let arrow = comparison.models.iter().find_map(|model| model.seeds(key));
+            let arrow = arrow.filter(|_| has_direction(&key.metric));
             let arrow =
                 arrow.map_or("", |s| if s.higher_is_better { "\u{a0}\u{2191}" } else { "\u{a0}\u{2193}" });
             let cells: String = comparison
