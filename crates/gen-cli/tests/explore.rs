@@ -137,7 +137,7 @@ fn interpolations() {
     refuses("vae-digits", "--between 1,99999", "x.png", "test rows, numbered from 0: there is no row 99999");
     refuses("vae-digits", "--between 1", "x.png", "two row numbers with a comma between");
     refuses("vae-digits", "", "x.jpg", "--out takes a .png or a .gif");
-    refuses("vae-digits", "--best", "x.png", "has no best weights");
+    refuses("dcgan-digits", "--best", "x.png", "has no best weights");
     refuses("nothing", "", "x.png", "there is no run in");
 }
 
@@ -234,7 +234,7 @@ fn nearest_training_images() {
     assert_eq!(rows.len(), 8);
     let distances: Vec<f64> = rows.iter().map(|row| row[3].parse().unwrap()).collect();
     assert!(distances[..4].is_sorted() && distances[4..].is_sorted() && distances[0] > 0.0, "{distances:?}");
-    let refuses = |run, arguments, message| scratch.refuses("nearest", run, arguments, "x.png", message);
+    let refuses = |run, arguments, message| scratch.refuses("nearest", run, arguments, "none.png", message);
     refuses("vae-moons", "", "is a model of points");
     refuses("vae-digits", "--data moons", "`moons` has Points");
     refuses("vae-digits", "--data digist", "did you mean `digits`?");
