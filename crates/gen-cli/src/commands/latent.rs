@@ -87,7 +87,7 @@ fn encoded(args: &Args, trained: &Trained, latent: &dyn Latent, data: &Dataset) 
     let rows = if data.test.is_empty() { &data.train } else { &data.test };
     let rows = rows.narrow(0, rows.len().min(args.n as usize));
     let batch = trained.batch(data, &rows, args.seed);
-    if let Some(codes) = latent.encode(&batch.x, args.seed)? {
+    if let Some(codes) = latent.represent(&batch.x, args.seed)? {
         let classes = rows.labels.as_ref().map(Vec::<i64>::try_from).transpose()?;
         let what = format!("{} codes of {} by {}", rows.len(), data.spec.name, trained.name());
         let classes = classes.map(|classes| classes.into_iter().map(|class| class as usize).collect());

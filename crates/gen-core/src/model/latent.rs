@@ -62,6 +62,15 @@ pub trait Latent {
     /// When `x` has not the shape of the data.
     fn encode(&self, x: &Tensor, seed: u64) -> Result<Option<Tensor>>;
 
+    /// Where the model places data, for a map of it: `[n, ...]`; the codes, unless the model has a space of its own before
+    /// them, in which what is alike lies together.
+    ///
+    /// # Errors
+    /// As [`Latent::encode`].
+    fn represent(&self, x: &Tensor, seed: u64) -> Result<Option<Tensor>> {
+        self.encode(x, seed)
+    }
+
     /// How to go from one code to another.
     fn interpolation(&self) -> Interpolation;
 

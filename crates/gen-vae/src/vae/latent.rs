@@ -31,12 +31,24 @@ impl Latent for Vae {
 
     fn encode(&self, x: &Tensor, _seed: u64) -> Result<Option<Tensor>> {
         let _no_grad = tch::no_grad_guard();
-        let parts = self.units.standardise(x)?.split(ROWS_AT_ONCE, 0);
-        let parts = parts.iter().map(|x| self.prior.normalise(&self.posterior(x).mean).0);
-        Ok(Some(Tensor::cat(&parts.collect::<Vec<_>>(), 0)))
+        Ok(Some(self.prior.normalise(&self.posterior_means(x)?).0))
+    }
+
+    /// The mean of q(z | x). A learned prior straightens its clusters into one normal distribution.
+    fn represent(&self, x: &Tensor, _seed: u64) -> Result<Option<Tensor>> {
+        self.posterior_means(x).map(Some)
     }
 
     fn interpolation(&self) -> Interpolation {
         Interpolation::Spherical
+    }
+}
+
+impl Vae {
+    fn posterior_means(&self, x: &Tensor) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let parts = self.units.standardise(x)?.split(ROWS_AT_ONCE, 0);
+        let parts: Vec<Tensor> = parts.iter().map(|x| self.posterior(x).mean).collect();
+        Ok(Tensor::cat(&parts, 0))
     }
 }
