@@ -126,10 +126,30 @@ impl fmt::Display for Metric {
 impl FromStr for Metric {
     type Err = Error;
 
+    /// By its own name, or by that of a number that it gives, as `metrics.csv` has it.
     fn from_str(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|metric| metric.name() == name);
-        found.ok_or_else(|| Error::unknown("metric", name, Self::ALL.map(Metric::name)))
+        let with_hyphens = name.replace('_', "-");
+        let found = Self::ALL.into_iter().find(|metric| metric.name() == with_hyphens);
+        found
+            .or_else(|| giving(name))
+            .ok_or_else(|| Error::unknown("metric", name, Self::ALL.map(Metric::name)))
     }
+}
+
+/// What gives a number of this name in `metrics.csv`, where it is not called like the number.
+fn giving(number: &str) -> Option<Metric> {
+    Some(match number {
+        "precision" | "recall" | "density" | "coverage" => Metric::Prdc,
+        "classifier_entropy_marginal" | "classifier_entropy_conditional" => Metric::ClassifierScore,
+        "class_kl" | "class_tv" | "class_share" | "class_fd" => Metric::Classes,
+        "sliced_w2" => Metric::SlicedWasserstein,
+        "wasserstein2" => Metric::Wasserstein,
+        "auth_pct" | "copied_share" | "nearest_train_z" => Metric::Memorisation,
+        "one_nn_accuracy" => Metric::OneNearest,
+        "modes_covered" | "high_quality_share" => Metric::Modes,
+        "bits_per_dim" | "nll_nats" | "nll_gap_nats" | "effective_sample_size" => Metric::Likelihood,
+        _ => return None,
+    })
 }
 
 /// Whether a higher value of a metric, by its name in `metrics.csv`, is the better one.
@@ -163,6 +183,14 @@ mod tests {
     fn names_are_read_back_and_near_ones_suggested() {
         for metric in Metric::ALL {
             assert_eq!(metric.name().parse::<Metric>().unwrap(), metric);
+        }
+        let numbers = [
+            ("coverage", Metric::Prdc),
+            ("fd_infinity", Metric::FdInfinity),
+            ("nll_nats", Metric::Likelihood),
+        ];
+        for (number, metric) in numbers {
+            assert_eq!(number.parse::<Metric>().unwrap(), metric);
         }
         let error = "fdd".parse::<Metric>().unwrap_err().to_string();
         assert_eq!(error, "unknown metric `fdd`: did you mean `fd`?");
