@@ -235,8 +235,12 @@ fn evaluation_in(path: &Path) -> Result<Values, String> {
     }
     for column in dictionary::columns_of(dictionary::EVALUATION).filter(|column| column.kind != "string") {
         let value = values.get(&column.name).map_or("", String::as_str);
-        if !value.is_empty() && value.parse::<f64>().is_err() {
-            return Err(format!("`{}` should be a number, found {value:?}", column.name));
+        let (fits, what) = match column.kind.as_str() {
+            "boolean" => (["true", "false"].contains(&value), "`true` or `false`"),
+            _ => (value.parse::<f64>().is_ok(), "a number"),
+        };
+        if !value.is_empty() && !fits {
+            return Err(format!("`{}` should be {what}, found {value:?}", column.name));
         }
     }
     Ok(values)
@@ -317,12 +321,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_type_of_column_is_read() {
+        assert_eq!(status("model,fd,seed,memorised\nvae,0.5,3,false\n"), Status::Done);
+    }
+
+    #[test]
     fn a_torn_or_foreign_evaluation_is_a_failed_run_with_its_reason() {
         assert_failed("model,fd\nvae,3.", "cut off");
         assert_failed("model,fd\nvae\n", "fields");
         assert_failed("model,fd\n", "no row");
         assert_failed("fd\n1.0\n", "no `model`");
         assert_failed("model,fd\nvae,many\n", "`fd` should be a number");
+        assert_failed("model,memorised\nvae,1\n", "`memorised` should be `true` or `false`");
         assert_failed("", "cut off");
     }
 

@@ -1,8 +1,9 @@
 //! What was measured, for a terminal.
 
+use std::cmp::Ordering;
 use std::io::Write;
 
-use gen_core::eval::{Evaluation, Measured};
+use gen_core::eval::{Estimate, Evaluation, Measured};
 
 /// A line for each run and feature space, then what a reader should not miss.
 pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
@@ -18,7 +19,28 @@ pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
             writeln!(out, "{}: {remark}", measured.row.run)?;
         }
     }
+    for (better, worse) in ties(measured) {
+        writeln!(out, "{better} and {worse}: a tie, their FD differ by less than the noise")?;
+    }
     Ok(())
+}
+
+/// Neighbours in the order of FD, in one feature space, that differ by at most two standard errors of the difference.
+fn ties(measured: &[Measured]) -> Vec<(&str, &str)> {
+    let mut rows: Vec<(&Evaluation, Estimate)> = measured
+        .iter()
+        .filter_map(|measured| {
+            let standard_error = Some(measured.row.fd_standard_error?);
+            Some((&measured.row, Estimate { value: measured.row.fd?, standard_error }))
+        })
+        .collect();
+    let place = |(row, fd): &(&Evaluation, Estimate)| (row.feature_space.clone(), fd.value);
+    rows.sort_by(|a, b| place(a).partial_cmp(&place(b)).unwrap_or(Ordering::Equal));
+    let pairs = rows.windows(2).filter(|pair| {
+        let ((a, first), (b, second)) = (pair[0], pair[1]);
+        a.feature_space == b.feature_space && first.ties_with(second)
+    });
+    pairs.map(|pair| (pair[0].0.run.as_str(), pair[1].0.run.as_str())).collect()
 }
 
 const HEADER: [&str; 12] = [
@@ -155,6 +177,22 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert!(lines[1].starts_with("vae  classifier:x  0.750  0.250  0.500"), "{lines:?}");
         assert!(lines[2].starts_with("     pca-64        3.000"), "{lines:?}");
+    }
+
+    #[test]
+    fn differences_inside_the_noise_are_ties() {
+        let at = |run: &str, fd: f64, space: &str| {
+            let row = Evaluation {
+                run: run.to_owned(),
+                feature_space: space.to_owned(),
+                fd: Some(fd),
+                fd_standard_error: Some(0.1),
+                ..Evaluation::default()
+            };
+            Measured { row, metrics: Vec::new() }
+        };
+        let all = [at("c", 2.0, "x"), at("a", 1.0, "x"), at("b", 1.25, "x"), at("d", 1.0, "y")];
+        assert_eq!(ties(&all), [("a", "b")]);
     }
 
     #[test]
