@@ -3,7 +3,7 @@
 use std::fmt;
 
 use clap::{Args, ValueEnum};
-use gen_core::native::mkl;
+use gen_core::native::{MatmulPrecision, mkl, set_matmul_precision};
 use gen_core::{Error, Result};
 use tch::{Cuda, Device};
 
@@ -55,14 +55,21 @@ impl Compute {
                 mkl::SWITCH
             )));
         }
-        match self.device {
-            Choice::Cpu => Ok(Device::Cpu),
+        let device = match self.device {
+            Choice::Cpu => Device::Cpu,
             Choice::Cuda if !Cuda::is_available() => {
-                Err(Error::invalid("no CUDA device: `cargo xtask setup --cuda` installs a libtorch for GPUs"))
+                return Err(Error::invalid(
+                    "no CUDA device: `cargo xtask setup --cuda` installs a libtorch for GPUs",
+                ));
             }
-            Choice::Cuda => Ok(Device::Cuda(0)),
-            Choice::Auto => Ok(Device::cuda_if_available()),
+            Choice::Cuda => Device::Cuda(0),
+            Choice::Auto => Device::cuda_if_available(),
+        };
+        if device != Device::Cpu {
+            // The precision f32 is what it says on a GPU, too, whose convolutions would round to 11 bits.
+            set_matmul_precision(MatmulPrecision::Highest)?;
         }
+        Ok(device)
     }
 }
 

@@ -44,12 +44,14 @@ impl Init {
     }
 
     fn tensor(self, shape: &[i64], kind: Kind, device: Device, rng: &Generator) -> Tensor {
-        let options = (kind, device);
-        match self {
-            Init::Const(value) => Tensor::full(shape, value, options),
-            Init::Normal { mean, std } => rng.randn(shape, options) * std + mean,
-            Init::Uniform { bound } => rng.rand(shape, options) * (2.0 * bound) - bound,
-        }
+        // Drawn on the host, since a seed has other numbers on every device: a model starts alike on all.
+        let host = (kind, Device::Cpu);
+        let value = match self {
+            Init::Const(value) => return Tensor::full(shape, value, (kind, device)),
+            Init::Normal { mean, std } => rng.randn(shape, host) * std + mean,
+            Init::Uniform { bound } => rng.rand(shape, host) * (2.0 * bound) - bound,
+        };
+        value.to_device(device)
     }
 }
 

@@ -15,6 +15,7 @@
 #include <c10/core/GradMode.h>
 
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #include "conv/conv.h"
@@ -120,9 +121,13 @@ char* gn_autocast_end(int device, bool was_enabled, int was_kind) {
   });
 }
 
-// "highest", "high" or "medium": what a product of f32 matrices may round to inside.
+// "highest", "high" or "medium": what a product of f32 matrices, or a convolution on a GPU, may round to inside.
 char* gn_matmul_precision(const char* name) {
-  return guarded([&] { at::globalContext().setFloat32MatmulPrecision(name); });
+  return guarded([&] {
+    at::globalContext().setFloat32MatmulPrecision(name);
+    // cuDNN has a switch of its own, which is on unless it is told.
+    at::globalContext().setAllowTF32CuDNN(std::string(name) != "highest");
+  });
 }
 
 // Whether subnormal numbers are taken as 0, which is false where the processor cannot.

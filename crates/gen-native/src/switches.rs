@@ -6,7 +6,8 @@ use tch::TchError;
 
 use crate::ffi::{check, gn_flush_denormal, gn_matmul_precision};
 
-/// What a product of `f32` matrices may round to inside. The matrices stay `f32`.
+/// What a product of `f32` matrices, or a convolution on a GPU, may round to inside. What goes in and comes out stays
+/// `f32`. libtorch starts with exact products, and with convolutions on GPUs in TensorFloat-32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatmulPrecision {
     /// `f32` throughout.
