@@ -4,7 +4,6 @@ use super::{Report, scroll, swatch};
 use crate::escape::escape;
 use crate::metrics::{Key, about, format};
 use crate::models::Model;
-use crate::ranking;
 
 /// A larger share of copied samples than this is no accident.
 const COPIED: f64 = 0.05;
@@ -76,7 +75,21 @@ pub(super) fn section(report: &Report<'_>) -> String {
             )
         })
         .collect();
-    let floors: String = keys.iter().map(|key| cell(key, ranking::floor(&comparison.models, key))).collect();
+    // Test rows are what an honest model's samples should look like; training rows are copies of themselves.
+    let honest = |key: &Key| comparison.trained().find_map(|model| model.seeds(key)?.floor);
+    let copies = |key: &Key| {
+        let floor = comparison
+            .models
+            .iter()
+            .find(|model| model.is_reference() && model.runs[0].model() == "floor")?;
+        Some(floor.seeds(key)?.median)
+    };
+    let reference = |name: &str, value: &dyn Fn(&Key) -> Option<f64>| {
+        let cells: String = keys.iter().map(|key| cell(key, value(key))).collect();
+        let known = keys.iter().any(|key| value(key).is_some());
+        if known { format!("<tr><th scope=\"row\">{name}</th><td></td>{cells}</tr>") } else { String::new() }
+    };
+    let references = reference("test data", &honest) + &reference("training data", &copies);
     let meanings: Vec<String> = keys
         .iter()
         .map(|key| {
@@ -85,14 +98,14 @@ pub(super) fn section(report: &Report<'_>) -> String {
         })
         .collect();
     format!(
-        "<section><h2>Memorisation</h2><p class=\"note\">{}. The floor is what other training rows get in place of \
-         samples.</p>{}</section>",
+        "<section><h2>Memorisation</h2><p class=\"note\">{}. Test data is what an honest model should look \
+         like, training data what copies do.</p>{}</section>",
         meanings.join("; "),
         scroll(
             "Memorisation",
             &format!(
                 "<thead><tr><th scope=\"col\">model</th><th scope=\"col\" class=\"words\">verdict</th>{heads}</tr></thead>\
-                 <tbody>{rows}</tbody><tbody class=\"references\"><tr><th scope=\"row\">floor</th><td></td>{floors}</tr></tbody>"
+                 <tbody>{rows}</tbody><tbody class=\"references\">{references}</tbody>"
             )
         )
     )
