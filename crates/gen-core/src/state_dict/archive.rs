@@ -5,8 +5,9 @@ use std::io::{Cursor, Read};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::pickle::{Pickle, StorageRecord};
+use super::pickle::Pickle;
 use super::tensors::{Storages, named};
+use super::value::StorageRecord;
 use crate::params::NamedTensors;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::pickle::{Object, Pickle, StorageRecord, Value};
+use super::pickle::Pickle;
 use super::tensors::{Storages, named};
+use super::value::{Object, StorageRecord, Value};
 use crate::params::NamedTensors;
 
 /// The magic number, 0x1950a86a20f9469cfc6c, as a pickle.

@@ -10,6 +10,7 @@ mod pickle;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::fs;
 use std::path::Path;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
-use super::pickle::{Object, Pickle, StorageRecord, TensorRecord, Value};
+use super::pickle::Pickle;
+use super::value::{Object, StorageRecord, TensorRecord, Value};
 use crate::params::NamedTensors;
 
 /// The storages of a file, each read once.
