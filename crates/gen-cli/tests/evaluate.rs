@@ -75,6 +75,9 @@ fn samples_of_anyone() {
     assert_eq!((row["family"].as_str(), row["model"].as_str()), ("samples", "grey"));
     assert_eq!((row["n_real"].as_str(), row["n_fake"].as_str()), ("359", "50"));
     assert_eq!((row["feature_space"].as_str(), number(&row, "coverage")), ("pca-61", 0.0));
+    let modes = format!("--samples {} --data digits --features pca --metrics modes,vendi", file.display());
+    let told = "warning: out: modes does not apply here";
+    evaluate(&modes, &out).success().stderr(contains(told).and(contains("vendi does not").not()));
 }
 
 #[test]

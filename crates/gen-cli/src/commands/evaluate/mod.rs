@@ -98,6 +98,23 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Metrics(Vec<Metric>);
 
+impl Metrics {
+    /// What was asked for by name and gave no number, as modes of images: nothing is passed over in silence.
+    fn tell_what_does_not_apply(&self, measured: &[Measured]) {
+        if self.0.len() == Metric::ALL.len() {
+            return;
+        }
+        for Measured { row, metrics } in measured {
+            let gave = |metric: &&Metric| {
+                metrics.iter().any(|found| found.metric.parse::<Metric>().is_ok_and(|one| one == **metric))
+            };
+            for metric in self.0.iter().filter(|metric| !gave(metric)) {
+                crate::eprint(&format!("warning: {}: {metric} does not apply here", row.run));
+            }
+        }
+    }
+}
+
 impl std::str::FromStr for Metrics {
     type Err = gen_core::Error;
 
@@ -117,6 +134,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         _ => evaluate_runs(args, device)?,
     };
     table::print(&measured)?;
+    args.metrics.tell_what_does_not_apply(&measured);
     if failed > 0 {
         bail!("{failed} of {} runs were not evaluated", args.runs.len());
     }
