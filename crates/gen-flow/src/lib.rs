@@ -5,6 +5,7 @@ pub mod bijection;
 pub mod conditioner;
 pub mod dequantise;
 mod flow;
+mod model;
 mod realnvp;
 pub mod univariate;
 
@@ -12,7 +13,8 @@ pub use flow::Flow;
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
 use gen_core::model::ModelEntry;
-pub use realnvp::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+pub use model::{Architecture, Design, FlowModel};
+pub use realnvp::{AffineCouplings, ImageConfig, PointConfig, RealNvp, RealNvpConfig};
 
 /// The models of this family.
 pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>()];
