@@ -4,12 +4,15 @@
 //! is one forward pass and a sample one inverse pass.
 
 mod actnorm;
+mod autoregressive;
 mod conv1x1;
 mod coupling;
 mod factor_out;
 mod flatten;
 mod logit;
 mod permutation;
+mod rotation;
+mod squash;
 mod squeeze;
 mod standardise;
 
@@ -19,12 +22,15 @@ use gen_core::rng::Generator;
 use tch::Tensor;
 
 pub use actnorm::ActNorm;
+pub use autoregressive::Autoregressive;
 pub use conv1x1::{Conv1x1, NormalisedConv1x1};
 pub use coupling::{Coupling, Halves, Mask};
 pub use factor_out::FactorOut;
 pub use flatten::Flatten;
 pub use logit::Logit;
 pub use permutation::Permutation;
+pub use rotation::Rotation;
+pub use squash::{Sigmoid, Tanh};
 pub use squeeze::Squeeze;
 pub use standardise::Standardise;
 

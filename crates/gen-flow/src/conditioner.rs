@@ -1,5 +1,7 @@
 //! Networks that turn the kept half of a coupling into the parameters of the other half.
 
+mod made;
+
 use std::fmt::Debug;
 
 use gen_core::native::{prefers_batch_innermost, shifted_relu};
@@ -8,6 +10,8 @@ use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
 use crate::bijection::Given;
+
+pub use made::{Degrees, Made};
 
 /// A network from what may be seen to parameters of what may not. It need not be invertible.
 ///

@@ -1,13 +1,13 @@
 //! One table of constructors through the tests that every bijection has to pass.
 
-use gen_core::params::Params;
+use gen_core::params::{Params, Scope};
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{
-    ActNorm, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Given, Inverse, Logit, Mask,
-    NormalisedConv1x1, Permutation, Squeeze, Standardise,
+    ActNorm, Autoregressive, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Given, Inverse, Logit,
+    Mask, NormalisedConv1x1, Permutation, Rotation, Sigmoid, Squeeze, Standardise, Tanh,
 };
-use gen_flow::conditioner::{ConvConditioner, DenseConditioner, MlpConditioner};
-use gen_flow::univariate::Affine;
+use gen_flow::conditioner::{ConvConditioner, DenseConditioner, Made, MlpConditioner};
+use gen_flow::univariate::{Additive, Affine, LogisticMixture, Univariate};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -36,9 +36,35 @@ fn case(name: &'static str, shape: &'static [i64], build: fn(&Params) -> Box<dyn
 
 fn mlp_coupling(params: &Params, name: &str, mask: Mask, size: i64, context: i64) -> Coupling<Affine> {
     let place = &params.root() / name;
-    let (inputs, outputs) = (mask.kept(size), 2 * mask.transformed(size));
-    let net = MlpConditioner::new(&place / "net", inputs, context, &[8, 8], outputs);
-    Coupling::new(mask, Affine::bounded(place), Box::new(net))
+    coupling_of(&place, Affine::bounded(&place / "affine"), mask, size, context)
+}
+
+fn coupling_of<U: Univariate>(
+    place: &Scope<'_>,
+    univariate: U,
+    mask: Mask,
+    size: i64,
+    context: i64,
+) -> Coupling<U> {
+    let (inputs, outputs) = (mask.kept(size), univariate.parameters() * mask.transformed(size));
+    let net = MlpConditioner::new(place / "net", inputs, context, &[8, 8], outputs);
+    Coupling::new(mask, univariate, Box::new(net))
+}
+
+/// A coupling of three coordinates, two of which are transformed by `univariate`.
+fn coupled<U: Univariate + 'static>(params: &Params, univariate: U) -> Box<dyn Bijection> {
+    Box::new(coupling_of(&params.root(), univariate, Mask::first_half(3), 3, 0))
+}
+
+fn autoregressive<U: Univariate>(
+    params: &Params,
+    univariate: U,
+    order: &[i64],
+    context: i64,
+) -> Autoregressive<U> {
+    let place = &params.root() / "made";
+    let made = Made::new(place, order.to_vec(), context, &[7, 9], univariate.parameters());
+    Autoregressive::new(made, univariate)
 }
 
 fn conv_coupling(params: &Params, name: &str, mask: Mask, shape: [i64; 3], context: i64) -> Coupling<Affine> {
@@ -104,6 +130,40 @@ fn table() -> Vec<Case> {
             ..case("conditional coupling on a checkerboard", &[1, 4, 4], |params| {
                 let mask = Mask::checkerboard(4, 4, true, Device::Cpu);
                 Box::new(conv_coupling(params, "coupling", mask, [1, 4, 4], 3))
+            })
+        },
+        case("additive coupling", &[3], |params| coupled(params, Additive)),
+        case("affine coupling without a bound", &[3], |params| coupled(params, Affine::unbounded())),
+        case("affine coupling, softly clipped", &[3], |params| coupled(params, Affine::soft_clip(7.0))),
+        case("affine coupling by a sigmoid", &[3], |params| coupled(params, Affine::sigmoid(2.0, 0.0))),
+        case("affine coupling by a sigmoid with a floor", &[3], |params| {
+            coupled(params, Affine::sigmoid(2.0, 1e-3))
+        }),
+        case("affine coupling by a softplus", &[3], |params| coupled(params, Affine::softplus(1e-3))),
+        case("coupling by mixtures of logistics", &[3], |params| coupled(params, LogisticMixture::new(4))),
+        case("rotation of points", &[4], |params| Box::new(Rotation::new(params.root(), 4))),
+        case("rotation of images", &[3, 2, 4], |params| Box::new(Rotation::new(params.root(), 3))),
+        case("sigmoid", &[3], |_| Box::new(Sigmoid)),
+        case("tanh", &[3], |_| Box::new(Tanh)),
+        case("autoregressive", &[4], |params| {
+            Box::new(autoregressive(params, Affine::bounded(params.root()), &[1, 2, 3, 4], 0))
+        }),
+        Case {
+            context: 3,
+            ..case("autoregressive of one value", &[1], |params| {
+                Box::new(autoregressive(params, Affine::bounded(params.root()), &[1], 3))
+            })
+        },
+        Case {
+            context: 2,
+            ..case("conditional autoregressive, in another order", &[3], |params| {
+                Box::new(autoregressive(params, Affine::soft_clip(3.0), &[3, 1, 2], 2))
+            })
+        },
+        Case {
+            context: 2,
+            ..case("conditional inverse autoregressive", &[2], |params| {
+                Box::new(Inverse(autoregressive(params, LogisticMixture::new(3), &[2, 1], 2)))
             })
         },
         case("inverse of a coupling", &[4], |params| {

@@ -69,11 +69,11 @@ impl Mask {
     }
 }
 
-/// The two parts of what goes through a coupling.
+/// The two parts of what goes through a coupling, or all of what goes through an autoregressive layer.
 #[derive(Debug)]
 pub struct Halves {
-    /// What stays, and what the conditioner sees: `[batch, kept, ...]`.
-    pub same: Tensor,
+    /// What stays: `[batch, kept, ...]`; `None` where everything moves.
+    pub same: Option<Tensor>,
     /// What moves: `[batch, size - kept, ...]`.
     pub rest: Tensor,
     /// Which of the two comes first.
@@ -81,11 +81,16 @@ pub struct Halves {
 }
 
 impl Halves {
+    /// Everything moves.
+    pub fn all(x: &Tensor) -> Self {
+        Halves { same: None, rest: x.shallow_clone(), order: Order::SameFirst }
+    }
     /// The coupling's result: what stayed and what `moved`.
     pub fn join(&self, moved: &Tensor) -> Tensor {
-        match self.order {
-            Order::SameFirst => join(&self.same, moved),
-            Order::MovedFirst => join(moved, &self.same),
+        match (&self.same, self.order) {
+            (None, _) => moved.shallow_clone(),
+            (Some(same), Order::SameFirst) => join(same, moved),
+            (Some(same), Order::MovedFirst) => join(moved, same),
         }
     }
 }
@@ -132,19 +137,19 @@ impl<U: Univariate> Coupling<U> {
     }
 
     fn map(&self, x: &Tensor, given: Given<'_>, way: Way) -> (Tensor, Tensor) {
-        let halves = match &self.mask {
+        let (same, rest, order) = match &self.mask {
             Mask::First { kept, .. } => {
                 let [same, rest] = split(x, *kept);
-                Halves { same, rest, order: Order::SameFirst }
+                (same, rest, Order::SameFirst)
             }
             Mask::Last { kept, of } => {
                 let [rest, same] = split(x, of - kept);
-                Halves { same, rest, order: Order::MovedFirst }
+                (same, rest, Order::MovedFirst)
             }
             Mask::Checkerboard { kept } => return self.map_checkerboard(kept, x, given, way),
         };
-        let parameters = self.conditioner.forward(&halves.same, given);
-        self.univariate.couple(&halves, &parameters, way)
+        let parameters = self.conditioner.forward(&same, given);
+        self.univariate.couple(&Halves { same: Some(same), rest, order }, &parameters, way)
     }
 
     fn map_checkerboard(&self, kept: &Tensor, x: &Tensor, given: Given<'_>, way: Way) -> (Tensor, Tensor) {
