@@ -86,7 +86,7 @@ impl Univariate for Affine {
     fn couple(&self, halves: &Halves, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
         let Halves { same, rest, order } = halves;
         let Coupled { values, log_det } =
-            affine_coupling(same, rest, parameters, self.bound.as_ref(), *order, way)
+            affine_coupling(Some(same), rest, parameters, self.bound.as_ref(), *order, way)
                 .unwrap_or_else(|error| panic!("{error}"));
         (values, log_det)
     }
