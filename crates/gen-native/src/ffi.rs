@@ -14,6 +14,19 @@ pub(crate) struct GeneratorPtr {
     opaque: [u8; 0],
 }
 
+/// A spline as C++ takes it: `SplineShape` of `native/flow/flow.h`.
+#[repr(C)]
+pub(crate) struct SplineShape {
+    pub(crate) bins: i64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    pub(crate) soft: bool,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+    pub(crate) slope: f64,
+    pub(crate) free: bool,
+}
+
 unsafe extern "C" {
     fn gn_free(message: *mut c_char);
     pub(crate) fn gn_adam(
@@ -74,6 +87,17 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
         log_det: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn gn_spline(
+        same: *const C_tensor,
+        rest: *const C_tensor,
+        parameters: *const C_tensor,
+        shape: *const SplineShape,
+        same_first: bool,
+        inverse: bool,
+        summed: bool,
+        out: *mut *mut C_tensor,
+        log_slope: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn gn_shifted_relu(
         x: *const C_tensor,
         shift: *const C_tensor,
@@ -85,6 +109,27 @@ unsafe extern "C" {
         layers: List,
         n: usize,
         out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_masked_perceptron(
+        x: *const C_tensor,
+        layers: List,
+        n: usize,
+        masks: List,
+        n_masks: usize,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_autoregressive_inverse(
+        y: *const C_tensor,
+        context: *const C_tensor,
+        layers: List,
+        n: usize,
+        degrees: *const *const i64,
+        widths: *const usize,
+        n_hidden: usize,
+        bound: *const C_tensor,
+        shape: *const SplineShape,
+        out: *mut *mut C_tensor,
+        log_det: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn gn_takes_logistic(
         mean: *const C_tensor,

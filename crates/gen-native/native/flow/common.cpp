@@ -3,6 +3,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
 
+#include <algorithm>
+
 #include "../instructions.h"
 
 namespace gen_native::flow {
@@ -67,6 +69,8 @@ template Map<float> map_of<float>(const at::Tensor&);
 template Map<double> map_of<double>(const at::Tensor&);
 template Map<const float> map_of<const float>(const at::Tensor&);
 template Map<const double> map_of<const double>(const at::Tensor&);
+
+int64_t pixels_of(const at::Tensor& x) { return x.numel() / std::max<int64_t>(1, x.size(0) * x.size(1)); }
 
 bool rows_innermost(const at::Tensor& x) { return x.size(0) > 1 && x.stride(0) == 1; }
 

@@ -9,6 +9,7 @@
 #include <initializer_list>
 
 #include "../gradients.h"
+#include "flow.h"
 #include "kernels.h"
 
 namespace gen_native::flow {
@@ -26,6 +27,13 @@ at::Tensor with_pixels(const at::Tensor& x);
 // Where the values of what `with_pixels` gave lie.
 template <typename T>
 Map<T> map_of(const at::Tensor& x);
+
+// A spline as the loops take it.
+template <typename T>
+Knots<T> knots_of(const SplineShape& shape);
+
+// How many values each channel of a row has.
+int64_t pixels_of(const at::Tensor& x);
 
 // Whether the rows of a batch are innermost, whatever is further out.
 bool rows_innermost(const at::Tensor& x);
