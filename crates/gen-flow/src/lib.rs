@@ -5,16 +5,35 @@ pub mod bijection;
 pub mod conditioner;
 pub mod dequantise;
 mod flow;
+mod flow_plus_plus;
+mod glow;
+mod images;
+mod maf;
 mod model;
+mod nsf;
+mod points;
 mod realnvp;
 pub mod univariate;
 
 pub use flow::Flow;
+pub use flow_plus_plus::{FlowPlusPlus, FlowPlusPlusConfig, MixtureCouplings};
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
 use gen_core::model::ModelEntry;
+pub use glow::{Glow, GlowConfig, GlowSteps};
+pub use images::{Dequantisation, Pixels};
+pub use maf::{AffineAutoregressive, Iaf, InverseAutoregressive, Maf, MafConfig};
 pub use model::{Architecture, Design, FlowModel};
+pub use nsf::{Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineCouplings};
 pub use realnvp::{AffineCouplings, ImageConfig, PointConfig, RealNvp, RealNvpConfig};
 
 /// The models of this family.
-pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>()];
+pub const MODELS: &[ModelEntry] = &[
+    ModelEntry::of::<RealNvp>(),
+    ModelEntry::of::<Nsf>(),
+    ModelEntry::of::<NsfAr>(),
+    ModelEntry::of::<Maf>(),
+    ModelEntry::of::<Iaf>(),
+    ModelEntry::of::<Glow>(),
+    ModelEntry::of::<FlowPlusPlus>(),
+];

@@ -45,17 +45,18 @@ impl Architecture for AffineCouplings {
 
     fn design(config: &RealNvpConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         match (config, data.shape) {
-            (RealNvpConfig::Points(config), Shape::Points { dimension }) => {
-                config.check(dimension)?;
+            (RealNvpConfig::Points(config), Shape::Points { .. }) => {
+                config.check()?;
+                crate::points::dimension(Self::NAME, data, 2)?;
                 let chain = points::architecture(params, config, data)?;
-                Ok(Design::new(chain, None, config.optimizer.clone(), params, data))
+                Ok(Design::new(chain, None, config.optimizer, params, data))
             }
             (RealNvpConfig::Images(config), Shape::Image { channels, height, width }) => {
                 let shape = [channels, height, width];
                 config.check(shape)?;
                 let dequantiser = Dequantiser::uniform(data.values)?;
                 let chain = images::architecture(params, config, shape);
-                Ok(Design::new(chain, Some(dequantiser), config.optimizer.clone(), params, data))
+                Ok(Design::new(chain, Some(dequantiser), config.optimizer, params, data))
             }
             (config, shape) => Err(Error::invalid(format!(
                 "the configuration is for {}, `{}` has {shape:?}",
