@@ -6,6 +6,7 @@ pub mod conditioner;
 pub mod dequantise;
 mod flow;
 mod realnvp;
+mod tarflow;
 pub mod univariate;
 
 pub use flow::Flow;
@@ -13,6 +14,9 @@ pub use flow::Flow;
 pub use gen_core;
 use gen_core::model::ModelEntry;
 pub use realnvp::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+pub use tarflow::{
+    BlockSize, Direction, Guidance, Noise, TarFlow, TarFlowConfig, TransformerBlock, Weaker,
+};
 
 /// The models of this family.
-pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>()];
+pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>(), ModelEntry::of::<TarFlow>()];
