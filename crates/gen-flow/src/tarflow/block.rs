@@ -125,8 +125,9 @@ impl TransformerBlock {
         self.output.forward(&self.output_norm.forward(h))
     }
 
-    /// f⁻¹(z) with `guidance`, and the log-determinant of what was done.
-    pub(super) fn inverse_guided(
+    /// [`Bijection::inverse`] with `guidance`, and the log-determinant of what was done. Guidance away from the prediction
+    /// without a context needs one.
+    pub fn inverse_guided(
         &self,
         z: &Tensor,
         context: Option<&Tensor>,
