@@ -1,38 +1,33 @@
 //! The distribution of the latents.
 
-use std::f64::consts::TAU;
+mod conditional;
+mod mixture;
+mod normal;
+mod uniform;
+
+use std::fmt::Debug;
 
 use gen_core::rng::Generator;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
-use crate::bijection::sum_per_row;
+use crate::bijection::Given;
 
-/// N(0, I) over `[batch, dimension]`.
-#[derive(Debug, Clone, Copy)]
-pub struct StandardNormal {
-    dimension: i64,
-    kind: Kind,
-    device: Device,
-}
+pub use conditional::ConditionalNormal;
+pub use mixture::Mixture;
+pub use normal::StandardNormal;
+pub use uniform::Uniform;
 
-impl StandardNormal {
-    /// In this many dimensions; samples are of this kind, on this device.
-    pub fn new(dimension: i64, kind: Kind, device: Device) -> Self {
-        StandardNormal { dimension, kind, device }
-    }
-
+/// A distribution over `[batch, dimension]` with a density that can be computed and drawn from.
+pub trait Base: Debug + Send {
     /// The number of values in one sample.
-    pub fn dimension(&self) -> i64 {
-        self.dimension
-    }
+    fn dimension(&self) -> i64;
 
-    /// ln N(z; 0, I) = -½ |z|² - ½ D ln 2π of each row: `[batch]`.
-    pub fn log_prob(&self, z: &Tensor) -> Tensor {
-        sum_per_row(&z.square()) * -0.5 - 0.5 * self.dimension as f64 * TAU.ln()
-    }
+    /// ln p(z) of each row, in nats: `[batch]`.
+    fn log_prob(&self, z: &Tensor, given: Given<'_>) -> Tensor;
 
-    /// `n` draws from `rng` with the standard deviation `temperature` in place of 1: `[n, dimension]`.
-    pub fn sample(&self, n: i64, temperature: f64, rng: &Generator) -> Tensor {
-        rng.randn([n, self.dimension], (self.kind, self.device)) * temperature
-    }
+    /// `n` draws from `rng`, `[n, dimension]`, with `temperature` times the spread; a context has `n` rows.
+    ///
+    /// The temperature multiplies standard deviations (a distribution without such says what it does). Only with 1 are
+    /// the draws from the density that [`Base::log_prob`] gives.
+    fn sample(&self, n: i64, temperature: f64, given: Given<'_>, rng: &Generator) -> Tensor;
 }

@@ -4,28 +4,62 @@
 //! is one forward pass and a sample one inverse pass.
 
 mod actnorm;
+mod autoregressive;
 mod conv1x1;
 mod coupling;
 mod factor_out;
 mod flatten;
 mod logit;
 mod permutation;
+mod rotation;
+mod squash;
 mod squeeze;
 mod standardise;
 
 use std::fmt::Debug;
 
+use gen_core::rng::Generator;
 use tch::Tensor;
 
 pub use actnorm::ActNorm;
+pub use autoregressive::Autoregressive;
 pub use conv1x1::{Conv1x1, NormalisedConv1x1};
 pub use coupling::{Coupling, Halves, Mask};
 pub use factor_out::FactorOut;
 pub use flatten::Flatten;
 pub use logit::Logit;
 pub use permutation::Permutation;
+pub use rotation::Rotation;
+pub use squash::{Sigmoid, Tanh};
 pub use squeeze::Squeeze;
 pub use standardise::Standardise;
+
+/// What a pass through a flow is given besides the values.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// What a conditional flow is conditioned on, a row for each row of values: `[batch, features]`, or what else its
+    /// conditioners take.
+    pub context: Option<&'a Tensor>,
+    /// What is random in a training step draws from it: estimates of log-determinants, dropout. Without it every map is
+    /// deterministic.
+    pub rng: Option<&'a Generator>,
+}
+
+impl<'a> Given<'a> {
+    /// Nothing: an unconditional flow, outside training.
+    pub const NOTHING: Given<'static> = Given { context: None, rng: None };
+
+    /// A context, outside training.
+    pub fn context(context: &'a Tensor) -> Self {
+        Given { context: Some(context), rng: None }
+    }
+
+    /// The same in a training step, whose random parts draw from `rng`.
+    #[must_use]
+    pub fn training(self, rng: &'a Generator) -> Self {
+        Given { rng: Some(rng), ..self }
+    }
+}
 
 /// An invertible differentiable map f, with the log-determinant of its Jacobian.
 ///
@@ -33,24 +67,23 @@ pub use standardise::Standardise;
 /// direction*, one number a row: `[batch]`, of the kind of the input. What maps between different shapes (a
 /// squeeze, a factoring-out) is a bijection like any other, as long as the number of values stays.
 ///
-/// `context` is what a conditional flow is conditioned on, `[batch, features]`; it goes to every part, and parts
-/// without parameters that depend on it have no use for it.
+/// What a pass is [`Given`] goes to every part; most have no use for it.
 ///
 /// An implementation gives both directions in closed form. A tensor of another shape than the map was made for
 /// is a mistake of the caller, on which libtorch panics.
 pub trait Bijection: Debug + Send {
     /// y = f(x) and log|det ∂f(x)/∂x|: from data to latent.
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor);
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor);
 
     /// x = f⁻¹(y) and log|det ∂f⁻¹(y)/∂y|: from latent to data.
-    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor);
+    fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor);
 
     /// f(x), after parameters that start from data have taken their start from `x`, the whole first batch.
     ///
     /// What has started already stays as it is. Neither [`Bijection::forward`] nor [`Bijection::inverse`] ever
     /// does this: a likelihood or a sample changes nothing.
-    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        self.forward(x, context).0
+    fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
+        self.forward(x, given).0
     }
 
     /// Whether no part waits for [`Bijection::initialise`].
@@ -65,8 +98,8 @@ pub trait Bijection: Debug + Send {
 
     /// f⁻¹(y) without the steps: what has not been computed yet on the way to data is left out, and only its arrangement
     /// and units remain. It makes a picture of a state in the middle of a flow.
-    fn outline(&self, y: &Tensor, context: Option<&Tensor>) -> Tensor {
-        if self.is_step() { y.shallow_clone() } else { self.inverse(y, context).0 }
+    fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
+        if self.is_step() { y.shallow_clone() } else { self.inverse(y, given).0 }
     }
 
     /// f⁻¹(y), the state after each step of which is shown to `visit`, as `finish` makes it: that takes what this map
@@ -74,11 +107,11 @@ pub trait Bijection: Debug + Send {
     fn trace(
         &self,
         y: &Tensor,
-        context: Option<&Tensor>,
+        given: Given<'_>,
         finish: &dyn Fn(&Tensor) -> Tensor,
         visit: &mut dyn FnMut(Tensor),
     ) -> Tensor {
-        let x = self.inverse(y, context).0;
+        let x = self.inverse(y, given).0;
         if self.is_step() {
             visit(finish(&x));
         }
@@ -89,14 +122,14 @@ pub trait Bijection: Debug + Send {
 /// f = fₙ ∘ … ∘ f₁, in the order from data to latent.
 ///
 /// ```
-/// use gen_flow::bijection::{Bijection, Chain, Logit, Squeeze};
+/// use gen_flow::bijection::{Bijection, Chain, Given, Logit, Squeeze};
 /// use tch::{Device, Kind, Tensor};
 ///
 /// let chain = Chain::new(vec![Box::new(Logit::new(0.05)), Box::new(Squeeze)]);
 /// let x = Tensor::rand([8, 1, 28, 28], (Kind::Double, Device::Cpu));
-/// let (y, log_det) = chain.forward(&x, None);
+/// let (y, log_det) = chain.forward(&x, Given::NOTHING);
 /// assert_eq!((y.size(), log_det.size()), (vec![8, 4, 14, 14], vec![8]));
-/// let (back, _) = chain.inverse(&y, None);
+/// let (back, _) = chain.inverse(&y, Given::NOTHING);
 /// assert!(back.allclose(&x, 1e-9, 1e-9, false));
 /// ```
 #[derive(Debug)]
@@ -115,43 +148,43 @@ impl Chain {
 }
 
 impl Bijection for Chain {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        compose(self.0.iter(), x, |part, x| part.forward(x, context))
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        compose(self.0.iter(), x, |part, x| part.forward(x, given))
     }
 
-    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        compose(self.0.iter().rev(), y, |part, y| part.inverse(y, context))
+    fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        compose(self.0.iter().rev(), y, |part, y| part.inverse(y, given))
     }
 
-    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        self.0.iter().fold(x.shallow_clone(), |x, part| part.initialise(&x, context))
+    fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
+        self.0.iter().fold(x.shallow_clone(), |x, part| part.initialise(&x, given))
     }
 
     fn is_initialised(&self) -> bool {
         self.0.iter().all(|part| part.is_initialised())
     }
 
-    fn outline(&self, y: &Tensor, context: Option<&Tensor>) -> Tensor {
-        outline(&self.0, y, context)
+    fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
+        outline(&self.0, y, given)
     }
 
     fn trace(
         &self,
         y: &Tensor,
-        context: Option<&Tensor>,
+        given: Given<'_>,
         finish: &dyn Fn(&Tensor) -> Tensor,
         visit: &mut dyn FnMut(Tensor),
     ) -> Tensor {
         (0..self.0.len()).rev().fold(y.shallow_clone(), |y, i| {
-            let rest = |x: &Tensor| finish(&outline(&self.0[..i], x, context));
-            self.0[i].trace(&y, context, &rest, visit)
+            let rest = |x: &Tensor| finish(&outline(&self.0[..i], x, given));
+            self.0[i].trace(&y, given, &rest, visit)
         })
     }
 }
 
 /// [`Bijection::outline`] of `parts` one after another.
-fn outline(parts: &[Box<dyn Bijection>], y: &Tensor, context: Option<&Tensor>) -> Tensor {
-    parts.iter().rev().fold(y.shallow_clone(), |y, part| part.outline(&y, context))
+fn outline(parts: &[Box<dyn Bijection>], y: &Tensor, given: Given<'_>) -> Tensor {
+    parts.iter().rev().fold(y.shallow_clone(), |y, part| part.outline(&y, given))
 }
 
 /// Passes `x` through `parts` one after another and adds the log-determinants.
@@ -183,12 +216,12 @@ fn compose<'a>(
 pub struct Inverse<B>(pub B);
 
 impl<B: Bijection> Bijection for Inverse<B> {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.0.inverse(x, context)
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        self.0.inverse(x, given)
     }
 
-    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.0.forward(y, context)
+    fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        self.0.forward(y, given)
     }
 }
 

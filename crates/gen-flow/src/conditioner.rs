@@ -1,5 +1,7 @@
 //! Networks that turn the kept half of a coupling into the parameters of the other half.
 
+mod made;
+
 use std::fmt::Debug;
 
 use gen_core::native::{prefers_batch_innermost, shifted_relu};
@@ -7,13 +9,17 @@ use gen_core::nn::{Activation, Conv2d, ConvConfig, Linear, Mlp};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
+use crate::bijection::Given;
+
+pub use made::{Degrees, Made};
+
 /// A network from what may be seen to parameters of what may not. It need not be invertible.
 ///
 /// Each one here gives 0 until it is trained, so that a [`Univariate`](crate::univariate::Univariate) map starts
 /// as the identity and a deep flow starts as well-behaved as a shallow one.
 pub trait Conditioner: Debug + Send {
-    /// `x: [batch, inputs, ...]`, and what the flow is conditioned on, if anything: `[batch, features]`.
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor;
+    /// `x: [batch, inputs, ...]`, and what the pass is given besides.
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> Tensor;
 }
 
 /// A perceptron with ReLU; the context is appended to its input.
@@ -34,8 +40,8 @@ impl MlpConditioner {
 }
 
 impl Conditioner for MlpConditioner {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        match context {
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> Tensor {
+        match given.context {
             Some(context) => self.mlp.forward(&Tensor::cat(&[x, context], 1)),
             None => self.mlp.forward(x),
         }
@@ -85,9 +91,9 @@ impl ConvConditioner {
 }
 
 impl Conditioner for ConvConditioner {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         let mut h = self.input.forward(x);
-        if let (Some(map), Some(context)) = (&self.context, context) {
+        if let (Some(map), Some(context)) = (&self.context, given.context) {
             h += map.forward(context).unsqueeze(-1).unsqueeze(-1);
         }
         if self.blocks.is_empty() {
@@ -127,10 +133,10 @@ impl DenseConditioner {
 }
 
 impl Conditioner for DenseConditioner {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         let x = flatten(x);
         let [channels, height, width] = self.outputs;
-        let y = self.skip.forward(&x) + self.mlp.forward(&x, context);
+        let y = self.skip.forward(&x) + self.mlp.forward(&x, given);
         y.view([-1, channels, height, width])
     }
 }

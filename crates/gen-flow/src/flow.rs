@@ -3,8 +3,8 @@
 use gen_core::rng::Generator;
 use tch::Tensor;
 
-use crate::base::StandardNormal;
-use crate::bijection::Bijection;
+use crate::base::Base;
+use crate::bijection::{Bijection, Given};
 
 /// The distribution of x = f⁻¹(z), z ~ base, by the change of variables
 ///
@@ -16,7 +16,7 @@ use crate::bijection::Bijection;
 /// use gen_core::params::Params;
 /// use gen_core::rng::Generator;
 /// use gen_flow::base::StandardNormal;
-/// use gen_flow::bijection::Standardise;
+/// use gen_flow::bijection::{Given, Standardise};
 /// use gen_flow::Flow;
 /// use tch::{Device, Kind, Tensor};
 ///
@@ -24,21 +24,31 @@ use crate::bijection::Bijection;
 /// let params = Params::new(Kind::Double, Device::Cpu);
 /// let standardise = Standardise::new(params.root(), &[1.0, 2.0], &[3.0, 4.0])?;
 /// let flow = Flow::new(standardise, StandardNormal::new(2, Kind::Double, Device::Cpu));
-/// let mode = flow.log_prob(&Tensor::from_slice(&[1.0, 2.0]).view([1, 2]), None);
+/// let mode = flow.log_prob(&Tensor::from_slice(&[1.0, 2.0]).view([1, 2]), Given::NOTHING);
 /// assert!((mode.double_value(&[0]) + (2.0 * std::f64::consts::PI * 12.0).ln()).abs() < 1e-12);
-/// assert_eq!(flow.sample(10, 1.0, None, &Generator::seeded(0)).size(), [10, 2]);
+/// assert_eq!(flow.sample(10, 1.0, Given::NOTHING, &Generator::seeded(0)).size(), [10, 2]);
 /// # Ok::<(), gen_core::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Flow {
     bijection: Box<dyn Bijection>,
-    base: StandardNormal,
+    base: Box<dyn Base>,
 }
 
 impl Flow {
     /// The distribution whose latents, f(x), are distributed as `base`.
-    pub fn new(bijection: impl Bijection + 'static, base: StandardNormal) -> Self {
-        Flow { bijection: Box::new(bijection), base }
+    pub fn new(bijection: impl Bijection + 'static, base: impl Base + 'static) -> Self {
+        Self::from_parts(Box::new(bijection), Box::new(base))
+    }
+
+    /// The same of parts that are boxed already.
+    pub fn from_parts(bijection: Box<dyn Bijection>, base: Box<dyn Base>) -> Self {
+        Flow { bijection, base }
+    }
+
+    /// The distribution of the latents.
+    pub fn base(&self) -> &dyn Base {
+        self.base.as_ref()
     }
 
     /// f, from data to latent.
@@ -47,40 +57,35 @@ impl Flow {
     }
 
     /// ln p(x) of each row, in nats: `[batch]`.
-    pub fn log_prob(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        let (z, log_det) = self.bijection.forward(x, context);
-        self.base.log_prob(&z) + log_det
+    pub fn log_prob(&self, x: &Tensor, given: Given<'_>) -> Tensor {
+        let (z, log_det) = self.bijection.forward(x, given);
+        self.base.log_prob(&z, given) + log_det
     }
 
     /// `n` draws from `rng`, with latents of the standard deviation `temperature`; a context has `n` rows.
     ///
     /// Only with the temperature 1 are these draws from the density that [`Flow::log_prob`] gives.
-    pub fn sample(&self, n: i64, temperature: f64, context: Option<&Tensor>, rng: &Generator) -> Tensor {
-        self.bijection.inverse(&self.latents(n, temperature, rng), context).0
+    pub fn sample(&self, n: i64, temperature: f64, given: Given<'_>, rng: &Generator) -> Tensor {
+        self.bijection.inverse(&self.latents(n, temperature, given, rng), given).0
     }
 
     /// `n` latents from `rng`, with the standard deviation `temperature`: what [`Flow::sample`] starts from.
-    pub fn latents(&self, n: i64, temperature: f64, rng: &Generator) -> Tensor {
-        self.base.sample(n, temperature, rng)
+    pub fn latents(&self, n: i64, temperature: f64, given: Given<'_>, rng: &Generator) -> Tensor {
+        self.base.sample(n, temperature, given, rng)
     }
 
     /// The way of latents `z` to data: the outline of the latents themselves, then the state after each step of the
     /// bijection, in the units and the arrangement of data ([`Bijection::outline`]). The last is f⁻¹(z).
-    pub fn path(&self, z: &Tensor, context: Option<&Tensor>) -> Vec<Tensor> {
-        let mut states = vec![self.bijection.outline(z, context)];
-        let _ = self.bijection.trace(z, context, &Tensor::shallow_clone, &mut |state| states.push(state));
+    pub fn path(&self, z: &Tensor, given: Given<'_>) -> Vec<Tensor> {
+        let mut states = vec![self.bijection.outline(z, given)];
+        let _ = self.bijection.trace(z, given, &Tensor::shallow_clone, &mut |state| states.push(state));
         states
     }
 
     /// `n` draws from `rng` and the log-density of each, in one pass; both carry gradients.
-    pub fn sample_with_log_prob(
-        &self,
-        n: i64,
-        context: Option<&Tensor>,
-        rng: &Generator,
-    ) -> (Tensor, Tensor) {
-        let z = self.base.sample(n, 1.0, rng);
-        let (x, log_det) = self.bijection.inverse(&z, context);
-        (x, self.base.log_prob(&z) - log_det)
+    pub fn sample_with_log_prob(&self, n: i64, given: Given<'_>, rng: &Generator) -> (Tensor, Tensor) {
+        let z = self.base.sample(n, 1.0, given, rng);
+        let (x, log_det) = self.bijection.inverse(&z, given);
+        (x, self.base.log_prob(&z, given) - log_det)
     }
 }

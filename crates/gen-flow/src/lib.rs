@@ -5,18 +5,18 @@ pub mod bijection;
 pub mod conditioner;
 pub mod dequantise;
 mod flow;
+mod model;
 mod realnvp;
-mod tarflow;
+pub mod tarflow;
 pub mod univariate;
 
 pub use flow::Flow;
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
 use gen_core::model::ModelEntry;
-pub use realnvp::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
-pub use tarflow::{
-    BlockSize, Direction, Guidance, Noise, TarFlow, TarFlowConfig, TransformerBlock, Weaker,
-};
+pub use model::{Architecture, Design, FlowModel};
+pub use realnvp::{AffineCouplings, ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+pub use tarflow::{TarFlow, TarFlowConfig};
 
 /// The models of this family.
 pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>(), ModelEntry::of::<TarFlow>()];

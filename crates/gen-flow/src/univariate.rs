@@ -1,11 +1,18 @@
 //! Increasing maps of single numbers, with parameters that a network gives: what couplings and autoregressive
 //! flows apply to each value.
 
+mod additive;
+mod affine;
+mod logistic_mixture;
+
 use std::fmt::Debug;
 
-use gen_core::native::{Coupled, Way, affine_coupling};
-use gen_core::params::{Init, Scope};
+use gen_core::native::Way;
 use tch::Tensor;
+
+pub use additive::Additive;
+pub use affine::Affine;
+pub use logistic_mixture::LogisticMixture;
 
 use crate::bijection::{Halves, sum_per_row};
 
@@ -28,66 +35,20 @@ pub trait Univariate: Debug + Send {
     ///
     /// For maps that can do all of it in one pass over memory.
     fn couple(&self, halves: &Halves, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
-        let (moved, log_slope) = match way {
-            Way::Forward => self.forward(&halves.rest, parameters),
-            Way::Inverse => self.inverse(&halves.rest, parameters),
-        };
-        (halves.join(&moved), sum_per_row(&log_slope))
+        couple_by_value(self, halves, parameters, way)
     }
 }
 
-/// y = exp(s) x + t, with parameters (a, t) where s = a, or s = c tanh a with a learned bound c.
-///
-/// With zero parameters it is the identity.
-///
-/// Dinh et al. 2017, equation 8; the bound as in their section 3.2 and code.
-#[derive(Debug)]
-pub struct Affine {
-    bound: Option<Tensor>,
-}
-
-impl Affine {
-    /// s = a: the equation as it stands. A network that is wrong once can overflow the exponential.
-    pub fn unbounded() -> Self {
-        Affine { bound: None }
-    }
-
-    /// s = c tanh a with one learned number c, which starts at 1.
-    pub fn bounded(scope: Scope<'_>) -> Self {
-        Affine { bound: Some(scope.parameter("log_scale_bound", &[1], Init::ONES)) }
-    }
-
-    /// s and t.
-    fn scale_and_shift(&self, parameters: &Tensor) -> (Tensor, Tensor) {
-        let mut parts = parameters.chunk(2, 1).into_iter();
-        let [raw, shift] = std::array::from_fn(|_| parts.next().unwrap_or_default());
-        match &self.bound {
-            Some(bound) => (raw.tanh() * bound, shift),
-            None => (raw, shift),
-        }
-    }
-}
-
-impl Univariate for Affine {
-    fn parameters(&self) -> i64 {
-        2
-    }
-
-    fn forward(&self, x: &Tensor, parameters: &Tensor) -> (Tensor, Tensor) {
-        let (log_scale, shift) = self.scale_and_shift(parameters);
-        (shift.addcmul(x, &log_scale.exp()), log_scale)
-    }
-
-    fn inverse(&self, y: &Tensor, parameters: &Tensor) -> (Tensor, Tensor) {
-        let (log_scale, shift) = self.scale_and_shift(parameters);
-        let log_slope = -log_scale;
-        ((y - shift) * log_slope.exp(), log_slope)
-    }
-    fn couple(&self, halves: &Halves, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
-        let Halves { same, rest, order } = halves;
-        let Coupled { values, log_det } =
-            affine_coupling(same, rest, parameters, self.bound.as_ref(), *order, way)
-                .unwrap_or_else(|error| panic!("{error}"));
-        (values, log_det)
-    }
+/// [`Univariate::couple`] of a map in two passes: the values, and the sums of their slopes.
+fn couple_by_value(
+    map: &(impl Univariate + ?Sized),
+    halves: &Halves,
+    parameters: &Tensor,
+    way: Way,
+) -> (Tensor, Tensor) {
+    let (moved, log_slope) = match way {
+        Way::Forward => map.forward(&halves.rest, parameters),
+        Way::Inverse => map.inverse(&halves.rest, parameters),
+    };
+    (halves.join(&moved), sum_per_row(&log_slope))
 }

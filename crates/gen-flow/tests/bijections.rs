@@ -1,13 +1,13 @@
 //! One table of constructors through the tests that every bijection has to pass.
 
-use gen_core::params::Params;
+use gen_core::params::{Params, Scope};
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{
-    ActNorm, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Inverse, Logit, Mask,
-    NormalisedConv1x1, Permutation, Squeeze, Standardise,
+    ActNorm, Autoregressive, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Given, Inverse, Logit,
+    Mask, NormalisedConv1x1, Permutation, Rotation, Sigmoid, Squeeze, Standardise, Tanh,
 };
-use gen_flow::conditioner::{ConvConditioner, DenseConditioner, MlpConditioner};
-use gen_flow::univariate::Affine;
+use gen_flow::conditioner::{ConvConditioner, DenseConditioner, Made, MlpConditioner};
+use gen_flow::univariate::{Additive, Affine, LogisticMixture, Univariate};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -36,9 +36,35 @@ fn case(name: &'static str, shape: &'static [i64], build: fn(&Params) -> Box<dyn
 
 fn mlp_coupling(params: &Params, name: &str, mask: Mask, size: i64, context: i64) -> Coupling<Affine> {
     let place = &params.root() / name;
-    let (inputs, outputs) = (mask.kept(size), 2 * mask.transformed(size));
-    let net = MlpConditioner::new(&place / "net", inputs, context, &[8, 8], outputs);
-    Coupling::new(mask, Affine::bounded(place), Box::new(net))
+    coupling_of(&place, Affine::bounded(&place / "affine"), mask, size, context)
+}
+
+fn coupling_of<U: Univariate>(
+    place: &Scope<'_>,
+    univariate: U,
+    mask: Mask,
+    size: i64,
+    context: i64,
+) -> Coupling<U> {
+    let (inputs, outputs) = (mask.kept(size), univariate.parameters() * mask.transformed(size));
+    let net = MlpConditioner::new(place / "net", inputs, context, &[8, 8], outputs);
+    Coupling::new(mask, univariate, Box::new(net))
+}
+
+/// A coupling of three coordinates, two of which are transformed by `univariate`.
+fn coupled<U: Univariate + 'static>(params: &Params, univariate: U) -> Box<dyn Bijection> {
+    Box::new(coupling_of(&params.root(), univariate, Mask::first_half(3), 3, 0))
+}
+
+fn autoregressive<U: Univariate>(
+    params: &Params,
+    univariate: U,
+    order: &[i64],
+    context: i64,
+) -> Autoregressive<U> {
+    let place = &params.root() / "made";
+    let made = Made::new(place, order.to_vec(), context, &[7, 9], univariate.parameters());
+    Autoregressive::new(made, univariate)
 }
 
 fn conv_coupling(params: &Params, name: &str, mask: Mask, shape: [i64; 3], context: i64) -> Coupling<Affine> {
@@ -106,6 +132,40 @@ fn table() -> Vec<Case> {
                 Box::new(conv_coupling(params, "coupling", mask, [1, 4, 4], 3))
             })
         },
+        case("additive coupling", &[3], |params| coupled(params, Additive)),
+        case("affine coupling without a bound", &[3], |params| coupled(params, Affine::unbounded())),
+        case("affine coupling, softly clipped", &[3], |params| coupled(params, Affine::soft_clip(7.0))),
+        case("affine coupling by a sigmoid", &[3], |params| coupled(params, Affine::sigmoid(2.0, 0.0))),
+        case("affine coupling by a sigmoid with a floor", &[3], |params| {
+            coupled(params, Affine::sigmoid(2.0, 1e-3))
+        }),
+        case("affine coupling by a softplus", &[3], |params| coupled(params, Affine::softplus(1e-3))),
+        case("coupling by mixtures of logistics", &[3], |params| coupled(params, LogisticMixture::new(4))),
+        case("rotation of points", &[4], |params| Box::new(Rotation::new(params.root(), 4))),
+        case("rotation of images", &[3, 2, 4], |params| Box::new(Rotation::new(params.root(), 3))),
+        case("sigmoid", &[3], |_| Box::new(Sigmoid)),
+        case("tanh", &[3], |_| Box::new(Tanh)),
+        case("autoregressive", &[4], |params| {
+            Box::new(autoregressive(params, Affine::bounded(params.root()), &[1, 2, 3, 4], 0))
+        }),
+        Case {
+            context: 3,
+            ..case("autoregressive of one value", &[1], |params| {
+                Box::new(autoregressive(params, Affine::bounded(params.root()), &[1], 3))
+            })
+        },
+        Case {
+            context: 2,
+            ..case("conditional autoregressive, in another order", &[3], |params| {
+                Box::new(autoregressive(params, Affine::soft_clip(3.0), &[3, 1, 2], 2))
+            })
+        },
+        Case {
+            context: 2,
+            ..case("conditional inverse autoregressive", &[2], |params| {
+                Box::new(Inverse(autoregressive(params, LogisticMixture::new(3), &[2, 1], 2)))
+            })
+        },
         case("inverse of a coupling", &[4], |params| {
             Box::new(Inverse(mlp_coupling(params, "coupling", Mask::first_half(4), 4, 0)))
         }),
@@ -163,6 +223,11 @@ impl Case {
     }
 }
 
+/// Outside training.
+fn given(context: &Option<Tensor>) -> Given<'_> {
+    Given { context: context.as_ref(), rng: None }
+}
+
 /// Runs `check` on every bijection of the table; a failure says which it was.
 fn each(check: impl Fn(&Case)) {
     // Small tensors: threads would only wait for each other.
@@ -183,8 +248,8 @@ proptest! {
                 tch::manual_seed(seed);
                 let (_params, bijection) = case.random(kind);
                 let (x, context) = (case.input(rows, kind), case.context(rows, kind));
-                let (y, log_det) = bijection.forward(&x, context.as_ref());
-                let (back, inverse_log_det) = bijection.inverse(&y, context.as_ref());
+                let (y, log_det) = bijection.forward(&x, given(&context));
+                let (back, inverse_log_det) = bijection.inverse(&y, given(&context));
                 assert_eq!((log_det.size(), inverse_log_det.size()), (vec![rows], vec![rows]));
                 assert_eq!((y.kind(), log_det.kind()), (kind, kind));
                 assert_close(&back, &x, tolerance, tolerance);
@@ -201,11 +266,11 @@ proptest! {
             tch::manual_seed(seed);
             let (_params, bijection) = case.random(Kind::Double);
             let (x, context) = (case.input(1, Kind::Double), case.context(1, Kind::Double));
-            let (y, log_det) = bijection.forward(&x, context.as_ref());
-            let direct = log_abs_det_jacobian(&x, |x| bijection.forward(x, context.as_ref()).0);
+            let (y, log_det) = bijection.forward(&x, given(&context));
+            let direct = log_abs_det_jacobian(&x, |x| bijection.forward(x, given(&context)).0);
             assert_close(&log_det.squeeze(), &direct, 1e-8, 1e-8);
-            let (_, log_det) = bijection.inverse(&y, context.as_ref());
-            let direct = log_abs_det_jacobian(&y, |y| bijection.inverse(y, context.as_ref()).0);
+            let (_, log_det) = bijection.inverse(&y, given(&context));
+            let direct = log_abs_det_jacobian(&y, |y| bijection.inverse(y, given(&context)).0);
             assert_close(&log_det.squeeze(), &direct, 1e-8, 1e-8);
         });
     }
@@ -227,7 +292,7 @@ fn every_parameter_and_context_entry_has_a_gradient() {
         let (params, bijection) = case.random(Kind::Double);
         let x = case.input(16, Kind::Double);
         let context = case.context(16, Kind::Double).map(|context| context.set_requires_grad(true));
-        let (y, log_det) = bijection.forward(&x, context.as_ref());
+        let (y, log_det) = bijection.forward(&x, given(&context));
         let loss = y.square().sum(Kind::Double) - log_det.sum(Kind::Double);
         let parameters = params.trainable();
         let inputs: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| tensor).chain(&context).collect();
@@ -257,9 +322,9 @@ fn extreme_inputs_stay_finite() {
                 Domain::Real => extremes.shallow_clone(),
                 Domain::UnitInterval => extremes.gt(0.0).to_kind(kind),
             };
-            let (y, log_det) = bijection.forward(&x, context.as_ref());
+            let (y, log_det) = bijection.forward(&x, given(&context));
             assert!(finite(&y) && finite(&log_det), "forward, {kind:?}");
-            let (x, log_det) = bijection.inverse(&extremes.view(y.size().as_slice()), context.as_ref());
+            let (x, log_det) = bijection.inverse(&extremes.view(y.size().as_slice()), given(&context));
             assert!(finite(&x) && finite(&log_det), "inverse, {kind:?}");
         }
     });
@@ -275,13 +340,13 @@ fn a_trace_leads_to_the_inverse() {
         tch::manual_seed(3);
         let (_params, bijection) = case.random(Kind::Double);
         let (x, context) = (case.input(4, Kind::Double), case.context(4, Kind::Double));
-        let y = bijection.forward(&x, context.as_ref()).0;
+        let y = bijection.forward(&x, given(&context)).0;
         let mut states = Vec::new();
         let finish = |x: &Tensor| x * 2.0;
-        let end = bijection.trace(&y, context.as_ref(), &finish, &mut |state| states.push(state));
+        let end = bijection.trace(&y, given(&context), &finish, &mut |state| states.push(state));
         assert_close(&end, &x, 1e-9, 1e-9);
         assert!(states.iter().all(|state| state.size() == x.size()));
-        let outline = bijection.outline(&y, context.as_ref());
+        let outline = bijection.outline(&y, given(&context));
         assert_eq!(outline.size(), x.size());
         match states.last() {
             // After the last step there are only rearrangement and units.
@@ -302,9 +367,9 @@ fn rows_are_independent_of_their_batch() {
         tch::manual_seed(3);
         let (_params, bijection) = case.random(Kind::Double);
         let (x, context) = (case.input(4, Kind::Double), case.context(4, Kind::Double));
-        let (y, log_det) = bijection.forward(&x, context.as_ref());
+        let (y, log_det) = bijection.forward(&x, given(&context));
         let row = |tensor: &Tensor| tensor.narrow(0, 2, 1);
-        let (y2, log_det2) = bijection.forward(&row(&x), context.as_ref().map(row).as_ref());
+        let (y2, log_det2) = bijection.forward(&row(&x), given(&context.as_ref().map(row)));
         assert_close(&y2, &row(&y), 1e-12, 1e-12);
         assert_close(&log_det2, &row(&log_det), 1e-12, 1e-12);
     });
@@ -320,14 +385,14 @@ fn only_initialise_changes_anything() {
         let unchanged = || params.all().iter().all(|(name, tensor)| before.get(name) == Some(tensor));
         let (x, context) = (case.input(4, Kind::Double), case.context(4, Kind::Double));
         let copy = x.copy();
-        let (y, _) = bijection.forward(&x, context.as_ref());
-        let _ = bijection.inverse(&y, context.as_ref());
+        let (y, _) = bijection.forward(&x, given(&context));
+        let _ = bijection.inverse(&y, given(&context));
         assert!(unchanged() && x == copy);
-        let start = bijection.initialise(&x, context.as_ref());
+        let start = bijection.initialise(&x, given(&context));
         assert!(bijection.is_initialised() && x == copy);
-        assert_close(&start, &bijection.forward(&x, context.as_ref()).0, 1e-12, 1e-12);
+        assert_close(&start, &bijection.forward(&x, given(&context)).0, 1e-12, 1e-12);
         let started = params.all().snapshot();
-        let _ = bijection.initialise(&(&x * 0.5), context.as_ref());
+        let _ = bijection.initialise(&(&x * 0.5), given(&context));
         assert!(params.all().iter().all(|(name, tensor)| started.get(name) == Some(tensor)));
     });
 }

@@ -11,8 +11,9 @@ use gen_core::params::Params;
 use gen_core::rng::{Generator, Purpose, stream, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_flow::bijection::Bijection;
-use gen_flow::{BlockSize, Direction, Guidance, Noise, TarFlow, TarFlowConfig, TransformerBlock, Weaker};
+use gen_flow::bijection::{Bijection, Given};
+use gen_flow::tarflow::{BlockSize, Direction, Guidance, Noise, TransformerBlock, Weaker};
+use gen_flow::{TarFlow, TarFlowConfig};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -52,8 +53,8 @@ fn a_position_depends_on_itself_and_those_before() {
         let [x, context] = input(1);
         let order = order(direction);
         type Map<'a> = &'a dyn Fn(&Tensor) -> Tensor;
-        let forward: Map<'_> = &|x| block.forward(x, Some(&context)).0;
-        let inverse: Map<'_> = &|x| block.inverse(x, Some(&context)).0;
+        let forward: Map<'_> = &|x| block.forward(x, Given::context(&context)).0;
+        let inverse: Map<'_> = &|x| block.inverse(x, Given::context(&context)).0;
         for map in [forward, inverse] {
             let x = x.copy().set_requires_grad(true);
             let y = map(&x);
@@ -74,11 +75,11 @@ fn a_position_depends_on_itself_and_those_before() {
 
 /// (α, μ) at position `at` of a sequence that is right before it, from whole passes: z = (x - μ) exp(-α) at x = 0 and
 /// x = 1.
-fn affine(block: &TransformerBlock, x: &Tensor, at: i64, context: Option<&Tensor>) -> [Tensor; 2] {
+fn affine(block: &TransformerBlock, x: &Tensor, at: i64, context: &Tensor) -> [Tensor; 2] {
     let through = |value: f64| {
         let x = x.copy();
         let _ = x.select(1, at).fill_(value);
-        block.forward(&x, context).0.select(1, at)
+        block.forward(&x, Given::context(context)).0.select(1, at)
     };
     let (zero, one) = (through(0.0), through(1.0));
     let slope = one - &zero;
@@ -93,10 +94,10 @@ fn sampling_with_a_cache_is_the_definition() {
         let [z, context] = input(3);
         let x = z.copy();
         for &at in &order(direction)[1..] {
-            let [log_scale, shift] = affine(&block, &x, at, Some(&context));
+            let [log_scale, shift] = affine(&block, &x, at, &context);
             x.select(1, at).copy_(&(z.select(1, at) * log_scale.exp() + shift));
         }
-        assert_close(&block.inverse(&z, Some(&context)).0, &x, 1e-9, 1e-9);
+        assert_close(&block.inverse(&z, Given::context(&context)).0, &x, 1e-9, 1e-9);
     }
 }
 
@@ -109,8 +110,8 @@ fn guidance_leads_away_from_the_weaker_prediction() {
         let x = z.copy();
         for (i, &at) in order(direction).iter().enumerate().skip(1) {
             let weight = 1.5 * i as f64 / (SIZE.length - 1) as f64;
-            let with = affine(&block, &x, at, Some(&context));
-            let without = affine(&block, &x, at, Some(&nothing));
+            let with = affine(&block, &x, at, &context);
+            let without = affine(&block, &x, at, &nothing);
             let [log_scale, shift] = [0, 1].map(|i| &with[i] + (&with[i] - &without[i]) * weight);
             x.select(1, at).copy_(&(z.select(1, at) * log_scale.exp() + shift));
         }
@@ -123,7 +124,7 @@ fn guidance_leads_away_from_the_weaker_prediction() {
 fn no_guidance_is_guidance_of_weight_zero_or_away_from_the_same() {
     let block = block(Direction::Descending);
     let [z, context] = input(3);
-    let plain = block.inverse(&z, Some(&context));
+    let plain = block.inverse(&z, Given::context(&context));
     let guided = |weight: f64, weaker: Weaker| {
         block.inverse_guided(&z, Some(&context), Some(&Guidance { weight, weaker }))
     };

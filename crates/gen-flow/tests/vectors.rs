@@ -4,8 +4,8 @@ use gen_core::data::Values;
 use gen_core::params::Params;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_flow::Flow;
-use gen_flow::base::StandardNormal;
-use gen_flow::bijection::{ActNorm, Bijection, Chain, Conv1x1, Coupling, Logit, Mask, Squeeze};
+use gen_flow::base::{Base, StandardNormal};
+use gen_flow::bijection::{ActNorm, Bijection, Chain, Conv1x1, Coupling, Given, Logit, Mask, Squeeze};
 use gen_flow::conditioner::MlpConditioner;
 use gen_flow::dequantise::Dequantise;
 use gen_flow::univariate::{Affine, Univariate};
@@ -78,14 +78,14 @@ fn actnorm_starts_from_the_first_batch() {
     let params = double();
     let actnorm = ActNorm::new(params.root(), 3);
     assert!(!actnorm.is_initialised());
-    let y = actnorm.initialise(&x, None);
+    let y = actnorm.initialise(&x, Given::NOTHING);
     assert!(actnorm.is_initialised());
     assert_close(&y, &tensor(&expected["y"]), TOLERANCE, TOLERANCE);
     let all = params.all();
     for name in ["log_scale", "shift"] {
         assert_close(all.get(name).unwrap(), &tensor(&expected[name]), TOLERANCE, TOLERANCE);
     }
-    let (_, log_det) = actnorm.forward(&x, None);
+    let (_, log_det) = actnorm.forward(&x, Given::NOTHING);
     assert_close(&log_det, &tensor(&expected["logdet"]), TOLERANCE, TOLERANCE);
 }
 
@@ -105,7 +105,7 @@ fn lu_convolution() {
         set(&params, ours, &tensor(&v[theirs]));
     }
     let x = tensor(&v["x"]);
-    let (y, log_det) = conv.forward(&x, None);
+    let (y, log_det) = conv.forward(&x, Given::NOTHING);
     assert_close(&y, &tensor(&v["y"]), TOLERANCE, TOLERANCE);
     let expected = log_det.full_like(v["logdet_per_sample"].as_f64().unwrap());
     // The block's number is log|det W|; an image of 2 x 3 positions has six of them.
@@ -114,14 +114,14 @@ fn lu_convolution() {
     assert_close_f64(expected.double_value(&[0]), per_position * positions, 1e-12, 0.0);
     assert_close(&log_det, &expected, TOLERANCE, TOLERANCE);
     let identity = Tensor::eye(4, (Kind::Double, Device::Cpu));
-    assert_close(&conv.forward(&identity, None).0.tr(), &tensor(&v["W"]), TOLERANCE, TOLERANCE);
-    assert_close(&conv.inverse(&identity, None).0.tr(), &tensor(&v["W_inv"]), TOLERANCE, TOLERANCE);
+    assert_close(&conv.forward(&identity, Given::NOTHING).0.tr(), &tensor(&v["W"]), TOLERANCE, TOLERANCE);
+    assert_close(&conv.inverse(&identity, Given::NOTHING).0.tr(), &tensor(&v["W_inv"]), TOLERANCE, TOLERANCE);
 }
 
 #[test]
 fn squeeze_order() {
     let v = vectors("squeeze2x2");
-    let (y, log_det) = Squeeze.forward(&tensor(&v["x"]), None);
+    let (y, log_det) = Squeeze.forward(&tensor(&v["x"]), Given::NOTHING);
     assert_close(&y, &tensor(&v["y"]), 0.0, 0.0);
     assert_eq!(log_det.double_value(&[0]), 0.0);
 }
@@ -131,7 +131,7 @@ fn logit_preprocessing() {
     let v = vectors("logit_preprocess");
     let x = tensor(&v["x"]).unsqueeze(1);
     for (alpha, key) in [(1e-6, "alpha_1e-06"), (0.05, "alpha_0.05")] {
-        let (y, log_det) = Logit::new(alpha).forward(&x, None);
+        let (y, log_det) = Logit::new(alpha).forward(&x, Given::NOTHING);
         assert_close(&y.squeeze_dim(1), &tensor(&v[key]["y"]), TOLERANCE, TOLERANCE);
         assert_close(&log_det, &tensor(&v[key]["logdet"]), TOLERANCE, TOLERANCE);
     }
@@ -150,7 +150,7 @@ fn bits_per_dimension_of_bytes() {
         assert_close_f64(bits, case["bpd"].as_f64().unwrap(), 1e-12, 0.0);
     }
     let normal = StandardNormal::new(784, Kind::Double, Device::Cpu);
-    let log_prob = normal.log_prob(&Tensor::zeros([1, 784], (Kind::Double, Device::Cpu)));
+    let log_prob = normal.log_prob(&Tensor::zeros([1, 784], (Kind::Double, Device::Cpu)), Given::NOTHING);
     let expected = v["standard_normal_D784_on_zeros"]["logp"].as_f64().unwrap();
     assert_close_f64(log_prob.double_value(&[0]), expected, 1e-12, 0.0);
 }
@@ -173,9 +173,9 @@ fn three_couplings_end_to_end() {
     }
     let flow = Flow::new(Chain::new(parts), StandardNormal::new(2, Kind::Double, Device::Cpu));
     let x = tensor(&v["x"]);
-    let (z, log_det) = flow.bijection().forward(&x, None);
+    let (z, log_det) = flow.bijection().forward(&x, Given::NOTHING);
     assert_close(&z, &tensor(&v["z"]), TOLERANCE, TOLERANCE);
     assert_close(&log_det, &tensor(&v["logdet"]), TOLERANCE, TOLERANCE);
-    assert_close(&flow.log_prob(&x, None), &tensor(&v["log_prob"]), TOLERANCE, TOLERANCE);
-    assert_close(&flow.bijection().inverse(&z, None).0, &x, TOLERANCE, TOLERANCE);
+    assert_close(&flow.log_prob(&x, Given::NOTHING), &tensor(&v["log_prob"]), TOLERANCE, TOLERANCE);
+    assert_close(&flow.bijection().inverse(&z, Given::NOTHING).0, &x, TOLERANCE, TOLERANCE);
 }

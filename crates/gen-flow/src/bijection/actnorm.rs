@@ -1,7 +1,7 @@
 use gen_core::params::{Init, Scope};
 use tch::{Kind, Tensor};
 
-use super::{Bijection, constant_log_det};
+use super::{Bijection, Given, constant_log_det};
 
 /// Activation normalisation: a scale and a shift for each channel,
 ///
@@ -54,19 +54,19 @@ impl ActNorm {
 }
 
 impl Bijection for ActNorm {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let scale = Self::for_each_channel(&self.log_scale.exp(), x);
         let y = Self::for_each_channel(&self.shift, x).addcmul(x, &scale);
         (y, constant_log_det(&self.log_det(x), x))
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let scale = Self::for_each_channel(&(-&self.log_scale).exp(), y);
         let x = (y - Self::for_each_channel(&self.shift, y)) * scale;
         (x, constant_log_det(&-self.log_det(y), y))
     }
 
-    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+    fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         if !self.is_initialised() {
             let _no_grad = tch::no_grad_guard();
             let others: Vec<i64> = (0..x.dim() as i64).filter(|&dim| dim != 1).collect();
@@ -78,7 +78,7 @@ impl Bijection for ActNorm {
             self.shift.shallow_clone().copy_(&(-mean / std));
             let _ = self.initialised.shallow_clone().fill_(1);
         }
-        self.forward(x, context).0
+        self.forward(x, given).0
     }
 
     fn is_initialised(&self) -> bool {

@@ -2,7 +2,7 @@ use gen_core::native::{Direction, Factors, Mixing, Operands, Way};
 use gen_core::params::{Init, Scope};
 use tch::{Device, Kind, Tensor};
 
-use super::{ActNorm, Bijection, constant_log_det};
+use super::{ActNorm, Bijection, Given, constant_log_det};
 
 /// A learned invertible linear map of the channels at each position, by its LU decomposition:
 ///
@@ -77,11 +77,11 @@ fn mix(Mixing { weight, bias, log_det }: &Mixing, x: &Tensor) -> (Tensor, Tensor
 }
 
 impl Bijection for Conv1x1 {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         mix(&self.mixing(None, Way::Forward), x)
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         mix(&self.mixing(None, Way::Inverse), y)
     }
 
@@ -109,17 +109,17 @@ impl NormalisedConv1x1 {
 }
 
 impl Bijection for NormalisedConv1x1 {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         mix(&self.conv.mixing(Some(&self.norm), Way::Forward), x)
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         mix(&self.conv.mixing(Some(&self.norm), Way::Inverse), y)
     }
 
-    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        let _ = self.norm.initialise(x, context);
-        self.forward(x, context).0
+    fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
+        let _ = self.norm.initialise(x, given);
+        self.forward(x, given).0
     }
 
     fn is_initialised(&self) -> bool {

@@ -1,7 +1,7 @@
 use gen_core::native::{Order, Way};
 use tch::{Device, Kind, Tensor};
 
-use super::{Bijection, join, split, sum_per_row};
+use super::{Bijection, Given, join, split, sum_per_row};
 use crate::conditioner::Conditioner;
 use crate::univariate::Univariate;
 
@@ -69,11 +69,11 @@ impl Mask {
     }
 }
 
-/// The two parts of what goes through a coupling.
+/// The two parts of what goes through a coupling, or all of what goes through an autoregressive layer.
 #[derive(Debug)]
 pub struct Halves {
-    /// What stays, and what the conditioner sees: `[batch, kept, ...]`.
-    pub same: Tensor,
+    /// What stays: `[batch, kept, ...]`; `None` where everything moves.
+    pub same: Option<Tensor>,
     /// What moves: `[batch, size - kept, ...]`.
     pub rest: Tensor,
     /// Which of the two comes first.
@@ -81,11 +81,16 @@ pub struct Halves {
 }
 
 impl Halves {
+    /// Everything moves.
+    pub fn all(x: &Tensor) -> Self {
+        Halves { same: None, rest: x.shallow_clone(), order: Order::SameFirst }
+    }
     /// The coupling's result: what stayed and what `moved`.
     pub fn join(&self, moved: &Tensor) -> Tensor {
-        match self.order {
-            Order::SameFirst => join(&self.same, moved),
-            Order::MovedFirst => join(moved, &self.same),
+        match (&self.same, self.order) {
+            (None, _) => moved.shallow_clone(),
+            (Some(same), Order::SameFirst) => join(same, moved),
+            (Some(same), Order::MovedFirst) => join(moved, same),
         }
     }
 }
@@ -104,7 +109,7 @@ impl Halves {
 ///
 /// ```
 /// use gen_core::params::Params;
-/// use gen_flow::bijection::{Bijection, Coupling, Mask};
+/// use gen_flow::bijection::{Bijection, Coupling, Given, Mask};
 /// use gen_flow::conditioner::MlpConditioner;
 /// use gen_flow::univariate::Affine;
 /// use tch::{Device, Kind, Tensor};
@@ -114,7 +119,7 @@ impl Halves {
 /// let conditioner = MlpConditioner::new(&params.root() / "net", 1, 0, &[32, 32], 2 * 2);
 /// let coupling = Coupling::new(mask, Affine::bounded(params.root()), Box::new(conditioner));
 /// let x = Tensor::randn([5, 3], (Kind::Double, Device::Cpu));
-/// let (y, log_det) = coupling.forward(&x, None);
+/// let (y, log_det) = coupling.forward(&x, Given::NOTHING);
 /// assert_eq!((y.size(), log_det.size()), (vec![5, 3], vec![5]));
 /// ```
 #[derive(Debug)]
@@ -131,31 +136,25 @@ impl<U: Univariate> Coupling<U> {
         Coupling { mask, univariate, conditioner }
     }
 
-    fn map(&self, x: &Tensor, context: Option<&Tensor>, way: Way) -> (Tensor, Tensor) {
-        let halves = match &self.mask {
+    fn map(&self, x: &Tensor, given: Given<'_>, way: Way) -> (Tensor, Tensor) {
+        let (same, rest, order) = match &self.mask {
             Mask::First { kept, .. } => {
                 let [same, rest] = split(x, *kept);
-                Halves { same, rest, order: Order::SameFirst }
+                (same, rest, Order::SameFirst)
             }
             Mask::Last { kept, of } => {
                 let [rest, same] = split(x, of - kept);
-                Halves { same, rest, order: Order::MovedFirst }
+                (same, rest, Order::MovedFirst)
             }
-            Mask::Checkerboard { kept } => return self.map_checkerboard(kept, x, context, way),
+            Mask::Checkerboard { kept } => return self.map_checkerboard(kept, x, given, way),
         };
-        let parameters = self.conditioner.forward(&halves.same, context);
-        self.univariate.couple(&halves, &parameters, way)
+        let parameters = self.conditioner.forward(&same, given);
+        self.univariate.couple(&Halves { same: Some(same), rest, order }, &parameters, way)
     }
 
-    fn map_checkerboard(
-        &self,
-        kept: &Tensor,
-        x: &Tensor,
-        context: Option<&Tensor>,
-        way: Way,
-    ) -> (Tensor, Tensor) {
+    fn map_checkerboard(&self, kept: &Tensor, x: &Tensor, given: Given<'_>, way: Way) -> (Tensor, Tensor) {
         let zero = x.zeros_like();
-        let parameters = self.conditioner.forward(&x.where_self(kept, &zero), context);
+        let parameters = self.conditioner.forward(&x.where_self(kept, &zero), given);
         let (moved, log_slope) = match way {
             Way::Forward => self.univariate.forward(x, &parameters),
             Way::Inverse => self.univariate.inverse(x, &parameters),
@@ -165,12 +164,12 @@ impl<U: Univariate> Coupling<U> {
 }
 
 impl<U: Univariate> Bijection for Coupling<U> {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.map(x, context, Way::Forward)
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        self.map(x, given, Way::Forward)
     }
 
-    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.map(y, context, Way::Inverse)
+    fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        self.map(y, given, Way::Inverse)
     }
 
     fn is_step(&self) -> bool {

@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use super::{Bijection, join, split};
+use super::{Bijection, Given, join, split};
 
 /// Some channels are finished, the others go through `rest`:
 ///
@@ -40,41 +40,41 @@ impl<B: Bijection> FactorOut<B> {
 }
 
 impl<B: Bijection> Bijection for FactorOut<B> {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         let [x1, x2] = split(x, self.kept);
-        let (y1, log_det) = self.rest.forward(&x1, context);
+        let (y1, log_det) = self.rest.forward(&x1, given);
         (Tensor::cat(&[y1, x2.flatten(1, -1)], 1), log_det)
     }
 
-    fn inverse(&self, y: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         let [y1, x2] = self.finished(y);
-        let (x1, log_det) = self.rest.inverse(&y1, context);
+        let (x1, log_det) = self.rest.inverse(&y1, given);
         (join(&x1, &x2), log_det)
     }
 
-    fn initialise(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+    fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         let [x1, x2] = split(x, self.kept);
-        Tensor::cat(&[self.rest.initialise(&x1, context), x2.flatten(1, -1)], 1)
+        Tensor::cat(&[self.rest.initialise(&x1, given), x2.flatten(1, -1)], 1)
     }
 
     fn is_initialised(&self) -> bool {
         self.rest.is_initialised()
     }
 
-    fn outline(&self, y: &Tensor, context: Option<&Tensor>) -> Tensor {
+    fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
         let [y1, x2] = self.finished(y);
-        join(&self.rest.outline(&y1, context), &x2)
+        join(&self.rest.outline(&y1, given), &x2)
     }
 
     fn trace(
         &self,
         y: &Tensor,
-        context: Option<&Tensor>,
+        given: Given<'_>,
         finish: &dyn Fn(&Tensor) -> Tensor,
         visit: &mut dyn FnMut(Tensor),
     ) -> Tensor {
         let [y1, x2] = self.finished(y);
-        let x1 = self.rest.trace(&y1, context, &|x1| finish(&join(x1, &x2)), visit);
+        let x1 = self.rest.trace(&y1, given, &|x1| finish(&join(x1, &x2)), visit);
         join(&x1, &x2)
     }
 }

@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use super::{Bijection, volume_preserving};
+use super::{Bijection, Given, volume_preserving};
 
 /// Images as vectors, in row-major order; log|det| = 0.
 ///
@@ -18,11 +18,11 @@ impl Flatten {
 }
 
 impl Bijection for Flatten {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         (x.flatten(1, -1), volume_preserving(x))
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let [channels, height, width] = self.shape;
         (y.reshape([-1, channels, height, width]), volume_preserving(y))
     }

@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use super::{Bijection, sum_per_row};
+use super::{Bijection, Given, sum_per_row};
 
 /// From [0, 1] to the real line,
 ///
@@ -29,7 +29,7 @@ impl Logit {
 }
 
 impl Bijection for Logit {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let inner = 1.0 - 2.0 * self.alpha;
         let log_p = (x * inner + self.alpha).log();
         // 1 - p from 1 - x, not from p: near x = 1 the difference would lose all its digits.
@@ -38,7 +38,7 @@ impl Bijection for Logit {
         (log_p - log_q, sum_per_row(&log_slope))
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let inner = 1.0 - 2.0 * self.alpha;
         let x = (y.sigmoid() - self.alpha) / inner;
         let log_slope = y.log_sigmoid() + (-y).log_sigmoid() - inner.ln();

@@ -1,7 +1,7 @@
 use gen_core::params::Scope;
 use tch::Tensor;
 
-use super::{Bijection, volume_preserving};
+use super::{Bijection, Given, volume_preserving};
 
 /// A fixed order of coordinates or channels: y\[:, i\] = x\[:, order\[i\]\], log|det| = 0.
 ///
@@ -41,11 +41,11 @@ impl Permutation {
 }
 
 impl Bijection for Permutation {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         (x.index_select(1, &self.order), volume_preserving(x))
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         (y.index_select(1, &self.inverse), volume_preserving(y))
     }
 }

@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use super::{Bijection, volume_preserving};
+use super::{Bijection, Given, volume_preserving};
 
 /// Trades space for channels: each 2 × 2 block becomes four channels,
 ///
@@ -13,7 +13,7 @@ use super::{Bijection, volume_preserving};
 pub struct Squeeze;
 
 impl Bijection for Squeeze {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let y = match batch_last(x) {
             Some((at, [height, width, channels, batch])) => at
                 .view([height / 2, 2, width / 2, 2, channels, batch])
@@ -25,7 +25,7 @@ impl Bijection for Squeeze {
         (y, volume_preserving(x))
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let x = match batch_last(y) {
             Some((at, [height, width, channels, batch])) => at
                 .view([height, width, channels / 4, 2, 2, batch])

@@ -2,7 +2,7 @@ use gen_core::params::Scope;
 use gen_core::{Error, Result};
 use tch::Tensor;
 
-use super::{Bijection, constant_log_det};
+use super::{Bijection, Given, constant_log_det};
 
 /// Takes off the mean and the scale of the data: y = (x - μ) / σ, log|det| = -Σ ln σ, for each coordinate.
 ///
@@ -35,11 +35,11 @@ impl Standardise {
 }
 
 impl Bijection for Standardise {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         ((x - &self.mean) / &self.std, constant_log_det(&self.log_det(), x))
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         (self.mean.addcmul(y, &self.std), constant_log_det(&-self.log_det(), y))
     }
 }

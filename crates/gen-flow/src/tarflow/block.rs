@@ -3,7 +3,7 @@ use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
 use super::guidance::Guidance;
-use crate::bijection::{Bijection, sum_per_row};
+use crate::bijection::{Bijection, Given, sum_per_row};
 
 /// Which end of a sequence comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,17 +53,17 @@ pub struct BlockSize {
 ///
 /// ```
 /// use gen_core::params::Params;
-/// use gen_flow::bijection::Bijection;
-/// use gen_flow::{BlockSize, Direction, TransformerBlock};
+/// use gen_flow::bijection::{Bijection, Given};
+/// use gen_flow::tarflow::{BlockSize, Direction, TransformerBlock};
 /// use tch::{Device, Kind, Tensor};
 ///
 /// let params = Params::new(Kind::Double, Device::Cpu);
 /// let size = BlockSize { length: 6, values: 4, context: 0, layers: 2, width: 16, heads: 2 };
 /// let block = TransformerBlock::new(params.root(), size, Direction::Descending);
 /// let x = Tensor::randn([3, 6, 4], (Kind::Double, Device::Cpu));
-/// let (z, log_det) = block.forward(&x, None);
+/// let (z, log_det) = block.forward(&x, Given::NOTHING);
 /// assert_eq!((z.size(), log_det.size()), (vec![3, 6, 4], vec![3]));
-/// assert!(block.inverse(&z, None).0.allclose(&x, 1e-9, 1e-9, false));
+/// assert!(block.inverse(&z, Given::NOTHING).0.allclose(&x, 1e-9, 1e-9, false));
 /// ```
 #[derive(Debug)]
 pub struct TransformerBlock {
@@ -170,10 +170,10 @@ fn halves(parameters: &Tensor) -> [Tensor; 2] {
 }
 
 impl Bijection for TransformerBlock {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         let x = self.turned(x);
         let last = self.length - 1;
-        let mut h = self.embedded(&x.narrow(1, 0, last), 0, self.projected(context).as_ref());
+        let mut h = self.embedded(&x.narrow(1, 0, last), 0, self.projected(given.context).as_ref());
         for layer in &self.layers {
             h = layer.forward(&h);
         }
@@ -182,8 +182,8 @@ impl Bijection for TransformerBlock {
         (self.turned(&Tensor::cat(&[x.narrow(1, 0, 1), z], 1)), -sum_per_row(&log_scale))
     }
 
-    fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.inverse_guided(z, context, None)
+    fn inverse(&self, z: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        self.inverse_guided(z, given.context, None)
     }
 
     fn is_step(&self) -> bool {

@@ -4,13 +4,15 @@ use gen_core::{Error, Result};
 use tch::{Kind, Tensor};
 
 use super::TarFlow;
-use crate::bijection::Bijection;
+use crate::base::Base;
+use crate::bijection::{Bijection, Given};
 
 impl TarFlow {
     /// ln p(y | context) of what the flow sees: `[batch]`.
     pub(super) fn log_prob_given(&self, y: &Tensor, context: Option<&Tensor>) -> Tensor {
-        let (z, log_det) = self.transform.forward(y, context);
-        self.base.log_prob(&z) + log_det
+        let given = Given { context, rng: None };
+        let (z, log_det) = self.transform.forward(y, given);
+        self.base.log_prob(&z, given) + log_det
     }
 
     /// ln p(y) of samples as they are drawn without guidance: with classes ln Σ p(y | class) / classes.

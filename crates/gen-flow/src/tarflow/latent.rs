@@ -5,7 +5,8 @@ use tch::Tensor;
 
 use super::TarFlow;
 use super::noise::Corruption;
-use crate::bijection::Bijection;
+use crate::base::Base;
+use crate::bijection::{Bijection, Given};
 
 /// The latents f(x) ~ N(0, I), patch by patch, of a flow without classes. Data and codes are each other's images, up to
 /// the noise that is added on the way to a code and taken off on the way back.
@@ -16,7 +17,7 @@ impl Latent for TarFlow {
 
     fn prior(&self, n: usize, seed: u64) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
-        Ok(self.base.sample(n as i64, 1.0, &stream(seed, Purpose::Sample, 0)))
+        Ok(self.base.sample(n as i64, 1.0, Given::NOTHING, &stream(seed, Purpose::Sample, 0)))
     }
 
     fn decode(&self, codes: &Tensor) -> Result<Tensor> {
@@ -40,7 +41,7 @@ impl Latent for TarFlow {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
         let parts = x.split(self.chunk() as i64, 0);
-        let parts = parts.iter().map(|x| self.transform.forward(&self.corruption.add(x, &rng), None).0);
+        let parts = parts.iter().map(|x| self.transform.forward(&self.corruption.add(x, &rng), Given::NOTHING).0);
         Ok(Some(Tensor::cat(&parts.collect::<Vec<_>>(), 0)))
     }
 

@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use crate::bijection::{Bijection, volume_preserving};
+use crate::bijection::{Bijection, Given, volume_preserving};
 
 /// An image as a sequence of its patches, row by row: `[batch, channels, height, width]` to
 /// `[batch, patches, channels side²]`.
@@ -25,7 +25,7 @@ impl Patches {
 }
 
 impl Bijection for Patches {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let ([channels, height, width], side) = (self.shape, self.side);
         let [patches, values] = self.size();
         let y = x
@@ -35,7 +35,7 @@ impl Bijection for Patches {
         (y, volume_preserving(x))
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let ([channels, height, width], side) = (self.shape, self.side);
         let x = y
             .reshape([-1, height / side, width / side, channels, side, side])
@@ -50,11 +50,11 @@ impl Bijection for Patches {
 pub(super) struct Coordinates;
 
 impl Bijection for Coordinates {
-    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         (x.unsqueeze(2), volume_preserving(x))
     }
 
-    fn inverse(&self, y: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         (y.squeeze_dim(2), volume_preserving(y))
     }
 }

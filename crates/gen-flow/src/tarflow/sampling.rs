@@ -6,6 +6,8 @@ use tch::{Kind, Tensor};
 use super::TarFlow;
 use super::guidance::{Guidance, Weaker};
 use super::noise::Corruption;
+use crate::base::Base;
+use crate::bijection::{Bijection, Given};
 
 /// Rows whose gradient is taken at a time: a backward pass keeps all that the forward pass made.
 const DENOISED_AT_A_TIME: i64 = 64;
@@ -36,7 +38,6 @@ impl TarFlow {
     /// The samples of `request`. `visit` is shown the number of the state and, a part of the rows at a time, the latents as
     /// data, the state after each block, and the denoised one, all in the units of the flow.
     pub(super) fn draw(&self, request: &SampleRequest, visit: &mut dyn FnMut(usize, Tensor)) -> Result<Tensor> {
-        use crate::bijection::Bijection;
         let temperature = Self::temperature(request)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
@@ -48,8 +49,8 @@ impl TarFlow {
         for start in (0..request.n).step_by(self.chunk()) {
             let n = self.chunk().min(request.n - start) as i64;
             let context = self.labels.as_ref().map(|labels| labels.draw(n, &rng));
-            let z = self.base.sample(n, temperature, &rng);
-            visit(0, self.transform.outline(&z, None));
+            let z = self.base.sample(n, temperature, Given::NOTHING, &rng);
+            visit(0, self.transform.outline(&z, Given::NOTHING));
             let mut state = 0;
             let mut each = |x: Tensor| {
                 state += 1;

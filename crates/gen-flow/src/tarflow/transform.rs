@@ -2,7 +2,7 @@ use tch::Tensor;
 
 use super::block::TransformerBlock;
 use super::guidance::Guidance;
-use crate::bijection::{Bijection, Chain};
+use crate::bijection::{Bijection, Chain, Given};
 
 /// The whole map of a [`TarFlow`](crate::TarFlow): data to a sequence, the blocks one after another, and the sequence end
 /// to end, `[batch, length values]`.
@@ -29,39 +29,39 @@ impl Transform {
         for block in self.blocks.iter().rev() {
             let (x, log_det) = block.inverse_guided(&at, context, guidance);
             (at, total) = (x, total + log_det);
-            visit(self.arrange.inverse(&at, None).0);
+            visit(self.arrange.inverse(&at, Given::NOTHING).0);
         }
-        let (x, log_det) = self.arrange.inverse(&at, None);
+        let (x, log_det) = self.arrange.inverse(&at, Given::NOTHING);
         (x, total + log_det)
     }
 }
 
 impl Bijection for Transform {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let (mut at, mut total) = self.arrange.forward(x, None);
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        let (mut at, mut total) = self.arrange.forward(x, Given::NOTHING);
         for block in &self.blocks {
-            let (z, log_det) = block.forward(&at, context);
+            let (z, log_det) = block.forward(&at, given);
             (at, total) = (z, total + log_det);
         }
         (at.flatten(1, -1), total)
     }
 
-    fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.inverse_guided(z, context, None, &mut |_| ())
+    fn inverse(&self, z: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        self.inverse_guided(z, given.context, None, &mut |_| ())
     }
 
-    fn outline(&self, z: &Tensor, _context: Option<&Tensor>) -> Tensor {
+    fn outline(&self, z: &Tensor, _given: Given<'_>) -> Tensor {
         let [length, values] = self.size;
-        self.arrange.inverse(&z.reshape([-1, length, values]), None).0
+        self.arrange.inverse(&z.reshape([-1, length, values]), Given::NOTHING).0
     }
 
     fn trace(
         &self,
         z: &Tensor,
-        context: Option<&Tensor>,
+        given: Given<'_>,
         finish: &dyn Fn(&Tensor) -> Tensor,
         visit: &mut dyn FnMut(Tensor),
     ) -> Tensor {
-        self.inverse_guided(z, context, None, &mut |x| visit(finish(&x))).0
+        self.inverse_guided(z, given.context, None, &mut |x| visit(finish(&x))).0
     }
 }

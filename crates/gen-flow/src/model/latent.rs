@@ -3,25 +3,26 @@ use gen_core::model::{Frame, Interpolation, Latent, SampleRequest, Trajectory};
 use gen_core::rng::{Purpose, stream};
 use tch::Tensor;
 
-use super::{RealNvp, temperature};
+use super::{Architecture, FlowModel};
+use crate::bijection::Given;
 
 /// The latents f(x) ~ N(0, I), end to end: of several scales the coarsest first. Data and codes are each other's images;
 /// bytes take the noise that dequantises them on the way to a code.
-impl Latent for RealNvp {
+impl<A: Architecture> Latent for FlowModel<A> {
     fn code_shape(&self) -> Vec<i64> {
         vec![self.card.data.shape.dimensions()]
     }
 
     fn prior(&self, n: usize, seed: u64) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
-        Ok(self.flow.latents(n as i64, 1.0, &stream(seed, Purpose::Sample, 0)))
+        Ok(self.flow.latents(n as i64, 1.0, Given::NOTHING, &stream(seed, Purpose::Sample, 0)))
     }
 
     fn decode(&self, codes: &Tensor) -> Result<Tensor> {
         self.check_codes(codes)?;
         let _no_grad = tch::no_grad_guard();
         let parts = codes.split(self.chunk() as i64, 0);
-        let parts = parts.iter().map(|z| self.restored(&self.flow.bijection().inverse(z, None).0));
+        let parts = parts.iter().map(|z| self.restored(&self.flow.bijection().inverse(z, Given::NOTHING).0));
         Ok(Tensor::cat(&parts.collect::<Vec<_>>(), 0))
     }
 
@@ -30,7 +31,10 @@ impl Latent for RealNvp {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
         let parts = x.split(self.chunk() as i64, 0);
-        let parts = parts.iter().map(|x| self.flow.bijection().forward(&self.prepare(x, &rng), None).0);
+        let parts = parts.iter().map(|x| {
+            let y = self.dequantiser.as_ref().map(|way| way.to_unit(x, Given::NOTHING, &rng).0);
+            self.flow.bijection().forward(y.as_ref().unwrap_or(x), Given::NOTHING).0
+        });
         Ok(Some(Tensor::cat(&parts.collect::<Vec<_>>(), 0)))
     }
 
@@ -39,21 +43,23 @@ impl Latent for RealNvp {
     }
 }
 
-impl RealNvp {
+impl<A: Architecture> FlowModel<A> {
     /// What the flow gives to the units of the data, unrounded.
     fn restored(&self, x: &Tensor) -> Tensor {
-        self.dequantise.map_or_else(|| x.shallow_clone(), |dequantise| dequantise.from_unit_smooth(x))
+        self.dequantiser.as_ref().map_or_else(|| x.shallow_clone(), |way| way.from_unit_smooth(x))
     }
 
     /// The states after each step, from latent to data.
     pub(super) fn path(&self, request: &SampleRequest, frames: usize) -> Result<Trajectory> {
-        let temperature = temperature(request)?;
+        let temperature = Self::temperature(request)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let mut states: Vec<Vec<Tensor>> = Vec::new();
         for start in (0..request.n.max(1)).step_by(self.chunk()) {
             let n = self.chunk().min(request.n - start) as i64;
-            states.push(self.flow.path(&self.flow.latents(n, temperature, &rng), None));
+            states.push(
+                self.flow.path(&self.flow.latents(n, temperature, Given::NOTHING, &rng), Given::NOTHING),
+            );
         }
         let last = states[0].len() - 1;
         let chosen = Trajectory::choose(last + 1, frames)?;

@@ -1,0 +1,50 @@
+use std::f64::consts::TAU;
+
+use gen_core::rng::Generator;
+use tch::Tensor;
+
+use super::Base;
+use crate::bijection::{Given, sum_per_row};
+use crate::conditioner::Conditioner;
+
+/// N(μ(c), diag σ(c)²), the mean and the deviations of which a network gives for a context c.
+#[derive(Debug)]
+pub struct ConditionalNormal {
+    dimension: i64,
+    network: Box<dyn Conditioner>,
+}
+
+impl ConditionalNormal {
+    /// `network` takes a context and gives (μ, ln σ): `[batch, 2 · dimension]`.
+    pub fn new(dimension: i64, network: Box<dyn Conditioner>) -> Self {
+        ConditionalNormal { dimension, network }
+    }
+
+    /// μ and ln σ, `[batch, dimension]` each.
+    #[track_caller]
+    fn parameters(&self, given: Given<'_>) -> [Tensor; 2] {
+        let Some(context) = given.context else {
+            panic!("a conditional base distribution needs a context");
+        };
+        let parameters = self.network.forward(context, Given { context: None, ..given });
+        [0, 1].map(|i| parameters.narrow(1, i * self.dimension, self.dimension))
+    }
+}
+
+impl Base for ConditionalNormal {
+    fn dimension(&self) -> i64 {
+        self.dimension
+    }
+
+    fn log_prob(&self, z: &Tensor, given: Given<'_>) -> Tensor {
+        let [mean, log_std] = self.parameters(given);
+        let squares = ((z - mean) * (-&log_std).exp()).square();
+        -sum_per_row(&(squares * 0.5 + log_std)) - 0.5 * self.dimension as f64 * TAU.ln()
+    }
+
+    fn sample(&self, n: i64, temperature: f64, given: Given<'_>, rng: &Generator) -> Tensor {
+        let [mean, log_std] = self.parameters(given);
+        let noise = rng.randn([n, self.dimension], (mean.kind(), mean.device()));
+        mean.addcmul(&noise, &(log_std.exp() * temperature))
+    }
+}

@@ -1,0 +1,253 @@
+//! A flow as a model that is trained, sampled and asked: the same for every architecture.
+
+mod density;
+mod latent;
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use gen_core::data::{Batch, DataSpec};
+use gen_core::model::{
+    BuildContext, Buildable, Density, Family, GenerativeModel, Latent, Losses, ModelCard, SampleRequest,
+    Step, Trajectory,
+};
+use gen_core::optim::{Adam, AdamConfig};
+use gen_core::params::{NamedTensors, Params};
+use gen_core::rng::{Purpose, stream};
+use gen_core::train::TrainConfig;
+use gen_core::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::{Kind, Tensor};
+
+use crate::base::{Base, StandardNormal};
+use crate::bijection::{Bijection, Given};
+use crate::dequantise::Dequantiser;
+use crate::flow::Flow;
+
+/// What makes one flow differ from another: its hyperparameters, and the bijection that they describe.
+pub trait Architecture: 'static {
+    /// The hyperparameters.
+    type Config: Serialize + DeserializeOwned;
+
+    /// The name on the command line.
+    const NAME: &'static str;
+    /// One line for `gen list`.
+    const SUMMARY: &'static str;
+    /// Author, year and title of the source.
+    const CITATION: &'static str;
+
+    /// The default hyperparameters for this kind of data.
+    fn default_config(data: &DataSpec) -> Self::Config;
+
+    /// The default training settings for this kind of data.
+    fn default_training(data: &DataSpec) -> TrainConfig;
+
+    /// The flow with fresh weights, registered in `params`.
+    ///
+    /// # Errors
+    /// When the configuration or the data shape is not possible; the message says what is.
+    fn design(config: &Self::Config, params: &Params, data: &DataSpec) -> Result<Design>;
+}
+
+/// The parts of a flow.
+#[derive(Debug)]
+pub struct Design {
+    /// From data to latents, `[batch, dimension]`: of points as they come, of images scaled to [0, 1).
+    pub bijection: Box<dyn Bijection>,
+    /// The distribution of the latents.
+    pub base: Box<dyn Base>,
+    /// How pixels become numbers in [0, 1); `None` for points.
+    pub dequantiser: Option<Dequantiser>,
+    /// The optimizer of all parameters.
+    pub optimizer: AdamConfig,
+}
+
+impl Design {
+    /// A flow onto N(0, I).
+    pub fn new(
+        bijection: impl Bijection + 'static,
+        dequantiser: Option<Dequantiser>,
+        optimizer: AdamConfig,
+        params: &Params,
+        data: &DataSpec,
+    ) -> Self {
+        let base = StandardNormal::new(data.shape.dimensions(), params.kind(), params.device());
+        Design { bijection: Box::new(bijection), base: Box::new(base), dequantiser, optimizer }
+    }
+}
+
+/// A normalizing flow of the architecture `A`, trained by maximum likelihood.
+///
+/// Its likelihood is exact for points. For images it is that of dequantised bytes: exact in the sense of the papers on
+/// flows when the noise is uniform, a lower bound when the noise is learned; both have a tighter bound by importance
+/// samples.
+pub struct FlowModel<A> {
+    card: ModelCard,
+    params: Params,
+    flow: Flow,
+    dequantiser: Option<Dequantiser>,
+    adam: Adam,
+    initialised: Cell<bool>,
+    architecture: PhantomData<A>,
+}
+
+impl<A: Architecture> FlowModel<A> {
+    /// The density and its bijection: of points as they come, of images scaled to [0, 1).
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// All that is learned or saved.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Rows in one pass where no gradient is kept: enough to keep the processor busy, few enough for memory.
+    fn chunk(&self) -> usize {
+        if self.card.data.shape.is_image() { 500 } else { 10_000 }
+    }
+
+    /// Lets what starts from data start from the first batch. A model whose weights were loaded has started.
+    fn initialise(&self, x: &Tensor) {
+        if self.initialised.get() {
+            return;
+        }
+        if !self.flow.bijection().is_initialised() {
+            let _no_grad = tch::no_grad_guard();
+            let _ = self.flow.bijection().initialise(x, Given::NOTHING);
+        }
+        self.initialised.set(true);
+    }
+
+    fn check_shape(&self, x: &Tensor) -> Result<()> {
+        let shape = self.card.data.shape;
+        let size = x.size();
+        if size.is_empty() || size[1..] != shape.batch(0)[1..] {
+            return Err(Error::invalid(format!(
+                "`{}` was built for rows of {:?}, found a tensor of {size:?}",
+                A::NAME,
+                &shape.batch(0)[1..]
+            )));
+        }
+        Ok(())
+    }
+
+    /// The temperature of a request that has no other options.
+    fn temperature(request: &SampleRequest) -> Result<f64> {
+        request.require_one_pass(A::NAME)?;
+        let temperature = request.temperature.unwrap_or(1.0);
+        if !(0.0..=f64::MAX).contains(&temperature) {
+            return Err(Error::invalid(format!(
+                "the temperature must be a number from 0 up, found {temperature}"
+            )));
+        }
+        Ok(temperature)
+    }
+}
+
+impl<A: Architecture> GenerativeModel for FlowModel<A> {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
+        self.check_shape(&batch.x)?;
+        let given = Given::NOTHING.training(&step.rng);
+        let (name, loss) = match &self.dequantiser {
+            None => {
+                self.initialise(&batch.x);
+                ("nll", -self.flow.log_prob(&batch.x, given).mean(batch.x.kind()))
+            }
+            Some(dequantiser) => {
+                let (y, log_q) = dequantiser.to_unit(&batch.x, given, &step.rng);
+                self.initialise(&y);
+                let mut log_prob = self.flow.log_prob(&y, given);
+                if let Some(log_q) = log_q {
+                    log_prob -= log_q;
+                }
+                let data = &self.card.data;
+                let dimensions = data.shape.dimensions();
+                let offset = data.values.bits_per_dim(dequantiser.log_volume(dimensions), dimensions);
+                let nats = dimensions as f64 * std::f64::consts::LN_2;
+                ("bits_per_dim", log_prob.mean(batch.x.kind()) / -nats + offset)
+            }
+        };
+        let norm = self.adam.step(&loss, step.lr_scale)?;
+        Ok(Losses::new().with(name, &loss).with("grad_norm", &norm))
+    }
+
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        let temperature = Self::temperature(request)?;
+        let _no_grad = tch::no_grad_guard();
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let size = self.card.data.shape.batch(request.n as i64);
+        let samples = Tensor::zeros(size.as_slice(), (self.params.kind(), self.params.device()));
+        for start in (0..request.n).step_by(self.chunk()) {
+            let n = self.chunk().min(request.n - start) as i64;
+            let x = self.flow.sample(n, temperature, Given::NOTHING, &rng);
+            let x = self.dequantiser.as_ref().map_or_else(|| x.shallow_clone(), |way| way.from_unit(&x));
+            samples.narrow(0, start as i64, n).copy_(&x);
+        }
+        Ok(samples)
+    }
+
+    fn weights(&self) -> NamedTensors {
+        self.params.all()
+    }
+
+    fn training_state(&self) -> NamedTensors {
+        self.adam.state()
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
+        Some(self)
+    }
+
+    fn latent(&self) -> Option<&dyn Latent> {
+        Some(self)
+    }
+
+    fn trajectory(&self, request: &SampleRequest, frames: usize) -> Result<Option<Trajectory>> {
+        self.path(request, frames).map(Some)
+    }
+}
+
+impl<A: Architecture> Buildable for FlowModel<A> {
+    type Config = A::Config;
+
+    const NAME: &'static str = A::NAME;
+    const SUMMARY: &'static str = A::SUMMARY;
+    const FAMILY: Family = Family::Flow;
+
+    fn default_config(data: &DataSpec) -> A::Config {
+        A::default_config(data)
+    }
+
+    fn default_training(data: &DataSpec) -> TrainConfig {
+        A::default_training(data)
+    }
+
+    fn build(config: A::Config, context: &BuildContext) -> Result<Self> {
+        let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
+        let Design { bijection, base, dequantiser, optimizer } = A::design(&config, &params, &context.data)?;
+        let count = params.count();
+        let of_noise = dequantiser.as_ref().map_or(0, Dequantiser::parameters);
+        Ok(FlowModel {
+            card: ModelCard {
+                name: A::NAME,
+                family: Family::Flow,
+                data: context.data.clone(),
+                citation: A::CITATION,
+                parameters: count,
+                sampling_parameters: count - of_noise,
+            },
+            adam: Adam::new(&params, optimizer)?,
+            flow: Flow::from_parts(bijection, base),
+            params,
+            dequantiser,
+            initialised: Cell::new(false),
+            architecture: PhantomData,
+        })
+    }
+}
