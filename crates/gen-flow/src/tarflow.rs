@@ -24,7 +24,7 @@ use gen_core::{Error, Result};
 use tch::{Kind, Tensor};
 
 pub use block::{BlockSize, Direction, TransformerBlock};
-pub use config::{Noise, TarFlowConfig};
+pub use config::{Basis, Noise, TarFlowConfig};
 pub use guidance::{Guidance, Weaker};
 
 use self::labels::Labels;
@@ -175,7 +175,7 @@ impl Buildable for TarFlow {
         let params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
         let (arrange, size): (Box<dyn Bijection>, _) = match data.shape {
             Shape::Image { channels, height, width } => {
-                let patches = Patches::new(config.patch, [channels, height, width]);
+                let patches = Patches::new(config.patch, [channels, height, width], config.basis, *device);
                 let size = patches.size();
                 (Box::new(patches), size)
             }

@@ -18,6 +18,17 @@ pub enum Noise {
     Gaussian,
 }
 
+/// In which coordinates the values of a patch are scaled and shifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// The pixels, as in the paper.
+    Pixels,
+    /// The frequencies of a discrete cosine transform of rows, columns and channels. A block gives each value a scale of
+    /// its own, and frequencies depend less on each other than pixels do.
+    Cosine,
+}
+
 /// Hyperparameters of [`TarFlow`](super::TarFlow).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +36,8 @@ pub struct TarFlowConfig {
     /// The side of a patch of an image, in pixels. Patches are the positions of the sequences; of points the coordinates
     /// are, and it must be 1.
     pub patch: i64,
+    /// In which coordinates the values of a patch are scaled and shifted; of points, in `pixels`, their own.
+    pub basis: Basis,
     /// Transformer layers of each block of the flow, from data to latent.
     pub layers: Vec<usize>,
     /// Width of the transformers.
@@ -58,6 +71,7 @@ impl TarFlowConfig {
             AdamConfig { learning_rate: 2e-3, beta2: 0.98, clip_norm: 1.0, ..AdamConfig::default() };
         let images = TarFlowConfig {
             patch: 4,
+            basis: Basis::Cosine,
             layers: vec![2; 4],
             width: 128,
             heads: 4,
@@ -78,6 +92,7 @@ impl TarFlowConfig {
             }
             Shape::Points { .. } => TarFlowConfig {
                 patch: 1,
+                basis: Basis::Pixels,
                 width: 32,
                 heads: 2,
                 layers: vec![1; 4],
@@ -98,8 +113,8 @@ impl TarFlowConfig {
                         "`tarflow` predicts coordinates from those before: it needs points of at least 2".to_owned(),
                     );
                 }
-                if self.patch != 1 {
-                    return wrong(format!("points have no patches: `patch` must be 1, found {}", self.patch));
+                if self.patch != 1 || self.basis != Basis::Pixels {
+                    return wrong("points have no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned());
                 }
                 if self.noise != Noise::None || self.denoise {
                     return wrong("points take no noise: set `noise` to \"none\" and `denoise` to false".to_owned());

@@ -1,5 +1,8 @@
-use tch::Tensor;
+use std::f64::consts::PI;
 
+use tch::{Device, Kind, Tensor};
+
+use super::config::Basis;
 use crate::bijection::{Bijection, Given, volume_preserving};
 
 /// An image as a sequence of its patches, row by row: `[batch, channels, height, width]` to
@@ -9,12 +12,15 @@ pub(super) struct Patches {
     side: i64,
     /// Channels, height and width of the images.
     shape: [i64; 3],
+    /// The values of a patch as rows of an orthonormal matrix, `f64 [values, values]`; `None` for its pixels.
+    basis: Option<Tensor>,
 }
 
 impl Patches {
     /// Squares of `side` pixels, which divides the height and the width.
-    pub(super) fn new(side: i64, shape: [i64; 3]) -> Self {
-        Patches { side, shape }
+    pub(super) fn new(side: i64, shape: [i64; 3], basis: Basis, device: Device) -> Self {
+        let cosine = || cosines(shape[0], device).kron(&cosines(side, device)).kron(&cosines(side, device));
+        Patches { side, shape, basis: (basis == Basis::Cosine).then(cosine) }
     }
 
     /// How many, and the values in each.
@@ -22,6 +28,14 @@ impl Patches {
         let ([channels, height, width], side) = (self.shape, self.side);
         [height / side * (width / side), channels * side * side]
     }
+}
+
+/// The orthonormal discrete cosine transform (type II) of `n` values, a row a frequency.
+fn cosines(n: i64, device: Device) -> Tensor {
+    let index = Tensor::arange(n, (Kind::Double, device));
+    let rows = ((&index + 0.5) * &index.unsqueeze(1) * (PI / n as f64)).cos() * (2.0 / n as f64).sqrt();
+    let _ = rows.select(0, 0).g_mul_scalar_(0.5f64.sqrt());
+    rows
 }
 
 impl Bijection for Patches {
@@ -32,12 +46,20 @@ impl Bijection for Patches {
             .reshape([-1, channels, height / side, side, width / side, side])
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([-1, patches, values]);
+        let y = match &self.basis {
+            Some(basis) => y.matmul(&basis.to_kind(y.kind()).tr()),
+            None => y,
+        };
         (y, volume_preserving(x))
     }
 
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let ([channels, height, width], side) = (self.shape, self.side);
-        let x = y
+        let x = match &self.basis {
+            Some(basis) => y.matmul(&basis.to_kind(y.kind())),
+            None => y.shallow_clone(),
+        };
+        let x = x
             .reshape([-1, height / side, width / side, channels, side, side])
             .permute([0, 3, 1, 4, 2, 5])
             .reshape([-1, channels, height, width]);
