@@ -230,7 +230,7 @@ impl<B: Bijection> Bijection for Inverse<B> {
 }
 
 /// The log-determinant of a map that moves values and changes none: zero for each row of `x`.
-fn volume_preserving(x: &Tensor) -> Tensor {
+pub(crate) fn volume_preserving(x: &Tensor) -> Tensor {
     constant_log_det(&Tensor::zeros([], (x.kind(), x.device())), x)
 }
 

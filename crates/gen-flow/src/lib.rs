@@ -13,6 +13,7 @@ mod model;
 mod nsf;
 mod points;
 mod realnvp;
+pub mod tarflow;
 pub mod univariate;
 
 pub use flow::Flow;
@@ -26,6 +27,7 @@ pub use maf::{AffineAutoregressive, Iaf, InverseAutoregressive, Maf, MafConfig};
 pub use model::{Architecture, Design, FlowModel};
 pub use nsf::{Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineCouplings};
 pub use realnvp::{AffineCouplings, ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+pub use tarflow::{TarFlow, TarFlowConfig};
 
 /// The models of this family.
 pub const MODELS: &[ModelEntry] = &[
@@ -36,4 +38,5 @@ pub const MODELS: &[ModelEntry] = &[
     ModelEntry::of::<Iaf>(),
     ModelEntry::of::<Glow>(),
     ModelEntry::of::<FlowPlusPlus>(),
+    ModelEntry::of::<TarFlow>(),
 ];

@@ -9,6 +9,7 @@ use gen_flow::bijection::{
     Tanh,
 };
 use gen_flow::conditioner::{ConvConditioner, DenseConditioner, Made, MlpConditioner, PriorConditioner};
+use gen_flow::tarflow::{BlockSize, Direction, TransformerBlock};
 use gen_flow::univariate::{Additive, Affine, LogisticMixture, RationalQuadratic, Univariate};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -59,6 +60,12 @@ fn coupled<U: Univariate + 'static>(params: &Params, univariate: U) -> Box<dyn B
     Box::new(coupling_of(&params.root(), univariate, Mask::first_half(3), 3, 0))
 }
 
+/// A block for sequences of four pairs.
+fn transformer_block(params: &Params, direction: Direction, context: i64) -> Box<dyn Bijection> {
+    let size = BlockSize { length: 4, values: 2, context, layers: 2, width: 8, heads: 2 };
+    Box::new(TransformerBlock::new(params.root(), size, direction))
+}
+
 fn autoregressive<U: Univariate>(
     params: &Params,
     univariate: U,
@@ -80,6 +87,13 @@ fn conv_coupling(params: &Params, name: &str, mask: Mask, shape: [i64; 3], conte
 
 fn table() -> Vec<Case> {
     vec![
+        case("transformer block", &[4, 2], |params| transformer_block(params, Direction::Ascending, 0)),
+        Case {
+            context: 3,
+            ..case("transformer block with a context", &[4, 2], |params| {
+                transformer_block(params, Direction::Descending, 3)
+            })
+        },
         case("identity", &[3], |_| Box::new(Chain::new(Vec::new()))),
         case("standardise", &[3], |params| {
             Box::new(Standardise::new(params.root(), &[1.0, -2.0, 0.0], &[0.5, 3.0, 1.0]).expect("sound"))

@@ -4,14 +4,18 @@
 mod attention;
 mod conv;
 mod embedding;
+mod layer_norm;
 mod linear;
 pub mod maps;
 mod mlp;
 mod norm;
+mod transformer;
 
 pub use attention::SelfAttention2d;
 pub use conv::{Conv2d, ConvConfig, ConvTranspose2d};
 pub use embedding::sinusoidal_embedding;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp, ResidualMlp};
 pub use norm::{BatchNorm, BatchStatistics, GroupNorm};
+pub use transformer::{KeyValueCache, TransformerLayer};

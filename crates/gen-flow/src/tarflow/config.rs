@@ -1,0 +1,188 @@
+use gen_core::data::{DataSpec, Shape};
+use gen_core::optim::{AdamConfig, Schedule};
+use gen_core::train::TrainConfig;
+use gen_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// What is added to data before the flow sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Noise {
+    /// Nothing: for points.
+    None,
+    /// Noise of one grey level, U(0, 1/128) on the scale of [-1, 1]: likelihoods are those of bytes, exact in the sense of
+    /// papers on flows.
+    Uniform,
+    /// N(0, sigma²): samples look better, after the step that takes the noise off again (Zhai et al. 2024, sections 2.4
+    /// and 2.5). What has a density then is the noisy data, and bytes have no likelihood.
+    Gaussian,
+}
+
+/// In which coordinates the values of a patch are scaled and shifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// The pixels, as in the paper.
+    Pixels,
+    /// The frequencies of a discrete cosine transform of rows, columns and channels. A block gives each value a scale of
+    /// its own, and frequencies depend less on each other than pixels do.
+    Cosine,
+}
+
+/// Hyperparameters of [`TarFlow`](super::TarFlow).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TarFlowConfig {
+    /// The side of a patch of an image, in pixels. Patches are the positions of the sequences; of points the coordinates
+    /// are, and it must be 1.
+    pub patch: i64,
+    /// In which coordinates the values of a patch are scaled and shifted; of points, in `pixels`, their own.
+    pub basis: Basis,
+    /// Transformer layers of each block of the flow, from data to latent.
+    pub layers: Vec<usize>,
+    /// Width of the transformers.
+    pub width: i64,
+    /// Heads of their attention.
+    pub heads: i64,
+    /// What is added to data before the flow sees it.
+    pub noise: Noise,
+    /// The standard deviation of Gaussian noise, on the scale of [-1, 1]; other noise has none of it.
+    pub sigma: f64,
+    /// Whether samples take the step that removes Gaussian noise.
+    pub denoise: bool,
+    /// Whether the flow is given the class of an image. A sample is then of a class drawn at random, and a likelihood is
+    /// that of all classes together, in as many passes.
+    pub labels: bool,
+    /// The part of the training data that is shown without its class, in [0, 1]: what guidance compares with.
+    pub label_dropout: f64,
+    /// The weight w of guidance, which leads samples away from what the flow expects of data without a class, or without
+    /// classes from what it expects with a blurred attention; 0 is none.
+    pub guidance: f64,
+    /// The temperature of the attention that is compared with where there are no classes.
+    pub guidance_temperature: f64,
+    /// The optimizer.
+    pub optimizer: AdamConfig,
+}
+
+impl TarFlowConfig {
+    /// The defaults for this kind of data.
+    pub(super) fn of(data: &DataSpec) -> Self {
+        let optimizer =
+            AdamConfig { learning_rate: 2e-3, beta2: 0.98, clip_norm: 1.0, ..AdamConfig::default() };
+        let images = TarFlowConfig {
+            patch: 4,
+            basis: Basis::Cosine,
+            layers: vec![2; 4],
+            width: 128,
+            heads: 4,
+            noise: Noise::Gaussian,
+            sigma: 0.05,
+            denoise: true,
+            labels: data.classes.len() > 1,
+            label_dropout: 0.1,
+            guidance: 0.0,
+            guidance_temperature: 1.5,
+            optimizer,
+        };
+        match data.shape {
+            Shape::Image { height, width, .. } => {
+                // The largest patch of up to 4 x 4 that images are made of, and at least 4 of them.
+                let fits =
+                    |side: &i64| height % side == 0 && width % side == 0 && height * width >= 4 * side * side;
+                TarFlowConfig { patch: [4, 2].into_iter().find(fits).unwrap_or(1), ..images }
+            }
+            Shape::Points { .. } => TarFlowConfig {
+                patch: 1,
+                basis: Basis::Pixels,
+                width: 32,
+                heads: 2,
+                layers: vec![1; 4],
+                noise: Noise::None,
+                denoise: false,
+                labels: false,
+                ..images
+            },
+        }
+    }
+
+    pub(super) fn check(&self, data: &DataSpec) -> Result<()> {
+        let wrong = |message: String| Err(Error::invalid(message));
+        match data.shape {
+            Shape::Points { dimension } => {
+                if dimension < 2 {
+                    return wrong(
+                        "`tarflow` predicts coordinates from those before: it needs points of at least 2"
+                            .to_owned(),
+                    );
+                }
+                if self.patch != 1 || self.basis != Basis::Pixels {
+                    return wrong(
+                        "points have no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned(),
+                    );
+                }
+                if self.noise != Noise::None || self.denoise {
+                    return wrong(
+                        "points take no noise: set `noise` to \"none\" and `denoise` to false".to_owned(),
+                    );
+                }
+            }
+            Shape::Image { height, width, .. } => {
+                let side = self.patch;
+                if side < 1 || height % side != 0 || width % side != 0 || height * width == side * side {
+                    return wrong(format!(
+                        "images of {height}x{width} do not divide into several patches of {side}x{side}: choose another `patch`, or pad or resize them"
+                    ));
+                }
+                if self.noise == Noise::None {
+                    return wrong(
+                        "a density of bytes without noise has no bound: `noise` must be \"gaussian\" or \"uniform\""
+                            .to_owned(),
+                    );
+                }
+                if self.denoise && self.noise != Noise::Gaussian {
+                    return wrong("`denoise` takes Gaussian noise off again, and needs it".to_owned());
+                }
+            }
+        }
+        if self.layers.is_empty() || self.layers.contains(&0) {
+            return wrong(format!(
+                "`layers` must have a number from 1 up for each block of the flow, found {:?}",
+                self.layers
+            ));
+        }
+        if self.heads < 1 || self.width < 1 || self.width % self.heads != 0 {
+            return wrong(format!(
+                "`width` must be a multiple of `heads`, both at least 1, found {} and {}",
+                self.width, self.heads
+            ));
+        }
+        if self.labels && data.classes.is_empty() {
+            return wrong(format!("`{}` has no classes: set `labels` to false", data.name));
+        }
+        if !(0.0..=1.0).contains(&self.label_dropout) {
+            return wrong(format!("`label_dropout` must be in [0, 1], found {}", self.label_dropout));
+        }
+        if !(0.0..=f64::MAX).contains(&self.guidance) {
+            return wrong(format!("`guidance` must be a number from 0 up, found {}", self.guidance));
+        }
+        for (key, value) in [("sigma", self.sigma), ("guidance_temperature", self.guidance_temperature)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return wrong(format!("`{key}` must be a positive number, found {value}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Training settings for this kind of data.
+pub(super) fn training(data: &DataSpec) -> TrainConfig {
+    let image = data.shape.is_image();
+    TrainConfig {
+        batch_size: if image { 64 } else { 256 },
+        schedule: Schedule::Cosine,
+        warmup_steps: 100,
+        ema_decay: 0.995,
+        validation_rows: 256,
+        ..TrainConfig::default()
+    }
+}

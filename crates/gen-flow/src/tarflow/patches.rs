@@ -1,0 +1,82 @@
+use std::f64::consts::PI;
+
+use tch::{Device, Kind, Tensor};
+
+use super::config::Basis;
+use crate::bijection::{Bijection, Given, volume_preserving};
+
+/// An image as a sequence of its patches, row by row: `[batch, channels, height, width]` to
+/// `[batch, patches, channels side²]`.
+#[derive(Debug)]
+pub(super) struct Patches {
+    side: i64,
+    /// Channels, height and width of the images.
+    shape: [i64; 3],
+    /// The values of a patch as rows of an orthonormal matrix, `f64 [values, values]`; `None` for its pixels.
+    basis: Option<Tensor>,
+}
+
+impl Patches {
+    /// Squares of `side` pixels, which divides the height and the width.
+    pub(super) fn new(side: i64, shape: [i64; 3], basis: Basis, device: Device) -> Self {
+        let cosine = || cosines(shape[0], device).kron(&cosines(side, device)).kron(&cosines(side, device));
+        Patches { side, shape, basis: (basis == Basis::Cosine).then(cosine) }
+    }
+
+    /// How many, and the values in each.
+    pub(super) fn size(&self) -> [i64; 2] {
+        let ([channels, height, width], side) = (self.shape, self.side);
+        [height / side * (width / side), channels * side * side]
+    }
+}
+
+/// The orthonormal discrete cosine transform (type II) of `n` values, a row a frequency.
+fn cosines(n: i64, device: Device) -> Tensor {
+    let index = Tensor::arange(n, (Kind::Double, device));
+    let rows = ((&index + 0.5) * &index.unsqueeze(1) * (PI / n as f64)).cos() * (2.0 / n as f64).sqrt();
+    let _ = rows.select(0, 0).g_mul_scalar_(0.5f64.sqrt());
+    rows
+}
+
+impl Bijection for Patches {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
+        let ([channels, height, width], side) = (self.shape, self.side);
+        let [patches, values] = self.size();
+        let y = x
+            .reshape([-1, channels, height / side, side, width / side, side])
+            .permute([0, 2, 4, 1, 3, 5])
+            .reshape([-1, patches, values]);
+        let y = match &self.basis {
+            Some(basis) => y.matmul(&basis.to_kind(y.kind()).tr()),
+            None => y,
+        };
+        (y, volume_preserving(x))
+    }
+
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
+        let ([channels, height, width], side) = (self.shape, self.side);
+        let x = match &self.basis {
+            Some(basis) => y.matmul(&basis.to_kind(y.kind())),
+            None => y.shallow_clone(),
+        };
+        let x = x
+            .reshape([-1, height / side, width / side, channels, side, side])
+            .permute([0, 3, 1, 4, 2, 5])
+            .reshape([-1, channels, height, width]);
+        (x, volume_preserving(y))
+    }
+}
+
+/// The coordinates of points as a sequence: `[batch, dimension]` to `[batch, dimension, 1]`.
+#[derive(Debug)]
+pub(super) struct Coordinates;
+
+impl Bijection for Coordinates {
+    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
+        (x.unsqueeze(2), volume_preserving(x))
+    }
+
+    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
+        (y.squeeze_dim(2), volume_preserving(y))
+    }
+}

@@ -1,0 +1,470 @@
+//! TarFlow's blocks by their definition, and the model as its users see it.
+#![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
+
+use std::f64::consts::{LN_2, TAU};
+
+use gen_core::data::{Batch, DataOptions, Dataset, Split, Values};
+use gen_core::model::{
+    BuildContext, Buildable, Density, GenerativeModel, LikelihoodKind, SampleRequest, Step,
+};
+use gen_core::params::Params;
+use gen_core::rng::{Generator, Purpose, stream, torch_seed};
+use gen_core::testing::{assert_close, assert_close_f64};
+use gen_core::train::{Budget, TrainConfig, Trainer};
+use gen_flow::bijection::{Bijection, Given};
+use gen_flow::tarflow::{BlockSize, Direction, Guidance, Noise, TransformerBlock, Weaker};
+use gen_flow::{TarFlow, TarFlowConfig};
+use tch::{Device, Kind, Tensor};
+
+const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+const SIZE: BlockSize = BlockSize { length: 5, values: 2, context: 3, layers: 2, width: 8, heads: 2 };
+
+/// A block whose parameters are all random: an untrained one is the identity.
+fn block(direction: Direction) -> TransformerBlock {
+    tch::set_num_threads(1);
+    tch::manual_seed(1);
+    let params = Params::new(Kind::Double, Device::Cpu);
+    let block = TransformerBlock::new(params.root(), SIZE, direction);
+    let _no_grad = tch::no_grad_guard();
+    for (_, parameter) in params.trainable() {
+        parameter.shallow_clone().copy_(&(Tensor::randn(parameter.size(), F64) * 0.4));
+    }
+    block
+}
+
+/// `[rows, length, values]` and `[rows, context]`.
+fn input(rows: i64) -> [Tensor; 2] {
+    [Tensor::randn([rows, SIZE.length, SIZE.values], F64), Tensor::randn([rows, SIZE.context], F64)]
+}
+
+/// The positions in the order in which the block goes through them.
+fn order(direction: Direction) -> Vec<i64> {
+    let ascending = 0..SIZE.length;
+    match direction {
+        Direction::Ascending => ascending.collect(),
+        Direction::Descending => ascending.rev().collect(),
+    }
+}
+
+#[test]
+fn a_position_depends_on_itself_and_those_before() {
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let block = block(direction);
+        let [x, context] = input(1);
+        let order = order(direction);
+        type Map<'a> = &'a dyn Fn(&Tensor) -> Tensor;
+        let forward: Map<'_> = &|x| block.forward(x, Given::context(&context)).0;
+        let inverse: Map<'_> = &|x| block.inverse(x, Given::context(&context)).0;
+        for map in [forward, inverse] {
+            let x = x.copy().set_requires_grad(true);
+            let y = map(&x);
+            for (to, &at) in order.iter().enumerate() {
+                let sum = y.select(1, at).sum(Kind::Double);
+                let gradient = Tensor::run_backward(&[sum], &[&x], true, false).remove(0);
+                for (from, &other) in order.iter().enumerate() {
+                    let depends = gradient.select(1, other).abs().max().double_value(&[]) > 1e-12;
+                    let expected = if to == 0 { from == 0 } else { from <= to };
+                    assert_eq!(depends, expected, "{direction:?}, {to} of {from}");
+                }
+            }
+            // The position that comes first stays as it is.
+            assert_eq!(y.select(1, order[0]), x.select(1, order[0]));
+        }
+    }
+}
+
+/// (α, μ) at position `at` of a sequence that is right before it, from whole passes: z = (x - μ) exp(-α) at x = 0 and
+/// x = 1.
+fn affine(block: &TransformerBlock, x: &Tensor, at: i64, context: &Tensor) -> [Tensor; 2] {
+    let through = |value: f64| {
+        let x = x.copy();
+        let _ = x.select(1, at).fill_(value);
+        block.forward(&x, Given::context(context)).0.select(1, at)
+    };
+    let (zero, one) = (through(0.0), through(1.0));
+    let slope = one - &zero;
+    let shift = -zero / &slope;
+    [-slope.log(), shift]
+}
+
+#[test]
+fn sampling_with_a_cache_is_the_definition() {
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let block = block(direction);
+        let [z, context] = input(3);
+        let x = z.copy();
+        for &at in &order(direction)[1..] {
+            let [log_scale, shift] = affine(&block, &x, at, &context);
+            x.select(1, at).copy_(&(z.select(1, at) * log_scale.exp() + shift));
+        }
+        assert_close(&block.inverse(&z, Given::context(&context)).0, &x, 1e-9, 1e-9);
+    }
+}
+
+#[test]
+fn guidance_leads_away_from_the_weaker_prediction() {
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let block = block(direction);
+        let [z, context] = input(3);
+        let nothing = context.zeros_like();
+        let x = z.copy();
+        for (i, &at) in order(direction).iter().enumerate().skip(1) {
+            let weight = 1.5 * i as f64 / (SIZE.length - 1) as f64;
+            let with = affine(&block, &x, at, &context);
+            let without = affine(&block, &x, at, &nothing);
+            let [log_scale, shift] = [0, 1].map(|i| &with[i] + (&with[i] - &without[i]) * weight);
+            x.select(1, at).copy_(&(z.select(1, at) * log_scale.exp() + shift));
+        }
+        let guidance = Guidance { weight: 1.5, weaker: Weaker::WithoutContext };
+        assert_close(&block.inverse_guided(&z, Some(&context), Some(&guidance)).0, &x, 1e-9, 1e-9);
+    }
+}
+
+#[test]
+fn no_guidance_is_guidance_of_weight_zero_or_away_from_the_same() {
+    let block = block(Direction::Descending);
+    let [z, context] = input(3);
+    let plain = block.inverse(&z, Given::context(&context));
+    let guided = |weight: f64, weaker: Weaker| {
+        block.inverse_guided(&z, Some(&context), Some(&Guidance { weight, weaker }))
+    };
+    for (weight, weaker) in
+        [(0.0, Weaker::WithoutContext), (0.0, Weaker::Temperature(2.0)), (3.0, Weaker::Temperature(1.0))]
+    {
+        let (x, log_det) = guided(weight, weaker);
+        assert_close(&x, &plain.0, 1e-9, 1e-9);
+        assert_close(&log_det, &plain.1, 1e-9, 1e-9);
+    }
+    let blurred = guided(1.0, Weaker::Temperature(2.0)).0;
+    assert!(!blurred.allclose(&plain.0, 1e-3, 1e-3, false));
+}
+
+/// Squares of random place on a dark ground, the dark ones of class 0 and the bright ones of class 1: `u8 [n, 1, 8, 8]`.
+fn image_data(n: i64) -> Dataset {
+    tch::manual_seed(torch_seed(7, Purpose::Data, 0));
+    let index = Tensor::arange(8, (Kind::Int64, Device::Cpu));
+    let corner = || Tensor::randint(5, [n, 1], (Kind::Int64, Device::Cpu));
+    let inside = |corner: Tensor| index.ge_tensor(&corner).logical_and(&index.lt_tensor(&(corner + 4)));
+    let square = inside(corner()).unsqueeze(2).logical_and(&inside(corner()).unsqueeze(1));
+    let labels = Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(2);
+    let brightness = (&labels * 150 + 100).view([n, 1, 1]);
+    let x = (square.to_kind(Kind::Int64) * brightness).to_kind(Kind::Uint8).unsqueeze(1);
+    let split = Split { x, labels: Some(labels) };
+    Dataset::from_splits("squares", split, None, None, vec!["dark".to_owned(), "bright".to_owned()]).unwrap()
+}
+
+/// Points on a noisy parabola.
+fn point_data(n: i64) -> Dataset {
+    tch::manual_seed(torch_seed(8, Purpose::Data, 0));
+    let x = Tensor::randn([n], (Kind::Float, Device::Cpu));
+    let y = x.square() + Tensor::randn([n], (Kind::Float, Device::Cpu)) * 0.2;
+    Dataset::from_tensor("parabola", Tensor::stack(&[x, y], 1)).unwrap()
+}
+
+fn context(data: &Dataset, seed: u64) -> BuildContext {
+    BuildContext { data: data.spec.clone(), device: Device::Cpu, seed }
+}
+
+/// A configuration for 8 x 8 images or points that is small enough for tests.
+fn small(data: &Dataset) -> TarFlowConfig {
+    let config = TarFlow::default_config(&data.spec);
+    let patch = if data.spec.shape.is_image() { 2 } else { 1 };
+    TarFlowConfig { patch, layers: vec![1, 1], width: 16, heads: 2, guidance: 0.0, ..config }
+}
+
+/// [`small`], for likelihoods of bytes.
+fn uniform(data: &Dataset) -> TarFlowConfig {
+    TarFlowConfig { noise: Noise::Uniform, denoise: false, ..small(data) }
+}
+
+fn build(config: TarFlowConfig, data: &Dataset, seed: u64) -> TarFlow {
+    tch::set_num_threads(1);
+    TarFlow::build(config, &context(data, seed)).unwrap()
+}
+
+/// A model whose weights are all random, as if it had been trained.
+fn random(config: TarFlowConfig, data: &Dataset) -> TarFlow {
+    let model = build(config, data, 3);
+    let rng = Generator::seeded(4);
+    for (_, tensor) in model.weights().iter() {
+        let _ = tch::no_grad(|| tensor.shallow_clone().g_add_(&(rng.randn_like(tensor) * 0.1)));
+    }
+    model
+}
+
+fn train(model: &mut TarFlow, data: &Dataset, steps: u64) -> Vec<f64> {
+    let config = TrainConfig {
+        batch_size: 32,
+        log_every: 10,
+        warmup_steps: 10,
+        validation_rows: 0,
+        ..TarFlow::default_training(&data.spec)
+    };
+    let mut trainer = Trainer::new(model, data, config, Budget::Steps(steps), 1).unwrap();
+    let mut losses = Vec::new();
+    while let Some(record) = trainer.advance().unwrap() {
+        losses.push(record.losses[0].1);
+    }
+    trainer.finish().unwrap();
+    losses
+}
+
+fn batch(data: &Dataset) -> Batch {
+    data.train.to_batch(&data.spec, &Generator::seeded(0))
+}
+
+fn log_likelihood(model: &TarFlow, x: &Tensor) -> Tensor {
+    model.log_likelihood(x, LikelihoodKind::Exact, 0).unwrap()
+}
+
+fn mean(x: &Tensor) -> f64 {
+    x.mean(Kind::Double).double_value(&[])
+}
+
+#[test]
+fn training_lowers_the_loss() {
+    let (images, points) = (image_data(256), point_data(2000));
+    let unlabelled = TarFlowConfig { labels: false, ..uniform(&images) };
+    for (config, data) in [
+        (small(&images), &images),
+        (uniform(&images), &images),
+        (unlabelled, &images),
+        (small(&points), &points),
+    ] {
+        let mut model = build(config, data, 0);
+        let losses = train(&mut model, data, 60);
+        assert!(losses[losses.len() - 1] < losses[0] - 0.3, "{losses:?}");
+        let samples = model.sample(&SampleRequest::new(300, 0)).unwrap();
+        assert_eq!(samples.size(), data.spec.shape.batch(300));
+        assert_eq!(samples.isfinite().all().int64_value(&[]), 1);
+        if data.spec.shape.is_image() {
+            assert!(samples.abs().max().double_value(&[]) <= 1.0);
+        }
+    }
+}
+
+#[test]
+fn points_stay_a_density() {
+    let data = point_data(2000);
+    let mut model = build(small(&data), &data, 0);
+    train(&mut model, &data, 150);
+    // The entropy of N(0, 1) and of N(0, 0.2²).
+    let entropy = 1.0 + TAU.ln() + 0.2f64.ln();
+    let gap = -mean(&log_likelihood(&model, &data.train.x)) - entropy;
+    assert!((-0.1..0.6).contains(&gap), "{gap} nats above the entropy");
+    let (side, low, high) = (301, -8.0, 16.0);
+    let axis = Tensor::linspace(low, high, side, (Kind::Float, Device::Cpu));
+    let grid = Tensor::stack(&[axis.repeat([side]), axis.repeat_interleave_self_int(side, 0, None)], 1);
+    let cell = ((high - low) / (side - 1) as f64).powi(2);
+    let integral = log_likelihood(&model, &grid).exp().sum(Kind::Double).double_value(&[]) * cell;
+    assert_close_f64(integral, 1.0, 0.0, 0.02);
+}
+
+/// An untrained flow is the identity, so that what it sees of bytes has the density N(0, I).
+#[test]
+fn bits_of_an_untrained_model_are_those_of_a_normal_distribution() {
+    let data = image_data(64);
+    let model = build(uniform(&data), &data, 0);
+    let x = batch(&data).x;
+    let noise = stream(0, Purpose::Evaluate, 0).rand_like(&x);
+    let seen = (((&x + 1.0) * 127.5).round() + noise) / 128.0 - 1.0;
+    let nats = mean(&(seen.square() * 0.5)) + 0.5 * TAU.ln();
+    let bits = Values::Bytes.bits_per_dim(mean(&log_likelihood(&model, &x)), 64);
+    // A density on [-1, 1) in place of a probability of one of 256 grey levels: log2(128) bits more.
+    assert_close_f64(bits, nats / LN_2 + 7.0, 1e-5, 0.0);
+
+    // Data that are dequantised already have the same bits.
+    let dequantised =
+        image_data(64).with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
+    let other = build(uniform(&dequantised), &dequantised, 0);
+    let other = Values::Dequantised.bits_per_dim(mean(&log_likelihood(&other, &seen)), 64);
+    assert_close_f64(other, bits, 1e-5, 0.0);
+}
+
+#[test]
+fn the_loss_of_uniform_noise_is_the_likelihood() {
+    let data = image_data(64);
+    let config = TarFlowConfig { labels: false, ..uniform(&data) };
+    let mut model = random(config, &data);
+    let step = || Step { rng: stream(0, Purpose::Evaluate, 0), ..Step::new(0) };
+    let bits = Values::Bytes.bits_per_dim(mean(&log_likelihood(&model, &batch(&data).x)), 64);
+    let losses = model.train_step(&batch(&data), &step()).unwrap().values();
+    assert_eq!(losses[0].0, "bits_per_dim");
+    assert_close_f64(losses[0].1, bits, 1e-5, 0.0);
+}
+
+/// By Tweedie's formula the mean of x given y = x + σ ε, y ~ N(0, I), is (1 - σ²) y.
+#[test]
+fn denoising_follows_the_score() {
+    let data = image_data(8);
+    let draw = |denoise: bool| {
+        let config = TarFlowConfig { denoise, sigma: 0.4, ..small(&data) };
+        build(config, &data, 0).sample(&SampleRequest::new(70, 1)).unwrap()
+    };
+    let (noisy, clean) = (draw(false), draw(true));
+    let inside = noisy.abs().lt(1.0);
+    assert_close(&clean.masked_select(&inside), &(noisy.masked_select(&inside) * 0.84), 1e-5, 1e-5);
+    assert!(clean.abs().max().double_value(&[]) <= 1.0);
+}
+
+#[test]
+fn gaussian_noise_leaves_no_likelihood_of_bytes() {
+    let data = image_data(32);
+    let model = random(small(&data), &data);
+    let x = batch(&data).x;
+    assert!(model.density().is_none());
+    assert!(model.log_likelihood(&x, LikelihoodKind::Exact, 0).is_err());
+    let loss = model.validation_loss(&x, 0).unwrap().unwrap();
+    assert_eq!((loss.objective.as_str(), loss.rows.size()), ("nll-noisy", vec![32]));
+    let exact = random(uniform(&data), &data);
+    let loss = exact.validation_loss(&x, 0).unwrap().unwrap();
+    assert_eq!(loss.objective, "nll-exact");
+    assert_close(&loss.rows, &-log_likelihood(&exact, &x), 1e-6, 1e-4);
+}
+
+#[test]
+fn samples_are_of_all_classes_and_a_likelihood_is_of_all_together() {
+    let data = image_data(256);
+    let mut model = build(TarFlowConfig { width: 32, ..uniform(&data) }, &data, 0);
+    train(&mut model, &data, 250);
+    let samples = model.sample(&SampleRequest::new(200, 0)).unwrap();
+    // A quarter of an image is a square: on average -0.8 where it is dark, -0.5 where it is bright.
+    let brightness = samples.mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float);
+    let bright = mean(&brightness.gt(-0.65).to_kind(Kind::Double));
+    assert!((0.3..0.7).contains(&bright), "{bright} of the samples are bright");
+    // The bits of a model without classes that is as good would be at most 1 bit in 64 values more.
+    let bits = Values::Bytes.bits_per_dim(mean(&log_likelihood(&model, &batch(&data).x)), 64);
+    let trained = train(&mut model, &data, 10)[0];
+    assert_close_f64(bits, trained, 0.0, 0.25);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let data = image_data(128);
+    let run = |seed: u64| {
+        let mut model = build(small(&data), &data, seed);
+        train(&mut model, &data, 6);
+        model.sample(&SampleRequest::new(4, 2)).unwrap()
+    };
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3), run(4));
+}
+
+#[test]
+fn a_resumed_run_ends_where_an_unbroken_one_does() {
+    let data = image_data(128);
+    let config = TrainConfig {
+        batch_size: 16,
+        log_every: 4,
+        ema_decay: 0.9,
+        validation_rows: 0,
+        ..TarFlow::default_training(&data.spec)
+    };
+    let budget = Budget::Steps(8);
+    let mut unbroken = build(small(&data), &data, 1);
+    let mut trainer = Trainer::new(&mut unbroken, &data, config.clone(), budget, 1).unwrap();
+    trainer.advance().unwrap();
+    let (half_way, progress) = (trainer.state().snapshot(), trainer.progress());
+    trainer.advance().unwrap();
+    let expected = trainer.state().snapshot();
+
+    let mut resumed = build(small(&data), &data, 2);
+    let mut trainer = Trainer::new(&mut resumed, &data, config, budget, 1).unwrap();
+    trainer.restore(&half_way, progress).unwrap();
+    trainer.advance().unwrap();
+    for (name, tensor) in trainer.state().iter() {
+        assert_eq!(Some(tensor), expected.get(name), "`{name}`");
+    }
+}
+
+#[test]
+fn codes_and_images_are_each_others_images() {
+    let data = image_data(32);
+    let model = random(TarFlowConfig { labels: false, ..uniform(&data) }, &data);
+    let latent = model.latent().unwrap();
+    let bytes = |x: &Tensor| gen_core::data::signed_to_bytes(x);
+    let x = batch(&data).x;
+    let codes = latent.encode(&x, 1).unwrap().unwrap();
+    assert_eq!((codes.size(), latent.code_shape()), (vec![32, 64], vec![64]));
+    // In f32 a value at the edge of its cell may come back on the other side.
+    let other = bytes(&latent.decode(&codes).unwrap()).ne_tensor(&bytes(&x)).sum(Kind::Int64);
+    assert!(other.int64_value(&[]) < 5, "{other:?} of 2048");
+    let codes = latent.prior(9, 2).unwrap();
+    let samples = model.sample(&SampleRequest::new(9, 2)).unwrap();
+    assert_eq!(bytes(&latent.decode(&codes).unwrap()), bytes(&samples));
+    assert!(latent.decode(&codes.narrow(1, 0, 3)).is_err());
+    // A code says nothing of a class.
+    assert!(random(uniform(&data), &data).latent().is_none());
+}
+
+#[test]
+fn a_trajectory_ends_at_the_samples() {
+    let (images, points) = (image_data(32), point_data(100));
+    for (config, data) in [(small(&images), &images), (uniform(&images), &images), (small(&points), &points)]
+    {
+        let config = TarFlowConfig { guidance: 0.5, ..config };
+        let states = 3 + usize::from(config.denoise);
+        let model = random(config, data);
+        let request = SampleRequest { temperature: Some(0.7), ..SampleRequest::new(5, 3) };
+        let frames = model.trajectory(&request, 9).unwrap().unwrap().frames;
+        assert_eq!(frames.len(), states);
+        assert_eq!(
+            (frames[0].label.as_str(), frames[1].label.split('/').count()),
+            (&*format!("0/{}", states - 1), 2)
+        );
+        for pair in frames.windows(2) {
+            assert_eq!(pair[0].state.size(), data.spec.shape.batch(5));
+            assert_ne!(pair[0].state, pair[1].state);
+        }
+        // Samples of bytes are rounded.
+        let last = &frames[states - 1].state;
+        assert_close(last, &model.sample(&request).unwrap(), 1e-5, 1.01 / 255.0);
+        assert!(model.trajectory(&request, 1).is_err());
+        assert!(model.trajectory(&SampleRequest { steps: Some(3), ..request }, 4).is_err());
+    }
+}
+
+#[test]
+fn the_cost_of_a_sample_is_told() {
+    let data = image_data(8);
+    let cost = |config: TarFlowConfig| {
+        build(config, &data, 0).sampling(&SampleRequest::new(1, 0)).unwrap().evaluations
+    };
+    // 16 patches of 2 x 2, of which the first needs no evaluation; and one to take the noise off.
+    assert_eq!(cost(small(&data)), 16);
+    assert_eq!(cost(TarFlowConfig { guidance: 1.0, ..small(&data) }), 31);
+    assert_eq!(cost(uniform(&data)), 15);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let (images, points) = (image_data(8), point_data(9));
+    let error = |config: TarFlowConfig, data: &Dataset| {
+        TarFlow::build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let of_images = small(&images);
+    let of_points = small(&points);
+    let cases = [
+        (TarFlowConfig { patch: 3, ..of_images.clone() }, &images, "do not divide into several patches"),
+        (TarFlowConfig { patch: 8, ..of_images.clone() }, &images, "do not divide into several patches"),
+        (TarFlowConfig { noise: Noise::None, ..of_images.clone() }, &images, "`noise` must be"),
+        (TarFlowConfig { noise: Noise::Uniform, ..of_images.clone() }, &images, "`denoise`"),
+        (TarFlowConfig { layers: vec![], ..of_images.clone() }, &images, "`layers`"),
+        (TarFlowConfig { layers: vec![1, 0], ..of_images.clone() }, &images, "`layers`"),
+        (TarFlowConfig { heads: 3, ..of_images.clone() }, &images, "multiple of `heads`"),
+        (TarFlowConfig { sigma: 0.0, ..of_images.clone() }, &images, "`sigma`"),
+        (TarFlowConfig { label_dropout: 1.5, ..of_images.clone() }, &images, "`label_dropout`"),
+        (TarFlowConfig { guidance: -1.0, ..of_images.clone() }, &images, "`guidance`"),
+        (TarFlowConfig { labels: true, ..of_points.clone() }, &points, "has no classes"),
+        (TarFlowConfig { patch: 2, ..of_points.clone() }, &points, "no patches"),
+        (TarFlowConfig { noise: Noise::Gaussian, ..of_points }, &points, "take no noise"),
+    ];
+    for (config, data, part) in cases {
+        let found = error(config, data);
+        assert!(found.contains(part), "{found:?} should have {part:?}");
+    }
+    let mut model = build(of_images, &images, 0);
+    let unlabelled = Batch::unlabelled(batch(&images).x);
+    let found = model.train_step(&unlabelled, &Step::new(0)).unwrap_err().to_string();
+    assert!(found.contains("without"), "{found}");
+}
