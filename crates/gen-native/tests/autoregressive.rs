@@ -68,7 +68,9 @@ impl Network {
         sizes.push(values * parameters);
         let layers = sizes
             .windows(2)
-            .flat_map(|pair| [random(&[pair[1], pair[0]]) / (pair[0] as f64).sqrt(), random(&[pair[1]]) * 0.5])
+            .flat_map(|pair| {
+                [random(&[pair[1], pair[0]]) / (pair[0] as f64).sqrt() * 0.6, random(&[pair[1]]) * 0.5]
+            })
             .collect();
         Network { layers, inputs, hidden, features }
     }
@@ -123,18 +125,10 @@ fn parameters(of: Univariate<'_>) -> i64 {
 #[test]
 fn inverses_are_those_of_as_many_passes() {
     tch::manual_seed(2);
-    let soft = Spline {
-        bins: 5,
-        low: -3.0,
-        high: 3.0,
-        knots: Knots::SoftClip { slope: 1e-3 },
-        ends: Ends::Unit,
-    };
-    let floor = Spline {
-        knots: Knots::Floor { width: 1e-3, height: 1e-3, slope: 1e-3 },
-        ends: Ends::Free,
-        ..soft
-    };
+    let soft =
+        Spline { bins: 5, low: -3.0, high: 3.0, knots: Knots::SoftClip { slope: 1e-3 }, ends: Ends::Unit };
+    let floor =
+        Spline { knots: Knots::Floor { width: 1e-3, height: 1e-3, slope: 1e-3 }, ends: Ends::Free, ..soft };
     let bound = Tensor::from_slice(&[0.8]);
     for values in 1..=6 {
         for (features, widths) in [(0, &[13, 9][..]), (3, &[16]), (0, &[]), (1, &[7, 20, 8])] {

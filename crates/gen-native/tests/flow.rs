@@ -5,8 +5,8 @@
 mod shared;
 
 use gen_native::{
-    Coupled, Factors, Mixing, Order, Way, affine_coupling, batch_innermost, is_batch_innermost, join_channels,
-    mixing, perceptron, shifted_relu, split_channels,
+    Coupled, Factors, Mixing, Order, Way, affine_coupling, batch_innermost, is_batch_innermost,
+    join_channels, mixing, perceptron, shifted_relu, split_channels,
 };
 use shared::{
     DOUBLE, Function, assert_close, check, check_by_differences, layouts, leaves, run, score, twice, weights,
