@@ -69,7 +69,7 @@ impl Network {
         let layers = sizes
             .windows(2)
             .flat_map(|pair| {
-                [random(&[pair[1], pair[0]]) / (pair[0] as f64).sqrt(), random(&[pair[1]]) * 0.5]
+                [random(&[pair[1], pair[0]]) / (pair[0] as f64).sqrt() * 0.6, random(&[pair[1]]) * 0.5]
             })
             .collect();
         Network { layers, inputs, hidden, features }

@@ -110,7 +110,7 @@ Moved here(const at::Tensor& y, const std::optional<at::Tensor>& context, const 
   const at::Tensor log_det = at::empty({y.size(0)}, y.options());
   const Map<T> to = map_of<T>(x);
   T* const sums = log_det.mutable_data_ptr<T>();
-  const int64_t together = kernels<T>().network_rows;
+  const int64_t together = kernels<T>().block_rows;
   at::parallel_for(0, (call.rows + together - 1) / together, 1, [&](int64_t begin, int64_t end) {
     const at::Tensor scratch = at::empty({places * together}, y.options());
     kernels<T>().autoregression(call, to, sums, scratch.mutable_data_ptr<T>(), begin, end);

@@ -5,13 +5,11 @@
 
 #include <algorithm>
 
-#include "../instructions.h"
-
 namespace gen_native::flow {
 
 template <typename T>
-const Kernels<T>& kernels() {
-  switch (instructions()) {
+const Kernels<T>& kernels(Instructions which) {
+  switch (which) {
 #if defined(__x86_64__)
     case Instructions::kAvx512: return *avx512(T());
     case Instructions::kAvx2: return *avx2(T());
@@ -20,8 +18,8 @@ const Kernels<T>& kernels() {
   }
 }
 
-template const Kernels<float>& kernels<float>();
-template const Kernels<double>& kernels<double>();
+template const Kernels<float>& kernels<float>(Instructions);
+template const Kernels<double>& kernels<double>(Instructions);
 
 bool done_here(std::initializer_list<at::Tensor> tensors) {
   const at::ScalarType kind = tensors.begin()->scalar_type();

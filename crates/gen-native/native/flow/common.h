@@ -9,14 +9,15 @@
 #include <initializer_list>
 
 #include "../gradients.h"
+#include "../instructions.h"
 #include "flow.h"
 #include "kernels.h"
 
 namespace gen_native::flow {
 
-// The loops for this processor.
+// The loops for this processor, or those of instructions that it has.
 template <typename T>
-const Kernels<T>& kernels();
+const Kernels<T>& kernels(Instructions which = instructions());
 
 // Whether the loops can be used: all on a processor, and of the same single or double precision.
 bool done_here(std::initializer_list<at::Tensor> tensors);

@@ -16,10 +16,11 @@ namespace gen_native::flow {
 
 namespace {
 
-// Widths or heights, as parts of the interval: [batch, K, n, ...].
-at::Tensor parts_of(const at::Tensor& raw, const SplineShape& shape, double floor) {
-  if (shape.soft) return at::softmax(raw / (1 + raw.abs() * (2 / -std::log(shape.slope))), 1);
-  return at::softmax(raw, 1) * (1 - floor * static_cast<double>(shape.bins)) + floor;
+// Widths or heights: [batch, K, n, ...].
+at::Tensor sizes_of(const at::Tensor& raw, const SplineShape& shape, double floor) {
+  const double length = shape.high - shape.low;
+  if (shape.soft) return at::softmax(raw / (1 + raw.abs() * (2 / -std::log(shape.slope))), 1) * length;
+  return at::softmax(raw, 1) * (length * (1 - floor * static_cast<double>(shape.bins))) + floor * length;
 }
 
 at::Tensor slopes_of(const at::Tensor& raw, const SplineShape& shape) {
@@ -36,24 +37,25 @@ std::array<at::Tensor, 2> composed_spline(const at::Tensor& x, const at::Tensor&
   std::vector<int64_t> sizes = x.sizes().vec();
   sizes.insert(sizes.begin() + 1, shape.parameters());
   const at::Tensor raw = parameters.reshape(sizes);
-  const at::Tensor widths = parts_of(raw.narrow(1, 0, bins), shape, shape.width);
-  const at::Tensor heights = parts_of(raw.narrow(1, bins, bins), shape, shape.height);
+  const at::Tensor widths = sizes_of(raw.narrow(1, 0, bins), shape, shape.width);
+  const at::Tensor heights = sizes_of(raw.narrow(1, bins, bins), shape, shape.height);
   at::Tensor slopes = slopes_of(raw.narrow(1, 2 * bins, raw.size(1) - 2 * bins), shape);
   const at::Tensor zero = at::zeros_like(widths.narrow(1, 0, 1));
   if (!shape.free) slopes = at::cat({zero + 1, slopes, zero + 1}, 1);
-  const at::Tensor x_knots = at::cat({zero, widths.cumsum(1).narrow(1, 0, bins - 1)}, 1);
-  const at::Tensor y_knots = at::cat({zero, heights.cumsum(1).narrow(1, 0, bins - 1)}, 1);
+  // From the centre of the interval, as in spline.inc.
+  const double centre = (shape.low + shape.high) / 2, start = shape.low - centre;
+  const at::Tensor x_knots = at::cat({zero, widths.cumsum(1).narrow(1, 0, bins - 1)}, 1) + start;
+  const at::Tensor y_knots = at::cat({zero, heights.cumsum(1).narrow(1, 0, bins - 1)}, 1) + start;
 
-  const double length = shape.high - shape.low;
   const at::Tensor below = x <= shape.low, above = x >= shape.high;
-  const at::Tensor part = (x.clamp(shape.low, shape.high).unsqueeze(1) - shape.low) / length;
+  const at::Tensor inside = x.clamp(shape.low, shape.high).unsqueeze(1) - centre;
   const at::Tensor knots = inverse ? y_knots : x_knots;
-  const at::Tensor bin = (part >= knots.narrow(1, 1, bins - 1)).sum(1, /*keepdim=*/true);
+  const at::Tensor bin = (inside >= knots.narrow(1, 1, bins - 1)).sum(1, /*keepdim=*/true);
   const auto at_bin = [&](const at::Tensor& all, int64_t offset) { return at::gather(all, 1, bin + offset).squeeze(1); };
   const at::Tensor x0 = at_bin(x_knots, 0), y0 = at_bin(y_knots, 0), w = at_bin(widths, 0), h = at_bin(heights, 0);
   const at::Tensor d0 = at_bin(slopes, 0), d1 = at_bin(slopes, 1);
   const at::Tensor s = h / w, excess = d0 + d1 - 2 * s;
-  at::Tensor xi = ((part.squeeze(1) - (inverse ? y0 : x0)) / (inverse ? h : w)).clamp(0, 1);
+  at::Tensor xi = ((inside.squeeze(1) - (inverse ? y0 : x0)) / (inverse ? h : w)).clamp(0, 1);
   if (inverse) {
     const at::Tensor far = xi > 0.5;
     const at::Tensor eta = at::where(far, 1 - xi, xi);
@@ -69,7 +71,7 @@ std::array<at::Tensor, 2> composed_spline(const at::Tensor& x, const at::Tensor&
       (s / denominator).square() * (d1 * xi * xi + 2 * s * product + d0 * rest * rest);
   const at::Tensor image =
       inverse ? x0 + w * xi : y0 + h * ((s * xi * xi + d0 * product) / denominator);
-  at::Tensor y = shape.low + length * image, log_slope = inverse ? -slope.log() : slope.log();
+  at::Tensor y = centre + image, log_slope = inverse ? -slope.log() : slope.log();
   if (shape.free) {
     const at::Tensor low = at::where(below, x - shape.low, 0), high = at::where(above, x - shape.high, 0);
     y = at::where(below, shape.low + (inverse ? low / d0 : low * d0), y);

@@ -84,6 +84,37 @@ struct SplineGradients {
   Map<T> parameters;
 };
 
+// A linear layer.
+template <typename T>
+struct DenseLayer {
+  const T* weight;  // [outputs, inputs]
+  const T* bias;
+  int64_t inputs, outputs;
+};
+
+// Linear layers with max(0, x) between them, of the channels of rows of one pixel.
+template <typename T>
+struct Perceptron {
+  Map<const T> in;
+  int64_t rows;
+  const DenseLayer<T>* layers;
+  int64_t n_layers;
+  int64_t places;      // the inputs of all layers
+  int64_t most_units;  // the most that a layer reads or gives
+};
+
+// Gradients, by those of the output; what is null is not wanted. Those of parameters, weights and biases in turn, are
+// added to `parameters`; the last layer's are in front of its end.
+template <typename T>
+struct PerceptronGradients {
+  const T* saved;   // what the forward pass left in its places
+  Map<const T> out;
+  Map<T> in;
+  T* parameters;
+  int64_t n_parameters;
+  T* scratch;       // four blocks of the most units, and one of as many places as it has rows
+};
+
 // A linear layer of a network in which a unit sees what has a lower degree, or for hidden units the same.
 template <typename T>
 struct MaskedLayer {
@@ -118,9 +149,13 @@ struct Kernels {
   void (*affine_backward)(const Affine<T>&, const AffineGradients<T>&, int64_t begin, int64_t end);
   void (*spline)(const Spline<T>&, Map<T> out, Map<T> log_slope, int64_t begin, int64_t end);
   void (*spline_backward)(const Spline<T>&, const SplineGradients<T>&, int64_t begin, int64_t end);
-  // Rows that a network does together, and the blocks of as many rows from `begin` to `end`. `scratch` is aligned to
-  // vectors and has a place for each of them for every input, hidden unit and parameter of one value.
-  int64_t network_rows;
+  // Rows that a network does together, and the blocks of as many rows from `begin` to `end`. A place of a block has a
+  // number for each of these rows; blocks are aligned to vectors.
+  int64_t block_rows;
+  // `places` are those of all blocks, a block after the other.
+  void (*perceptron)(const Perceptron<T>&, Map<T> out, T* places, int64_t begin, int64_t end);
+  void (*perceptron_backward)(const Perceptron<T>&, const PerceptronGradients<T>&, int64_t begin, int64_t end);
+  // `scratch` has a place for every input, hidden unit and parameter of one value.
   void (*autoregression)(const Autoregression<T>&, Map<T> out, T* log_det, T* scratch, int64_t begin, int64_t end);
   // The pixels from `begin` to `end`.
   void (*shifted_relu)(const ShiftedRelu<T>&, Map<T> out, int64_t begin, int64_t end);

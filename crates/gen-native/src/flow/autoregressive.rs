@@ -49,7 +49,7 @@ pub enum Univariate<'a> {
 /// A hidden unit of degree d sees inputs and hidden units of degrees up to d; the parameters of a value of degree d depend
 /// on hidden units of degrees below d. Context has degree 0.
 ///
-/// Germain et al. 2015, equations 12 and 13.
+/// Germain et al. 2015, section 4.
 #[derive(Debug, Clone, Copy)]
 pub struct Degrees<'a> {
     /// Of each of D values: 1, ..., D in some order.

@@ -5,27 +5,27 @@
 use gen_native::{Instructions, batch_innermost, use_instructions};
 use tch::{Device, Kind, Tensor};
 
-pub const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+pub(crate) const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 
-pub type Function<'a> = &'a dyn Fn(&[Tensor]) -> Vec<Tensor>;
+pub(crate) type Function<'a> = &'a dyn Fn(&[Tensor]) -> Vec<Tensor>;
 
 /// Numbers without a pattern, the same at every call.
-pub fn weights(x: &Tensor) -> Tensor {
+pub(crate) fn weights(x: &Tensor) -> Tensor {
     (Tensor::arange(x.numel() as i64, DOUBLE) * 0.37 + 1.0).sin().view(&x.size()[..]).to_kind(x.kind())
 }
 
 /// A sum of all results with different weights.
-pub fn score(results: &[Tensor]) -> Tensor {
+pub(crate) fn score(results: &[Tensor]) -> Tensor {
     results.iter().map(|result| (result * weights(result)).sum(result.kind())).sum()
 }
 
 /// Copies that need gradients, lying as `inputs` do.
-pub fn leaves(inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
+pub(crate) fn leaves(inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
     inputs.iter().map(|input| input.detach().to_kind(kind).copy().set_requires_grad(true)).collect()
 }
 
 /// The results, and the gradients of their score.
-pub fn run(f: Function<'_>, inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
+pub(crate) fn run(f: Function<'_>, inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
     let inputs = leaves(inputs, kind);
     let mut results = f(&inputs);
     let gradients = Tensor::run_backward(&[score(&results)], &inputs, false, false);
@@ -34,14 +34,14 @@ pub fn run(f: Function<'_>, inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
 }
 
 /// The gradients of a score of the gradients.
-pub fn twice(f: Function<'_>, inputs: &[Tensor]) -> Vec<Tensor> {
+pub(crate) fn twice(f: Function<'_>, inputs: &[Tensor]) -> Vec<Tensor> {
     let inputs = leaves(inputs, Kind::Double);
     let gradients = Tensor::run_backward(&[score(&f(&inputs))], &inputs, true, true);
     Tensor::run_backward(&[score(&gradients)], &inputs, false, false)
 }
 
 #[track_caller]
-pub fn assert_close(actual: &[Tensor], expected: &[Tensor], tolerance: f64) {
+pub(crate) fn assert_close(actual: &[Tensor], expected: &[Tensor], tolerance: f64) {
     assert_eq!(actual.len(), expected.len());
     for (i, (a, b)) in actual.iter().zip(expected).enumerate() {
         assert_eq!(a.size(), b.size(), "of result {i}");
@@ -56,13 +56,13 @@ pub fn assert_close(actual: &[Tensor], expected: &[Tensor], tolerance: f64) {
 
 /// Results and gradients in both precisions, and gradients of gradients, beside those of `reference`.
 #[track_caller]
-pub fn check(f: Function<'_>, reference: Function<'_>, inputs: &[Tensor]) {
+pub(crate) fn check(f: Function<'_>, reference: Function<'_>, inputs: &[Tensor]) {
     check_to([1e-12, 3e-6, 1e-11], f, reference, inputs);
 }
 
 /// The same to other tolerances: in double and single precision, and of gradients of gradients.
 #[track_caller]
-pub fn check_to(tolerances: [f64; 3], f: Function<'_>, reference: Function<'_>, inputs: &[Tensor]) {
+pub(crate) fn check_to(tolerances: [f64; 3], f: Function<'_>, reference: Function<'_>, inputs: &[Tensor]) {
     for which in [Instructions::Avx512, Instructions::Avx2, Instructions::Portable, Instructions::Best] {
         if !use_instructions(which).unwrap() {
             continue;
@@ -76,7 +76,7 @@ pub fn check_to(tolerances: [f64; 3], f: Function<'_>, reference: Function<'_>, 
 
 /// Gradients beside central differences.
 #[track_caller]
-pub fn check_by_differences(f: Function<'_>, inputs: &[Tensor]) {
+pub(crate) fn check_by_differences(f: Function<'_>, inputs: &[Tensor]) {
     let of = |inputs: &[Tensor]| score(&f(inputs)).double_value(&[]);
     let leaves = leaves(inputs, Kind::Double);
     let gradients = Tensor::run_backward(&[score(&f(&leaves))], &leaves, false, false);
@@ -101,7 +101,7 @@ pub fn check_by_differences(f: Function<'_>, inputs: &[Tensor]) {
 }
 
 /// Layouts that a feature map may have: contiguous, batch-innermost, some channels of a wider one, [C, H, W, N].
-pub fn layouts(x: &Tensor) -> Vec<Tensor> {
+pub(crate) fn layouts(x: &Tensor) -> Vec<Tensor> {
     if x.dim() == 2 {
         return vec![x.shallow_clone(), x.tr().contiguous().tr()];
     }
