@@ -66,8 +66,12 @@ def zuko_nsf_ar(config: dict, data: dict) -> Flow:
 
 
 def zuko_nsf(config: dict, data: dict) -> Flow:
-    """Its documentation: two passes make the transforms couplings."""
-    return of_zuko("NSF", config, data, bins=config["bins"], passes=2)
+    """Couplings with its spline; its NSF has masked networks of all entries even where they are made couplings."""
+    from zuko.transforms import MonotonicRQSTransform
+
+    bins = config["bins"]
+    shapes = [(bins,), (bins,), (bins - 1,)]
+    return of_zuko("NICE", config, data, univariate=MonotonicRQSTransform, shapes=shapes)
 
 
 # nflows
