@@ -27,7 +27,9 @@ pub(super) fn file(rows: &[Row], against: Against) -> Option<String> {
         return None;
     }
     const LINE: f64 = 26.0;
-    let (left, top, right) = (230.0, 40.0, 700.0);
+    const CHARACTER: f64 = 7.0;
+    let longest = compared.iter().map(|(row, _)| name(row).chars().count()).max().unwrap_or(0);
+    let (left, top, right) = (f64::max(230.0, 16.0 + CHARACTER * longest as f64), 40.0, 700.0);
     let bottom = top + LINE * compared.len() as f64 + 8.0;
     let size = (720.0, bottom + 52.0);
     let x = Scale::logarithmic(min(&all).min(0.5), max(&all).max(2.0), (left, right));
