@@ -112,13 +112,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scales", type=int, default=2, help="L")
     parser.add_argument("--steps", type=int, default=8, help="K, the steps of a scale")
     parser.add_argument("--width", type=int, default=64, help="channels of the hidden layers")
-    parser.add_argument("--logit", type=float, default=0, metavar="ALPHA", help="model the logit of the pixels")
+    parser.add_argument("--logit", type=float, default=1e-6, metavar="ALPHA", help="the margin of the logit; 0 for none")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--optimizer", choices=["adam", "adamax"], default="adamax")
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--optimizer", choices=["adam", "adamax"], default="adam")
+    parser.add_argument("--lr", type=float, default=8e-3)
     parser.add_argument("--schedule", choices=["constant", "cosine"], default="cosine")
-    parser.add_argument("--warmup", type=int, default=50, help="steps over which the learning rate rises")
-    parser.add_argument("--clip", type=float, default=0, help="the largest norm of a gradient; 0 for any")
+    parser.add_argument("--warmup", type=int, default=100, help="steps over which the learning rate rises")
+    parser.add_argument("--clip", type=float, default=1, help="the largest norm of a gradient; 0 for any")
     return parser.parse_args()
 
 
