@@ -2,6 +2,8 @@
 
     python glow_baseline.py --seconds 600 --threads 2
 
+`cargo xtask bench --libraries` makes an environment that has what it needs; `gen data fetch fashion-mnist` the data.
+
 The test likelihood is of all 10,000 test images, dequantised once with uniform noise, in bits over their 784 pixels.
 With `--pad`, the bits of the pixels around the image count as well, and are still divided by 784: what remains
 is a bound, since the black frame has to be coded too. The clock runs while training steps are taken, and not
