@@ -11,8 +11,9 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 19] = [
     "native",
+    "custom",
     "generator",
     "gradients",
     "instructions",

@@ -6,6 +6,7 @@
 
 mod autocast;
 mod conv;
+mod custom;
 mod ffi;
 mod flow;
 mod generator;
@@ -19,6 +20,7 @@ mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
 pub use conv::{Direction, Operands, conv2d};
+pub use custom::with_gradient;
 pub use flow::{
     Coupled, Factors, Mixing, Order, Way, affine_coupling, join_channels, mixing, perceptron, shifted_relu,
     split_channels,
