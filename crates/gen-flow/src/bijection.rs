@@ -4,6 +4,7 @@
 //! is one forward pass and a sample one inverse pass.
 
 mod actnorm;
+mod continuous;
 mod conv1x1;
 mod coupling;
 mod factor_out;
@@ -19,6 +20,7 @@ use gen_core::rng::Generator;
 use tch::Tensor;
 
 pub use actnorm::ActNorm;
+pub use continuous::{Continuous, PerceptronField, Trace, VectorField};
 pub use conv1x1::{Conv1x1, NormalisedConv1x1};
 pub use coupling::{Coupling, Halves, Mask};
 pub use factor_out::FactorOut;
@@ -90,6 +92,11 @@ pub trait Bijection: Debug + Send {
         false
     }
 
+    /// How often the last pass evaluated a network, in maps where that differs from pass to pass (NFE); elsewhere 0.
+    fn evaluations(&self) -> usize {
+        0
+    }
+
     /// f⁻¹(y) without the steps: what has not been computed yet on the way to data is left out, and only its arrangement
     /// and units remain. It makes a picture of a state in the middle of a flow.
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
@@ -158,6 +165,10 @@ impl Bijection for Chain {
         self.0.iter().all(|part| part.is_initialised())
     }
 
+    fn evaluations(&self) -> usize {
+        self.0.iter().map(|part| part.evaluations()).sum()
+    }
+
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
         outline(&self.0, y, given)
     }
@@ -216,6 +227,10 @@ impl<B: Bijection> Bijection for Inverse<B> {
 
     fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         self.0.forward(y, given)
+    }
+
+    fn evaluations(&self) -> usize {
+        self.0.evaluations()
     }
 }
 

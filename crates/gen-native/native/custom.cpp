@@ -51,8 +51,7 @@ std::vector<at::Tensor> with_gradient(const std::vector<at::Tensor>& inputs, std
                                       Backward backward, Drop drop, void* data) {
   std::shared_ptr<void> owned(data, drop);
   if (!c10::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(inputs)) return results;
-  const std::shared_ptr<Custom> node(new Custom(backward, std::move(owned), inputs.size()),
-                                     torch::autograd::deleteNode);
+  const auto node = c10::make_intrusive<Custom>(backward, std::move(owned), inputs.size());
   node->set_next_edges(torch::autograd::collect_next_edges(inputs));
   torch::autograd::set_history(results, node);
   return results;

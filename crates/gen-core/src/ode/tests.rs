@@ -133,7 +133,7 @@ fn gradients_are_those_of_the_steps() {
     for span in [[0.0, 2.0], [1.5, -0.5]] {
         let (solution, recording) =
             dopri5_recorded(|t, y| Ok(slope(t, y)), &y, span, &settings).expect("solved");
-        assert_eq!(recording.0.len(), solution.steps);
+        assert_eq!(recording.lengths().len(), solution.steps);
 
         // The same steps with operations that autograd follows.
         let leaf = y.copy().set_requires_grad(true);
@@ -161,7 +161,7 @@ fn gradients_are_those_of_the_steps() {
             let of_w = &of_w;
             let w = &w;
             let product = move |g: &Tensor| {
-                let inner = g * (1.0 - slope.square());
+                let inner: Tensor = g * (1.0 - slope.square());
                 *of_w.borrow_mut() += inner.tr().matmul(&y);
                 Ok(inner.matmul(w))
             };
