@@ -4,11 +4,13 @@ pub mod base;
 pub mod bijection;
 pub mod conditioner;
 pub mod dequantise;
+mod ffjord;
 mod flow;
 mod model;
 mod realnvp;
 pub mod univariate;
 
+pub use ffjord::{Ffjord, FfjordConfig, FreeForm};
 pub use flow::Flow;
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
@@ -17,4 +19,4 @@ pub use model::{Architecture, Design, FlowModel};
 pub use realnvp::{AffineCouplings, ImageConfig, PointConfig, RealNvp, RealNvpConfig};
 
 /// The models of this family.
-pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>()];
+pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>(), ModelEntry::of::<Ffjord>()];

@@ -1,10 +1,11 @@
 //! One table of constructors through the tests that every bijection has to pass.
 
+use gen_core::ode::Dopri5;
 use gen_core::params::Params;
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{
-    ActNorm, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Given, Inverse, Logit, Mask,
-    NormalisedConv1x1, Permutation, Squeeze, Standardise,
+    ActNorm, Bijection, Chain, Continuous, Conv1x1, Coupling, FactorOut, Flatten, Given, Inverse, Logit,
+    Mask, NormalisedConv1x1, PerceptronField, Permutation, Squeeze, Standardise, Trace,
 };
 use gen_flow::conditioner::{ConvConditioner, DenseConditioner, MlpConditioner};
 use gen_flow::univariate::Affine;
@@ -129,6 +130,17 @@ fn table() -> Vec<Case> {
                 Box::new(FactorOut::new([4, 2, 2], 2, coarse)),
             ]))
         }),
+        case("continuous flow", &[2], |params| {
+            let field = PerceptronField::new(params.root(), 2, 0, &[5, 4]);
+            Box::new(Continuous::new(field, Trace::Exact, Dopri5::with_tolerance(1e-11)))
+        }),
+        Case {
+            context: 2,
+            ..case("conditional continuous flow", &[3], |params| {
+                let field = PerceptronField::new(params.root(), 3, 2, &[4]);
+                Box::new(Continuous::new(field, Trace::Hutchinson, Dopri5::with_tolerance(1e-11)))
+            })
+        },
     ]
 }
 
