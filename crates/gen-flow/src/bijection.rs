@@ -11,6 +11,7 @@ mod factor_out;
 mod flatten;
 mod logit;
 mod permutation;
+mod residual;
 mod squeeze;
 mod standardise;
 
@@ -27,6 +28,7 @@ pub use factor_out::FactorOut;
 pub use flatten::Flatten;
 pub use logit::Logit;
 pub use permutation::Permutation;
+pub use residual::{Contraction, LogDet, Residual};
 pub use squeeze::Squeeze;
 pub use standardise::Standardise;
 

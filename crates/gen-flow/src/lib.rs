@@ -8,6 +8,7 @@ mod ffjord;
 mod flow;
 mod model;
 mod realnvp;
+mod residual_flow;
 pub mod univariate;
 
 pub use ffjord::{Ffjord, FfjordConfig, FreeForm};
@@ -17,6 +18,8 @@ pub use gen_core;
 use gen_core::model::ModelEntry;
 pub use model::{Architecture, Design, FlowModel};
 pub use realnvp::{AffineCouplings, ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+pub use residual_flow::{Determinant, ResidualBlocks, ResidualFlow, ResidualFlowConfig};
 
 /// The models of this family.
-pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<RealNvp>(), ModelEntry::of::<Ffjord>()];
+pub const MODELS: &[ModelEntry] =
+    &[ModelEntry::of::<RealNvp>(), ModelEntry::of::<Ffjord>(), ModelEntry::of::<ResidualFlow>()];

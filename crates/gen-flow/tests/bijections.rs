@@ -4,8 +4,9 @@ use gen_core::ode::Dopri5;
 use gen_core::params::Params;
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{
-    ActNorm, Bijection, Chain, Continuous, Conv1x1, Coupling, FactorOut, Flatten, Given, Inverse, Logit,
-    Mask, NormalisedConv1x1, PerceptronField, Permutation, Squeeze, Standardise, Trace,
+    ActNorm, Bijection, Chain, Continuous, Contraction, Conv1x1, Coupling, FactorOut, Flatten, Given,
+    Inverse, LogDet, Logit, Mask, NormalisedConv1x1, PerceptronField, Permutation, Residual, Squeeze,
+    Standardise, Trace,
 };
 use gen_flow::conditioner::{ConvConditioner, DenseConditioner, MlpConditioner};
 use gen_flow::univariate::Affine;
@@ -139,6 +140,16 @@ fn table() -> Vec<Case> {
             ..case("conditional continuous flow", &[3], |params| {
                 let field = PerceptronField::new(params.root(), 3, 2, &[4]);
                 Box::new(Continuous::new(field, Trace::Hutchinson, Dopri5::with_tolerance(1e-11)))
+            })
+        },
+        case("residual block", &[2], |params| {
+            Box::new(Residual::new(Contraction::new(params.root(), 2, 0, &[8, 6], 0.9), LogDet::Exact))
+        }),
+        Case {
+            context: 2,
+            ..case("conditional residual block", &[4], |params| {
+                let contraction = Contraction::new(params.root(), 4, 2, &[6], 0.8);
+                Box::new(Residual::new(contraction, LogDet::Roulette(2)))
             })
         },
     ]

@@ -23,7 +23,10 @@ pub(crate) fn tensor(value: &Value) -> Tensor {
     }
 }
 
+/// A table of parameters in double precision.
 pub(crate) fn double() -> Params {
+    // Small tensors: threads would only wait for each other.
+    tch::set_num_threads(1);
     Params::new(Kind::Double, Device::Cpu)
 }
 
