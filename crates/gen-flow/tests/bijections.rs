@@ -133,13 +133,13 @@ fn table() -> Vec<Case> {
         }),
         case("continuous flow", &[2], |params| {
             let field = PerceptronField::new(params.root(), 2, 0, &[5, 4]);
-            Box::new(Continuous::new(field, Trace::Exact, Dopri5::with_tolerance(1e-11)))
+            Box::new(Continuous::new(field, Trace::Exact, Dopri5::with_tolerance(1e-12)))
         }),
         Case {
             context: 2,
             ..case("conditional continuous flow", &[3], |params| {
                 let field = PerceptronField::new(params.root(), 3, 2, &[4]);
-                Box::new(Continuous::new(field, Trace::Hutchinson, Dopri5::with_tolerance(1e-11)))
+                Box::new(Continuous::new(field, Trace::Hutchinson, Dopri5::with_tolerance(1e-12)))
             })
         },
         case("residual block", &[2], |params| {

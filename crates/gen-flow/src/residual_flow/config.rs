@@ -45,7 +45,7 @@ impl ResidualFlowConfig {
             lipschitz: 0.97,
             determinant: if few { Determinant::Exact } else { Determinant::Roulette },
             exact_terms: 2,
-            optimizer: AdamConfig { learning_rate: 3e-3, clip_norm: 5.0, ..AdamConfig::default() },
+            optimizer: AdamConfig { learning_rate: 1e-2, clip_norm: 5.0, ..AdamConfig::default() },
         }
     }
 

@@ -1,5 +1,5 @@
 use gen_core::params::{Init, Scope};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use super::Given;
 
@@ -10,7 +10,8 @@ use super::Given;
 /// to which a context adds V · context before the first φ. φ is LipSwish, with a learned β > 0 for each layer: its slope
 /// is at most 1, and its second derivative does not vanish where the first is 1 (Chen et al. 2019, section 3.3).
 ///
-/// The last layer starts as 0.
+/// Hidden layers start with orthogonal weights and the last one as 0. With such a bound the values before φ in a layer of m
+/// units are of the size 1/√m, which is where biases start, and βs at √m: elsewhere φ would hardly be more than linear.
 ///
 /// ‖W‖₂ is uᵀ W v with the first singular vectors. Outside training they come from an eigenvalue decomposition. In
 /// training a power iteration goes on from the vector u of the step before (Miyato et al. 2018, algorithm 1), until the
@@ -52,13 +53,22 @@ impl Contraction {
         let layer = |i: usize| {
             let place = &scope / format!("layers.{i}");
             let (inputs, outputs, last) = (sizes[i], sizes[i + 1], i == hidden.len());
-            let init = if last { Init::ZEROS } else { Init::fan_in(inputs) };
-            let weight = place.parameter("weight", &[outputs, inputs], init);
+            let weight = place.parameter("weight", &[outputs, inputs], Init::ZEROS);
+            if !last {
+                let _no_grad = tch::no_grad_guard();
+                weight.shallow_clone().copy_(&orthogonal(&place, outputs, inputs));
+            }
             let [singular, _] = tch::no_grad(|| singular_vectors(&weight));
+            let start = (outputs as f64).sqrt();
             Layer {
-                bias: place.parameter("bias", &[outputs], init),
+                bias: place.parameter(
+                    "bias",
+                    &[outputs],
+                    if last { Init::ZEROS } else { Init::fan_in(outputs) },
+                ),
                 singular: place.buffer("singular", singular),
-                beta: (!last).then(|| place.parameter("beta", &[], Init::Const(0.5))),
+                // The inverse of softplus.
+                beta: (!last).then(|| place.parameter("beta", &[], Init::Const(start.exp_m1().ln()))),
                 weight,
             }
         };
@@ -122,6 +132,14 @@ impl Layer {
         self.singular.shallow_clone().copy_(&u);
         [u, v]
     }
+}
+
+/// A random matrix with all singular values 1; drawn on the host and in `f64`, so that it does not depend on device and kind.
+fn orthogonal(scope: &Scope<'_>, outputs: i64, inputs: i64) -> Tensor {
+    let wide = outputs < inputs;
+    let size = if wide { [inputs, outputs] } else { [outputs, inputs] };
+    let (q, _) = Tensor::linalg_qr(&scope.rng().randn(size, (Kind::Double, Device::Cpu)), "reduced");
+    if wide { q.tr() } else { q }
 }
 
 /// The left and the right singular vector of the largest singular value of a matrix, as the first eigenvector of the
