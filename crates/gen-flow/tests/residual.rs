@@ -3,11 +3,14 @@
 
 mod common;
 
-use common::{double, set, tensor, vectors};
+use common::{assert_density_of_moons, context, double, mean_log_likelihood, set, tensor, train, vectors};
+use gen_core::data::{Dataset, PointSet};
+use gen_core::model::Buildable;
 use gen_core::params::Params;
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_flow::bijection::{Bijection, Contraction, Given, LogDet, Residual};
+use gen_flow::{Determinant, ResidualFlow, ResidualFlowConfig};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -175,5 +178,54 @@ fn a_fresh_block_is_the_identity_and_no_rows_are_no_work() {
         assert_close(&y, &x, 0.0, 1e-15);
         assert_close(&log_det, &log_det.zeros_like(), 0.0, 1e-15);
         assert_eq!(block.inverse(&x.narrow(0, 0, 0), given).0.size(), [0, 2]);
+    }
+}
+
+#[test]
+fn a_residual_flow_learns_the_moons_and_stays_a_density() {
+    let data = PointSet::Moons.dataset().unwrap();
+    let config =
+        ResidualFlowConfig { blocks: 6, hidden: vec![32, 32], ..ResidualFlow::default_config(&data.spec) };
+    let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
+    let _ = train(&mut model, &data, 200, 128);
+    assert_density_of_moons(&model, 0.2);
+}
+
+#[test]
+fn a_residual_flow_of_more_dimensions_trains_on_estimates() {
+    tch::manual_seed(4);
+    let z = Tensor::randn([3000, 6], (Kind::Float, Device::Cpu));
+    // Each coordinate depends on the square of the one before: ln|det| is 0, the entropy that of z.
+    let bent = z.narrow(1, 0, 5).square() * 0.5;
+    let x = &z + Tensor::cat(&[&bent.narrow(1, 0, 1).zeros_like(), &bent], 1);
+    let data = Dataset::from_tensor("bent", x).unwrap();
+    let config =
+        ResidualFlowConfig { blocks: 4, hidden: vec![32], ..ResidualFlow::default_config(&data.spec) };
+    assert_eq!(config.determinant, Determinant::Roulette);
+    let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
+    let _ = train(&mut model, &data, 1, 128);
+    let before = mean_log_likelihood(&model, &data.train.x);
+    let _ = train(&mut model, &data, 200, 128);
+    let after = mean_log_likelihood(&model, &data.train.x);
+    let entropy = 3.0 * (1.0 + std::f64::consts::TAU.ln());
+    assert!(after > before + 0.3 && after < -entropy + 0.2, "{before} to {after}, at best {}", -entropy);
+}
+
+#[test]
+fn configurations_of_residual_flows_that_cannot_be_are_refused() {
+    let points = PointSet::Moons.dataset().unwrap();
+    let images =
+        Dataset::from_tensor("images", Tensor::zeros([4, 1, 8, 8], (Kind::Uint8, Device::Cpu))).unwrap();
+    let default = ResidualFlow::default_config(&points.spec);
+    let cases = [
+        (ResidualFlowConfig { blocks: 0, ..default.clone() }, &points, "blocks"),
+        (ResidualFlowConfig { hidden: vec![0], ..default.clone() }, &points, "hidden"),
+        (ResidualFlowConfig { lipschitz: 1.0, ..default.clone() }, &points, "lipschitz"),
+        (ResidualFlowConfig { exact_terms: 0, ..default.clone() }, &points, "exact_terms"),
+        (default, &images, "takes points"),
+    ];
+    for (config, data, part) in cases {
+        let error = ResidualFlow::build(config, &context(data)).err().unwrap().to_string();
+        assert!(error.contains(part), "`{error}` should say `{part}`");
     }
 }

@@ -31,7 +31,7 @@ impl FfjordConfig {
             hidden: vec![64, 64],
             tolerance: 1e-5,
             trace: Trace::Exact,
-            optimizer: AdamConfig { learning_rate: 5e-3, clip_norm: 5.0, ..AdamConfig::default() },
+            optimizer: AdamConfig { learning_rate: 2e-2, clip_norm: 5.0, ..AdamConfig::default() },
         };
         match data.shape {
             Shape::Points { .. } => points,

@@ -95,42 +95,50 @@ impl Prepared<'_> {
         &self.layers[i][0]
     }
 
-    /// g, and the diagonals dᵢ of all hidden layers.
-    fn slope_and_diagonals(&self, x: &Tensor, t: f64) -> (Tensor, Vec<Tensor>) {
+    /// g, and hᵢ of all hidden layers.
+    fn slope_and_hidden(&self, x: &Tensor, t: f64) -> (Tensor, Vec<Tensor>) {
         let last = self.layers.len() - 1;
-        let (mut h, mut diagonals) = (x.shallow_clone(), Vec::with_capacity(last));
+        let mut hidden: Vec<Tensor> = Vec::with_capacity(last);
         for i in 0..last {
-            h = self.layer(i, &h, t).tanh();
-            diagonals.push(1.0 - h.square());
+            let h = self.layer(i, hidden.last().unwrap_or(x), t).tanh();
+            hidden.push(h);
         }
-        (self.layer(last, &h, t), diagonals)
+        (self.layer(last, hidden.last().unwrap_or(x), t), hidden)
     }
 
     /// J v of vectors v that went through the first weights already.
-    fn pushed(&self, mut tangent: Tensor, diagonals: &[Tensor]) -> Tensor {
-        for (i, diagonal) in diagonals.iter().enumerate() {
-            tangent = (tangent * diagonal).matmul(&self.weight(i + 1).tr());
+    fn pushed(&self, mut tangent: Tensor, hidden: &[Tensor]) -> Tensor {
+        for (i, h) in hidden.iter().enumerate() {
+            tangent = through_tanh(&tangent, h).matmul(&self.weight(i + 1).tr());
         }
         tangent
     }
 
-    fn trace(&self, x: &Tensor, diagonals: &[Tensor], probe: Option<&Tensor>) -> Tensor {
+    fn trace(&self, x: &Tensor, hidden: &[Tensor], probe: Option<&Tensor>) -> Tensor {
         let kind = x.kind();
-        match (probe, self.bilinear, diagonals) {
+        match (probe, self.bilinear, hidden) {
             (Some(e), _, _) => {
-                let tangent = self.pushed(e.matmul(&self.weight(0).tr()), diagonals);
+                let tangent = self.pushed(e.matmul(&self.weight(0).tr()), hidden);
                 (tangent * e).sum_dim_intlist(1, false, kind)
             }
-            (None, Some(vector), [d1]) => d1.mv(vector),
-            (None, Some(matrix), [d1, d2]) => (d1.matmul(&matrix.tr()) * d2).sum_dim_intlist(1, false, kind),
+            (None, Some(vector), [h1]) => through_tanh(&h1.detach().ones_like(), h1).mv(vector),
+            (None, Some(matrix), [h1, h2]) => {
+                let d1 = through_tanh(&h1.detach().ones_like(), h1);
+                through_tanh(&d1.matmul(&matrix.tr()), h2).sum_dim_intlist(1, false, kind)
+            }
             _ => {
                 // Of row b, column i: [dimension, batch, units].
                 let first = self.weight(0).tr().unsqueeze(1);
-                let columns = self.pushed(first.expand([-1, x.size()[0], -1], false), diagonals);
+                let columns = self.pushed(first.expand([-1, x.size()[0], -1], false), hidden);
                 columns.diagonal(0, 0, 2).sum_dim_intlist(1, false, kind)
             }
         }
     }
+}
+
+/// v (1 - h²), what a derivative v becomes on its way through h = tanh z, in either direction.
+fn through_tanh(v: &Tensor, h: &Tensor) -> Tensor {
+    Tensor::tanh_backward(v, h)
 }
 
 impl VectorField for PerceptronField {
@@ -159,7 +167,7 @@ impl VectorField for PerceptronField {
     }
 
     fn slope(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
-        self.named(prepared).slope_and_diagonals(x, t).0
+        self.named(prepared).slope_and_hidden(x, t).0
     }
 
     fn slope_and_trace(
@@ -170,8 +178,8 @@ impl VectorField for PerceptronField {
         probe: Option<&Tensor>,
     ) -> (Tensor, Tensor) {
         let prepared = self.named(prepared);
-        let (slope, diagonals) = prepared.slope_and_diagonals(x, t);
-        let trace = prepared.trace(x, &diagonals, probe);
+        let (slope, hidden) = prepared.slope_and_hidden(x, t);
+        let trace = prepared.trace(x, &hidden, probe);
         (slope, trace)
     }
 }
