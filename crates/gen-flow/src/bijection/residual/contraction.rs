@@ -114,7 +114,7 @@ impl Layer {
         let mut v = weight.tr().mv(&u);
         for _ in 0..POWER_STEPS {
             let before = v.norm().double_value(&[]);
-            v = v / before.max(TINY);
+            v /= before.max(TINY);
             let product = weight.mv(&v);
             let norm = product.norm().double_value(&[]);
             if norm <= TINY {
@@ -171,14 +171,14 @@ impl Weights {
         for (i, (weight, bias, beta)) in self.layers.iter().enumerate() {
             h = bias.addmm(&h, &weight.tr());
             if let (0, Some(context)) = (i, &self.context) {
-                h = h + context;
+                h += context;
             }
             if let Some(beta) = beta {
                 let scaled = &h * beta;
                 let gate = scaled.sigmoid() / 1.1;
                 // φ' = σ (1 + β z (1 - σ)) / 1.1
                 slopes.push(&gate * (scaled * (1.0 - &gate * 1.1) + 1.0));
-                h = h * gate;
+                h = &h * gate;
             }
         }
         Linearised { weights: self, value: h, slopes }
@@ -222,7 +222,7 @@ impl Linearised<'_> {
         for (i, (weight, ..)) in self.weights.layers.iter().enumerate().rev() {
             row = row.matmul(weight);
             if i > 0 {
-                row = row * &self.slopes[i - 1];
+                row = &row * &self.slopes[i - 1];
             }
         }
         row
