@@ -11,8 +11,9 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 22] = [
     "native",
+    "custom",
     "generator",
     "gradients",
     "instructions",

@@ -1,12 +1,13 @@
 //! One table of constructors through the tests that every bijection has to pass.
 
 use gen_core::native::{Ends, Knots, Spline};
+use gen_core::ode::Dopri5;
 use gen_core::params::{Params, Scope};
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{
-    ActNorm, Autoregressive, Bijection, Chain, Conv1x1, Coupling, FactorOut, Flatten, Given, Histogram,
-    Inverse, Logit, Mask, NormalisedConv1x1, Permutation, Probit, Rotation, Sigmoid, Squeeze, Standardise,
-    Tanh,
+    ActNorm, Autoregressive, Bijection, Chain, Continuous, Contraction, Conv1x1, Coupling, FactorOut,
+    Flatten, Given, Histogram, Inverse, LogDet, Logit, Mask, NormalisedConv1x1, PerceptronField, Permutation,
+    Probit, Residual, Rotation, Sigmoid, Squeeze, Standardise, Tanh, Trace,
 };
 use gen_flow::conditioner::{ConvConditioner, DenseConditioner, Made, MlpConditioner, PriorConditioner};
 use gen_flow::tarflow::{BlockSize, Direction, TransformerBlock};
@@ -243,6 +244,27 @@ fn table() -> Vec<Case> {
                 Box::new(FactorOut::new([4, 2, 2], 2, coarse)),
             ]))
         }),
+        case("continuous flow", &[2], |params| {
+            let field = PerceptronField::new(params.root(), 2, 0, &[5, 4]);
+            Box::new(Continuous::new(field, Trace::Exact, Dopri5::with_tolerance(1e-12)))
+        }),
+        Case {
+            context: 2,
+            ..case("conditional continuous flow", &[3], |params| {
+                let field = PerceptronField::new(params.root(), 3, 2, &[4]);
+                Box::new(Continuous::new(field, Trace::Hutchinson, Dopri5::with_tolerance(1e-12)))
+            })
+        },
+        case("residual block", &[2], |params| {
+            Box::new(Residual::new(Contraction::new(params.root(), 2, 0, &[8, 6], 0.9), LogDet::Exact))
+        }),
+        Case {
+            context: 2,
+            ..case("conditional residual block", &[4], |params| {
+                let contraction = Contraction::new(params.root(), 4, 2, &[6], 0.8);
+                Box::new(Residual::new(contraction, LogDet::Roulette(2)))
+            })
+        },
     ]
 }
 

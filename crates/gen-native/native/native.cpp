@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "conv/conv.h"
+#include "custom.h"
 #include "flow/flow.h"
 #include "guarded.h"
 #include "instructions.h"
@@ -273,6 +274,16 @@ char* gn_use_instructions(int which, bool* possible) {
 }
 
 bool gn_has_bfloat16() { return gen_native::has_bfloat16(); }
+
+// `results` as those of an operation with a gradient of the caller's; the tensors in `out` are the caller's.
+char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* results, size_t m,
+                       gen_native::Backward backward, gen_native::Drop drop, void* data, at::Tensor** out) {
+  return guarded([&] {
+    const auto connected =
+        gen_native::with_gradient(tensors(inputs, n), tensors(results, m), backward, drop, data);
+    for (size_t i = 0; i < m; ++i) out[i] = new at::Tensor(connected[i]);
+  });
+}
 
 // Whether gn_discretised_logistic takes these.
 char* gn_takes_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, bool* does) {

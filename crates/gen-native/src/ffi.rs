@@ -1,12 +1,19 @@
 //! The functions of `native/`, and how their errors come back.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
 /// A list of tensors as C++ takes it.
 pub(crate) type List = *const *const C_tensor;
+
+/// The gradients of the inputs, into the last list, from those of the results; false when there are none.
+pub(crate) type Backward =
+    extern "C" fn(*mut c_void, *const *mut C_tensor, usize, *mut *mut C_tensor, usize) -> bool;
+
+/// Frees what a [`Backward`] needs.
+pub(crate) type Drop = extern "C" fn(*mut c_void);
 
 /// A generator as C++ keeps it.
 #[repr(C)]
@@ -130,6 +137,16 @@ unsafe extern "C" {
         shape: *const SplineShape,
         out: *mut *mut C_tensor,
         log_det: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_with_gradient(
+        inputs: List,
+        n: usize,
+        results: List,
+        m: usize,
+        backward: Backward,
+        drop: Drop,
+        data: *mut c_void,
+        out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn gn_takes_logistic(
         mean: *const C_tensor,
