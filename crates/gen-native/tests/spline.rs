@@ -112,7 +112,8 @@ fn reference(x: &Tensor, parameters: &Tensor, of: &Spline, way: Way) -> [Tensor;
     let part = |first: i64| match of.knots {
         Knots::SoftClip { slope } => {
             let raw = of_raw(first, k);
-            (&raw / (1.0 + (&raw * 2.0 / slope.ln()).abs())).softmax(1, Kind::Double) * length
+            let shrink: Tensor = 1.0 + (&raw * 2.0 / slope.ln()).abs();
+            (raw / shrink).softmax(1, Kind::Double) * length
         }
         Knots::Floor { width, height, .. } => {
             let least = if first == 0 { width } else { height };
@@ -121,7 +122,10 @@ fn reference(x: &Tensor, parameters: &Tensor, of: &Spline, way: Way) -> [Tensor;
     };
     let slopes = of_raw(2 * k, of.parameters() - 2 * k);
     let slopes = match of.knots {
-        Knots::SoftClip { slope } => (&slopes / (1.0 + (&slopes / slope.ln()).abs())).exp(),
+        Knots::SoftClip { slope } => {
+            let shrink: Tensor = 1.0 + (&slopes / slope.ln()).abs();
+            (slopes / shrink).exp()
+        }
         Knots::Floor { slope, .. } => slopes.exp().log1p() + slope,
     };
     let one = x.ones_like().unsqueeze(1);
@@ -153,10 +157,10 @@ fn reference(x: &Tensor, parameters: &Tensor, of: &Spline, way: Way) -> [Tensor;
             &c * 2.0 / (-&b - (b.square() - a * &c * 4.0).sqrt())
         }
     };
-    let product = &xi * (1.0 - &xi);
+    let rest: Tensor = 1.0 - &xi;
+    let product = &xi * &rest;
     let d = &s + &excess * &product;
-    let slope =
-        s.square() * (&d1 * xi.square() + &s * &product * 2.0 + &d0 * (1.0 - &xi).square()) / d.square();
+    let slope = s.square() * (&d1 * xi.square() + &s * &product * 2.0 + &d0 * rest.square()) / d.square();
     let mut log = slope.log();
     let mut y = match way {
         Way::Forward => &y0 + &h * (&s * xi.square() + &d0 * &product) / &d,
@@ -201,7 +205,7 @@ fn splines_are_what_they_are_made_of() {
             };
             let same = random(2);
             let (x, parameters) = (random(channels) * 1.5, random(of.parameters() * channels));
-            for (x, parameters) in layouts(&x).iter().zip(layouts(&parameters)) {
+            for (i, (x, parameters)) in layouts(&x).iter().zip(layouts(&parameters)).enumerate() {
                 let inputs = [x.shallow_clone(), parameters, same.shallow_clone()];
                 for way in [Way::Forward, Way::Inverse] {
                     let ours = |x: &[Tensor]| {
@@ -210,6 +214,9 @@ fn splines_are_what_they_are_made_of() {
                     };
                     let theirs = |x: &[Tensor]| reference(&x[0], &x[1], &of, way).into();
                     check_to([1e-9, 1e-3, 1e-6], &ours, &theirs, &inputs[..2]);
+                    if i > 0 {
+                        continue;
+                    }
                     let coupled = |x: &[Tensor]| {
                         let Coupled { values, log_det } =
                             spline_coupling(x.get(2), &x[0], &x[1], &of, Order::MovedFirst, way).unwrap();
