@@ -9,6 +9,7 @@ mod flow;
 mod model;
 mod realnvp;
 mod residual_flow;
+mod rows;
 pub mod univariate;
 
 pub use ffjord::{Ffjord, FfjordConfig, FreeForm};

@@ -3,8 +3,10 @@
 
 mod common;
 
-use common::{assert_density_of_moons, context, double, mean_log_likelihood, set, tensor, train, vectors};
-use gen_core::data::{Dataset, PointSet, Values};
+use common::{
+    assert_density_of_moons, context, double, mean_log_likelihood, set, shades, tensor, train, vectors,
+};
+use gen_core::data::{PointSet, Values};
 use gen_core::model::{Buildable, GenerativeModel, SampleRequest};
 use gen_core::ode::Dopri5;
 use gen_core::optim::AdamConfig;
@@ -286,10 +288,7 @@ fn ffjord_learns_the_moons_and_stays_a_density() {
 
 #[test]
 fn ffjord_learns_images() {
-    tch::manual_seed(4);
-    let bright = Tensor::rand([256, 1, 1, 1], (Kind::Float, Device::Cpu)) * 200.0;
-    let noise = Tensor::rand([256, 1, 4, 4], (Kind::Float, Device::Cpu)) * 50.0;
-    let data = Dataset::from_tensor("shades", (bright + noise).to_kind(Kind::Uint8)).unwrap();
+    let data = shades();
     let config = FfjordConfig {
         hidden: vec![24, 24, 24],
         trace: Trace::Hutchinson,
