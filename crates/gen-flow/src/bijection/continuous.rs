@@ -64,6 +64,9 @@ pub struct Continuous<F> {
     evaluations: Cell<usize>,
 }
 
+/// The states that [`Bijection::trace`] shows of a flow.
+const MOMENTS: usize = 20;
+
 impl<F: VectorField + 'static> Continuous<F> {
     /// The flow along `field`.
     pub fn new(field: F, trace: Trace, solver: Dopri5) -> Self {
@@ -95,10 +98,8 @@ impl<F: VectorField + 'static> Continuous<F> {
         let parameters = field.parameters();
         let inputs: Vec<&Tensor> = [x].into_iter().chain(given.context).chain(&parameters).collect();
         let dimension = x.size()[1];
-        let results = vec![
-            solution.state.narrow(1, 0, dimension).contiguous(),
-            solution.state.select(1, dimension).contiguous(),
-        ];
+        let results =
+            vec![solution.state.narrow(1, 0, dimension).copy(), solution.state.select(1, dimension).copy()];
         let way_back = WayBack { field: Arc::clone(&self.field), recording, context, probe };
         let mut results = with_gradient(&inputs, results, move |of| way_back.gradients(&of[0], &of[1]))
             .unwrap_or_else(|error| panic!("{error}"));
@@ -118,6 +119,26 @@ impl<F: VectorField + 'static> Bijection for Continuous<F> {
 
     fn is_step(&self) -> bool {
         true
+    }
+
+    /// The state at 20 equally distant times.
+    fn trace(
+        &self,
+        y: &Tensor,
+        given: Given<'_>,
+        finish: &dyn Fn(&Tensor) -> Tensor,
+        visit: &mut dyn FnMut(Tensor),
+    ) -> Tensor {
+        let time = |moment: usize| 1.0 - moment as f64 / MOMENTS as f64;
+        let mut at = y.shallow_clone();
+        for moment in 1..MOMENTS {
+            at = self.solve(&at, given, [time(moment - 1), time(moment)]).0;
+            visit(finish(&at));
+        }
+        // The last is the inverse itself, not a solution with more steps.
+        let x = self.inverse(y, given).0;
+        visit(finish(&x));
+        x
     }
 
     fn evaluations(&self) -> usize {
