@@ -12,7 +12,7 @@ pub use config::FfjordConfig;
 
 use crate::bijection::{Chain, Continuous, PerceptronField};
 use crate::model::{Architecture, Design, FlowModel};
-use crate::rows::rows;
+use crate::rows::Rows;
 
 /// FFJORD (Grathwohl et al. 2019): continuous flows along perceptrons, trained by maximum likelihood through the solver.
 ///
@@ -46,7 +46,7 @@ impl Architecture for FreeForm {
     fn design(config: &FfjordConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         config.check()?;
         let root = params.root();
-        let (mut parts, dequantiser) = rows(&root, data)?;
+        let Rows { mut parts, dequantiser } = Rows::of(data, &root)?;
         for i in 0..config.blocks {
             let place = &root / format!("blocks.{i}");
             let field = PerceptronField::new(place, data.shape.dimensions(), 0, &config.hidden);

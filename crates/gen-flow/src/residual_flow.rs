@@ -11,7 +11,7 @@ pub use config::{Determinant, ResidualFlowConfig};
 
 use crate::bijection::{ActNorm, Chain, Contraction, Residual};
 use crate::model::{Architecture, Design, FlowModel};
-use crate::rows::rows;
+use crate::rows::Rows;
 
 /// A residual flow (Chen et al. 2019): residual blocks of perceptrons whose Lipschitz constant is below 1, with actnorm
 /// before each, trained by maximum likelihood. Images are dequantised, taken to the real line by a logit, normalised, and
@@ -45,7 +45,7 @@ impl Architecture for ResidualBlocks {
         config.check()?;
         let root = params.root();
         let dimension = data.shape.dimensions();
-        let (mut parts, dequantiser) = rows(&root, data)?;
+        let Rows { mut parts, dequantiser } = Rows::of(data, &root)?;
         for i in 0..config.blocks {
             let place = &root / format!("blocks.{i}");
             parts.push(Box::new(ActNorm::new(&place / "norm", dimension)));

@@ -226,7 +226,7 @@ impl Linearised<'_> {
                 columns = columns.matmul(&layers[layer].0.tr());
             }
             if let Some(slope) = self.slopes.get(layer) {
-                columns = columns * slope;
+                columns = &columns * slope;
             }
         }
         columns.expand([-1, self.value.size()[0], -1], false).permute([1, 2, 0])
