@@ -28,7 +28,7 @@ fn one_line() -> impl Predicate<str> {
     predicate::function(|text: &str| text.trim_end().lines().count() == 1)
 }
 
-const MODELS: [&str; 5] = ["dcgan", "vae", "ae", "realnvp", "ddpm"];
+const MODELS: [&str; 7] = ["dcgan", "vae", "ae", "realnvp", "ffjord", "residual-flow", "ddpm"];
 
 #[test]
 fn list_names_every_model() {

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 
-pub use recording::{Linearised, Recording};
+pub use recording::{Product, Recording};
 use tableau::{ERROR, NODES, STAGES, STEP};
 
 /// The tolerances and limits of [`dopri5`].

@@ -27,7 +27,7 @@ use tch::Tensor;
 
 pub use actnorm::ActNorm;
 pub use autoregressive::Autoregressive;
-pub use continuous::{Continuous, PerceptronField, Trace, VectorField};
+pub use continuous::{Continuous, PerceptronField, Pullback, Trace, VectorField};
 pub use conv1x1::{Conv1x1, NormalisedConv1x1};
 pub use coupling::{Coupling, Halves, Mask};
 pub use factor_out::FactorOut;

@@ -3,16 +3,16 @@
 mod config;
 
 use gen_core::Result;
-use gen_core::data::{DataSpec, Shape};
+use gen_core::data::DataSpec;
 use gen_core::ode::Dopri5;
 use gen_core::params::Params;
 use gen_core::train::TrainConfig;
 
 pub use config::FfjordConfig;
 
-use crate::bijection::{ActNorm, Bijection, Chain, Continuous, Flatten, Logit, PerceptronField, Standardise};
-use crate::dequantise::Dequantiser;
+use crate::bijection::{Chain, Continuous, PerceptronField};
 use crate::model::{Architecture, Design, FlowModel};
+use crate::rows::Rows;
 
 /// FFJORD (Grathwohl et al. 2019): continuous flows along perceptrons, trained by maximum likelihood through the solver.
 ///
@@ -26,9 +26,6 @@ pub type Ffjord = FlowModel<FreeForm>;
 /// The architecture of [`Ffjord`].
 #[derive(Debug)]
 pub enum FreeForm {}
-
-/// The margin of the logit of pixels.
-const ALPHA: f64 = 1e-6;
 
 impl Architecture for FreeForm {
     type Config = FfjordConfig;
@@ -49,19 +46,7 @@ impl Architecture for FreeForm {
     fn design(config: &FfjordConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         config.check()?;
         let root = params.root();
-        let mut parts: Vec<Box<dyn Bijection>> = Vec::new();
-        let dequantiser = match data.shape {
-            Shape::Points { .. } => {
-                parts.push(Box::new(Standardise::new(&root / "standardise", &data.mean, &data.std)?));
-                None
-            }
-            Shape::Image { channels, height, width } => {
-                parts.push(Box::new(Logit::new(ALPHA)));
-                parts.push(Box::new(ActNorm::new(&root / "norm", channels)));
-                parts.push(Box::new(Flatten::new([channels, height, width])));
-                Some(Dequantiser::uniform(data.values)?)
-            }
-        };
+        let Rows { mut parts, dequantiser } = Rows::of(data, &root)?;
         for i in 0..config.blocks {
             let place = &root / format!("blocks.{i}");
             let field = PerceptronField::new(place, data.shape.dimensions(), 0, &config.hidden);

@@ -15,6 +15,7 @@ mod nsf;
 mod points;
 mod realnvp;
 mod residual_flow;
+mod rows;
 pub mod tarflow;
 pub mod univariate;
 

@@ -1,19 +1,21 @@
-//! Residual flows: invertible residual blocks of points.
+//! Residual flows: invertible residual blocks of perceptrons.
 
 mod config;
 
-use gen_core::data::{DataSpec, Shape};
+use gen_core::Result;
+use gen_core::data::DataSpec;
 use gen_core::params::Params;
 use gen_core::train::TrainConfig;
-use gen_core::{Error, Result};
 
 pub use config::{Determinant, ResidualFlowConfig};
 
-use crate::bijection::{ActNorm, Bijection, Chain, Contraction, Residual, Standardise};
+use crate::bijection::{ActNorm, Chain, Contraction, Residual};
 use crate::model::{Architecture, Design, FlowModel};
+use crate::rows::Rows;
 
 /// A residual flow (Chen et al. 2019): residual blocks of perceptrons whose Lipschitz constant is below 1, with actnorm
-/// before each, trained by maximum likelihood. For points.
+/// before each, trained by maximum likelihood. Images are dequantised, taken to the real line by a logit, normalised, and
+/// go through as rows of pixels.
 ///
 /// Its likelihood is exact, and every output of a block may depend on every input. Samples are found by iteration.
 pub type ResidualFlow = FlowModel<ResidualBlocks>;
@@ -27,7 +29,7 @@ impl Architecture for ResidualBlocks {
 
     const NAME: &'static str = "residual-flow";
     const SUMMARY: &'static str =
-        "invertible residual blocks, for points; exact likelihood, samples by iteration";
+        "invertible residual blocks of perceptrons; exact likelihood, samples by iteration";
     const CITATION: &'static str =
         "Chen, Behrmann, Duvenaud & Jacobsen 2019, Residual Flows for Invertible Generative Modeling";
 
@@ -35,21 +37,15 @@ impl Architecture for ResidualBlocks {
         ResidualFlowConfig::of(data)
     }
 
-    fn default_training(_data: &DataSpec) -> TrainConfig {
-        config::training()
+    fn default_training(data: &DataSpec) -> TrainConfig {
+        config::training(data)
     }
 
     fn design(config: &ResidualFlowConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         config.check()?;
-        let Shape::Points { dimension } = data.shape else {
-            return Err(Error::invalid(format!(
-                "`residual-flow` takes points, `{}` has {:?}: `realnvp` and `ffjord` take images",
-                data.name, data.shape
-            )));
-        };
         let root = params.root();
-        let mut parts: Vec<Box<dyn Bijection>> =
-            vec![Box::new(Standardise::new(&root / "standardise", &data.mean, &data.std)?)];
+        let dimension = data.shape.dimensions();
+        let Rows { mut parts, dequantiser } = Rows::of(data, &root)?;
         for i in 0..config.blocks {
             let place = &root / format!("blocks.{i}");
             parts.push(Box::new(ActNorm::new(&place / "norm", dimension)));
@@ -58,6 +54,6 @@ impl Architecture for ResidualBlocks {
         }
         // The blocks can only stretch so far; what is left of the scale is learned here.
         parts.push(Box::new(ActNorm::new(&root / "norm", dimension)));
-        Ok(Design::new(Chain::new(parts), None, config.optimizer, params, data))
+        Ok(Design::new(Chain::new(parts), dequantiser, config.optimizer, params, data))
     }
 }

@@ -3,8 +3,10 @@
 
 mod common;
 
-use common::{assert_density_of_moons, context, double, mean_log_likelihood, set, tensor, train, vectors};
-use gen_core::data::{Dataset, PointSet, Values};
+use common::{
+    assert_density_of_moons, context, double, mean_log_likelihood, set, shades, tensor, train, vectors,
+};
+use gen_core::data::{PointSet, Values};
 use gen_core::model::{Buildable, GenerativeModel, SampleRequest};
 use gen_core::ode::Dopri5;
 use gen_core::optim::AdamConfig;
@@ -33,9 +35,9 @@ impl VectorField for Linear {
 
 /// The same perceptron without its own way to the trace.
 #[derive(Debug)]
-struct ByAutograd(PerceptronField);
+struct SlopeOnly(PerceptronField);
 
-impl VectorField for ByAutograd {
+impl VectorField for SlopeOnly {
     fn parameters(&self) -> Vec<Tensor> {
         self.0.parameters()
     }
@@ -46,6 +48,34 @@ impl VectorField for ByAutograd {
 
     fn slope(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
         self.0.slope(prepared, x, t)
+    }
+}
+
+/// The same without its own way back.
+#[derive(Debug)]
+struct SlopeAndTrace(PerceptronField);
+
+impl VectorField for SlopeAndTrace {
+    fn parameters(&self) -> Vec<Tensor> {
+        self.0.parameters()
+    }
+
+    fn prepare(&self, context: Option<&Tensor>) -> Vec<Tensor> {
+        self.0.prepare(context)
+    }
+
+    fn slope(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
+        self.0.slope(prepared, x, t)
+    }
+
+    fn slope_and_trace(
+        &self,
+        prepared: &[Tensor],
+        x: &Tensor,
+        t: f64,
+        probe: Option<&Tensor>,
+    ) -> (Tensor, Tensor) {
+        self.0.slope_and_trace(prepared, x, t, probe)
     }
 }
 
@@ -111,7 +141,7 @@ fn traces_of_perceptrons_are_those_of_backward_passes() {
     tch::manual_seed(0);
     for hidden in [&[][..], &[7], &[7, 6], &[5, 6, 7]] {
         let params = double();
-        let field = ByAutograd(perceptron(&params, 3, 2, hidden));
+        let field = SlopeOnly(perceptron(&params, 3, 2, hidden));
         let x = Tensor::randn([4, 3], F64);
         let context = Tensor::randn([4, 2], F64);
         let prepared = field.prepare(Some(&context));
@@ -136,6 +166,30 @@ fn traces_of_perceptrons_are_those_of_backward_passes() {
                     assert_close(ours, theirs, 1e-11, 1e-11);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn the_way_back_through_perceptrons_is_that_of_automatic_differentiation() {
+    tch::manual_seed(5);
+    for (hidden, context) in [(&[][..], 0), (&[7], 2), (&[7, 6], 0), (&[7, 6], 2), (&[5, 6, 7], 2)] {
+        let params = double();
+        let field = SlopeAndTrace(perceptron(&params, 3, context, hidden));
+        let (x, of_slope) = (Tensor::randn([4, 3], F64), Tensor::randn([4, 3], F64));
+        let of_trace = Tensor::randn([4], F64);
+        let context = (context > 0).then(|| Tensor::randn([4, context], F64));
+        let prepared: Vec<Tensor> = field.prepare(context.as_ref()).iter().map(Tensor::detach).collect();
+        let prepared: Vec<Tensor> = prepared.into_iter().map(|part| part.set_requires_grad(true)).collect();
+        let evaluate = |way: &dyn VectorField| {
+            let mut sums: Vec<Tensor> = prepared.iter().map(|part| part.detach().ones_like()).collect();
+            let (slope, trace, pullback) = way.linearised(&prepared, &x, 0.7, None);
+            let of_x = pullback(&of_slope, &of_trace, &mut sums).unwrap();
+            sums.extend([slope, trace, of_x]);
+            sums
+        };
+        for (ours, theirs) in evaluate(&field.0).iter().zip(&evaluate(&field)) {
+            assert_close(ours, theirs, 1e-12, 1e-12);
         }
     }
 }
@@ -234,10 +288,7 @@ fn ffjord_learns_the_moons_and_stays_a_density() {
 
 #[test]
 fn ffjord_learns_images() {
-    tch::manual_seed(4);
-    let bright = Tensor::rand([256, 1, 1, 1], (Kind::Float, Device::Cpu)) * 200.0;
-    let noise = Tensor::rand([256, 1, 4, 4], (Kind::Float, Device::Cpu)) * 50.0;
-    let data = Dataset::from_tensor("shades", (bright + noise).to_kind(Kind::Uint8)).unwrap();
+    let data = shades();
     let config = FfjordConfig {
         hidden: vec![24, 24, 24],
         trace: Trace::Hutchinson,

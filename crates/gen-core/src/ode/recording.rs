@@ -4,8 +4,8 @@ use super::Stages;
 use super::tableau::{NODES, STAGES, STEP};
 use crate::error::Result;
 
-/// A slope, and its Jacobian from the left: what takes a gradient of the slope to one of the state.
-pub type Linearised<'a> = (Tensor, Box<dyn FnOnce(&Tensor) -> Result<Tensor> + 'a>);
+/// The product with a Jacobian from the left: what takes a gradient of a slope to one of the state.
+pub type Product<'a> = Box<dyn FnOnce(&Tensor) -> Result<Tensor> + 'a>;
 
 /// The steps of a solution: where each began. It has as many states as there were steps.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl Recording {
     pub fn pull_back<'a>(
         &self,
         gradient: &Tensor,
-        mut linearise: impl FnMut(f64, &Tensor) -> Result<Linearised<'a>>,
+        mut linearise: impl FnMut(f64, &Tensor) -> Result<(Tensor, Product<'a>)>,
     ) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let mut of_end = gradient.contiguous();

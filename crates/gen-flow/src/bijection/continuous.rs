@@ -5,11 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gen_core::native::with_gradient;
-use gen_core::ode::{Dopri5, Linearised, Recording, dopri5_recorded};
+use gen_core::ode::{Dopri5, Product, Recording, dopri5_recorded};
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
-pub use field::VectorField;
+pub use field::{Pullback, VectorField};
 pub use perceptron::PerceptronField;
 
 use super::{Bijection, Given};
@@ -64,6 +64,9 @@ pub struct Continuous<F> {
     evaluations: Cell<usize>,
 }
 
+/// The states that [`Bijection::trace`] shows of a flow.
+const MOMENTS: usize = 20;
+
 impl<F: VectorField + 'static> Continuous<F> {
     /// The flow along `field`.
     pub fn new(field: F, trace: Trace, solver: Dopri5) -> Self {
@@ -95,10 +98,8 @@ impl<F: VectorField + 'static> Continuous<F> {
         let parameters = field.parameters();
         let inputs: Vec<&Tensor> = [x].into_iter().chain(given.context).chain(&parameters).collect();
         let dimension = x.size()[1];
-        let results = vec![
-            solution.state.narrow(1, 0, dimension).contiguous(),
-            solution.state.select(1, dimension).contiguous(),
-        ];
+        let results =
+            vec![solution.state.narrow(1, 0, dimension).copy(), solution.state.select(1, dimension).copy()];
         let way_back = WayBack { field: Arc::clone(&self.field), recording, context, probe };
         let mut results = with_gradient(&inputs, results, move |of| way_back.gradients(&of[0], &of[1]))
             .unwrap_or_else(|error| panic!("{error}"));
@@ -118,6 +119,26 @@ impl<F: VectorField + 'static> Bijection for Continuous<F> {
 
     fn is_step(&self) -> bool {
         true
+    }
+
+    /// The state at 20 equally distant times.
+    fn trace(
+        &self,
+        y: &Tensor,
+        given: Given<'_>,
+        finish: &dyn Fn(&Tensor) -> Tensor,
+        visit: &mut dyn FnMut(Tensor),
+    ) -> Tensor {
+        let time = |moment: usize| 1.0 - moment as f64 / MOMENTS as f64;
+        let mut at = y.shallow_clone();
+        for moment in 1..MOMENTS {
+            at = self.solve(&at, given, [time(moment - 1), time(moment)]).0;
+            visit(finish(&at));
+        }
+        // The last is the inverse itself, not a solution with more steps.
+        let x = self.inverse(y, given).0;
+        visit(finish(&x));
+        x
     }
 
     fn evaluations(&self) -> usize {
@@ -144,30 +165,17 @@ impl<F: VectorField> WayBack<F> {
         let sums: Vec<Tensor> = copies.iter().map(|copy| copy.detach().zeros_like()).collect();
         let sums = RefCell::new(sums);
         let linearise = |t: f64, state: &Tensor| {
-            let x = state.narrow(1, 0, state.size()[1] - 1).copy().set_requires_grad(true);
-            let (slope, trace) =
-                tch::with_grad(|| field.slope_and_trace(&copies, &x, t, self.probe.as_ref()));
-            let value = joined(&slope, &trace);
-            let (copies, sums) = (&copies, &sums);
-            let product = move |of_slope: &Tensor| {
-                let dimension = x.size()[1];
-                let score = tch::with_grad(|| {
-                    (&slope * of_slope.narrow(1, 0, dimension)).sum(slope.kind())
-                        + (&trace * of_slope.select(1, dimension)).sum(slope.kind())
-                });
-                let inputs: Vec<&Tensor> = [&x].into_iter().chain(copies).collect();
-                let mut found = Tensor::f_run_backward(&[score], &inputs, false, false)?.into_iter();
-                let of_x = found.next().filter(Tensor::defined).unwrap_or_else(|| x.detach().zeros_like());
-                for (sum, part) in sums.borrow_mut().iter_mut().zip(found) {
-                    if part.defined() {
-                        *sum += part;
-                    }
-                }
+            let dimension = state.size()[1] - 1;
+            let x = state.narrow(1, 0, dimension);
+            let (slope, trace, pullback) = field.linearised(&copies, &x, t, self.probe.as_ref());
+            let sums = &sums;
+            let product: Product<'_> = Box::new(move |of: &Tensor| {
+                let (of_slope, of_trace) = (of.narrow(1, 0, dimension), of.select(1, dimension));
+                let of_x = pullback(&of_slope, &of_trace, &mut sums.borrow_mut())?;
                 // The slope does not depend on the log-determinant.
                 Ok(of_x.constant_pad_nd([0, 1]))
-            };
-            Ok((value, Box::new(product) as Box<dyn FnOnce(&Tensor) -> gen_core::Result<Tensor>>)
-                as Linearised<'_>)
+            });
+            Ok((joined(&slope, &trace), product))
         };
         let of_end = joined(of_y, of_log_det);
         let of_state = self.recording.pull_back(&of_end, linearise).map_err(as_torch)?;

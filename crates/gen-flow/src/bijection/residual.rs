@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 pub use contraction::Contraction;
-use contraction::Linearised;
+use contraction::{Linearised, Weights};
 
 use super::{Bijection, Given};
 
@@ -14,7 +14,8 @@ use super::{Bijection, Given};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogDet {
-    /// From the Jacobian itself, of which every column costs a pass.
+    /// From a matrix as large as the narrowest layer of the contraction is wide, or from J itself: whatever the dimension,
+    /// a contraction with few units in one of its layers has a determinant that costs little.
     Exact,
     /// Σ (-1)ᵏ⁺¹ tr(Jᵏ) / k over this many terms, with exact traces (Behrmann et al. 2019, equation 4). In d dimensions
     /// it is off by at most d Σ cᵏ/k over the terms that are left out, c being the Lipschitz constant.
@@ -33,7 +34,8 @@ pub enum LogDet {
 ///
 /// The inverse is found by Newton's method, a step of which is kept where it does at least as well as a step of the
 /// fixed-point iteration x ← y - g(x) is bound to; otherwise that one is taken. It therefore always converges, mostly in
-/// a few steps, to rounding. Each row has a Jacobian of its own, so dimensions should be dozens rather than thousands.
+/// a few steps, to rounding. Each row has linear equations of its own, as many as the narrowest layer of the contraction
+/// has units, or as there are dimensions.
 ///
 /// In a pass with a random source the spectral norms of the weights follow them by power iteration; elsewhere they
 /// are computed anew ([`Contraction`]).
@@ -68,52 +70,45 @@ impl Residual {
 
     fn log_det(&self, at: &Linearised<'_>, rng: Option<&Generator>) -> Tensor {
         match (self.log_det, rng) {
-            (LogDet::Truncated(terms), _) => log_det::truncated(&at.jacobian(), terms),
+            (LogDet::Truncated(terms), _) => log_det::truncated(&at.core(), terms),
             (LogDet::Roulette(terms), Some(rng)) => log_det::roulette(at, terms, rng),
-            (LogDet::Exact | LogDet::Roulette(_), _) => log_det::exact(&at.jacobian()),
+            (LogDet::Exact | LogDet::Roulette(_), _) => log_det::exact(&at.core()),
         }
     }
 
-    /// x of x + g(x) = y, without gradients.
-    fn solve(&self, linearise: &dyn Fn(&Tensor) -> (Tensor, Tensor), y: &Tensor) -> Tensor {
+    /// x of x + g(x) = y.
+    fn solve(&self, weights: &Weights, y: &Tensor) -> Tensor {
         let length = |x: &Tensor| x.norm_scalaropt_dim(2.0, [1], true);
         let epsilon = if y.kind() == Kind::Double { f64::EPSILON } else { f64::from(f32::EPSILON) };
         let allowed = (length(y) + 1.0) * (4.0 * epsilon);
+        let residual_at = |x: &Tensor| {
+            let at = weights.linearised(x);
+            (x + &at.value - y, at)
+        };
         let mut x = y.shallow_clone();
-        let (mut residual, mut jacobian) = linearise(&x);
-        residual = &x + residual - y;
+        let (mut residual, mut at) = residual_at(&x);
         let mut active = length(&residual).gt_tensor(&allowed);
         for _ in 0..MAX_STEPS {
             if active.any().int64_value(&[]) == 0 {
                 break;
             }
-            let mut next = &x - newton(&jacobian, &residual);
-            let (value, of_next) = linearise(&next);
-            let (mut residual_of_next, mut jacobian_of_next) = (&next + value - y, of_next);
+            let mut next = &x - at.solved(&at.core(), &residual);
+            let (mut of_next, mut at_next) = residual_at(&next);
             // Not so where a step led to what is no number.
-            let kept =
-                length(&residual_of_next).le_tensor(&(length(&residual) * self.contraction.constant()));
-            let simple = active.logical_and(&kept.logical_not());
-            if simple.any().int64_value(&[]) == 1 {
+            let kept = length(&of_next).le_tensor(&(length(&residual) * self.contraction.constant()));
+            if active.logical_and(&kept.logical_not()).any().int64_value(&[]) == 1 {
                 next = next.where_self(&kept, &(&x - &residual));
-                let (value, of_next) = linearise(&next);
-                (residual_of_next, jacobian_of_next) = (&next + value - y, of_next);
+                (of_next, at_next) = residual_at(&next);
             }
-            // What does not get nearer any more has come to rounding errors.
-            let nearer = active.logical_and(&length(&residual_of_next).lt_tensor(&length(&residual)));
-            x = next.where_self(&nearer, &x);
-            residual = residual_of_next.where_self(&nearer, &residual);
-            jacobian = jacobian_of_next.where_self(&nearer.unsqueeze(2), &jacobian);
-            active = nearer.logical_and(&length(&residual).gt_tensor(&allowed));
+            // What does not get nearer any more has come to rounding errors, and stays.
+            active = active.logical_and(&length(&of_next).lt_tensor(&length(&residual)));
+            x = next.where_self(&active, &x);
+            residual = of_next.where_self(&active, &residual);
+            at = at_next;
+            active = active.logical_and(&length(&residual).gt_tensor(&allowed));
         }
         x
     }
-}
-
-/// (I + J)⁻¹ r of each row.
-fn newton(jacobian: &Tensor, residual: &Tensor) -> Tensor {
-    let identity = Tensor::eye(jacobian.size()[1], (jacobian.kind(), jacobian.device()));
-    Tensor::linalg_solve(&(jacobian + identity), &residual.unsqueeze(2), true).squeeze_dim(2)
 }
 
 impl Bijection for Residual {
@@ -125,18 +120,12 @@ impl Bijection for Residual {
 
     fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         let weights = self.contraction.weights(given);
-        let (x, jacobian) = tch::no_grad(|| {
-            let linearise = |x: &Tensor| {
-                let at = weights.linearised(x);
-                (at.value.shallow_clone(), at.jacobian())
-            };
-            let x = self.solve(&linearise, &y.detach());
-            let jacobian = linearise(&x).1;
-            (x, jacobian)
-        });
+        let constant = weights.detached();
+        let x = tch::no_grad(|| self.solve(&constant, &y.detach()));
+        let at = constant.linearised(&x);
         // One more step of Newton's, whose derivative is that of the inverse: ∂x/∂y = (I + J)⁻¹.
         let residual = &x + weights.linearised(&x).value - y;
-        let x = &x - newton(&jacobian, &residual);
+        let x = &x - at.solved(&at.core(), &residual);
         let log_det = -self.log_det(&weights.linearised(&x), given.rng);
         (x, log_det)
     }

@@ -36,8 +36,9 @@ impl FfjordConfig {
         match data.shape {
             Shape::Points { .. } => points,
             Shape::Image { .. } => FfjordConfig {
-                hidden: vec![512, 512],
-                optimizer: AdamConfig { learning_rate: 1e-3, clip_norm: 50.0, ..AdamConfig::default() },
+                hidden: vec![256, 256],
+                tolerance: 1e-4,
+                optimizer: AdamConfig { learning_rate: 5e-3, clip_norm: 50.0, ..AdamConfig::default() },
                 ..points
             },
         }

@@ -1,4 +1,4 @@
-use gen_core::data::DataSpec;
+use gen_core::data::{DataSpec, Shape};
 use gen_core::optim::{AdamConfig, Schedule};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -10,9 +10,9 @@ use crate::bijection::LogDet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Determinant {
-    /// From the Jacobian; for few dimensions.
+    /// From a matrix as large as the narrowest layer is wide.
     Exact,
-    /// By an unbiased random series whose cost does not depend on the dimension.
+    /// By an unbiased random series, which needs no such matrix.
     Roulette,
 }
 
@@ -39,13 +39,14 @@ impl ResidualFlowConfig {
     /// The defaults for this kind of data: exact determinants up to 4 dimensions.
     pub fn of(data: &DataSpec) -> Self {
         let few = data.shape.dimensions() <= 4;
+        let learning_rate = if data.shape.is_image() { 2e-3 } else { 1e-2 };
         ResidualFlowConfig {
             blocks: 10,
             hidden: vec![64, 64],
             lipschitz: 0.97,
             determinant: if few { Determinant::Exact } else { Determinant::Roulette },
             exact_terms: 2,
-            optimizer: AdamConfig { learning_rate: 1e-2, clip_norm: 5.0, ..AdamConfig::default() },
+            optimizer: AdamConfig { learning_rate, clip_norm: 5.0, ..AdamConfig::default() },
         }
     }
 
@@ -77,12 +78,16 @@ impl ResidualFlowConfig {
     }
 }
 
-/// Training settings.
-pub(super) fn training() -> TrainConfig {
-    TrainConfig {
+/// Training settings for this kind of data.
+pub(super) fn training(data: &DataSpec) -> TrainConfig {
+    let points = TrainConfig {
         batch_size: 256,
         schedule: Schedule::Cosine,
         validation_rows: 256,
         ..TrainConfig::default()
+    };
+    match data.shape {
+        Shape::Points { .. } => points,
+        Shape::Image { .. } => TrainConfig { batch_size: 64, warmup_steps: 50, ema_decay: 0.995, ..points },
     }
 }

@@ -3,6 +3,7 @@
 use gen_core::data::{Dataset, PointSet};
 use gen_core::model::{BuildContext, Buildable, GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::params::Params;
+use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use serde_json::Value;
@@ -38,6 +39,14 @@ pub(crate) fn set(params: &Params, name: &str, value: &Tensor) {
     let _no_grad = tch::no_grad_guard();
     let all = params.all();
     all.get(name).unwrap_or_else(|| panic!("no parameter `{name}`")).shallow_clone().copy_(value);
+}
+
+/// Images of one brightness each, with noise: `u8 [256, 1, 4, 4]`.
+pub(crate) fn shades() -> Dataset {
+    let rng = Generator::seeded(4);
+    let options = (Kind::Float, Device::Cpu);
+    let x = rng.rand([256, 1, 1, 1], options) * 200.0 + rng.rand([256, 1, 4, 4], options) * 50.0;
+    Dataset::from_tensor("shades", x.to_kind(Kind::Uint8)).expect("images")
 }
 
 /// Trains on `data` with the model's settings for it.

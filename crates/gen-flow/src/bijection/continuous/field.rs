@@ -1,6 +1,10 @@
 use std::fmt::Debug;
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
+
+/// From the gradients of a slope, `[batch, dimension]`, and of its trace, `[batch]`, to that of x; those of what was
+/// prepared are added to the list, in its order.
+pub type Pullback<'a> = Box<dyn FnOnce(&Tensor, &Tensor, &mut [Tensor]) -> Result<Tensor, TchError> + 'a>;
 
 /// A vector field g(x, t, context), along which a [`Continuous`](super::Continuous) flow goes.
 ///
@@ -63,4 +67,44 @@ pub trait VectorField: Debug + Send {
             if differentiable { (slope, trace) } else { (slope.detach(), trace.detach()) }
         })
     }
+
+    /// [`VectorField::slope_and_trace`] with the way back through both, for the gradient of a flow; by default that of
+    /// automatic differentiation. What is `prepared` needs gradients.
+    fn linearised<'a>(
+        &'a self,
+        prepared: &'a [Tensor],
+        x: &Tensor,
+        t: f64,
+        probe: Option<&Tensor>,
+    ) -> (Tensor, Tensor, Pullback<'a>) {
+        by_autograd(self, prepared, x, t, probe)
+    }
+}
+
+/// [`VectorField::linearised`] by automatic differentiation.
+pub(super) fn by_autograd<'a, F: VectorField + ?Sized>(
+    field: &F,
+    prepared: &'a [Tensor],
+    x: &Tensor,
+    t: f64,
+    probe: Option<&Tensor>,
+) -> (Tensor, Tensor, Pullback<'a>) {
+    let x = x.detach().set_requires_grad(true);
+    let (slope, trace) = tch::with_grad(|| field.slope_and_trace(prepared, &x, t, probe));
+    let values = (slope.detach(), trace.detach());
+    let pullback = move |of_slope: &Tensor, of_trace: &Tensor, sums: &mut [Tensor]| {
+        let score = tch::with_grad(|| {
+            (slope * of_slope).sum(of_slope.kind()) + (trace * of_trace).sum(of_trace.kind())
+        });
+        let inputs: Vec<&Tensor> = [&x].into_iter().chain(prepared).collect();
+        let mut found = Tensor::f_run_backward(&[score], &inputs, false, false)?.into_iter();
+        let of_x = found.next().filter(Tensor::defined).unwrap_or_else(|| x.detach().zeros_like());
+        for (sum, part) in sums.iter_mut().zip(found) {
+            if part.defined() {
+                *sum += part;
+            }
+        }
+        Ok(of_x)
+    };
+    (values.0, values.1, Box::new(pullback))
 }

@@ -1,7 +1,8 @@
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
-use super::VectorField;
+use super::field::by_autograd;
+use super::{Pullback, VectorField};
 
 /// A perceptron with tanh, whose biases change with time,
 ///
@@ -55,6 +56,9 @@ impl PerceptronField {
         }
     }
 }
+
+/// Where [`VectorField::prepare`] has the bilinear form of two hidden layers.
+const BILINEAR: usize = 9;
 
 /// What [`VectorField::prepare`] gave, by name.
 struct Prepared<'a> {
@@ -181,5 +185,54 @@ impl VectorField for PerceptronField {
         let (slope, hidden) = prepared.slope_and_hidden(x, t);
         let trace = prepared.trace(x, &hidden, probe);
         (slope, trace)
+    }
+
+    /// By hand where the trace is bilinear: half as many operations as automatic differentiation makes of it.
+    fn linearised<'a>(
+        &'a self,
+        prepared: &'a [Tensor],
+        x: &Tensor,
+        t: f64,
+        probe: Option<&Tensor>,
+    ) -> (Tensor, Tensor, Pullback<'a>) {
+        let named = self.named(prepared);
+        let (Some(matrix), None, 3) = (named.bilinear, probe, self.layers.len()) else {
+            return by_autograd(self, prepared, x, t, probe);
+        };
+        let _no_grad = tch::no_grad_guard();
+        let x = x.detach();
+        let (slope, hidden) = named.slope_and_hidden(&x, t);
+        let [h1, h2] = [0, 1].map(|i| hidden[i].shallow_clone());
+        let d1 = through_tanh(&h1.ones_like(), &h1);
+        // tr = Σ u (1 - h₂²), u = M d₁
+        let u = d1.matmul(&matrix.tr());
+        let trace = through_tanh(&u, &h2).sum_dim_intlist(1, false, x.kind());
+        let pullback = move |of_slope: &Tensor, of_trace: &Tensor, sums: &mut [Tensor]| {
+            let _no_grad = tch::no_grad_guard();
+            let of_trace = of_trace.unsqueeze(1);
+            let of_u = through_tanh(&of_trace.expand_as(&u), &h2);
+            let of_d1 = of_u.matmul(matrix);
+            let mut add = |i: usize, of: &Tensor, input: &Tensor| {
+                let _ = sums[i].addmm_(&of.tr(), input);
+            };
+            add(BILINEAR, &of_u, &d1);
+            add(6, of_slope, &h2);
+            let of_h2 = (u * &h2 * (of_trace * -2.0)).addmm(of_slope, named.weight(2));
+            let of_z2 = through_tanh(&of_h2, &h2);
+            add(3, &of_z2, &h1);
+            let of_h1 = (of_d1 * &h1 * -2.0).addmm(&of_z2, named.weight(1));
+            let of_z1 = through_tanh(&of_h1, &h1);
+            add(0, &of_z1, &x);
+            for (layer, of) in [&of_z1, &of_z2, of_slope].into_iter().enumerate() {
+                let of_bias = of.sum_dim_intlist(0, false, of.kind());
+                sums[3 * layer + 1] += &of_bias;
+                sums[3 * layer + 2] += of_bias * t;
+            }
+            if let Some(of_context) = sums.get_mut(BILINEAR + 1) {
+                *of_context += &of_z1;
+            }
+            Ok(of_z1.matmul(named.weight(0)))
+        };
+        (slope, trace, Box::new(pullback))
     }
 }

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use gen_core::params::{Init, Scope};
 use tch::{Device, Kind, Tensor};
 
@@ -165,6 +167,20 @@ pub(super) struct Weights {
 }
 
 impl Weights {
+    /// The layer before which there are the fewest values.
+    fn narrowest(&self) -> usize {
+        (0..self.layers.len()).min_by_key(|&i| self.layers[i].0.size()[1]).unwrap_or(0)
+    }
+
+    /// The same without gradients.
+    pub(super) fn detached(&self) -> Weights {
+        let layers = self
+            .layers
+            .iter()
+            .map(|(weight, bias, beta)| (weight.detach(), bias.detach(), beta.as_ref().map(Tensor::detach)));
+        Weights { layers: layers.collect(), context: self.context.as_ref().map(Tensor::detach) }
+    }
+
     /// g(x), and what its derivatives are made of.
     pub(super) fn linearised(&self, x: &Tensor) -> Linearised<'_> {
         let (mut h, mut slopes) = (x.shallow_clone(), Vec::new());
@@ -195,36 +211,63 @@ pub(super) struct Linearised<'a> {
 }
 
 impl Linearised<'_> {
-    /// Vectors that went through the first layer already, through the others.
-    fn onward(&self, mut tangent: Tensor) -> Tensor {
-        for ((weight, ..), slope) in self.weights.layers[1..].iter().zip(&self.slopes) {
-            tangent = (tangent * slope).matmul(&weight.tr());
+    /// A matrix K with det(I + K) = det(I + J) and tr Kᵏ = tr Jᵏ, as small as the narrowest layer:
+    /// `[batch, width, width]`.
+    ///
+    /// With J = A B, the factors of J being divided where there are the fewest units, it is B A (Sylvester's identity).
+    pub(super) fn core(&self) -> Tensor {
+        let layers = &self.weights.layers;
+        let (start, n) = (self.weights.narrowest(), layers.len());
+        // Of row b, column i: [width, batch, units], with a batch of 1 as long as rows do not differ.
+        let mut columns = layers[start].0.tr().unsqueeze(1);
+        for step in 0..n {
+            let layer = (start + step) % n;
+            if step > 0 {
+                columns = columns.matmul(&layers[layer].0.tr());
+            }
+            if let Some(slope) = self.slopes.get(layer) {
+                columns = &columns * slope;
+            }
         }
-        tangent
+        columns.expand([-1, self.value.size()[0], -1], false).permute([1, 2, 0])
     }
 
-    /// J: `[batch, dimension, dimension]`, the outputs first.
-    pub(super) fn jacobian(&self) -> Tensor {
-        // Of row b, column i: [dimension, batch, units].
-        let first = self.weights.layers[0].0.tr().unsqueeze(1);
-        let columns = self.onward(first.expand([-1, self.value.size()[0], -1], false));
-        columns.permute([1, 2, 0])
+    /// (I + J)⁻¹ v of each row, by way of the `core`: v - A (I + B A)⁻¹ B v.
+    pub(super) fn solved(&self, core: &Tensor, v: &Tensor) -> Tensor {
+        let start = self.weights.narrowest();
+        let identity = Tensor::eye(core.size()[1], (core.kind(), core.device()));
+        let solve =
+            |v: &Tensor| Tensor::linalg_solve(&(core + identity), &v.unsqueeze(2), true).squeeze_dim(2);
+        match start {
+            0 => solve(v),
+            _ => v - self.through(start..self.slopes.len() + 1, &solve(&self.through(0..start, v))),
+        }
     }
 
     /// J v of each row.
     pub(super) fn pushed(&self, v: &Tensor) -> Tensor {
-        self.onward(v.matmul(&self.weights.layers[0].0.tr()))
+        self.through(0..self.slopes.len() + 1, v)
+    }
+
+    /// v of each row through the linear parts of some layers.
+    fn through(&self, layers: Range<usize>, v: &Tensor) -> Tensor {
+        layers.fold(v.shallow_clone(), |v, i| {
+            let v = v.matmul(&self.weights.layers[i].0.tr());
+            match self.slopes.get(i) {
+                Some(slope) => v * slope,
+                None => v,
+            }
+        })
     }
 
     /// vᵀ J of each row.
     pub(super) fn pulled(&self, v: &Tensor) -> Tensor {
-        let mut row = v.shallow_clone();
-        for (i, (weight, ..)) in self.weights.layers.iter().enumerate().rev() {
-            row = row.matmul(weight);
-            if i > 0 {
-                row = &row * &self.slopes[i - 1];
-            }
-        }
-        row
+        (0..=self.slopes.len()).rev().fold(v.shallow_clone(), |v, i| {
+            let v = match self.slopes.get(i) {
+                Some(slope) => v * slope,
+                None => v,
+            };
+            v.matmul(&self.weights.layers[i].0)
+        })
     }
 }

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::Linearised;
 
-/// Of `jacobian: [batch, d, d]`, whose spectral norm is below 1: `[batch]`.
+/// Of J, or another matrix with that determinant, `[batch, d, d]`; it is positive: `[batch]`.
 pub(super) fn exact(jacobian: &Tensor) -> Tensor {
     let entry = |i: i64, j: i64| jacobian.select(1, i).select(1, j);
     match jacobian.size()[1] {
