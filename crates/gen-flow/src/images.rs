@@ -29,6 +29,11 @@ pub enum Pixels {
 }
 
 impl Pixels {
+    /// What runs that do not say had.
+    pub(crate) fn logit() -> Self {
+        Pixels::Logit
+    }
+
     /// The parts of a flow that do it, with the margin `alpha`.
     pub(crate) fn bijections(
         self,
@@ -59,6 +64,11 @@ const NOISE_COUPLINGS: usize = 4;
 const NOISE_WIDTH: i64 = 16;
 
 impl Dequantisation {
+    /// What runs that do not say had.
+    pub(crate) fn uniform() -> Self {
+        Dequantisation::Uniform
+    }
+
     /// Registers what is learned.
     ///
     /// # Errors
@@ -70,16 +80,19 @@ impl Dequantisation {
         };
         let before = params.count();
         let root = &params.root() / "noise";
-        let mut parts: Vec<Box<dyn Bijection>> = vec![Box::new(Inverse(Sigmoid))];
+        // A quarter of the positions, with networks that see four pixels at each.
+        let shape @ [channels, height, width] = [4 * channels, height / 2, width / 2];
+        let mut parts: Vec<Box<dyn Bijection>> = vec![Box::new(Inverse(Sigmoid)), Box::new(Squeeze)];
         for i in 0..NOISE_COUPLINGS {
             let place = &root / format!("couplings.{i}");
-            let mask = Mask::checkerboard(height, width, i % 2 == 1, params.device());
+            let mask = Mask::alternating(channels, i);
             let affine = Affine::bounded(&place / "affine");
-            let (inputs, outputs) = ([2 * channels, height, width], affine.parameters() * channels);
-            let net = ConvConditioner::new(&place / "net", inputs, 0, NOISE_WIDTH, 1, outputs);
-            parts.push(Box::new(Coupling::new(mask, affine, Box::new(WithImage(net)))));
+            let inputs = [mask.kept(channels) + channels, height, width];
+            let outputs = affine.parameters() * mask.transformed(channels);
+            let net = ConvConditioner::new(&place / "net", inputs, 0, NOISE_WIDTH, 0, outputs);
+            parts.push(Box::new(Coupling::new(mask, affine, Box::new(WithImage::squeezed(net)))));
         }
-        parts.push(Box::new(Flatten::new([channels, height, width])));
+        parts.push(Box::new(Flatten::new(shape)));
         let base = StandardNormal::new(data.shape.dimensions(), params.kind(), params.device());
         Dequantiser::learned(data.values, Flow::new(Chain::new(parts), base), params.count() - before)
     }

@@ -11,7 +11,6 @@ use gen_core::{Error, Result};
 
 pub use config::{ImageConfig, PointConfig, RealNvpConfig};
 
-use crate::dequantise::Dequantiser;
 use crate::model::{Architecture, Design, FlowModel};
 
 /// RealNVP (Dinh et al. 2017): a chain of affine couplings, trained by maximum likelihood.
@@ -54,7 +53,7 @@ impl Architecture for AffineCouplings {
             (RealNvpConfig::Images(config), Shape::Image { channels, height, width }) => {
                 let shape = [channels, height, width];
                 config.check(shape)?;
-                let dequantiser = Dequantiser::uniform(data.values)?;
+                let dequantiser = config.dequantisation.build(params, data)?;
                 let chain = images::architecture(params, config, shape);
                 Ok(Design::new(chain, Some(dequantiser), config.optimizer, params, data))
             }

@@ -4,7 +4,9 @@ use gen_core::optim::AdamConfig;
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::images::{ImageShape, at_least_one, check_alpha, check_scales, default_scales};
+use crate::images::{
+    Dequantisation, ImageShape, Pixels, at_least_one, check_alpha, check_scales, default_scales,
+};
 use crate::points;
 
 /// Hyperparameters of [`RealNvp`](super::RealNvp): one set for points, one for images.
@@ -80,8 +82,14 @@ pub struct ImageConfig {
     pub dense_couplings: usize,
     /// Hidden units of these networks.
     pub dense_width: i64,
-    /// The margin α of the logit, see [`Logit`](crate::bijection::Logit).
+    /// How pixels get to the real line.
+    #[serde(default = "Pixels::logit")]
+    pub pixels: Pixels,
+    /// The margin α at the ends of the interval, see [`Logit`](crate::bijection::Logit).
     pub alpha: f64,
+    /// How bytes become real numbers.
+    #[serde(default = "Dequantisation::uniform")]
+    pub dequantisation: Dequantisation,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -96,7 +104,9 @@ impl Default for ImageConfig {
             blocks: 0,
             dense_couplings: 4,
             dense_width: 256,
+            pixels: Pixels::Logit,
             alpha: 1e-6,
+            dequantisation: Dequantisation::Uniform,
             optimizer: AdamConfig { learning_rate: 8e-3, clip_norm: 50.0, ..AdamConfig::default() },
         }
     }

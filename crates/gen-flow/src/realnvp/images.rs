@@ -3,14 +3,14 @@ use gen_core::params::{Params, Scope};
 use super::ImageConfig;
 use crate::bijection::{ActNorm, Bijection, Chain, Conv1x1, Coupling, Mask, NormalisedConv1x1};
 use crate::conditioner::{Conditioner, ConvConditioner, DenseConditioner};
-use crate::images::{ImageShape, multi_scale, to_real_line};
+use crate::images::{ImageShape, multi_scale};
 use crate::univariate::{Affine, Univariate};
 
 /// Logit and standardisation of each pixel, then the scales, from fine to coarse: convolutional steps at each, at the
 /// last one dense steps after them.
 pub(super) fn architecture(params: &Params, config: &ImageConfig, shape: ImageShape) -> Chain {
     let root = params.root();
-    let mut parts = to_real_line(&root, config.alpha, shape);
+    let mut parts = config.pixels.bijections(&root, config.alpha, shape);
     parts.push(Box::new(multi_scale(&root, shape, config.scales, &mut |place, scale| {
         let [channels, height, width] = scale.shape;
         let mut parts = Vec::new();
