@@ -48,14 +48,14 @@ impl Architecture for AffineCouplings {
             (RealNvpConfig::Points(config), Shape::Points { dimension }) => {
                 config.check(dimension)?;
                 let chain = points::architecture(params, config, data)?;
-                Ok(Design::new(chain, None, config.optimizer.clone(), params, data))
+                Ok(Design::new(chain, None, config.optimizer, params, data))
             }
             (RealNvpConfig::Images(config), Shape::Image { channels, height, width }) => {
                 let shape = [channels, height, width];
                 config.check(shape)?;
                 let dequantiser = Dequantiser::uniform(data.values)?;
                 let chain = images::architecture(params, config, shape);
-                Ok(Design::new(chain, Some(dequantiser), config.optimizer.clone(), params, data))
+                Ok(Design::new(chain, Some(dequantiser), config.optimizer, params, data))
             }
             (config, shape) => Err(Error::invalid(format!(
                 "the configuration is for {}, `{}` has {shape:?}",

@@ -84,9 +84,7 @@ fn conv_coupling(params: &Params, name: &str, mask: Mask, shape: [i64; 3], conte
 
 fn table() -> Vec<Case> {
     vec![
-        case("transformer block", &[4, 2], |params| {
-            transformer_block(params, Direction::Ascending, 0)
-        }),
+        case("transformer block", &[4, 2], |params| transformer_block(params, Direction::Ascending, 0)),
         Case {
             context: 3,
             ..case("transformer block with a context", &[4, 2], |params| {

@@ -27,6 +27,20 @@ pub enum Basis {
     /// The frequencies of a discrete cosine transform of rows, columns and channels. A block gives each value a scale of
     /// its own, and frequencies depend less on each other than pixels do.
     Cosine,
+    /// One block after the other: pixels in the first, which gives an edge through a patch its due; frequencies in the
+    /// second.
+    Alternating,
+}
+
+impl Basis {
+    /// Whether block number `block` of the flow works on frequencies.
+    pub(super) fn is_cosine(self, block: usize) -> bool {
+        match self {
+            Basis::Pixels => false,
+            Basis::Cosine => true,
+            Basis::Alternating => !block.is_multiple_of(2),
+        }
+    }
 }
 
 /// Hyperparameters of [`TarFlow`](super::TarFlow).
@@ -71,10 +85,10 @@ impl TarFlowConfig {
             AdamConfig { learning_rate: 2e-3, beta2: 0.98, clip_norm: 1.0, ..AdamConfig::default() };
         let images = TarFlowConfig {
             patch: 4,
-            basis: Basis::Cosine,
-            layers: vec![2; 4],
-            width: 128,
-            heads: 4,
+            basis: Basis::Alternating,
+            layers: vec![1, 1, 1, 1, 3],
+            width: 96,
+            heads: 3,
             noise: Noise::Gaussian,
             sigma: 0.05,
             denoise: true,
@@ -87,7 +101,8 @@ impl TarFlowConfig {
         match data.shape {
             Shape::Image { height, width, .. } => {
                 // The largest patch of up to 4 x 4 that images are made of, and at least 4 of them.
-                let fits = |side: &i64| height % side == 0 && width % side == 0 && height * width >= 4 * side * side;
+                let fits =
+                    |side: &i64| height % side == 0 && width % side == 0 && height * width >= 4 * side * side;
                 TarFlowConfig { patch: [4, 2].into_iter().find(fits).unwrap_or(1), ..images }
             }
             Shape::Points { .. } => TarFlowConfig {
@@ -110,14 +125,19 @@ impl TarFlowConfig {
             Shape::Points { dimension } => {
                 if dimension < 2 {
                     return wrong(
-                        "`tarflow` predicts coordinates from those before: it needs points of at least 2".to_owned(),
+                        "`tarflow` predicts coordinates from those before: it needs points of at least 2"
+                            .to_owned(),
                     );
                 }
                 if self.patch != 1 || self.basis != Basis::Pixels {
-                    return wrong("points have no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned());
+                    return wrong(
+                        "points have no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned(),
+                    );
                 }
                 if self.noise != Noise::None || self.denoise {
-                    return wrong("points take no noise: set `noise` to \"none\" and `denoise` to false".to_owned());
+                    return wrong(
+                        "points take no noise: set `noise` to \"none\" and `denoise` to false".to_owned(),
+                    );
                 }
             }
             Shape::Image { height, width, .. } => {
@@ -172,7 +192,7 @@ impl TarFlowConfig {
 pub(super) fn training(data: &DataSpec) -> TrainConfig {
     let image = data.shape.is_image();
     TrainConfig {
-        batch_size: if image { 64 } else { 256 },
+        batch_size: if image { 32 } else { 256 },
         schedule: Schedule::Cosine,
         warmup_steps: 100,
         ema_decay: 0.995,

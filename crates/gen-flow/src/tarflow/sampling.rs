@@ -37,15 +37,17 @@ impl TarFlow {
 
     /// The samples of `request`. `visit` is shown the number of the state and, a part of the rows at a time, the latents as
     /// data, the state after each block, and the denoised one, all in the units of the flow.
-    pub(super) fn draw(&self, request: &SampleRequest, visit: &mut dyn FnMut(usize, Tensor)) -> Result<Tensor> {
+    pub(super) fn draw(
+        &self,
+        request: &SampleRequest,
+        visit: &mut dyn FnMut(usize, Tensor),
+    ) -> Result<Tensor> {
         let temperature = Self::temperature(request)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let guidance = self.guidance();
-        let mut parts = vec![Tensor::zeros(
-            self.card.data.shape.batch(0),
-            (self.params.kind(), self.params.device()),
-        )];
+        let mut parts =
+            vec![Tensor::zeros(self.card.data.shape.batch(0), (self.params.kind(), self.params.device()))];
         for start in (0..request.n).step_by(self.chunk()) {
             let n = self.chunk().min(request.n - start) as i64;
             let context = self.labels.as_ref().map(|labels| labels.draw(n, &rng));
@@ -70,7 +72,7 @@ impl TarFlow {
         Ok(Tensor::cat(&parts, 0))
     }
 
-    /// E[x | y] of y = x + N(0, σ²), by Tweedie's formula y + σ² ∇ ln p(y) (Zhai et al. 2024, section 2.5).
+    /// E[x | y] of one row or more of y = x + N(0, σ²), by Tweedie's formula y + σ² ∇ ln p(y) (Zhai et al. 2024, section 2.5).
     pub(super) fn denoised(&self, y: &Tensor, context: Option<&Tensor>, sigma: f64) -> Tensor {
         let part = |start: i64| {
             let rows = DENOISED_AT_A_TIME.min(y.size()[0] - start);
@@ -82,15 +84,15 @@ impl TarFlow {
             y.detach() + score * (sigma * sigma)
         };
         let starts = (0..y.size()[0]).step_by(DENOISED_AT_A_TIME as usize);
-        let parts: Vec<Tensor> = starts.map(part).collect();
-        if parts.is_empty() { y.shallow_clone() } else { Tensor::cat(&parts, 0) }
+        Tensor::cat(&starts.map(part).collect::<Vec<_>>(), 0)
     }
 
     /// The states after each block, from latent to data.
     pub(super) fn path(&self, request: &SampleRequest, frames: usize) -> Result<Trajectory> {
         let mut states: Vec<Vec<Tensor>> = Vec::new();
-        let request = SampleRequest { n: request.n.max(1), ..request.clone() };
-        let _samples = self.draw(&request, &mut |at, state| {
+        // A request for nothing has states too, without rows.
+        let drawn = SampleRequest { n: request.n.max(1), ..request.clone() };
+        let _samples = self.draw(&drawn, &mut |at, state| {
             states.resize_with(states.len().max(at + 1), Vec::new);
             states[at].push(self.corruption.to_data_smooth(&state));
         })?;
@@ -98,7 +100,7 @@ impl TarFlow {
         let chosen = Trajectory::choose(last + 1, frames)?;
         let frame = |at: usize| Frame {
             label: format!("{at}/{last}"),
-            state: Tensor::cat(&states[at], 0),
+            state: Tensor::cat(&states[at], 0).narrow(0, 0, request.n as i64),
             estimate: None,
         };
         Ok(Trajectory { frames: chosen.into_iter().map(frame).collect() })
