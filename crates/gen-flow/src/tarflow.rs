@@ -54,8 +54,6 @@ pub struct TarFlow {
 }
 
 impl TarFlow {
-    const TITLE: &'static str = "tarflow";
-
     /// The blocks of the flow, from data to latent.
     pub fn blocks(&self) -> impl Iterator<Item = &TransformerBlock> {
         self.transform.steps.iter().map(|step| &step.block)
@@ -81,7 +79,7 @@ impl TarFlow {
         if size.is_empty() || size[1..] != shape.batch(0)[1..] {
             return Err(Error::invalid(format!(
                 "`{}` was built for rows of {:?}, found a tensor of {size:?}",
-                Self::TITLE,
+                Self::NAME,
                 &shape.batch(0)[1..]
             )));
         }
@@ -166,7 +164,7 @@ impl GenerativeModel for TarFlow {
 impl Buildable for TarFlow {
     type Config = TarFlowConfig;
 
-    const NAME: &'static str = Self::TITLE;
+    const NAME: &'static str = "tarflow";
     const SUMMARY: &'static str = "autoregressive transformers over patches; sharp samples, patch by patch";
     const FAMILY: Family = Family::Flow;
 

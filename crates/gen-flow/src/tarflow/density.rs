@@ -1,4 +1,4 @@
-use gen_core::model::{Density, LikelihoodKind};
+use gen_core::model::{Buildable, Density, LikelihoodKind};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
 use tch::Tensor;
@@ -44,7 +44,7 @@ impl Density for TarFlow {
         let (LikelihoodKind::Exact, Some(log_volume)) = (kind, log_volume) else {
             return Err(Error::invalid(format!(
                 "`{}` has an `exact` likelihood, of data without Gaussian noise; found `{kind}`",
-                Self::TITLE
+                Self::NAME
             )));
         };
         Ok(self.log_prob_of_data(x, &stream(seed, Purpose::Evaluate, 0))? + log_volume)

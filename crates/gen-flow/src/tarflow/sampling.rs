@@ -1,4 +1,4 @@
-use gen_core::model::{Frame, SampleRequest, Trajectory};
+use gen_core::model::{Buildable, Frame, SampleRequest, Trajectory};
 use gen_core::rng::{Purpose, stream};
 use gen_core::{Error, Result};
 use tch::{Kind, Tensor};
@@ -15,7 +15,7 @@ const DENOISED_AT_A_TIME: i64 = 64;
 impl TarFlow {
     /// The temperature of a request that has no other options.
     pub(super) fn temperature(request: &SampleRequest) -> Result<f64> {
-        request.require_one_pass(Self::TITLE)?;
+        request.require_one_pass(Self::NAME)?;
         let temperature = request.temperature.unwrap_or(1.0);
         if !(0.0..=f64::MAX).contains(&temperature) {
             return Err(Error::invalid(format!(
