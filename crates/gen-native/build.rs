@@ -11,20 +11,24 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 22] = [
     "native",
+    "custom",
     "generator",
     "gradients",
     "instructions",
     "layout",
     "conv/conv",
+    "flow/autoregressive",
     "flow/common",
+    "flow/composed",
     "flow/channels",
     "flow/coupling",
     "flow/mixing",
     "flow/perceptron",
     "flow/relu",
     "flow/portable",
+    "flow/spline",
     "likelihood/likelihood",
     "likelihood/portable",
     "norm/norm",
@@ -45,7 +49,8 @@ fn main() {
     let include = root.join("include");
     let cpp = || {
         let mut build = cc::Build::new();
-        build.cpp(true).std("c++20").opt_level(3);
+        // A square root tells nobody of a negative number, so that vectors have one.
+        build.cpp(true).std("c++20").opt_level(3).flag_if_supported("-fno-math-errno");
         build
     };
     if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {

@@ -1,9 +1,10 @@
 """A PyTorch worker of `cargo xtask bench`: the requests and answers of `gen bench`.
 
-    python worker.py FOLDER --mode eager|compile [--threads N]
+    python worker.py FOLDER --mode eager|compile|loop|zuko|nflows|normflows [--threads N]
 
-FOLDER is what `gen bench` exported. `train N` and `sample N` answer with wall-clock and processor seconds, `check` with
-the largest differences from the step that is exported there, `quit` ends.
+FOLDER is what `gen bench` exported. `eager` and `compile` are the peer of the same name with the weights there; the others
+are of `libraries.py` and start from weights of their own. `train N` and `sample N` answer with wall-clock and processor
+seconds, `check` with the largest differences of a peer from the step that is exported there, `quit` ends.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from time import perf_counter, process_time
 
 import torch
 
+import libraries
 from common import Ema
 from exported import Exported
 
@@ -40,6 +42,9 @@ class Worker:
         self.ema = Ema(self.model.network, training["ema_decay"]) if training["ema_decay"] > 0 else None
 
     def build(self):
+        if self.mode in libraries.NAMES:
+            step = self.exported.step
+            return libraries.Model(self.mode, step["model"], step["config"], step["data"])
         model = self.exported.model()
         if self.mode == "compile":
             for name in model.compiled:
@@ -73,11 +78,11 @@ class Worker:
     def describe(self) -> dict:
         return {
             "model": self.exported.step["model"],
-            "parameters": self.exported.step["parameters"],
+            "parameters": sum(p.numel() for net in self.model.networks.values() for p in net.parameters()),
             "batch_size": self.batch_size,
             "threads": torch.get_num_threads(),
             "precision": "f32",
-            "version": f"python {platform.python_version()}",
+            "version": getattr(self.model, "version", f"python {platform.python_version()}"),
             "torch_version": torch.__version__.split("+")[0],
         }
 
@@ -96,7 +101,7 @@ class Worker:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
+    parser.add_argument("--mode", choices=["eager", "compile", *libraries.NAMES], default="eager")
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
     if args.threads > 0:

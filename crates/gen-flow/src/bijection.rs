@@ -5,12 +5,16 @@
 
 mod actnorm;
 mod autoregressive;
+mod continuous;
 mod conv1x1;
 mod coupling;
 mod factor_out;
 mod flatten;
+mod histogram;
 mod logit;
 mod permutation;
+mod probit;
+mod residual;
 mod rotation;
 mod squash;
 mod squeeze;
@@ -23,12 +27,16 @@ use tch::Tensor;
 
 pub use actnorm::ActNorm;
 pub use autoregressive::Autoregressive;
+pub use continuous::{Continuous, PerceptronField, Trace, VectorField};
 pub use conv1x1::{Conv1x1, NormalisedConv1x1};
 pub use coupling::{Coupling, Halves, Mask};
 pub use factor_out::FactorOut;
 pub use flatten::Flatten;
+pub use histogram::Histogram;
 pub use logit::Logit;
 pub use permutation::Permutation;
+pub use probit::Probit;
+pub use residual::{Contraction, LogDet, Residual};
 pub use rotation::Rotation;
 pub use squash::{Sigmoid, Tanh};
 pub use squeeze::Squeeze;
@@ -94,6 +102,11 @@ pub trait Bijection: Debug + Send {
     /// Whether this is a step by which noise becomes data. What only rearranges values, or changes their units, is none.
     fn is_step(&self) -> bool {
         false
+    }
+
+    /// How often the last pass evaluated a network, in maps where that differs from pass to pass (NFE); elsewhere 0.
+    fn evaluations(&self) -> usize {
+        0
     }
 
     /// f⁻¹(y) without the steps: what has not been computed yet on the way to data is left out, and only its arrangement
@@ -164,6 +177,10 @@ impl Bijection for Chain {
         self.0.iter().all(|part| part.is_initialised())
     }
 
+    fn evaluations(&self) -> usize {
+        self.0.iter().map(|part| part.evaluations()).sum()
+    }
+
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
         outline(&self.0, y, given)
     }
@@ -222,6 +239,10 @@ impl<B: Bijection> Bijection for Inverse<B> {
 
     fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         self.0.forward(y, given)
+    }
+
+    fn evaluations(&self) -> usize {
+        self.0.evaluations()
     }
 }
 

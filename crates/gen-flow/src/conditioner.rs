@@ -1,5 +1,8 @@
 //! Networks that turn the kept half of a coupling into the parameters of the other half.
 
+mod gated;
+mod glow;
+mod image_context;
 mod made;
 
 use std::fmt::Debug;
@@ -11,6 +14,9 @@ use tch::Tensor;
 
 use crate::bijection::Given;
 
+pub use gated::GatedConditioner;
+pub use glow::{GlowConditioner, PriorConditioner};
+pub use image_context::WithImage;
 pub use made::{Degrees, Made};
 
 /// A network from what may be seen to parameters of what may not. It need not be invertible.

@@ -174,7 +174,11 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
             }
         };
         let norm = self.adam.step(&loss, step.lr_scale)?;
-        Ok(Losses::new().with(name, &loss).with("grad_norm", &norm))
+        let losses = Losses::new().with(name, &loss).with("grad_norm", &norm);
+        Ok(match self.flow.bijection().evaluations() {
+            0 => losses,
+            evaluations => losses.with("nfe", &Tensor::from(evaluations as f64)),
+        })
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {

@@ -45,8 +45,9 @@ impl Architecture for AffineCouplings {
 
     fn design(config: &RealNvpConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         match (config, data.shape) {
-            (RealNvpConfig::Points(config), Shape::Points { dimension }) => {
-                config.check(dimension)?;
+            (RealNvpConfig::Points(config), Shape::Points { .. }) => {
+                config.check()?;
+                crate::points::dimension(Self::NAME, data, 2)?;
                 let chain = points::architecture(params, config, data)?;
                 Ok(Design::new(chain, None, config.optimizer, params, data))
             }

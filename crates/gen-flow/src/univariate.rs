@@ -4,15 +4,17 @@
 mod additive;
 mod affine;
 mod logistic_mixture;
+mod spline;
 
 use std::fmt::Debug;
 
-use gen_core::native::Way;
+use gen_core::native::{self, Way};
 use tch::Tensor;
 
 pub use additive::Additive;
 pub use affine::Affine;
 pub use logistic_mixture::LogisticMixture;
+pub use spline::RationalQuadratic;
 
 use crate::bijection::{Halves, sum_per_row};
 
@@ -36,6 +38,11 @@ pub trait Univariate: Debug + Send {
     /// For maps that can do all of it in one pass over memory.
     fn couple(&self, halves: &Halves, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
         couple_by_value(self, halves, parameters, way)
+    }
+
+    /// The same map in the native layer, if it has it: an autoregressive layer can then be inverted in one pass.
+    fn native(&self) -> Option<native::Univariate<'_>> {
+        None
     }
 }
 

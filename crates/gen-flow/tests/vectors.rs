@@ -6,9 +6,10 @@ use gen_core::testing::{assert_close, assert_close_f64};
 use gen_flow::Flow;
 use gen_flow::base::{Base, StandardNormal};
 use gen_flow::bijection::{ActNorm, Bijection, Chain, Conv1x1, Coupling, Given, Logit, Mask, Squeeze};
-use gen_flow::conditioner::MlpConditioner;
+use gen_flow::conditioner::{Degrees, MlpConditioner};
 use gen_flow::dequantise::Dequantise;
-use gen_flow::univariate::{Affine, Univariate};
+use gen_flow::gen_core::native::{Ends, Knots, Spline};
+use gen_flow::univariate::{Affine, RationalQuadratic, Univariate};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -63,11 +64,67 @@ fn affine_maps() {
         assert_close(&-log_slope, &row(&expected["logdet"]), TOLERANCE, TOLERANCE);
     };
     check(Affine::unbounded(), &raw, &shift, &v["realnvp_exp"]);
+    check(Affine::soft_clip(1e3f64.ln()), &raw, &shift, &v["zuko_softclip_exp"]);
+    check(Affine::sigmoid(2.0, 1e-3), &raw, &shift, &v["nflows_sigmoid"]);
+    check(Affine::softplus(1e-3), &raw, &shift, &v["nflows_maf_softplus"]);
+    // Glow shifts before it scales.
+    let scale = (&raw + 2.0).sigmoid();
+    check(Affine::sigmoid(2.0, 0.0), &raw, &(&shift * scale), &v["glow"]);
 
     let params = double();
     let bounded = Affine::bounded(params.root());
     set(&params, "log_scale_bound", &Tensor::from_slice(&[2.0]));
     check(bounded, &(&raw * 0.05), &(&shift * 0.1), &v["tanh_clamp_freia"]);
+}
+
+/// One spline through all the points of `block`, whose raw numbers have these names, in both precisions.
+fn spline(block: &str, raw: [&str; 3], bound: f64, knots: Knots) {
+    let v = vectors(block);
+    let spline = RationalQuadratic::of(Spline { bins: 8, low: -bound, high: bound, knots, ends: Ends::Unit });
+    let raw = Tensor::cat(&raw.map(|name| tensor(&v[name])), 0);
+    let rows = |name: &str| tensor(&v[name]).unsqueeze(1);
+    let (x, y) = (rows("x"), rows("y"));
+    // In single precision the inputs are rounded already: where a bin is steep, that alone is 5e-6 in the slope.
+    for (kind, tolerance, of_slope) in [(Kind::Double, 1e-10, 1e-10), (Kind::Float, 1e-6, 2e-5)] {
+        let close = |actual: &Tensor, expected: &Tensor, tolerance: f64| {
+            assert_close(&actual.to_kind(Kind::Double), expected, tolerance, tolerance);
+        };
+        let parameters = raw.unsqueeze(0).expand([x.size()[0], -1], false).to_kind(kind);
+        let (found, log_slope) = spline.forward(&x.to_kind(kind), &parameters);
+        close(&found, &y, tolerance);
+        close(&log_slope, &rows("logdet"), of_slope);
+        if kind == Kind::Double {
+            let (back, log_slope) = spline.inverse(&y, &parameters);
+            close(&back, &rows("inverse_of_y"), tolerance);
+            close(&-log_slope, &rows("logdet"), tolerance);
+        }
+    }
+}
+
+#[test]
+fn rational_quadratic_splines_of_nflows_and_zuko() {
+    let floor = Knots::Floor { width: 1e-3, height: 1e-3, slope: 1e-3 };
+    let raw = ["unnormalized_widths", "unnormalized_heights", "unnormalized_derivatives"];
+    spline("rqs_nflows", raw, 3.0, floor);
+    spline("rqs_zuko", ["widths", "heights", "derivatives"], 5.0, Knots::SoftClip { slope: 1e-3 });
+}
+
+#[test]
+fn masks_of_made() {
+    let v = vectors("made_masks");
+    let degrees = Degrees::new(vec![1, 2, 3, 4], &[6, 6], false);
+    let masks = degrees.masks(0, 2);
+    // There the two parameters of a value come one after the other.
+    let by_value = |mask: &Tensor| {
+        let units = mask.size()[1];
+        mask.view([2, 4, units]).transpose(0, 1).reshape([8, units])
+    };
+    assert_eq!(masks[0], tensor(&v["initial"]));
+    assert_eq!(masks[1], tensor(&v["hidden"]));
+    assert_eq!(by_value(&masks[2]), tensor(&v["final"]));
+    let connected = by_value(&masks[2]).matmul(&masks[1]).matmul(&masks[0]).gt(0.0).to_kind(Kind::Double);
+    assert_eq!(connected, tensor(&v["connectivity"]));
+    assert_eq!(connected, tensor(&v["zuko_final_connectivity"]));
 }
 
 #[test]

@@ -6,8 +6,9 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gen_native::{
-    AdamStep, Direction, Instructions, Operands, adam_step, as_convolved, conv2d, global_norm, lerp,
-    use_instructions,
+    AdamStep, Coupled, Degrees, Direction, Ends, Instructions, Knots, Operands, Order, Spline, Univariate,
+    Way, adam_step, affine_coupling, as_convolved, autoregressive_inverse, conv2d, global_norm, lerp,
+    masked_perceptron, perceptron, spline_coupling, use_instructions,
 };
 use tch::nn::OptimizerConfig;
 use tch::{Device, Kind, Tensor};
@@ -89,5 +90,68 @@ fn convolution(c: &mut Criterion) {
     use_instructions(Instructions::Best).unwrap();
 }
 
-criterion_group!(benches, optimizer, product, convolution);
+/// Weights and biases of a perceptron.
+fn layers(sizes: &[i64]) -> Vec<Tensor> {
+    let leaf = |x: Tensor| x.set_requires_grad(true);
+    let layer = |pair: &[i64]| {
+        let weight = Tensor::randn([pair[1], pair[0]], OPTIONS) / (pair[0] as f64).sqrt() * 0.5;
+        [leaf(weight), leaf(Tensor::randn([pair[1]], OPTIONS) * 0.1)]
+    };
+    sizes.windows(2).flat_map(layer).collect()
+}
+
+/// What one layer of a flow of 256 points in the plane does in a training step, and its inverse.
+fn points(c: &mut Criterion) {
+    const BATCH: i64 = 256;
+    let knots = Knots::SoftClip { slope: 1e-3 };
+    let spline = Spline { bins: 8, low: -5.0, high: 5.0, knots, ends: Ends::Unit };
+    // The batch innermost.
+    let x = Tensor::randn([2, BATCH], OPTIONS).tr();
+    let leaf = |x: &Tensor| x.detach().set_requires_grad(true);
+    let hidden: Vec<Vec<i64>> = vec![(0..64).map(|i| i % 2).collect(); 2];
+    let degrees = Degrees { inputs: &[1, 2], hidden: &hidden };
+    let mut group = c.benchmark_group("points");
+    for (name, parameters) in [("affine", 2), ("spline", spline.parameters())] {
+        let layers = layers(&[2, 64, 64, 2 * parameters]);
+        let list: Vec<_> = layers.iter().collect();
+        let of =
+            if name == "affine" { Univariate::Affine { bound: None } } else { Univariate::Spline(&spline) };
+        group.bench_function(format!("inverse of an autoregressive {name}"), |b| {
+            b.iter(|| autoregressive_inverse(&x, None, &list, degrees, of).unwrap());
+        });
+        let masks: Vec<Tensor> = layers.iter().step_by(2).map(Tensor::ones_like).collect();
+        let masks: Vec<_> = masks.iter().collect();
+        let couple = |same: Option<&Tensor>, rest: &Tensor, numbers: &Tensor| {
+            let coupled = if name == "affine" {
+                affine_coupling(same, rest, numbers, None, Order::SameFirst, Way::Forward)
+            } else {
+                spline_coupling(same, rest, numbers, &spline, Order::SameFirst, Way::Forward)
+            };
+            let Coupled { values, log_det } = coupled.unwrap();
+            values.sum(Kind::Float) + log_det.sum(Kind::Float)
+        };
+        group.bench_function(format!("step of an autoregressive {name}"), |b| {
+            b.iter(|| {
+                let x = leaf(&x);
+                let score = couple(None, &x, &masked_perceptron(&x, &list, &masks).unwrap());
+                let inputs: Vec<_> = list.iter().copied().chain([&x]).collect();
+                Tensor::run_backward(&[score], &inputs, false, false)
+            });
+        });
+        let layers = self::layers(&[1, 64, 64, parameters]);
+        let list: Vec<_> = layers.iter().collect();
+        group.bench_function(format!("step of a coupling of {name}"), |b| {
+            b.iter(|| {
+                let x = leaf(&x);
+                let (same, rest) = (x.narrow(1, 0, 1), x.narrow(1, 1, 1));
+                let score = couple(Some(&same), &rest, &perceptron(&same, &list).unwrap());
+                let inputs: Vec<_> = list.iter().copied().chain([&x]).collect();
+                Tensor::run_backward(&[score], &inputs, false, false)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, optimizer, product, convolution, points);
 criterion_main!(benches);

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "conv/conv.h"
+#include "custom.h"
 #include "flow/flow.h"
 #include "guarded.h"
 #include "instructions.h"
@@ -193,14 +194,27 @@ char* gn_join_channels(const at::Tensor* a, const at::Tensor* b, at::Tensor** ou
   return guarded([&] { *out = new at::Tensor(gen_native::flow::join_channels(*a, *b)); });
 }
 
-// An affine coupling (gen_native::flow::affine_coupling); `bound` may be null.
+// An affine coupling (gen_native::flow::affine_coupling); `same` and `bound` may be null.
 char* gn_affine_coupling(const at::Tensor* same, const at::Tensor* rest, const at::Tensor* parameters,
                          const at::Tensor* bound, bool same_first, bool inverse, at::Tensor** out,
                          at::Tensor** log_det) {
   return guarded([&] {
-    auto moved = gen_native::flow::affine_coupling(*same, *rest, *parameters, optional(bound), same_first, inverse);
+    auto moved = gen_native::flow::affine_coupling(optional(same), *rest, *parameters, optional(bound), same_first,
+                                                    inverse);
     *out = new at::Tensor(std::move(moved.values));
     *log_det = new at::Tensor(std::move(moved.log_det));
+  });
+}
+
+// A spline (gen_native::flow::spline), as a coupling if `summed`; `same` may be null.
+char* gn_spline(const at::Tensor* same, const at::Tensor* rest, const at::Tensor* parameters,
+                const gen_native::flow::SplineShape* shape, bool same_first, bool inverse, bool summed,
+                at::Tensor** out, at::Tensor** log_slope) {
+  return guarded([&] {
+    auto moved =
+        gen_native::flow::spline(optional(same), *rest, *parameters, *shape, same_first, inverse, summed);
+    *out = new at::Tensor(std::move(moved.values));
+    *log_slope = new at::Tensor(std::move(moved.log_det));
   });
 }
 
@@ -226,6 +240,33 @@ char* gn_perceptron(const at::Tensor* x, at::Tensor* const* layers, size_t n, at
   return guarded([&] { *out = new at::Tensor(gen_native::flow::perceptron(*x, tensors(layers, n))); });
 }
 
+// The same with a mask for each weight (gen_native::flow::masked_perceptron).
+char* gn_masked_perceptron(const at::Tensor* x, at::Tensor* const* layers, size_t n, at::Tensor* const* masks,
+                           size_t n_masks, at::Tensor** out) {
+  return guarded([&] {
+    *out = new at::Tensor(gen_native::flow::masked_perceptron(*x, tensors(layers, n), tensors(masks, n_masks)));
+  });
+}
+
+// The inverse of an autoregressive map (gen_native::flow::autoregressive_inverse). `degrees` has those of the inputs,
+// then those of each of `n_hidden` layers; `widths` says how many each list has. `context`, `bound` and `shape` may be
+// null.
+char* gn_autoregressive_inverse(const at::Tensor* y, const at::Tensor* context, at::Tensor* const* layers, size_t n,
+                                const int64_t* const* degrees, const size_t* widths, size_t n_hidden,
+                                const at::Tensor* bound, const gen_native::flow::SplineShape* shape, at::Tensor** out,
+                                at::Tensor** log_det) {
+  return guarded([&] {
+    gen_native::flow::Degrees all;
+    all.inputs.assign(degrees[0], degrees[0] + widths[0]);
+    for (size_t i = 1; i <= n_hidden; ++i) all.hidden.emplace_back(degrees[i], degrees[i] + widths[i]);
+    auto moved = gen_native::flow::autoregressive_inverse(
+        *y, optional(context), tensors(layers, n), all, optional(bound),
+        shape == nullptr ? std::optional<gen_native::flow::SplineShape>() : *shape);
+    *out = new at::Tensor(std::move(moved.values));
+    *log_det = new at::Tensor(std::move(moved.log_det));
+  });
+}
+
 // Which loops are used (gen_native::Instructions), and whether the processor has them.
 char* gn_use_instructions(int which, bool* possible) {
   return guarded(
@@ -233,6 +274,16 @@ char* gn_use_instructions(int which, bool* possible) {
 }
 
 bool gn_has_bfloat16() { return gen_native::has_bfloat16(); }
+
+// `results` as those of an operation with a gradient of the caller's; the tensors in `out` are the caller's.
+char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* results, size_t m,
+                       gen_native::Backward backward, gen_native::Drop drop, void* data, at::Tensor** out) {
+  return guarded([&] {
+    const auto connected =
+        gen_native::with_gradient(tensors(inputs, n), tensors(results, m), backward, drop, data);
+    for (size_t i = 0; i < m; ++i) out[i] = new at::Tensor(connected[i]);
+  });
+}
 
 // Whether gn_discretised_logistic takes these.
 char* gn_takes_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, bool* does) {

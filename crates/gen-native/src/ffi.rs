@@ -1,6 +1,6 @@
 //! The functions of `native/`, and how their errors come back.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
@@ -8,10 +8,30 @@ use torch_sys::C_tensor;
 /// A list of tensors as C++ takes it.
 pub(crate) type List = *const *const C_tensor;
 
+/// The gradients of the inputs, into the last list, from those of the results; false when there are none.
+pub(crate) type Backward =
+    extern "C" fn(*mut c_void, *const *mut C_tensor, usize, *mut *mut C_tensor, usize) -> bool;
+
+/// Frees what a [`Backward`] needs.
+pub(crate) type Drop = extern "C" fn(*mut c_void);
+
 /// A generator as C++ keeps it.
 #[repr(C)]
 pub(crate) struct GeneratorPtr {
     opaque: [u8; 0],
+}
+
+/// A spline as C++ takes it: `SplineShape` of `native/flow/flow.h`.
+#[repr(C)]
+pub(crate) struct SplineShape {
+    pub(crate) bins: i64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    pub(crate) soft: bool,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+    pub(crate) slope: f64,
+    pub(crate) free: bool,
 }
 
 unsafe extern "C" {
@@ -74,6 +94,17 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
         log_det: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn gn_spline(
+        same: *const C_tensor,
+        rest: *const C_tensor,
+        parameters: *const C_tensor,
+        shape: *const SplineShape,
+        same_first: bool,
+        inverse: bool,
+        summed: bool,
+        out: *mut *mut C_tensor,
+        log_slope: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn gn_shifted_relu(
         x: *const C_tensor,
         shift: *const C_tensor,
@@ -84,6 +115,37 @@ unsafe extern "C" {
         x: *const C_tensor,
         layers: List,
         n: usize,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_masked_perceptron(
+        x: *const C_tensor,
+        layers: List,
+        n: usize,
+        masks: List,
+        n_masks: usize,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_autoregressive_inverse(
+        y: *const C_tensor,
+        context: *const C_tensor,
+        layers: List,
+        n: usize,
+        degrees: *const *const i64,
+        widths: *const usize,
+        n_hidden: usize,
+        bound: *const C_tensor,
+        shape: *const SplineShape,
+        out: *mut *mut C_tensor,
+        log_det: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_with_gradient(
+        inputs: List,
+        n: usize,
+        results: List,
+        m: usize,
+        backward: Backward,
+        drop: Drop,
+        data: *mut c_void,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn gn_takes_logistic(

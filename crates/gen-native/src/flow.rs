@@ -8,6 +8,12 @@ use std::ptr;
 
 use tch::{TchError, Tensor};
 
+mod autoregressive;
+mod spline;
+
+pub use autoregressive::{Degrees, Univariate, autoregressive_inverse, masked_perceptron};
+pub use spline::{Ends, Knots, Mapped, Spline, spline, spline_coupling};
+
 use crate::ffi::{
     check, gn_affine_coupling, gn_join_channels, gn_mixing, gn_perceptron, gn_shifted_relu, gn_split_channels,
 };
@@ -65,14 +71,14 @@ pub struct Coupled {
     pub log_det: Tensor,
 }
 
-/// An affine coupling: `same: [batch, kept, ...]` stays, and `rest: [batch, n, ...]` becomes `rest exp(s) + t`, or the
+/// An affine coupling: `same: [batch, kept, ...]` stays, if there is any, and `rest: [batch, n, ...]` becomes `rest exp(s) + t`, or the
 /// other way `(rest - t) exp(-s)`, with `parameters: [batch, 2 n, ...]` = (a, t) and s = a, or s = c tanh a for a `bound`
 /// c of one number. The log-determinant of a row is the sum of its s, or of its -s.
 ///
 /// # Errors
 /// When the shapes do not fit.
 pub fn affine_coupling(
-    same: &Tensor,
+    same: Option<&Tensor>,
     rest: &Tensor,
     parameters: &Tensor,
     bound: Option<&Tensor>,
@@ -83,7 +89,7 @@ pub fn affine_coupling(
     // SAFETY: the tensors are live; without an error both places hold new tensors, which are ours.
     unsafe {
         check(gn_affine_coupling(
-            same.as_ptr(),
+            same.map_or(ptr::null(), Tensor::as_ptr),
             rest.as_ptr(),
             parameters.as_ptr(),
             bound.map_or(ptr::null(), Tensor::as_ptr),

@@ -6,6 +6,7 @@
 
 mod autocast;
 mod conv;
+mod custom;
 mod ffi;
 mod flow;
 mod generator;
@@ -19,9 +20,11 @@ mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
 pub use conv::{Direction, Operands, conv2d};
+pub use custom::with_gradient;
 pub use flow::{
-    Coupled, Factors, Mixing, Order, Way, affine_coupling, join_channels, mixing, perceptron, shifted_relu,
-    split_channels,
+    Coupled, Degrees, Ends, Factors, Knots, Mapped, Mixing, Order, Spline, Univariate, Way, affine_coupling,
+    autoregressive_inverse, join_channels, masked_perceptron, mixing, perceptron, shifted_relu, spline,
+    spline_coupling, split_channels,
 };
 pub use generator::Generator;
 pub use instructions::{Instructions, has_bfloat16, use_instructions};

@@ -2,106 +2,22 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use gen_native::{
-    Coupled, Factors, Instructions, Mixing, Order, Way, affine_coupling, batch_innermost, is_batch_innermost,
-    join_channels, mixing, perceptron, shifted_relu, split_channels, use_instructions,
+    Coupled, Factors, Mixing, Order, Way, affine_coupling, batch_innermost, is_batch_innermost,
+    join_channels, mixing, perceptron, shifted_relu, split_channels,
+};
+use shared::{
+    DOUBLE, Function, assert_close, check, check_by_differences, layouts, leaves, run, score, twice, weights,
 };
 use tch::{Device, Kind, Tensor};
 
 gen_native::mkl_on_amd!();
 
-const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
-
-type Function<'a> = &'a dyn Fn(&[Tensor]) -> Vec<Tensor>;
-
-/// Numbers without a pattern, the same at every call.
-fn weights(x: &Tensor) -> Tensor {
-    (Tensor::arange(x.numel() as i64, DOUBLE) * 0.37 + 1.0).sin().view(&x.size()[..]).to_kind(x.kind())
-}
-
-/// A sum of all results with different weights.
-fn score(results: &[Tensor]) -> Tensor {
-    results.iter().map(|result| (result * weights(result)).sum(result.kind())).sum()
-}
-
-/// Copies that need gradients, lying as `inputs` do.
-fn leaves(inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
-    inputs.iter().map(|input| input.detach().to_kind(kind).copy().set_requires_grad(true)).collect()
-}
-
-/// The results, and the gradients of their score.
-fn run(f: Function<'_>, inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
-    let inputs = leaves(inputs, kind);
-    let mut results = f(&inputs);
-    let gradients = Tensor::run_backward(&[score(&results)], &inputs, false, false);
-    results.extend(gradients);
-    results.iter().map(Tensor::detach).collect()
-}
-
-/// The gradients of a score of the gradients.
-fn twice(f: Function<'_>, inputs: &[Tensor]) -> Vec<Tensor> {
-    let inputs = leaves(inputs, Kind::Double);
-    let gradients = Tensor::run_backward(&[score(&f(&inputs))], &inputs, true, true);
-    Tensor::run_backward(&[score(&gradients)], &inputs, false, false)
-}
-
-#[track_caller]
-fn assert_close(actual: &[Tensor], expected: &[Tensor], tolerance: f64) {
-    assert_eq!(actual.len(), expected.len());
-    for (i, (a, b)) in actual.iter().zip(expected).enumerate() {
-        assert_eq!(a.size(), b.size(), "of result {i}");
-        if a.numel() == 0 {
-            continue;
-        }
-        let scale = b.abs().max().double_value(&[]).max(1.0);
-        let difference = (a.to_kind(Kind::Double) - b.to_kind(Kind::Double)).abs().max().double_value(&[]);
-        assert!(difference <= tolerance * scale, "result {i} differs by {difference} of {scale}");
-    }
-}
-
-/// Results and gradients in both precisions, and gradients of gradients, beside those of `reference`.
-#[track_caller]
-fn check(f: Function<'_>, reference: Function<'_>, inputs: &[Tensor]) {
-    for which in [Instructions::Avx512, Instructions::Avx2, Instructions::Portable, Instructions::Best] {
-        if !use_instructions(which).unwrap() {
-            continue;
-        }
-        let expected = run(reference, inputs, Kind::Double);
-        assert_close(&run(f, inputs, Kind::Double), &expected, 1e-12);
-        assert_close(&run(f, inputs, Kind::Float), &expected, 3e-6);
-        assert_close(&twice(f, inputs), &twice(reference, inputs), 1e-11);
-    }
-}
-
-/// Gradients beside central differences.
-#[track_caller]
-fn check_by_differences(f: Function<'_>, inputs: &[Tensor]) {
-    let of = |inputs: &[Tensor]| score(&f(inputs)).double_value(&[]);
-    let leaves = leaves(inputs, Kind::Double);
-    let gradients = Tensor::run_backward(&[score(&f(&leaves))], &leaves, false, false);
-    for (i, gradient) in gradients.iter().enumerate() {
-        let gradient = gradient.contiguous().view([-1]);
-        for k in 0..gradient.size()[0] {
-            let moved = |by: f64| {
-                let mut inputs: Vec<Tensor> = inputs.iter().map(Tensor::copy).collect();
-                let step = Tensor::zeros([gradient.size()[0]], DOUBLE);
-                let _ = step.get(k).fill_(by);
-                inputs[i] = &inputs[i] + step.view(&inputs[i].size()[..]);
-                of(&inputs)
-            };
-            let difference = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-            let found = gradient.double_value(&[k]);
-            assert!(
-                (difference - found).abs() < 1e-6 * (1.0 + found.abs()),
-                "{i}, {k}: {found}, {difference}"
-            );
-        }
-    }
-}
-
 fn coupled(inputs: &[Tensor], order: Order, way: Way) -> Vec<Tensor> {
     let Coupled { values, log_det } =
-        affine_coupling(&inputs[0], &inputs[1], &inputs[2], inputs.get(3), order, way).unwrap();
+        affine_coupling(Some(&inputs[0]), &inputs[1], &inputs[2], inputs.get(3), order, way).unwrap();
     vec![values, log_det]
 }
 
@@ -124,22 +40,6 @@ fn composed(inputs: &[Tensor], order: Order, way: Way) -> Vec<Tensor> {
         Order::MovedFirst => Tensor::cat(&[&moved, same], 1),
     };
     vec![values, s.flatten(1, -1).sum_dim_intlist(1, false, s.kind())]
-}
-
-/// Layouts that a feature map may have: contiguous, batch-innermost, some channels of a wider one, [C, H, W, N].
-fn layouts(x: &Tensor) -> Vec<Tensor> {
-    if x.dim() == 2 {
-        return vec![x.shallow_clone(), x.tr().contiguous().tr()];
-    }
-    let wide = batch_innermost(&Tensor::cat(&[x, x], 1)).unwrap();
-    let channels_out = x.permute([1, 2, 3, 0]).contiguous().permute([3, 0, 1, 2]);
-    vec![
-        x.shallow_clone(),
-        batch_innermost(x).unwrap(),
-        wide.narrow(1, x.size()[1], x.size()[1]),
-        channels_out,
-        x.to_kind(Kind::Double).transpose(2, 3).contiguous().transpose(2, 3),
-    ]
 }
 
 fn each_way(check: impl Fn(Order, Way)) {
@@ -212,7 +112,7 @@ fn exp_and_tanh(x: &Tensor) -> (Tensor, Tensor) {
     let one = a.ones_like();
     let bound = Tensor::ones([1], (x.kind(), Device::Cpu));
     let run = |bound: Option<&Tensor>| {
-        affine_coupling(&zero, &one, &parameters, bound, Order::SameFirst, Way::Forward).unwrap()
+        affine_coupling(Some(&zero), &one, &parameters, bound, Order::SameFirst, Way::Forward).unwrap()
     };
     (run(None).values.select(1, 1), run(Some(&bound)).log_det)
 }
@@ -389,7 +289,7 @@ fn splitting_and_joining_keep_layouts_and_gradients() {
 fn what_does_not_fit_is_refused() {
     let x = |channels: i64| Tensor::zeros([4, channels], DOUBLE);
     let couple = |rest: i64, parameters: i64| {
-        affine_coupling(&x(1), &x(rest), &x(parameters), None, Order::SameFirst, Way::Forward)
+        affine_coupling(Some(&x(1)), &x(rest), &x(parameters), None, Order::SameFirst, Way::Forward)
     };
     assert!(couple(2, 4).is_ok() && couple(2, 3).is_err());
     assert!(shifted_relu(&Tensor::zeros([2, 3, 4, 4], DOUBLE), &Tensor::zeros([3, 4], DOUBLE)).is_err());
@@ -400,6 +300,6 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn no_rows_are_no_work() {
     let x = |channels: i64| Tensor::zeros([0, channels, 2, 2], DOUBLE);
-    let coupled = affine_coupling(&x(1), &x(1), &x(2), None, Order::SameFirst, Way::Forward).unwrap();
+    let coupled = affine_coupling(Some(&x(1)), &x(1), &x(2), None, Order::SameFirst, Way::Forward).unwrap();
     assert_eq!((coupled.values.size(), coupled.log_det.size()), (vec![0, 2, 2, 2], vec![0]));
 }

@@ -9,11 +9,35 @@ use anyhow::{Context, Result, bail};
 use super::say;
 use crate::{process, setup};
 
+/// The published libraries of flows, as they are timed.
+///
+/// Of what they ask for, PyTorch and NumPy are there, and the rest is for other parts of them; so they are installed as they
+/// are.
+const LIBRARIES: [&str; 3] = ["zuko==1.6.0", "nflows==0.14", "normflows==1.7.3"];
+
+/// [`ensure`], with the libraries of flows.
+pub(super) fn ensure_libraries() -> Result<PathBuf> {
+    let python = ensure()?;
+    let present = folder()?.join("libraries");
+    let wanted = LIBRARIES.join("\n");
+    if fs::read_to_string(&present).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    say(&format!("installing {}", LIBRARIES.join(", ")));
+    install(&python, &[&["--no-deps"], &LIBRARIES[..]].concat())?;
+    fs::write(&present, wanted).with_context(|| present.display().to_string())?;
+    Ok(python)
+}
+
+fn folder() -> Result<PathBuf> {
+    Ok(setup::cache()?.join(format!("peers-torch-{}", setup::VERSION)))
+}
+
 /// The interpreter of an environment that has what the peers need; made if it is not there yet.
 ///
 /// An environment that an interruption left unfinished is begun anew.
 pub(super) fn ensure() -> Result<PathBuf> {
-    let folder = setup::cache()?.join(format!("peers-torch-{}", setup::VERSION));
+    let folder = folder()?;
     let python = folder.join("bin/python");
     let complete = folder.join("complete");
     if complete.exists() && python.exists() {
@@ -39,11 +63,13 @@ fn make(python: &Path, folder: &Path) -> Result<()> {
     )
 }
 
-fn install(python: &Path, packages: &[&str]) -> Result<()> {
+fn install(python: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(python);
-    command.args(["-m", "pip", "install", "--progress-bar", "off"]).args(packages);
+    command.args(["-m", "pip", "install", "--progress-bar", "off"]).args(arguments);
     command.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_INPUT", "1");
     run(command).with_context(|| {
+        let packages: Vec<&str> =
+            arguments.iter().copied().filter(|argument| !argument.starts_with('-')).collect();
         format!(
             "cannot install {} for Python; see whether this machine reaches its package index",
             packages.join(", ")
@@ -95,6 +121,15 @@ mod tests {
             error.contains("ERROR: No matching distribution found") && error.lines().count() == 1,
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_failed_installation_names_packages_and_no_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let python = python(folder.path(), "ERROR: no");
+        let error =
+            format!("{:#}", install(&python, &["--no-deps", "zuko==1.6.0", "nflows==0.14"]).unwrap_err());
+        assert!(error.starts_with("cannot install zuko==1.6.0, nflows==0.14 for Python"), "{error}");
     }
 
     #[test]

@@ -6,86 +6,10 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
+use super::cases::{Case, Implementation, Task};
 use super::{is_final, say};
 use crate::process::Worker;
 use crate::workspace;
-
-/// A model with its settings and data.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Case {
-    pub(super) name: &'static str,
-    pub(super) model: &'static str,
-    pub(super) family: &'static str,
-    pub(super) data: &'static str,
-    pub(super) set: &'static [&'static str],
-    /// How many samples are drawn at once.
-    pub(super) samples: u64,
-}
-
-impl Case {
-    pub(super) const fn new(
-        name: &'static str,
-        model: &'static str,
-        family: &'static str,
-        data: &'static str,
-        samples: u64,
-    ) -> Self {
-        Case { name, model, family, data, set: &[], samples }
-    }
-}
-
-/// What is timed of a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Task {
-    /// Training steps.
-    Train,
-    /// Samples.
-    Sample,
-}
-
-impl Task {
-    pub(super) const ALL: [Task; 2] = [Task::Train, Task::Sample];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Task::Train => "train",
-            Task::Sample => "sample",
-        }
-    }
-}
-
-/// Who is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Implementation {
-    /// This workspace.
-    Gen,
-    /// This workspace, with factors rounded to bfloat16.
-    GenBf16,
-    /// PyTorch, as it is.
-    Eager,
-    /// PyTorch with `torch.compile`.
-    Compiled,
-}
-
-impl Implementation {
-    const PEERS: [Implementation; 2] = [Implementation::Eager, Implementation::Compiled];
-
-    /// Those of this workspace.
-    pub(super) const OURS: [Implementation; 2] = [Implementation::Gen, Implementation::GenBf16];
-
-    pub(super) fn is_ours(self) -> bool {
-        Self::OURS.contains(&self)
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Implementation::Gen => "gen",
-            Implementation::GenBf16 => "gen-bf16",
-            Implementation::Eager => "pytorch-eager",
-            Implementation::Compiled => "pytorch-compile",
-        }
-    }
-}
 
 /// What was found of one implementation at one task.
 #[derive(Debug, Clone)]
@@ -123,6 +47,15 @@ const TOLERANCE: f64 = 1e-4;
 /// How many steps are looked at before a gradient that differs is another model's.
 const TRIALS: u32 = 5;
 
+/// A task of one implementation.
+struct Timing {
+    task: Task,
+    /// Steps, or draws, in a round.
+    block: u64,
+    ms: Vec<f64>,
+    cpu_ms: Vec<f64>,
+}
+
 /// A worker and what is known of it.
 struct Runner {
     implementation: Implementation,
@@ -131,51 +64,54 @@ struct Runner {
     /// `None` after an error.
     worker: Option<Worker>,
     error: Option<String>,
-    /// Steps, and draws, in a block.
-    blocks: [u64; 2],
-    ms: [Vec<f64>; 2],
-    cpu_ms: [Vec<f64>; 2],
+    /// A task of the case each, as [`Case::tasks`] has them.
+    timings: Vec<Timing>,
 }
 
 impl Plan {
     /// The rows of a case. What goes wrong in a peer is in its rows; what goes wrong in ours is an error.
     pub(super) fn measure(&self, case: &Case) -> Result<Vec<Row>> {
         let exported = Scratch::new(case.name)?;
-        let mut ours = Runner::start(Implementation::Gen, &mut self.ours(case, "f32"));
-        ours.attempt(|runner| {
-            runner.seconds(&format!("train {FIRST_STEPS}"))?;
-            runner.export(&exported.0)
-        })?;
-        ours.fail_if_broken(case)?;
-        // A processor without the instructions says so in its rows.
-        let rounded = Runner::start(Implementation::GenBf16, &mut self.ours(case, "bf16"));
-        let mut runners = vec![ours, rounded];
-        for implementation in Implementation::PEERS {
-            let Some(python) = &self.python else { break };
+        let mut runners: Vec<Runner> = Vec::new();
+        for implementation in case.implementations.iter().copied() {
+            let mut command = match (implementation, &self.python) {
+                (Implementation::Gen, _) => self.ours(case, "f32"),
+                // A processor without the instructions says so in its rows.
+                (Implementation::GenBf16, _) => self.ours(case, "bf16"),
+                (_, Some(python)) => self.peer(python, &exported.0, implementation),
+                (_, None) => continue,
+            };
             say(&format!("{}: starting {}", case.name, implementation.name()));
-            let mut runner =
-                Runner::start(implementation, &mut self.peer(python, &exported.0, implementation));
-            runner.attempt(|runner| runner.compare(|| runners[0].export(&exported.0)))?;
+            let mut runner = Runner::start(case, implementation, &mut command);
+            if implementation == Implementation::Gen {
+                runner.attempt(|runner| {
+                    runner.seconds(&format!("train {FIRST_STEPS}"))?;
+                    runner.export(&exported.0)
+                })?;
+                runner.fail_if_broken(case)?;
+            } else if implementation.has_our_weights() {
+                runner.attempt(|runner| runner.compare(|| runners[0].export(&exported.0)))?;
+            }
             runners.push(runner);
         }
         for runner in &mut runners {
-            runner.attempt(|runner| runner.calibrate(case, self.seconds))?;
+            runner.attempt(|runner| runner.calibrate(self.seconds))?;
         }
         for round in 0..self.rounds {
             say(&format!("{}: round {} of {}", case.name, round + 1, self.rounds));
-            for task in Task::ALL {
+            for task in 0..case.tasks().len() {
                 for turn in 0..runners.len() {
                     // Each is first and last in turn.
                     let index = (turn + round as usize) % runners.len();
-                    runners[index].attempt(|runner| runner.time(case, task))?;
+                    runners[index].attempt(|runner| runner.time(task))?;
                 }
             }
         }
         if let Some(ours) = runners.first() {
             ours.fail_if_broken(case)?;
         }
-        let rows = Task::ALL.into_iter().flat_map(|task| runners.iter().map(move |r| r.row(case, task)));
-        Ok(rows.collect())
+        let tasks = 0..case.tasks().len();
+        Ok(tasks.flat_map(|task| runners.iter().map(move |runner| runner.row(case, task))).collect())
     }
 
     fn ours(&self, case: &Case, precision: &str) -> Command {
@@ -189,10 +125,9 @@ impl Plan {
     }
 
     fn peer(&self, python: &Path, exported: &Path, implementation: Implementation) -> Command {
-        let mode = if implementation == Implementation::Compiled { "compile" } else { "eager" };
         let mut command = Command::new(python);
         command.arg(workspace::root().join("xtask/peers/worker.py")).arg(exported);
-        command.args(["--mode", mode, "--threads", &self.threads.to_string()]);
+        command.args(["--mode", implementation.mode(), "--threads", &self.threads.to_string()]);
         // Nothing is left beside the sources.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command
@@ -200,16 +135,15 @@ impl Plan {
 }
 
 impl Runner {
-    fn start(implementation: Implementation, command: &mut Command) -> Self {
+    fn start(case: &Case, implementation: Implementation, command: &mut Command) -> Self {
+        let timing = |task| Timing { task, block: 1, ms: Vec::new(), cpu_ms: Vec::new() };
         let mut runner = Runner {
             implementation,
             description: Value::Null,
             check: Value::Null,
             worker: None,
             error: None,
-            blocks: [1; 2],
-            ms: Default::default(),
-            cpu_ms: Default::default(),
+            timings: case.tasks().into_iter().map(timing).collect(),
         };
         match Worker::start(command).and_then(|(worker, ready)| Ok((worker, serde_json::from_str(&ready)?))) {
             Ok((worker, description)) => {
@@ -292,21 +226,26 @@ impl Runner {
     }
 
     /// Warms up, which for compiled code is most of the work, and finds out how much fills a block.
-    fn calibrate(&mut self, case: &Case, seconds: f64) -> Result<()> {
-        let enough = |once: f64| (seconds / once.max(1e-9)).ceil().clamp(1.0, 1e6) as u64;
-        self.seconds(&format!("train {FIRST_STEPS}"))?;
-        let [train, _] = self.seconds(&format!("train {FIRST_STEPS}"))?;
-        self.seconds(&sample_request(case))?;
-        let [sample, _] = self.seconds(&sample_request(case))?;
-        self.blocks = [enough(train / FIRST_STEPS as f64), enough(sample)];
+    fn calibrate(&mut self, seconds: f64) -> Result<()> {
+        for index in 0..self.timings.len() {
+            let (request, each) = match self.timings[index].task {
+                Task::Train => (format!("train {FIRST_STEPS}"), FIRST_STEPS),
+                Task::Sample(n) => (format!("sample {n}"), 1),
+            };
+            self.seconds(&request)?;
+            let [took, _] = self.seconds(&request)?;
+            let once = (took / each as f64).max(1e-9);
+            self.timings[index].block = (seconds / once).ceil().clamp(1.0, 1e6) as u64;
+        }
         Ok(())
     }
 
-    fn time(&mut self, case: &Case, task: Task) -> Result<()> {
-        let block = self.blocks[task as usize];
+    /// One round of a task.
+    fn time(&mut self, index: usize) -> Result<()> {
+        let Timing { task, block, .. } = self.timings[index];
         let (requests, request, each) = match task {
             Task::Train => (1, format!("train {block}"), block),
-            Task::Sample => (block, sample_request(case), case.samples),
+            Task::Sample(n) => (block, format!("sample {n}"), n),
         };
         let [mut wall, mut cpu] = [0.0; 2];
         for _ in 0..requests {
@@ -315,27 +254,25 @@ impl Runner {
             cpu += more_cpu;
         }
         let count = (requests * each) as f64;
-        self.ms[task as usize].push(1e3 * wall / count);
-        self.cpu_ms[task as usize].push(1e3 * cpu / count);
+        self.timings[index].ms.push(1e3 * wall / count);
+        self.timings[index].cpu_ms.push(1e3 * cpu / count);
         Ok(())
     }
 
-    fn row(&self, case: &Case, task: Task) -> Row {
+    fn row(&self, case: &Case, index: usize) -> Row {
+        let Timing { task, ms, cpu_ms, .. } = &self.timings[index];
+        let timed = |ms: &[f64]| if self.error.is_none() { ms.to_vec() } else { Vec::new() };
         Row {
             case: *case,
-            task,
+            task: *task,
             implementation: self.implementation,
             description: self.description.clone(),
             check: self.check.clone(),
             error: self.error.clone(),
-            ms: if self.error.is_none() { self.ms[task as usize].clone() } else { Vec::new() },
-            cpu_ms: if self.error.is_none() { self.cpu_ms[task as usize].clone() } else { Vec::new() },
+            ms: timed(ms),
+            cpu_ms: timed(cpu_ms),
         }
     }
-}
-
-fn sample_request(case: &Case) -> String {
-    format!("sample {}", case.samples)
 }
 
 /// A folder that goes when it is dropped.
@@ -394,10 +331,11 @@ done
     #[test]
     fn a_case_is_a_row_a_task_with_a_time_a_round() {
         let folder = tempfile::tempdir().unwrap();
-        let case = Case::new("vae", "vae", "vae", "digits", 10);
+        let case = Case::new("vae", "vae", "vae", "digits", &[10]);
         let rows = plan(folder.path(), WORKER, None).measure(&case).unwrap();
         let tasks: Vec<_> = rows.iter().map(|row| (row.task, row.implementation.name())).collect();
-        let expected = Task::ALL.map(|task| ["gen", "gen-bf16"].map(|name| (task, name)));
+        let expected =
+            [Task::Train, Task::Sample(10)].map(|task| ["gen", "gen-bf16"].map(|name| (task, name)));
         assert_eq!(tasks, expected.concat());
         for (row, expected) in rows.iter().zip([2.0, 2.0, 1.0, 1.0]) {
             assert_eq!(row.ms.len(), 2);
@@ -410,7 +348,7 @@ done
     #[test]
     fn a_peer_that_fails_says_why_and_ours_is_timed_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let case = Case::new("vae", "vae", "vae", "digits", 10);
+        let case = Case::new("vae", "vae", "vae", "digits", &[10]);
         let broken = "#!/bin/sh\necho no compiler >&2\nexit 3\n";
         let rows = plan(folder.path(), WORKER, Some(broken)).measure(&case).unwrap();
         assert_eq!(rows.len(), 8);
@@ -418,5 +356,24 @@ done
         assert!(rows[2].error.as_ref().unwrap().contains("no compiler") && rows[2].ms.is_empty());
         let error = plan(folder.path(), broken, None).measure(&case).unwrap_err().to_string();
         assert!(error.contains("vae: no compiler"), "{error}");
+    }
+    #[test]
+    fn a_library_is_asked_for_by_name_and_each_number_of_samples_has_a_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let case = Case {
+            samples: &[10, 20],
+            implementations: &[Implementation::Gen, Implementation::Zuko, Implementation::Nflows],
+            ..Case::new("realnvp", "realnvp", "flow", "moons", &[])
+        };
+        // One library of the two cannot be imported.
+        let python = WORKER
+            .replace("echo '{", "case \"$*\" in *\"--mode zuko\"*) echo no zuko >&2; exit 1;; esac\necho '{");
+        let rows = plan(folder.path(), WORKER, Some(&python)).measure(&case).unwrap();
+        let found: Vec<_> =
+            rows.iter().map(|row| (row.task, row.implementation.name(), row.ms.len())).collect();
+        let of = |task| [(task, "gen", 2), (task, "zuko", 0), (task, "nflows", 2)];
+        assert_eq!(found, [Task::Train, Task::Sample(10), Task::Sample(20)].map(of).concat());
+        assert!(rows[1].error.as_ref().unwrap().contains("no zuko"), "{:?}", rows[1].error);
+        assert!((rows[8].ms[0] - 1.0).abs() < 1e-9, "{:?}", rows[8].ms);
     }
 }

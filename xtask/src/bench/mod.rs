@@ -1,14 +1,17 @@
 //! `cargo xtask bench`: how long a training step and a sample take, alone or against the same models in PyTorch.
+//! `--libraries` times flows against those of published libraries.
 //!
 //! Every implementation is a worker process that waits for requests, so that all are timed in turn, in short blocks, on
 //! the same machine in the same minutes. What is compared is the ratio within a round; a machine that gets slower
 //! during the run slows all alike.
 
+mod cases;
 mod environment;
 mod figure;
 mod measure;
 mod programs;
 mod report;
+mod table;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,7 +22,7 @@ use crate::experiment;
 use crate::process::{self, Interrupted};
 use crate::{note, setup, workspace};
 use gen_report::{Machine, write_atomically};
-use measure::{Case, Plan, Scratch};
+use measure::{Plan, Scratch};
 use programs::Programs;
 
 #[derive(clap::Args, Debug, Clone)]
@@ -29,12 +32,17 @@ pub(crate) struct Args {
     #[arg(long)]
     peers: bool,
 
+    /// Time instead normalizing flows beside the same architectures in zuko, nflows and normflows, used eagerly; installs
+    /// them and torch as --peers does
+    #[arg(long, conflicts_with = "peers")]
+    libraries: bool,
+
     /// Time instead a whole program, from its start to its end: `gen sample` of a DCGAN's pictures, beside a plain PyTorch
     /// script that does the same; installs torch as --peers does
-    #[arg(long, conflicts_with_all = ["peers", "models", "seconds"])]
+    #[arg(long, conflicts_with_all = ["peers", "libraries", "models", "seconds"])]
     programs: bool,
 
-    /// A Python that has torch, safetensors and numpy, instead of an environment of its own
+    /// A Python that has torch, safetensors and numpy (for --libraries these too), instead of an environment of its own
     #[arg(long)]
     python: Option<PathBuf>,
 
@@ -62,27 +70,14 @@ pub(crate) struct Args {
     results: Option<PathBuf>,
 }
 
-/// What is timed: each family on images with its default settings, and two small networks, which show the cost
-/// of everything around the arithmetic.
-const CASES: [Case; 6] = [
-    Case::new("dcgan", "dcgan", "gan", "fashion-mnist", 500),
-    Case::new("vae", "vae", "vae", "fashion-mnist", 1000),
-    Case {
-        // The networks of Kingma & Welling's paper, wider.
-        set: &["network=mlp", "widths=[512,512]", "latent_dim=20", "prior_layers=0", "binarise=static"],
-        ..Case::new("vae-mlp", "vae", "vae", "fashion-mnist", 1000)
-    },
-    Case::new("realnvp", "realnvp", "flow", "fashion-mnist", 250),
-    Case::new("realnvp-moons", "realnvp", "flow", "moons", 10_000),
-    Case::new("ddpm", "ddpm", "diffusion", "fashion-mnist", 64),
-];
-
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.python.is_some() && !args.peers && !args.programs {
-        bail!("--python is for --peers and --programs");
+    let with_python = args.peers || args.libraries || args.programs;
+    if args.python.is_some() && !with_python {
+        bail!("--python is for --peers, --libraries and --programs");
     }
     process::catch_interrupts()?;
-    let cases = choose(&args.models)?;
+    let all = if args.libraries { &cases::FLOWS[..] } else { &cases::FAMILIES };
+    let cases = cases::choose(all, &args.models)?;
     let threads = match args.threads {
         0 => Machine::this().cores.max(1),
         threads => threads,
@@ -94,10 +89,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             workspace::build_program()?
         }
     };
-    let python = match (&args.python, args.peers || args.programs) {
-        (Some(python), _) => Some(python.clone()),
-        (None, true) => Some(environment::ensure()?),
-        (None, false) => None,
+    let python = match &args.python {
+        Some(python) => Some(python.clone()),
+        None if args.libraries => Some(environment::ensure_libraries()?),
+        None if with_python => Some(environment::ensure()?),
+        None => None,
     };
     let results = args.results.clone().unwrap_or_else(experiment::results);
     std::fs::create_dir_all(&results).with_context(|| format!("cannot write {}", results.display()))?;
@@ -115,25 +111,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         rows.extend(plan.measure(case)?);
     }
     let machine = Machine::this();
-    let run = report::Run { rows: &rows, machine: &machine, load, rounds: args.rounds };
+    let against = if args.libraries { Against::Libraries } else { Against::PyTorch };
+    let run = report::Run { rows: &rows, against, machine: &machine, load, rounds: args.rounds };
     write_atomically(&results.join("bench.csv"), &run.csv()?)?;
     let mut written = vec![results.join("bench.csv")];
-    if let Some(figure) = figure::file(&rows) {
+    if let Some(figure) = figure::file(&rows, against) {
         write_atomically(&results.join("bench.svg"), figure.as_bytes())?;
         written.push(results.join("bench.svg"));
     }
     run.print(&written)
 }
 
-fn choose(names: &[String]) -> Result<Vec<Case>> {
-    if names.is_empty() {
-        return Ok(CASES.to_vec());
-    }
-    let known: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        bail!("there is nothing called `{unknown}` to time: there are {}", known.join(", "));
-    }
-    Ok(CASES.into_iter().filter(|case| names.iter().any(|name| name == case.name)).collect())
+/// Who the others are: what is shown depends on it, not how it is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Against {
+    /// The same models in PyTorch, the faster of which counts.
+    PyTorch,
+    /// Published libraries, each of which is of interest.
+    Libraries,
 }
 
 fn fetch(program: &std::path::Path, data: &[&str]) -> Result<()> {
@@ -171,18 +166,4 @@ fn described(file: &str) -> Vec<String> {
     let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
     let rows = reader.records().filter_map(Result::ok);
     rows.filter(|row| &row[0] == file).map(|row| row[1].to_owned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cases_are_chosen_by_name_in_their_own_order() {
-        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-        let chosen = choose(&names(&["ddpm", "vae"])).unwrap();
-        assert_eq!(chosen.iter().map(|case| case.name).collect::<Vec<_>>(), ["vae", "ddpm"]);
-        assert_eq!(choose(&[]).unwrap().len(), CASES.len());
-        assert!(choose(&names(&["gan"])).unwrap_err().to_string().contains("there are dcgan, vae"));
-    }
 }

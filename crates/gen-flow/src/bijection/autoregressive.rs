@@ -1,4 +1,4 @@
-use gen_core::native::Way;
+use gen_core::native::{Coupled, Degrees, Way, autoregressive_inverse};
 use tch::Tensor;
 
 use super::{Bijection, Given, Halves};
@@ -28,6 +28,13 @@ impl<U: Univariate> Autoregressive<U> {
         Autoregressive { made, univariate }
     }
 
+    /// Whether a result would be part of autograd's graph. What a leaf is viewed as is, unless gradients are off.
+    fn carries_gradient(&self, y: &Tensor, given: Given<'_>) -> bool {
+        let layers = self.made.layers();
+        let mut inputs = layers.into_iter().chain([y]).chain(given.context);
+        inputs.any(|input| input.view_as(input).requires_grad())
+    }
+
     /// The inverse by one pass of the whole network a value: what gradients can go through.
     fn inverse_by_passes(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         let degrees = &self.made.degrees().inputs;
@@ -51,7 +58,17 @@ impl<U: Univariate> Bijection for Autoregressive<U> {
     }
 
     fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
-        self.inverse_by_passes(y, given)
+        match self.univariate.native() {
+            Some(univariate) if !self.carries_gradient(y, given) => {
+                let degrees = self.made.degrees();
+                let degrees = Degrees { inputs: &degrees.inputs, hidden: &degrees.hidden };
+                let Coupled { values, log_det } =
+                    autoregressive_inverse(y, given.context, &self.made.layers(), degrees, univariate)
+                        .unwrap_or_else(|error| panic!("{error}"));
+                (values, log_det)
+            }
+            _ => self.inverse_by_passes(y, given),
+        }
     }
 
     fn is_step(&self) -> bool {

@@ -103,10 +103,9 @@ impl Made {
         &self.degrees
     }
 
-    /// Weights, masked, and biases in turn.
-    pub fn weights(&self) -> Vec<Tensor> {
-        let both = |layer: &Masked| [&layer.weight * &layer.mask, layer.bias.shallow_clone()];
-        self.layers.iter().flat_map(both).collect()
+    /// Weights and biases in turn.
+    pub(crate) fn layers(&self) -> Vec<&Tensor> {
+        self.layers.iter().flat_map(|layer| [&layer.weight, &layer.bias]).collect()
     }
 }
 
@@ -116,8 +115,8 @@ impl Conditioner for Made {
             Some(context) => Tensor::cat(&[context, x], 1),
             None => x.shallow_clone(),
         };
-        let weights = self.weights();
-        let weights: Vec<&Tensor> = weights.iter().collect();
-        gen_core::native::perceptron(&x, &weights).unwrap_or_else(|error| panic!("{error}"))
+        let masks: Vec<&Tensor> = self.layers.iter().map(|layer| &layer.mask).collect();
+        gen_core::native::masked_perceptron(&x, &self.layers(), &masks)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 }

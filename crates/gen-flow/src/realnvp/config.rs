@@ -1,8 +1,11 @@
+use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
-use gen_core::optim::{AdamConfig, Schedule};
+use gen_core::optim::AdamConfig;
 use gen_core::train::TrainConfig;
-use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::images::{ImageShape, at_least_one, check_alpha, check_scales, default_scales};
+use crate::points;
 
 /// Hyperparameters of [`RealNvp`](super::RealNvp): one set for points, one for images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,14 +58,8 @@ impl Default for PointConfig {
 }
 
 impl PointConfig {
-    pub(super) fn check(&self, dimension: i64) -> Result<()> {
-        if dimension < 2 {
-            return Err(Error::invalid(
-                "a coupling needs points of at least 2 coordinates: one to keep and one to transform",
-            ));
-        }
-        at_least_one("couplings", self.couplings as i64)?;
-        self.hidden.iter().try_for_each(|&units| at_least_one("hidden", units))
+    pub(super) fn check(&self) -> Result<()> {
+        points::check(("couplings", self.couplings), &self.hidden)
     }
 }
 
@@ -108,54 +105,24 @@ impl Default for ImageConfig {
 impl ImageConfig {
     /// The defaults with as many scales as the sides allow, up to three: down to a side of 2 at the smallest.
     fn of(height: i64, width: i64) -> Self {
-        ImageConfig { scales: halvings(height, width).clamp(1, 3), ..Self::default() }
+        ImageConfig { scales: default_scales(height, width), ..Self::default() }
     }
 
-    pub(super) fn check(&self, [_, height, width]: [i64; 3]) -> Result<()> {
-        let possible = halvings(height, width);
-        if possible == 0 {
-            return Err(Error::invalid(format!(
-                "`realnvp` squeezes images to half their side, which needs an even height and width of at least 4, found {height}x{width}: pad or resize them"
-            )));
-        }
-        if self.scales == 0 || self.scales > possible {
-            return Err(Error::invalid(format!(
-                "images of {height}x{width} can have 1 to {possible} `scales`, found {}",
-                self.scales
-            )));
-        }
-        if !(self.alpha > 0.0 && self.alpha < 0.5) {
-            return Err(Error::invalid(format!("`alpha` must be in (0, 0.5), found {}", self.alpha)));
-        }
+    pub(super) fn check(&self, shape: ImageShape) -> Result<()> {
+        check_scales("realnvp", self.scales, shape)?;
+        check_alpha(self.alpha)?;
         at_least_one("couplings", self.couplings as i64)?;
         at_least_one("width", self.width)?;
         at_least_one("dense_width", self.dense_width)
     }
 }
 
-/// How often a height and a width can be halved evenly, down to 2 at the smallest.
-fn halvings(height: i64, width: i64) -> usize {
-    let halves = |side: i64| (1..).take_while(|n| side % (1 << n) == 0 && side >> n >= 2).count();
-    halves(height).min(halves(width))
-}
-
-fn at_least_one(key: &str, value: i64) -> Result<()> {
-    if value < 1 {
-        return Err(Error::invalid(format!("`{key}` must be at least 1, found {value}")));
-    }
-    Ok(())
-}
-
 /// Training settings for this kind of data.
 pub(super) fn training(data: &DataSpec) -> TrainConfig {
-    let points = TrainConfig {
-        batch_size: 256,
-        schedule: Schedule::Cosine,
-        validation_rows: 256,
-        ..TrainConfig::default()
-    };
     match data.shape {
-        Shape::Points { .. } => points,
-        Shape::Image { .. } => TrainConfig { batch_size: 32, warmup_steps: 50, ema_decay: 0.995, ..points },
+        Shape::Points { .. } => points::training(),
+        Shape::Image { .. } => {
+            TrainConfig { batch_size: 32, warmup_steps: 50, ema_decay: 0.995, ..points::training() }
+        }
     }
 }

@@ -1,4 +1,4 @@
-use gen_core::native::{Coupled, Way, affine_coupling};
+use gen_core::native::{self, Coupled, Way};
 use gen_core::params::{Init, Scope};
 use tch::{Kind, Tensor};
 
@@ -111,10 +111,17 @@ impl Univariate for Affine {
         let Scale::Tanh { bound } = &self.scale else {
             return couple_by_value(self, halves, parameters, way);
         };
-        let Some(same) = &halves.same else { return couple_by_value(self, halves, parameters, way) };
+        let Halves { same, rest, order } = halves;
         let Coupled { values, log_det } =
-            affine_coupling(same, &halves.rest, parameters, Some(bound), halves.order, way)
+            native::affine_coupling(same.as_ref(), rest, parameters, Some(bound), *order, way)
                 .unwrap_or_else(|error| panic!("{error}"));
         (values, log_det)
+    }
+
+    fn native(&self) -> Option<native::Univariate<'_>> {
+        match &self.scale {
+            Scale::Tanh { bound } => Some(native::Univariate::Affine { bound: Some(bound) }),
+            _ => None,
+        }
     }
 }

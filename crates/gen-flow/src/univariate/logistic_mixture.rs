@@ -6,6 +6,8 @@ use super::Univariate;
 const HALVINGS: usize = 30;
 /// Newton's steps: each doubles the digits.
 const POLISHING: usize = 3;
+/// With zero parameters the means lie between minus this and this.
+const SPREAD: f64 = 1.5;
 /// The log of a component's slope lies within this of 0, so that no cell of the grid is too narrow for it.
 const STEEPEST: f64 = 12.0;
 
@@ -13,9 +15,10 @@ const STEEPEST: f64 = 12.0;
 ///
 /// > y = exp(s) logit(Σₖ πₖ σ((x - μₖ) / σₖ)) + t
 ///
-/// with parameters (ln πₖ up to a constant, μₖ, -ln σₖ for each k; a, t) and s = 2 tanh(a / 2). It can make any smooth
-/// density of the line Gaussian: a network that is monotone in x by construction. The inverse is found by bisection,
-/// and its slope is exact. With zero parameters it is the identity.
+/// with parameters (ln πₖ up to a constant, μₖ - mₖ, -ln σₖ for each k; a, t) and s = 2 tanh(a / 2). It can make any
+/// smooth density of the line Gaussian: a network that is monotone in x by construction. The inverse is found by
+/// bisection, and its slope is exact. With zero parameters the components lie around the places mₖ, apart from each
+/// other (equal ones would stay equal), and the map is close to the identity.
 ///
 /// Ho et al. 2019 (Flow++), section 3.2, equations 4 to 6; Huang et al. 2018 (NAF), section 3, call it a deep sigmoidal
 /// flow.
@@ -43,6 +46,15 @@ impl LogisticMixture {
         LogisticMixture { components }
     }
 
+    /// mₖ, in a shape that broadcasts over `[batch, K, n, ...]`.
+    fn places(&self, like: &Tensor) -> Tensor {
+        let ends = if self.components > 1 { SPREAD } else { 0.0 };
+        let places = Tensor::linspace(-ends, ends, self.components, (like.kind(), like.device()));
+        let mut size = vec![1; like.dim() + 1];
+        size[1] = self.components;
+        places.view(size.as_slice())
+    }
+
     fn components(&self, parameters: &Tensor) -> Components {
         let k = self.components;
         let n = parameters.size()[1] / self.parameters();
@@ -52,7 +64,7 @@ impl LogisticMixture {
         let last = |i: i64| parameters.narrow(1, (3 * k + i) * n, n);
         Components {
             log_weight: block(0).log_softmax(1, parameters.kind()),
-            mean: block(1),
+            mean: block(1) + self.places(parameters),
             log_steepness: (block(2) / STEEPEST).tanh() * STEEPEST,
             log_scale: (last(0) * 0.5).tanh() * 2.0,
             shift: last(1),

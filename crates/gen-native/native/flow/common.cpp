@@ -3,13 +3,13 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
 
-#include "../instructions.h"
+#include <algorithm>
 
 namespace gen_native::flow {
 
 template <typename T>
-const Kernels<T>& kernels() {
-  switch (instructions()) {
+const Kernels<T>& kernels(Instructions which) {
+  switch (which) {
 #if defined(__x86_64__)
     case Instructions::kAvx512: return *avx512(T());
     case Instructions::kAvx2: return *avx2(T());
@@ -18,8 +18,8 @@ const Kernels<T>& kernels() {
   }
 }
 
-template const Kernels<float>& kernels<float>();
-template const Kernels<double>& kernels<double>();
+template const Kernels<float>& kernels<float>(Instructions);
+template const Kernels<double>& kernels<double>(Instructions);
 
 bool done_here(std::initializer_list<at::Tensor> tensors) {
   const at::ScalarType kind = tensors.begin()->scalar_type();
@@ -67,6 +67,8 @@ template Map<float> map_of<float>(const at::Tensor&);
 template Map<double> map_of<double>(const at::Tensor&);
 template Map<const float> map_of<const float>(const at::Tensor&);
 template Map<const double> map_of<const double>(const at::Tensor&);
+
+int64_t pixels_of(const at::Tensor& x) { return x.numel() / std::max<int64_t>(1, x.size(0) * x.size(1)); }
 
 bool rows_innermost(const at::Tensor& x) { return x.size(0) > 1 && x.stride(0) == 1; }
 

@@ -9,13 +9,15 @@
 #include <initializer_list>
 
 #include "../gradients.h"
+#include "../instructions.h"
+#include "flow.h"
 #include "kernels.h"
 
 namespace gen_native::flow {
 
-// The loops for this processor.
+// The loops for this processor, or those of instructions that it has.
 template <typename T>
-const Kernels<T>& kernels();
+const Kernels<T>& kernels(Instructions which = instructions());
 
 // Whether the loops can be used: all on a processor, and of the same single or double precision.
 bool done_here(std::initializer_list<at::Tensor> tensors);
@@ -26,6 +28,13 @@ at::Tensor with_pixels(const at::Tensor& x);
 // Where the values of what `with_pixels` gave lie.
 template <typename T>
 Map<T> map_of(const at::Tensor& x);
+
+// A spline as the loops take it.
+template <typename T>
+Knots<T> knots_of(const SplineShape& shape);
+
+// How many values each channel of a row has.
+int64_t pixels_of(const at::Tensor& x);
 
 // Whether the rows of a batch are innermost, whatever is further out.
 bool rows_innermost(const at::Tensor& x);

@@ -31,10 +31,9 @@ variable_list composed(const variable_list& inputs, bool same_first, bool invers
     moved = at::addcmul(parameters[1], rest, s.exp());
   }
   const at::Tensor log_det = s.flatten(1).sum(1);
+  if (!same.defined()) return {moved, log_det};
   return {join_channels(same_first ? same : moved, same_first ? moved : same), log_det};
 }
-
-int64_t pixels_of(const at::Tensor& x) { return x.numel() / std::max<int64_t>(1, x.size(0) * x.size(1)); }
 
 template <typename T>
 Affine<T> call(const at::Tensor& rest, const at::Tensor& parameters, const at::Tensor& bound, bool inverse) {
@@ -51,20 +50,20 @@ void each_block(const at::Tensor& rest, const F& body) {
 }
 
 struct Coupling : torch::autograd::Function<Coupling> {
-  static variable_list forward(AutogradContext* context, const at::Tensor& same, const at::Tensor& rest,
+  static variable_list forward(AutogradContext* context, const std::optional<at::Tensor>& same, const at::Tensor& rest,
                                const at::Tensor& parameters, const std::optional<at::Tensor>& bound, bool same_first,
                                bool inverse) {
     const at::Tensor limit = bound.value_or(at::Tensor());
-    context->save_for_backward({same, rest, parameters, limit});
+    context->save_for_backward({same.value_or(at::Tensor()), rest, parameters, limit});
     context->saved_data["same_first"] = same_first;
     context->saved_data["inverse"] = inverse;
-    const int64_t kept = same.size(1), moved = rest.size(1);
+    const int64_t kept = same ? same->size(1) : 0, moved = rest.size(1);
     std::vector<int64_t> sizes = rest.sizes().vec();
     sizes[1] += kept;
     const at::Tensor from = with_pixels(rest), by = with_pixels(parameters);
     const at::Tensor out = empty_map(sizes, rows_innermost(by) || rows_innermost(from), rest.options());
     const at::Tensor log_det = at::empty({rest.size(0)}, rest.options());
-    out.narrow(1, same_first ? 0 : moved, kept).copy_(same);
+    if (same) out.narrow(1, same_first ? 0 : moved, kept).copy_(*same);
     AT_DISPATCH_FLOATING_TYPES(rest.scalar_type(), "affine_coupling", [&] {
       const auto to = map_of<scalar_t>(out.narrow(1, same_first ? kept : 0, moved));
       const auto affine = call<scalar_t>(from, by, limit, inverse);
@@ -81,7 +80,7 @@ struct Coupling : torch::autograd::Function<Coupling> {
     const bool same_first = context->saved_data["same_first"].toBool();
     const bool inverse = context->saved_data["inverse"].toBool();
     const at::Tensor &same = saved[0], &rest = saved[1], &parameters = saved[2], &bound = saved[3];
-    const int64_t kept = same.size(1), moved = rest.size(1);
+    const int64_t kept = same.defined() ? same.size(1) : 0, moved = rest.size(1);
     variable_list results(6);
     if (c10::GradMode::is_enabled()) {
       const variable_list found = differentiable_gradients(
@@ -90,7 +89,7 @@ struct Coupling : torch::autograd::Function<Coupling> {
       return results;
     }
     const at::Tensor gradient = with_pixels(gradients[0]);
-    results[0] = gradient.narrow(1, same_first ? 0 : moved, kept);
+    if (same.defined()) results[0] = gradient.narrow(1, same_first ? 0 : moved, kept);
     const at::Tensor of_moved = gradient.narrow(1, same_first ? kept : 0, moved);
     const at::Tensor from = with_pixels(rest), by = with_pixels(parameters);
     const bool rows = rows_innermost(by) || rows_innermost(from);
@@ -118,17 +117,18 @@ struct Coupling : torch::autograd::Function<Coupling> {
 
 }  // namespace
 
-Moved affine_coupling(const at::Tensor& same, const at::Tensor& rest, const at::Tensor& parameters,
+Moved affine_coupling(const std::optional<at::Tensor>& same, const at::Tensor& rest, const at::Tensor& parameters,
                       const std::optional<at::Tensor>& bound, bool same_first, bool inverse) {
-  const at::Tensor limit = bound.value_or(rest);
-  const bool fits = rest.dim() >= 2 && parameters.dim() == rest.dim() && same.dim() == rest.dim() &&
+  const at::Tensor limit = bound.value_or(rest), kept = same.value_or(rest);
+  const bool fits = rest.dim() >= 2 && parameters.dim() == rest.dim() && kept.dim() == rest.dim() &&
                     parameters.size(0) == rest.size(0) && parameters.size(1) == 2 * rest.size(1) &&
                     parameters.sizes().slice(2) == rest.sizes().slice(2) && (!bound || bound->numel() == 1);
   TORCH_CHECK(fits, "parameters ", parameters.sizes(), " for values ", rest.sizes(), ", two for each");
   const variable_list results =
-      done_here({rest, same, parameters, limit})
+      done_here({rest, kept, parameters, limit})
           ? Coupling::apply(same, rest, parameters, bound, same_first, inverse)
-          : composed({same, rest, parameters, bound.value_or(at::Tensor())}, same_first, inverse);
+          : composed({same.value_or(at::Tensor()), rest, parameters, bound.value_or(at::Tensor())}, same_first,
+                     inverse);
   return {results[0], results[1]};
 }
 

@@ -1,0 +1,208 @@
+mod field;
+mod perceptron;
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gen_core::native::with_gradient;
+use gen_core::ode::{Dopri5, Linearised, Recording, dopri5_recorded};
+use serde::{Deserialize, Serialize};
+use tch::{TchError, Tensor};
+
+pub use field::VectorField;
+pub use perceptron::PerceptronField;
+
+use super::{Bijection, Given};
+
+/// How tr ∂g/∂x is found along a solution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trace {
+    /// Exactly, always.
+    Exact,
+    /// In training by eᵀ (∂g/∂x) e, with a vector e of random signs for each row, the same along the whole solution:
+    /// unbiased, at the cost of one derivative (Grathwohl et al. 2019, section 3.1). Exactly where nothing is random, so
+    /// that a likelihood is always exact.
+    Hutchinson,
+}
+
+/// A continuous normalizing flow: y = x(1), where x(0) = x and
+///
+/// > dx/dt = g(x, t, context), log|det ∂y/∂x| = ∫₀¹ tr ∂g/∂x dt
+///
+/// Chen et al. 2018, theorem 1; Grathwohl et al. 2019 (FFJORD), section 2. Any smooth g makes a bijection; the inverse is
+/// the solution from 1 to 0.
+///
+/// The state and the log-determinant are solved together by [`dopri5`](gen_core::ode::dopri5), to the tolerance of the
+/// solver. Step lengths are those that the whole batch needs, so a row depends on the others by errors of that size.
+/// Gradients are exact for the steps that were taken ([`Recording::pull_back`]), and of first order only. Memory grows with the
+/// number of steps by a state each.
+///
+/// If an equation cannot be solved (g is not finite, or it needs more evaluations than the solver is allowed) every result
+/// is NaN, which ends a training with an error that says so.
+///
+/// ```
+/// use gen_core::ode::Dopri5;
+/// use gen_core::params::Params;
+/// use gen_flow::bijection::{Bijection, Continuous, Given, PerceptronField, Trace};
+/// use tch::{Device, Kind, Tensor};
+///
+/// let params = Params::new(Kind::Double, Device::Cpu);
+/// let field = PerceptronField::new(params.root(), 3, 0, &[16, 16]);
+/// let flow = Continuous::new(field, Trace::Exact, Dopri5::with_tolerance(1e-6));
+/// let x = Tensor::randn([5, 3], (Kind::Double, Device::Cpu));
+/// let (y, log_det) = flow.forward(&x, Given::NOTHING);
+/// assert_eq!((y.size(), log_det.size()), (vec![5, 3], vec![5]));
+/// assert!(flow.evaluations() >= 8);
+/// ```
+#[derive(Debug)]
+pub struct Continuous<F> {
+    /// Shared with the graph of a pass, which goes through it once more for the gradient.
+    field: Arc<Mutex<F>>,
+    trace: Trace,
+    solver: Dopri5,
+    evaluations: Cell<usize>,
+}
+
+impl<F: VectorField + 'static> Continuous<F> {
+    /// The flow along `field`.
+    pub fn new(field: F, trace: Trace, solver: Dopri5) -> Self {
+        Continuous { field: Arc::new(Mutex::new(field)), trace, solver, evaluations: Cell::new(0) }
+    }
+
+    /// From x at `span[0]` to `span[1]`, and the integral of the trace.
+    fn solve(&self, x: &Tensor, given: Given<'_>, span: [f64; 2]) -> (Tensor, Tensor) {
+        let context = given.context.map(Tensor::detach);
+        let probe = match (self.trace, given.rng) {
+            (Trace::Hutchinson, Some(rng)) => Some(rng.rand_like(x).ge(0.5).to_kind(x.kind()) * 2.0 - 1.0),
+            _ => None,
+        };
+        let field = lock(&self.field);
+        let solved = tch::no_grad(|| {
+            let prepared = field.prepare(context.as_ref());
+            let slope = |t: f64, state: &Tensor| {
+                let x = state.narrow(1, 0, state.size()[1] - 1);
+                let (slope, trace) = field.slope_and_trace(&prepared, &x, t, probe.as_ref());
+                Ok(joined(&slope, &trace))
+            };
+            let start = joined(&x.detach(), &x.new_zeros([x.size()[0]], (x.kind(), x.device())));
+            dopri5_recorded(slope, &start, span, &self.solver)
+        });
+        let Ok((solution, recording)) = solved else {
+            return (x * f64::NAN, x.select(1, 0) * f64::NAN);
+        };
+        self.evaluations.set(solution.evaluations);
+        let parameters = field.parameters();
+        let inputs: Vec<&Tensor> = [x].into_iter().chain(given.context).chain(&parameters).collect();
+        let dimension = x.size()[1];
+        let results = vec![
+            solution.state.narrow(1, 0, dimension).contiguous(),
+            solution.state.select(1, dimension).contiguous(),
+        ];
+        let way_back = WayBack { field: Arc::clone(&self.field), recording, context, probe };
+        let mut results = with_gradient(&inputs, results, move |of| way_back.gradients(&of[0], &of[1]))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let log_det = results.remove(1);
+        (results.remove(0), log_det)
+    }
+}
+
+impl<F: VectorField + 'static> Bijection for Continuous<F> {
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        self.solve(x, given, [0.0, 1.0])
+    }
+
+    fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        self.solve(y, given, [1.0, 0.0])
+    }
+
+    fn is_step(&self) -> bool {
+        true
+    }
+
+    fn evaluations(&self) -> usize {
+        self.evaluations.get()
+    }
+}
+
+/// What the gradient of a pass needs.
+struct WayBack<F> {
+    field: Arc<Mutex<F>>,
+    recording: Recording,
+    context: Option<Tensor>,
+    probe: Option<Tensor>,
+}
+
+impl<F: VectorField> WayBack<F> {
+    /// The gradients of x, of the context if there is one, and of the parameters.
+    fn gradients(&self, of_y: &Tensor, of_log_det: &Tensor) -> Result<Vec<Option<Tensor>>, TchError> {
+        let field = lock(&self.field);
+        let context = self.context.as_ref().map(|context| context.detach().set_requires_grad(true));
+        let prepared = tch::with_grad(|| field.prepare(context.as_ref()));
+        // The slopes see copies, whose gradients are added up and go on to the parameters in the end.
+        let copies: Vec<Tensor> = prepared.iter().map(|part| part.detach().set_requires_grad(true)).collect();
+        let sums: Vec<Tensor> = copies.iter().map(|copy| copy.detach().zeros_like()).collect();
+        let sums = RefCell::new(sums);
+        let linearise = |t: f64, state: &Tensor| {
+            let x = state.narrow(1, 0, state.size()[1] - 1).copy().set_requires_grad(true);
+            let (slope, trace) =
+                tch::with_grad(|| field.slope_and_trace(&copies, &x, t, self.probe.as_ref()));
+            let value = joined(&slope, &trace);
+            let (copies, sums) = (&copies, &sums);
+            let product = move |of_slope: &Tensor| {
+                let dimension = x.size()[1];
+                let score = tch::with_grad(|| {
+                    (&slope * of_slope.narrow(1, 0, dimension)).sum(slope.kind())
+                        + (&trace * of_slope.select(1, dimension)).sum(slope.kind())
+                });
+                let inputs: Vec<&Tensor> = [&x].into_iter().chain(copies).collect();
+                let mut found = Tensor::f_run_backward(&[score], &inputs, false, false)?.into_iter();
+                let of_x = found.next().filter(Tensor::defined).unwrap_or_else(|| x.detach().zeros_like());
+                for (sum, part) in sums.borrow_mut().iter_mut().zip(found) {
+                    if part.defined() {
+                        *sum += part;
+                    }
+                }
+                // The slope does not depend on the log-determinant.
+                Ok(of_x.constant_pad_nd([0, 1]))
+            };
+            Ok((value, Box::new(product) as Box<dyn FnOnce(&Tensor) -> gen_core::Result<Tensor>>)
+                as Linearised<'_>)
+        };
+        let of_end = joined(of_y, of_log_det);
+        let of_state = self.recording.pull_back(&of_end, linearise).map_err(as_torch)?;
+
+        let mut gradients = vec![Some(of_state.narrow(1, 0, of_y.size()[1]))];
+        let parameters = field.parameters();
+        let wanted: Vec<&Tensor> = context.iter().chain(&parameters).collect();
+        let parts = prepared.iter().zip(sums.take()).filter(|(part, _)| part.requires_grad());
+        let score = tch::with_grad(|| {
+            parts.map(|(part, sum)| (part * sum).sum(part.kind())).reduce(|total, part| total + part)
+        });
+        match score {
+            Some(score) => {
+                let found = Tensor::f_run_backward(&[score], &wanted, false, false)?;
+                gradients.extend(found.into_iter().map(|gradient| Some(gradient).filter(Tensor::defined)));
+            }
+            None => gradients.extend(wanted.iter().map(|_| None)),
+        }
+        Ok(gradients)
+    }
+}
+
+/// `[batch, dimension]` and `[batch]` as one state.
+fn joined(x: &Tensor, log_det: &Tensor) -> Tensor {
+    tch::no_grad(|| Tensor::cat(&[x, &log_det.unsqueeze(1)], 1))
+}
+
+/// A pass that panicked has left the field as it was.
+fn lock<F>(field: &Mutex<F>) -> MutexGuard<'_, F> {
+    field.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn as_torch(error: gen_core::Error) -> TchError {
+    match error {
+        gen_core::Error::Torch(error) => error,
+        error => TchError::Torch(error.to_string()),
+    }
+}

@@ -1,0 +1,73 @@
+//! FFJORD: a continuous flow along a perceptron.
+
+mod config;
+
+use gen_core::Result;
+use gen_core::data::{DataSpec, Shape};
+use gen_core::ode::Dopri5;
+use gen_core::params::Params;
+use gen_core::train::TrainConfig;
+
+pub use config::FfjordConfig;
+
+use crate::bijection::{ActNorm, Bijection, Chain, Continuous, Flatten, Logit, PerceptronField, Standardise};
+use crate::dequantise::Dequantiser;
+use crate::model::{Architecture, Design, FlowModel};
+
+/// FFJORD (Grathwohl et al. 2019): continuous flows along perceptrons, trained by maximum likelihood through the solver.
+///
+/// Points are standardised first. Images are dequantised, taken to the real line by a logit, normalised, and flow as rows
+/// of pixels. Losses have an `nfe`, the evaluations of the network that the density of a batch took.
+///
+/// Its likelihood is exact up to the tolerance of the solver, its samples cost a solution each. The training steps of
+/// large networks are slow; two hidden layers keep the trace of the Jacobian cheap ([`PerceptronField`]).
+pub type Ffjord = FlowModel<FreeForm>;
+
+/// The architecture of [`Ffjord`].
+#[derive(Debug)]
+pub enum FreeForm {}
+
+/// The margin of the logit of pixels.
+const ALPHA: f64 = 1e-6;
+
+impl Architecture for FreeForm {
+    type Config = FfjordConfig;
+
+    const NAME: &'static str = "ffjord";
+    const SUMMARY: &'static str =
+        "a continuous flow along a perceptron; exact likelihood and samples by an adaptive solver";
+    const CITATION: &'static str = "Grathwohl et al. 2019, FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models";
+
+    fn default_config(data: &DataSpec) -> FfjordConfig {
+        FfjordConfig::of(data)
+    }
+
+    fn default_training(data: &DataSpec) -> TrainConfig {
+        config::training(data)
+    }
+
+    fn design(config: &FfjordConfig, params: &Params, data: &DataSpec) -> Result<Design> {
+        config.check()?;
+        let root = params.root();
+        let mut parts: Vec<Box<dyn Bijection>> = Vec::new();
+        let dequantiser = match data.shape {
+            Shape::Points { .. } => {
+                parts.push(Box::new(Standardise::new(&root / "standardise", &data.mean, &data.std)?));
+                None
+            }
+            Shape::Image { channels, height, width } => {
+                parts.push(Box::new(Logit::new(ALPHA)));
+                parts.push(Box::new(ActNorm::new(&root / "norm", channels)));
+                parts.push(Box::new(Flatten::new([channels, height, width])));
+                Some(Dequantiser::uniform(data.values)?)
+            }
+        };
+        for i in 0..config.blocks {
+            let place = &root / format!("blocks.{i}");
+            let field = PerceptronField::new(place, data.shape.dimensions(), 0, &config.hidden);
+            let solver = Dopri5::with_tolerance(config.tolerance);
+            parts.push(Box::new(Continuous::new(field, config.trace, solver)));
+        }
+        Ok(Design::new(Chain::new(parts), dequantiser, config.optimizer, params, data))
+    }
+}

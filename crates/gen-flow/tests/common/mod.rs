@@ -1,0 +1,89 @@
+//! Numbers from elsewhere (`tests/vectors/free_form.json` has where each comes from), and short trainings.
+
+use gen_core::data::{Dataset, PointSet};
+use gen_core::model::{BuildContext, Buildable, GenerativeModel, LikelihoodKind, SampleRequest};
+use gen_core::params::Params;
+use gen_core::testing::{assert_close, assert_close_f64};
+use gen_core::train::{Budget, TrainConfig, Trainer};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+pub(crate) fn vectors(block: &str) -> Value {
+    let all: Value = serde_json::from_str(include_str!("../vectors/free_form.json")).expect("JSON");
+    all[block].clone()
+}
+
+/// A list, or a list of lists, as a tensor of doubles.
+pub(crate) fn tensor(value: &Value) -> Tensor {
+    let row = |value: &Value| -> Vec<f64> {
+        value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
+    };
+    match value[0].as_array() {
+        Some(first) => {
+            let all: Vec<f64> = value.as_array().expect("a list").iter().flat_map(row).collect();
+            Tensor::from_slice(&all).view([-1, first.len() as i64])
+        }
+        None => Tensor::from_slice(&row(value)),
+    }
+}
+
+/// A table of parameters in double precision.
+pub(crate) fn double() -> Params {
+    // Small tensors: threads would only wait for each other.
+    tch::set_num_threads(1);
+    Params::new(Kind::Double, Device::Cpu)
+}
+
+pub(crate) fn set(params: &Params, name: &str, value: &Tensor) {
+    let _no_grad = tch::no_grad_guard();
+    let all = params.all();
+    all.get(name).unwrap_or_else(|| panic!("no parameter `{name}`")).shallow_clone().copy_(value);
+}
+
+/// Trains on `data` with the model's settings for it.
+pub(crate) fn train<M: Buildable>(
+    model: &mut M,
+    data: &Dataset,
+    steps: u64,
+    rows: usize,
+) -> Vec<(String, f64)> {
+    tch::set_num_threads(1);
+    let config = TrainConfig { batch_size: rows, log_every: 10, ..M::default_training(&data.spec) };
+    let mut trainer = Trainer::new(model, data, config, Budget::Steps(steps), 1).expect("a training");
+    let mut losses = Vec::new();
+    while let Some(record) = trainer.advance().expect("a step") {
+        losses = record.losses.iter().map(|(name, value)| ((*name).to_string(), *value)).collect();
+    }
+    trainer.finish().expect("an end");
+    losses
+}
+
+pub(crate) fn context(data: &Dataset) -> BuildContext {
+    BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 }
+}
+
+/// Of what the model thinks of `x`, in nats.
+pub(crate) fn mean_log_likelihood(model: &dyn GenerativeModel, x: &Tensor) -> f64 {
+    let density = model.density().expect("a density");
+    let log_likelihood = density.log_likelihood(x, LikelihoodKind::Exact, 0).expect("a likelihood");
+    log_likelihood.mean(Kind::Double).double_value(&[])
+}
+
+/// What makes a density on the moons one: near the entropy, integrating to 1, and that of its own samples.
+pub(crate) fn assert_density_of_moons(model: &dyn GenerativeModel, gap: f64) {
+    let entropy = PointSet::Moons.entropy();
+    let found = -mean_log_likelihood(model, &PointSet::Moons.sample(4000, 5)) - entropy;
+    assert!((-0.03..gap).contains(&found), "{found} nats above the entropy");
+    let (side, radius) = (151, 7.0);
+    let axis = Tensor::linspace(-radius, radius, side, (Kind::Float, Device::Cpu));
+    let grid = Tensor::stack(&[axis.repeat([side]), axis.repeat_interleave_self_int(side, 0, None)], 1);
+    let cell = (2.0 * radius / (side - 1) as f64).powi(2);
+    let density = model.density().expect("a density");
+    let log_prob = density.log_likelihood(&grid, LikelihoodKind::Exact, 0).expect("a likelihood");
+    assert_close_f64(log_prob.exp().sum(Kind::Double).double_value(&[]) * cell, 1.0, 0.0, 0.01);
+    let samples = model.sample(&SampleRequest::new(3000, 3)).expect("samples");
+    assert_close_f64(-mean_log_likelihood(model, &samples), entropy, 0.0, 2.0 * gap);
+    let latent = model.latent().expect("codes");
+    let codes = latent.encode(&samples, 0).expect("codes").expect("codes");
+    assert_close(&latent.decode(&codes).expect("points"), &samples, 1e-3, 1e-3);
+}

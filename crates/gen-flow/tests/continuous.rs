@@ -1,0 +1,274 @@
+//! Continuous flows: against closed forms, other solvers, and automatic differentiation.
+#![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
+
+mod common;
+
+use common::{assert_density_of_moons, context, double, mean_log_likelihood, set, tensor, train, vectors};
+use gen_core::data::{Dataset, PointSet, Values};
+use gen_core::model::{Buildable, GenerativeModel, SampleRequest};
+use gen_core::ode::Dopri5;
+use gen_core::optim::AdamConfig;
+use gen_core::params::Params;
+use gen_core::rng::Generator;
+use gen_core::testing::{assert_close, assert_close_f64};
+use gen_flow::bijection::{Bijection, Chain, Continuous, Given, PerceptronField, Trace, VectorField};
+use gen_flow::{Ffjord, FfjordConfig};
+use tch::{Device, Kind, Tensor};
+
+const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+/// A x.
+#[derive(Debug)]
+struct Linear(Tensor);
+
+impl VectorField for Linear {
+    fn parameters(&self) -> Vec<Tensor> {
+        vec![self.0.shallow_clone()]
+    }
+
+    fn slope(&self, prepared: &[Tensor], x: &Tensor, _t: f64) -> Tensor {
+        x.matmul(&prepared[0].tr())
+    }
+}
+
+/// The same perceptron without its own way to the trace.
+#[derive(Debug)]
+struct ByAutograd(PerceptronField);
+
+impl VectorField for ByAutograd {
+    fn parameters(&self) -> Vec<Tensor> {
+        self.0.parameters()
+    }
+
+    fn prepare(&self, context: Option<&Tensor>) -> Vec<Tensor> {
+        self.0.prepare(context)
+    }
+
+    fn slope(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
+        self.0.slope(prepared, x, t)
+    }
+}
+
+fn solver(tolerance: f64) -> Dopri5 {
+    Dopri5::with_tolerance(tolerance)
+}
+
+/// With all parameters from N(0, 0.5²).
+fn perceptron(params: &Params, dimension: i64, context: i64, hidden: &[i64]) -> PerceptronField {
+    let field = PerceptronField::new(params.root(), dimension, context, hidden);
+    let _no_grad = tch::no_grad_guard();
+    for (_, parameter) in params.trainable() {
+        parameter.shallow_clone().copy_(&(Tensor::randn(parameter.size(), F64) * 0.5));
+    }
+    field
+}
+
+#[test]
+fn a_linear_field_is_the_matrix_exponential() {
+    let v = vectors("cnf_linear");
+    for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-6)] {
+        let part = |name: &str| tensor(&v[name]).to_kind(kind);
+        let params = Params::new(kind, Device::Cpu);
+        let own = PerceptronField::new(params.root(), 3, 0, &[]);
+        let all = params.all();
+        tch::no_grad(|| all.get("layers.0.weight").unwrap().shallow_clone().copy_(&part("A")));
+        let flows: [Box<dyn Bijection>; 2] = [
+            Box::new(Continuous::new(Linear(part("A")), Trace::Exact, solver(1e-12))),
+            Box::new(Continuous::new(own, Trace::Exact, solver(1e-12))),
+        ];
+        for flow in flows {
+            let (y, log_det) = flow.forward(&part("x"), Given::NOTHING);
+            assert_close(&y, &part("y"), tolerance, tolerance);
+            let expected = log_det.full_like(v["logdet"].as_f64().unwrap());
+            assert_close(&log_det, &expected, tolerance, tolerance);
+            let (x, back) = flow.inverse(&part("y"), Given::NOTHING);
+            assert_close(&x, &part("x"), 2.0 * tolerance, 2.0 * tolerance);
+            assert_close(&-back, &expected, tolerance, tolerance);
+        }
+    }
+}
+
+#[test]
+fn a_perceptron_is_what_another_solver_finds() {
+    let v = vectors("cnf_tanh");
+    for tolerance in [1e-4, 1e-7, 1e-11] {
+        let params = double();
+        let field = PerceptronField::new(params.root(), 2, 0, &[5, 4]);
+        for (i, layer) in v["layers"].as_array().unwrap().iter().enumerate() {
+            for part in ["weight", "bias", "time"] {
+                set(&params, &format!("layers.{i}.{part}"), &tensor(&layer[part]));
+            }
+        }
+        let flow = Continuous::new(field, Trace::Exact, solver(tolerance));
+        let (y, log_det) = flow.forward(&tensor(&v["x"]), Given::NOTHING);
+        assert_close(&y, &tensor(&v["y"]), 10.0 * tolerance, 10.0 * tolerance);
+        assert_close(&log_det, &tensor(&v["logdet"]), 10.0 * tolerance, 10.0 * tolerance);
+    }
+}
+
+#[test]
+fn traces_of_perceptrons_are_those_of_backward_passes() {
+    tch::manual_seed(0);
+    for hidden in [&[][..], &[7], &[7, 6], &[5, 6, 7]] {
+        let params = double();
+        let field = ByAutograd(perceptron(&params, 3, 2, hidden));
+        let x = Tensor::randn([4, 3], F64);
+        let context = Tensor::randn([4, 2], F64);
+        let prepared = field.prepare(Some(&context));
+        let signs = Tensor::randn([4, 3], F64).sign();
+        for probe in [None, Some(&signs)] {
+            let evaluate = |way: &dyn VectorField| {
+                let x = x.copy().set_requires_grad(true);
+                let (slope, trace) = way.slope_and_trace(&prepared, &x, 0.3, probe);
+                let loss = slope.sin().sum(Kind::Double) + (&trace * &trace).sum(Kind::Double);
+                let parameters = way.parameters();
+                let mut inputs: Vec<&Tensor> = parameters.iter().collect();
+                inputs.push(&x);
+                let gradients = Tensor::run_backward(&[loss], &inputs, true, false);
+                (slope, trace, gradients)
+            };
+            let (ours, theirs) = (evaluate(&field.0), evaluate(&field));
+            assert_close(&ours.0, &theirs.0, 1e-12, 1e-12);
+            assert_close(&ours.1, &theirs.1, 1e-12, 1e-12);
+            for (ours, theirs) in ours.2.iter().zip(&theirs.2) {
+                assert_eq!(ours.defined(), theirs.defined());
+                if ours.defined() {
+                    assert_close(ours, theirs, 1e-11, 1e-11);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    tch::manual_seed(1);
+    let params = double();
+    let flow = Continuous::new(perceptron(&params, 2, 1, &[5, 4]), Trace::Exact, solver(1e-10));
+    let x = Tensor::randn([3, 2], F64).set_requires_grad(true);
+    let context = Tensor::randn([3, 1], F64).set_requires_grad(true);
+    for inverse in [false, true] {
+        let loss = || {
+            let given = Given::context(&context);
+            let (y, log_det) = if inverse { flow.inverse(&x, given) } else { flow.forward(&x, given) };
+            (y.sin() + log_det.square().unsqueeze(1)).sum(Kind::Double)
+        };
+        let mut inputs: Vec<Tensor> =
+            params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
+        inputs.extend([x.shallow_clone(), context.shallow_clone()]);
+        let gradients = Tensor::run_backward(&[loss()], &inputs, false, false);
+        let _no_grad = tch::no_grad_guard();
+        for (input, gradient) in inputs.iter().zip(&gradients) {
+            // One entry of each is enough: an error would be in all.
+            let entry = input.view([-1]).narrow(0, 0, 1);
+            let shifted = |h: f64| {
+                let _ = entry.shallow_clone().g_add_scalar_(h);
+                let value = loss().double_value(&[]);
+                let _ = entry.shallow_clone().g_add_scalar_(-h);
+                value
+            };
+            let slope = (shifted(1e-4) - shifted(-1e-4)) / 2e-4;
+            assert_close_f64(gradient.reshape([-1]).double_value(&[0]), slope, 1e-6, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn there_and_back() {
+    tch::manual_seed(2);
+    let params = double();
+    let flow = Continuous::new(perceptron(&params, 4, 0, &[8, 8, 8]), Trace::Exact, solver(1e-12));
+    let x = Tensor::randn([6, 4], F64) * 2.0;
+    let (y, log_det) = flow.forward(&x, Given::NOTHING);
+    let forward = flow.evaluations();
+    let (back, inverse_log_det) = flow.inverse(&y, Given::NOTHING);
+    assert_close(&back, &x, 1e-9, 1e-9);
+    assert_close(&-inverse_log_det, &log_det, 1e-9, 1e-9);
+    // Both passes count, each for itself, and a chain counts its parts.
+    assert!(forward > 8 && flow.evaluations() > 8);
+    let chain = Chain::new(vec![Box::new(flow)]);
+    let _ = chain.forward(&x, Given::NOTHING);
+    assert_eq!(chain.evaluations(), forward);
+}
+
+#[test]
+fn random_probes_are_unbiased_and_only_in_training() {
+    tch::manual_seed(3);
+    let params = double();
+    let flow = Continuous::new(perceptron(&params, 3, 0, &[6, 6]), Trace::Hutchinson, solver(1e-6));
+    let x = Tensor::randn([1, 3], F64);
+    let exact = flow.forward(&x, Given::NOTHING).1;
+    let many = x.expand([4000, 3], false).contiguous();
+    let rng = Generator::seeded(0);
+    let estimates = flow.forward(&many, Given::NOTHING.training(&rng)).1;
+    let deviation = estimates.std(true).double_value(&[]);
+    assert!(deviation > 0.01, "{deviation}");
+    let error = (estimates.mean(Kind::Double) - &exact).abs().double_value(&[0]);
+    assert!(error < 4.0 * deviation / 4000f64.sqrt(), "{error} with a deviation of {deviation}");
+    assert_close(&flow.forward(&many.narrow(0, 0, 1), Given::NOTHING).1, &exact, 1e-12, 1e-12);
+}
+
+#[test]
+fn what_cannot_be_solved_is_not_a_number() {
+    let field = Linear(Tensor::eye(2, F64) * 1000.0);
+    let few = Dopri5 { max_evaluations: 20, ..solver(1e-8) };
+    let flow = Continuous::new(field, Trace::Exact, few);
+    let (y, log_det) = flow.forward(&Tensor::ones([3, 2], F64), Given::NOTHING);
+    assert_eq!((y.size(), log_det.size()), (vec![3, 2], vec![3]));
+    assert!(y.isnan().all().int64_value(&[]) == 1 && log_det.isnan().all().int64_value(&[]) == 1);
+    let (y, log_det) = flow.forward(&Tensor::ones([0, 2], F64), Given::NOTHING);
+    assert_eq!((y.size(), log_det.size()), (vec![0, 2], vec![0]));
+}
+
+#[test]
+fn ffjord_learns_the_moons_and_stays_a_density() {
+    let data = PointSet::Moons.dataset().unwrap();
+    let config = FfjordConfig { hidden: vec![32, 32], ..Ffjord::default_config(&data.spec) };
+    let mut model = Ffjord::build(config, &context(&data)).unwrap();
+    let losses = train(&mut model, &data, 250, 128);
+    let names: Vec<&str> = losses.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["nll", "grad_norm", "nfe"]);
+    assert!((8.0..200.0).contains(&losses[2].1), "{losses:?}");
+    assert_density_of_moons(&model, 0.2);
+}
+
+#[test]
+fn ffjord_learns_images() {
+    tch::manual_seed(4);
+    let bright = Tensor::rand([256, 1, 1, 1], (Kind::Float, Device::Cpu)) * 200.0;
+    let noise = Tensor::rand([256, 1, 4, 4], (Kind::Float, Device::Cpu)) * 50.0;
+    let data = Dataset::from_tensor("shades", (bright + noise).to_kind(Kind::Uint8)).unwrap();
+    let config = FfjordConfig {
+        hidden: vec![24, 24, 24],
+        trace: Trace::Hutchinson,
+        tolerance: 1e-3,
+        optimizer: AdamConfig { learning_rate: 5e-3, ..AdamConfig::default() },
+        ..Ffjord::default_config(&data.spec)
+    };
+    let mut model = Ffjord::build(config, &context(&data)).unwrap();
+    let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
+    let bits = |model: &Ffjord| Values::Bytes.bits_per_dim(mean_log_likelihood(model, &x), 16);
+    let _ = train(&mut model, &data, 1, 64);
+    let before = bits(&model);
+    let _ = train(&mut model, &data, 200, 64);
+    let after = bits(&model);
+    // With independent pixels there are 7.6 bits in each, with one brightness for all of them 5.6 + 7.6 / 16.
+    assert!(after < before - 0.5, "{before} to {after} bits per dimension");
+    assert_eq!(model.sample(&SampleRequest::new(5, 0)).unwrap().size(), [5, 1, 4, 4]);
+}
+
+#[test]
+fn configurations_of_ffjord_that_cannot_be_are_refused() {
+    let data = PointSet::Moons.dataset().unwrap();
+    let default = Ffjord::default_config(&data.spec);
+    let cases = [
+        (FfjordConfig { blocks: 0, ..default.clone() }, "blocks"),
+        (FfjordConfig { hidden: vec![8, 0], ..default.clone() }, "hidden"),
+        (FfjordConfig { tolerance: 0.0, ..default.clone() }, "tolerance"),
+        (FfjordConfig { tolerance: f64::NAN, ..default }, "tolerance"),
+    ];
+    for (config, key) in cases {
+        let error = Ffjord::build(config, &context(&data)).err().unwrap().to_string();
+        assert!(error.contains(key), "`{error}` should name `{key}`");
+    }
+}
