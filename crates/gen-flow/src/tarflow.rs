@@ -30,7 +30,7 @@ pub use guidance::{Guidance, Weaker};
 use self::labels::Labels;
 use self::noise::Corruption;
 use self::patches::{Coordinates, Patches};
-use self::transform::Transform;
+use self::transform::{Rotated, Transform};
 use crate::base::StandardNormal;
 use crate::bijection::{Bijection, Chain, Standardise};
 
@@ -54,16 +54,23 @@ pub struct TarFlow {
 }
 
 impl TarFlow {
-    const TITLE: &'static str = "tarflow";
-
     /// The blocks of the flow, from data to latent.
-    pub fn blocks(&self) -> &[TransformerBlock] {
-        &self.transform.blocks
+    pub fn blocks(&self) -> impl Iterator<Item = &TransformerBlock> {
+        self.transform.steps.iter().map(|step| &step.block)
     }
 
     /// Rows in one pass where no gradient is kept.
     fn chunk(&self) -> usize {
         if self.card.data.shape.is_image() { 250 } else { 5_000 }
+    }
+
+    /// `f` of a part of the rows of `x` at a time, end to end; without rows nothing, of the size `empty`.
+    fn in_parts(&self, x: &Tensor, empty: &[i64], f: impl Fn(&Tensor) -> Tensor) -> Tensor {
+        let mut parts = vec![Tensor::zeros(empty, (self.params.kind(), self.params.device()))];
+        if x.size()[0] > 0 {
+            parts.extend(x.split(self.chunk() as i64, 0).iter().map(f));
+        }
+        Tensor::cat(&parts, 0)
     }
 
     fn check_shape(&self, x: &Tensor) -> Result<()> {
@@ -72,7 +79,7 @@ impl TarFlow {
         if size.is_empty() || size[1..] != shape.batch(0)[1..] {
             return Err(Error::invalid(format!(
                 "`{}` was built for rows of {:?}, found a tensor of {size:?}",
-                Self::TITLE,
+                Self::NAME,
                 &shape.batch(0)[1..]
             )));
         }
@@ -87,8 +94,8 @@ impl GenerativeModel for TarFlow {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         self.check_shape(&batch.x)?;
-        let labels = batch.labels.as_ref();
-        let context = self.labels.as_ref().map(|way| way.of_batch(labels, &step.rng)).transpose()?;
+        let (labels, rows) = (batch.labels.as_ref(), batch.x.size()[0]);
+        let context = self.labels.as_ref().map(|way| way.of_batch(labels, rows, &step.rng)).transpose()?;
         let y = self.corruption.add(&batch.x, &step.rng);
         let log_prob = self.log_prob_given(&y, context.as_ref()).mean(y.kind());
         let data = &self.card.data;
@@ -157,7 +164,7 @@ impl GenerativeModel for TarFlow {
 impl Buildable for TarFlow {
     type Config = TarFlowConfig;
 
-    const NAME: &'static str = Self::TITLE;
+    const NAME: &'static str = "tarflow";
     const SUMMARY: &'static str = "autoregressive transformers over patches; sharp samples, patch by patch";
     const FAMILY: Family = Family::Flow;
 
@@ -173,20 +180,24 @@ impl Buildable for TarFlow {
         let BuildContext { data, device, seed } = context;
         config.check(data)?;
         let params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
-        let (arrange, size): (Box<dyn Bijection>, _) = match data.shape {
+        let (arrange, size, cosines): (Box<dyn Bijection>, _, _) = match data.shape {
             Shape::Image { channels, height, width } => {
-                let patches = Patches::new(config.patch, [channels, height, width], config.basis, *device);
-                let size = patches.size();
-                (Box::new(patches), size)
+                let patches = Patches::new(config.patch, [channels, height, width]);
+                let (size, cosines) = (patches.size(), patches.cosines(*device));
+                (Box::new(patches), size, Some(cosines))
             }
             Shape::Points { dimension } => {
                 let standardise = Standardise::new(params.root(), &data.mean, &data.std)?;
-                (Box::new(Chain::new(vec![Box::new(standardise), Box::new(Coordinates)])), [dimension, 1])
+                (
+                    Box::new(Chain::new(vec![Box::new(standardise), Box::new(Coordinates)])),
+                    [dimension, 1],
+                    None,
+                )
             }
         };
         let labels =
             config.labels.then(|| Labels::new(data.classes.len() as i64, config.label_dropout, *device));
-        let block = |(i, &layers): (usize, &usize)| {
+        let step = |(i, &layers): (usize, &usize)| {
             let size = BlockSize {
                 length: size[0],
                 values: size[1],
@@ -195,9 +206,13 @@ impl Buildable for TarFlow {
                 width: config.width,
                 heads: config.heads,
             };
-            TransformerBlock::new(params.root() / format!("blocks.{i}"), size, Direction::alternating(i))
+            let place = params.root() / format!("blocks.{i}");
+            Rotated {
+                block: TransformerBlock::new(place, size, Direction::alternating(i)),
+                basis: cosines.as_ref().filter(|_| config.basis.is_cosine(i)).map(Tensor::shallow_clone),
+            }
         };
-        let blocks = config.layers.iter().enumerate().map(block).collect();
+        let steps = config.layers.iter().enumerate().map(step).collect();
         let count = params.count();
         Ok(TarFlow {
             card: ModelCard {
@@ -211,7 +226,7 @@ impl Buildable for TarFlow {
             corruption: Corruption::of(&config, data)?,
             adam: Adam::new(&params, config.optimizer)?,
             base: StandardNormal::new(data.shape.dimensions(), Kind::Float, *device),
-            transform: Transform { arrange: Chain::new(vec![arrange]), blocks, size },
+            transform: Transform { arrange: Chain::new(vec![arrange]), steps, size },
             labels,
             config,
             params,

@@ -27,6 +27,20 @@ pub enum Basis {
     /// The frequencies of a discrete cosine transform of rows, columns and channels. A block gives each value a scale of
     /// its own, and frequencies depend less on each other than pixels do.
     Cosine,
+    /// One block after the other: pixels in the first, which gives an edge through a patch its due; frequencies in the
+    /// second.
+    Alternating,
+}
+
+impl Basis {
+    /// Whether block number `block` of the flow works on frequencies.
+    pub(super) fn is_cosine(self, block: usize) -> bool {
+        match self {
+            Basis::Pixels => false,
+            Basis::Cosine => true,
+            Basis::Alternating => !block.is_multiple_of(2),
+        }
+    }
 }
 
 /// Hyperparameters of [`TarFlow`](super::TarFlow).
@@ -71,16 +85,16 @@ impl TarFlowConfig {
             AdamConfig { learning_rate: 2e-3, beta2: 0.98, clip_norm: 1.0, ..AdamConfig::default() };
         let images = TarFlowConfig {
             patch: 4,
-            basis: Basis::Cosine,
-            layers: vec![2; 4],
-            width: 128,
-            heads: 4,
+            basis: Basis::Alternating,
+            layers: vec![1, 1, 1, 1, 3],
+            width: 96,
+            heads: 3,
             noise: Noise::Gaussian,
             sigma: 0.05,
             denoise: true,
             labels: data.classes.len() > 1,
             label_dropout: 0.1,
-            guidance: 0.0,
+            guidance: 1.0,
             guidance_temperature: 1.5,
             optimizer,
         };
@@ -178,7 +192,7 @@ impl TarFlowConfig {
 pub(super) fn training(data: &DataSpec) -> TrainConfig {
     let image = data.shape.is_image();
     TrainConfig {
-        batch_size: if image { 64 } else { 256 },
+        batch_size: if image { 32 } else { 256 },
         schedule: Schedule::Cosine,
         warmup_steps: 100,
         ema_decay: 0.995,

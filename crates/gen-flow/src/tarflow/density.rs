@@ -1,7 +1,7 @@
-use gen_core::model::{Density, LikelihoodKind};
+use gen_core::model::{Buildable, Density, LikelihoodKind};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::TarFlow;
 use crate::base::Base;
@@ -28,13 +28,7 @@ impl TarFlow {
     pub(super) fn log_prob_of_data(&self, x: &Tensor, rng: &Generator) -> Result<Tensor> {
         self.check_shape(x)?;
         let _no_grad = tch::no_grad_guard();
-        let parts = x.split(self.chunk() as i64, 0);
-        let parts: Vec<Tensor> = parts.iter().map(|x| self.log_prob(&self.corruption.add(x, rng))).collect();
-        Ok(if parts.is_empty() {
-            Tensor::zeros([0], (Kind::Float, x.device()))
-        } else {
-            Tensor::cat(&parts, 0)
-        })
+        Ok(self.in_parts(x, &[0], |x| self.log_prob(&self.corruption.add(x, rng))))
     }
 }
 
@@ -50,7 +44,7 @@ impl Density for TarFlow {
         let (LikelihoodKind::Exact, Some(log_volume)) = (kind, log_volume) else {
             return Err(Error::invalid(format!(
                 "`{}` has an `exact` likelihood, of data without Gaussian noise; found `{kind}`",
-                Self::TITLE
+                Self::NAME
             )));
         };
         Ok(self.log_prob_of_data(x, &stream(seed, Purpose::Evaluate, 0))? + log_volume)

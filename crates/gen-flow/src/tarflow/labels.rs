@@ -21,19 +21,23 @@ impl Labels {
         self.one_hot.size()[0]
     }
 
-    /// The contexts of `labels: [n]`, of which some are dropped, for training.
+    /// The contexts of the `labels: [rows]` of a batch for training, some of which are dropped.
     ///
     /// # Errors
-    /// When there are no labels.
-    pub(super) fn of_batch(&self, labels: Option<&Tensor>, rng: &Generator) -> Result<Tensor> {
-        let Some(labels) = labels else {
-            return Err(Error::invalid(
-                "a model with `labels = true` learns from batches with labels, found one without",
-            ));
+    /// When there is no label for each row, or a label is no class.
+    pub(super) fn of_batch(&self, labels: Option<&Tensor>, rows: i64, rng: &Generator) -> Result<Tensor> {
+        let found = match labels {
+            Some(labels) if labels.size() == [rows] => {
+                let context = self.one_hot.f_index_select(0, &labels.to_kind(Kind::Int64))?;
+                let shown = rng.rand([rows, 1], (Kind::Float, context.device())).ge(self.dropout);
+                return Ok(context * shown);
+            }
+            Some(labels) => format!("labels of {:?}", labels.size()),
+            None => "no labels".to_owned(),
         };
-        let context = self.one_hot.index_select(0, &labels.to_kind(Kind::Int64));
-        let shown = rng.rand([context.size()[0], 1], (Kind::Float, context.device())).ge(self.dropout);
-        Ok(context * shown)
+        Err(Error::invalid(format!(
+            "a model with `labels = true` learns from batches with a label for each of the {rows} rows, found {found}"
+        )))
     }
 
     /// The contexts of `n` classes, each as likely as the others.

@@ -32,18 +32,15 @@ impl Latent for TarFlow {
             };
             self.corruption.to_data_smooth(&x)
         };
-        let parts: Vec<Tensor> = codes.split(self.chunk() as i64, 0).iter().map(decode).collect();
-        Ok(Tensor::cat(&parts, 0))
+        Ok(self.in_parts(codes, &self.card.data.shape.batch(0), decode))
     }
 
     fn encode(&self, x: &Tensor, seed: u64) -> Result<Option<Tensor>> {
         self.check_shape(x)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
-        let parts = x.split(self.chunk() as i64, 0);
-        let parts =
-            parts.iter().map(|x| self.transform.forward(&self.corruption.add(x, &rng), Given::NOTHING).0);
-        Ok(Some(Tensor::cat(&parts.collect::<Vec<_>>(), 0)))
+        let encode = |x: &Tensor| self.transform.forward(&self.corruption.add(x, &rng), Given::NOTHING).0;
+        Ok(Some(self.in_parts(x, &[0, self.card.data.shape.dimensions()], encode)))
     }
 
     fn interpolation(&self) -> Interpolation {

@@ -2,7 +2,6 @@ use std::f64::consts::PI;
 
 use tch::{Device, Kind, Tensor};
 
-use super::config::Basis;
 use crate::bijection::{Bijection, Given, volume_preserving};
 
 /// An image as a sequence of its patches, row by row: `[batch, channels, height, width]` to
@@ -12,15 +11,12 @@ pub(super) struct Patches {
     side: i64,
     /// Channels, height and width of the images.
     shape: [i64; 3],
-    /// The values of a patch as rows of an orthonormal matrix, `f64 [values, values]`; `None` for its pixels.
-    basis: Option<Tensor>,
 }
 
 impl Patches {
     /// Squares of `side` pixels, which divides the height and the width.
-    pub(super) fn new(side: i64, shape: [i64; 3], basis: Basis, device: Device) -> Self {
-        let cosine = || cosines(shape[0], device).kron(&cosines(side, device)).kron(&cosines(side, device));
-        Patches { side, shape, basis: (basis == Basis::Cosine).then(cosine) }
+    pub(super) fn new(side: i64, shape: [i64; 3]) -> Self {
+        Patches { side, shape }
     }
 
     /// How many, and the values in each.
@@ -28,12 +24,19 @@ impl Patches {
         let ([channels, height, width], side) = (self.shape, self.side);
         [height / side * (width / side), channels * side * side]
     }
+
+    /// The frequencies of a patch as rows of an orthonormal matrix, `f32 [values, values]`: the discrete cosine transform of
+    /// its channels, rows and columns.
+    pub(super) fn cosines(&self, device: Device) -> Tensor {
+        let [channels, side] = [self.shape[0], self.side].map(|n| cosines(n, device));
+        channels.kron(&side).kron(&side).to_kind(Kind::Float)
+    }
 }
 
 /// The orthonormal discrete cosine transform (type II) of `n` values, a row a frequency.
 fn cosines(n: i64, device: Device) -> Tensor {
     let index = Tensor::arange(n, (Kind::Double, device));
-    let rows = ((&index + 0.5) * &index.unsqueeze(1) * (PI / n as f64)).cos() * (2.0 / n as f64).sqrt();
+    let rows = ((&index + 0.5) * index.unsqueeze(1) * (PI / n as f64)).cos() * (2.0 / n as f64).sqrt();
     let _ = rows.select(0, 0).g_mul_scalar_(0.5f64.sqrt());
     rows
 }
@@ -42,27 +45,21 @@ impl Bijection for Patches {
     fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let ([channels, height, width], side) = (self.shape, self.side);
         let [patches, values] = self.size();
+        let batch = x.size()[0];
         let y = x
-            .reshape([-1, channels, height / side, side, width / side, side])
+            .reshape([batch, channels, height / side, side, width / side, side])
             .permute([0, 2, 4, 1, 3, 5])
-            .reshape([-1, patches, values]);
-        let y = match &self.basis {
-            Some(basis) => y.matmul(&basis.to_kind(y.kind()).tr()),
-            None => y,
-        };
+            .reshape([batch, patches, values]);
         (y, volume_preserving(x))
     }
 
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let ([channels, height, width], side) = (self.shape, self.side);
-        let x = match &self.basis {
-            Some(basis) => y.matmul(&basis.to_kind(y.kind())),
-            None => y.shallow_clone(),
-        };
-        let x = x
-            .reshape([-1, height / side, width / side, channels, side, side])
+        let batch = y.size()[0];
+        let x = y
+            .reshape([batch, height / side, width / side, channels, side, side])
             .permute([0, 3, 1, 4, 2, 5])
-            .reshape([-1, channels, height, width]);
+            .reshape([batch, channels, height, width]);
         (x, volume_preserving(y))
     }
 }

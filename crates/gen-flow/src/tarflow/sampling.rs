@@ -1,4 +1,4 @@
-use gen_core::model::{Frame, SampleRequest, Trajectory};
+use gen_core::model::{Buildable, Frame, SampleRequest, Trajectory};
 use gen_core::rng::{Purpose, stream};
 use gen_core::{Error, Result};
 use tch::{Kind, Tensor};
@@ -15,7 +15,7 @@ const DENOISED_AT_A_TIME: i64 = 64;
 impl TarFlow {
     /// The temperature of a request that has no other options.
     pub(super) fn temperature(request: &SampleRequest) -> Result<f64> {
-        request.require_one_pass(Self::TITLE)?;
+        request.require_one_pass(Self::NAME)?;
         let temperature = request.temperature.unwrap_or(1.0);
         if !(0.0..=f64::MAX).contains(&temperature) {
             return Err(Error::invalid(format!(
@@ -72,7 +72,7 @@ impl TarFlow {
         Ok(Tensor::cat(&parts, 0))
     }
 
-    /// E[x | y] of y = x + N(0, σ²), by Tweedie's formula y + σ² ∇ ln p(y) (Zhai et al. 2024, section 2.5).
+    /// E[x | y] of one row or more of y = x + N(0, σ²), by Tweedie's formula y + σ² ∇ ln p(y) (Zhai et al. 2024, section 2.5).
     pub(super) fn denoised(&self, y: &Tensor, context: Option<&Tensor>, sigma: f64) -> Tensor {
         let part = |start: i64| {
             let rows = DENOISED_AT_A_TIME.min(y.size()[0] - start);
@@ -84,15 +84,15 @@ impl TarFlow {
             y.detach() + score * (sigma * sigma)
         };
         let starts = (0..y.size()[0]).step_by(DENOISED_AT_A_TIME as usize);
-        let parts: Vec<Tensor> = starts.map(part).collect();
-        if parts.is_empty() { y.shallow_clone() } else { Tensor::cat(&parts, 0) }
+        Tensor::cat(&starts.map(part).collect::<Vec<_>>(), 0)
     }
 
     /// The states after each block, from latent to data.
     pub(super) fn path(&self, request: &SampleRequest, frames: usize) -> Result<Trajectory> {
         let mut states: Vec<Vec<Tensor>> = Vec::new();
-        let request = SampleRequest { n: request.n.max(1), ..request.clone() };
-        let _samples = self.draw(&request, &mut |at, state| {
+        // A request for nothing has states too, without rows.
+        let drawn = SampleRequest { n: request.n.max(1), ..request.clone() };
+        let _samples = self.draw(&drawn, &mut |at, state| {
             states.resize_with(states.len().max(at + 1), Vec::new);
             states[at].push(self.corruption.to_data_smooth(&state));
         })?;
@@ -100,7 +100,7 @@ impl TarFlow {
         let chosen = Trajectory::choose(last + 1, frames)?;
         let frame = |at: usize| Frame {
             label: format!("{at}/{last}"),
-            state: Tensor::cat(&states[at], 0),
+            state: Tensor::cat(&states[at], 0).narrow(0, 0, request.n as i64),
             estimate: None,
         };
         Ok(Trajectory { frames: chosen.into_iter().map(frame).collect() })

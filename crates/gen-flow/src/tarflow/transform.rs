@@ -9,9 +9,26 @@ use crate::bijection::{Bijection, Chain, Given};
 #[derive(Debug)]
 pub(super) struct Transform {
     pub(super) arrange: Chain,
-    pub(super) blocks: Vec<TransformerBlock>,
+    pub(super) steps: Vec<Rotated>,
     /// The length of the sequence and the values at each position.
     pub(super) size: [i64; 2],
+}
+
+/// A block in coordinates of its own: what it gives is turned back, so that the states of a flow stay pictures.
+#[derive(Debug)]
+pub(super) struct Rotated {
+    pub(super) block: TransformerBlock,
+    /// The coordinates of the block as rows, orthonormal `[values, values]`; `None` for those of the sequence.
+    pub(super) basis: Option<Tensor>,
+}
+
+impl Rotated {
+    /// What `map` does in the coordinates of the block.
+    fn through(&self, x: &Tensor, map: impl FnOnce(&Tensor) -> (Tensor, Tensor)) -> (Tensor, Tensor) {
+        let Some(basis) = &self.basis else { return map(x) };
+        let (y, log_det) = map(&x.matmul(&basis.tr()));
+        (y.matmul(basis), log_det)
+    }
 }
 
 impl Transform {
@@ -26,8 +43,8 @@ impl Transform {
         let [length, values] = self.size;
         let mut at = z.reshape([-1, length, values]);
         let mut total = Tensor::zeros([z.size()[0]], (z.kind(), z.device()));
-        for block in self.blocks.iter().rev() {
-            let (x, log_det) = block.inverse_guided(&at, context, guidance);
+        for step in self.steps.iter().rev() {
+            let (x, log_det) = step.through(&at, |z| step.block.inverse_guided(z, context, guidance));
             (at, total) = (x, total + log_det);
             visit(self.arrange.inverse(&at, Given::NOTHING).0);
         }
@@ -39,8 +56,8 @@ impl Transform {
 impl Bijection for Transform {
     fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         let (mut at, mut total) = self.arrange.forward(x, Given::NOTHING);
-        for block in &self.blocks {
-            let (z, log_det) = block.forward(&at, given);
+        for step in &self.steps {
+            let (z, log_det) = step.through(&at, |x| step.block.forward(x, given));
             (at, total) = (z, total + log_det);
         }
         (at.flatten(1, -1), total)
