@@ -1,0 +1,179 @@
+//! The flows of images as their users see them, on small squares.
+#![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
+
+use gen_core::data::{Dataset, Values};
+use gen_core::model::{
+    BuildContext, Buildable, Density, GenerativeModel, Latent, LikelihoodKind, SampleRequest,
+};
+use gen_core::rng::{Generator, Purpose, stream};
+use gen_core::testing::{assert_close, assert_close_f64};
+use gen_core::train::{Budget, TrainConfig, Trainer};
+use gen_flow::{
+    Architecture, Dequantisation, FlowModel, FlowPlusPlus, FlowPlusPlusConfig, Glow, GlowConfig, ImageConfig,
+    Pixels, RealNvp, RealNvpConfig,
+};
+use tch::{Device, Kind, Tensor};
+
+/// Squares of random place and brightness on black: `u8 [n, 1, 8, 8]`.
+fn squares(n: i64) -> Dataset {
+    let rng = stream(7, Purpose::Data, 0);
+    let options = (Kind::Float, Device::Cpu);
+    let index = Tensor::arange(8, (Kind::Int64, Device::Cpu));
+    let corner = || (rng.rand([n, 1], options) * 5.0).floor().to_kind(Kind::Int64);
+    let inside = |corner: Tensor| index.ge_tensor(&corner).logical_and(&index.lt_tensor(&(corner + 4)));
+    let square = inside(corner()).unsqueeze(2).logical_and(&inside(corner()).unsqueeze(1));
+    let brightness = rng.rand([n, 1, 1], options) * 150.0 + 100.0;
+    Dataset::from_tensor("squares", (square * brightness).to_kind(Kind::Uint8).unsqueeze(1)).unwrap()
+}
+
+fn build<M: Buildable>(config: M::Config, data: &Dataset) -> M {
+    tch::set_num_threads(1);
+    M::build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 }).unwrap()
+}
+
+fn train<A: Architecture>(model: &mut FlowModel<A>, data: &Dataset, steps: u64) {
+    let config = TrainConfig { batch_size: 64, ema_decay: 0.0, ..A::default_training(&data.spec) };
+    let mut trainer = Trainer::new(model, data, config, Budget::Steps(steps), 1).unwrap();
+    while trainer.advance().unwrap().is_some() {}
+    trainer.finish().unwrap();
+}
+
+fn glow(pixels: Pixels, dequantisation: Dequantisation) -> GlowConfig {
+    GlowConfig { steps: 2, width: 8, pixels, dequantisation, ..GlowConfig::default() }
+}
+
+fn flow_plus_plus(pixels: Pixels, dequantisation: Dequantisation) -> FlowPlusPlusConfig {
+    FlowPlusPlusConfig {
+        couplings: 2,
+        width: 8,
+        blocks: 1,
+        heads: 2,
+        pixels,
+        dequantisation,
+        ..FlowPlusPlusConfig::default()
+    }
+}
+
+fn realnvp(pixels: Pixels, dequantisation: Dequantisation) -> RealNvpConfig {
+    RealNvpConfig::Images(ImageConfig {
+        couplings: 2,
+        width: 8,
+        dense_width: 16,
+        pixels,
+        dequantisation,
+        ..ImageConfig::default()
+    })
+}
+
+fn bits(data: &Dataset, log_likelihood: &Tensor) -> f64 {
+    let mean = log_likelihood.mean(Kind::Double).double_value(&[]);
+    data.spec.values.bits_per_dim(mean, data.spec.shape.dimensions())
+}
+
+/// What holds of every flow of images: it learns, its likelihoods are of the right kind and order, what it samples are
+/// bytes, and codes lead back.
+fn check<A: Architecture>(config: A::Config, kinds: [LikelihoodKind; 2]) {
+    let data = squares(512);
+    let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
+    let mut model: FlowModel<A> = build(config, &data);
+    let of = |model: &FlowModel<A>, kind, seed| bits(&data, &model.log_likelihood(&x, kind, seed).unwrap());
+    let untrained = of(&model, kinds[0], 0);
+    train(&mut model, &data, 80);
+    assert_eq!(model.kinds(), kinds);
+    let [one, several] = kinds.map(|kind| of(&model, kind, 0));
+    assert!(one < untrained - 1.0 && one < 5.0, "{}: {untrained} to {one} bits", A::NAME);
+    // A tighter bound, by not more than there is to gain.
+    assert!(several < one && several > one - 0.5, "{}: {one} and {several} bits", A::NAME);
+    assert_close_f64(of(&model, LikelihoodKind::Importance(1), 0), one, 0.0, 1e-6);
+    assert!((of(&model, kinds[0], 1) - one).abs() < 0.05, "{}", A::NAME);
+    let wrong =
+        if kinds[0] == LikelihoodKind::Exact { LikelihoodKind::LowerBound } else { LikelihoodKind::Exact };
+    assert!(model.log_likelihood(&x, wrong, 0).is_err());
+
+    let size = model.effective_sample_size(&x, kinds[1], 0).unwrap().unwrap();
+    assert!(size.min().double_value(&[]) >= 0.999 && size.max().double_value(&[]) <= 8.001);
+    assert!(model.effective_sample_size(&x, kinds[0], 0).unwrap().is_none());
+
+    let samples = model.sample(&SampleRequest::new(30, 0)).unwrap();
+    assert_eq!(samples.size(), [30, 1, 8, 8]);
+    let levels = (&samples + 1.0) * 127.5;
+    assert_close(&levels.round(), &levels, 0.0, 1e-3);
+    let codes = model.latent().unwrap().encode(&x, 0).unwrap().unwrap();
+    let back = model.latent().unwrap().decode(&codes).unwrap();
+    let off = (&back - &x).abs().gt(1.5 / 255.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+    assert!(off < 0.02, "{}: {off} of the pixels do not come back", A::NAME);
+}
+
+const EXACT: [LikelihoodKind; 2] = [LikelihoodKind::Exact, LikelihoodKind::Importance(8)];
+const BOUND: [LikelihoodKind; 2] = [LikelihoodKind::LowerBound, LikelihoodKind::Importance(8)];
+
+#[test]
+fn glow_learns_with_either_noise() {
+    check::<gen_flow::GlowSteps>(glow(Pixels::Gaussian, Dequantisation::Uniform), EXACT);
+    check::<gen_flow::GlowSteps>(glow(Pixels::Logit, Dequantisation::Variational), BOUND);
+}
+
+#[test]
+fn flow_plus_plus_learns_with_either_noise() {
+    check::<gen_flow::MixtureCouplings>(flow_plus_plus(Pixels::Logit, Dequantisation::Variational), BOUND);
+    check::<gen_flow::MixtureCouplings>(flow_plus_plus(Pixels::Logit, Dequantisation::Uniform), EXACT);
+}
+
+#[test]
+fn realnvp_learns_with_either_noise() {
+    check::<gen_flow::AffineCouplings>(realnvp(Pixels::Gaussian, Dequantisation::Uniform), EXACT);
+    check::<gen_flow::AffineCouplings>(realnvp(Pixels::Logit, Dequantisation::Variational), BOUND);
+}
+
+#[test]
+fn learned_noise_is_saved_and_not_needed_to_sample() {
+    let data = squares(64);
+    let mut model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Variational), &data);
+    assert!(model.card().sampling_parameters < model.card().parameters);
+    train(&mut model, &data, 3);
+    let other: Glow = build(glow(Pixels::Gaussian, Dequantisation::Variational), &data);
+    other.weights().assign(&model.weights()).unwrap();
+    let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
+    let of = |model: &Glow| model.log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap();
+    assert_eq!(of(&model), of(&other));
+}
+
+#[test]
+fn a_constant_image_costs_nothing_but_the_start() {
+    // Each pixel is one byte always: its histogram and the first normalisation of its channel say so.
+    let x = Tensor::full([256, 1, 8, 8], 37, (Kind::Uint8, Device::Cpu));
+    let data = Dataset::from_tensor("grey", x).unwrap();
+    let mut model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Uniform), &data);
+    train(&mut model, &data, 1);
+    let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
+    let found = bits(&data, &model.log_likelihood(&x, LikelihoodKind::Exact, 0).unwrap());
+    assert!((0.0..0.5).contains(&found), "{found} bits");
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let images = squares(8);
+    let refused = |error: Option<gen_core::Error>, part: &str| {
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains(part), "`{text}` does not contain `{part}`");
+    };
+    let context = |data: &Dataset| BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
+    let points = Dataset::from_tensor("line", Tensor::randn([9, 2], (Kind::Float, Device::Cpu))).unwrap();
+    refused(Glow::build(GlowConfig::default(), &context(&points)).err(), "is a model of images");
+    refused(
+        FlowPlusPlus::build(FlowPlusPlusConfig::default(), &context(&points)).err(),
+        "is a model of images",
+    );
+    let of = |config: GlowConfig| Glow::build(config, &context(&images)).err();
+    refused(of(GlowConfig { scales: 3, ..GlowConfig::default() }), "can have 1 to 2 `scales`");
+    refused(of(GlowConfig { alpha: 0.5, ..GlowConfig::default() }), "`alpha`");
+    refused(of(GlowConfig { width: 0, ..GlowConfig::default() }), "`width`");
+    let config = FlowPlusPlusConfig { heads: 5, ..FlowPlusPlusConfig::default() };
+    refused(FlowPlusPlus::build(config, &context(&images)).err(), "`heads` must divide");
+    let options = gen_core::data::DataOptions { dequantise: true, ..Default::default() };
+    let spread = squares(8).with_options(&options).unwrap();
+    assert_eq!(spread.spec.values, Values::Dequantised);
+    let config = GlowConfig { dequantisation: Dequantisation::Variational, ..GlowConfig::default() };
+    refused(Glow::build(config, &context(&spread)).err(), "spread by uniform noise already");
+    assert!(RealNvp::build(realnvp(Pixels::Logit, Dequantisation::Uniform), &context(&spread)).is_ok());
+}
