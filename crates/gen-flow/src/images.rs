@@ -131,16 +131,14 @@ pub(crate) struct Scale {
     pub(crate) kept: i64,
 }
 
+/// Gives the steps of a scale, registered in the place that it gets.
+pub(crate) type Steps<'a> = &'a mut dyn FnMut(Scope<'_>, Scale) -> Vec<Box<dyn Bijection>>;
+
 /// Scales from fine to coarse: at each a squeeze and the `steps` of that scale, then half of the channels are factored
 /// out, of the last one nothing. To `[batch, dimension]`.
 ///
 /// Dinh et al. 2017 (RealNVP), section 3.6.
-pub(crate) fn multi_scale(
-    root: &Scope<'_>,
-    shape: ImageShape,
-    scales: usize,
-    steps: &mut dyn FnMut(Scope<'_>, Scale) -> Vec<Box<dyn Bijection>>,
-) -> Chain {
+pub(crate) fn multi_scale(root: &Scope<'_>, shape: ImageShape, scales: usize, steps: Steps<'_>) -> Chain {
     scale(root, shape, 0, scales, steps)
 }
 
@@ -149,7 +147,7 @@ fn scale(
     [channels, height, width]: ImageShape,
     index: usize,
     scales: usize,
-    steps: &mut dyn FnMut(Scope<'_>, Scale) -> Vec<Box<dyn Bijection>>,
+    steps: Steps<'_>,
 ) -> Chain {
     let shape @ [channels, height, width] = [4 * channels, height / 2, width / 2];
     let kept = channels / 2;

@@ -2,9 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
 use gen_core::data::{Dataset, Values};
-use gen_core::model::{
-    BuildContext, Buildable, Density, GenerativeModel, Latent, LikelihoodKind, SampleRequest,
-};
+use gen_core::model::{BuildContext, Buildable, Density, GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
