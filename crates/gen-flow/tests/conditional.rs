@@ -25,8 +25,11 @@ fn randomised(params: &Params) {
     }
 }
 
+/// A context of so many rows, if there is one.
+type Contexts<'a> = &'a dyn Fn(i64) -> Option<Tensor>;
+
 /// The integral over the square [-radius, radius]².
-fn integral(base: &dyn Base, radius: f64, given: &dyn Fn(i64) -> Option<Tensor>) -> f64 {
+fn integral(base: &dyn Base, radius: f64, given: Contexts<'_>) -> f64 {
     let side = 801;
     // Midpoints of cells, so that no point lies on an edge.
     let cell = 2.0 * radius / side as f64;
@@ -48,7 +51,7 @@ fn bases_are_densities_and_sample_what_they_say() {
     randomised(&params);
     let context = |rows| Some(Tensor::from_slice(&[0.3, -1.0, 2.0]).expand([rows, 3], false));
     let nothing = |_| None;
-    let cases: [(&dyn Base, &dyn Fn(i64) -> Option<Tensor>); 4] =
+    let cases: [(&dyn Base, Contexts<'_>); 4] =
         [(&normal, &nothing), (&uniform, &nothing), (&mixture, &nothing), (&conditional, &context)];
     for (base, context) in cases {
         assert_close_f64(integral(base, 12.0, context), 1.0, 0.0, 5e-3);
@@ -83,6 +86,8 @@ fn a_uniform_base_turns_a_flow_into_quantiles() {
     assert_close(&flow.log_prob(&x, Given::NOTHING), &expected, 1e-12, 1e-12);
 }
 
+type Build<'a> = &'a dyn Fn(&Params) -> Chain;
+
 /// x of a context c: x₁ = sin c₁ + ½ n, x₂ = x₁ c₂ + ½ n'. Its entropy does not depend on c.
 fn draw(n: i64, rng: &Generator) -> (Tensor, Tensor) {
     let c = rng.randn([n, 2], F64);
@@ -106,7 +111,7 @@ fn conditional_flows_learn_a_conditional_density() {
         let order = if layer == 0 { vec![1, 2] } else { vec![2, 1] };
         Autoregressive::new(Made::new(place, order, 2, &[32], spline().parameters()), spline())
     };
-    let builds: [(&str, &dyn Fn(&Params) -> Chain); 3] = [
+    let builds: [(&str, Build<'_>); 3] = [
         ("couplings", &|params| Chain::new((0..4).map(|i| coupling(params, i)).collect())),
         ("autoregressive", &|params| {
             Chain::new((0..2).map(|i| Box::new(autoregressive(params, i)) as Box<dyn Bijection>).collect())
