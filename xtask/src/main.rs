@@ -4,6 +4,7 @@
 
 mod bench;
 mod experiment;
+mod points;
 mod process;
 mod report;
 mod setup;
@@ -30,6 +31,8 @@ enum Task {
     Setup(setup::Args),
     /// Train and evaluate a model of each family on one data set, and write the report
     TrainAll(train_all::Args),
+    /// Train flows of points on the nine sets, and tell how far each is above the entropy
+    Points(points::Args),
     /// Rebuild the summary and the report of an experiment
     Report(report::Args),
     /// Time training and sampling, alone or against PyTorch
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let result = match task {
         Task::Setup(args) => setup::run(&args),
         Task::TrainAll(args) => train_all::run(&args),
+        Task::Points(args) => points::run(&args),
         Task::Report(args) => report::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Test(args) => test::run(&args),
