@@ -11,13 +11,14 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 22] = [
+const SOURCES: [&str; 23] = [
     "native",
     "custom",
     "generator",
     "gradients",
     "instructions",
     "layout",
+    "memory",
     "conv/conv",
     "flow/autoregressive",
     "flow/common",

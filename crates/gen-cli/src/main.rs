@@ -36,6 +36,7 @@ gen_core::native::mkl_on_amd!();
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    gen_core::native::keep_freed_memory();
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return refuse(&error),

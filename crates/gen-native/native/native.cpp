@@ -25,6 +25,7 @@
 #include "instructions.h"
 #include "layout.h"
 #include "likelihood/likelihood.h"
+#include "memory.h"
 #include "norm/norm.h"
 
 using gen_native::guarded;
@@ -135,6 +136,8 @@ char* gn_matmul_precision(const char* name) {
 char* gn_flush_denormal(bool on, bool* possible) {
   return guarded([&] { *possible = at::Context::setFlushDenormal(on); });
 }
+
+void gn_keep_freed_memory() { gen_native::keep_freed_memory(); }
 
 // Whether a feature map is batch-innermost.
 char* gn_is_batch_innermost(const at::Tensor* x, bool* is) {

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use tch::TchError;
 
-use crate::ffi::{check, gn_flush_denormal, gn_matmul_precision};
+use crate::ffi::{check, gn_flush_denormal, gn_keep_freed_memory, gn_matmul_precision};
 
 /// What a product of `f32` matrices, or a convolution on a GPU, may round to inside. What goes in and comes out stays
 /// `f32`. libtorch starts with exact products, and with convolutions on GPUs in TensorFloat-32.
@@ -42,4 +42,23 @@ pub fn set_flush_denormal(on: bool) -> Result<bool, TchError> {
     // SAFETY: the place outlives the call.
     unsafe { check(gn_flush_denormal(on, &raw mut possible))? };
     Ok(possible)
+}
+
+/// From now on, memory that is freed waits in the process for the next allocation, instead of going back to the system.
+///
+/// libtorch frees feature maps of megabytes at every operation and asks for them again at the next. An allocator that
+/// hands them back gets them with every page cleared anew, which took a fifth of the time of a training step of
+/// Glow. The process keeps the most memory that it ever needed at once; the peak grows by what lies between blocks (5 %
+/// for the same step).
+///
+/// It tells glibc's allocator, and mimalloc where a program has put it in its place, unless the environment variable
+/// `MIMALLOC_PURGE_DELAY` says otherwise. With others it does nothing. A program calls it when it starts; a library
+/// leaves it to the program.
+///
+/// ```
+/// gen_native::keep_freed_memory();
+/// ```
+pub fn keep_freed_memory() {
+    // SAFETY: it takes nothing, and allocators may be told at any time.
+    unsafe { gn_keep_freed_memory() }
 }
