@@ -32,4 +32,6 @@ pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batc
 pub use likelihood::discretised_logistic;
 pub use norm::{Activation, Statistics, batch_norm, group_norm};
 pub use optim::{AdamStep, adam_step, global_norm, lerp};
-pub use switches::{MatmulPrecision, keep_freed_memory, set_flush_denormal, set_matmul_precision};
+pub use switches::{
+    MatmulPrecision, gradients_enabled, keep_freed_memory, set_flush_denormal, set_matmul_precision,
+};

@@ -44,6 +44,21 @@ pub fn set_flush_denormal(on: bool) -> Result<bool, TchError> {
     Ok(possible)
 }
 
+/// Whether operations are recorded for gradients in this thread: false inside of [`tch::no_grad`] and its guard.
+///
+/// ```
+/// assert!(gen_native::gradients_enabled());
+/// assert!(!tch::no_grad(gen_native::gradients_enabled));
+/// ```
+pub fn gradients_enabled() -> bool {
+    // SAFETY: it takes and returns a number, and the switch is the thread's own.
+    unsafe {
+        let was = torch_sys::at_grad_set_enabled(0);
+        let _ = torch_sys::at_grad_set_enabled(was);
+        was != 0
+    }
+}
+
 /// From now on, memory that is freed waits in the process for the next allocation, instead of going back to the system.
 ///
 /// libtorch frees feature maps of megabytes at every operation and asks for them again at the next. An allocator that

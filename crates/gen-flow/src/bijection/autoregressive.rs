@@ -1,4 +1,4 @@
-use gen_core::native::{Coupled, Degrees, Way, autoregressive_inverse};
+use gen_core::native::{Coupled, Degrees, Way, autoregressive_inverse, gradients_enabled};
 use tch::Tensor;
 
 use super::{Bijection, Given, Halves};
@@ -28,11 +28,10 @@ impl<U: Univariate> Autoregressive<U> {
         Autoregressive { made, univariate }
     }
 
-    /// Whether a result would be part of autograd's graph. What a leaf is viewed as is, unless gradients are off.
+    /// Whether a result would be part of autograd's graph.
     fn carries_gradient(&self, y: &Tensor, given: Given<'_>) -> bool {
-        let layers = self.made.layers();
-        let mut inputs = layers.into_iter().chain([y]).chain(given.context);
-        inputs.any(|input| input.view_as(input).requires_grad())
+        gradients_enabled()
+            && self.made.layers().into_iter().chain([y]).chain(given.context).any(Tensor::requires_grad)
     }
 
     /// The inverse by one pass of the whole network a value: what gradients can go through.
