@@ -10,6 +10,7 @@ mod gaussian;
 mod likelihood;
 mod measurement;
 mod metrics;
+mod ood;
 mod protocol;
 mod reference;
 
@@ -19,5 +20,6 @@ pub use gaussian::Gaussian;
 pub use likelihood::{bits_per_dim, effective_sample_size, log_mean_exp};
 pub use measurement::{Measurement, Metric};
 pub use metrics::*;
+pub use ood::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 pub use protocol::{EvaluateOptions, Evaluated, EvaluationCache, Measured, NoCache, Protocol, Stage};
 pub use reference::Reference;
