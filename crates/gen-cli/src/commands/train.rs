@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     resume: bool,
 
-    /// Save a checkpoint this often, besides after each tenth of the budget: 60s, 500steps, 2epochs
+    /// Save a checkpoint this often, besides after each tenth of the budget and each validation: 60s, 500steps, 2epochs
     #[arg(long, value_name = "INTERVAL", default_value = "5m")]
     checkpoint_every: Budget,
 

@@ -99,7 +99,7 @@ pub(crate) fn png_lengths(x: &Tensor) -> anyhow::Result<Vec<usize>> {
     };
     let bytes = Vec::<u8>::try_from(x.to_device(Device::Cpu).permute([0, 2, 3, 1]).contiguous().view([-1]))?;
     let colour = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
-    let length = |pixels: &[u8]| {
+    let length = |pixels: &[u8]| -> anyhow::Result<usize> {
         let mut file = Vec::new();
         let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive);
         encoder.write_image(pixels, width as u32, height as u32, colour)?;

@@ -1,7 +1,8 @@
 //! Metrics: pure functions on feature tensors, statistics in f64; the feature spaces; the protocol.
 //!
 //! Every metric takes `real` and `fake`, in this order, as `[n, features]` of any floating-point kind; the rows of
-//! the two may differ in number. [`Protocol`] puts them together to one row of a report, an [`Evaluation`].
+//! the two may differ in number. Scores of one number a row, which tell data from other data, are in [`OodScore`] and
+//! [`Detection`]. [`Protocol`] puts them together to one row of a report, an [`Evaluation`].
 
 mod axes;
 mod evaluation;

@@ -35,8 +35,8 @@ pub struct TrainConfig {
     /// Steps between validations; 0 is one after each tenth of the budget.
     #[serde(default)]
     pub validate_every: u64,
-    /// Early stopping (Prechelt 1998): validations in a row, none better than the best before them, after which the
-    /// training ends; 0 never ends it. The learning rate follows the budget all the same, so that a schedule that
+    /// Early stopping (Goodfellow et al. 2016, algorithm 7.1): so many validations in a row, none better than the best
+    /// before them, end the training; 0 never does. The learning rate follows the budget all the same: a schedule that
     /// falls to 0 has not come there.
     #[serde(default)]
     pub patience: usize,
@@ -298,10 +298,11 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     }
 
     /// Whether `validate_every` asks for a validation after the present step, or the budget ends here. Where it is 0 the
-    /// caller chooses.
+    /// caller chooses; a training that stopped early needs no more.
     pub fn validation_is_due(&self) -> bool {
         let every = self.config.validate_every;
-        every > 0 && (self.progress.step.is_multiple_of(every) || self.budget_used() >= 1.0)
+        let is_due = self.progress.step.is_multiple_of(every) || self.budget_used() >= 1.0;
+        every > 0 && is_due && !self.stopped_early()
     }
 
     /// Judges the averaged weights by rows that nobody trains on; `None` where there are none, or the model has no loss

@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.out).map_err(gen_core::Error::io(&args.out))?;
     let title = format!("log p under {} ({})", found.run, found.model);
     let names = [format!("{} (its own)", found.dataset), found.against.clone()];
-    let sets = [Vec::try_from(&own_nats)?, Vec::try_from(&other_nats)?];
+    let sets = [Vec::<f64>::try_from(&own_nats)?, Vec::<f64>::try_from(&other_nats)?];
     let picture = histogram(&title, &format!("log p ({kind}), nats a row"), &names, &sets);
     pictures::save_png(&picture, &args.out.join("log-likelihood.png"))?;
     files::save(&args.out.join("ood.csv"), &found)?;
@@ -203,7 +203,7 @@ impl Rows {
 
     /// Some rows at a time: as they are stored, as the model sees them, and the seed of its estimates.
     fn parts(&self) -> impl Iterator<Item = (Split, Batch, u64)> {
-        (0..self.rows.len()).step_by(PART).zip(0..).map(|(start, index)| {
+        (0..self.rows.len()).step_by(PART).zip(0..).map(move |(start, index)| {
             let seed = derive(self.seed, Purpose::Evaluate, index);
             let rows = self.rows.narrow(start, PART.min(self.rows.len() - start));
             let batch = rows.to_batch(&self.spec, &stream(seed, Purpose::Evaluate, 0));
