@@ -94,7 +94,7 @@ impl TarFlowConfig {
             denoise: true,
             labels: data.classes.len() > 1,
             label_dropout: 0.1,
-            guidance: 1.0,
+            guidance: 2.0,
             guidance_temperature: 1.5,
             optimizer,
         };
