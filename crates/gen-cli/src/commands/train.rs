@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     resume: bool,
 
-    /// Save a checkpoint this often, besides after each tenth of the budget: 60s, 500steps, 2epochs
+    /// Save a checkpoint this often, besides after each tenth of the budget and each validation: 60s, 500steps, 2epochs
     #[arg(long, value_name = "INTERVAL", default_value = "5m")]
     checkpoint_every: Budget,
 
@@ -164,6 +164,9 @@ fn train(
     let result = until_done(args, folder, &mut trainer, &signals, &mut progress);
     progress.finish();
     result?;
+    if let Some(reason) = why_early(&trainer) {
+        progress.note(&reason);
+    }
     let done = trainer.progress();
     progress.note(&format!(
         "{}: {} steps in {:.1} s of training, {}",
@@ -175,10 +178,31 @@ fn train(
     Ok(())
 }
 
-/// Trains to the end of the budget, or to the first signal.
+/// What to say of a training that ended before its budget.
+fn why_early<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> Option<String> {
+    if !trainer.stopped_early() {
+        return None;
+    }
+    let found = match trainer.best() {
+        Some(best) => format!(
+            "was better than that of step {}, whose weights `sample --best` and `evaluate --best` use",
+            best.step
+        ),
+        None => "came to a number".to_owned(),
+    };
+    Some(format!(
+        "stopped early at step {} ({:.0} % of the budget): none of the last {} validations {found}",
+        trainer.progress().step,
+        100.0 * trainer.budget_used(),
+        trainer.since_best()
+    ))
+}
+
+/// Trains to the end of the budget, or to where its patience is, or to the first signal.
 ///
 /// What a step is followed by depends on the step alone, so that a run resumed there goes on as one that was not
-/// interrupted: first the row of the history, then the grid, the validation, last the checkpoint.
+/// interrupted: first the row of the history, then the grid, the validation, last the checkpoint. A validation that ends
+/// the run is followed by the last row and grid.
 fn until_done<M: GenerativeModel + ?Sized>(
     args: &Args,
     folder: &RunFolder,
@@ -190,7 +214,10 @@ fn until_done<M: GenerativeModel + ?Sized>(
     let mut saves = Saves { every: args.checkpoint_every, last: trainer.progress() };
     loop {
         let stretch = trainer.advance_until(|trainer| {
-            signals.exit_code().is_some() || part(trainer) >= next_part || saves.is_due(trainer)
+            signals.exit_code().is_some()
+                || part(trainer) >= next_part
+                || trainer.validation_is_due()
+                || saves.is_due(trainer)
         })?;
         match stretch {
             Stretch::Row(record) => {
@@ -203,14 +230,26 @@ fn until_done<M: GenerativeModel + ?Sized>(
         let part_done = part(trainer) >= next_part;
         if part_done {
             next_part = part(trainer) + 1.0;
-            let request = SampleRequest::new(GRID, args.seed);
-            let samples = trainer.averaged(|model| model.sample(&request))?;
-            let name = format!("step-{:07}", trainer.progress().step);
-            grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
+            save_grid(args, folder, trainer)?;
+        }
+        let validated = match folder.config().training.validate_every {
+            0 => part_done,
+            _ => trainer.validation_is_due(),
+        };
+        if validated {
             validate(folder, trainer)?;
         }
+        if trainer.stopped_early() {
+            if let Stretch::Row(record) = trainer.advance_until(|_| false)? {
+                folder.log(&record)?;
+                progress.show(&record);
+            }
+            if !part_done {
+                save_grid(args, folder, trainer)?;
+            }
+        }
         let interrupted = signals.exit_code().filter(|_| !trainer.finished());
-        if part_done || interrupted.is_some() || saves.is_due(trainer) {
+        if part_done || validated || interrupted.is_some() || saves.is_due(trainer) {
             folder.save(trainer)?;
             saves.last = trainer.progress();
         }
@@ -224,6 +263,19 @@ fn until_done<M: GenerativeModel + ?Sized>(
             return Err(Interrupted { exit_code, message }.into());
         }
     }
+}
+
+/// Samples of the weights as they are now, in one picture.
+fn save_grid<M: GenerativeModel + ?Sized>(
+    args: &Args,
+    folder: &RunFolder,
+    trainer: &mut Trainer<'_, M>,
+) -> anyhow::Result<()> {
+    let request = SampleRequest::new(GRID, args.seed);
+    let samples = trainer.averaged(|model| model.sample(&request))?;
+    let name = format!("step-{:07}", trainer.progress().step);
+    grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
+    Ok(())
 }
 
 /// Judges the weights by held-out rows, and keeps them if they are the best so far.

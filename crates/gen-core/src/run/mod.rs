@@ -226,6 +226,7 @@ impl RunFolder {
             progress: trainer.progress(),
             row: trainer.open_row(),
             best: trainer.best(),
+            since_best: trainer.since_best(),
         };
         checkpoint::save(&self.checkpoints(), content)?;
         trainer.saved();
@@ -248,6 +249,7 @@ impl RunFolder {
             progress: trainer.progress(),
             row: OpenRow::default(),
             best: trainer.best(),
+            since_best: trainer.since_best(),
         };
         checkpoint::save_best(&self.checkpoints(), content)
     }
@@ -263,7 +265,8 @@ impl RunFolder {
             trainer.restore(&checkpoint.state, checkpoint.progress)?;
             trainer.restore_row(checkpoint.row)?;
             damaged = checkpoint.damaged;
-            trainer.restore_best(self.restore_best(checkpoint.best, &mut damaged)?);
+            let best = self.restore_best(checkpoint.best, &mut damaged)?;
+            trainer.restore_best(best, checkpoint.since_best);
         } else {
             checkpoint::remove_best(&self.checkpoints())?;
         }
@@ -298,7 +301,7 @@ impl RunFolder {
             let why = match training.validation_rows {
                 0 => "its `validation_rows` is 0".to_owned(),
                 _ => format!(
-                    "`{}` has no loss to validate by, its data has no validation rows, or no tenth of the budget is done",
+                    "`{}` has no loss to validate by, its data has no validation rows, or none has been looked at yet",
                     run.model
                 ),
             };

@@ -34,7 +34,7 @@ pub enum Stretch {
     Row(LogRecord),
     /// The caller asked for a pause; the next call goes on with the same row.
     Paused,
-    /// The budget is used up.
+    /// The training is at its end.
     Finished,
 }
 

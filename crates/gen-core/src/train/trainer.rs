@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::record::{LogRecord, OpenRow, Progress, Row, Stretch};
-use super::validation::{Validated, Validation, ValidationRecord};
+use super::validation::{self, Validated, Validation, ValidationRecord};
 use super::{Budget, cpu_seconds, rss_mib};
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
@@ -28,10 +28,18 @@ pub struct TrainConfig {
     pub ema_decay: f64,
     /// Steps between rows of the history.
     pub log_every: u64,
-    /// Rows of the validation split that the averaged weights are judged by, after each tenth of the budget; the best
-    /// are kept. 0 keeps none, and is the only choice for a model without a loss for it.
+    /// Rows of the validation split that the averaged weights are judged by, as often as `validate_every` says; the
+    /// best are kept. 0 keeps none, and is the only choice for a model without a loss for it.
     #[serde(default)]
     pub validation_rows: usize,
+    /// Steps between validations; 0 is one after each tenth of the budget.
+    #[serde(default)]
+    pub validate_every: u64,
+    /// Early stopping (Goodfellow et al. 2016, algorithm 7.1): so many validations in a row, none better than the best
+    /// before them, end the training; 0 never does. The learning rate follows the budget all the same: a schedule that
+    /// falls to 0 has not come there.
+    #[serde(default)]
+    pub patience: usize,
     /// What layers multiply in while the model trains.
     #[serde(default)]
     pub precision: Precision,
@@ -46,6 +54,8 @@ impl Default for TrainConfig {
             ema_decay: 0.0,
             log_every: 50,
             validation_rows: 0,
+            validate_every: 0,
+            patience: 0,
             precision: Precision::F32,
         }
     }
@@ -80,6 +90,7 @@ pub struct Trainer<'a, M: GenerativeModel + ?Sized> {
     last_checkpoint: Option<u64>,
     validation: Option<Validation>,
     best: Option<Validated>,
+    since_best: usize,
 }
 
 impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
@@ -114,8 +125,9 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         }
         config.precision.check(data.train.x.device())?;
         let validation = Validation::new(data, config.validation_rows, seed);
-        if let Some(validation) = &validation {
-            validation.check(model)?;
+        match &validation {
+            Some(validation) => validation.check(model)?,
+            None => validation::check_unused(&config, data)?,
         }
         let weights = model.weights();
         let ema = (config.ema_decay > 0.0).then(|| Ema::new(model.weights(), config.ema_decay));
@@ -133,10 +145,11 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             last_checkpoint: None,
             validation,
             best: None,
+            since_best: 0,
         })
     }
 
-    /// Trains up to the next record of the history; `None` when the budget is used up.
+    /// Trains up to the next record of the history; `None` when the training is at its end.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a loss is infinite or not a number, and whatever the model's step returns.
@@ -225,9 +238,18 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         }
     }
 
-    /// Whether the budget is used up.
+    /// Whether the training is at its end: the budget is used up, or it [stopped early](Trainer::stopped_early).
     pub fn finished(&self) -> bool {
-        self.budget_used() >= 1.0
+        self.budget_used() >= 1.0 || self.is_out_of_patience()
+    }
+
+    /// Whether the training ended before its budget, because `patience` validations in a row found nothing better.
+    pub fn stopped_early(&self) -> bool {
+        self.budget_used() < 1.0 && self.is_out_of_patience()
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        self.config.patience > 0 && self.since_best >= self.config.patience
     }
 
     /// How far the run has come.
@@ -275,8 +297,17 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.ema.as_ref().map(Ema::average)
     }
 
+    /// Whether `validate_every` asks for a validation after the present step, or the budget ends here. Where it is 0 the
+    /// caller chooses; a training that stopped early needs no more.
+    pub fn validation_is_due(&self) -> bool {
+        let every = self.config.validate_every;
+        let is_due = self.progress.step.is_multiple_of(every) || self.budget_used() >= 1.0;
+        every > 0 && is_due && !self.stopped_early()
+    }
+
     /// Judges the averaged weights by rows that nobody trains on; `None` where there are none, or the model has no loss
-    /// for it. Rows and noise are the same at every call, and training goes on as if there had been none.
+    /// for it. Rows and noise are the same at every call, and training goes on as if there had been none, unless the
+    /// `patience` is at its end.
     ///
     /// # Errors
     /// Whatever the model returns.
@@ -292,6 +323,9 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         let is_best = !loss.is_nan() && self.best.is_none_or(|best| loss < best.loss);
         if is_best {
             self.best = Some(now);
+            self.since_best = 0;
+        } else {
+            self.since_best += 1;
         }
         let seconds = start.elapsed().as_secs_f64();
         Ok(Some(ValidationRecord { progress: self.progress, objective, rows, loss, seconds, is_best }))
@@ -302,9 +336,16 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.best
     }
 
-    /// After [`Trainer::restore`]: the best validation so far, as [`Trainer::best`] gave it.
-    pub fn restore_best(&mut self, best: Option<Validated>) {
+    /// Validations after the best one: what `patience` counts.
+    pub fn since_best(&self) -> usize {
+        self.since_best
+    }
+
+    /// After [`Trainer::restore`]: the best validation so far and those after it, as [`Trainer::best`] and
+    /// [`Trainer::since_best`] gave them.
+    pub fn restore_best(&mut self, best: Option<Validated>, since_best: usize) {
         self.best = best;
+        self.since_best = since_best;
     }
 
     /// All that a resumed run needs besides [`Progress`] and [`OpenRow`]: handles to weights, training state and average.

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::Progress;
+use super::{Progress, TrainConfig};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::GenerativeModel;
@@ -32,6 +32,20 @@ pub struct ValidationRecord {
     pub seconds: f64,
     /// Whether no earlier validation of the run was as good.
     pub is_best: bool,
+}
+
+/// What a run without validations must not ask for.
+///
+/// # Errors
+/// When a setting counts validations.
+pub(super) fn check_unused(config: &TrainConfig, data: &Dataset) -> Result<()> {
+    let set = [("patience", config.patience > 0), ("validate_every", config.validate_every > 0)];
+    let Some((setting, _)) = set.into_iter().find(|(_, is_set)| *is_set) else { return Ok(()) };
+    let why = match config.validation_rows {
+        0 => "`validation_rows` is 0: set it to a number of rows".to_owned(),
+        _ => format!("`{}` has no validation rows", data.spec.name),
+    };
+    Err(Error::invalid(format!("`{setting}` counts validations, and there are none, since {why}")))
 }
 
 /// Rows that are held out, drawn once with their noise.

@@ -21,6 +21,9 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
+    /// Validations after the best one.
+    #[serde(default)]
+    pub(super) since_best: usize,
     pub(super) progress: Progress,
     pub(super) row: OpenRow,
     /// The best validation so far; in the folder of the best weights, their own.

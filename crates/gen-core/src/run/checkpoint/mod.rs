@@ -25,6 +25,8 @@ pub struct Checkpoint {
     pub row: OpenRow,
     /// The best validation up to then.
     pub best: Option<Validated>,
+    /// Validations after it.
+    pub since_best: usize,
     /// Later checkpoints that are not whole, and why; this one was read in their place.
     pub damaged: Vec<Error>,
 }
@@ -92,6 +94,7 @@ pub(super) struct Content<'a> {
     pub(super) progress: Progress,
     pub(super) row: OpenRow,
     pub(super) best: Option<Validated>,
+    pub(super) since_best: usize,
 }
 
 /// Writes `content` under the name `fresh`, moves `place` to `before`, and `fresh` to `place`.
@@ -118,7 +121,7 @@ fn put(folder: &Path, content: Content<'_>, [place, before, fresh]: [&str; 3]) -
 }
 
 fn write(folder: &Path, content: Content<'_>) -> Result<()> {
-    let Content { state, progress, row, best } = content;
+    let Content { state, progress, row, best, since_best } = content;
     let mut files = Vec::new();
     for (name, prefix) in FILES {
         let tensors: Vec<(&str, Tensor)> = state
@@ -135,7 +138,7 @@ fn write(folder: &Path, content: Content<'_>) -> Result<()> {
         }
     }
     // Last, so that a folder without a manifest was never finished.
-    Manifest { progress, row, best, files }.write(folder)?;
+    Manifest { since_best, progress, row, best, files }.write(folder)?;
     sync(folder)
 }
 
@@ -209,7 +212,7 @@ fn read(folder: &Path, weights: &[&str]) -> Result<Checkpoint> {
     if !folder.is_dir() {
         return Err(Error::format(folder, "the checkpoint is missing"));
     }
-    let Manifest { progress, row, best, files } = Manifest::read(folder)?;
+    let Manifest { since_best, progress, row, best, files } = Manifest::read(folder)?;
     let mut state = NamedTensors::new();
     for file in &files {
         let path = folder.join(&file.name);
@@ -231,5 +234,5 @@ fn read(folder: &Path, weights: &[&str]) -> Result<Checkpoint> {
     if !state.iter().any(|(name, _)| weights.iter().any(|prefix| name.starts_with(prefix))) {
         return Err(Error::format(folder, "the checkpoint has no weights"));
     }
-    Ok(Checkpoint { state, progress, row, best, damaged: Vec::new() })
+    Ok(Checkpoint { state, progress, row, best, since_best, damaged: Vec::new() })
 }

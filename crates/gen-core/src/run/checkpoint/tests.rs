@@ -18,7 +18,7 @@ fn state(step: u64) -> NamedTensors {
 fn save_step(folder: &Path, step: u64) {
     let progress = Progress { step, images_seen: 8 * step, seconds: 0.1, cpu_seconds: 0.2 };
     let row = OpenRow { since: Progress::default(), losses: [("loss".to_owned(), 0.1 + 0.2)].into() };
-    save(folder, Content { state: &state(step), progress, row, best: None }).unwrap();
+    save(folder, Content { state: &state(step), progress, row, best: None, since_best: 0 }).unwrap();
 }
 
 /// A folder with `latest` of step 2 and `previous` of step 1.
