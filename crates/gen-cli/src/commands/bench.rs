@@ -150,9 +150,13 @@ impl Worker {
     /// All that another implementation needs to take the same training step, and what came of it here.
     fn export(&mut self, folder: &Path) -> anyhow::Result<()> {
         let options = &self.data.spec.options;
-        if options.flip || options.dequantise || options.binarise == Binarise::Dynamic {
+        if options.flip
+            || options.dequantise
+            || options.perturb > 0.0
+            || options.binarise == Binarise::Dynamic
+        {
             bail!(
-                "`flip`, `dequantise` and `binarise=dynamic` draw random numbers before the step: leave them out"
+                "`flip`, `dequantise`, `perturb` and `binarise=dynamic` draw random numbers before the step: leave them out"
             );
         }
         fs::create_dir_all(folder)?;

@@ -1,6 +1,6 @@
 use tch::{Kind, Tensor};
 
-use super::spec::draw_binary;
+use super::spec::{draw_binary, perturbed};
 use super::{Binarise, DataSpec, Shape, Split, Values, bytes_to_signed};
 use crate::rng::{Generator, Purpose, permutation};
 
@@ -62,7 +62,7 @@ impl<'a> Batches<'a> {
         (self.split.len() / self.batch_size) as u64
     }
 
-    /// The batch of training step `step`; flips, binarisation and dequantisation draw from `rng`.
+    /// The batch of training step `step`; flips, perturbation, binarisation and dequantisation draw from `rng`.
     pub fn get(&mut self, step: u64, rng: &Generator) -> Batch {
         let per_epoch = self.per_epoch();
         self.shuffle(step / per_epoch);
@@ -72,6 +72,9 @@ impl<'a> Batches<'a> {
         if self.spec.options.flip {
             let mirrored = rng.rand([x.size()[0], 1, 1, 1], (Kind::Float, x.device())).lt(0.5);
             x = x.flip([3]).where_self(&mirrored, &x);
+        }
+        if self.spec.options.perturb > 0.0 {
+            x = perturbed(&x, self.spec.options.perturb, rng);
         }
         let labels = self.split.labels.as_ref().map(|labels| labels.index_select(0, &index));
         Batch { x: to_model(&x, self.spec, rng), labels }
@@ -196,6 +199,46 @@ mod tests {
             assert_eq!(a.abs().min().double_value(&[]), 1.0);
             assert_eq!(a == b, binarise == Binarise::Static);
         }
+    }
+
+    #[test]
+    fn perturbed_are_training_batches_alone_and_anew_each_time() {
+        let x = Tensor::full([40, 1, 8, 8], 7, (Kind::Uint8, tch::Device::Cpu));
+        let part = || Split::unlabelled(x.shallow_clone());
+        let data = Dataset::from_splits("grey", part(), Some(part()), Some(part()), Vec::new()).unwrap();
+        let data = data.with_options(&DataOptions { perturb: 0.25, ..Default::default() }).unwrap();
+        assert_eq!(data.spec.options.perturb, 0.25);
+        for split in [&data.train, &data.validation, &data.test] {
+            let seen = split.to_batch(&data.spec, &Generator::seeded(1)).x;
+            assert_eq!(crate::data::signed_to_bytes(&seen), x);
+        }
+        let batch = |step: u64| {
+            let x = Batches::new(&data.train, &data.spec, 40, 0).get(step, &Generator::seeded(step as i64)).x;
+            crate::data::signed_to_bytes(&x)
+        };
+        let (first, second) = (batch(0), batch(1));
+        assert_ne!(first, second);
+        assert_eq!(first, batch(0));
+        // 2560 values: a quarter is replaced, one in 256 of those by itself.
+        let changed = first.ne(7).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        assert!((changed - 0.25).abs() < 0.04, "{changed}");
+        let replaced = first.masked_select(&first.ne(7)).to_kind(Kind::Double);
+        assert!((replaced.mean(Kind::Double).double_value(&[]) - 127.5).abs() < 12.0);
+        assert!(replaced.min().double_value(&[]) < 6.0 && replaced.max().double_value(&[]) > 249.0);
+    }
+
+    #[test]
+    fn a_perturbation_that_cannot_be_is_refused() {
+        let refused = |options: DataOptions| {
+            let x = Tensor::zeros([2, 1, 4, 4], (Kind::Uint8, tch::Device::Cpu));
+            Dataset::from_tensor("image", x).unwrap().with_options(&options).unwrap_err().to_string()
+        };
+        for perturb in [-0.1, 1.1, f64::NAN] {
+            let message = refused(DataOptions { perturb, ..Default::default() });
+            assert!(message.contains("from 0 to 1"), "{message}");
+        }
+        let binarise = Binarise::Static;
+        assert!(refused(DataOptions { perturb: 0.1, binarise, ..Default::default() }).contains("dynamic"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::fetch::{self, OnFetch};
 use super::manifest::{DataFile, Format, Manifest, Role, Source};
+use super::spec::LEAST_STD;
 use super::{Dataset, PointSet, Split, cifar, csv, folder, idx, npy};
 use crate::checksum::{sha256, sha256_of_list};
 use crate::error::{Error, Result};
@@ -332,6 +333,18 @@ fn own_array(name: &str, path: &str, parse: Parse) -> Result<Loaded> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
     let mut loaded = divide(name, Split::unlabelled(parse(&bytes, path)?), Vec::new())?;
     loaded.data.spec.sha256 = sha256(&bytes);
+    let constant: Vec<String> = (1..)
+        .zip(&loaded.data.spec.std)
+        .filter(|(_, std)| **std <= LEAST_STD)
+        .map(|(column, _)| column.to_string())
+        .collect();
+    if !constant.is_empty() {
+        loaded.warnings.push(format!(
+            "`{name}` has one value in all training rows of column {}: no density exists there, and likelihoods mean \
+             nothing; leave it out",
+            constant.join(", ")
+        ));
+    }
     Ok(loaded)
 }
 

@@ -4,6 +4,9 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::rng::{Generator, Purpose, stream};
 
+/// What a coordinate that never varies has as its standard deviation.
+pub(super) const LEAST_STD: f64 = 1e-12;
+
 /// The shape of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -95,7 +98,7 @@ pub enum Binarise {
 }
 
 /// Named changes to images between the file and the model, recorded with every run.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataOptions {
     /// Pad with black to this side; 0 leaves the size.
@@ -108,6 +111,10 @@ pub struct DataOptions {
     pub dequantise: bool,
     /// Make pixels black or white.
     pub binarise: Binarise,
+    /// The share of the values of training images, in [0, 1], that are replaced by uniform random bytes, others each time
+    /// an image is seen: what a background model is trained on (Ren et al. 2019, section 4). Validation and test images
+    /// stay as they are.
+    pub perturb: f64,
 }
 
 impl DataOptions {
@@ -122,6 +129,17 @@ impl DataOptions {
         };
         if self.dequantise && self.binarise != Binarise::None {
             return Err(Error::invalid("`dequantise` and `binarise` exclude each other"));
+        }
+        if !(0.0..=1.0).contains(&self.perturb) {
+            return Err(Error::invalid(format!(
+                "`perturb` is a share of the values of an image, from 0 to 1; found {}",
+                self.perturb
+            )));
+        }
+        if self.perturb > 0.0 && self.binarise == Binarise::Static {
+            return Err(Error::invalid(
+                "`perturb` makes grey pixels of those that `binarise=static` has made black or white: use `dynamic`",
+            ));
         }
         let (height, width) = if self.resize > 0 { (self.resize, self.resize) } else { (height, width) };
         if self.resize < 0 || (self.pad != 0 && self.pad < height.max(width)) {
@@ -160,6 +178,14 @@ impl DataOptions {
             _ => Values::Binary,
         }
     }
+}
+
+/// Bytes of which each is replaced by a uniform one with probability `share`.
+pub(super) fn perturbed(bytes: &Tensor, share: f64, rng: &Generator) -> Tensor {
+    let like = bytes.to_kind(Kind::Float);
+    let is_replaced = rng.rand_like(&like).lt(share);
+    let uniform = (rng.rand_like(&like) * 256.0).floor().to_kind(Kind::Uint8);
+    uniform.where_self(&is_replaced, bytes)
 }
 
 /// Bytes drawn as 0 or 255 with their brightness as probability.
@@ -244,7 +270,7 @@ impl DataSpec {
                 return Err(Error::invalid(format!("`{name}` holds values that are not finite")));
             }
             let mean = Vec::<f64>::try_from(x.mean_dim(0, false, Kind::Double))?;
-            let std = Vec::<f64>::try_from(x.std_dim(0, false, false).clamp_min(1e-12))?;
+            let std = Vec::<f64>::try_from(x.std_dim(0, false, false).clamp_min(LEAST_STD))?;
             (mean, std, x.std(false).double_value(&[]))
         };
         Ok(DataSpec {

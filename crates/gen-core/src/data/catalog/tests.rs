@@ -255,6 +255,16 @@ fn few_rows_are_warned_about() {
 }
 
 #[test]
+fn columns_that_never_vary_are_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.csv");
+    fs::write(&path, (0..20).map(|i| format!("{i},3,{}\n", i * i)).collect::<String>()).unwrap();
+    let loaded = load(&Catalog::new(Vec::new(), "x").unwrap(), &format!("csv:{}", path.display())).unwrap();
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.contains("one value in all training rows of column 2: no density"), "{warning}");
+}
+
+#[test]
 fn the_cache_follows_the_environment() {
     let cache = |variables: &[(&str, &str)]| {
         default_cache(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
