@@ -1,7 +1,8 @@
 //! Metrics: pure functions on feature tensors, statistics in f64; the feature spaces; the protocol.
 //!
 //! Every metric takes `real` and `fake`, in this order, as `[n, features]` of any floating-point kind; the rows of
-//! the two may differ in number. [`Protocol`] puts them together to one row of a report, an [`Evaluation`].
+//! the two may differ in number. Scores of one number a row, which tell data from other data, are in [`OodScore`] and
+//! [`Detection`]. [`Protocol`] puts them together to one row of a report, an [`Evaluation`].
 
 mod axes;
 mod evaluation;
@@ -10,6 +11,7 @@ mod gaussian;
 mod likelihood;
 mod measurement;
 mod metrics;
+mod ood;
 mod protocol;
 mod reference;
 
@@ -19,5 +21,6 @@ pub use gaussian::Gaussian;
 pub use likelihood::{bits_per_dim, effective_sample_size, log_mean_exp};
 pub use measurement::{Measurement, Metric};
 pub use metrics::*;
+pub use ood::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 pub use protocol::{EvaluateOptions, Evaluated, EvaluationCache, Measured, NoCache, Protocol, Stage};
 pub use reference::Reference;

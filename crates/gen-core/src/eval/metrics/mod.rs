@@ -3,6 +3,7 @@
 mod assignment;
 mod classifier;
 mod copies;
+mod detection;
 mod energy;
 mod estimate;
 mod feature_likelihood;
@@ -24,6 +25,7 @@ pub use copies::{
     Copied, NearestTrain, NearestTraining, OneNearest, auth_pct, copied_share, nearest_train_test,
     one_nn_accuracy,
 };
+pub use detection::{auroc, auroc_standard_error, false_positive_rate};
 pub use energy::{chamfer_distance, energy_distance, parzen_log_density};
 pub use estimate::{Estimate, block_standard_error};
 pub use feature_likelihood::feature_likelihood_score;
