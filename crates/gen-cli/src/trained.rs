@@ -1,6 +1,6 @@
 //! A trained model, by the name of its run's folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gen_core::data::{Batch, Dataset, Split};
@@ -36,7 +36,12 @@ pub(crate) struct Trained {
 impl TrainedArgs {
     pub(crate) fn load(&self) -> anyhow::Result<Trained> {
         let device = self.compute.start()?;
-        let folder = RunFolder::open(&self.run)?;
+        self.load_beside(&self.run, device)
+    }
+
+    /// The model of another run, on a device that was started, with the same choice of weights.
+    pub(crate) fn load_beside(&self, run: &Path, device: Device) -> anyhow::Result<Trained> {
+        let folder = RunFolder::open(run)?;
         let model = folder.build(&registry::models(), device)?;
         let weights = checkpoint::chosen(&folder, self.best)?.sampling_weights();
         model.weights().assign(&weights).context("the checkpoint does not fit the model")?;
@@ -58,6 +63,16 @@ impl Trained {
     /// The data that the run was trained on.
     pub(crate) fn data(&self) -> anyhow::Result<Dataset> {
         Ok(self.folder.prepare(catalog::load(&self.folder.config().run.dataset)?)?)
+    }
+
+    /// The data set of this name as the model would see it, if its rows are of the same shape as the run's own.
+    pub(crate) fn data_like_its_own(&self, name: &str) -> anyhow::Result<Dataset> {
+        let spec = &self.model.card().data;
+        let data = catalog::load(name)?.with_options(&spec.options)?;
+        if data.spec.shape != spec.shape {
+            bail!("`{}` makes {:?}, `{name}` has {:?}", self.folder.name(), spec.shape, data.spec.shape);
+        }
+        Ok(data)
     }
 
     /// `n` samples of a model of points, for the background of a chart.

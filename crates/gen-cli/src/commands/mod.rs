@@ -10,6 +10,7 @@ mod interpolate;
 mod latent;
 mod list;
 mod nearest;
+mod ood;
 mod sample;
 mod train;
 mod trajectory;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Density(density::Args),
     /// Draw samples beside the training images that are nearest to them
     Nearest(nearest::Args),
+    /// Tell a trained model's own data from other data by its likelihood
+    Ood(ood::Args),
     /// Measure trained models, or the reference rows of a data set
     Evaluate(evaluate::Args),
     /// Put evaluated runs side by side: tables, figures and a report
@@ -57,6 +60,7 @@ impl Command {
             Command::Latent(args) => latent::run(&args),
             Command::Density(args) => density::run(&args),
             Command::Nearest(args) => nearest::run(&args),
+            Command::Ood(args) => ood::run(&args),
             Command::Evaluate(args) => evaluate::run(&args),
             Command::Compare(args) => compare::run(&args),
             Command::Data(args) => data::run(&args),

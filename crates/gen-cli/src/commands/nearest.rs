@@ -9,11 +9,10 @@ use gen_core::run::write_atomically;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
-use crate::catalog;
 use crate::pictures;
 use crate::pictures::canvas::{Canvas, INK, TEXT_HEIGHT, text_width};
 use crate::spaces::{self, Choices};
-use crate::trained::{Trained, TrainedArgs};
+use crate::trained::TrainedArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -64,7 +63,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !trained.of_images() {
         bail!("`{}` is a model of points: nearest images are shown of images", trained.folder.name());
     }
-    let data = data(args, &trained)?;
+    let data = match args.data.as_str() {
+        "default" => trained.data()?,
+        name => trained.data_like_its_own(name)?,
+    };
     let request = SampleRequest {
         sampler: args.sampler.clone(),
         steps: args.steps,
@@ -86,25 +88,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         args.out.display()
     ));
     Ok(())
-}
-
-/// The run's data, or that of another name if its images are of the same size.
-fn data(args: &Args, trained: &Trained) -> anyhow::Result<Dataset> {
-    if args.data == "default" {
-        return trained.data();
-    }
-    let spec = &trained.model.card().data;
-    let data = catalog::load(&args.data)?.with_options(&spec.options)?;
-    if data.spec.shape != spec.shape {
-        bail!(
-            "`{}` makes {:?}, `{}` has {:?}",
-            trained.folder.name(),
-            spec.shape,
-            args.data,
-            data.spec.shape
-        );
-    }
-    Ok(data)
 }
 
 /// Images `u8 [n, channels, height, width]` to the vectors `f64 [n, features]` whose distances count.

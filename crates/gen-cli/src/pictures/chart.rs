@@ -187,7 +187,7 @@ pub(crate) fn legend_width(names: &[String]) -> u32 {
 }
 
 /// About five round numbers from `low` to `high`, and how they are written.
-fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
+pub(super) fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     if !(high > low && high.is_finite() && low.is_finite()) {
         return Vec::new();
     }

@@ -3,6 +3,7 @@
 pub(crate) mod canvas;
 pub(crate) mod chart;
 pub(crate) mod colour;
+pub(crate) mod histogram;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +14,8 @@ use gen_core::Error;
 use gen_core::data::signed_to_bytes;
 use gen_core::run::write_atomically;
 use image::codecs::gif::{GifEncoder, Repeat};
-use image::{Delay, Frame, ImageFormat, RgbImage};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{Delay, ExtendedColorType, Frame, ImageEncoder, ImageFormat, RgbImage};
 use tch::{Device, Tensor};
 
 use self::canvas::Canvas;
@@ -90,6 +92,22 @@ pub(crate) fn save_png(picture: &RgbImage, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many bytes each image of `x: u8 [n, 1 or 3, height, width]` takes as a PNG file of the smallest size.
+pub(crate) fn png_lengths(x: &Tensor) -> anyhow::Result<Vec<usize>> {
+    let [_, channels @ (1 | 3), height, width] = x.size()[..] else {
+        bail!("PNG files hold images with 1 or 3 channels, found {:?}", x.size());
+    };
+    let bytes = Vec::<u8>::try_from(x.to_device(Device::Cpu).permute([0, 2, 3, 1]).contiguous().view([-1]))?;
+    let colour = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+    let length = |pixels: &[u8]| -> anyhow::Result<usize> {
+        let mut file = Vec::new();
+        let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive);
+        encoder.write_image(pixels, width as u32, height as u32, colour)?;
+        Ok(file.len())
+    };
+    bytes.chunks_exact((channels * height * width) as usize).map(length).collect()
+}
+
 /// An animation without end, each frame of which is shown for so many milliseconds.
 pub(crate) fn save_gif(frames: Vec<(RgbImage, u32)>, path: &Path) -> anyhow::Result<()> {
     write_atomically(path, |temporary| {
@@ -122,6 +140,16 @@ mod tests {
         assert_eq!(tile.dimensions(), (48, 48));
         assert_eq!([(0, 0), (24, 0), (47, 47)].map(|(u, v)| tile.get_pixel(u, v).0[1]), [0, 255, 128]);
         assert!(tiles(&Tensor::zeros([1, 2, 8, 8], (Kind::Float, Device::Cpu))).is_err());
+    }
+
+    #[test]
+    fn what_is_simple_takes_fewer_bytes() {
+        let grey = Tensor::full([2, 3, 16, 16], 7, (Kind::Uint8, Device::Cpu));
+        let noise = (Tensor::arange(768, (Kind::Double, Device::Cpu)).square() * 0.7).sin() * 127.0 + 128.0;
+        let noise = noise.to_kind(Kind::Uint8).view([1, 3, 16, 16]);
+        let lengths = png_lengths(&Tensor::cat(&[grey, noise], 0)).unwrap();
+        assert!(lengths[0] == lengths[1] && lengths[0] < 150 && lengths[2] > 700, "{lengths:?}");
+        assert!(png_lengths(&Tensor::zeros([1, 2, 8, 8], (Kind::Uint8, Device::Cpu))).is_err());
     }
 
     #[test]

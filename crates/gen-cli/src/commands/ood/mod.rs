@@ -1,0 +1,275 @@
+//! `gen ood`: how well a model's likelihood tells its own data from other data.
+
+mod files;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use gen_core::data::{Batch, DataSpec, Dataset, Split, Values, signed_to_bytes};
+use gen_core::eval::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
+use gen_core::model::{Density, LikelihoodKind};
+use gen_core::rng::{Purpose, derive, stream};
+use tch::{Device, Kind, Tensor};
+
+use crate::pictures;
+use crate::pictures::histogram::histogram;
+use crate::trained::{Trained, TrainedArgs};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    trained: TrainedArgs,
+
+    /// The data set to tell from the run's own, of rows of the same shape; its test rows are looked at
+    #[arg(long, value_name = "DATA")]
+    against: String,
+
+    /// A run on the same data, perturbed (`--set perturb=0.2`), for the likelihood ratio
+    #[arg(long, value_name = "RUN")]
+    background: Option<PathBuf>,
+
+    /// The folder for ood.csv and log-likelihood.png
+    #[arg(long)]
+    out: PathBuf,
+
+    /// Test rows of each side, and training rows for typicality: the first of each, fewer if there are fewer
+    #[arg(short, long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
+    n: u32,
+
+    /// Which likelihood, for models that have several: exact, lower-bound, importance-64 or ode; the model's main one
+    /// if not given
+    #[arg(long)]
+    kind: Option<LikelihoodKind>,
+
+    /// The seed of likelihoods that are estimates
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Rows whose likelihood is asked of a model at a time.
+const PART: usize = 250;
+
+/// What `gen ood` found.
+struct Found {
+    run: String,
+    model: &'static str,
+    dataset: String,
+    against: String,
+    background: Option<String>,
+    kind: LikelihoodKind,
+    scores: Vec<(OodScore, Detection)>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let trained = args.trained.load()?;
+    let kind = kind(args, &trained)?;
+    let (data, other) = (trained.data()?, trained.data_like_its_own(&args.against)?);
+    let (inside, outside) = (Rows::of_test(&data, args, INSIDE)?, Rows::of_test(&other, args, OUTSIDE)?);
+    let background =
+        args.background.as_deref().map(|run| Background::load(args, run, &trained)).transpose()?;
+
+    let training = Rows::of_training(&data, args)?.log_likelihood(&trained, kind)?;
+    let own_nats = inside.log_likelihood(&trained, kind)?;
+    let other_nats = outside.log_likelihood(&trained, kind)?;
+    let mut scores = vec![
+        (OodScore::LogLikelihood, Detection::of(&own_nats, &other_nats)?),
+        (
+            OodScore::Typicality,
+            Detection::of(&typicality(&own_nats, &training)?, &typicality(&other_nats, &training)?)?,
+        ),
+    ];
+    if let Some(Background { trained, inside, outside }) = &background {
+        let own = likelihood_ratio(&own_nats, &inside.log_likelihood(trained, kind)?)?;
+        let other = likelihood_ratio(&other_nats, &outside.log_likelihood(trained, kind)?)?;
+        scores.push((OodScore::LikelihoodRatio, Detection::of(&own, &other)?));
+    }
+    if trained.of_images() {
+        let own = input_complexity(&own_nats, &inside.png_bits()?)?;
+        let other = input_complexity(&other_nats, &outside.png_bits()?)?;
+        scores.push((OodScore::InputComplexity, Detection::of(&own, &other)?));
+    }
+
+    let found = Found {
+        run: trained.folder.name(),
+        model: trained.name(),
+        dataset: data.spec.name,
+        against: other.spec.name,
+        background: background.map(|background| background.trained.folder.name()),
+        kind,
+        scores,
+    };
+    std::fs::create_dir_all(&args.out).map_err(gen_core::Error::io(&args.out))?;
+    let title = format!("log p under {} ({})", found.run, found.model);
+    let names = [format!("{} (its own)", found.dataset), found.against.clone()];
+    let sets = [Vec::<f64>::try_from(&own_nats)?, Vec::<f64>::try_from(&other_nats)?];
+    let picture = histogram(&title, &format!("log p ({kind}), nats a row"), &names, &sets);
+    pictures::save_png(&picture, &args.out.join("log-likelihood.png"))?;
+    files::save(&args.out.join("ood.csv"), &found)?;
+    table::print(&found)?;
+    crate::eprint(&format!("ood.csv and log-likelihood.png in {}", args.out.display()));
+    Ok(())
+}
+
+/// The likelihood that is asked for, or the model's main one.
+fn kind(args: &Args, trained: &Trained) -> anyhow::Result<LikelihoodKind> {
+    let kinds = density(trained)?.kinds();
+    let main = kinds.first().copied();
+    args.kind.or(main).with_context(|| format!("`{}` computes no kind of likelihood", trained.name()))
+}
+
+fn density(trained: &Trained) -> anyhow::Result<&dyn Density> {
+    trained.model.density().with_context(|| {
+        format!(
+            "`{}` gives no likelihood to data: there is nothing to tell its data from other data by",
+            trained.name()
+        )
+    })
+}
+
+/// The background model, and the rows of both sides as it sees them.
+struct Background {
+    trained: Trained,
+    inside: Rows,
+    outside: Rows,
+}
+
+impl Background {
+    fn load(args: &Args, run: &Path, trained: &Trained) -> anyhow::Result<Self> {
+        let background = args.trained.load_beside(run, trained.device)?;
+        let (its, ours) = (&background.model.card().data, &trained.model.card().data);
+        let same_rows = match ours.sha256.is_empty() {
+            true => its.name == ours.name,
+            false => its.sha256 == ours.sha256,
+        };
+        if !(same_rows && its.shape == ours.shape && its.values == ours.values) {
+            bail!(
+                "a background model is of the same data, seen in the same way: `{}` is of `{}` as {:?} {:?}, `{}` of \
+                 `{}` as {:?} {:?}",
+                trained.folder.name(),
+                ours.name,
+                ours.values,
+                ours.shape,
+                background.folder.name(),
+                its.name,
+                its.values,
+                its.shape
+            );
+        }
+        if ours.shape.is_image() && its.options.perturb == 0.0 {
+            crate::eprint(&format!(
+                "warning: the background model `{}` was trained on images as they are: with `--set perturb=0.2` it learns \
+                 what any image has, and no more",
+                background.folder.name()
+            ));
+        }
+        density(&background)?;
+        let inside = Rows::of_test(&background.data()?, args, INSIDE)?;
+        let outside = Rows::of_test(&background.data_like_its_own(&args.against)?, args, OUTSIDE)?;
+        Ok(Background { trained: background, inside, outside })
+    }
+}
+
+/// What the random numbers of each side are counted by.
+const INSIDE: u64 = 0;
+const OUTSIDE: u64 = 1;
+const TRAINING: u64 = 2;
+
+/// Rows of one side, as they are stored and as one model sees them.
+struct Rows {
+    rows: Split,
+    spec: DataSpec,
+    seed: u64,
+}
+
+impl Rows {
+    fn of_test(data: &Dataset, args: &Args, side: u64) -> anyhow::Result<Self> {
+        Self::first(&data.test, "test", &data.spec, args, side)
+    }
+
+    /// Training rows are not perturbed here.
+    fn of_training(data: &Dataset, args: &Args) -> anyhow::Result<Self> {
+        Self::first(&data.train, "training", &data.spec, args, TRAINING)
+    }
+
+    fn first(rows: &Split, part: &str, spec: &DataSpec, args: &Args, side: u64) -> anyhow::Result<Self> {
+        let n = rows.len().min(args.n as usize);
+        if n < 2 {
+            bail!("`{}` has too few {part} rows: 2 at least are needed, found {n}", spec.name);
+        }
+        let seed = derive(args.seed, Purpose::Evaluate, side);
+        Ok(Rows { rows: rows.narrow(0, n), spec: spec.clone(), seed })
+    }
+
+    /// Some rows at a time: as they are stored, as the model sees them, and the seed of its estimates.
+    fn parts(&self) -> impl Iterator<Item = (Split, Batch, u64)> {
+        (0..self.rows.len()).step_by(PART).zip(0..).map(move |(start, index)| {
+            let seed = derive(self.seed, Purpose::Evaluate, index);
+            let rows = self.rows.narrow(start, PART.min(self.rows.len() - start));
+            let batch = rows.to_batch(&self.spec, &stream(seed, Purpose::Evaluate, 0));
+            (rows, batch, seed)
+        })
+    }
+
+    /// log p of every row, `f64 [n]` on the host.
+    fn log_likelihood(&self, trained: &Trained, kind: LikelihoodKind) -> anyhow::Result<Tensor> {
+        let density = density(trained)?;
+        let mut parts = Vec::new();
+        for (_, batch, seed) in self.parts() {
+            let nats = density.log_likelihood(&batch.x.to_device(trained.device), kind, seed)?;
+            parts.push(nats.detach().to_kind(Kind::Double).to_device(Device::Cpu));
+        }
+        let nats = Tensor::cat(&parts, 0);
+        if bool::try_from(nats.isnan().any())? {
+            bail!(
+                "`{}` gives some rows of `{}` a likelihood that is not a number",
+                trained.folder.name(),
+                self.spec.name
+            );
+        }
+        Ok(nats)
+    }
+
+    /// The bits of every image as a PNG file, `f64 [n]`: of the bytes whose likelihood is asked for.
+    fn png_bits(&self) -> anyhow::Result<Tensor> {
+        let mut bits = Vec::new();
+        for (rows, batch, _) in self.parts() {
+            let bytes = match self.spec.values {
+                Values::Binary => signed_to_bytes(&batch.x),
+                _ => rows.x,
+            };
+            bits.extend(pictures::png_lengths(&bytes)?.into_iter().map(|length| 8.0 * length as f64));
+        }
+        Ok(Tensor::from_slice(&bits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gen_core::eval::Estimate;
+
+    use super::*;
+
+    pub(super) fn found() -> Found {
+        let detection = |auroc: f64, error: f64, fpr95: f64, mean_in: f64, mean_out: f64| Detection {
+            auroc: Estimate { value: auroc, standard_error: Some(error) },
+            fpr95,
+            n_in: 10,
+            n_out: 20,
+            mean_in,
+            mean_out,
+        };
+        Found {
+            run: "flow".to_owned(),
+            model: "glow",
+            dataset: "clothes".to_owned(),
+            against: "digits".to_owned(),
+            background: None,
+            kind: LikelihoodKind::Exact,
+            scores: vec![
+                (OodScore::LogLikelihood, detection(0.25, 0.125, 0.75, -900.0, -500.0)),
+                (OodScore::Typicality, detection(0.875, 0.0625, 0.5, -20.0, f64::NEG_INFINITY)),
+            ],
+        }
+    }
+}
