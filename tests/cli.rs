@@ -28,7 +28,10 @@ fn one_line() -> impl Predicate<str> {
     predicate::function(|text: &str| text.trim_end().lines().count() == 1)
 }
 
-const MODELS: [&str; 7] = ["dcgan", "vae", "ae", "realnvp", "ffjord", "residual-flow", "ddpm"];
+/// Of images and of points.
+const MODELS: [&str; 8] = ["dcgan", "vae", "ae", "realnvp", "ffjord", "residual-flow", "tarflow", "ddpm"];
+const OF_POINTS: [&str; 4] = ["nsf", "nsf-ar", "maf", "iaf"];
+const OF_IMAGES: [&str; 2] = ["glow", "flow++"];
 
 #[test]
 fn list_names_every_model() {
@@ -36,7 +39,7 @@ fn list_names_every_model() {
     let names = String::from_utf8(names).unwrap();
     let mut names: Vec<&str> = names.lines().collect();
     names.sort_unstable();
-    let mut expected = MODELS;
+    let mut expected = [&MODELS[..], &OF_POINTS, &OF_IMAGES].concat();
     expected.sort_unstable();
     assert_eq!(names, expected);
 }
@@ -44,7 +47,7 @@ fn list_names_every_model() {
 #[test]
 fn every_model_trains_on_digits_and_samples_from_its_folder_alone() {
     let temp = tempfile::tempdir().unwrap();
-    for model in MODELS {
+    for model in MODELS.into_iter().chain(OF_IMAGES) {
         let run = temp.path().join(model);
         train(model, "digits", "6steps", &run)
             .args(["--set", "batch_size=16", "--set", "log_every=2"])
@@ -117,12 +120,23 @@ fn many_samples_are_written_part_by_part() {
 #[test]
 fn points_are_trained_on_and_drawn() {
     let temp = tempfile::tempdir().unwrap();
-    for model in MODELS {
+    for model in MODELS.into_iter().chain(OF_POINTS) {
         let run = temp.path().join(model);
         train(model, "moons", "4steps", &run).assert().success();
         let out = temp.path().join("points.png");
         r#gen().arg("sample").arg(&run).args(["-n", "100", "--out"]).arg(&out).assert().success();
         assert!(out.is_file());
+    }
+}
+
+#[test]
+fn a_model_of_the_other_data_is_refused_in_one_line() {
+    let temp = tempfile::tempdir().unwrap();
+    for (model, data) in [("nsf", "digits"), ("iaf", "digits"), ("glow", "moons"), ("flow++", "moons")] {
+        let run = temp.path().join("run");
+        let text = contains("is a model of").and(one_line());
+        train(model, data, "1steps", &run).assert().failure().stderr(text);
+        assert!(!run.join("history.csv").exists());
     }
 }
 

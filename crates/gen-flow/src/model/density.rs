@@ -87,11 +87,11 @@ impl<A: Architecture> FlowModel<A> {
             kind if kind == kinds[0] => Ok(1),
             kind => {
                 let names: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
-                Err(Error::invalid(format!(
-                    "`{}` has the likelihoods {} of such data, found `{kind}`",
-                    A::NAME,
-                    names.join(" and ")
-                )))
+                let what = match names.as_slice() {
+                    [one] => format!("an {one} likelihood"),
+                    several => format!("the likelihoods {}", several.join(" and ")),
+                };
+                Err(Error::invalid(format!("`{}` has {what} of such data, found `{kind}`", A::NAME)))
             }
         }
     }
