@@ -11,7 +11,7 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 24] = [
     "native",
     "custom",
     "generator",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 23] = [
     "layout",
     "memory",
     "conv/conv",
+    "conv/passes",
     "flow/autoregressive",
     "flow/common",
     "flow/composed",

@@ -163,6 +163,11 @@ char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor*
   });
 }
 
+// Convolutions with max(0, x) between them (gen_native::conv::conv_stack), weights and biases in turn.
+char* gn_conv_stack(const at::Tensor* x, at::Tensor* const* layers, size_t n, bool rounded, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(gen_native::conv::conv_stack(*x, tensors(layers, n), rounded)); });
+}
+
 // gen_native::norm::batch_norm; the running statistics may be null.
 char* gn_batch_norm(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias,
                     const at::Tensor* running_mean, const at::Tensor* running_var, int statistics, int activation,

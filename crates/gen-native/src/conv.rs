@@ -4,7 +4,7 @@ use std::ptr;
 
 use tch::{TchError, Tensor};
 
-use crate::ffi::{check, gn_conv2d};
+use crate::ffi::{check, gn_conv_stack, gn_conv2d};
 
 /// Whether a convolution goes from the large feature map to the small one, or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,31 @@ pub fn conv2d(
             padding,
             transposed,
             rounded,
+            &raw mut out,
+        ))?;
+        Ok(Tensor::from_ptr(out))
+    }
+}
+
+/// Convolutions with max(0, x) between them; `layers` has a weight `[outputs, inputs, side, side]` and a bias
+/// `[outputs]` for each. Sides are odd, and maps keep their size: the stride is 1, the padding half of the side.
+///
+/// What is said of [`conv2d`] holds for this. A hidden map is read and written only by the convolutions beside it, in
+/// the backward pass too: max(0, x) is done while they write.
+///
+/// # Errors
+/// When the shapes do not fit, a side is even, or there is no layer.
+pub fn conv_stack(x: &Tensor, layers: &[&Tensor], operands: Operands) -> Result<Tensor, TchError> {
+    let list: Vec<_> = layers.iter().map(|layer| layer.as_ptr()).collect();
+    let mut out = ptr::null_mut();
+    // SAFETY: the list has as many pointers to live tensors as it says; without an error `out` is a new tensor, which
+    // is ours.
+    unsafe {
+        check(gn_conv_stack(
+            x.as_ptr(),
+            list.as_ptr(),
+            list.len(),
+            operands == Operands::Rounded,
             &raw mut out,
         ))?;
         Ok(Tensor::from_ptr(out))

@@ -74,6 +74,13 @@ unsafe extern "C" {
         rounded: bool,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn gn_conv_stack(
+        x: *const C_tensor,
+        layers: List,
+        n: usize,
+        rounded: bool,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn gn_split_channels(
         x: *const C_tensor,
         at: i64,

@@ -19,7 +19,7 @@ mod optim;
 mod switches;
 
 pub use autocast::{Autocast, AutocastDevice};
-pub use conv::{Direction, Operands, conv2d};
+pub use conv::{Direction, Operands, conv_stack, conv2d};
 pub use custom::with_gradient;
 pub use flow::{
     Coupled, Degrees, Ends, Factors, Knots, Mapped, Mixing, Order, Spline, Univariate, Way, affine_coupling,

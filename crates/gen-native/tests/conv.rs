@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use gen_native::{
-    Direction, Instructions, Operands, batch_innermost, conv2d, has_bfloat16, is_batch_innermost,
+    Direction, Instructions, Operands, batch_innermost, conv_stack, conv2d, has_bfloat16, is_batch_innermost,
     use_instructions,
 };
 use tch::{Device, Kind, Tensor};
@@ -104,6 +104,22 @@ fn cases() -> Vec<Case> {
         Case { batch: 17, inputs: 8, outputs: 2, side: [1, 1], kernel: [3, 3], ..DOWN },
         Case { batch: 40, inputs: 7, outputs: 5, side: [1, 9], kernel: [1, 5], padding: 0, ..DOWN },
         Case { batch: 19, inputs: 2, outputs: 3, side: [12, 11], kernel: [9, 10], padding: 3, ..DOWN },
+        // Many channels on both sides, also of a batch that is done in slices.
+        Case { batch: 70, inputs: 9, outputs: 21, ..DOWN },
+        Case { batch: 300, inputs: 17, outputs: 70, side: [3, 4], kernel: [1, 1], padding: 0, ..DOWN },
+        Case { batch: 37, inputs: 40, outputs: 16, kernel: [4, 4], stride: 2, ..DOWN },
+        Case {
+            batch: 129,
+            inputs: 20,
+            outputs: 16,
+            side: [5, 7],
+            kernel: [2, 3],
+            stride: 3,
+            padding: 2,
+            direction: Up,
+            ..DOWN
+        },
+        Case { batch: 64, inputs: 16, outputs: 33, kernel: [4, 4], stride: 2, direction: Up, ..DOWN },
         Case { direction: Up, ..DOWN },
         Case { batch: 128, inputs: 6, outputs: 8, kernel: [4, 4], stride: 2, direction: Up, ..DOWN },
         Case {
@@ -142,11 +158,18 @@ fn convolutions_and_their_gradients_are_those_of_libtorch() {
         for case in cases() {
             case.check(1e-5);
         }
+        stacks_are_convolutions_with_relu_between(Operands::Exact, Kind::Double, &by_libtorch, 2e-5);
     }
     if has_bfloat16() {
         for case in cases() {
             Case { operands: Operands::Rounded, ..case }.check(2e-2);
         }
+        // A unit that rounding moves across 0 changes gradients by all that it passes on, so that only the same
+        // rounding gives the same.
+        let rounded = |x: &Tensor, weight: &Tensor, bias: &Tensor, padding| {
+            conv2d(x, weight, Some(bias), 1, padding, Direction::Down, Operands::Rounded).unwrap()
+        };
+        stacks_are_convolutions_with_relu_between(Operands::Rounded, Kind::Float, &rounded, 1e-6);
         // A number of eight bits and a product of two of them are exact.
         let x = Tensor::randint(255, [32, 5, 4, 4], FLOAT) - 127.0;
         let weight = Tensor::randint(15, [6, 5, 3, 3], FLOAT) - 7.0;
@@ -157,8 +180,94 @@ fn convolutions_and_their_gradients_are_those_of_libtorch() {
     }
     a_batch_too_small_is_left_to_libtorch();
     gradients_of_gradients_are_those_of_libtorch();
+    gradients_of_gradients_of_stacks_are_those_of_libtorch();
+    what_is_not_a_number_stays_so_in_a_stack();
     channels_of_a_wider_map_are_read_in_place();
     wrong_shapes_are_errors();
+}
+
+/// A feature map, and the weights and biases of a stack.
+fn stack(batch: i64, channels: &[i64], sides: &[i64]) -> (Tensor, Vec<Tensor>) {
+    let mut layers = Vec::new();
+    for (pair, &side) in channels.windows(2).zip(sides) {
+        let scale = ((pair[0] * side * side) as f64).sqrt();
+        layers.push(Tensor::randn([pair[1], pair[0], side, side], FLOAT) / scale);
+        layers.push(Tensor::randn([pair[1]], FLOAT));
+    }
+    (Tensor::randn([batch, channels[0], 6, 5], FLOAT), layers)
+}
+
+type Layer = dyn Fn(&Tensor, &Tensor, &Tensor, i64) -> Tensor;
+
+fn by_libtorch(x: &Tensor, weight: &Tensor, bias: &Tensor, padding: i64) -> Tensor {
+    x.conv2d(weight, Some(bias), 1, padding, 1, 1)
+}
+
+fn one_by_one(x: &Tensor, layers: &[&Tensor], layer: &Layer) -> Tensor {
+    let conv = |h: &Tensor, of: &[&Tensor]| layer(h, of[0], of[1], of[0].size()[2] / 2);
+    layers[2..].chunks(2).fold(conv(x, &layers[..2]), |h, of| conv(&h.relu(), of))
+}
+
+#[track_caller]
+fn stacks_are_convolutions_with_relu_between(operands: Operands, kind: Kind, layer: &Layer, tolerance: f64) {
+    let stacks: [(i64, &[i64], &[i64]); 4] = [
+        (33, &[3, 20, 17, 5], &[3, 1, 3]),
+        (64, &[2, 64, 64, 4], &[3, 1, 3]),
+        (20, &[4, 9], &[5]),
+        (3, &[2, 8, 8], &[3, 3]),
+    ];
+    for (batch, channels, sides) in stacks {
+        let (x, layers) = stack(batch, channels, sides);
+        let run = |kind: Kind, through: &dyn Fn(&Tensor, &[&Tensor]) -> Tensor| {
+            let leaf = |t: &Tensor| t.to_kind(kind).copy().set_requires_grad(true);
+            let inputs: Vec<Tensor> = std::iter::once(&x).chain(&layers).map(leaf).collect();
+            let inputs: Vec<&Tensor> = inputs.iter().collect();
+            let y = through(inputs[0], &inputs[1..]);
+            let slope = (Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)) * 0.37).sin() + 1.0;
+            let loss = (&y * slope.view(&y.size()[..]).to_kind(kind)).sum(kind);
+            let mut results = vec![y.detach()];
+            results.extend(Tensor::run_backward(&[loss], &inputs, false, false));
+            results
+        };
+        let ours = run(Kind::Float, &|x, layers| conv_stack(x, layers, operands).unwrap());
+        let theirs = run(kind, &|x, layers| one_by_one(x, layers, layer));
+        for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+            assert_eq!(a.size(), b.size());
+            let b = b.to_kind(Kind::Double);
+            let difference = (a.to_kind(Kind::Double) - &b).abs().max() / b.abs().max();
+            assert!(
+                difference.double_value(&[]) < tolerance,
+                "{channels:?}: result {i} differs by {difference}"
+            );
+        }
+        // In double precision it is libtorch's.
+        let double = run(Kind::Double, &|x, layers| conv_stack(x, layers, operands).unwrap());
+        let theirs = run(Kind::Double, &|x, layers| one_by_one(x, layers, &by_libtorch));
+        assert!(double.iter().zip(&theirs).all(|(a, b)| a.allclose(b, 1e-12, 1e-12, false)));
+    }
+}
+
+fn gradients_of_gradients_of_stacks_are_those_of_libtorch() {
+    let (x, layers) = stack(33, &[3, 8, 9], &[3, 1]);
+    let penalty = |through: &dyn Fn(&Tensor, &[&Tensor]) -> Tensor| {
+        let leaves: Vec<Tensor> =
+            std::iter::once(&x).chain(&layers).map(|t| t.copy().set_requires_grad(true)).collect();
+        let leaves: Vec<&Tensor> = leaves.iter().collect();
+        let y = through(leaves[0], &leaves[1..]).tanh().sum(Kind::Float);
+        let slope = Tensor::run_backward(&[y], &[leaves[0]], true, true).remove(0);
+        Tensor::run_backward(&[slope.square().sum(Kind::Float)], &[leaves[1], leaves[3]], false, false)
+    };
+    let ours = penalty(&|x, layers| conv_stack(x, layers, Operands::Exact).unwrap());
+    for (a, b) in ours.iter().zip(penalty(&|x, layers| one_by_one(x, layers, &by_libtorch))) {
+        assert!(a.allclose(&b, 1e-4, 1e-3, false));
+    }
+}
+
+fn what_is_not_a_number_stays_so_in_a_stack() {
+    let (x, layers) = stack(16, &[3, 8, 9], &[3, 1]);
+    let layers: Vec<&Tensor> = layers.iter().collect();
+    let y = conv_stack(&(x * f64::NAN), &layers, Operands::Exact).unwrap();
+    assert!(bool::try_from(y.isnan().all()).unwrap());
 }
 
 fn a_batch_too_small_is_left_to_libtorch() {
@@ -201,4 +310,9 @@ fn wrong_shapes_are_errors() {
     assert!(message(&x.narrow(1, 0, 2), &weight, 1, 1).contains("3 input channels"));
     assert!(message(&x.narrow(2, 0, 2), &weight, 1, 0).contains("does not fit"));
     assert!(message(&x, &weight, 0, 1).contains("stride"));
+    let message = |layers: &[&Tensor]| conv_stack(&x, layers, Operands::Exact).unwrap_err().to_string();
+    let bias = Tensor::zeros([weight.size()[0]], FLOAT);
+    assert!(message(&[]).contains("a weight and a bias each"));
+    assert!(message(&[&weight.narrow(2, 0, 2).narrow(3, 0, 2), &bias]).contains("odd side"));
+    assert!(message(&[&weight.narrow(1, 0, 2), &bias]).contains("2 input channels"));
 }

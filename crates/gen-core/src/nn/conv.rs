@@ -75,6 +75,31 @@ impl Conv2d {
     }
 }
 
+/// Convolutions with max(0, x) between them, in one pass over each map. All have a bias, stride 1, an odd kernel and
+/// half of it as padding ([`ConvConfig::same`]).
+///
+/// # Panics
+/// When one of them has not, or `x: [batch, inputs, height, width]` does not fit the first.
+#[track_caller]
+pub fn conv_relu_stack(x: &Tensor, layers: &[&Conv2d]) -> Tensor {
+    let mut list = Vec::with_capacity(2 * layers.len());
+    for layer in layers {
+        let [side, padding] = [layer.weight.size()[2], layer.padding];
+        assert!(layer.stride == 1 && padding == side / 2, "a layer changes the size: {layer:?}");
+        list.push(&layer.weight);
+        list.push(layer.bias.as_ref().expect("a layer of a stack has a bias"));
+    }
+    let operands = match Precision::current() {
+        Precision::F32 => Operands::Exact,
+        Precision::Bf16 if x.device() == Device::Cpu => Operands::Rounded,
+        Precision::Bf16 => {
+            return layers[1..].iter().fold(layers[0].forward(x), |mut h, layer| layer.forward(&h.relu_()));
+        }
+    };
+    gen_native::conv_stack(x, &list, operands)
+        .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
+}
+
 /// 2-D transposed convolution.
 #[derive(Debug)]
 pub struct ConvTranspose2d {

@@ -12,7 +12,7 @@ mod norm;
 mod transformer;
 
 pub use attention::SelfAttention2d;
-pub use conv::{Conv2d, ConvConfig, ConvTranspose2d};
+pub use conv::{Conv2d, ConvConfig, ConvTranspose2d, conv_relu_stack};
 pub use embedding::sinusoidal_embedding;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;

@@ -1,4 +1,4 @@
-use gen_core::nn::{Conv2d, ConvConfig};
+use gen_core::nn::{Conv2d, ConvConfig, conv_relu_stack};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
@@ -29,9 +29,7 @@ impl GlowConditioner {
 
 impl Conditioner for GlowConditioner {
     fn forward(&self, x: &Tensor, _given: Given<'_>) -> Tensor {
-        let h = self.input.forward(x).relu_();
-        let h = self.hidden.forward(&h).relu_();
-        self.output.forward(&h)
+        conv_relu_stack(x, &[&self.input, &self.hidden, &self.output])
     }
 }
 

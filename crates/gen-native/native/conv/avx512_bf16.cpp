@@ -11,10 +11,16 @@ namespace {
 constexpr int64_t kLanes = 16;
 
 struct Unit {
+  static constexpr int64_t kValues = 2;
   using Vector = __m512i;
   static Vector load(const uint32_t* at) { return _mm512_loadu_si512(at); }
   static Vector load_tail(const uint32_t* at, int64_t valid) {
     return _mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << valid) - 1), at);
+  }
+  static Vector of_values(const float* at, int64_t valid) {
+    const auto mask = [](int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1 : 0); };
+    return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(mask(valid - 16), at + 16),
+                                                         _mm512_maskz_loadu_ps(mask(valid), at)));
   }
   static Vector broadcast(const uint32_t* at) { return _mm512_set1_epi32(static_cast<int>(*at)); }
   static __m512 multiply_add(Vector a, Vector b, __m512 sum) {
@@ -56,7 +62,7 @@ void pair_columns(const float* in, uint32_t* out, int64_t rows, int64_t batch) {
 }  // namespace
 
 const Kernels* avx512_bf16() {
-  static const Kernels kernels{kLanes, gather, correlate, sums, pair_rows, pair_columns};
+  static const Kernels kernels{kLanes, gather, correlate, outer_block, outer, sums, pair_rows, pair_columns};
   return &kernels;
 }
 

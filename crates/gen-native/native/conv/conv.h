@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 namespace gen_native::conv {
 
 // Whether convolutions of `x: [batch, ...]` are done here, so that a map is best made batch-innermost from the start.
@@ -15,5 +17,9 @@ bool prefers_batch_innermost(const at::Tensor& x);
 // rounded to bfloat16 before they are multiplied, where it is done here and has_bfloat16().
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
                   int64_t padding, bool transposed, bool rounded);
+
+// Convolutions with max(0, x) between them, whose kernels have odd sides and keep the size of the map; `layers` are
+// their weights and biases in turn.
+at::Tensor conv_stack(const at::Tensor& x, const std::vector<at::Tensor>& layers, bool rounded);
 
 }  // namespace gen_native::conv

@@ -22,7 +22,8 @@ struct Tap {
   int32_t position;
 };
 
-// out[p][m][n] = bias[m] + sum over taps (q, t) of p, over k: weight[t][m][k] in[q][k][n].
+// out[p][m][n] = bias[m] + sum over taps (q, t) of p, over k: weight[t][m][k] in[q][k][n]; then max(0, out) with
+// `relu`, and 0 where `mask` is not above 0.
 struct Gather {
   const void* in;        // [pixels of the input][depth][batch] units, `pixel` units from one pixel to the next
   const void* weight;    // [positions][blocks of m][depth][m in the block] units
@@ -34,22 +35,39 @@ struct Gather {
   int64_t depth;
   int64_t outputs;
   int64_t batch;
+  bool relu;
+  const float* mask;  // as `out`, or null
 };
 
-// out[t][a][b] = sum over the pixels p of `small`, over n: small[p][a][n] large[q(p, t)][b][n], where the row and the
-// column of q are those of p times the stride, less the padding, plus those of the position t in the kernel.
+// One of the two maps of a convolution, [pixels][channels][batch], with `pixel` units from one pixel to the next.
+struct Map {
+  const void* data;
+  int64_t pixel;
+  int64_t channels, height, width;
+};
+
+// out[t][a][b] = sum over the pixels p of the small map, over n: small[p][a][n] large[q(p, t)][b][n], where the row and
+// the column of q are those of p times the stride, less the padding, plus those of the position t in the kernel.
 struct Correlate {
-  const void* small;  // [pixels][small_channels][units], or [blocks][pixels][small_channels in the block][units]
-  const void* large;  // likewise
-  float* out;         // [kernel_height * kernel_width][small_channels][large_channels]
-  bool blocked;         // which of the two; blocks are of kSmallBlock and kLargeBlock channels
-  int64_t small_pixel;  // units from one pixel to the next, of maps that are not in blocks
-  int64_t small_channels, small_height, small_width;
-  int64_t large_pixel;
-  int64_t large_channels, large_height, large_width;
+  Map small, large;
+  float* out;  // [kernel_height * kernel_width][small.channels][large.channels]
   int64_t kernel_height, kernel_width;
   int64_t stride, padding;
   int64_t units;  // the batch, or half of it for pairs
+};
+
+// The same sums for maps one of which, the wide one, has channels enough to fill a vector with. The narrow map is in
+// units and the wide one in floats. The rows of the wide map are divided into `parts`, with a sum each.
+struct Outer {
+  Map narrow, wide;
+  bool wide_is_large;
+  float* out;  // [parts][kernel_height * kernel_width][narrow.channels][`step`], zeros at first
+  int64_t step;  // whole blocks of channels of the wide map
+  int64_t parts;
+  int64_t kernel_height, kernel_width;
+  int64_t stride, padding;
+  int64_t batch;
+  int64_t units;
 };
 
 struct Kernels {
@@ -61,6 +79,10 @@ struct Kernels {
   // There is an item for each block of four channels of the small map and of six of the large one, the latter
   // running faster.
   void (*correlate)(const Correlate&, int64_t begin, int64_t end);
+  // How many channels of the wide map a block has, and the items from `begin` to `end`: one for each part and block,
+  // the latter running faster.
+  int64_t (*outer_block)(const Outer&);
+  void (*outer)(const Outer&, int64_t begin, int64_t end);
   // The sums of floats [pixels][channels][batch], `pixel` from one pixel to the next, of each channel.
   void (*sums)(const float* in, int64_t pixel, int64_t pixels, int64_t channels, int64_t batch, float* out);
   // Rows [k][n] of floats to rows [k / 2][n] of pairs, the last one filled up with zeros.

@@ -1,0 +1,258 @@
+#include "passes.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_strided.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "../instructions.h"
+#include "../layout.h"
+
+namespace gen_native::conv {
+
+const Kernels* kernels(bool pairs) {
+#if defined(__x86_64__)
+  switch (instructions()) {
+    case Instructions::kAvx512: return pairs ? avx512_bf16() : avx512();
+    case Instructions::kAvx2: return avx2();
+    default: return nullptr;
+  }
+#else
+  return nullptr;
+#endif
+}
+
+Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride, int64_t padding, bool transposed) {
+  const int64_t height = x.size(2), width = x.size(3), kernel_height = weight.size(2), kernel_width = weight.size(3);
+  const auto smaller = [&](int64_t side, int64_t kernel) { return (side + 2 * padding - kernel) / stride + 1; };
+  const auto larger = [&](int64_t side, int64_t kernel) { return (side - 1) * stride - 2 * padding + kernel; };
+  Geometry g{x.size(0), weight.size(0), height, width, weight.size(1), height, width,
+             kernel_height, kernel_width, stride, padding};
+  if (transposed) {
+    g.large_height = larger(height, kernel_height);
+    g.large_width = larger(width, kernel_width);
+  } else {
+    g.small_height = smaller(height, kernel_height);
+    g.small_width = smaller(width, kernel_width);
+  }
+  return g;
+}
+
+namespace {
+
+// The taps of every pixel of one map, which come from the other.
+struct Taps {
+  std::vector<Tap> taps;
+  std::vector<int32_t> first{0};
+
+  void next_pixel() { first.push_back(static_cast<int32_t>(taps.size())); }
+};
+
+Taps taps_of_small(const Geometry& g) {
+  Taps list;
+  for (int64_t y = 0; y < g.small_height; ++y) {
+    for (int64_t x = 0; x < g.small_width; ++x) {
+      for (int64_t i = 0; i < g.kernel_height; ++i) {
+        const int64_t row = y * g.stride - g.padding + i;
+        if (row < 0 || row >= g.large_height) continue;
+        for (int64_t j = 0; j < g.kernel_width; ++j) {
+          const int64_t column = x * g.stride - g.padding + j;
+          if (column < 0 || column >= g.large_width) continue;
+          list.taps.push_back({static_cast<int32_t>(row * g.large_width + column),
+                               static_cast<int32_t>(i * g.kernel_width + j)});
+        }
+      }
+      list.next_pixel();
+    }
+  }
+  return list;
+}
+
+Taps taps_of_large(const Geometry& g) {
+  Taps list;
+  for (int64_t row = 0; row < g.large_height; ++row) {
+    for (int64_t column = 0; column < g.large_width; ++column) {
+      for (int64_t i = 0; i < g.kernel_height; ++i) {
+        const int64_t y = row + g.padding - i;
+        if (y < 0 || y % g.stride != 0 || y / g.stride >= g.small_height) continue;
+        for (int64_t j = 0; j < g.kernel_width; ++j) {
+          const int64_t x = column + g.padding - j;
+          if (x < 0 || x % g.stride != 0 || x / g.stride >= g.small_width) continue;
+          list.taps.push_back({static_cast<int32_t>(y / g.stride * g.small_width + x / g.stride),
+                               static_cast<int32_t>(i * g.kernel_width + j)});
+        }
+      }
+      list.next_pixel();
+    }
+  }
+  return list;
+}
+
+// From one position of a kernel to the next.
+int64_t position_step(const at::Tensor& weight) { return weight.stride(weight.size(3) > 1 ? 3 : 2); }
+
+// Weights [outputs, inputs, positions], with these steps from one to the next, as `Gather` takes them.
+at::Tensor packed(const float* weight, int64_t output_step, int64_t input_step, int64_t position_step,
+                  int64_t outputs, int64_t inputs, int64_t positions, bool pairs) {
+  const int64_t depth = pairs ? (inputs + 1) / 2 : inputs;
+  at::Tensor out = at::empty({positions * outputs * depth}, at::kFloat);
+  auto* const to = static_cast<uint32_t*>(out.mutable_data_ptr());
+  const auto bits = [](float value) { return static_cast<uint32_t>(c10::BFloat16(value).x); };
+  for (int64_t start = 0; start < outputs; start += kBlock) {
+    const int64_t width = std::min(kBlock, outputs - start);
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t m = 0; m < width; ++m) {
+        const float* const from = weight + (start + m) * output_step + (pairs ? 2 * k : k) * input_step;
+        uint32_t* const place = to + start * depth + k * width + m;
+        for (int64_t t = 0; t < positions; ++t) {
+          const float* const value = from + t * position_step;
+          uint32_t unit;
+          if (pairs) {
+            unit = bits(*value) | (2 * k + 1 < inputs ? bits(value[input_step]) << 16 : 0);
+          } else {
+            std::memcpy(&unit, value, sizeof unit);
+          }
+          place[t * outputs * depth] = unit;
+        }
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
+                    bool to_small, bool pairs, const Ending& ending) {
+  const Kernels& kernel = *kernels(pairs);
+  const int64_t inputs = to_small ? g.large_channels : g.small_channels;
+  const int64_t outputs = to_small ? g.small_channels : g.large_channels;
+  const int64_t in_pixels = to_small ? g.large_pixels() : g.small_pixels();
+  const int64_t out_pixels = to_small ? g.small_pixels() : g.large_pixels();
+  const at::Tensor out =
+      to_small ? empty_batch_innermost(g.batch, outputs, g.small_height, g.small_width, from.options())
+               : empty_batch_innermost(g.batch, outputs, g.large_height, g.large_width, from.options());
+  const Taps taps = to_small ? taps_of_small(g) : taps_of_large(g);
+  // [small, large, height, width], and rows of a kernel follow each other.
+  const int64_t output_step = weight.stride(to_small ? 0 : 1), input_step = weight.stride(to_small ? 1 : 0);
+  const at::Tensor w = packed(weight.const_data_ptr<float>(), output_step, input_step, position_step(weight), outputs,
+                              inputs, g.positions(), pairs);
+  const float* const x = from.const_data_ptr<float>();
+  const int64_t step = pixel_stride(from);
+  Gather call{x, w.const_data_ptr(), bias.defined() ? bias.const_data_ptr<float>() : nullptr,
+              out.mutable_data_ptr<float>(), taps.taps.data(), taps.first.data(), step, inputs, outputs, g.batch,
+              ending.relu, ending.mask.defined() ? ending.mask.const_data_ptr<float>() : nullptr};
+  at::Tensor units;
+  if (pairs) {
+    call.depth = (inputs + 1) / 2;
+    call.pixel = call.depth * g.batch;
+    units = at::empty({in_pixels * call.pixel}, at::kFloat);
+    auto* const to = static_cast<uint32_t*>(units.mutable_data_ptr());
+    at::parallel_for(0, in_pixels, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) kernel.pair_rows(x + p * step, to + p * call.pixel, inputs, g.batch);
+    });
+    call.in = to;
+  }
+  at::parallel_for(0, out_pixels * blocks(outputs, kBlock), 1,
+                   [&](int64_t begin, int64_t end) { kernel.gather(call, begin, end); });
+  return out;
+}
+
+namespace {
+
+// A map as it is, or as units [pixels][channels][pairs], which `kept` holds.
+Map units_of(const at::Tensor& map, bool pairs, at::Tensor& kept) {
+  const int64_t batch = map.size(0), channels = map.size(1), height = map.size(2), width = map.size(3);
+  const int64_t step = pixel_stride(map);
+  const float* const from = map.const_data_ptr<float>();
+  if (!pairs) return {from, step, channels, height, width};
+  const Kernels& kernel = *kernels(true);
+  const int64_t pixel = channels * ((batch + 1) / 2);
+  kept = at::empty({height * width * pixel}, at::kFloat);
+  auto* const to = static_cast<uint32_t*>(kept.mutable_data_ptr());
+  at::parallel_for(0, height * width, std::max<int64_t>(1, 16384 / (channels * batch)), [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) kernel.pair_columns(from + p * step, to + p * pixel, channels, batch);
+  });
+  return {to, pixel, channels, height, width};
+}
+
+// Sums [positions][small channels or large ones][the others, `step` in all] in the order of the weights.
+at::Tensor as_weight(const float* sums, int64_t step, bool large_inside, const at::Tensor& weight, const Geometry& g) {
+  at::Tensor gradient = at::empty_strided(weight.sizes(), weight.strides(), weight.options());
+  float* const to = gradient.mutable_data_ptr<float>();
+  const int64_t outside = large_inside ? g.small_channels : g.large_channels;
+  const int64_t inside = large_inside ? g.large_channels : g.small_channels;
+  const int64_t outer_step = weight.stride(large_inside ? 0 : 1), inner_step = weight.stride(large_inside ? 1 : 0);
+  for (int64_t a = 0; a < outside; ++a) {
+    for (int64_t b = 0; b < inside; ++b) {
+      float* const place = to + a * outer_step + b * inner_step;
+      for (int64_t t = 0; t < g.positions(); ++t) {
+        place[t * position_step(weight)] = sums[(t * outside + a) * step + b];
+      }
+    }
+  }
+  return gradient;
+}
+
+// By outer products, for maps with many channels.
+at::Tensor of_outer_products(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight,
+                             const Geometry& g, bool pairs) {
+  const Kernels& kernel = *kernels(pairs);
+  const bool wide_is_large = g.large_channels > g.small_channels;
+  at::Tensor kept, unused;
+  Outer call{units_of(wide_is_large ? small : large, pairs, kept), units_of(wide_is_large ? large : small, false, unused),
+             wide_is_large, nullptr, 0, 0, g.kernel_height, g.kernel_width, g.stride, g.padding, g.batch,
+             pairs ? (g.batch + 1) / 2 : g.batch};
+  const int64_t block = kernel.outer_block(call), in_wide = blocks(call.wide.channels, block);
+  call.step = in_wide * block;
+  const int64_t size = g.positions() * call.narrow.channels * call.step;
+  // Enough for many threads, unless their sums would take more memory than maps do. The same for any number of threads,
+  // so that sums are.
+  constexpr int64_t kItems = 16, kMostSums = 1 << 20;
+  call.parts = std::max<int64_t>(1, std::min({call.wide.height, kItems / in_wide, kMostSums / size}));
+  const at::Tensor sums = at::zeros({call.parts * size}, at::kFloat);
+  call.out = sums.mutable_data_ptr<float>();
+  at::parallel_for(0, call.parts * in_wide, 1, [&](int64_t begin, int64_t end) { kernel.outer(call, begin, end); });
+  for (int64_t part = 1; part < call.parts; ++part) {
+    for (int64_t i = 0; i < size; ++i) call.out[i] += call.out[part * size + i];
+  }
+  return as_weight(call.out, call.step, wide_is_large, weight, g);
+}
+
+// The fewest channels on the narrow side that are worth transposing the wide one for.
+constexpr int64_t kNarrow = 8;
+
+}  // namespace
+
+at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
+                      bool pairs) {
+  const Kernels& kernel = *kernels(pairs);
+  const auto [narrow, wide] = std::minmax(g.small_channels, g.large_channels);
+  if (narrow >= kNarrow && wide >= kernel.lanes) return of_outer_products(small, large, weight, g, pairs);
+  const at::Tensor sums = at::empty({g.positions() * g.small_channels * g.large_channels}, at::kFloat);
+  at::Tensor a, b;
+  const Correlate call{units_of(small, pairs, a), units_of(large, pairs, b), sums.mutable_data_ptr<float>(),
+                       g.kernel_height, g.kernel_width, g.stride, g.padding, pairs ? (g.batch + 1) / 2 : g.batch};
+  at::parallel_for(0, blocks(g.small_channels, kSmallBlock) * blocks(g.large_channels, kLargeBlock), 1,
+                   [&](int64_t begin, int64_t end) { kernel.correlate(call, begin, end); });
+  return as_weight(sums.const_data_ptr<float>(), g.large_channels, true, weight, g);
+}
+
+at::Tensor summed(const at::Tensor& map, bool pairs) {
+  const int64_t channels = map.size(1), pixels = map.size(2) * map.size(3), step = pixel_stride(map);
+  at::Tensor sums = at::empty({channels}, map.options());
+  const float* const from = map.const_data_ptr<float>();
+  float* const to = sums.mutable_data_ptr<float>();
+  const Kernels& kernel = *kernels(pairs);
+  const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, pixels * map.size(0)));
+  at::parallel_for(0, channels, grain, [&](int64_t begin, int64_t end) {
+    kernel.sums(from + begin * map.size(0), step, pixels, end - begin, map.size(0), to + begin);
+  });
+  return sums;
+}
+
+}  // namespace gen_native::conv

@@ -1,0 +1,49 @@
+// The passes over feature maps that a convolution and its gradients are made of.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels.h"
+
+namespace gen_native::conv {
+
+// Null where convolutions are left to libtorch.
+const Kernels* kernels(bool pairs);
+
+// A convolution seen from its two feature maps: position (i, j) of the kernel joins pixel (y, x) of the small one with
+// pixel (y * stride - padding + i, x * stride - padding + j) of the large one. A convolution goes from the large to
+// the small map, a transposed one from the small to the large, and their gradients go back.
+struct Geometry {
+  int64_t batch;
+  int64_t small_channels, small_height, small_width;
+  int64_t large_channels, large_height, large_width;
+  int64_t kernel_height, kernel_width;
+  int64_t stride, padding;
+
+  int64_t small_pixels() const { return small_height * small_width; }
+  int64_t large_pixels() const { return large_height * large_width; }
+  int64_t positions() const { return kernel_height * kernel_width; }
+};
+
+Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride, int64_t padding, bool transposed);
+
+// What is done to a value before it is stored.
+struct Ending {
+  bool relu = false;
+  // 0 where this map, which lies as the result, is not above 0; or undefined.
+  at::Tensor mask = {};
+};
+
+// One map from the other; `bias` may be undefined.
+at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
+                    bool to_small, bool pairs, const Ending& ending = {});
+
+// The gradient of the weights, which lies as they do.
+at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
+                      bool pairs);
+
+// The sum of a map over its pixels and its batch.
+at::Tensor summed(const at::Tensor& map, bool pairs);
+
+}  // namespace gen_native::conv
