@@ -1,6 +1,6 @@
 //! Flow++: couplings by mixtures of logistics whose networks attend to the whole image, and learned dequantisation.
 
-use gen_core::data::{DataSpec, Shape};
+use gen_core::data::{DataSpec, Shape, Values};
 use gen_core::optim::{AdamConfig, Schedule};
 use gen_core::params::{Params, Scope};
 use gen_core::train::TrainConfig;
@@ -99,7 +99,12 @@ impl Architecture for MixtureCouplings {
             Shape::Image { height, width, .. } => default_scales(height, width),
             Shape::Points { .. } => FlowPlusPlusConfig::default().scales,
         };
-        FlowPlusPlusConfig { scales, ..FlowPlusPlusConfig::default() }
+        // What is spread already needs no noise, and leaves none to learn.
+        let dequantisation = match data.values {
+            Values::Dequantised => Dequantisation::Uniform,
+            _ => Dequantisation::Variational,
+        };
+        FlowPlusPlusConfig { scales, dequantisation, ..FlowPlusPlusConfig::default() }
     }
 
     fn default_training(_data: &DataSpec) -> TrainConfig {

@@ -341,7 +341,7 @@ fn what_does_not_fit_is_refused() {
         Spline { knots: Knots::Floor { width: 1e-3, height: 0.0, slope: 1e-3 }, ..good },
     ];
     for of in refused {
-        assert!(run(of, 2 * of.parameters()).is_err(), "{of:?}");
+        assert!(run(of, 2 * of.parameters().max(0)).is_err(), "{of:?}");
     }
     let none = spline(&Tensor::zeros([0, 2], DOUBLE), &Tensor::zeros([0, 46], DOUBLE), &good, Way::Forward);
     assert_eq!(none.unwrap().values.size(), [0, 2]);
