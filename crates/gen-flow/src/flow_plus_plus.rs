@@ -1,7 +1,7 @@
 //! Flow++: couplings by mixtures of logistics whose networks attend to the whole image, and learned dequantisation.
 
-use gen_core::data::{DataSpec, Shape, Values};
-use gen_core::optim::{AdamConfig, Schedule};
+use gen_core::data::{DataSpec, Values};
+use gen_core::optim::AdamConfig;
 use gen_core::params::{Params, Scope};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bijection::{ActNorm, Bijection, Chain, Conv1x1, Coupling, Mask, NormalisedConv1x1};
 use crate::conditioner::GatedConditioner;
 use crate::images::{
-    Dequantisation, ImageShape, Pixels, at_least_one, check_alpha, check_scales, default_scales, multi_scale,
+    self, Dequantisation, ImageShape, Pixels, at_least_one, check_alpha, check_scales, multi_scale,
 };
 use crate::model::{Architecture, Design, FlowModel};
 use crate::univariate::{LogisticMixture, Univariate};
@@ -95,10 +95,7 @@ impl Architecture for MixtureCouplings {
     const CITATION: &'static str = "Ho, Chen, Srinivas, Duan & Abbeel 2019, Flow++: Improving Flow-Based Generative Models with Variational Dequantization and Architecture Design";
 
     fn default_config(data: &DataSpec) -> FlowPlusPlusConfig {
-        let scales = match data.shape {
-            Shape::Image { height, width, .. } => default_scales(height, width),
-            Shape::Points { .. } => FlowPlusPlusConfig::default().scales,
-        };
+        let scales = images::scales_of(data, FlowPlusPlusConfig::default().scales);
         // What is spread already needs no noise, and leaves none to learn.
         let dequantisation = match data.values {
             Values::Dequantised => Dequantisation::Uniform,
@@ -108,25 +105,11 @@ impl Architecture for MixtureCouplings {
     }
 
     fn default_training(_data: &DataSpec) -> TrainConfig {
-        TrainConfig {
-            batch_size: 64,
-            schedule: Schedule::Cosine,
-            warmup_steps: 100,
-            ema_decay: 0.995,
-            validation_rows: 256,
-            ..TrainConfig::default()
-        }
+        images::training()
     }
 
     fn design(config: &FlowPlusPlusConfig, params: &Params, data: &DataSpec) -> Result<Design> {
-        let Shape::Image { channels, height, width } = data.shape else {
-            return Err(Error::invalid(format!(
-                "`{}` is a model of images, `{}` has points: `realnvp`, `nsf` and `maf` take them",
-                Self::NAME,
-                data.name
-            )));
-        };
-        let shape = [channels, height, width];
+        let shape = images::shape(Self::NAME, data)?;
         config.check(shape)?;
         let root = params.root();
         let dequantiser = config.dequantisation.build(params, data)?;

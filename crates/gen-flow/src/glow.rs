@@ -1,16 +1,16 @@
 //! Glow: steps of activation normalisation, a mixing of channels and an affine coupling, at several scales.
 
-use gen_core::data::{DataSpec, Shape};
-use gen_core::optim::{AdamConfig, Schedule};
+use gen_core::Result;
+use gen_core::data::DataSpec;
+use gen_core::optim::AdamConfig;
 use gen_core::params::{Params, Scope};
 use gen_core::train::TrainConfig;
-use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::bijection::{ActNorm, Bijection, Chain, Conv1x1, Coupling, Mask, NormalisedConv1x1};
 use crate::conditioner::{GlowConditioner, PriorConditioner};
 use crate::images::{
-    Dequantisation, ImageShape, Pixels, at_least_one, check_alpha, check_scales, default_scales, multi_scale,
+    self, Dequantisation, ImageShape, Pixels, at_least_one, check_alpha, check_scales, multi_scale,
 };
 use crate::model::{Architecture, Design, FlowModel};
 use crate::univariate::{Affine, Univariate};
@@ -81,33 +81,16 @@ impl Architecture for GlowSteps {
         "Kingma & Dhariwal 2018, Glow: Generative Flow with Invertible 1x1 Convolutions";
 
     fn default_config(data: &DataSpec) -> GlowConfig {
-        let scales = match data.shape {
-            Shape::Image { height, width, .. } => default_scales(height, width),
-            Shape::Points { .. } => GlowConfig::default().scales,
-        };
+        let scales = images::scales_of(data, GlowConfig::default().scales);
         GlowConfig { scales, ..GlowConfig::default() }
     }
 
     fn default_training(_data: &DataSpec) -> TrainConfig {
-        TrainConfig {
-            batch_size: 64,
-            schedule: Schedule::Cosine,
-            warmup_steps: 100,
-            ema_decay: 0.995,
-            validation_rows: 256,
-            ..TrainConfig::default()
-        }
+        images::training()
     }
 
     fn design(config: &GlowConfig, params: &Params, data: &DataSpec) -> Result<Design> {
-        let Shape::Image { channels, height, width } = data.shape else {
-            return Err(Error::invalid(format!(
-                "`{}` is a model of images, `{}` has points: `realnvp`, `nsf` and `maf` take them",
-                Self::NAME,
-                data.name
-            )));
-        };
-        let shape = [channels, height, width];
+        let shape = images::shape(Self::NAME, data)?;
         config.check(shape)?;
         let root = params.root();
         let dequantiser = config.dequantisation.build(params, data)?;

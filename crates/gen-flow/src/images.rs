@@ -2,6 +2,7 @@
 
 use gen_core::data::{DataSpec, Shape};
 use gen_core::params::{Params, Scope};
+use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use crate::bijection::{
 use crate::conditioner::{ConvConditioner, WithImage};
 use crate::dequantise::Dequantiser;
 use crate::flow::Flow;
+use crate::points;
 use crate::univariate::{Affine, Univariate};
 
 /// `[channels, height, width]`.
@@ -161,6 +163,33 @@ fn scale(
         parts.push(Box::new(FactorOut::new(shape, kept, rest)));
     }
     Chain::new(parts)
+}
+
+/// The shape of images.
+///
+/// # Errors
+/// When the data are points.
+pub(crate) fn shape(model: &str, data: &DataSpec) -> Result<ImageShape> {
+    match data.shape {
+        Shape::Image { channels, height, width } => Ok([channels, height, width]),
+        Shape::Points { .. } => Err(Error::invalid(format!(
+            "`{model}` is a model of images, `{}` has points: `realnvp`, `nsf` and `maf` take them",
+            data.name
+        ))),
+    }
+}
+
+/// As many scales as images of this data allow, up to three; for points, which have none, `otherwise`.
+pub(crate) fn scales_of(data: &DataSpec, otherwise: usize) -> usize {
+    match data.shape {
+        Shape::Image { height, width, .. } => default_scales(height, width),
+        Shape::Points { .. } => otherwise,
+    }
+}
+
+/// Training settings for images with networks of some depth.
+pub(crate) fn training() -> TrainConfig {
+    TrainConfig { batch_size: 64, warmup_steps: 100, ema_decay: 0.995, ..points::training() }
 }
 
 /// As many scales as the sides allow, up to three.
