@@ -30,7 +30,7 @@ pub struct Extrapolation {
 /// use gen_core::eval::{extrapolation_sizes, frechet_distance, frechet_distance_infinity};
 /// use tch::{Device, Kind, Tensor};
 ///
-/// let (real, fake) = (Tensor::randn([5000, 4], (Kind::Float, Device::Cpu)), Tensor::randn([500, 4], (Kind::Float, Device::Cpu)));
+/// let (real, fake) = (Tensor::randn([5000, 32], (Kind::Float, Device::Cpu)), Tensor::randn([500, 32], (Kind::Float, Device::Cpu)));
 /// let infinity = frechet_distance_infinity(&real, &fake, &extrapolation_sizes(500)).unwrap();
 /// assert!(infinity.limit < frechet_distance(&real, &fake).unwrap());
 /// ```

@@ -71,7 +71,7 @@ pub struct Subsets {
 ///
 /// let (a, b) = (Tensor::randn([500, 4], (Kind::Float, Device::Cpu)), Tensor::randn([500, 4], (Kind::Float, Device::Cpu)));
 /// let found = kernel_distance_of_subsets(&a, &b, 20, 100, 0).unwrap();
-/// assert!(found.mean.abs() < found.std);
+/// assert!(found.mean.abs() < 4.0 * found.std);
 /// ```
 ///
 /// # Errors
