@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
     BuildContext, Buildable, Density, Family, GenerativeModel, Latent, Losses, ModelCard, SampleRequest,
-    Step, Trajectory,
+    Sampling, Step, Trajectory,
 };
 use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::{NamedTensors, Params};
@@ -194,6 +194,13 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
             samples.narrow(0, start as i64, n).copy_(&x);
         }
         Ok(samples)
+    }
+
+    /// One evaluation, or those that a solver with steps of its own takes for up to 64 samples of the request.
+    fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
+        let few = SampleRequest { n: request.n.clamp(1, 64), ..request.clone() };
+        let _samples = self.sample(&few)?;
+        Ok(Sampling { sampler: None, evaluations: self.flow.bijection().evaluations().max(1) })
     }
 
     fn weights(&self) -> NamedTensors {

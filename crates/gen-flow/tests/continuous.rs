@@ -283,6 +283,8 @@ fn ffjord_learns_the_moons_and_stays_a_density() {
     let names: Vec<&str> = losses.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["nll", "grad_norm", "nfe"]);
     assert!((8.0..200.0).contains(&losses[2].1), "{losses:?}");
+    let evaluations = model.sampling(&SampleRequest::new(5, 0)).unwrap().evaluations;
+    assert!((8..200).contains(&evaluations), "{evaluations}");
     assert_density_of_moons(&model, 0.2);
 }
 

@@ -147,7 +147,7 @@ pub(super) const FAMILIES: [Case; 6] = [
     Case::new("ddpm", "ddpm", "diffusion", "fashion-mnist", &[64]),
 ];
 
-/// Flows that published libraries have too, in single precision: eight transforms of points whose networks have two hidden
+/// Flows that published libraries have too, in single precision but for a row that says otherwise: eight transforms of points whose networks have two hidden
 /// layers of 64, and a small Glow.
 ///
 /// The settings say what the libraries build as well. Nobody keeps an average of the weights.
@@ -174,7 +174,7 @@ pub(super) const FLOWS: [Case; 5] = [
     ),
     Case {
         set: &["pad=32", "scales=2", "steps=8", "width=128", "batch_size=64", "ema_decay=0"],
-        implementations: &[Gen, Normflows],
+        implementations: &[Gen, GenBf16, Normflows],
         ..Case::new("glow", "glow", "flow", "fashion-mnist", &[64])
     },
 ];
