@@ -83,6 +83,8 @@ struct Row {
     nll_nats: f64,
     nll_standard_error: f64,
     nll_gap_nats: f64,
+    kl_nats: f64,
+    kl_standard_error: f64,
     n_likelihood: u64,
 }
 
@@ -133,7 +135,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     rows.sort_by_key(order);
     let table = folder.join("flow.csv");
     write_atomically(&table, &to_csv(&rows)?)?;
-    print(&medians(&rows), args);
+    print("nats above the entropy", &medians(&rows, |row| row.nll_gap_nats), args);
+    print("KL(data || model), nats", &medians(&rows, |row| row.kl_nats), args);
     note(&table.display().to_string());
     Ok(())
 }
@@ -221,6 +224,8 @@ fn row(evaluation: &Path, threads: u32) -> Result<Row> {
         nll_nats: real("nll_nats")?,
         nll_standard_error: real("nll_standard_error")?,
         nll_gap_nats: real("nll_gap_nats")?,
+        kl_nats: real("kl_nats")?,
+        kl_standard_error: real("kl_standard_error")?,
         n_likelihood: whole("n_likelihood")?,
     })
 }
@@ -231,38 +236,34 @@ fn to_csv(rows: &[Row]) -> Result<Vec<u8>> {
     writer.into_inner().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-/// The median gap of each set and model, in the order of `rows`.
-fn medians(rows: &[Row]) -> Vec<(String, String, f64)> {
+/// The median over the seeds of `number`, for each set and model in the order of `rows`.
+fn medians(rows: &[Row], number: impl Fn(&Row) -> f64) -> Vec<(String, String, f64)> {
     let mut found: Vec<(String, String, f64)> = Vec::new();
     for row in rows {
         if found.iter().any(|(set, model, _)| *set == row.dataset && *model == row.model) {
             continue;
         }
         let same = rows.iter().filter(|other| other.dataset == row.dataset && other.model == row.model);
-        let mut gaps: Vec<f64> = same.map(|row| row.nll_gap_nats).collect();
-        gaps.sort_by(f64::total_cmp);
-        let middle = gaps.len() / 2;
-        let median = if gaps.len() % 2 == 1 { gaps[middle] } else { (gaps[middle - 1] + gaps[middle]) / 2.0 };
+        let mut numbers: Vec<f64> = same.map(&number).collect();
+        numbers.sort_by(f64::total_cmp);
+        let middle = numbers.len() / 2;
+        let odd = numbers.len() % 2 == 1;
+        let median = if odd { numbers[middle] } else { (numbers[middle - 1] + numbers[middle]) / 2.0 };
         found.push((row.dataset.clone(), row.model.clone(), median));
     }
     found
 }
 
 /// A row for each set, a column for each model.
-fn print(medians: &[(String, String, f64)], args: &Args) {
+fn print(what: &str, medians: &[(String, String, f64)], args: &Args) {
     let columns: Vec<String> = args.models.iter().map(|model| format!("{model:>14}")).collect();
-    note(&format!(
-        "{:<14}{}  (nats above the entropy, median of {} seeds)",
-        "",
-        columns.concat(),
-        args.seeds.len()
-    ));
+    note(&format!("{:<14}{}  ({what}; median of {} seeds)", "", columns.concat(), args.seeds.len()));
     for set in &args.sets {
-        let gap = |model: &String| {
+        let cell = |model: &String| {
             let found = medians.iter().find(|(of, by, _)| of == set && by == model);
-            found.map_or_else(|| format!("{:>14}", ""), |(_, _, gap)| format!("{gap:>14.4}"))
+            found.map_or_else(|| format!("{:>14}", ""), |(_, _, median)| format!("{median:>14.4}"))
         };
-        note(&format!("{set:<14}{}", args.models.iter().map(gap).collect::<String>()));
+        note(&format!("{set:<14}{}", args.models.iter().map(cell).collect::<String>()));
     }
 }
 
@@ -283,6 +284,8 @@ mod tests {
             nll_nats: 2.0 + gap,
             nll_standard_error: 0.001,
             nll_gap_nats: gap,
+            kl_nats: gap + 0.125,
+            kl_standard_error: 0.0005,
             n_likelihood: 100_000,
         }
     }
@@ -297,21 +300,24 @@ mod tests {
         ];
         let expected =
             vec![("moons".to_owned(), "nsf".to_owned(), 0.2), ("rings".to_owned(), "nsf".to_owned(), 5.0)];
-        assert_eq!(medians(&rows), expected);
+        assert_eq!(medians(&rows, |row| row.nll_gap_nats), expected);
         let two = [row_of("moons", 0, 0.5), row_of("moons", 1, 0.25)];
-        assert_eq!(medians(&two)[0].2, 0.375);
+        assert_eq!(medians(&two, |row| row.kl_nats)[0].2, 0.5);
     }
 
     #[test]
     fn a_row_is_the_last_evaluation_of_a_run() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("evaluation.csv");
-        let columns = "run,model,dataset,seed,steps,train_seconds,train_cpu_seconds,parameters,nll_nats,nll_standard_error,nll_gap_nats,n_likelihood";
-        let (old, new) =
-            ("a,nsf,moons,1,9,1,1,5,2.5,0.1,0.1,100000", "a,nsf,moons,1,10,1,1,5,2.4,0.001,0.4,100000");
+        let columns = "run,model,dataset,seed,steps,train_seconds,train_cpu_seconds,parameters,nll_nats,nll_standard_error,nll_gap_nats,kl_nats,kl_standard_error,n_likelihood";
+        let (old, new) = (
+            "a,nsf,moons,1,9,1,1,5,2.5,0.1,0.1,0.2,0.1,100000",
+            "a,nsf,moons,1,10,1,1,5,2.4,0.001,0.4,0.525,0.0005,100000",
+        );
         fs::write(&file, format!("{columns}\n{old}\n{new}\n")).expect("written");
         assert_eq!(row(&file, 1).expect("a row"), row_of("moons", 1, 0.4).clone());
-        fs::write(&file, format!("{columns}\na,nsf,moons,1,9,1,1,5,2.5,0.1,,100000\n")).expect("written");
+        fs::write(&file, format!("{columns}\na,nsf,moons,1,9,1,1,5,2.5,0.1,,0.2,0.1,100000\n"))
+            .expect("written");
         let error = row(&file, 1).expect_err("no gap").to_string();
         assert!(error.contains("nll_gap_nats"), "{error}");
     }
@@ -321,6 +327,7 @@ mod tests {
         let rows = [row_of("moons", 0, 0.25), row_of("rings", 0, 0.5)];
         let text = String::from_utf8(to_csv(&rows).expect("csv")).expect("text");
         assert_eq!(text.lines().count(), 3);
-        assert!(text.starts_with("dataset,model,seed,threads,steps,"), "{text}");
+        let header = text.lines().next().expect("a header");
+        assert_eq!(header.split(',').collect::<Vec<_>>(), crate::bench::described("flow.csv"));
     }
 }

@@ -270,12 +270,15 @@ fn a_model_of_points_is_held_against_the_entropy() {
     let row = protocol.evaluate(&model, &mut |_| ()).unwrap().measured.row;
     assert_eq!((row.feature_space.as_str(), row.n_likelihood), ("identity", Some(1500)));
     assert!(row.nll_gap_nats.unwrap().abs() < 4.0 * row.nll_standard_error.unwrap());
+    assert!(row.kl_nats.unwrap().abs() < 1e-9, "the model is the distribution: {:?}", row.kl_nats);
     assert_eq!((row.bits_per_dim, row.modes_total), (None, None));
     let noise = reference(&protocol, Reference::PixelNoise);
     assert!(row.mmd.unwrap().abs() < 0.01 && noise.mmd.unwrap() > 0.05, "{:?} {:?}", row.mmd, noise.mmd);
     // The entropy of the best Gaussian is known too.
     let gaussian = reference(&protocol, Reference::PixelGaussian);
     assert_close_f64(gaussian.nll_nats.unwrap(), 3.2946, 0.02, 0.0);
+    let (kl, error) = (gaussian.kl_nats.unwrap(), gaussian.kl_standard_error.unwrap());
+    assert_close_f64(kl, 3.2946 - PointSet::Moons.entropy(), 0.0, 5.0 * error + 0.005);
     assert!(gaussian.fd.unwrap() < 0.05 && gaussian.mmd.unwrap() > 0.01);
 }
 

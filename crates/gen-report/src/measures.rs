@@ -77,7 +77,7 @@ const fn measure(
 }
 
 /// The columns that people compare, in the order in which tables have them.
-pub(crate) const MEASURES: [Measure; 23] = {
+pub(crate) const MEASURES: [Measure; 24] = {
     use Better::{Higher, Lower, Neither};
     use Format::{Count, Fixed, Significant};
     [
@@ -208,6 +208,14 @@ pub(crate) const MEASURES: [Measure; 23] = {
             Fixed(3),
             false,
             "how far the negative log-likelihood is above the entropy of the distribution",
+        ),
+        measure(
+            "kl_nats",
+            "KL nats",
+            Lower,
+            Fixed(4),
+            false,
+            "the divergence of the model's distribution from that of the data",
         ),
         measure(
             "sample_images_per_second",

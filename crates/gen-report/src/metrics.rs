@@ -131,6 +131,7 @@ pub(crate) fn of_evaluation(run: &Run) -> Vec<Metric> {
         ("bits_per_dim", "bits_per_dim_standard_error"),
         ("nll_nats", "nll_standard_error"),
         ("nll_gap_nats", "nll_standard_error"),
+        ("kl_nats", "kl_standard_error"),
     ] {
         add(metric, Key::new(metric, DATA, kind), error, likelihood, false);
     }

@@ -71,7 +71,7 @@ fn main_columns(runs: &[Run]) -> Vec<Column> {
 
 /// Whether the number depends on how the likelihood was computed.
 pub(super) fn is_likelihood(column: &str) -> bool {
-    matches!(column, "bits_per_dim" | "nll_nats" | "nll_gap_nats")
+    matches!(column, "bits_per_dim" | "nll_nats" | "nll_gap_nats" | "kl_nats")
 }
 
 /// The measures of which any run has a value.

@@ -162,7 +162,7 @@ fn say(line: &str) {
 
 /// The columns that the data dictionary has for a file.
 #[cfg(test)]
-fn described(file: &str) -> Vec<String> {
+pub(crate) fn described(file: &str) -> Vec<String> {
     let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
     let rows = reader.records().filter_map(Result::ok);
     rows.filter(|row| &row[0] == file).map(|row| row[1].to_owned()).collect()

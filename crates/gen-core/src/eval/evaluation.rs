@@ -68,6 +68,8 @@ pub struct Evaluation {
     pub nll_nats: Option<f64>,
     pub nll_standard_error: Option<f64>,
     pub nll_gap_nats: Option<f64>,
+    pub kl_nats: Option<f64>,
+    pub kl_standard_error: Option<f64>,
     pub importance_kind: Option<String>,
     pub importance_bits_per_dim: Option<f64>,
     pub importance_nll_nats: Option<f64>,

@@ -147,7 +147,9 @@ fn giving(number: &str) -> Option<Metric> {
         "auth_pct" | "copied_share" | "nearest_train_z" => Metric::Memorisation,
         "one_nn_accuracy" => Metric::OneNearest,
         "modes_covered" | "high_quality_share" => Metric::Modes,
-        "bits_per_dim" | "nll_nats" | "nll_gap_nats" | "effective_sample_size" => Metric::Likelihood,
+        "bits_per_dim" | "nll_nats" | "nll_gap_nats" | "kl_nats" | "effective_sample_size" => {
+            Metric::Likelihood
+        }
         _ => return None,
     })
 }

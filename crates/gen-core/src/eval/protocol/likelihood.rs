@@ -37,8 +37,7 @@ impl Protocol<'_> {
             }
             let of_rows = |x: &Tensor, seed| density.effective_sample_size(x, kind, seed);
             if let Some(sizes) = self.of_test_rows(kind, &of_rows, observe)? {
-                let error = sizes.std(true).double_value(&[]) / (sizes.numel() as f64).sqrt();
-                let mean = (sizes.mean(Kind::Double).double_value(&[]), error);
+                let mean = mean_and_error(&sizes);
                 measured.metrics.extend(row("effective_sample_size", kind, mean, sizes.numel()));
             }
         }
@@ -76,7 +75,7 @@ impl Protocol<'_> {
     /// Adds a likelihood from log p of every row: the first of a kind that stands alone, and the first by importance
     /// samples, have columns of their own.
     pub(super) fn report_likelihood(&self, kind: LikelihoodKind, nats: &Tensor, measured: &mut Measured) {
-        let mean = self.mean(nats);
+        let (mean, divergence) = (self.mean(nats), self.divergence(nats));
         let main = &mut measured.row;
         if let LikelihoodKind::Importance(_) = kind {
             if main.importance_kind.is_none() {
@@ -93,9 +92,16 @@ impl Protocol<'_> {
             main.nll_nats = mean.nats.map(|(value, _)| value);
             main.nll_standard_error = mean.nats.map(|(_, error)| error);
             main.nll_gap_nats = self.gap(&mean);
+            main.kl_nats = divergence.map(|(value, _)| value);
+            main.kl_standard_error = divergence.map(|(_, error)| error);
         }
         let gap = self.gap(&mean).zip(mean.nats).map(|(gap, (_, error))| (gap, error));
-        let found = [("bits_per_dim", mean.bits), ("nll_nats", mean.nats), ("nll_gap_nats", gap)];
+        let found = [
+            ("bits_per_dim", mean.bits),
+            ("nll_nats", mean.nats),
+            ("nll_gap_nats", gap),
+            ("kl_nats", divergence),
+        ];
         for (metric, mean) in found {
             measured.metrics.extend(mean.and_then(|mean| row(metric, kind, mean, nats.numel())));
         }
@@ -103,8 +109,7 @@ impl Protocol<'_> {
 
     fn mean(&self, nats: &Tensor) -> Mean {
         let spec = &self.data.spec;
-        let mean = nats.mean(Kind::Double).double_value(&[]);
-        let error = nats.std(true).double_value(&[]) / (nats.numel() as f64).sqrt();
+        let (mean, error) = mean_and_error(nats);
         let dimensions = spec.shape.dimensions();
         let bits = spec.shape.is_image().then(|| {
             let per_bit = dimensions as f64 * std::f64::consts::LN_2;
@@ -116,10 +121,31 @@ impl Protocol<'_> {
 
     /// How far above the entropy of the distribution, where that is known.
     fn gap(&self, mean: &Mean) -> Option<f64> {
-        let points = self.data.spec.values == Values::Continuous;
-        let set = points.then(|| PointSet::named(&self.data.spec.name).ok()).flatten()?;
+        let set = self.point_set()?;
         mean.nats.map(|(nats, _)| nats - set.entropy())
     }
+
+    /// The Kullback-Leibler divergence KL(p‖q) of the model's q from the distribution p of the data, where that is known: the
+    /// mean of ln p - ln q over the first test rows, of which `nats` are the ln q. What the rows say of the entropy by chance
+    /// is in both, so that it is known far better than the gap.
+    fn divergence(&self, nats: &Tensor) -> Option<(f64, f64)> {
+        let set = self.point_set()?;
+        let rng = stream(self.options.seed, Purpose::Evaluate, 0);
+        let rows = self.test.narrow(0, nats.numel()).to_batch(&self.data.spec, &rng).x;
+        let found = mean_and_error(&(set.log_prob(&rows) - nats));
+        found.0.is_finite().then_some(found)
+    }
+
+    fn point_set(&self) -> Option<PointSet> {
+        let points = self.data.spec.values == Values::Continuous;
+        points.then(|| PointSet::named(&self.data.spec.name).ok()).flatten()
+    }
+}
+
+/// The mean of numbers and its standard error.
+fn mean_and_error(x: &Tensor) -> (f64, f64) {
+    let error = x.std(true).double_value(&[]) / (x.numel() as f64).sqrt();
+    (x.mean(Kind::Double).double_value(&[]), error)
 }
 
 /// A mean over test rows, with its standard error, as a row; `None` if it is not finite.

@@ -13,7 +13,7 @@ use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::eval::features::Embedded;
 use crate::eval::reference::as_values;
-use crate::eval::{FeatureSpace, Measurement, NearestTraining, Reference, neighbour_radii};
+use crate::eval::{FeatureSpace, Measurement, Metric, NearestTraining, Reference, neighbour_radii};
 use crate::params::NamedTensors;
 
 /// Where what is known of the real rows is kept between two evaluations.
@@ -53,7 +53,7 @@ pub(super) struct RealRows<'a> {
     pub(super) test: Embedded,
     /// `f64 [rows, features]`, in the order of the data set
     pub(super) train: Tensor,
-    /// Distance of each test row to its `k`-th nearest other: `f64 [n]`
+    /// Distance of each test row to its `k`-th nearest other, if precision and recall are wanted: `f64 [n]`
     pub(super) radii: Option<Tensor>,
     nearest_of_test: RefCell<Option<Rc<NearestTraining>>>,
     floors: RefCell<HashMap<usize, Vec<Found>>>,
@@ -70,7 +70,10 @@ impl<'a> RealRows<'a> {
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Self> {
         let test_rows = as_values(&test.x, data);
-        let key = Self::key(data, space, &format!("rows {} k {}", test.len(), options.k));
+        // Radii take as many distances as there are pairs of rows, and are for these metrics alone.
+        let with_radii = options.wants(Metric::Prdc);
+        let neighbours = if with_radii { format!("k {}", options.k) } else { "no radii".to_owned() };
+        let key = Self::key(data, space, &format!("rows {} {neighbours}", test.len()));
         let kept = key.as_deref().and_then(|key| cache.load(key));
         let (test, train, radii) = match kept.and_then(|kept| Kept::read(kept, space, &test_rows)) {
             Some(Kept { test, train, radii }) => (test, train, radii),
@@ -84,7 +87,7 @@ impl<'a> RealRows<'a> {
                 let rows = data.train.len().min(MOST_TRAINING_ROWS);
                 let train = embed(&as_values(&data.train.narrow(0, rows).x, data))?.features;
                 let enough = test.features.size()[0] > options.k;
-                let radii = enough.then(|| neighbour_radii(&test.features, options.k)).transpose()?;
+                let radii = (with_radii && enough).then(|| neighbour_radii(&test.features, options.k)).transpose()?;
                 if let Some(key) = key {
                     cache.store(&key, &Kept::tensors(&test, &train, radii.as_ref()));
                 }
