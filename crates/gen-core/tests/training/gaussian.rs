@@ -1,10 +1,10 @@
 //! A model of two parameters, a Gaussian fitted by maximum likelihood, and what to train it on.
 
+use gen_core::Result;
 use gen_core::data::{Batch, DataSpec, Dataset};
 use gen_core::model::{
     BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, SampleRequest, Step, ValidationLoss,
 };
-use gen_core::Result;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
 use gen_core::rng::{Purpose, stream, torch_seed};

@@ -4,19 +4,15 @@
 mod early_stopping;
 mod gaussian;
 
-use gen_core::data::{Batch, DataSpec, Dataset, Split};
-use gen_core::model::{
-    BuildContext, Buildable, Family, GenerativeModel, Losses, ModelCard, ModelEntry, SampleRequest, Step,
-    ValidationLoss,
-};
-use gen_core::optim::{Adam, AdamConfig, Schedule};
-use gen_core::params::{Init, NamedTensors, Params};
-use gen_core::rng::{Purpose, stream, torch_seed};
+use gen_core::Error;
+use gen_core::data::{Dataset, Split};
+use gen_core::model::{Buildable, Family, GenerativeModel, ModelEntry, SampleRequest};
+use gen_core::params::NamedTensors;
 use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
 use gen_core::train::{Budget, LogRecord, Stretch, TrainConfig, Trainer, Validated};
-use gen_core::{Error, Result};
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
+
+use crate::gaussian::{Config, Gaussian, build, data, default};
 
 fn run_to_end(trainer: &mut Trainer<'_, Gaussian>) -> Vec<LogRecord> {
     std::iter::from_fn(|| trainer.advance().unwrap()).collect()

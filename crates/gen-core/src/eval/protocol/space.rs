@@ -87,7 +87,8 @@ impl<'a> RealRows<'a> {
                 let rows = data.train.len().min(MOST_TRAINING_ROWS);
                 let train = embed(&as_values(&data.train.narrow(0, rows).x, data))?.features;
                 let enough = test.features.size()[0] > options.k;
-                let radii = (with_radii && enough).then(|| neighbour_radii(&test.features, options.k)).transpose()?;
+                let radii =
+                    (with_radii && enough).then(|| neighbour_radii(&test.features, options.k)).transpose()?;
                 if let Some(key) = key {
                     cache.store(&key, &Kept::tensors(&test, &train, radii.as_ref()));
                 }
