@@ -1,5 +1,7 @@
 //! What flows of images share: the way from pixels to the real line, and scales.
 
+mod steps;
+
 use gen_core::data::{DataSpec, Shape};
 use gen_core::params::{Params, Scope};
 use gen_core::train::TrainConfig;
@@ -16,6 +18,8 @@ use crate::dequantise::Dequantiser;
 use crate::flow::Flow;
 use crate::points;
 use crate::univariate::{Affine, Univariate};
+
+pub(crate) use steps::AffineSteps;
 
 /// `[channels, height, width]`.
 pub(crate) type ImageShape = [i64; 3];

@@ -29,7 +29,9 @@ pub use glow::{Glow, GlowConfig, GlowSteps};
 pub use images::{Dequantisation, Pixels};
 pub use maf::{AffineAutoregressive, Iaf, InverseAutoregressive, Maf, MafConfig};
 pub use model::{Architecture, Design, FlowModel};
-pub use nsf::{Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineCouplings};
+pub use nsf::{
+    Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineConfig, SplineCouplings, SplineImageConfig,
+};
 pub use realnvp::{AffineCouplings, ImageConfig, PointConfig, RealNvp, RealNvpConfig};
 pub use residual_flow::{Determinant, ResidualBlocks, ResidualFlow, ResidualFlowConfig};
 pub use tarflow::{TarFlow, TarFlowConfig};

@@ -4,9 +4,7 @@ use gen_core::optim::AdamConfig;
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::images::{
-    Dequantisation, ImageShape, Pixels, at_least_one, check_alpha, check_scales, default_scales,
-};
+use crate::images::{AffineSteps, Dequantisation, ImageShape, Pixels, check_alpha, default_scales};
 use crate::points;
 
 /// Hyperparameters of [`RealNvp`](super::RealNvp): one set for points, one for images.
@@ -118,12 +116,14 @@ impl ImageConfig {
         ImageConfig { scales: default_scales(height, width), ..Self::default() }
     }
 
+    pub(super) fn steps(&self) -> AffineSteps {
+        let &ImageConfig { couplings, width, blocks, dense_couplings, dense_width, .. } = self;
+        AffineSteps { couplings, width, blocks, dense_couplings, dense_width }
+    }
+
     pub(super) fn check(&self, shape: ImageShape) -> Result<()> {
-        check_scales("realnvp", self.scales, shape)?;
-        check_alpha(self.alpha)?;
-        at_least_one("couplings", self.couplings as i64)?;
-        at_least_one("width", self.width)?;
-        at_least_one("dense_width", self.dense_width)
+        self.steps().check("realnvp", self.scales, shape)?;
+        check_alpha(self.alpha)
     }
 }
 
