@@ -47,6 +47,11 @@ const CASES: [Case; 11] = [
         data: "digits",
         settings: &["scales=1", "couplings=2", "width=4", "dense_couplings=1", "dense_width=8"],
     },
+    Case {
+        model: "nsf",
+        data: "digits",
+        settings: &["scales=1", "spline_couplings=3", "spline_width=4", "couplings=1", "dense_couplings=0"],
+    },
     Case { model: "realnvp", data: "moons", settings: &["couplings=2", "hidden=[8]", "ema_decay=0.9"] },
     Case {
         model: "realnvp",

@@ -19,9 +19,8 @@ use crate::univariate::Univariate;
 /// RQ-NSF (C) (Durkan et al. 2019): couplings whose maps are rational-quadratic splines. As fast to sample as to train.
 ///
 /// Points are standardised and go through couplings of alternating halves. Images are dequantised and their pixels made
-/// Gaussian; then the pixels of one colour of a chessboard transform those of the other and are transformed by them, by
-/// splines, and couplings at several scales remove what is left, affine ones as in [`RealNvp`](crate::RealNvp), since
-/// that is nearly Gaussian.
+/// Gaussian; splines transform one half of the pixels given the other, by a chessboard and by rows; affine couplings at
+/// several scales, as in [`RealNvp`](crate::RealNvp), remove what is left, which is nearly Gaussian.
 pub type Nsf = FlowModel<SplineCouplings>;
 
 /// RQ-NSF (AR) (Durkan et al. 2019): masked autoregressive layers of rational-quadratic splines. The most flexible of the

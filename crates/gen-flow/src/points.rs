@@ -44,7 +44,7 @@ pub(crate) fn dimension(model: &str, data: &DataSpec, least: i64) -> Result<i64>
             data.name
         ))),
         Shape::Image { .. } => Err(Error::invalid(format!(
-            "`{model}` is a model of points, `{}` has images: `realnvp`, `glow`, `flow++` and `tarflow` take them",
+            "`{model}` is a model of points, `{}` has images: `realnvp`, `nsf`, `glow`, `flow++` and `tarflow` take them",
             data.name
         ))),
     }

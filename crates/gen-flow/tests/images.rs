@@ -8,7 +8,7 @@ use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_flow::{
     Architecture, Dequantisation, FlowModel, FlowPlusPlus, FlowPlusPlusConfig, Glow, GlowConfig, ImageConfig,
-    Pixels, RealNvp, RealNvpConfig,
+    Nsf, NsfConfig, Pixels, RealNvp, RealNvpConfig, SplineImageConfig,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -61,6 +61,19 @@ fn realnvp(pixels: Pixels, dequantisation: Dequantisation) -> RealNvpConfig {
         dequantisation,
         ..ImageConfig::default()
     })
+}
+
+fn nsf(pixels: Pixels, dequantisation: Dequantisation) -> SplineImageConfig {
+    SplineImageConfig {
+        spline_width: 8,
+        couplings: 1,
+        width: 8,
+        dense_couplings: 1,
+        dense_width: 16,
+        pixels,
+        dequantisation,
+        ..SplineImageConfig::default()
+    }
 }
 
 fn bits(data: &Dataset, log_likelihood: &Tensor) -> f64 {
@@ -124,6 +137,13 @@ fn realnvp_learns_with_either_noise() {
 }
 
 #[test]
+fn nsf_learns_with_either_noise() {
+    let images = |pixels, dequantisation| NsfConfig::Images(nsf(pixels, dequantisation));
+    check::<gen_flow::SplineCouplings>(images(Pixels::Gaussian, Dequantisation::Uniform), EXACT);
+    check::<gen_flow::SplineCouplings>(images(Pixels::Logit, Dequantisation::Variational), BOUND);
+}
+
+#[test]
 fn learned_noise_is_saved_and_not_needed_to_sample() {
     let data = squares(64);
     let mut model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Variational), &data);
@@ -168,6 +188,13 @@ fn what_cannot_be_is_refused() {
     refused(of(GlowConfig { width: 0, ..GlowConfig::default() }), "`width`");
     let config = FlowPlusPlusConfig { heads: 5, ..FlowPlusPlusConfig::default() };
     refused(FlowPlusPlus::build(config, &context(&images)).err(), "`heads` must divide");
+    let of = |config| Nsf::build(NsfConfig::Images(config), &context(&images)).err();
+    let config = nsf(Pixels::Gaussian, Dequantisation::Uniform);
+    refused(of(SplineImageConfig { bound: 0.0, ..config.clone() }), "`bound` must be a positive number");
+    refused(of(SplineImageConfig { spline_couplings: 0, ..config.clone() }), "`spline_couplings`");
+    refused(of(SplineImageConfig { dense_width: 0, ..config.clone() }), "`dense_width`");
+    let of_images = Nsf::build(NsfConfig::Images(config), &context(&points));
+    refused(of_images.err(), "the configuration is for images, `line` has Points");
     let options = gen_core::data::DataOptions { dequantise: true, ..Default::default() };
     let spread = squares(8).with_options(&options).unwrap();
     assert_eq!(spread.spec.values, Values::Dequantised);

@@ -84,7 +84,8 @@ impl SplineConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplineImageConfig {
-    /// Couplings of splines, of one colour of a chessboard by the other in turn, before all others.
+    /// Couplings by splines before all others, a pair for each way to split the image in turn: the colours of a
+    /// chessboard, even and odd rows, even and odd columns.
     pub spline_couplings: usize,
     /// K: bins of each spline.
     pub bins: i64,
@@ -121,13 +122,13 @@ impl Default for SplineImageConfig {
     /// For images of 28 x 28.
     fn default() -> Self {
         SplineImageConfig {
-            spline_couplings: 2,
-            bins: 8,
+            spline_couplings: 4,
+            bins: 5,
             bound: 6.0,
             spline_width: 32,
             spline_blocks: 1,
             scales: 2,
-            couplings: 6,
+            couplings: 3,
             width: 32,
             blocks: 0,
             dense_couplings: 2,

@@ -6,34 +6,110 @@ use crate::conditioner::ConvConditioner;
 use crate::images::{ImageShape, Scale, multi_scale};
 use crate::univariate::Univariate;
 
-/// Pixels on the real line, couplings of the two colours of a chessboard by splines, then affine steps at each scale.
+/// Pixels on the real line, couplings by splines of the halves of each 2 × 2 block, then affine steps at each scale.
 pub(super) fn architecture(params: &Params, config: &SplineImageConfig, shape: ImageShape) -> Chain {
     let root = params.root();
     let steps = config.steps();
     let mut parts = config.pixels.bijections(&root, config.alpha, shape);
     parts.push(Box::new(multi_scale(&root, shape, config.scales, &mut |place, scale| {
-        let mut parts = if scale.index == 0 { chessboard(&place, config, &scale) } else { Vec::new() };
+        let mut parts = if scale.index == 0 { splines(&place, config, &scale) } else { Vec::new() };
         parts.extend(steps.of(&place, &scale));
         parts
     })));
     Chain::new(parts)
 }
 
-/// Couplings of a squeezed image by splines: the even pixels of the chessboard, whose rows and columns are both even or
-/// both odd, are first and stay first.
-fn chessboard(place: &Scope<'_>, config: &SplineImageConfig, scale: &Scale) -> Vec<Box<dyn Bijection>> {
+/// How each 2 × 2 block is split, the half that is kept first: a chessboard, rows, columns. The places in a block are
+/// numbered as [`Squeeze`](crate::bijection::Squeeze) does.
+const SPLITS: [[[i64; 2]; 2]; 3] = [[[0, 3], [1, 2]], [[0, 1], [2, 3]], [[0, 2], [1, 3]]];
+
+/// Couplings of a squeezed image by splines, a pair for each split of its blocks in turn: of one half given the other,
+/// then the other way round.
+fn splines(place: &Scope<'_>, config: &SplineImageConfig, scale: &Scale) -> Vec<Box<dyn Bijection>> {
     let [channels, height, width] = scale.shape;
-    let of_colour = |in_block: [i64; 2]| (0..channels).filter(move |c| in_block.contains(&(c % 4)));
-    let order: Vec<i64> = of_colour([0, 3]).chain(of_colour([1, 2])).collect();
-    let mut parts: Vec<Box<dyn Bijection>> = vec![Box::new(Permutation::new(place / "colours", &order))];
+    let mut parts: Vec<Box<dyn Bijection>> = Vec::new();
+    let mut layout: Vec<i64> = (0..channels).collect();
     for i in 0..config.spline_couplings {
         let place = place / format!("splines.{i}");
+        if i.is_multiple_of(2) {
+            let split = SPLITS[i / 2 % SPLITS.len()];
+            let halves = split.map(|half| (0..channels).filter(move |c| half.contains(&(c % 4))));
+            let next: Vec<i64> = halves.into_iter().flatten().collect();
+            parts.push(Box::new(Permutation::new(&place / "split", &from_to(&layout, &next))));
+            layout = next;
+        }
         let mask = Mask::alternating(channels, i);
         let spline = config.spline();
         let inputs = [mask.kept(channels), height, width];
         let outputs = spline.parameters() * mask.transformed(channels);
-        let net = ConvConditioner::new(place, inputs, 0, config.spline_width, config.spline_blocks, outputs);
+        let net = ConvConditioner::new(
+            &place / "net",
+            inputs,
+            0,
+            config.spline_width,
+            config.spline_blocks,
+            outputs,
+        );
         parts.push(Box::new(Coupling::new(mask, spline, Box::new(net))));
     }
     parts
+}
+
+/// The order that takes what lies as `now` to where it lies as `next`.
+fn from_to(now: &[i64], next: &[i64]) -> Vec<i64> {
+    next.iter().filter_map(|channel| now.iter().position(|at| at == channel)).map(|at| at as i64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gen_core::data::{DataSpec, Dataset};
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+    use crate::bijection::{Given, Squeeze};
+
+    /// The places in each 2 × 2 block, of three channels of 4 × 4: 0 1 / 2 3.
+    fn places() -> Tensor {
+        let rows = Tensor::arange(4, (Kind::Float, Device::Cpu)).remainder(2);
+        (rows.unsqueeze(1) * 2 + rows).expand([1, 3, 4, 4], true).contiguous()
+    }
+
+    #[test]
+    fn splits_are_a_chessboard_then_rows_then_columns() {
+        let params = Params::new(Kind::Float, Device::Cpu);
+        let config = SplineImageConfig { spline_couplings: 6, ..SplineImageConfig::default() };
+        let scale = Scale { index: 0, is_last: true, shape: [12, 2, 2], kept: 6 };
+        let parts = splines(&params.root(), &config, &scale);
+        // Six couplings, and an order before every second one. They are the identity until they are trained.
+        assert_eq!(parts.len(), 9);
+        let mut x = Squeeze.forward(&places(), Given::NOTHING).0;
+        let mut found = Vec::new();
+        for part in &parts {
+            x = part.forward(&x, Given::NOTHING).0;
+            if !part.is_step() {
+                found.push(x.select(2, 0).select(2, 0).flatten(0, -1).iter::<f64>().unwrap().collect::<Vec<_>>());
+            }
+        }
+        let of = |first: [f64; 2], last: [f64; 2]| [[first; 3].concat(), [last; 3].concat()].concat();
+        assert_eq!(found, [of([0., 3.], [1., 2.]), of([0., 1.], [2., 3.]), of([0., 2.], [1., 3.])]);
+    }
+
+    #[test]
+    fn colour_images_come_back() {
+        let x = Tensor::randint(256, [64, 3, 8, 8], (Kind::Uint8, Device::Cpu));
+        let data: DataSpec = Dataset::from_tensor("noise", x.shallow_clone()).unwrap().spec;
+        let params = Params::new(Kind::Double, Device::Cpu);
+        let config = match super::super::NsfConfig::of(&data) {
+            super::super::NsfConfig::Images(config) => config,
+            super::super::NsfConfig::Points(_) => panic!("images have the configuration of images"),
+        };
+        let flow = architecture(&params, &config, [3, 8, 8]);
+        let x = (x.to_kind(Kind::Double) + 0.5) / 256.0;
+        flow.initialise(&x, Given::NOTHING);
+        let (z, log_det) = flow.forward(&x, Given::NOTHING);
+        assert_eq!(z.size(), [64, 3 * 64]);
+        let (back, inverse_log_det) = flow.inverse(&z, Given::NOTHING);
+        gen_core::testing::assert_close(&back, &x, 0.0, 1e-9);
+        gen_core::testing::assert_close(&inverse_log_det, &-log_det, 1e-9, 1e-6);
+    }
 }
