@@ -104,9 +104,10 @@ pub trait Bijection: Debug + Send {
         false
     }
 
-    /// How often the last pass evaluated a network, in maps where that differs from pass to pass (NFE); elsewhere 0.
-    fn evaluations(&self) -> usize {
-        0
+    /// How often the last pass evaluated a network (NFE), in maps that solve an equation by as many evaluations as it
+    /// takes; `None` in all others, where a pass is always one evaluation.
+    fn evaluations(&self) -> Option<usize> {
+        None
     }
 
     /// f⁻¹(y) without the steps: what has not been computed yet on the way to data is left out, and only its arrangement
@@ -177,8 +178,8 @@ impl Bijection for Chain {
         self.0.iter().all(|part| part.is_initialised())
     }
 
-    fn evaluations(&self) -> usize {
-        self.0.iter().map(|part| part.evaluations()).sum()
+    fn evaluations(&self) -> Option<usize> {
+        self.0.iter().filter_map(|part| part.evaluations()).reduce(|a, b| a + b)
     }
 
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
@@ -241,7 +242,7 @@ impl<B: Bijection> Bijection for Inverse<B> {
         self.0.forward(y, given)
     }
 
-    fn evaluations(&self) -> usize {
+    fn evaluations(&self) -> Option<usize> {
         self.0.evaluations()
     }
 }

@@ -13,12 +13,12 @@ use gen_core::model::{
 };
 use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::rng::{Purpose, stream};
+use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::base::{Base, StandardNormal};
 use crate::bijection::{Bijection, Given};
@@ -36,6 +36,9 @@ pub trait Architecture: 'static {
     const SUMMARY: &'static str;
     /// Author, year and title of the source.
     const CITATION: &'static str;
+
+    /// Images that go through the flow together on a processor: few enough for its caches to hold their feature maps.
+    const IMAGES_IN_CACHE: i64 = 128;
 
     /// The default hyperparameters for this kind of data.
     fn default_config(data: &DataSpec) -> Self::Config;
@@ -103,19 +106,34 @@ impl<A: Architecture> FlowModel<A> {
         &self.params
     }
 
-    /// Rows in one pass where no gradient is kept: enough to keep the processor busy, few enough for memory.
-    fn chunk(&self) -> usize {
-        if self.card.data.shape.is_image() { 500 } else { 10_000 }
+    /// Whether the feature maps of a pass should stay in a cache.
+    fn is_in_cache(&self) -> bool {
+        self.card.data.shape.is_image() && self.params.device() == Device::Cpu
+    }
+
+    /// How many of so many rows each pass has: enough to keep the machine busy, few enough for memory or a cache. The last
+    /// one has what is left over as well, so that none is small.
+    fn parts(&self, rows: i64) -> Vec<i64> {
+        let size = match (self.is_in_cache(), self.card.data.shape.is_image()) {
+            (true, _) => A::IMAGES_IN_CACHE,
+            (false, true) => 500,
+            (false, false) => 10_000,
+        };
+        let mut parts = vec![size; (rows / size).max(1) as usize];
+        let before = size * (parts.len() as i64 - 1);
+        parts.last_mut().into_iter().for_each(|last| *last = rows - before);
+        parts
     }
 
     /// Lets what starts from data start from the first batch. A model whose weights were loaded has started.
-    fn initialise(&self, x: &Tensor) {
+    fn initialise(&self, x: &Tensor, rng: &Generator) {
         if self.initialised.get() {
             return;
         }
         if !self.flow.bijection().is_initialised() {
             let _no_grad = tch::no_grad_guard();
-            let _ = self.flow.bijection().initialise(x, Given::NOTHING);
+            let y = self.dequantiser.as_ref().map(|way| way.to_unit(x, Given::NOTHING, rng).0);
+            let _ = self.flow.bijection().initialise(y.as_ref().unwrap_or(x), Given::NOTHING);
         }
         self.initialised.set(true);
     }
@@ -146,38 +164,51 @@ impl<A: Architecture> FlowModel<A> {
     }
 }
 
+/// The mean negative log-likelihood of `x`: of points in nats, of images in bits per dimension. With a learned noise, a
+/// bound on it.
+fn loss(
+    data: &DataSpec,
+    flow: &Flow,
+    dequantiser: Option<&Dequantiser>,
+    x: &Tensor,
+    rng: &Generator,
+) -> Tensor {
+    let given = Given::NOTHING.training(rng);
+    let Some(dequantiser) = dequantiser else {
+        return -flow.log_prob(x, given).mean(x.kind());
+    };
+    let (y, log_q) = dequantiser.to_unit(x, given, rng);
+    let mut log_prob = flow.log_prob(&y, given);
+    if let Some(log_q) = log_q {
+        log_prob -= log_q;
+    }
+    let dimensions = data.shape.dimensions();
+    let offset = data.values.bits_per_dim(dequantiser.log_volume(dimensions), dimensions);
+    log_prob.mean(x.kind()) / -(dimensions as f64 * std::f64::consts::LN_2) + offset
+}
+
 impl<A: Architecture> GenerativeModel for FlowModel<A> {
     fn card(&self) -> &ModelCard {
         &self.card
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
-        self.check_shape(&batch.x)?;
-        let given = Given::NOTHING.training(&step.rng);
-        let (name, loss) = match &self.dequantiser {
-            None => {
-                self.initialise(&batch.x);
-                ("nll", -self.flow.log_prob(&batch.x, given).mean(batch.x.kind()))
-            }
-            Some(dequantiser) => {
-                let (y, log_q) = dequantiser.to_unit(&batch.x, given, &step.rng);
-                self.initialise(&y);
-                let mut log_prob = self.flow.log_prob(&y, given);
-                if let Some(log_q) = log_q {
-                    log_prob -= log_q;
-                }
-                let data = &self.card.data;
-                let dimensions = data.shape.dimensions();
-                let offset = data.values.bits_per_dim(dequantiser.log_volume(dimensions), dimensions);
-                let nats = dimensions as f64 * std::f64::consts::LN_2;
-                ("bits_per_dim", log_prob.mean(batch.x.kind()) / -nats + offset)
-            }
-        };
-        let norm = self.adam.step(&loss, step.lr_scale)?;
+        let x = &batch.x;
+        self.check_shape(x)?;
+        self.initialise(x, &step.rng);
+        let rows = x.size()[0];
+        let sizes = if self.is_in_cache() { self.parts(rows) } else { vec![rows] };
+        let parts = x.split_with_sizes(&sizes[..], 0);
+        let losses = parts.iter().map(|part| {
+            let loss = loss(&self.card.data, &self.flow, self.dequantiser.as_ref(), part, &step.rng);
+            if parts.len() == 1 { loss } else { loss * (part.size()[0] as f64 / rows as f64) }
+        });
+        let (loss, norm) = self.adam.step_in_parts(losses, step.lr_scale)?;
+        let name = if self.dequantiser.is_some() { "bits_per_dim" } else { "nll" };
         let losses = Losses::new().with(name, &loss).with("grad_norm", &norm);
         Ok(match self.flow.bijection().evaluations() {
-            0 => losses,
-            evaluations => losses.with("nfe", &Tensor::from(evaluations as f64)),
+            None => losses,
+            Some(evaluations) => losses.with("nfe", &Tensor::from(evaluations as f64)),
         })
     }
 
@@ -187,20 +218,22 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         let rng = stream(request.seed, Purpose::Sample, 0);
         let size = self.card.data.shape.batch(request.n as i64);
         let samples = Tensor::zeros(size.as_slice(), (self.params.kind(), self.params.device()));
-        for start in (0..request.n).step_by(self.chunk()) {
-            let n = self.chunk().min(request.n - start) as i64;
-            let x = self.flow.sample(n, temperature, Given::NOTHING, &rng);
-            let x = self.dequantiser.as_ref().map_or_else(|| x.shallow_clone(), |way| way.from_unit(&x));
-            samples.narrow(0, start as i64, n).copy_(&x);
+        let parts = self.parts(request.n as i64);
+        for part in samples.split_with_sizes(&parts[..], 0).iter_mut() {
+            let x = self.flow.sample(part.size()[0], temperature, Given::NOTHING, &rng);
+            part.copy_(&self.dequantiser.as_ref().map_or_else(|| x.shallow_clone(), |way| way.from_unit(&x)));
         }
         Ok(samples)
     }
 
     /// One evaluation, or those that a solver with steps of its own takes for up to 64 samples of the request.
     fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
-        let few = SampleRequest { n: request.n.clamp(1, 64), ..request.clone() };
-        let _samples = self.sample(&few)?;
-        Ok(Sampling { sampler: None, evaluations: self.flow.bijection().evaluations().max(1) })
+        Self::temperature(request)?;
+        let solves = self.flow.bijection().evaluations().is_some();
+        if solves {
+            let _samples = self.sample(&SampleRequest { n: request.n.clamp(1, 64), ..request.clone() })?;
+        }
+        Ok(Sampling { sampler: None, evaluations: self.flow.bijection().evaluations().unwrap_or(1) })
     }
 
     fn weights(&self) -> NamedTensors {

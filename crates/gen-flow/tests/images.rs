@@ -144,6 +144,23 @@ fn nsf_learns_with_either_noise() {
 }
 
 #[test]
+fn many_images_are_taken_in_parts() {
+    // Of 150 images, 32 at a time but for the last 54.
+    let data = squares(150);
+    let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
+    let model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Uniform), &data);
+    let latent = model.latent().unwrap();
+    let codes = latent.encode(&x, 0).unwrap().unwrap();
+    assert_eq!(codes.size(), [150, 64]);
+    // Without noise it does not matter which images go together.
+    let apart: Vec<Tensor> = codes.split(30, 0).iter().map(|z| latent.decode(z).unwrap()).collect();
+    assert_close(&Tensor::cat(&apart, 0), &latent.decode(&codes).unwrap(), 0.0, 1e-5);
+    for n in [0, 1, 31, 32, 33, 64, 95] {
+        assert_eq!(model.sample(&SampleRequest::new(n, 0)).unwrap().size(), [n as i64, 1, 8, 8]);
+    }
+}
+
+#[test]
 fn learned_noise_is_saved_and_not_needed_to_sample() {
     let data = squares(64);
     let mut model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Variational), &data);

@@ -11,7 +11,7 @@ use gen_core::model::{Buildable, GenerativeModel, SampleRequest};
 use gen_core::params::Params;
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
-use gen_flow::bijection::{Bijection, Contraction, Given, LogDet, Residual};
+use gen_flow::bijection::{Bijection, Chain, Contraction, Given, LogDet, Permutation, Residual};
 use gen_flow::{Determinant, ResidualFlow, ResidualFlowConfig};
 use tch::{Device, Kind, Tensor};
 
@@ -48,6 +48,23 @@ fn a_linear_block_has_the_determinant_of_its_matrix() {
         let log_det = block.forward(&x, Given::NOTHING).1;
         assert_close(&log_det, &log_det.full_like(expected.as_f64().unwrap()), 1e-10, 1e-10);
     }
+}
+
+#[test]
+fn a_pass_tells_its_evaluations() {
+    tch::manual_seed(1);
+    let params = double();
+    let block = Residual::new(random(&params, 3, &[16], 0.3), LogDet::Exact);
+    let y = block.forward(&Tensor::randn([50, 3], F64), Given::NOTHING).0;
+    assert_eq!(block.evaluations(), Some(1));
+    let _ = block.inverse(&y, Given::NOTHING);
+    let newton = block.evaluations().unwrap();
+    assert!((5..30).contains(&newton), "{newton}");
+    let order = Permutation::reverse(&params.root() / "order", 3);
+    assert_eq!(order.evaluations(), None);
+    let chain = Chain::new(vec![Box::new(order), Box::new(block)]);
+    let _ = chain.forward(&y, Given::NOTHING);
+    assert_eq!(chain.evaluations(), Some(1));
 }
 
 #[test]

@@ -124,6 +124,33 @@ impl Adam {
         self.apply(&gradients, lr_scale)
     }
 
+    /// Takes one step down the gradient of the sum of the scalar `losses`, each of which is differentiated before the next
+    /// is asked for: a batch in parts, whose graphs need not be in memory, or in a cache, together.
+    ///
+    /// Returns the sum, and the norm of its gradient before clipping, both scalar tensors.
+    ///
+    /// # Errors
+    /// As [`Adam::step`], and when there is no loss.
+    pub fn step_in_parts(
+        &mut self,
+        losses: impl IntoIterator<Item = Tensor>,
+        lr_scale: f64,
+    ) -> Result<(Tensor, Tensor)> {
+        let mut sum: Option<(Tensor, Vec<Tensor>)> = None;
+        for loss in losses {
+            let gradients = Tensor::f_run_backward(&[&loss], &self.parameters, false, false)?;
+            let loss = loss.detach();
+            sum = Some(match sum {
+                None => (loss, gradients),
+                Some((before, sums)) => (before + loss, sums.into_iter().zip(gradients).map(added).collect()),
+            });
+        }
+        let Some((loss, gradients)) = sum else {
+            return Err(Error::invalid("a step needs a loss"));
+        };
+        Ok((loss, self.apply(&gradients, lr_scale)?))
+    }
+
     /// Takes one step with gradients that the caller has, in the order of [`Params::trainable`].
     ///
     /// Returns the norm of the gradient before clipping, a scalar tensor. The gradients may be changed.
@@ -174,6 +201,15 @@ impl Adam {
     }
 }
 
+/// The sum of two gradients, either of which may be none.
+fn added((sum, gradient): (Tensor, Tensor)) -> Tensor {
+    match (sum.defined(), gradient.defined()) {
+        (true, true) => sum + gradient,
+        (true, false) => sum,
+        (false, _) => gradient,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tch::Device;
@@ -181,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::params::Init;
-    use crate::testing::assert_close;
+    use crate::testing::{assert_close, assert_close_f64};
 
     /// Minimises the same two-tensor quadratic with both optimizers.
     fn against_tch(config: AdamConfig) {
@@ -227,6 +263,33 @@ mod tests {
         let norm = adam.step(&(&x * &gradient).sum(Kind::Double), 1.0).unwrap();
         assert!((norm.double_value(&[]) - 5.0).abs() < 1e-12);
         assert_close(&adam.first_moments[0], &(gradient / 5.0), 1e-6, 0.0);
+    }
+
+    #[test]
+    fn a_batch_in_parts_is_a_batch() {
+        // The third parameter is in the second part alone.
+        let found = |in_parts: bool| {
+            let params = Params::new(Kind::Double, Device::Cpu);
+            let [a, b, c] = ["a", "b", "c"].map(|name| params.root().parameter(name, &[2], Init::ONES));
+            let mut adam =
+                Adam::new(&params, AdamConfig { clip_norm: 1.0, ..AdamConfig::default() }).unwrap();
+            let parts = || [(&a * &b).sum(Kind::Double), (&a * 3.0 * &c).square().sum(Kind::Double)];
+            let (loss, norm) = if in_parts {
+                adam.step_in_parts(parts(), 1.0).unwrap()
+            } else {
+                let [first, second] = parts();
+                let loss = first + second;
+                let norm = adam.step(&loss, 1.0).unwrap();
+                (loss.detach(), norm)
+            };
+            Tensor::cat(&[a, b, c, loss.view([1]), norm.view([1])], 0).detach()
+        };
+        assert_close(&found(true), &found(false), 1e-12, 1e-12);
+        assert_close_f64(found(true).double_value(&[6]), 20.0, 0.0, 1e-12);
+        let params = Params::new(Kind::Double, Device::Cpu);
+        let _x = params.root().parameter("x", &[2], Init::ONES);
+        let mut adam = Adam::new(&params, AdamConfig::default()).unwrap();
+        assert!(adam.step_in_parts([], 1.0).is_err());
     }
 
     #[test]

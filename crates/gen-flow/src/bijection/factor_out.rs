@@ -61,6 +61,10 @@ impl<B: Bijection> Bijection for FactorOut<B> {
         self.rest.is_initialised()
     }
 
+    fn evaluations(&self) -> Option<usize> {
+        self.rest.evaluations()
+    }
+
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
         let [y1, x2] = self.finished(y);
         join(&self.rest.outline(&y1, given), &x2)

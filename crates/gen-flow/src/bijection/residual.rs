@@ -1,6 +1,8 @@
 mod contraction;
 mod log_det;
 
+use std::cell::Cell;
+
 use gen_core::rng::Generator;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -56,6 +58,7 @@ pub enum LogDet {
 pub struct Residual {
     contraction: Contraction,
     log_det: LogDet,
+    evaluations: Cell<usize>,
 }
 
 /// Newton steps after which what is there is taken: the iteration gains a digit in 76 steps at worst, at a constant of
@@ -65,7 +68,7 @@ const MAX_STEPS: usize = 2000;
 impl Residual {
     /// The block x + g(x).
     pub fn new(contraction: Contraction, log_det: LogDet) -> Self {
-        Residual { contraction, log_det }
+        Residual { contraction, log_det, evaluations: Cell::new(0) }
     }
 
     fn log_det(&self, at: &Linearised<'_>, rng: Option<&Generator>) -> Tensor {
@@ -82,6 +85,7 @@ impl Residual {
         let epsilon = if y.kind() == Kind::Double { f64::EPSILON } else { f64::from(f32::EPSILON) };
         let allowed = (length(y) + 1.0) * (4.0 * epsilon);
         let residual_at = |x: &Tensor| {
+            self.evaluations.set(self.evaluations.get() + 1);
             let at = weights.linearised(x);
             (x + &at.value - y, at)
         };
@@ -115,19 +119,27 @@ impl Bijection for Residual {
     fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         let weights = self.contraction.weights(given);
         let at = weights.linearised(x);
+        self.evaluations.set(1);
         (x + &at.value, self.log_det(&at, given.rng))
     }
 
     fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         let weights = self.contraction.weights(given);
         let constant = weights.detached();
+        self.evaluations.set(0);
         let x = tch::no_grad(|| self.solve(&constant, &y.detach()));
         let at = constant.linearised(&x);
         // One more step of Newton's, whose derivative is that of the inverse: ∂x/∂y = (I + J)⁻¹.
         let residual = &x + weights.linearised(&x).value - y;
         let x = &x - at.solved(&at.core(), &residual);
         let log_det = -self.log_det(&weights.linearised(&x), given.rng);
+        // At what was found, for one more step, and after it.
+        self.evaluations.set(self.evaluations.get() + 3);
         (x, log_det)
+    }
+
+    fn evaluations(&self) -> Option<usize> {
+        Some(self.evaluations.get())
     }
 
     fn is_step(&self) -> bool {

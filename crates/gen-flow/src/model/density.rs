@@ -54,15 +54,12 @@ impl<A: Architecture> FlowModel<A> {
         self.check_shape(x)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
-        let rows = x.size()[0];
-        let estimates = Tensor::zeros([rows], (self.params.kind(), x.device()));
-        for start in (0..rows).step_by(self.chunk()) {
-            let n = (self.chunk() as i64).min(rows - start);
-            let x = x.narrow(0, start, n);
-            let weights: Vec<Tensor> = (0..samples).map(|_| self.log_weight(&x, &rng)).collect();
-            estimates.narrow(0, start, n).copy_(&summary(&Tensor::stack(&weights, 1)));
-        }
-        Ok(estimates)
+        let parts = x.split_with_sizes(&self.parts(x.size()[0])[..], 0);
+        let estimates = parts.iter().map(|x| {
+            let weights: Vec<Tensor> = (0..samples).map(|_| self.log_weight(x, &rng)).collect();
+            summary(&Tensor::stack(&weights, 1))
+        });
+        Ok(Tensor::cat(&estimates.collect::<Vec<_>>(), 0))
     }
 
     /// ln p(y) + ln volume - ln q(u | x) of one draw of the noise.

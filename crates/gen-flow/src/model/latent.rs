@@ -21,7 +21,7 @@ impl<A: Architecture> Latent for FlowModel<A> {
     fn decode(&self, codes: &Tensor) -> Result<Tensor> {
         self.check_codes(codes)?;
         let _no_grad = tch::no_grad_guard();
-        let parts = codes.split(self.chunk() as i64, 0);
+        let parts = codes.split_with_sizes(&self.parts(codes.size()[0])[..], 0);
         let parts = parts.iter().map(|z| self.restored(&self.flow.bijection().inverse(z, Given::NOTHING).0));
         Ok(Tensor::cat(&parts.collect::<Vec<_>>(), 0))
     }
@@ -30,7 +30,7 @@ impl<A: Architecture> Latent for FlowModel<A> {
         self.check_shape(x)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
-        let parts = x.split(self.chunk() as i64, 0);
+        let parts = x.split_with_sizes(&self.parts(x.size()[0])[..], 0);
         let parts = parts.iter().map(|x| {
             let y = self.dequantiser.as_ref().map(|way| way.to_unit(x, Given::NOTHING, &rng).0);
             self.flow.bijection().forward(y.as_ref().unwrap_or(x), Given::NOTHING).0
@@ -55,8 +55,7 @@ impl<A: Architecture> FlowModel<A> {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let mut states: Vec<Vec<Tensor>> = Vec::new();
-        for start in (0..request.n.max(1)).step_by(self.chunk()) {
-            let n = self.chunk().min(request.n - start) as i64;
+        for n in self.parts(request.n as i64) {
             states.push(
                 self.flow.path(&self.flow.latents(n, temperature, Given::NOTHING, &rng), Given::NOTHING),
             );

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cstring>
@@ -43,6 +42,9 @@ Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride,
 }
 
 namespace {
+
+// As few rows of so many values as are worth a thread.
+int64_t rows_for_thread(int64_t values) { return std::max<int64_t>(1, 8192 / std::max<int64_t>(1, values)); }
 
 // The taps of every pixel of one map, which come from the other.
 struct Taps {
@@ -102,7 +104,7 @@ at::Tensor packed(const float* weight, int64_t output_step, int64_t input_step, 
   at::Tensor out = at::empty({positions * outputs * depth}, at::kFloat);
   auto* const to = static_cast<uint32_t*>(out.mutable_data_ptr());
   const auto bits = [](float value) { return static_cast<uint32_t>(c10::BFloat16(value).x); };
-  for (int64_t start = 0; start < outputs; start += kBlock) {
+  const auto pack = [&](int64_t start) {
     const int64_t width = std::min(kBlock, outputs - start);
     for (int64_t k = 0; k < depth; ++k) {
       for (int64_t m = 0; m < width; ++m) {
@@ -120,7 +122,11 @@ at::Tensor packed(const float* weight, int64_t output_step, int64_t input_step, 
         }
       }
     }
-  }
+  };
+  at::parallel_for(0, blocks(outputs, kBlock), rows_for_thread(kBlock * inputs * positions),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t block = begin; block < end; ++block) pack(block * kBlock);
+                   });
   return out;
 }
 
@@ -180,21 +186,31 @@ Map units_of(const at::Tensor& map, bool pairs, at::Tensor& kept) {
   return {to, pixel, channels, height, width};
 }
 
-// Sums [positions][small channels or large ones][the others, `step` in all] in the order of the weights.
-at::Tensor as_weight(const float* sums, int64_t step, bool large_inside, const at::Tensor& weight, const Geometry& g) {
+// Sums [parts][positions][small channels or large ones][the others, `step` in all], added up over the parts, in the
+// order of the weights.
+at::Tensor as_weight(const float* sums, int64_t parts, int64_t step, bool large_inside, const at::Tensor& weight,
+                     const Geometry& g) {
   at::Tensor gradient = at::empty_strided(weight.sizes(), weight.strides(), weight.options());
   float* const to = gradient.mutable_data_ptr<float>();
   const int64_t outside = large_inside ? g.small_channels : g.large_channels;
   const int64_t inside = large_inside ? g.large_channels : g.small_channels;
   const int64_t outer_step = weight.stride(large_inside ? 0 : 1), inner_step = weight.stride(large_inside ? 1 : 0);
-  for (int64_t a = 0; a < outside; ++a) {
-    for (int64_t b = 0; b < inside; ++b) {
-      float* const place = to + a * outer_step + b * inner_step;
-      for (int64_t t = 0; t < g.positions(); ++t) {
-        place[t * position_step(weight)] = sums[(t * outside + a) * step + b];
+  const int64_t size = g.positions() * outside * step;
+  const auto channel = [&](int64_t a, std::vector<float>& total) {
+    for (int64_t t = 0; t < g.positions(); ++t) {
+      const float* const from = sums + (t * outside + a) * step;
+      std::copy(from, from + inside, total.begin());
+      for (int64_t part = 1; part < parts; ++part) {
+        for (int64_t b = 0; b < inside; ++b) total[b] += from[part * size + b];
       }
+      float* const place = to + a * outer_step + t * position_step(weight);
+      for (int64_t b = 0; b < inside; ++b) place[b * inner_step] = total[b];
     }
-  }
+  };
+  at::parallel_for(0, outside, rows_for_thread(parts * g.positions() * inside), [&](int64_t begin, int64_t end) {
+    std::vector<float> total(inside);
+    for (int64_t a = begin; a < end; ++a) channel(a, total);
+  });
   return gradient;
 }
 
@@ -214,13 +230,10 @@ at::Tensor of_outer_products(const at::Tensor& small, const at::Tensor& large, c
   // so that sums are.
   constexpr int64_t kItems = 16, kMostSums = 1 << 20;
   call.parts = std::max<int64_t>(1, std::min({call.wide.height, kItems / in_wide, kMostSums / size}));
-  const at::Tensor sums = at::zeros({call.parts * size}, at::kFloat);
+  const at::Tensor sums = at::empty({call.parts * size}, at::kFloat);
   call.out = sums.mutable_data_ptr<float>();
   at::parallel_for(0, call.parts * in_wide, 1, [&](int64_t begin, int64_t end) { kernel.outer(call, begin, end); });
-  for (int64_t part = 1; part < call.parts; ++part) {
-    for (int64_t i = 0; i < size; ++i) call.out[i] += call.out[part * size + i];
-  }
-  return as_weight(call.out, call.step, wide_is_large, weight, g);
+  return as_weight(call.out, call.parts, call.step, wide_is_large, weight, g);
 }
 
 // The fewest channels on the narrow side that are worth transposing the wide one for.
@@ -239,7 +252,7 @@ at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at
                        g.kernel_height, g.kernel_width, g.stride, g.padding, pairs ? (g.batch + 1) / 2 : g.batch};
   at::parallel_for(0, blocks(g.small_channels, kSmallBlock) * blocks(g.large_channels, kLargeBlock), 1,
                    [&](int64_t begin, int64_t end) { kernel.correlate(call, begin, end); });
-  return as_weight(sums.const_data_ptr<float>(), g.large_channels, true, weight, g);
+  return as_weight(sums.const_data_ptr<float>(), 1, g.large_channels, true, weight, g);
 }
 
 at::Tensor summed(const at::Tensor& map, bool pairs) {
