@@ -23,7 +23,7 @@ struct Case {
     settings: &'static [&'static str],
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     Case {
         model: "dcgan",
         data: "digits",
