@@ -174,11 +174,12 @@ impl Scatter {
         }
     }
 
-    /// Marks, and names beside them that keep clear of each other.
+    /// Marks, and names beside them that keep clear of each other and of the marks of others.
     fn draw_points(&self, svg: &mut Svg, at: impl Fn(&Point) -> (f64, f64), (left, right): (f64, f64)) {
         const LINE: f64 = 16.0;
         const LETTER: f64 = 6.8;
         const RING: f64 = 14.0;
+        const MARK: f64 = 7.0;
         let mut points: Vec<(&Point, (f64, f64))> =
             self.points.iter().map(|point| (point, at(point))).collect();
         points.sort_by(|a, b| a.1.1.total_cmp(&b.1.1));
@@ -193,12 +194,18 @@ impl Scatter {
             let to_the_left = x + gap + length > right && x - gap - length > left;
             let start = if to_the_left { x - gap - length } else { x + gap };
             let mut line = *y;
-            // Points come from top to bottom, so a name in the way is above.
-            while let Some(other) = placed
-                .iter()
-                .find(|(from, to, at)| *from < start + length && start < *to && (line - at).abs() < LINE)
-            {
-                line = other.2 + LINE;
+            let others = points.iter().filter(|(other, _)| !std::ptr::eq(*other, *point));
+            let marks = others.map(|(other, (x, y))| {
+                let radius = if other.coverage.is_some() { RING } else { MARK };
+                (x - radius, x + radius, *y, radius + LINE / 2.0)
+            });
+            let taken: Vec<(f64, f64, f64, f64)> =
+                placed.iter().map(|&(from, to, at)| (from, to, at, LINE)).chain(marks).collect();
+            // Past what is in the way, downwards each time, by no less than rounding could take back.
+            while let Some((_, _, at, clearance)) = taken.iter().find(|(from, to, at, clearance)| {
+                *from < start + length && start < *to && (line - at).abs() < clearance - 1e-6
+            }) {
+                line = at + clearance;
             }
             placed.push((start, start + length, line));
             let anchor = if to_the_left { Anchor::End } else { Anchor::Start };
@@ -278,5 +285,17 @@ mod tests {
             before.rsplit("y=\"").next().unwrap().parse().unwrap()
         };
         assert!((height("one") - height("two")).abs() > 15.8);
+    }
+
+    #[test]
+    fn a_name_keeps_clear_of_the_mark_beside_it() {
+        let covered = |name, cost, distance| Point { coverage: Some(0.5), ..point(name, cost, distance) };
+        let leads = |cost: f64| {
+            let points =
+                vec![covered("left", 1.0, 1.0), covered("right", cost, 1.0), covered("far", 1e6, 100.0)];
+            scatter(points).draw((400.0, 300.0)).markup().matches("class=\"lead\"").count()
+        };
+        // Far from the other, a name is beside its mark; near it, it is below, and a line leads there.
+        assert_eq!([leads(1e6), leads(2.0)], [0, 1]);
     }
 }

@@ -14,8 +14,7 @@ pub(super) fn section(report: &Report<'_>, title: &str) -> String {
     let names: Vec<&str> = comparison.trained().map(|model| model.label.as_str()).collect();
     let budget = report
         .record
-        .map(|record| format!(", each trained for {} on the same machine", spoken(&record.budget)))
-        .unwrap_or_default();
+        .map(|record| format!("each trained for {} on the same machine", spoken(&record.budget)));
     let seeds = distinct(trained(), "seed").split(", ").count();
     let seeds = if seeds > 1 { format!(" with {seeds} seeds") } else { String::new() };
     let mut html = format!("<header><h1>{}</h1>", escape(title));
@@ -23,7 +22,8 @@ pub(super) fn section(report: &Report<'_>, title: &str) -> String {
         html += &format!("<p class=\"lede\">{}</p>", escape(&conclusion));
     }
     if !names.is_empty() {
-        let about = format!("{}{budget}{seeds} and measured under one protocol.", listed(&names));
+        let trained = budget.map(|budget| format!("{budget}{seeds} and ")).unwrap_or_default();
+        let about = format!("{}, {trained}measured under one protocol.", listed(&names));
         html += &format!("<p class=\"note\">{}</p>", escape(&about));
     }
     html += "</header>";
