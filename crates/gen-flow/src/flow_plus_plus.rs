@@ -94,6 +94,9 @@ impl Architecture for MixtureCouplings {
     const SUMMARY: &'static str = "images: couplings by mixtures of logistics with attention, learned dequantisation; a bound on the likelihood";
     const CITATION: &'static str = "Ho, Chen, Srinivas, Duan & Abbeel 2019, Flow++: Improving Flow-Based Generative Models with Variational Dequantization and Architecture Design";
 
+    /// Attention gains more from many images at once than from a cache.
+    const IMAGES_IN_CACHE: i64 = 500;
+
     fn default_config(data: &DataSpec) -> FlowPlusPlusConfig {
         let scales = images::scales_of(data, FlowPlusPlusConfig::default().scales);
         // What is spread already needs no noise, and leaves none to learn.
