@@ -80,6 +80,11 @@ impl Design {
     }
 }
 
+/// What is wrong where a configuration is for points and the data are images, or the other way round.
+pub(crate) fn other_data(kind: &str, data: &DataSpec) -> Error {
+    Error::invalid(format!("the configuration is for {kind}, `{}` has {:?}", data.name, data.shape))
+}
+
 /// A normalizing flow of the architecture `A`, trained by maximum likelihood.
 ///
 /// Its likelihood is exact for points. For images it is that of dequantised bytes: exact in the sense of the papers on

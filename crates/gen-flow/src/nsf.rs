@@ -3,16 +3,16 @@
 mod config;
 mod images;
 
+use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::params::Params;
 use gen_core::train::TrainConfig;
-use gen_core::{Error, Result};
 
 pub use config::{NsfConfig, SplineConfig, SplineImageConfig};
 
 use crate::bijection::Autoregressive;
 use crate::conditioner::Made;
-use crate::model::{Architecture, Design, FlowModel};
+use crate::model::{Architecture, Design, FlowModel, other_data};
 use crate::points;
 use crate::univariate::Univariate;
 
@@ -69,11 +69,7 @@ impl Architecture for SplineCouplings {
                 let chain = images::architecture(params, config, shape);
                 Ok(Design::new(chain, Some(dequantiser), config.optimizer, params, data))
             }
-            (config, shape) => Err(Error::invalid(format!(
-                "the configuration is for {}, `{}` has {shape:?}",
-                config.kind(),
-                data.name
-            ))),
+            (config, _) => Err(other_data(config.kind(), data)),
         }
     }
 }

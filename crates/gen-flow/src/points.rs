@@ -1,6 +1,7 @@
 //! What flows of points share: standardised coordinates, layers, and how the layers take turns.
 
 use gen_core::data::{DataSpec, Shape};
+use gen_core::native::Spline;
 use gen_core::optim::Schedule;
 use gen_core::params::{Params, Scope};
 use gen_core::rng::{self, Purpose};
@@ -94,9 +95,11 @@ pub(crate) fn check(layers: (&str, usize), hidden: &[i64]) -> Result<()> {
 }
 
 /// # Errors
-/// When a spline has no bin or no interval.
+/// When a spline has no bin, too many, or no interval.
 pub(crate) fn check_spline(bins: i64, bound: f64) -> Result<()> {
-    at_least_one("bins", bins)?;
+    if !(1..=Spline::MOST_BINS).contains(&bins) {
+        return Err(Error::invalid(format!("`bins` must be 1 to {}, found {bins}", Spline::MOST_BINS)));
+    }
     if bound > 0.0 && bound.is_finite() {
         return Ok(());
     }

@@ -4,14 +4,14 @@ mod config;
 mod images;
 mod points;
 
+use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::params::Params;
 use gen_core::train::TrainConfig;
-use gen_core::{Error, Result};
 
 pub use config::{ImageConfig, PointConfig, RealNvpConfig};
 
-use crate::model::{Architecture, Design, FlowModel};
+use crate::model::{Architecture, Design, FlowModel, other_data};
 
 /// RealNVP (Dinh et al. 2017): a chain of affine couplings, trained by maximum likelihood.
 ///
@@ -57,11 +57,7 @@ impl Architecture for AffineCouplings {
                 let chain = images::architecture(params, config, shape);
                 Ok(Design::new(chain, Some(dequantiser), config.optimizer, params, data))
             }
-            (config, shape) => Err(Error::invalid(format!(
-                "the configuration is for {}, `{}` has {shape:?}",
-                config.kind(),
-                data.name
-            ))),
+            (config, _) => Err(other_data(config.kind(), data)),
         }
     }
 }

@@ -208,6 +208,7 @@ fn what_cannot_be_is_refused() {
     let of = |config| Nsf::build(NsfConfig::Images(config), &context(&images)).err();
     let config = nsf(Pixels::Gaussian, Dequantisation::Uniform);
     refused(of(SplineImageConfig { bound: 0.0, ..config.clone() }), "`bound` must be a positive number");
+    refused(of(SplineImageConfig { bins: 65, ..config.clone() }), "`bins` must be 1 to 64, found 65");
     refused(of(SplineImageConfig { spline_couplings: 0, ..config.clone() }), "`spline_couplings`");
     refused(of(SplineImageConfig { dense_width: 0, ..config.clone() }), "`dense_width`");
     let of_images = Nsf::build(NsfConfig::Images(config), &context(&points));

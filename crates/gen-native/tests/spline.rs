@@ -333,7 +333,7 @@ fn what_does_not_fit_is_refused() {
     assert!(run(good, 45).is_err());
     let refused = [
         Spline { bins: 0, ..good },
-        Spline { bins: 65, ..good },
+        Spline { bins: Spline::MOST_BINS + 1, ..good },
         Spline { high: -3.0, ..good },
         Spline { knots: Knots::SoftClip { slope: 0.0 }, ..good },
         Spline { knots: Knots::SoftClip { slope: 1.0 }, ..good },

@@ -24,7 +24,7 @@ impl RationalQuadratic {
     /// parameters it is the identity.
     ///
     /// # Panics
-    /// When there is no bin, or the bound is not positive.
+    /// When there is no bin, or more than [`Spline::MOST_BINS`], or the bound is not positive.
     pub fn new(bins: i64, bound: f64) -> Self {
         let knots = Knots::SoftClip { slope: 1e-3 };
         Self::of(Spline { bins, low: -bound, high: bound, knots, ends: Ends::Unit })
@@ -33,9 +33,10 @@ impl RationalQuadratic {
     /// Any spline: of another interval, with other ends, with the conventions of another library.
     ///
     /// # Panics
-    /// When there is no bin, or the interval is empty.
+    /// When there is no bin, or more than [`Spline::MOST_BINS`], or the interval is empty.
     pub fn of(spline: Spline) -> Self {
-        assert!(spline.bins > 0, "a spline has at least 1 bin, found {}", spline.bins);
+        let (bins, most) = (spline.bins, Spline::MOST_BINS);
+        assert!((1..=most).contains(&bins), "a spline has 1 to {most} bins, found {bins}");
         assert!(spline.low < spline.high, "an interval goes up, found [{}, {}]", spline.low, spline.high);
         RationalQuadratic { spline }
     }

@@ -45,7 +45,7 @@ pub enum Ends {
 /// Durkan et al. 2019, section 3.1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spline {
-    /// K, from 1 to 64.
+    /// K, from 1 to [`Spline::MOST_BINS`].
     pub bins: i64,
     /// Where the interval begins.
     pub low: f64,
@@ -58,6 +58,9 @@ pub struct Spline {
 }
 
 impl Spline {
+    /// The most bins that a spline may have.
+    pub const MOST_BINS: i64 = 64;
+
     /// How many numbers describe the map of one value: K widths, K heights, and the slopes, in this order.
     ///
     /// ```

@@ -16,14 +16,13 @@ pub(super) fn section(report: &Report<'_>, title: &str) -> String {
         .record
         .map(|record| format!("each trained for {} on the same machine", spoken(&record.budget)));
     let seeds = distinct(trained(), "seed").split(", ").count();
-    let seeds = if seeds > 1 { format!(" with {seeds} seeds") } else { String::new() };
+    let seeds = (seeds > 1).then(|| format!("with {seeds} seeds"));
     let mut html = format!("<header><h1>{}</h1>", escape(title));
     if let Some(conclusion) = conclusion(comparison) {
         html += &format!("<p class=\"lede\">{}</p>", escape(&conclusion));
     }
     if !names.is_empty() {
-        let trained = budget.map(|budget| format!("{budget}{seeds} and ")).unwrap_or_default();
-        let about = format!("{}, {trained}measured under one protocol.", listed(&names));
+        let about = about(&listed(&names), budget, seeds);
         html += &format!("<p class=\"note\">{}</p>", escape(&about));
     }
     html += "</header>";
@@ -36,6 +35,14 @@ pub(super) fn section(report: &Report<'_>, title: &str) -> String {
         html += &format!("<ul class=\"failures\">{failures}</ul>");
     }
     html
+}
+
+/// How the models came about.
+fn about(names: &str, budget: Option<String>, seeds: Option<String>) -> String {
+    match [budget, seeds].into_iter().flatten().collect::<Vec<_>>().join(" ") {
+        how if how.is_empty() => format!("{names}, measured under one protocol."),
+        how => format!("{names}, {how} and measured under one protocol."),
+    }
 }
 
 /// What was found, in a sentence; `None` where there is nothing to compare.
@@ -158,6 +165,17 @@ mod tests {
         assert_eq!(spoken("90s"), "90 seconds");
         assert_eq!(spoken("20000steps"), "20000 steps");
         assert_eq!(spoken("2Mimages"), "2Mimages");
+    }
+
+    #[test]
+    fn models_came_about_by_what_is_known() {
+        let (budget, seeds) = (|| Some("each trained".to_owned()), || Some("with 3 seeds".to_owned()));
+        assert_eq!(about("a and b", None, None), "a and b, measured under one protocol.");
+        assert_eq!(about("a", None, seeds()), "a, with 3 seeds and measured under one protocol.");
+        assert_eq!(
+            about("a", budget(), seeds()),
+            "a, each trained with 3 seeds and measured under one protocol."
+        );
     }
 
     fn conclusion_of(rows: &[(&str, &str)]) -> Option<String> {
