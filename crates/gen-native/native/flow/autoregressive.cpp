@@ -104,7 +104,7 @@ Moved here(const at::Tensor& y, const std::optional<at::Tensor>& context, const 
   call.n_layers = static_cast<int64_t>(masked.size());
   call.parameters = shape ? shape->parameters() : 2;
   call.spline = shape.has_value();
-  if (shape) call.knots = knots_of<T>(*shape);
+  if (shape) call.knots = knots_of(*shape);
   call.bound = bound ? bound->const_data_ptr<T>() : nullptr;
   const at::Tensor x = empty_map(y.sizes(), rows_innermost(y), y.options());
   const at::Tensor log_det = at::empty({y.size(0)}, y.options());

@@ -30,8 +30,7 @@ template <typename T>
 Map<T> map_of(const at::Tensor& x);
 
 // A spline as the loops take it.
-template <typename T>
-Knots<T> knots_of(const SplineShape& shape);
+Knots<double> knots_of(const SplineShape& shape);
 
 // How many values each channel of a row has.
 int64_t pixels_of(const at::Tensor& x);

@@ -62,6 +62,13 @@ struct Knots {
   T size_clip, slope_clip;
   T width_floor, height_floor, slope_floor;
   T raw_one;  // the raw number of slope 1
+
+  Knots() = default;
+  template <typename Other>
+  explicit Knots(const Knots<Other>& k)
+      : bins(k.bins), low(k.low), high(k.high), centre(k.centre), length(k.length), free(k.free), soft(k.soft),
+        size_clip(k.size_clip), slope_clip(k.slope_clip), width_floor(k.width_floor), height_floor(k.height_floor),
+        slope_floor(k.slope_floor), raw_one(k.raw_one) {}
 };
 
 // Each value by a spline of its own, parameters in blocks of `channels`; or the map back.
@@ -69,7 +76,7 @@ template <typename T>
 struct Spline {
   Map<const T> in;
   Map<const T> parameters;
-  Knots<T> knots;
+  Knots<double> knots;
   int64_t rows, channels, pixels;
   bool inverse;
   bool summed;  // the log of the slopes, over each row
@@ -136,7 +143,7 @@ struct Autoregression {
   int64_t n_layers;      // the last one gives the parameters
   int64_t parameters;    // of each value
   bool spline;
-  Knots<T> knots;
+  Knots<double> knots;
   const T* bound;        // of an affine map, as above
 };
 

@@ -1,6 +1,7 @@
 #include "kernels.h"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace gen_native::flow {
 namespace {

@@ -33,7 +33,7 @@ variable_list composed(const variable_list& inputs, const SplineShape& shape, Us
 
 template <typename T>
 Spline<T> call(const at::Tensor& rest, const at::Tensor& parameters, const SplineShape& shape, Use use) {
-  return {map_of<const T>(rest), map_of<const T>(parameters), knots_of<T>(shape), rest.size(0), rest.size(1),
+  return {map_of<const T>(rest), map_of<const T>(parameters), knots_of(shape), rest.size(0), rest.size(1),
           pixels_of(rest), use.inverse, use.summed};
 }
 
@@ -116,30 +116,26 @@ struct SplineMap : torch::autograd::Function<SplineMap> {
 
 }  // namespace
 
-template <typename T>
-Knots<T> knots_of(const SplineShape& shape) {
-  Knots<T> knots{};
+Knots<double> knots_of(const SplineShape& shape) {
+  Knots<double> knots{};
   knots.bins = shape.bins;
-  knots.low = static_cast<T>(shape.low);
-  knots.high = static_cast<T>(shape.high);
-  knots.centre = static_cast<T>((shape.low + shape.high) / 2);
-  knots.length = static_cast<T>(shape.high - shape.low);
+  knots.low = shape.low;
+  knots.high = shape.high;
+  knots.centre = (shape.low + shape.high) / 2;
+  knots.length = shape.high - shape.low;
   knots.free = shape.free;
   knots.soft = shape.soft;
   if (shape.soft) {
-    knots.slope_clip = static_cast<T>(1 / -std::log(shape.slope));
+    knots.slope_clip = 1 / -std::log(shape.slope);
     knots.size_clip = 2 * knots.slope_clip;
   } else {
-    knots.width_floor = static_cast<T>(shape.width * (shape.high - shape.low));
-    knots.height_floor = static_cast<T>(shape.height * (shape.high - shape.low));
-    knots.slope_floor = static_cast<T>(shape.slope);
-    knots.raw_one = static_cast<T>(std::log(std::expm1(1 - shape.slope)));
+    knots.width_floor = shape.width * (shape.high - shape.low);
+    knots.height_floor = shape.height * (shape.high - shape.low);
+    knots.slope_floor = shape.slope;
+    knots.raw_one = std::log(std::expm1(1 - shape.slope));
   }
   return knots;
 }
-
-template Knots<float> knots_of<float>(const SplineShape&);
-template Knots<double> knots_of<double>(const SplineShape&);
 
 void check_spline(const SplineShape& shape) {
   constexpr double kLeast = 1e-5;

@@ -42,7 +42,8 @@ pub enum Ends {
 
 /// A monotone rational-quadratic spline of [low, high] onto itself.
 ///
-/// Durkan et al. 2019, section 3.1.
+/// Durkan et al. 2019, section 3.1. On the CPU values and logs of slopes are found in double also for tensors of floats, and
+/// then rounded: in a narrow bin single precision leaves the slope no more than four digits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spline {
     /// K, from 1 to [`Spline::MOST_BINS`].
