@@ -11,7 +11,7 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 24] = [
+const SOURCES: [&str; 26] = [
     "native",
     "custom",
     "generator",
@@ -21,6 +21,8 @@ const SOURCES: [&str; 24] = [
     "memory",
     "conv/conv",
     "conv/passes",
+    "conv/rolling",
+    "conv/stack",
     "flow/autoregressive",
     "flow/common",
     "flow/composed",

@@ -80,7 +80,7 @@ impl Architecture for GlowSteps {
     const CITATION: &'static str =
         "Kingma & Dhariwal 2018, Glow: Generative Flow with Invertible 1x1 Convolutions";
 
-    const IMAGES_IN_CACHE: i64 = 32;
+    const IMAGES_IN_CACHE: i64 = 64;
 
     fn default_config(data: &DataSpec) -> GlowConfig {
         let scales = images::scales_of(data, GlowConfig::default().scales);

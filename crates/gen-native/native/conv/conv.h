@@ -11,6 +11,9 @@ namespace gen_native::conv {
 // Whether convolutions of `x: [batch, ...]` are done here, so that a map is best made batch-innermost from the start.
 bool prefers_batch_innermost(const at::Tensor& x);
 
+// Whether the convolution of `x` is.
+bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t padding);
+
 // A convolution, or a transposed one, as libtorch's conv2d and conv_transpose2d without groups, dilation and output
 // padding; `bias` may be undefined. Single precision on a processor is done here if the batch fills a vector, and is
 // batch-innermost then; anything else is left to libtorch. With `rounded`, weights, feature maps and gradients are

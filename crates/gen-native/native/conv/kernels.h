@@ -23,15 +23,16 @@ struct Tap {
 };
 
 // out[p][m][n] = bias[m] + sum over taps (q, t) of p, over k: weight[t][m][k] in[q][k][n]; then max(0, out) with
-// `relu`, and 0 where `mask` is not above 0.
+// `relu`, and 0 where `mask` is not above 0. Both maps may have more images than the `batch` that this is about.
 struct Gather {
-  const void* in;        // [pixels of the input][depth][batch] units, `pixel` units from one pixel to the next
+  const void* in;        // [pixels of the input][depth][`in_row`] units, `pixel` units from one pixel to the next
   const void* weight;    // [positions][blocks of m][depth][m in the block] units
   const float* bias;     // [outputs], or null
-  float* out;            // [pixels of the output][outputs][batch]
+  float* out;            // [pixels of the output][outputs][`out_row`]
   const Tap* taps;       // those of pixel p from first[p] up to first[p + 1]
   const int32_t* first;  // [pixels of the output + 1]
   int64_t pixel;
+  int64_t in_row, out_row;
   int64_t depth;
   int64_t outputs;
   int64_t batch;

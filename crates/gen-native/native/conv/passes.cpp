@@ -46,15 +46,11 @@ namespace {
 // As few rows of so many values as are worth a thread.
 int64_t rows_for_thread(int64_t values) { return std::max<int64_t>(1, 8192 / std::max<int64_t>(1, values)); }
 
-// The taps of every pixel of one map, which come from the other.
-struct Taps {
-  std::vector<Tap> taps;
-  std::vector<int32_t> first{0};
+Taps taps_of_small(const Geometry& g) { return taps_of_small(g, g.large_height); }
 
-  void next_pixel() { first.push_back(static_cast<int32_t>(taps.size())); }
-};
+}  // namespace
 
-Taps taps_of_small(const Geometry& g) {
+Taps taps_of_small(const Geometry& g, int64_t held) {
   Taps list;
   for (int64_t y = 0; y < g.small_height; ++y) {
     for (int64_t x = 0; x < g.small_width; ++x) {
@@ -64,7 +60,7 @@ Taps taps_of_small(const Geometry& g) {
         for (int64_t j = 0; j < g.kernel_width; ++j) {
           const int64_t column = x * g.stride - g.padding + j;
           if (column < 0 || column >= g.large_width) continue;
-          list.taps.push_back({static_cast<int32_t>(row * g.large_width + column),
+          list.taps.push_back({static_cast<int32_t>(row % held * g.large_width + column),
                                static_cast<int32_t>(i * g.kernel_width + j)});
         }
       }
@@ -73,6 +69,8 @@ Taps taps_of_small(const Geometry& g) {
   }
   return list;
 }
+
+namespace {
 
 Taps taps_of_large(const Geometry& g) {
   Taps list;
@@ -98,7 +96,7 @@ Taps taps_of_large(const Geometry& g) {
 int64_t position_step(const at::Tensor& weight) { return weight.stride(weight.size(3) > 1 ? 3 : 2); }
 
 // Weights [outputs, inputs, positions], with these steps from one to the next, as `Gather` takes them.
-at::Tensor packed(const float* weight, int64_t output_step, int64_t input_step, int64_t position_step,
+at::Tensor packed_by_steps(const float* weight, int64_t output_step, int64_t input_step, int64_t position_step,
                   int64_t outputs, int64_t inputs, int64_t positions, bool pairs) {
   const int64_t depth = pairs ? (inputs + 1) / 2 : inputs;
   at::Tensor out = at::empty({positions * outputs * depth}, at::kFloat);
@@ -132,37 +130,43 @@ at::Tensor packed(const float* weight, int64_t output_step, int64_t input_step, 
 
 }  // namespace
 
+at::Tensor packed(const at::Tensor& weight, bool to_small, bool pairs) {
+  // [small, large, height, width], and rows of a kernel follow each other.
+  const int64_t to = to_small ? 0 : 1, from = 1 - to;
+  return packed_by_steps(weight.const_data_ptr<float>(), weight.stride(to), weight.stride(from), position_step(weight),
+                         weight.size(to), weight.size(from), weight.size(2) * weight.size(3), pairs);
+}
+
+Units units_to_gather(const at::Tensor& map, bool pairs) {
+  const int64_t batch = map.size(0), channels = map.size(1), pixels = map.size(2) * map.size(3);
+  const int64_t step = pixel_stride(map);
+  const float* const from = map.const_data_ptr<float>();
+  if (!pairs) return {from, step, channels, {}};
+  const Kernels& kernel = *kernels(true);
+  const int64_t depth = (channels + 1) / 2, pixel = depth * batch;
+  const at::Tensor kept = at::empty({pixels * pixel}, at::kFloat);
+  auto* const to = static_cast<uint32_t*>(kept.mutable_data_ptr());
+  at::parallel_for(0, pixels, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) kernel.pair_rows(from + p * step, to + p * pixel, channels, batch);
+  });
+  return {to, pixel, depth, kept};
+}
+
 at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
                     bool to_small, bool pairs, const Ending& ending) {
   const Kernels& kernel = *kernels(pairs);
-  const int64_t inputs = to_small ? g.large_channels : g.small_channels;
   const int64_t outputs = to_small ? g.small_channels : g.large_channels;
-  const int64_t in_pixels = to_small ? g.large_pixels() : g.small_pixels();
   const int64_t out_pixels = to_small ? g.small_pixels() : g.large_pixels();
   const at::Tensor out =
       to_small ? empty_batch_innermost(g.batch, outputs, g.small_height, g.small_width, from.options())
                : empty_batch_innermost(g.batch, outputs, g.large_height, g.large_width, from.options());
   const Taps taps = to_small ? taps_of_small(g) : taps_of_large(g);
-  // [small, large, height, width], and rows of a kernel follow each other.
-  const int64_t output_step = weight.stride(to_small ? 0 : 1), input_step = weight.stride(to_small ? 1 : 0);
-  const at::Tensor w = packed(weight.const_data_ptr<float>(), output_step, input_step, position_step(weight), outputs,
-                              inputs, g.positions(), pairs);
-  const float* const x = from.const_data_ptr<float>();
-  const int64_t step = pixel_stride(from);
-  Gather call{x, w.const_data_ptr(), bias.defined() ? bias.const_data_ptr<float>() : nullptr,
-              out.mutable_data_ptr<float>(), taps.taps.data(), taps.first.data(), step, inputs, outputs, g.batch,
-              ending.relu, ending.mask.defined() ? ending.mask.const_data_ptr<float>() : nullptr};
-  at::Tensor units;
-  if (pairs) {
-    call.depth = (inputs + 1) / 2;
-    call.pixel = call.depth * g.batch;
-    units = at::empty({in_pixels * call.pixel}, at::kFloat);
-    auto* const to = static_cast<uint32_t*>(units.mutable_data_ptr());
-    at::parallel_for(0, in_pixels, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) kernel.pair_rows(x + p * step, to + p * call.pixel, inputs, g.batch);
-    });
-    call.in = to;
-  }
+  const at::Tensor w = packed(weight, to_small, pairs);
+  const Units units = units_to_gather(from, pairs);
+  const Gather call{units.data, w.const_data_ptr(), bias.defined() ? bias.const_data_ptr<float>() : nullptr,
+                    out.mutable_data_ptr<float>(), taps.taps.data(), taps.first.data(), units.pixel, g.batch, g.batch,
+                    units.depth, outputs, g.batch, ending.relu,
+                    ending.mask.defined() ? ending.mask.const_data_ptr<float>() : nullptr};
   at::parallel_for(0, out_pixels * blocks(outputs, kBlock), 1,
                    [&](int64_t begin, int64_t end) { kernel.gather(call, begin, end); });
   return out;

@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "kernels.h"
 
 namespace gen_native::conv {
@@ -27,6 +29,29 @@ struct Geometry {
 };
 
 Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride, int64_t padding, bool transposed);
+
+// The taps of every pixel of one map, which come from the other.
+struct Taps {
+  std::vector<Tap> taps;
+  std::vector<int32_t> first{0};
+
+  void next_pixel() { first.push_back(static_cast<int32_t>(taps.size())); }
+};
+
+// Those of the small map. Of the large one only so many rows are held: row r where row r % `held` was before.
+Taps taps_of_small(const Geometry& g, int64_t held);
+
+// Weights as `Gather` takes them.
+at::Tensor packed(const at::Tensor& weight, bool to_small, bool pairs);
+
+// A map as `Gather` takes it: its data, the way from one pixel to the next, and how many units a pixel has of each image.
+struct Units {
+  const void* data;
+  int64_t pixel, depth;
+  at::Tensor kept;
+};
+
+Units units_to_gather(const at::Tensor& map, bool pairs);
 
 // What is done to a value before it is stored.
 struct Ending {
