@@ -60,23 +60,36 @@ impl Case {
             let leaf = |t: &Tensor| t.to_kind(kind).copy().set_requires_grad(true);
             let (x, weight, bias) = (leaf(&x), leaf(&weight), bias.as_ref().map(leaf));
             let y = conv(&x, &weight, bias.as_ref());
-            let slope = (Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)) * 0.37).sin();
-            let slope = (slope + 1.0).view(&y.size()[..]).to_kind(kind);
             let mut inputs = vec![&x, &weight];
             inputs.extend(&bias);
-            let mut results = vec![y.detach()];
-            results.extend(Tensor::run_backward(&[(&y * slope).sum(kind)], &inputs, false, false));
-            results
+            with_gradients(&y, &inputs)
         };
         let ours = run(Kind::Float, &|x, w, b| self.ours(x, w, b));
         let theirs = run(Kind::Double, &|x, w, b| self.libtorch(x, w, b));
         assert!(is_batch_innermost(&ours[0]), "{:?}", ours[0].stride());
-        for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
-            assert_eq!(a.size(), b.size());
-            let scale = b.abs().max().double_value(&[]).max(1e-30);
-            let difference = (a.to_kind(Kind::Double) - b).abs().max().double_value(&[]) / scale;
-            assert!(difference < tolerance, "result {i} differs by {difference} of {scale}");
-        }
+        assert_alike(&ours, &theirs, tolerance);
+    }
+}
+
+/// `y`, and the gradients of a loss that weighs its values differently.
+fn with_gradients(y: &Tensor, inputs: &[&Tensor]) -> Vec<Tensor> {
+    let slope = (Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)) * 0.37).sin() + 1.0;
+    let loss = (y * slope.view(&y.size()[..]).to_kind(y.kind())).sum(y.kind());
+    let mut results = vec![y.detach()];
+    results.extend(Tensor::run_backward(&[loss], inputs, false, false));
+    results
+}
+
+/// That no value differs by more than this part of the largest one.
+#[track_caller]
+fn assert_alike(ours: &[Tensor], theirs: &[Tensor], tolerance: f64) {
+    assert_eq!(ours.len(), theirs.len());
+    for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        assert_eq!(a.size(), b.size());
+        let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
+        let scale = b.abs().max().double_value(&[]).max(1e-30);
+        let difference = (a - b).abs().max().double_value(&[]) / scale;
+        assert!(difference < tolerance, "result {i} differs by {difference} of {scale}");
     }
 }
 
@@ -223,24 +236,11 @@ fn stacks_are_convolutions_with_relu_between(operands: Operands, kind: Kind, lay
             let leaf = |t: &Tensor| t.to_kind(kind).copy().set_requires_grad(true);
             let inputs: Vec<Tensor> = std::iter::once(&x).chain(&layers).map(leaf).collect();
             let inputs: Vec<&Tensor> = inputs.iter().collect();
-            let y = through(inputs[0], &inputs[1..]);
-            let slope = (Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)) * 0.37).sin() + 1.0;
-            let loss = (&y * slope.view(&y.size()[..]).to_kind(kind)).sum(kind);
-            let mut results = vec![y.detach()];
-            results.extend(Tensor::run_backward(&[loss], &inputs, false, false));
-            results
+            with_gradients(&through(inputs[0], &inputs[1..]), &inputs)
         };
         let ours = run(Kind::Float, &|x, layers| conv_stack(x, layers, operands).unwrap());
         let theirs = run(kind, &|x, layers| one_by_one(x, layers, layer));
-        for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
-            assert_eq!(a.size(), b.size());
-            let b = b.to_kind(Kind::Double);
-            let difference = (a.to_kind(Kind::Double) - &b).abs().max() / b.abs().max();
-            assert!(
-                difference.double_value(&[]) < tolerance,
-                "{channels:?}: result {i} differs by {difference}"
-            );
-        }
+        assert_alike(&ours, &theirs, tolerance);
         // Nothing changes where nobody asks for gradients and hidden maps are not kept. One thread, to which that is never
         // too few images.
         let threads = tch::get_num_threads();

@@ -2,7 +2,7 @@
 //!
 //! A set is one `u8` tensor of images or one `f32` tensor of points; a batch is an index-select and a convert.
 //!
-//! With the feature `datasets`, a [`Catalog`] finds sets by name: those of its manifests, which it fetches and
+//! With the feature `datasets`, a `Catalog` finds sets by name: those of its manifests, which it fetches and
 //! checks, the [point sets](points), and a user's own files.
 
 mod batches;

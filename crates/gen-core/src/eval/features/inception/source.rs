@@ -69,7 +69,7 @@ impl fmt::Display for InceptionSource {
 
 impl InceptionSource {
     /// The network, with its weights fetched where they are not here yet and kept in a folder of `cache`, which is
-    /// [`Catalog::default_cache`](crate::data::Catalog::default_cache) unless the caller knows better.
+    /// `Catalog::default_cache` of [`data`](crate::data) unless the caller knows better.
     ///
     /// `progress` is told how many bytes have come, and of how many where the source tells.
     ///
