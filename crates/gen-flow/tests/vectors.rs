@@ -15,6 +15,9 @@ use tch::{Device, Kind, Tensor};
 
 const TOLERANCE: f64 = 1e-10;
 
+/// The precisions, and how near the numbers each comes.
+const PRECISIONS: [(Kind, f64); 2] = [(Kind::Double, TOLERANCE), (Kind::Float, 1e-6)];
+
 fn vectors(block: &str) -> Value {
     let all: Value = serde_json::from_str(include_str!("vectors/flow.json")).expect("JSON");
     all[block].clone()
@@ -38,10 +41,6 @@ fn tensor(value: &Value) -> Tensor {
     Tensor::from_slice(&flat).view(shape.as_slice())
 }
 
-fn double() -> Params {
-    Params::new(Kind::Double, Device::Cpu)
-}
-
 fn set(params: &Params, name: &str, value: &Tensor) {
     let _no_grad = tch::no_grad_guard();
     let all = params.all();
@@ -52,29 +51,31 @@ fn set(params: &Params, name: &str, value: &Tensor) {
 #[test]
 fn affine_maps() {
     let v = vectors("affine_scalar");
-    let row = |value: &Value| tensor(value).unsqueeze(0);
-    let (x, raw, shift) = (row(&v["x"]), row(&v["raw_scale"]), row(&v["shift"]));
-    let check = |affine: Affine, raw: &Tensor, shift: &Tensor, expected: &Value| {
-        let parameters = Tensor::cat(&[raw, shift], 1);
-        let (y, log_slope) = affine.forward(&x, &parameters);
-        assert_close(&y, &row(&expected["y"]), TOLERANCE, TOLERANCE);
-        assert_close(&log_slope, &row(&expected["logdet"]), TOLERANCE, TOLERANCE);
-        let (back, log_slope) = affine.inverse(&y, &parameters);
-        assert_close(&back, &x, TOLERANCE, TOLERANCE);
-        assert_close(&-log_slope, &row(&expected["logdet"]), TOLERANCE, TOLERANCE);
-    };
-    check(Affine::unbounded(), &raw, &shift, &v["realnvp_exp"]);
-    check(Affine::soft_clip(1e3f64.ln()), &raw, &shift, &v["zuko_softclip_exp"]);
-    check(Affine::sigmoid(2.0, 1e-3), &raw, &shift, &v["nflows_sigmoid"]);
-    check(Affine::softplus(1e-3), &raw, &shift, &v["nflows_maf_softplus"]);
-    // Glow shifts before it scales.
-    let scale = (&raw + 2.0).sigmoid();
-    check(Affine::sigmoid(2.0, 0.0), &raw, &(&shift * scale), &v["glow"]);
+    for (kind, tolerance) in PRECISIONS {
+        let row = |value: &Value| tensor(value).unsqueeze(0).to_kind(kind);
+        let (x, raw, shift) = (row(&v["x"]), row(&v["raw_scale"]), row(&v["shift"]));
+        let check = |affine: Affine, raw: &Tensor, shift: &Tensor, expected: &Value| {
+            let parameters = Tensor::cat(&[raw, shift], 1);
+            let (y, log_slope) = affine.forward(&x, &parameters);
+            assert_close(&y, &row(&expected["y"]), tolerance, tolerance);
+            assert_close(&log_slope, &row(&expected["logdet"]), tolerance, tolerance);
+            let (back, log_slope) = affine.inverse(&y, &parameters);
+            assert_close(&back, &x, tolerance, tolerance);
+            assert_close(&-log_slope, &row(&expected["logdet"]), tolerance, tolerance);
+        };
+        check(Affine::unbounded(), &raw, &shift, &v["realnvp_exp"]);
+        check(Affine::soft_clip(1e3f64.ln()), &raw, &shift, &v["zuko_softclip_exp"]);
+        check(Affine::sigmoid(2.0, 1e-3), &raw, &shift, &v["nflows_sigmoid"]);
+        check(Affine::softplus(1e-3), &raw, &shift, &v["nflows_maf_softplus"]);
+        // Glow shifts before it scales.
+        let scale = (&raw + 2.0).sigmoid();
+        check(Affine::sigmoid(2.0, 0.0), &raw, &(&shift * scale), &v["glow"]);
 
-    let params = double();
-    let bounded = Affine::bounded(params.root());
-    set(&params, "log_scale_bound", &Tensor::from_slice(&[2.0]));
-    check(bounded, &(&raw * 0.05), &(&shift * 0.1), &v["tanh_clamp_freia"]);
+        let params = Params::new(kind, Device::Cpu);
+        let bounded = Affine::bounded(params.root());
+        set(&params, "log_scale_bound", &Tensor::from_slice(&[2.0]));
+        check(bounded, &(&raw * 0.05), &(&shift * 0.1), &v["tanh_clamp_freia"]);
+    }
 }
 
 /// One spline through all the points of `block`, whose raw numbers have these names, in both precisions.
@@ -137,49 +138,58 @@ fn masks_of_made() {
 #[test]
 fn actnorm_starts_from_the_first_batch() {
     let v = vectors("actnorm");
-    let x = tensor(&v["x"]);
-    let expected = &v["nflows_unbiased"];
-    let params = double();
-    let actnorm = ActNorm::new(params.root(), 3);
-    assert!(!actnorm.is_initialised());
-    let y = actnorm.initialise(&x, Given::NOTHING);
-    assert!(actnorm.is_initialised());
-    assert_close(&y, &tensor(&expected["y"]), TOLERANCE, TOLERANCE);
-    let all = params.all();
-    for name in ["log_scale", "shift"] {
-        assert_close(all.get(name).unwrap(), &tensor(&expected[name]), TOLERANCE, TOLERANCE);
+    for (kind, tolerance) in PRECISIONS {
+        let x = tensor(&v["x"]).to_kind(kind);
+        let expected = &v["nflows_unbiased"];
+        let params = Params::new(kind, Device::Cpu);
+        let actnorm = ActNorm::new(params.root(), 3);
+        assert!(!actnorm.is_initialised());
+        let y = actnorm.initialise(&x, Given::NOTHING);
+        assert!(actnorm.is_initialised());
+        assert_close(&y, &tensor(&expected["y"]), tolerance, tolerance);
+        let all = params.all();
+        for name in ["log_scale", "shift"] {
+            assert_close(all.get(name).unwrap(), &tensor(&expected[name]), tolerance, tolerance);
+        }
+        let (_, log_det) = actnorm.forward(&x, Given::NOTHING);
+        assert_close(&log_det, &tensor(&expected["logdet"]), tolerance, tolerance);
     }
-    let (_, log_det) = actnorm.forward(&x, Given::NOTHING);
-    assert_close(&log_det, &tensor(&expected["logdet"]), TOLERANCE, TOLERANCE);
 }
 
 #[test]
 fn lu_convolution() {
     let v = vectors("conv1x1_lu");
-    let params = double();
-    let conv = Conv1x1::new(params.root(), 4);
-    let names = [
-        ("permutation", "P"),
-        ("lower", "L_raw"),
-        ("upper", "U_raw"),
-        ("log_scale", "log_s"),
-        ("sign", "sign_s"),
-    ];
-    for (ours, theirs) in names {
-        set(&params, ours, &tensor(&v[theirs]));
+    for (kind, tolerance) in PRECISIONS {
+        let params = Params::new(kind, Device::Cpu);
+        let conv = Conv1x1::new(params.root(), 4);
+        let names = [
+            ("permutation", "P"),
+            ("lower", "L_raw"),
+            ("upper", "U_raw"),
+            ("log_scale", "log_s"),
+            ("sign", "sign_s"),
+        ];
+        for (ours, theirs) in names {
+            set(&params, ours, &tensor(&v[theirs]));
+        }
+        let x = tensor(&v["x"]).to_kind(kind);
+        let (y, log_det) = conv.forward(&x, Given::NOTHING);
+        assert_close(&y, &tensor(&v["y"]), tolerance, tolerance);
+        let expected = log_det.full_like(v["logdet_per_sample"].as_f64().unwrap());
+        // The block's number is log|det W|; an image of 2 x 3 positions has six of them.
+        let positions = (x.size()[2] * x.size()[3]) as f64;
+        let per_position = tensor(&v["log_s"]).sum(Kind::Double).double_value(&[]);
+        assert_close_f64(expected.double_value(&[0]), per_position * positions, 1e-12, 0.0);
+        assert_close(&log_det, &expected, tolerance, tolerance);
+        let identity = Tensor::eye(4, (kind, Device::Cpu));
+        assert_close(&conv.forward(&identity, Given::NOTHING).0.tr(), &tensor(&v["W"]), tolerance, tolerance);
+        assert_close(
+            &conv.inverse(&identity, Given::NOTHING).0.tr(),
+            &tensor(&v["W_inv"]),
+            tolerance,
+            tolerance,
+        );
     }
-    let x = tensor(&v["x"]);
-    let (y, log_det) = conv.forward(&x, Given::NOTHING);
-    assert_close(&y, &tensor(&v["y"]), TOLERANCE, TOLERANCE);
-    let expected = log_det.full_like(v["logdet_per_sample"].as_f64().unwrap());
-    // The block's number is log|det W|; an image of 2 x 3 positions has six of them.
-    let positions = (x.size()[2] * x.size()[3]) as f64;
-    let per_position = tensor(&v["log_s"]).sum(Kind::Double).double_value(&[]);
-    assert_close_f64(expected.double_value(&[0]), per_position * positions, 1e-12, 0.0);
-    assert_close(&log_det, &expected, TOLERANCE, TOLERANCE);
-    let identity = Tensor::eye(4, (Kind::Double, Device::Cpu));
-    assert_close(&conv.forward(&identity, Given::NOTHING).0.tr(), &tensor(&v["W"]), TOLERANCE, TOLERANCE);
-    assert_close(&conv.inverse(&identity, Given::NOTHING).0.tr(), &tensor(&v["W_inv"]), TOLERANCE, TOLERANCE);
 }
 
 #[test]
@@ -193,11 +203,13 @@ fn squeeze_order() {
 #[test]
 fn logit_preprocessing() {
     let v = vectors("logit_preprocess");
-    let x = tensor(&v["x"]).unsqueeze(1);
-    for (alpha, key) in [(1e-6, "alpha_1e-06"), (0.05, "alpha_0.05")] {
-        let (y, log_det) = Logit::new(alpha).forward(&x, Given::NOTHING);
-        assert_close(&y.squeeze_dim(1), &tensor(&v[key]["y"]), TOLERANCE, TOLERANCE);
-        assert_close(&log_det, &tensor(&v[key]["logdet"]), TOLERANCE, TOLERANCE);
+    for (kind, tolerance) in PRECISIONS {
+        let x = tensor(&v["x"]).unsqueeze(1).to_kind(kind);
+        for (alpha, key) in [(1e-6, "alpha_1e-06"), (0.05, "alpha_0.05")] {
+            let (y, log_det) = Logit::new(alpha).forward(&x, Given::NOTHING);
+            assert_close(&y.squeeze_dim(1), &tensor(&v[key]["y"]), tolerance, tolerance);
+            assert_close(&log_det, &tensor(&v[key]["logdet"]), tolerance, tolerance);
+        }
     }
 }
 
@@ -222,24 +234,26 @@ fn bits_per_dimension_of_bytes() {
 #[test]
 fn three_couplings_end_to_end() {
     let v = vectors("coupling_affine_2d");
-    let params = double();
-    let mut parts: Vec<Box<dyn Bijection>> = Vec::new();
-    for (i, layer) in v["layers"].as_array().unwrap().iter().enumerate() {
-        let place = &params.root() / i;
-        let mask = Mask::alternating(2, i);
-        let net = MlpConditioner::new(&place / "net", 1, 0, &[4], 2);
-        parts.push(Box::new(Coupling::new(mask, Affine::bounded(place), Box::new(net))));
-        set(&params, &format!("{i}.log_scale_bound"), &Tensor::from_slice(&[2.0]));
-        let names = [("0.weight", "W1"), ("0.bias", "b1"), ("1.weight", "W2"), ("1.bias", "b2")];
-        for (ours, theirs) in names {
-            set(&params, &format!("{i}.net.{ours}"), &tensor(&layer[theirs]));
+    for (kind, tolerance) in PRECISIONS {
+        let params = Params::new(kind, Device::Cpu);
+        let mut parts: Vec<Box<dyn Bijection>> = Vec::new();
+        for (i, layer) in v["layers"].as_array().unwrap().iter().enumerate() {
+            let place = &params.root() / i;
+            let mask = Mask::alternating(2, i);
+            let net = MlpConditioner::new(&place / "net", 1, 0, &[4], 2);
+            parts.push(Box::new(Coupling::new(mask, Affine::bounded(place), Box::new(net))));
+            set(&params, &format!("{i}.log_scale_bound"), &Tensor::from_slice(&[2.0]));
+            let names = [("0.weight", "W1"), ("0.bias", "b1"), ("1.weight", "W2"), ("1.bias", "b2")];
+            for (ours, theirs) in names {
+                set(&params, &format!("{i}.net.{ours}"), &tensor(&layer[theirs]));
+            }
         }
+        let flow = Flow::new(Chain::new(parts), StandardNormal::new(2, kind, Device::Cpu));
+        let x = tensor(&v["x"]).to_kind(kind);
+        let (z, log_det) = flow.bijection().forward(&x, Given::NOTHING);
+        assert_close(&z, &tensor(&v["z"]), tolerance, tolerance);
+        assert_close(&log_det, &tensor(&v["logdet"]), tolerance, tolerance);
+        assert_close(&flow.log_prob(&x, Given::NOTHING), &tensor(&v["log_prob"]), tolerance, tolerance);
+        assert_close(&flow.bijection().inverse(&z, Given::NOTHING).0, &x, tolerance, tolerance);
     }
-    let flow = Flow::new(Chain::new(parts), StandardNormal::new(2, Kind::Double, Device::Cpu));
-    let x = tensor(&v["x"]);
-    let (z, log_det) = flow.bijection().forward(&x, Given::NOTHING);
-    assert_close(&z, &tensor(&v["z"]), TOLERANCE, TOLERANCE);
-    assert_close(&log_det, &tensor(&v["logdet"]), TOLERANCE, TOLERANCE);
-    assert_close(&flow.log_prob(&x, Given::NOTHING), &tensor(&v["log_prob"]), TOLERANCE, TOLERANCE);
-    assert_close(&flow.bijection().inverse(&z, Given::NOTHING).0, &x, TOLERANCE, TOLERANCE);
 }
