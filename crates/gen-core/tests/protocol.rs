@@ -209,6 +209,31 @@ fn only_what_is_asked_for_is_measured() {
     assert_eq!((measured.row.fd, measured.row.coverage), (None, None));
 }
 
+#[test]
+fn likelihoods_alone_take_no_features_and_a_picture_of_samples() {
+    let data = images();
+    let options = EvaluateOptions { metrics: vec![Metric::Likelihood], n_bound: 40, ..Default::default() };
+    let protocol = protocol(&data, &[], &options);
+    let drawn = std::cell::Cell::new(0);
+    let model = Known::new(&data.spec, &[LikelihoodKind::LowerBound], |request: &SampleRequest| {
+        drawn.set(drawn.get() + request.n);
+        Tensor::zeros([request.n as i64, 1, 8, 8], (Kind::Float, Device::Cpu))
+    });
+    let mut stages = Vec::new();
+    let evaluated = protocol.evaluate(&model, &mut |stage| stages.push(stage)).unwrap();
+    assert_eq!(evaluated.samples.size(), [64, 1, 8, 8]);
+    // Those of the picture, and at most 21 calls for one that are timed.
+    assert!(drawn.get() <= 64 + 21, "{} samples", drawn.get());
+    let features = |stage: &Stage| matches!(stage, Stage::Features { .. } | Stage::Comparing { .. });
+    assert!(!stages.iter().any(features), "{stages:?}");
+    let Measured { row, metrics } = evaluated.measured;
+    assert_eq!((row.n_real, row.n_fake, row.sample_images_per_second), (None, None, None));
+    assert_eq!((row.n_likelihood, row.dataset.as_str()), (Some(40), "bars"));
+    assert_eq!(metrics.len(), 1);
+    let noise = protocol.evaluate_reference(Reference::PixelNoise, &mut |_| ()).unwrap();
+    assert_eq!((noise.samples.size()[0], noise.measured.row.bits_per_dim), (64, Some(8.0)));
+}
+
 /// Keeps everything, and counts what is asked for.
 #[derive(Default)]
 struct Kept {

@@ -110,6 +110,13 @@ pub trait Bijection: Debug + Send {
         None
     }
 
+    /// What the last pass in training adds to the loss beside the likelihood, a number for each row: `[batch]`, with
+    /// gradients. It is given once, for it holds the graph of that pass. `None` outside training, and from maps without a
+    /// preference.
+    fn take_penalty(&self) -> Option<Tensor> {
+        None
+    }
+
     /// f⁻¹(y) without the steps: what has not been computed yet on the way to data is left out, and only its arrangement
     /// and units remain. It makes a picture of a state in the middle of a flow.
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
@@ -182,6 +189,10 @@ impl Bijection for Chain {
         self.0.iter().filter_map(|part| part.evaluations()).reduce(|a, b| a + b)
     }
 
+    fn take_penalty(&self) -> Option<Tensor> {
+        self.0.iter().filter_map(|part| part.take_penalty()).reduce(|a, b| a + b)
+    }
+
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
         outline(&self.0, y, given)
     }
@@ -244,6 +255,10 @@ impl<B: Bijection> Bijection for Inverse<B> {
 
     fn evaluations(&self) -> Option<usize> {
         self.0.evaluations()
+    }
+
+    fn take_penalty(&self) -> Option<Tensor> {
+        self.0.take_penalty()
     }
 }
 

@@ -51,7 +51,8 @@ impl Architecture for FreeForm {
             let place = &root / format!("blocks.{i}");
             let field = PerceptronField::new(place, data.shape.dimensions(), 0, &config.hidden);
             let solver = Dopri5::with_tolerance(config.tolerance);
-            parts.push(Box::new(Continuous::new(field, config.trace, solver)));
+            let flow = Continuous::new(field, config.trace, solver);
+            parts.push(Box::new(flow.with_kinetic_penalty(config.kinetic)));
         }
         Ok(Design::new(Chain::new(parts), dequantiser, config.optimizer, params, data))
     }

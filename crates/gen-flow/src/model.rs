@@ -170,17 +170,18 @@ impl<A: Architecture> FlowModel<A> {
 }
 
 /// The mean negative log-likelihood of `x`: of points in nats, of images in bits per dimension. With a learned noise, a
-/// bound on it.
+/// bound on it. Then the mean penalty, of flows that have one.
 fn loss(
     data: &DataSpec,
     flow: &Flow,
     dequantiser: Option<&Dequantiser>,
     x: &Tensor,
     rng: &Generator,
-) -> Tensor {
+) -> (Tensor, Option<Tensor>) {
     let given = Given::NOTHING.training(rng);
+    let penalty = || flow.bijection().take_penalty().map(|penalty| penalty.mean(x.kind()));
     let Some(dequantiser) = dequantiser else {
-        return -flow.log_prob(x, given).mean(x.kind());
+        return (-flow.log_prob(x, given).mean(x.kind()), penalty());
     };
     let (y, log_q) = dequantiser.to_unit(x, given, rng);
     let mut log_prob = flow.log_prob(&y, given);
@@ -189,7 +190,7 @@ fn loss(
     }
     let dimensions = data.shape.dimensions();
     let offset = data.values.bits_per_dim(dequantiser.log_volume(dimensions), dimensions);
-    log_prob.mean(x.kind()) / -(dimensions as f64 * std::f64::consts::LN_2) + offset
+    (log_prob.mean(x.kind()) / -(dimensions as f64 * std::f64::consts::LN_2) + offset, penalty())
 }
 
 impl<A: Architecture> GenerativeModel for FlowModel<A> {
@@ -204,13 +205,26 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         let rows = x.size()[0];
         let sizes = if self.is_in_cache() { self.parts(rows) } else { vec![rows] };
         let parts = x.split_with_sizes(&sizes[..], 0);
+        let mut penalties: Option<Tensor> = None;
         let losses = parts.iter().map(|part| {
-            let loss = loss(&self.card.data, &self.flow, self.dequantiser.as_ref(), part, &step.rng);
-            if parts.len() == 1 { loss } else { loss * (part.size()[0] as f64 / rows as f64) }
+            let (loss, penalty) =
+                loss(&self.card.data, &self.flow, self.dequantiser.as_ref(), part, &step.rng);
+            let share = part.size()[0] as f64 / rows as f64;
+            let weighted = |x: Tensor| if parts.len() == 1 { x } else { x * share };
+            let loss = weighted(loss);
+            let Some(penalty) = penalty.map(weighted) else { return loss };
+            let total = loss + &penalty;
+            let penalty = penalty.detach();
+            penalties = Some(penalties.take().map_or_else(|| penalty.shallow_clone(), |sum| sum + &penalty));
+            total
         });
-        let (loss, norm) = self.adam.step_in_parts(losses, step.lr_scale)?;
+        let (total, norm) = self.adam.step_in_parts(losses, step.lr_scale)?;
         let name = if self.dequantiser.is_some() { "bits_per_dim" } else { "nll" };
-        let losses = Losses::new().with(name, &loss).with("grad_norm", &norm);
+        let losses = match penalties {
+            None => Losses::new().with(name, &total),
+            Some(penalty) => Losses::new().with(name, &(total - &penalty)).with("penalty", &penalty),
+        };
+        let losses = losses.with("grad_norm", &norm);
         Ok(match self.flow.bijection().evaluations() {
             None => losses,
             Some(evaluations) => losses.with("nfe", &Tensor::from(evaluations as f64)),

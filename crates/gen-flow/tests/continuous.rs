@@ -216,20 +216,86 @@ fn gradients_are_those_of_finite_differences() {
         let mut inputs: Vec<Tensor> =
             params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
         inputs.extend([x.shallow_clone(), context.shallow_clone()]);
-        let gradients = Tensor::run_backward(&[loss()], &inputs, false, false);
-        let _no_grad = tch::no_grad_guard();
-        for (input, gradient) in inputs.iter().zip(&gradients) {
-            // One entry of each is enough: an error would be in all.
-            let entry = input.view([-1]).narrow(0, 0, 1);
-            let shifted = |h: f64| {
-                let _ = entry.shallow_clone().g_add_scalar_(h);
-                let value = loss().double_value(&[]);
-                let _ = entry.shallow_clone().g_add_scalar_(-h);
-                value
-            };
-            let slope = (shifted(1e-4) - shifted(-1e-4)) / 2e-4;
-            assert_close_f64(gradient.reshape([-1]).double_value(&[0]), slope, 1e-6, 1e-6);
-        }
+        assert_gradients(&inputs, &loss);
+    }
+}
+
+/// Those of automatic differentiation are those of finite differences.
+fn assert_gradients(inputs: &[Tensor], loss: &dyn Fn() -> Tensor) {
+    let gradients = Tensor::run_backward(&[loss()], inputs, false, false);
+    let _no_grad = tch::no_grad_guard();
+    for (input, gradient) in inputs.iter().zip(&gradients) {
+        // One entry of each is enough: an error would be in all.
+        let entry = input.view([-1]).narrow(0, 0, 1);
+        let shifted = |h: f64| {
+            let _ = entry.shallow_clone().g_add_scalar_(h);
+            let value = loss().double_value(&[]);
+            let _ = entry.shallow_clone().g_add_scalar_(-h);
+            value
+        };
+        let slope = (shifted(1e-4) - shifted(-1e-4)) / 2e-4;
+        assert_close_f64(gradient.reshape([-1]).double_value(&[0]), slope, 1e-6, 1e-6);
+    }
+}
+
+/// Moves by the same vector, whatever the place and the time.
+#[derive(Debug)]
+struct Constant(Tensor);
+
+impl VectorField for Constant {
+    fn parameters(&self) -> Vec<Tensor> {
+        vec![self.0.shallow_clone()]
+    }
+
+    fn slope(&self, prepared: &[Tensor], x: &Tensor, _t: f64) -> Tensor {
+        prepared[0].expand_as(x)
+    }
+}
+
+#[test]
+fn kinetic_energy_is_a_penalty_of_training_alone() {
+    tch::manual_seed(6);
+    let by = Tensor::from_slice(&[3.0, 4.0]).set_requires_grad(true);
+    let flow = Continuous::new(Constant(by.shallow_clone()), Trace::Exact, solver(1e-8));
+    let x = Tensor::randn([5, 2], F64);
+    let rng = Generator::seeded(0);
+    let training = Given::NOTHING.training(&rng);
+    let _ = flow.forward(&x, training);
+    assert!(flow.take_penalty().is_none(), "nobody asked for it");
+    let flow = flow.with_kinetic_penalty(0.1);
+    let _ = flow.forward(&x, Given::NOTHING);
+    assert!(flow.take_penalty().is_none(), "this is no training");
+    for inverse in [false, true] {
+        let _ = if inverse { flow.inverse(&x, training) } else { flow.forward(&x, training) };
+        let penalty = flow.take_penalty().unwrap();
+        // 0.1 · (3² + 4²) / (2 · 2), and its derivative by · 0.1 / 2.
+        assert_close(&penalty, &Tensor::full([5], 0.625, F64), 1e-12, 1e-12);
+        let gradient = Tensor::run_backward(&[penalty.mean(Kind::Double)], &[&by], false, false).remove(0);
+        assert_close(&gradient, &(&by * 0.05), 1e-12, 1e-12);
+        assert!(flow.take_penalty().is_none(), "it is given once");
+    }
+}
+
+#[test]
+fn gradients_of_penalties_are_those_of_finite_differences() {
+    tch::manual_seed(7);
+    for hidden in [&[5, 4][..], &[4, 4, 4]] {
+        let params = double();
+        let flow = Continuous::new(perceptron(&params, 2, 1, hidden), Trace::Exact, solver(1e-10));
+        let chain = Chain::new(vec![Box::new(flow.with_kinetic_penalty(0.5))]);
+        let x = Tensor::randn([3, 2], F64).set_requires_grad(true);
+        let context = Tensor::randn([3, 1], F64).set_requires_grad(true);
+        let rng = Generator::seeded(0);
+        let given = Given::context(&context).training(&rng);
+        let loss = || {
+            let (y, log_det) = chain.forward(&x, given);
+            let penalty = chain.take_penalty().unwrap();
+            (y.sin() + (log_det.square() + penalty.exp()).unsqueeze(1)).sum(Kind::Double)
+        };
+        let mut inputs: Vec<Tensor> =
+            params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
+        inputs.extend([x.shallow_clone(), context.shallow_clone()]);
+        assert_gradients(&inputs, &loss);
     }
 }
 
@@ -324,6 +390,7 @@ fn configurations_of_ffjord_that_cannot_be_are_refused() {
         (FfjordConfig { blocks: 0, ..default.clone() }, "blocks"),
         (FfjordConfig { hidden: vec![8, 0], ..default.clone() }, "hidden"),
         (FfjordConfig { tolerance: 0.0, ..default.clone() }, "tolerance"),
+        (FfjordConfig { kinetic: -0.1, ..default.clone() }, "kinetic"),
         (FfjordConfig { tolerance: f64::NAN, ..default }, "tolerance"),
     ];
     for (config, key) in cases {

@@ -65,6 +65,10 @@ impl<B: Bijection> Bijection for FactorOut<B> {
         self.rest.evaluations()
     }
 
+    fn take_penalty(&self) -> Option<Tensor> {
+        self.rest.take_penalty()
+    }
+
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
         let [y1, x2] = self.finished(y);
         join(&self.rest.outline(&y1, given), &x2)

@@ -19,6 +19,12 @@ pub struct FfjordConfig {
     /// How the trace of the Jacobian is found in training: `exact`, or `hutchinson`, which is cheaper with more than two
     /// hidden layers in several dimensions.
     pub trace: Trace,
+    /// The weight of the kinetic energy of paths in the loss, 0 or more ([`Continuous::with_kinetic_penalty`]): straighter
+    /// paths take fewer evaluations.
+    ///
+    /// [`Continuous::with_kinetic_penalty`]: crate::bijection::Continuous::with_kinetic_penalty
+    #[serde(default)]
+    pub kinetic: f64,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -31,6 +37,7 @@ impl FfjordConfig {
             hidden: vec![64, 64],
             tolerance: 1e-5,
             trace: Trace::Exact,
+            kinetic: 0.0,
             optimizer: AdamConfig { learning_rate: 2e-2, clip_norm: 5.0, ..AdamConfig::default() },
         };
         match data.shape {
@@ -53,6 +60,9 @@ impl FfjordConfig {
         }
         if !(self.tolerance > 0.0 && self.tolerance <= 0.1) {
             return Err(Error::invalid(format!("`tolerance` must be in (0, 0.1], found {}", self.tolerance)));
+        }
+        if !(self.kinetic >= 0.0 && self.kinetic.is_finite()) {
+            return Err(Error::invalid(format!("`kinetic` must be 0 or more, found {}", self.kinetic)));
         }
         Ok(())
     }

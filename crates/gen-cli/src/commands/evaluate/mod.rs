@@ -179,16 +179,17 @@ fn evaluate_run(
         .assign(&checkpoint.sampling_weights())
         .context("the checkpoint does not fit the model")?;
 
+    let options = options(args);
     let same = |there: &Prepared| there.name == config.run.dataset && there.data.spec == config.data;
     if !prepared.as_ref().is_some_and(same) {
         let data = folder.prepare(catalog::load(&config.run.dataset)?)?;
-        let spaces = spaces::of(&data, &args.features)?;
+        let spaces = spaces_for(&options, &data, args)?;
         let data = data.to_device(device);
         *prepared = Some(Prepared { name: config.run.dataset.clone(), data, spaces });
     }
     let Some(Prepared { data, spaces, .. }) = prepared else { unreachable!("it was just set") };
 
-    let (options, cache) = (options(args), FolderCache::of_user()?);
+    let cache = FolderCache::of_user()?;
     let mut progress = Progress::new(folder.name());
     let mut observe = |stage: Stage| progress.show(&stage);
     let protocol = Protocol::new(data, spaces, &options, &cache, &mut observe)?;
@@ -258,8 +259,9 @@ fn measure(
     data: &Dataset,
     evaluate: impl FnOnce(&Protocol<'_>, &mut dyn FnMut(Stage)) -> gen_core::Result<Evaluated>,
 ) -> anyhow::Result<Measured> {
-    let spaces = spaces::of(data, &args.features)?;
-    let (options, cache) = (options(args), FolderCache::of_user()?);
+    let options = options(args);
+    let spaces = spaces_for(&options, data, args)?;
+    let cache = FolderCache::of_user()?;
     let name = args.out.as_deref().or(args.samples.as_deref()).and_then(Path::file_name);
     let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut progress = Progress::new(name.clone());
@@ -278,6 +280,11 @@ fn measure(
         files::save(out, &measured, &samples)?;
     }
     Ok(measured)
+}
+
+/// The spaces of `--features`; none for what is compared in none.
+fn spaces_for(options: &EvaluateOptions, data: &Dataset, args: &Args) -> anyhow::Result<Vec<FeatureSpace>> {
+    if options.needs_features() { spaces::of(data, &args.features) } else { Ok(Vec::new()) }
 }
 
 fn options(args: &Args) -> EvaluateOptions {

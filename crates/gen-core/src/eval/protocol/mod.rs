@@ -1,7 +1,7 @@
 //! The one way in which all models are measured: what becomes a row of `evaluation.csv`, and those of `metrics.csv`.
 //!
 //! - As many samples as test rows, `n` of each (10,000 unless the test split is smaller), beside what as many training
-//!   rows get in their place: the floor.
+//!   rows get in their place: the floor. What nobody asked for is not computed: likelihoods alone need neither.
 //! - Samples are turned into bytes as a file would hold them, before anything is measured.
 //! - Which rows are compared does not depend on the seed: all models meet the same ones.
 //! - Images are compared in two feature spaces or more; the first one fills the columns of `evaluation.csv`.
@@ -30,6 +30,8 @@ use space::RealRows;
 
 /// The share of copies above which samples are called memorised: test rows have 0.01.
 const MEMORISED: f64 = 0.05;
+/// Samples that are drawn where nothing compares them: as many as a picture of them shows.
+const PICTURED: usize = 64;
 
 /// What was measured of a set of samples.
 #[derive(Debug)]
@@ -45,7 +47,8 @@ pub struct Measured {
 pub struct Evaluated {
     /// The numbers.
     pub measured: Measured,
-    /// The samples: `u8 [n, channels, height, width]` or `f32 [n, dimension]`.
+    /// The samples: `u8 [n, channels, height, width]` or `f32 [n, dimension]`, `n` as compared or, where nothing that is
+    /// asked for compares samples, at most 64.
     pub samples: Tensor,
 }
 
@@ -78,7 +81,7 @@ impl<'a> Protocol<'a> {
     /// Takes the features of test and training rows, which all models share, or what `cache` has of them.
     ///
     /// # Errors
-    /// When the data has no test split, there is no feature space, or one is for other data.
+    /// When the data has no test split, a feature space is needed and there is none, or one is for other data.
     pub fn new(
         data: &'a Dataset,
         spaces: &'a [FeatureSpace],
@@ -98,7 +101,7 @@ impl<'a> Protocol<'a> {
         if options.k < 1 {
             return Err(Error::invalid("precision and recall need k of at least 1"));
         }
-        if spaces.is_empty() {
+        if spaces.is_empty() && options.needs_features() {
             return Err(Error::invalid("samples are compared in a feature space: none was given"));
         }
         let mut order = permutation(data.test.len(), 0, Purpose::Evaluate, 0);
@@ -106,6 +109,7 @@ impl<'a> Protocol<'a> {
         let test = data.test.select(&order);
         let spaces = spaces
             .iter()
+            .filter(|_| options.needs_features())
             .map(|space| RealRows::new(data, &test, space, options, cache, observe))
             .collect::<Result<_>>()?;
         Ok(Protocol { data, options, test, spaces })
@@ -125,8 +129,9 @@ impl<'a> Protocol<'a> {
         };
         let sampling = model.sampling(&request)?;
         let latency = sampling::latency(model, &request)?;
-        let (samples, images_per_second) = self.draw(model, &request, observe)?;
-        let Measured { row, metrics } = self.compare(&samples, observe)?;
+        let compared = self.options.compares_samples();
+        let (samples, images_per_second) = self.draw(model, &request, self.samples(), observe)?;
+        let Measured { row, metrics } = self.compare_if_wanted(&samples, observe)?;
         let row = Evaluation {
             family: card.family.to_string(),
             model: card.name.to_owned(),
@@ -134,7 +139,7 @@ impl<'a> Protocol<'a> {
             sampling_parameters: Some(card.sampling_parameters),
             sampler: sampling.sampler.map(str::to_owned),
             nfe: Some(sampling.evaluations),
-            sample_images_per_second: Some(images_per_second),
+            sample_images_per_second: compared.then_some(images_per_second),
             sample_latency_ms: Some(latency.as_secs_f64() * 1e3),
             ..row
         };
@@ -165,8 +170,8 @@ impl<'a> Protocol<'a> {
         let start = Instant::now();
         // The floor is the same for all seeds.
         let seed = if reference == Reference::Floor { 0 } else { self.options.seed };
-        let samples = reference.sample(self.data, self.test.len(), seed)?.to_device(Device::Cpu);
-        let Measured { row, metrics } = self.compare(&samples, observe)?;
+        let samples = reference.sample(self.data, self.samples(), seed)?.to_device(Device::Cpu);
+        let Measured { row, metrics } = self.compare_if_wanted(&samples, observe)?;
         let row = Evaluation { family: "reference".to_owned(), model: reference.name().to_owned(), ..row };
         let mut measured = Measured { row, metrics };
         if self.options.wants(Metric::Likelihood)
@@ -176,6 +181,32 @@ impl<'a> Protocol<'a> {
         }
         measured.row.evaluate_seconds = Some(start.elapsed().as_secs_f64());
         Ok(Evaluated { measured, samples })
+    }
+
+    /// How many samples are drawn: as many as test rows to compare with them, or a few to look at.
+    fn samples(&self) -> usize {
+        let rows = self.test.len();
+        if self.options.compares_samples() { rows } else { rows.min(PICTURED) }
+    }
+
+    /// What [`Protocol::compare`] says, where it is asked for anything.
+    fn compare_if_wanted(&self, samples: &Tensor, observe: &mut dyn FnMut(Stage)) -> Result<Measured> {
+        match self.options.compares_samples() {
+            true => self.compare(samples, observe),
+            false => Ok(Measured { row: self.row(None), metrics: Vec::new() }),
+        }
+    }
+
+    /// A row that says what `n` samples are compared with.
+    fn row(&self, n: Option<usize>) -> Evaluation {
+        let spec = &self.data.spec;
+        Evaluation {
+            dataset: spec.name.clone(),
+            dataset_sha256: Some(spec.sha256.clone()).filter(|hash| !hash.is_empty()),
+            n_real: n.map(|_| self.test.len()),
+            n_fake: n,
+            ..Evaluation::default()
+        }
     }
 
     /// Measures samples from anywhere, `u8 [n, channels, height, width]` or `[n, dimension]`: the numbers of quality,
@@ -196,13 +227,7 @@ impl<'a> Protocol<'a> {
                 samples.size()
             )));
         }
-        let mut row = Evaluation {
-            dataset: self.data.spec.name.clone(),
-            dataset_sha256: Some(self.data.spec.sha256.clone()).filter(|hash| !hash.is_empty()),
-            n_real: Some(self.test.len()),
-            n_fake: Some(n as usize),
-            ..Evaluation::default()
-        };
+        let mut row = self.row(Some(n as usize));
         let mut metrics = Vec::new();
         for (i, space) in self.spaces.iter().enumerate() {
             let found = space.measure(samples, observe)?;

@@ -27,6 +27,16 @@ impl EvaluateOptions {
     pub(super) fn wants(&self, metric: Metric) -> bool {
         self.metrics.contains(&metric)
     }
+
+    /// Whether a metric is asked for that means something in a feature space.
+    pub fn needs_features(&self) -> bool {
+        self.metrics.iter().any(|metric| *metric != Metric::Likelihood)
+    }
+
+    /// Whether a metric is asked for that compares samples with real rows.
+    pub(super) fn compares_samples(&self) -> bool {
+        self.metrics.iter().any(|metric| !matches!(metric, Metric::Likelihood | Metric::PathLength))
+    }
 }
 
 impl Default for EvaluateOptions {

@@ -14,14 +14,14 @@ use crate::rng::{Purpose, derive};
 const PART: usize = 500;
 
 impl Protocol<'_> {
-    /// As many samples as there are test rows, and how many a second.
+    /// So many samples, and how many a second.
     pub(super) fn draw(
         &self,
         model: &dyn GenerativeModel,
         request: &SampleRequest,
+        total: usize,
         observe: &mut dyn FnMut(Stage),
     ) -> Result<(Tensor, f64)> {
-        let total = self.test.len();
         let start = Instant::now();
         let mut parts = Vec::new();
         for (index, done) in (0..total).step_by(PART).enumerate() {
