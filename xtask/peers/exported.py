@@ -22,7 +22,7 @@ class Exported:
 
     def model(self):
         """The peer with these settings and weights, and these moments in its optimizers."""
-        peer = importlib.import_module(self.step["model"])
+        peer = importlib.import_module(self.step["model"].replace("-", "_"))
         model = peer.Model(self.step["config"], self.step["data"])
         for prefix, network in model.networks.items():
             load_weights(network, part(self.before, prefix))

@@ -1,8 +1,7 @@
 """Normalizing flows of the published libraries zuko, nflows and normflows, as their users would build them.
 
 Each has the architecture of gen's model of the same name, by the settings that `gen bench` exports, and is trained by
-what their examples do: the negative log-likelihood and Adam, without `torch.compile`. `loop` stands for the same
-models without a library, of `loops.py`.
+what their examples do: the negative log-likelihood and Adam, without `torch.compile`.
 """
 
 import importlib.metadata
@@ -14,7 +13,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-import loops
 from common import Optimizer, rand_like
 
 
@@ -160,32 +158,7 @@ def normflows_glow(config: dict, data: dict) -> Flow:
     return Flow(flow, lambda x: flow.log_prob(x, None), lambda n: flow.sample(n)[0])
 
 
-# By hand
-
-
-def loop(layer: type, univariate: type, config: dict, data: dict) -> loops.Flow:
-    features = dimension(data)
-    maps = loops.Affine() if univariate is loops.Affine else loops.Spline(config["bins"], bound(config))
-    layers = [layer(features, index, config["hidden"], maps) for index in range(transforms(config))]
-    return loops.Flow(features, layers)
-
-
-def loop_maf(config: dict, data: dict) -> loops.Flow:
-    return loop(loops.Autoregressive, loops.Affine, config, data)
-
-
-def loop_nsf(config: dict, data: dict) -> loops.Flow:
-    return loop(loops.Coupling, loops.Spline, config, data)
-
-
-def loop_nsf_ar(config: dict, data: dict) -> loops.Flow:
-    return loop(loops.Autoregressive, loops.Spline, config, data)
-
-
 FLOWS: dict[tuple[str, str], Callable[[dict, dict], nn.Module]] = {
-    ("loop", "maf"): loop_maf,
-    ("loop", "nsf"): loop_nsf,
-    ("loop", "nsf-ar"): loop_nsf_ar,
     ("zuko", "realnvp"): zuko_realnvp,
     ("zuko", "maf"): zuko_maf,
     ("zuko", "nsf"): zuko_nsf,
@@ -208,8 +181,7 @@ class Model:
         self.network = FLOWS[library, model](config, data)
         self.optimizer = Optimizer(self.network, config["optimizer"])
         self.networks = {"weights": self.network}
-        if library != "loop":
-            self.version = f"{library} {importlib.metadata.version(library)}"
+        self.version = f"{library} {importlib.metadata.version(library)}"
 
     def train_step(self, x: Tensor, lr_scale: float) -> dict[str, Tensor]:
         if self.images:

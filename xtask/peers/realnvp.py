@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import LOG_2PI, Mlp, Optimizer, rand_like, randn, sum_rows
-
-Mapped = tuple[Tensor, Tensor]
+from common import Mlp, sum_rows
+from flows import Affine, Coupling, FlowModel, Mapped
+from points import couplings
 
 
 class ActNorm(nn.Module):
@@ -59,45 +59,6 @@ class Conv1x1(nn.Module):
         return F.conv2d(y, weight[:, :, None, None])
 
 
-class Affine(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.log_scale_bound = nn.Parameter(torch.ones(1))
-
-    def forward(self, parameters: Tensor) -> Mapped:
-        raw, shift = parameters.chunk(2, 1)
-        return torch.tanh(raw) * self.log_scale_bound, shift
-
-
-class Coupling(nn.Module):
-    """Keeps the first half of the channels and moves the others, or the other way round in odd layers."""
-
-    def __init__(self, size: int, layer: int, net):
-        super().__init__()
-        self.odd = layer % 2 == 1
-        self.kept = size - size // 2 if self.odd else size // 2
-        self.sizes = [size - self.kept, self.kept] if self.odd else [self.kept, size - self.kept]
-        self.affine = Affine()
-        self.net = net(self.kept, 2 * (size - self.kept))
-
-    def split(self, x: Tensor) -> Mapped:
-        a, b = x.split(self.sizes, 1)
-        return (b, a) if self.odd else (a, b)
-
-    def join(self, same: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([moved, same] if self.odd else [same, moved], 1)
-
-    def forward(self, x: Tensor) -> Mapped:
-        same, rest = self.split(x)
-        log_scale, shift = self.affine(self.net(same))
-        return self.join(same, torch.addcmul(shift, rest, log_scale.exp())), sum_rows(log_scale)
-
-    def inverse(self, y: Tensor) -> Tensor:
-        same, rest = self.split(y)
-        log_scale, shift = self.affine(self.net(same))
-        return self.join(same, (rest - shift) * torch.exp(-log_scale))
-
-
 class ConvNet(nn.Module):
     def __init__(self, inputs: int, size: tuple[int, int], width: int, blocks: int, outputs: int):
         super().__init__()
@@ -133,7 +94,7 @@ class Step(Coupling):
     """Activation normalisation, a mixing of the channels, a coupling."""
 
     def __init__(self, size: int, layer: int, net):
-        super().__init__(size, layer, net)
+        super().__init__(size, layer, Affine(), net)
         self.actnorm = ActNorm(size)
         self.mixing = Conv1x1(size)
 
@@ -213,69 +174,11 @@ class ImageFlow(nn.Module):
         return (x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
 
 
-class Standardise(nn.Module):
-    def __init__(self, dimension: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(dimension))
-        self.register_buffer("std", torch.ones(dimension))
-
-
-class PointFlow(nn.Module):
-    def __init__(self, config: dict, dimension: int):
-        super().__init__()
-        assert dimension == 2
-        self.standardise = Standardise(dimension)
-        net = lambda inputs, outputs: Mlp([inputs, *config["hidden"], outputs], F.relu)
-        self.couplings = nn.ModuleList(Coupling(dimension, i, net) for i in range(config["couplings"]))
-
-    def forward(self, x: Tensor) -> Mapped:
-        x = (x - self.standardise.mean) / self.standardise.std
-        log_det = -self.standardise.std.log().sum()
-        for coupling in self.couplings:
-            x, coupling_log_det = coupling(x)
-            log_det = log_det + coupling_log_det
-        return x, log_det
-
-    def inverse(self, z: Tensor) -> Tensor:
-        for coupling in reversed(self.couplings):
-            z = coupling.inverse(z)
-        return torch.addcmul(self.standardise.mean, z, self.standardise.std)
-
-
-class Model:
-    compiled = ["log_prob", "generate"]
-
+class Model(FlowModel):
     def __init__(self, config: dict, data: dict):
         image = data["shape"].get("image")
-        self.images = image is not None
-        if self.images:
-            self.dimensions = image["channels"] * image["height"] * image["width"]
-            self.network = ImageFlow(config, image)
+        if image is None:
+            network = couplings(config, data, config["couplings"], Affine)
         else:
-            self.dimensions = data["shape"]["points"]["dimension"]
-            self.network = PointFlow(config, self.dimensions)
-        self.optimizer = Optimizer(self.network, config["optimizer"])
-        self.networks = {"weights": self.network}
-        self.optimizers = {"training": (self.network, self.optimizer)}
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        z, log_det = self.network(x)
-        return -0.5 * sum_rows(z.square()) - 0.5 * self.dimensions * LOG_2PI + log_det
-
-    def generate(self, z: Tensor) -> Tensor:
-        return self.network.inverse(z)
-
-    def train_step(self, x: Tensor, lr_scale: float) -> dict[str, Tensor]:
-        if self.images:
-            levels = torch.round((x + 1) * 127.5)
-            x = ((levels + rand_like(levels)) / 256).clamp_max(1 - torch.finfo(torch.float32).eps)
-            loss = -self.log_prob(x).mean() / (self.dimensions * math.log(2)) + 8
-            name = "bits_per_dim"
-        else:
-            loss, name = -self.log_prob(x).mean(), "nll"
-        norms = self.optimizer.step(loss, lr_scale)
-        return {name: loss.detach()} | norms
-
-    def sample(self, n: int) -> Tensor:
-        x = self.generate(randn(n, self.dimensions))
-        return torch.floor(x * 256).clamp(0, 255) / 127.5 - 1 if self.images else x
+            network = ImageFlow(config, image)
+        super().__init__(network, config, data)

@@ -26,4 +26,7 @@ record gen-vae vae-mlp vae --data digits --set network=mlp --set latent_dim=3 --
 record gen-flow realnvp realnvp --data digits --set couplings=2 --set width=4 --set blocks=1 \
     --set dense_couplings=2 --set dense_width=8
 record gen-flow realnvp-moons realnvp --data moons --set couplings=3 --set 'hidden=[8,8]'
+record gen-flow maf maf --data moons --set transforms=3 --set 'hidden=[8,8]'
+record gen-flow nsf nsf --data moons --set transforms=3 --set 'hidden=[8,8]' --set bins=4
+record gen-flow nsf-ar nsf-ar --data moons --set transforms=3 --set 'hidden=[8,8]' --set bins=4
 record gen-diffusion ddpm ddpm --data digits --set 'network.channels=[4,8]' --set patch=1

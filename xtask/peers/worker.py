@@ -1,6 +1,6 @@
 """A PyTorch worker of `cargo xtask bench`: the requests and answers of `gen bench`.
 
-    python worker.py FOLDER --mode eager|compile|loop|zuko|nflows|normflows [--threads N]
+    python worker.py FOLDER --mode eager|compile|zuko|nflows|normflows [--threads N]
 
 FOLDER is what `gen bench` exported. `eager` and `compile` are the peer of the same name with the weights there; the others
 are of `libraries.py` and start from weights of their own. `train N` and `sample N` answer with wall-clock and processor

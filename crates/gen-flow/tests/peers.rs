@@ -6,9 +6,11 @@
 use std::path::Path;
 
 use gen_core::data::{DataSpec, Dataset};
-use gen_core::model::{BuildContext, Buildable};
+use gen_core::model::{BuildContext, Buildable, GenerativeModel};
 use gen_core::testing::assert_recorded_step;
-use gen_flow::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+use gen_flow::{
+    ImageConfig, Maf, MafConfig, Nsf, NsfAr, NsfConfig, PointConfig, RealNvp, RealNvpConfig, SplineConfig,
+};
 use tch::{Device, Kind, Tensor};
 
 /// One test, since libtorch has one generator for the whole process.
@@ -22,16 +24,22 @@ fn images_and_points_take_pytorchs_step() {
         }
         RealNvpConfig::Points(_) => unreachable!("images have a configuration for images"),
     };
-    check("realnvp", RealNvpConfig::Images(config), images);
+    check::<RealNvp>("realnvp", RealNvpConfig::Images(config), &images);
 
     let points = Tensor::eye(2, (Kind::Float, Device::Cpu));
     let points = Dataset::from_tensor("points", points).unwrap().spec;
     let config = PointConfig { couplings: 3, hidden: vec![8, 8], ..Default::default() };
-    check("realnvp-moons", RealNvpConfig::Points(config), points);
+    check::<RealNvp>("realnvp-moons", RealNvpConfig::Points(config), &points);
+    let maf = MafConfig { transforms: 3, hidden: vec![8, 8], ..Default::default() };
+    check::<Maf>("maf", maf, &points);
+    let splines = SplineConfig { transforms: 3, hidden: vec![8, 8], bins: 4, ..Default::default() };
+    check::<Nsf>("nsf", NsfConfig::Points(splines.clone()), &points);
+    check::<NsfAr>("nsf-ar", splines, &points);
 }
 
-fn check(name: &str, config: RealNvpConfig, data: DataSpec) {
-    let mut model = RealNvp::build(config, &BuildContext { data, device: Device::Cpu, seed: 0 }).unwrap();
+fn check<M: Buildable + GenerativeModel>(name: &str, config: M::Config, data: &DataSpec) {
+    let context = BuildContext { data: data.clone(), device: Device::Cpu, seed: 0 };
+    let mut model = M::build(config, &context).unwrap();
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     assert_recorded_step(&mut model, &vectors.join(format!("step-{name}.safetensors")), 1e-4);
 }

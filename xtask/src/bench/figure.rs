@@ -87,6 +87,6 @@ mod tests {
         let figure = file(&libraries(), Against::Libraries).unwrap();
         assert_eq!(figure.matches("class=\"mark ").count(), 2);
         assert!(figure.contains("sample 256 nsf, zuko 0.50"), "{figure}");
-        assert!(figure.contains("sample 256 nsf, pytorch-loop 0.80"), "{figure}");
+        assert!(figure.contains("sample 256 nsf, pytorch-eager 0.80"), "{figure}");
     }
 }

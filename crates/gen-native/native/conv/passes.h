@@ -30,6 +30,9 @@ struct Geometry {
 
 Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride, int64_t padding, bool transposed);
 
+// The padding of a square kernel with a middle that keeps the size of a map.
+inline int64_t padding_of(const at::Tensor& weight) { return weight.size(2) / 2; }
+
 // The taps of every pixel of one map, which come from the other.
 struct Taps {
   std::vector<Tap> taps;

@@ -6,9 +6,6 @@
 
 namespace gen_native::conv {
 
-// The padding of a square kernel with a middle that keeps the size of a map.
-inline int64_t padding_of(const at::Tensor& weight) { return weight.size(2) / 2; }
-
 // Whether a batch is enough to divide among the threads by images, as `rolled` does.
 bool can_roll(const at::Tensor& x, bool pairs);
 

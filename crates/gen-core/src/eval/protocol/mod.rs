@@ -197,10 +197,14 @@ impl<'a> Protocol<'a> {
         }
     }
 
-    /// A row that says what `n` samples are compared with.
+    /// A row that says what `n` samples are compared with, and where.
     fn row(&self, n: Option<usize>) -> Evaluation {
         let spec = &self.data.spec;
+        let [first, second] = [0, 1].map(|place| self.spaces.get(place));
         Evaluation {
+            feature_space: first.map(RealRows::name).unwrap_or_default(),
+            feature_sha256: first.and_then(RealRows::sha256).map(str::to_owned),
+            second_space: second.map(RealRows::name),
             dataset: spec.name.clone(),
             dataset_sha256: Some(spec.sha256.clone()).filter(|hash| !hash.is_empty()),
             n_real: n.map(|_| self.test.len()),
@@ -232,8 +236,8 @@ impl<'a> Protocol<'a> {
         for (i, space) in self.spaces.iter().enumerate() {
             let found = space.measure(samples, observe)?;
             match i {
-                0 => self.fill_main(space, &found, &mut row),
-                1 => fill_second(space, &found, &mut row),
+                0 => self.fill_main(&found, &mut row),
+                1 => fill_second(&found, &mut row),
                 _ => {}
             }
             metrics.extend(found);
@@ -242,11 +246,9 @@ impl<'a> Protocol<'a> {
     }
 
     /// The columns of the first space.
-    fn fill_main(&self, space: &RealRows<'_>, found: &[Measurement], row: &mut Evaluation) {
+    fn fill_main(&self, found: &[Measurement], row: &mut Evaluation) {
         let all = |metric: &str| found.iter().find(|measurement| measurement.metric == metric);
         let value = |metric: &str| all(metric).map(|measurement| measurement.value);
-        row.feature_space = space.name();
-        row.feature_sha256 = space.sha256().map(str::to_owned);
         row.fd = value("fd");
         row.fd_standard_error = all("fd").and_then(|fd| fd.standard_error);
         row.fd_floor = all("fd").and_then(|fd| fd.floor);
@@ -279,10 +281,9 @@ impl<'a> Protocol<'a> {
 }
 
 /// The columns of the second space.
-fn fill_second(space: &RealRows<'_>, found: &[Measurement], row: &mut Evaluation) {
+fn fill_second(found: &[Measurement], row: &mut Evaluation) {
     let all = |metric: &str| found.iter().find(|measurement| measurement.metric == metric);
     let value = |metric: &str| all(metric).map(|measurement| measurement.value);
-    row.second_space = Some(space.name());
     row.second_fd = value("fd");
     row.second_fd_standard_error = all("fd").and_then(|fd| fd.standard_error);
     row.second_fd_floor = all("fd").and_then(|fd| fd.floor);
