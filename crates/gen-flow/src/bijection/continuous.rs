@@ -125,8 +125,9 @@ impl<F: VectorField + 'static> Continuous<F> {
         let mut results = vec![solution.state.narrow(1, 0, dimension).copy()];
         results.extend(columns.map(|column| solution.state.select(1, column).copy()));
         let way_back = WayBack { field: Arc::clone(&self.field), recording, context, probe };
-        let results = with_gradient(&inputs, results, move |of| way_back.gradients(&of[0], &of[1], of.get(2)))
-            .unwrap_or_else(|error| panic!("{error}"));
+        let results =
+            with_gradient(&inputs, results, move |of| way_back.gradients(&of[0], &of[1], of.get(2)))
+                .unwrap_or_else(|error| panic!("{error}"));
         let mut results = results.into_iter();
         let (Some(y), Some(log_det)) = (results.next(), results.next()) else {
             unreachable!("a result for each of those given")

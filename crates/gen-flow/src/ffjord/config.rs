@@ -20,7 +20,7 @@ pub struct FfjordConfig {
     /// hidden layers in several dimensions.
     pub trace: Trace,
     /// The weight of the kinetic energy of paths in the loss, 0 or more ([`Continuous::with_kinetic_penalty`]): straighter
-    /// paths take fewer evaluations.
+    /// paths take fewer evaluations. Runs that do not say had none.
     ///
     /// [`Continuous::with_kinetic_penalty`]: crate::bijection::Continuous::with_kinetic_penalty
     #[serde(default)]
@@ -37,7 +37,7 @@ impl FfjordConfig {
             hidden: vec![64, 64],
             tolerance: 1e-5,
             trace: Trace::Exact,
-            kinetic: 0.0,
+            kinetic: 0.1,
             optimizer: AdamConfig { learning_rate: 2e-2, clip_norm: 5.0, ..AdamConfig::default() },
         };
         match data.shape {
@@ -45,6 +45,7 @@ impl FfjordConfig {
             Shape::Image { .. } => FfjordConfig {
                 hidden: vec![256, 256],
                 tolerance: 1e-4,
+                kinetic: 0.01,
                 optimizer: AdamConfig { learning_rate: 5e-3, clip_norm: 50.0, ..AdamConfig::default() },
                 ..points
             },
