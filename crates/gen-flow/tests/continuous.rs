@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    assert_density_of_moons, context, double, mean_log_likelihood, set, shades, tensor, train, vectors,
+    assert_density_of_moons, assert_gradients, context, double, mean_log_likelihood, set, shades, tensor,
+    train, vectors,
 };
 use gen_core::data::{PointSet, Values};
 use gen_core::model::{Buildable, GenerativeModel, SampleRequest};
@@ -12,7 +13,7 @@ use gen_core::ode::Dopri5;
 use gen_core::optim::AdamConfig;
 use gen_core::params::Params;
 use gen_core::rng::Generator;
-use gen_core::testing::{assert_close, assert_close_f64};
+use gen_core::testing::assert_close;
 use gen_flow::bijection::{Bijection, Chain, Continuous, Given, PerceptronField, Trace, VectorField};
 use gen_flow::{Ffjord, FfjordConfig};
 use tch::{Device, Kind, Tensor};
@@ -216,25 +217,7 @@ fn gradients_are_those_of_finite_differences() {
         let mut inputs: Vec<Tensor> =
             params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
         inputs.extend([x.shallow_clone(), context.shallow_clone()]);
-        assert_gradients(&inputs, &loss);
-    }
-}
-
-/// Those of automatic differentiation are those of finite differences.
-fn assert_gradients(inputs: &[Tensor], loss: &dyn Fn() -> Tensor) {
-    let gradients = Tensor::run_backward(&[loss()], inputs, false, false);
-    let _no_grad = tch::no_grad_guard();
-    for (input, gradient) in inputs.iter().zip(&gradients) {
-        // One entry of each is enough: an error would be in all.
-        let entry = input.view([-1]).narrow(0, 0, 1);
-        let shifted = |h: f64| {
-            let _ = entry.shallow_clone().g_add_scalar_(h);
-            let value = loss().double_value(&[]);
-            let _ = entry.shallow_clone().g_add_scalar_(-h);
-            value
-        };
-        let slope = (shifted(1e-4) - shifted(-1e-4)) / 2e-4;
-        assert_close_f64(gradient.reshape([-1]).double_value(&[0]), slope, 1e-6, 1e-6);
+        assert_gradients(&inputs, 1e-4, &loss);
     }
 }
 
@@ -295,7 +278,7 @@ fn gradients_of_penalties_are_those_of_finite_differences() {
         let mut inputs: Vec<Tensor> =
             params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
         inputs.extend([x.shallow_clone(), context.shallow_clone()]);
-        assert_gradients(&inputs, &loss);
+        assert_gradients(&inputs, 1e-4, &loss);
     }
 }
 

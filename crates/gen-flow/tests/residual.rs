@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    assert_density_of_moons, context, double, mean_log_likelihood, set, shades, tensor, train, vectors,
+    assert_density_of_moons, assert_gradients, context, double, mean_log_likelihood, set, shades, tensor,
+    train, vectors,
 };
 use gen_core::data::{Dataset, PointSet, Values};
 use gen_core::model::{Buildable, GenerativeModel, SampleRequest};
@@ -171,19 +172,7 @@ fn gradients_of_the_way_back_are_those_of_finite_differences() {
     };
     let mut inputs: Vec<Tensor> = params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
     inputs.push(y.shallow_clone());
-    let gradients = Tensor::run_backward(&[loss()], &inputs, false, false);
-    let _no_grad = tch::no_grad_guard();
-    for (input, gradient) in inputs.iter().zip(&gradients) {
-        let entry = input.view([-1]).narrow(0, 0, 1);
-        let shifted = |h: f64| {
-            let _ = entry.shallow_clone().g_add_scalar_(h);
-            let value = loss().double_value(&[]);
-            let _ = entry.shallow_clone().g_add_scalar_(-h);
-            value
-        };
-        let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
-        assert_close_f64(gradient.reshape([-1]).double_value(&[0]), slope, 1e-6, 1e-6);
-    }
+    assert_gradients(&inputs, 1e-5, &loss);
 }
 
 #[test]

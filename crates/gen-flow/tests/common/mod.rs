@@ -41,6 +41,24 @@ pub(crate) fn set(params: &Params, name: &str, value: &Tensor) {
     all.get(name).unwrap_or_else(|| panic!("no parameter `{name}`")).shallow_clone().copy_(value);
 }
 
+/// The gradients of `loss` by automatic differentiation are those of finite differences of `step`: of one entry of each
+/// input, since an error would be in all.
+pub(crate) fn assert_gradients(inputs: &[Tensor], step: f64, loss: &dyn Fn() -> Tensor) {
+    let gradients = Tensor::run_backward(&[loss()], inputs, false, false);
+    let _no_grad = tch::no_grad_guard();
+    for (input, gradient) in inputs.iter().zip(&gradients) {
+        let entry = input.view([-1]).narrow(0, 0, 1);
+        let shifted = |by: f64| {
+            let _ = entry.shallow_clone().g_add_scalar_(by);
+            let value = loss().double_value(&[]);
+            let _ = entry.shallow_clone().g_add_scalar_(-by);
+            value
+        };
+        let slope = (shifted(step) - shifted(-step)) / (2.0 * step);
+        assert_close_f64(gradient.reshape([-1]).double_value(&[0]), slope, 1e-6, 1e-6);
+    }
+}
+
 /// Images of one brightness each, with noise: `u8 [256, 1, 4, 4]`.
 pub(crate) fn shades() -> Dataset {
     let rng = Generator::seeded(4);
