@@ -155,11 +155,11 @@ char* gn_prefers_batch_innermost(const at::Tensor* x, bool* does) {
 }
 
 // A convolution (gen_native::conv::conv2d); `bias` may be null.
-char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t stride,
-                int64_t padding, bool transposed, bool rounded, at::Tensor** out) {
+char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t stride, int64_t padding,
+                bool transposed, bool rounded, at::Tensor** out) {
   return guarded([&] {
-    *out = new at::Tensor(
-        gen_native::conv::conv2d(*x, *weight, or_undefined(bias), stride, padding, transposed, rounded));
+    *out =
+        new at::Tensor(gen_native::conv::conv2d(*x, *weight, or_undefined(bias), stride, padding, transposed, rounded));
   });
 }
 
@@ -207,8 +207,8 @@ char* gn_affine_coupling(const at::Tensor* same, const at::Tensor* rest, const a
                          const at::Tensor* bound, bool same_first, bool inverse, at::Tensor** out,
                          at::Tensor** log_det) {
   return guarded([&] {
-    auto moved = gen_native::flow::affine_coupling(optional(same), *rest, *parameters, optional(bound), same_first,
-                                                    inverse);
+    auto moved =
+        gen_native::flow::affine_coupling(optional(same), *rest, *parameters, optional(bound), same_first, inverse);
     *out = new at::Tensor(std::move(moved.values));
     *log_det = new at::Tensor(std::move(moved.log_det));
   });
@@ -219,8 +219,7 @@ char* gn_spline(const at::Tensor* same, const at::Tensor* rest, const at::Tensor
                 const gen_native::flow::SplineShape* shape, bool same_first, bool inverse, bool summed,
                 at::Tensor** out, at::Tensor** log_slope) {
   return guarded([&] {
-    auto moved =
-        gen_native::flow::spline(optional(same), *rest, *parameters, *shape, same_first, inverse, summed);
+    auto moved = gen_native::flow::spline(optional(same), *rest, *parameters, *shape, same_first, inverse, summed);
     *out = new at::Tensor(std::move(moved.values));
     *log_slope = new at::Tensor(std::move(moved.log_det));
   });
@@ -277,8 +276,7 @@ char* gn_autoregressive_inverse(const at::Tensor* y, const at::Tensor* context, 
 
 // Which loops are used (gen_native::Instructions), and whether the processor has them.
 char* gn_use_instructions(int which, bool* possible) {
-  return guarded(
-      [&] { *possible = gen_native::use_instructions(static_cast<gen_native::Instructions>(which)); });
+  return guarded([&] { *possible = gen_native::use_instructions(static_cast<gen_native::Instructions>(which)); });
 }
 
 bool gn_has_bfloat16() { return gen_native::has_bfloat16(); }
@@ -287,8 +285,7 @@ bool gn_has_bfloat16() { return gen_native::has_bfloat16(); }
 char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* results, size_t m,
                        gen_native::Backward backward, gen_native::Drop drop, void* data, at::Tensor** out) {
   return guarded([&] {
-    const auto connected =
-        gen_native::with_gradient(tensors(inputs, n), tensors(results, m), backward, drop, data);
+    const auto connected = gen_native::with_gradient(tensors(inputs, n), tensors(results, m), backward, drop, data);
     for (size_t i = 0; i < m; ++i) out[i] = new at::Tensor(connected[i]);
   });
 }
@@ -301,9 +298,8 @@ char* gn_takes_logistic(const at::Tensor* mean, const at::Tensor* log_scale, con
 // The log mass of bytes under a logistic distribution (gen_native::likelihood::discretised_logistic).
 char* gn_discretised_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, double half,
                               at::Tensor** out) {
-  return guarded([&] {
-    *out = new at::Tensor(gen_native::likelihood::discretised_logistic(*mean, *log_scale, *x, half));
-  });
+  return guarded(
+      [&] { *out = new at::Tensor(gen_native::likelihood::discretised_logistic(*mean, *log_scale, *x, half)); });
 }
 
 }  // extern "C"

@@ -29,7 +29,8 @@ struct Convolution : torch::autograd::Function<Convolution> {
     context->saved_data["transposed"] = transposed;
     context->saved_data["pairs"] = pairs;
     context->saved_data["bias"] = bias.has_value();
-    return gathered(x, weight, bias.value_or(at::Tensor()), geometry(x, weight, stride, padding, transposed), !transposed, pairs);
+    return gathered(x, weight, bias.value_or(at::Tensor()), geometry(x, weight, stride, padding, transposed),
+                    !transposed, pairs);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -45,9 +46,9 @@ struct Convolution : torch::autograd::Function<Convolution> {
     if (c10::GradMode::is_enabled()) {
       // Somebody will differentiate the gradient, which libtorch knows how to do.
       const int64_t outputs = weight.size(transposed ? 1 : 0);
-      auto [dx, dw, db] = at::convolution_backward(
-          gradients[0], x, weight, at::IntArrayRef{outputs}, {stride, stride}, {padding, padding},
-          std::vector<int64_t>{1, 1}, transposed, std::vector<int64_t>{0, 0}, 1, needs);
+      auto [dx, dw, db] = at::convolution_backward(gradients[0], x, weight, at::IntArrayRef{outputs}, {stride, stride},
+                                                   {padding, padding}, std::vector<int64_t>{1, 1}, transposed,
+                                                   std::vector<int64_t>{0, 0}, 1, needs);
       results[0] = dx;
       results[1] = dw;
       results[2] = db;
@@ -92,10 +93,11 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   TORCH_CHECK(x.size(1) == inputs, "weights of ", inputs, " input channels, a feature map of ", x.size(1));
   TORCH_CHECK(!bias.defined() || bias.numel() == outputs, "a bias of ", bias.numel(), " for ", outputs, " channels");
   const Geometry g = geometry(x, weight, stride, padding, transposed);
-  TORCH_CHECK(g.small_height > 0 && g.small_width > 0 && g.large_height > 0 && g.large_width > 0 &&
-                  (transposed || (x.size(2) + 2 * padding >= g.kernel_height && x.size(3) + 2 * padding >= g.kernel_width)),
-              "a kernel of ", g.kernel_height, " x ", g.kernel_width, " does not fit a feature map of ", x.size(2),
-              " x ", x.size(3));
+  TORCH_CHECK(
+      g.small_height > 0 && g.small_width > 0 && g.large_height > 0 && g.large_width > 0 &&
+          (transposed || (x.size(2) + 2 * padding >= g.kernel_height && x.size(3) + 2 * padding >= g.kernel_width)),
+      "a kernel of ", g.kernel_height, " x ", g.kernel_width, " does not fit a feature map of ", x.size(2), " x ",
+      x.size(3));
   return Convolution::apply(readable(x), weight, b, stride, padding, transposed, rounded && has_bfloat16());
 }
 

@@ -29,8 +29,8 @@ Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride,
   const int64_t height = x.size(2), width = x.size(3), kernel_height = weight.size(2), kernel_width = weight.size(3);
   const auto smaller = [&](int64_t side, int64_t kernel) { return (side + 2 * padding - kernel) / stride + 1; };
   const auto larger = [&](int64_t side, int64_t kernel) { return (side - 1) * stride - 2 * padding + kernel; };
-  Geometry g{x.size(0), weight.size(0), height, width, weight.size(1), height, width,
-             kernel_height, kernel_width, stride, padding};
+  Geometry g{x.size(0), weight.size(0), height,       width,  weight.size(1), height,
+             width,     kernel_height,  kernel_width, stride, padding};
   if (transposed) {
     g.large_height = larger(height, kernel_height);
     g.large_width = larger(width, kernel_width);
@@ -97,7 +97,7 @@ int64_t position_step(const at::Tensor& weight) { return weight.stride(weight.si
 
 // Weights [outputs, inputs, positions], with these steps from one to the next, as `Gather` takes them.
 at::Tensor packed_by_steps(const float* weight, int64_t output_step, int64_t input_step, int64_t position_step,
-                  int64_t outputs, int64_t inputs, int64_t positions, bool pairs) {
+                           int64_t outputs, int64_t inputs, int64_t positions, bool pairs) {
   const int64_t depth = pairs ? (inputs + 1) / 2 : inputs;
   at::Tensor out = at::empty({positions * outputs * depth}, at::kFloat);
   auto* const to = static_cast<uint32_t*>(out.mutable_data_ptr());
@@ -157,15 +157,25 @@ at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::
   const Kernels& kernel = *kernels(pairs);
   const int64_t outputs = to_small ? g.small_channels : g.large_channels;
   const int64_t out_pixels = to_small ? g.small_pixels() : g.large_pixels();
-  const at::Tensor out =
-      to_small ? empty_batch_innermost(g.batch, outputs, g.small_height, g.small_width, from.options())
-               : empty_batch_innermost(g.batch, outputs, g.large_height, g.large_width, from.options());
+  const at::Tensor out = to_small
+                             ? empty_batch_innermost(g.batch, outputs, g.small_height, g.small_width, from.options())
+                             : empty_batch_innermost(g.batch, outputs, g.large_height, g.large_width, from.options());
   const Taps taps = to_small ? taps_of_small(g) : taps_of_large(g);
   const at::Tensor w = packed(weight, to_small, pairs);
   const Units units = units_to_gather(from, pairs);
-  const Gather call{units.data, w.const_data_ptr(), bias.defined() ? bias.const_data_ptr<float>() : nullptr,
-                    out.mutable_data_ptr<float>(), taps.taps.data(), taps.first.data(), units.pixel, g.batch, g.batch,
-                    units.depth, outputs, g.batch, ending.relu,
+  const Gather call{units.data,
+                    w.const_data_ptr(),
+                    bias.defined() ? bias.const_data_ptr<float>() : nullptr,
+                    out.mutable_data_ptr<float>(),
+                    taps.taps.data(),
+                    taps.first.data(),
+                    units.pixel,
+                    g.batch,
+                    g.batch,
+                    units.depth,
+                    outputs,
+                    g.batch,
+                    ending.relu,
                     ending.mask.defined() ? ending.mask.const_data_ptr<float>() : nullptr};
   at::parallel_for(0, out_pixels * blocks(outputs, kBlock), 1,
                    [&](int64_t begin, int64_t end) { kernel.gather(call, begin, end); });
@@ -184,9 +194,11 @@ Map units_of(const at::Tensor& map, bool pairs, at::Tensor& kept) {
   const int64_t pixel = channels * ((batch + 1) / 2);
   kept = at::empty({height * width * pixel}, at::kFloat);
   auto* const to = static_cast<uint32_t*>(kept.mutable_data_ptr());
-  at::parallel_for(0, height * width, std::max<int64_t>(1, 16384 / (channels * batch)), [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) kernel.pair_columns(from + p * step, to + p * pixel, channels, batch);
-  });
+  at::parallel_for(0, height * width, std::max<int64_t>(1, 16384 / (channels * batch)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t p = begin; p < end; ++p)
+                       kernel.pair_columns(from + p * step, to + p * pixel, channels, batch);
+                   });
   return {to, pixel, channels, height, width};
 }
 
@@ -224,8 +236,17 @@ at::Tensor of_outer_products(const at::Tensor& small, const at::Tensor& large, c
   const Kernels& kernel = *kernels(pairs);
   const bool wide_is_large = g.large_channels > g.small_channels;
   at::Tensor kept, unused;
-  Outer call{units_of(wide_is_large ? small : large, pairs, kept), units_of(wide_is_large ? large : small, false, unused),
-             wide_is_large, nullptr, 0, 0, g.kernel_height, g.kernel_width, g.stride, g.padding, g.batch,
+  Outer call{units_of(wide_is_large ? small : large, pairs, kept),
+             units_of(wide_is_large ? large : small, false, unused),
+             wide_is_large,
+             nullptr,
+             0,
+             0,
+             g.kernel_height,
+             g.kernel_width,
+             g.stride,
+             g.padding,
+             g.batch,
              pairs ? (g.batch + 1) / 2 : g.batch};
   const int64_t block = kernel.outer_block(call), in_wide = blocks(call.wide.channels, block);
   call.step = in_wide * block;
@@ -252,8 +273,14 @@ at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at
   if (narrow >= kNarrow && wide >= kernel.lanes) return of_outer_products(small, large, weight, g, pairs);
   const at::Tensor sums = at::empty({g.positions() * g.small_channels * g.large_channels}, at::kFloat);
   at::Tensor a, b;
-  const Correlate call{units_of(small, pairs, a), units_of(large, pairs, b), sums.mutable_data_ptr<float>(),
-                       g.kernel_height, g.kernel_width, g.stride, g.padding, pairs ? (g.batch + 1) / 2 : g.batch};
+  const Correlate call{units_of(small, pairs, a),
+                       units_of(large, pairs, b),
+                       sums.mutable_data_ptr<float>(),
+                       g.kernel_height,
+                       g.kernel_width,
+                       g.stride,
+                       g.padding,
+                       pairs ? (g.batch + 1) / 2 : g.batch};
   at::parallel_for(0, blocks(g.small_channels, kSmallBlock) * blocks(g.large_channels, kLargeBlock), 1,
                    [&](int64_t begin, int64_t end) { kernel.correlate(call, begin, end); });
   return as_weight(sums.const_data_ptr<float>(), 1, g.large_channels, true, weight, g);

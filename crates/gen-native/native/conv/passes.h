@@ -47,7 +47,8 @@ Taps taps_of_small(const Geometry& g, int64_t held);
 // Weights as `Gather` takes them.
 at::Tensor packed(const at::Tensor& weight, bool to_small, bool pairs);
 
-// A map as `Gather` takes it: its data, the way from one pixel to the next, and how many units a pixel has of each image.
+// A map as `Gather` takes it: its data, the way from one pixel to the next, and how many units a pixel has of each
+// image.
 struct Units {
   const void* data;
   int64_t pixel, depth;

@@ -32,7 +32,8 @@ std::vector<Layer> layers_of(const at::Tensor& x, at::TensorList list, bool pair
   for (size_t i = 0; i < list.size(); i += 2) {
     const at::Tensor& weight = list[i];
     const int64_t height = x.size(2), width = x.size(3), side = weight.size(2);
-    const Geometry g{x.size(0), weight.size(0), height, width, channels, height, width, side, side, 1, padding_of(weight)};
+    const Geometry g{x.size(0), weight.size(0), height, width, channels,          height,
+                     width,     side,           side,   1,     padding_of(weight)};
     const int64_t held = i == 0 ? height : std::min(height, side);
     layers.push_back({packed(weight, true, pairs), list[i + 1].const_data_ptr<float>(), g, held,
                       pairs ? (channels + 1) / 2 : channels, taps_of_small(g, held)});
@@ -119,7 +120,8 @@ struct Parts {
   int64_t size, count;
 };
 
-// Two vectors of images go together, or one where two leave a thread without work. A rest that fills a vector is a part.
+// Two vectors of images go together, or one where two leave a thread without work. A rest that fills a vector is a
+// part.
 Parts parts_of(int64_t batch, int64_t lanes) {
   const int64_t size = batch >= 2 * lanes * at::get_num_threads() ? 2 * lanes : lanes;
   return {size, std::max<int64_t>(1, batch / size + (batch % size >= lanes ? 1 : 0))};

@@ -136,8 +136,8 @@ void check(const at::Tensor& y, const std::optional<at::Tensor>& context, const 
   int64_t width = (context ? context->size(1) : 0) + channels;
   for (size_t l = 0; l <= degrees.hidden.size(); ++l) {
     const bool last = l == degrees.hidden.size();
-    const int64_t units = last ? channels * (shape ? shape->parameters() : 2)
-                               : static_cast<int64_t>(degrees.hidden[l].size());
+    const int64_t units =
+        last ? channels * (shape ? shape->parameters() : 2) : static_cast<int64_t>(degrees.hidden[l].size());
     TORCH_CHECK((layers[2 * l].sizes() == at::IntArrayRef{units, width}) &&
                     (layers[2 * l + 1].sizes() == at::IntArrayRef{units}),
                 "a weight ", layers[2 * l].sizes(), " and a bias ", layers[2 * l + 1].sizes(), "; they are [", units,

@@ -1,8 +1,8 @@
 // Splitting and joining along the channels.
 
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/cat.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 
 #include "common.h"
 #include "flow.h"
@@ -62,7 +62,8 @@ std::array<at::Tensor, 2> split_channels(const at::Tensor& x, int64_t at) {
 }
 
 at::Tensor join_channels(const at::Tensor& a, const at::Tensor& b) {
-  TORCH_CHECK(a.dim() >= 2 && a.dim() == b.dim(), "what is joined has as many dimensions: ", a.sizes(), ", ", b.sizes());
+  TORCH_CHECK(a.dim() >= 2 && a.dim() == b.dim(), "what is joined has as many dimensions: ", a.sizes(), ", ",
+              b.sizes());
   const bool plain = a.scalar_type() == b.scalar_type() && a.device() == b.device();
   if (!plain || !(rows_innermost(a) || rows_innermost(b))) return at::cat({a, b}, 1);
   return Join::apply(a, b);

@@ -37,8 +37,13 @@ variable_list composed(const variable_list& inputs, bool same_first, bool invers
 
 template <typename T>
 Affine<T> call(const at::Tensor& rest, const at::Tensor& parameters, const at::Tensor& bound, bool inverse) {
-  return {map_of<const T>(rest), map_of<const T>(parameters), bound.defined() ? bound.const_data_ptr<T>() : nullptr,
-          rest.size(0), rest.size(1), pixels_of(rest), inverse};
+  return {map_of<const T>(rest),
+          map_of<const T>(parameters),
+          bound.defined() ? bound.const_data_ptr<T>() : nullptr,
+          rest.size(0),
+          rest.size(1),
+          pixels_of(rest),
+          inverse};
 }
 
 // Blocks of rows, several together if they have little to do.
@@ -68,9 +73,8 @@ struct Coupling : torch::autograd::Function<Coupling> {
       const auto to = map_of<scalar_t>(out.narrow(1, same_first ? kept : 0, moved));
       const auto affine = call<scalar_t>(from, by, limit, inverse);
       auto* const sums = log_det.mutable_data_ptr<scalar_t>();
-      each_block<scalar_t>(rest, [&](int64_t begin, int64_t end) {
-        kernels<scalar_t>().affine(affine, to, sums, begin, end);
-      });
+      each_block<scalar_t>(
+          rest, [&](int64_t begin, int64_t end) { kernels<scalar_t>().affine(affine, to, sums, begin, end); });
     });
     return {out, log_det};
   }
@@ -94,21 +98,17 @@ struct Coupling : torch::autograd::Function<Coupling> {
     const at::Tensor from = with_pixels(rest), by = with_pixels(parameters);
     const bool rows = rows_innermost(by) || rows_innermost(from);
     results[1] = empty_map(rest.sizes(), rows, rest.options());
-    results[2] = by.is_non_overlapping_and_dense() ? at::empty_like(by)
-                                                   : empty_map(by.sizes(), rows, by.options());
+    results[2] = by.is_non_overlapping_and_dense() ? at::empty_like(by) : empty_map(by.sizes(), rows, by.options());
     at::Tensor of_bound;
     if (bound.defined()) of_bound = at::empty({rest.size(0)}, rest.options());
     AT_DISPATCH_FLOATING_TYPES(rest.scalar_type(), "affine_coupling", [&] {
       const auto affine = call<scalar_t>(from, by, bound, inverse);
-      const AffineGradients<scalar_t> d{map_of<const scalar_t>(of_moved),
-                                        gradients[1].const_data_ptr<scalar_t>(),
-                                        gradients[1].stride(0),
-                                        map_of<scalar_t>(results[1]),
-                                        map_of<scalar_t>(results[2]),
-                                        bound.defined() ? of_bound.mutable_data_ptr<scalar_t>() : nullptr};
-      each_block<scalar_t>(rest, [&](int64_t begin, int64_t end) {
-        kernels<scalar_t>().affine_backward(affine, d, begin, end);
-      });
+      const AffineGradients<scalar_t> d{
+          map_of<const scalar_t>(of_moved), gradients[1].const_data_ptr<scalar_t>(),
+          gradients[1].stride(0),           map_of<scalar_t>(results[1]),
+          map_of<scalar_t>(results[2]),     bound.defined() ? of_bound.mutable_data_ptr<scalar_t>() : nullptr};
+      each_block<scalar_t>(
+          rest, [&](int64_t begin, int64_t end) { kernels<scalar_t>().affine_backward(affine, d, begin, end); });
     });
     if (bound.defined()) results[3] = of_bound.sum().view(bound.sizes());
     return results;

@@ -59,9 +59,8 @@ struct Matrix {
 
   at::Tensor tensor(at::IntArrayRef sizes, const at::TensorOptions& options) const {
     at::Tensor out = at::empty(sizes, options);
-    AT_DISPATCH_FLOATING_TYPES(out.scalar_type(), "mixing", [&] {
-      std::copy(values.begin(), values.end(), out.mutable_data_ptr<scalar_t>());
-    });
+    AT_DISPATCH_FLOATING_TYPES(out.scalar_type(), "mixing",
+                               [&] { std::copy(values.begin(), values.end(), out.mutable_data_ptr<scalar_t>()); });
     return out;
   }
 };
@@ -92,7 +91,8 @@ struct Assembled {
   double log_det = 0;
 
   explicit Assembled(const variable_list& f)
-      : permutation(f[kPermutation]), lower(f[kLower]), upper(f[kUpper]), scale(f[kScale]), shift(f[kShift]), weight(0) {
+      : permutation(f[kPermutation]), lower(f[kLower]), upper(f[kUpper]), scale(f[kScale]), shift(f[kShift]),
+        weight(0) {
     const Matrix diagonal(f[kDiagonal]), sign(f[kSign]);
     for (int64_t i = 0; i < lower.n; ++i) {
       log_det += diagonal[i] + scale[i];

@@ -38,12 +38,11 @@ at::Tensor composed(at::Tensor x, at::TensorList layers, at::TensorList masks) {
 
 variable_list differentiable(const variable_list& saved, size_t n_layers, size_t n_masks,
                              const variable_list& gradients) {
-  return differentiable_gradients({saved.begin(), saved.begin() + 1 + n_layers + n_masks}, gradients,
-                                  [&](const variable_list& inputs) {
-                                    const at::TensorList list(inputs);
-                                    return variable_list{
-                                        composed(list[0], list.slice(1, n_layers), list.slice(1 + n_layers))};
-                                  });
+  return differentiable_gradients(
+      {saved.begin(), saved.begin() + 1 + n_layers + n_masks}, gradients, [&](const variable_list& inputs) {
+        const at::TensorList list(inputs);
+        return variable_list{composed(list[0], list.slice(1, n_layers), list.slice(1 + n_layers))};
+      });
 }
 
 // h Wᵀ + b, or h W without a bias, as rows or, if `columns`, as the transpose of a contiguous matrix.
@@ -213,8 +212,7 @@ struct SmallPerceptron : torch::autograd::Function<SmallPerceptron> {
       std::mutex adding;
       each_block(loops, net, x.size(0), [&](int64_t begin, int64_t end) {
         auto mine = d;
-        const at::Tensor scratch =
-            at::empty({(4 * net.most_units + loops.block_rows) * loops.block_rows}, x.options());
+        const at::Tensor scratch = at::empty({(4 * net.most_units + loops.block_rows) * loops.block_rows}, x.options());
         mine.scratch = scratch.mutable_data_ptr<scalar_t>();
         at::Tensor part;
         if (learns) {
@@ -267,7 +265,8 @@ bool is_small(const at::Tensor& x, at::TensorList layers, at::TensorList masks) 
   for (size_t i = 0; 2 * i < layers.size(); ++i) {
     const at::Tensor &weight = layers[2 * i], &bias = layers[2 * i + 1];
     if (!done_here({x, weight, bias}) || (!masks.empty() && !done_here({x, masks[i]}))) return false;
-    if (weight.dim() != 2 || weight.size(1) != inputs || bias.dim() != 1 || bias.size(0) != weight.size(0)) return false;
+    if (weight.dim() != 2 || weight.size(1) != inputs || bias.dim() != 1 || bias.size(0) != weight.size(0))
+      return false;
     inputs = weight.size(0);
     if (std::max(weight.size(0), weight.size(1)) > kMostUnits || weight.numel() == 0) return false;
   }

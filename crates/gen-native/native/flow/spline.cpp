@@ -33,8 +33,10 @@ variable_list composed(const variable_list& inputs, const SplineShape& shape, Us
 
 template <typename T>
 Spline<T> call(const at::Tensor& rest, const at::Tensor& parameters, const SplineShape& shape, Use use) {
-  return {map_of<const T>(rest), map_of<const T>(parameters), knots_of(shape), rest.size(0), rest.size(1),
-          pixels_of(rest), use.inverse, use.summed};
+  return {map_of<const T>(rest), map_of<const T>(parameters),
+          knots_of(shape),       rest.size(0),
+          rest.size(1),          pixels_of(rest),
+          use.inverse,           use.summed};
 }
 
 // A number for each value, or one for each row in place of all its values.
@@ -55,9 +57,17 @@ struct SplineMap : torch::autograd::Function<SplineMap> {
   static variable_list forward(AutogradContext* context, const std::optional<at::Tensor>& same, const at::Tensor& rest,
                                const at::Tensor& parameters, const SplineShape& shape, Use use) {
     context->save_for_backward({same.value_or(at::Tensor()), rest, parameters});
-    context->saved_data["shape"] = std::vector<double>{
-        static_cast<double>(shape.bins), shape.low, shape.high, shape.soft ? 1. : 0., shape.width, shape.height,
-        shape.slope, shape.free ? 1. : 0., use.same_first ? 1. : 0., use.inverse ? 1. : 0., use.summed ? 1. : 0.};
+    context->saved_data["shape"] = std::vector<double>{static_cast<double>(shape.bins),
+                                                       shape.low,
+                                                       shape.high,
+                                                       shape.soft ? 1. : 0.,
+                                                       shape.width,
+                                                       shape.height,
+                                                       shape.slope,
+                                                       shape.free ? 1. : 0.,
+                                                       use.same_first ? 1. : 0.,
+                                                       use.inverse ? 1. : 0.,
+                                                       use.summed ? 1. : 0.};
     const int64_t kept = same ? same->size(1) : 0, moved = rest.size(1);
     std::vector<int64_t> sizes = rest.sizes().vec();
     sizes[1] += kept;
@@ -99,16 +109,14 @@ struct SplineMap : torch::autograd::Function<SplineMap> {
     const at::Tensor from = with_pixels(rest), by = with_pixels(parameters);
     const bool rows = rows_innermost(by) || rows_innermost(from);
     results[1] = empty_map(rest.sizes(), rows, rest.options());
-    results[2] = by.is_non_overlapping_and_dense() ? at::empty_like(by)
-                                                   : empty_map(by.sizes(), rows, by.options());
+    results[2] = by.is_non_overlapping_and_dense() ? at::empty_like(by) : empty_map(by.sizes(), rows, by.options());
     AT_DISPATCH_FLOATING_TYPES(rest.scalar_type(), "spline", [&] {
       const auto spline = call<scalar_t>(from, by, shape, use);
       const SplineGradients<scalar_t> d{map_of<const scalar_t>(of_moved),
-                                        map_of_logs<const scalar_t>(of_logs, use.summed),
-                                        map_of<scalar_t>(results[1]), map_of<scalar_t>(results[2])};
-      each_block<scalar_t>(rest, shape, [&](int64_t begin, int64_t end) {
-        kernels<scalar_t>().spline_backward(spline, d, begin, end);
-      });
+                                        map_of_logs<const scalar_t>(of_logs, use.summed), map_of<scalar_t>(results[1]),
+                                        map_of<scalar_t>(results[2])};
+      each_block<scalar_t>(
+          rest, shape, [&](int64_t begin, int64_t end) { kernels<scalar_t>().spline_backward(spline, d, begin, end); });
     });
     return results;
   }

@@ -58,8 +58,7 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
   // Either rows of values, or, where the batch is innermost, some columns of the batch.
   constexpr int64_t kColumns = 64;
   const int64_t items = innermost ? (batch + kColumns - 1) / kColumns : batch;
-  at::parallel_for(0, items, std::max<int64_t>(1, 4096 / (values * (innermost ? kColumns : 1))), [&](int64_t begin,
-                                                                                                    int64_t end) {
+  const auto sum_items = [&](int64_t begin, int64_t end) {
     float log_prob[kChunk], scaled[kChunk], inner[kChunk];
     for (int64_t item = begin; item < end; ++item) {
       if (innermost) {
@@ -89,7 +88,8 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
         by_scale[item] = static_cast<float>(slopes);
       }
     }
-  });
+  };
+  at::parallel_for(0, items, std::max<int64_t>(1, 4096 / (values * (innermost ? kColumns : 1))), sum_items);
   return sums;
 }
 
@@ -123,8 +123,8 @@ struct DiscretisedLogistic : torch::autograd::Function<DiscretisedLogistic> {
     const variable_list saved = context->get_saved_variables();
     if (c10::GradMode::is_enabled()) {
       const double half = context->saved_data["half"].toDouble();
-      const variable_list found = differentiable_gradients(
-          {saved[0], saved[1], saved[2]}, gradients, [half](const variable_list& inputs) {
+      const variable_list found =
+          differentiable_gradients({saved[0], saved[1], saved[2]}, gradients, [half](const variable_list& inputs) {
             return variable_list{composed(inputs[0], inputs[1], inputs[2], half)};
           });
       std::copy(found.begin(), found.end(), results.begin());
@@ -148,13 +148,15 @@ bool takes(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor
   const auto together = [&] {
     return (mean.is_contiguous() && x.is_contiguous()) || (is_batch_innermost(mean) && is_batch_innermost(x));
   };
-  return instructions() != Instructions::kLibtorch && single(mean) && single(log_scale) && single(x) && log_scale.numel() == 1 && !x.requires_grad() &&
-         mean.dim() >= 1 && mean.sizes() == x.sizes() && x.numel() > 0 && together();
+  return instructions() != Instructions::kLibtorch && single(mean) && single(log_scale) && single(x) &&
+         log_scale.numel() == 1 && !x.requires_grad() && mean.dim() >= 1 && mean.sizes() == x.sizes() &&
+         x.numel() > 0 && together();
 }
 
 at::Tensor discretised_logistic(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
-  TORCH_CHECK(takes(mean, log_scale, x), "the mean and the values must have one shape and lie in one way, and the "
-                                         "scale must be one number, all of them floats of a processor");
+  TORCH_CHECK(takes(mean, log_scale, x),
+              "the mean and the values must have one shape and lie in one way, and the "
+              "scale must be one number, all of them floats of a processor");
   return DiscretisedLogistic::apply(mean, log_scale, x, half);
 }
 

@@ -29,9 +29,9 @@ at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, co
                                Activation activation) {
   const bool moves = statistics != Statistics::kBatch;
   const at::Tensor none;
-  const at::Tensor z = at::batch_norm(x, weight, bias, optional(moves ? running_mean : none),
-                                      optional(moves ? running_var : none), statistics != Statistics::kRunning,
-                                      kMomentum, kEpsilon, /*cudnn_enabled=*/false);
+  const at::Tensor z =
+      at::batch_norm(x, weight, bias, optional(moves ? running_mean : none), optional(moves ? running_var : none),
+                     statistics != Statistics::kRunning, kMomentum, kEpsilon, /*cudnn_enabled=*/false);
   return activated(z, activation);
 }
 

@@ -26,9 +26,7 @@ using torch::autograd::variable_list;
 bool single(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
 
 // A number of each channel.
-bool plain(const at::Tensor& x, int64_t channels) {
-  return single(x) && x.is_contiguous() && x.numel() == channels;
-}
+bool plain(const at::Tensor& x, int64_t channels) { return single(x) && x.is_contiguous() && x.numel() == channels; }
 
 bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   return x.dim() == 4 && conv::prefers_batch_innermost(x) && x.numel() > 0 && plain(weight, x.size(1)) &&
@@ -69,9 +67,8 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
         const auto own = [means = of_images.mean + c * shape.batch, rests = of_images.rest + c * shape.batch](
                              int64_t n) { return static_cast<double>(means[n]) + rests[n]; };
         mean = summed(shape.batch, own) / shape.batch;
-        const double square = summed(shape.batch, [&](int64_t n) {
-          return squares[n] + shape.pixels * (own(n) - mean) * (own(n) - mean);
-        });
+        const double square = summed(
+            shape.batch, [&](int64_t n) { return squares[n] + shape.pixels * (own(n) - mean) * (own(n) - mean); });
         const double count = static_cast<double>(shape.pixels * shape.batch);
         variance = square / count;
         if (moves) {
@@ -190,8 +187,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
     const int64_t groups = context->saved_data["groups"].toInt();
     const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
     const std::vector<bool> needs{context->needs_input_grad(0), context->needs_input_grad(1),
-                                  context->needs_input_grad(2),
-                                  modulation.defined() && context->needs_input_grad(3)};
+                                  context->needs_input_grad(2), modulation.defined() && context->needs_input_grad(3)};
     if (c10::GradMode::is_enabled()) {
       const auto compose = [&](const variable_list& inputs) {
         return variable_list{composed_group_norm(inputs[0], groups, inputs[1], inputs[2], inputs[3], activation)};
@@ -284,8 +280,8 @@ at::Tensor group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& wei
                       const at::Tensor& modulation, Activation activation) {
   const auto fits = [&] { return groups > 0 && x.size(1) % groups == 0; };
   const auto modulates = [&] {
-    return !modulation.defined() || (single(modulation) && modulation.dim() == 2 &&
-                                     modulation.size(0) == x.size(0) && modulation.size(1) == 2 * x.size(1));
+    return !modulation.defined() || (single(modulation) && modulation.dim() == 2 && modulation.size(0) == x.size(0) &&
+                                     modulation.size(1) == 2 * x.size(1));
   };
   if (!done_here(x, weight, bias) || !fits() || !modulates()) {
     return composed_group_norm(x, groups, weight, bias, modulation, activation);
