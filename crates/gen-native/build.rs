@@ -11,7 +11,7 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Everything else.
-const SOURCES: [&str; 26] = [
+const SOURCES: [&str; 28] = [
     "native",
     "custom",
     "generator",
@@ -38,6 +38,8 @@ const SOURCES: [&str; 26] = [
     "norm/norm",
     "norm/passes",
     "norm/composed",
+    "operands",
+    "optim",
 ];
 
 fn main() {

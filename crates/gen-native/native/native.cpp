@@ -6,10 +6,7 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_norm.h>
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/GradMode.h>
@@ -27,6 +24,7 @@
 #include "likelihood/likelihood.h"
 #include "memory.h"
 #include "norm/norm.h"
+#include "optim.h"
 
 using gen_native::guarded;
 
@@ -43,13 +41,12 @@ std::optional<at::Tensor> optional(const at::Tensor* tensor) {
   return tensor == nullptr ? std::nullopt : std::optional<at::Tensor>(*tensor);
 }
 
-// Fused kernels walk raw memory, so the gradient must lie as its parameter does.
-at::Tensor laid_out_as(const at::Tensor& gradient, const at::Tensor& parameter) {
-  if (gradient.strides() == parameter.strides()) return gradient;
-  return at::empty_like(parameter).copy_(gradient);
+// A tensor that may be left out, but not be undefined.
+at::Tensor or_undefined(const at::Tensor* x) {
+  if (x == nullptr) return at::Tensor();
+  TORCH_CHECK(x->defined(), "a tensor is undefined");
+  return *x;
 }
-
-at::Tensor or_undefined(const at::Tensor* x) { return x == nullptr ? at::Tensor() : *x; }
 
 }  // namespace
 
@@ -64,19 +61,8 @@ char* gn_adam(at::Tensor* const* parameters, at::Tensor* const* gradients, at::T
               double beta2, double epsilon, double weight_decay, const at::Tensor* scale) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
-    std::vector<at::Tensor> p, g, m, v;
-    for (size_t i = 0; i < n; ++i) {
-      if (!gradients[i]->defined()) continue;
-      p.push_back(*parameters[i]);
-      g.push_back(laid_out_as(*gradients[i], *parameters[i]));
-      m.push_back(*first[i]);
-      v.push_back(*second[i]);
-    }
-    if (p.empty()) return;
-    const std::vector<at::Tensor> steps(p.size(), *step);
-    const auto grad_scale = scale == nullptr ? std::optional<at::Tensor>() : std::optional<at::Tensor>(*scale);
-    at::_fused_adamw_(p, g, m, v, {}, steps, learning_rate, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
-                      /*maximize=*/false, grad_scale, /*found_inf=*/{});
+    gen_native::adam(tensors(parameters, n), tensors(gradients, n), tensors(first, n), tensors(second, n), *step,
+                     optional(scale), {learning_rate, beta1, beta2, epsilon, weight_decay});
   });
 }
 
@@ -97,7 +83,7 @@ char* gn_global_norm(at::Tensor* const* list, size_t n, at::Tensor** norm) {
 char* gn_lerp(at::Tensor* const* start, at::Tensor* const* end, size_t n, double weight) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
-    at::_foreach_lerp_(tensors(start, n), tensors(end, n), weight);
+    gen_native::lerp(tensors(start, n), tensors(end, n), weight);
   });
 }
 
@@ -290,16 +276,14 @@ char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* r
   });
 }
 
-// Whether gn_discretised_logistic takes these.
-char* gn_takes_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, bool* does) {
-  return guarded([&] { *does = gen_native::likelihood::takes(*mean, *log_scale, *x); });
-}
-
-// The log mass of bytes under a logistic distribution (gen_native::likelihood::discretised_logistic).
+// The log mass of bytes under a logistic distribution (gen_native::likelihood::discretised_logistic), or null where
+// that gives nothing.
 char* gn_discretised_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, double half,
                               at::Tensor** out) {
-  return guarded(
-      [&] { *out = new at::Tensor(gen_native::likelihood::discretised_logistic(*mean, *log_scale, *x, half)); });
+  return guarded([&] {
+    auto found = gen_native::likelihood::discretised_logistic(*mean, *log_scale, *x, half);
+    *out = found ? new at::Tensor(std::move(*found)) : nullptr;
+  });
 }
 
 }  // extern "C"

@@ -22,7 +22,11 @@ struct Unit {
     return reinterpret_cast<__m512i>(
         _mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(mask(valid - 16), at + 16), _mm512_maskz_loadu_ps(mask(valid), at)));
   }
-  static Vector broadcast(const uint32_t* at) { return _mm512_set1_epi32(static_cast<int>(*at)); }
+  static Vector broadcast(const uint32_t* at) {
+    int value;
+    std::memcpy(&value, at, sizeof value);
+    return _mm512_set1_epi32(value);
+  }
   static __m512 multiply_add(Vector a, Vector b, __m512 sum) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }

@@ -46,16 +46,16 @@ std::vector<Layer> layers_of(const at::Tensor& x, at::TensorList list, bool pair
 class Rolling {
  public:
   Rolling(const std::vector<Layer>& layers, const Units& x, const at::Tensor& out, int64_t first, int64_t batch,
-          bool pairs)
-      : layers_(layers), kernel_(*kernels(pairs)), x_(x), out_(out.mutable_data_ptr<float>()), all_(out.size(0)),
-        first_(first), batch_(batch), pairs_(pairs), done_(layers.size(), 0) {
+          const Loops& loops)
+      : layers_(layers), kernel_(*loops.kernels), x_(x), out_(out.mutable_data_ptr<float>()), all_(out.size(0)),
+        first_(first), batch_(batch), pairs_(loops.pairs), done_(layers.size(), 0) {
     int64_t most = 0;
     for (size_t l = 1; l < layers.size(); ++l) {
       const Layer& layer = layers[l];
       held_.push_back(at::empty({layer.held * layer.width() * layer.depth * batch}, at::kFloat));
       most = std::max(most, layer.width() * layer.geometry.large_channels * batch);
     }
-    if (pairs) row_ = at::empty({most}, at::kFloat);
+    if (pairs_) row_ = at::empty({most}, at::kFloat);
   }
 
   void run() { up_to(layers_.size() - 1, layers_.back().rows()); }
@@ -129,21 +129,21 @@ Parts parts_of(int64_t batch, int64_t lanes) {
 
 }  // namespace
 
-bool can_roll(const at::Tensor& x, bool pairs) {
-  const int64_t threads = at::get_num_threads(), parts = parts_of(x.size(0), kernels(pairs)->lanes).count;
+bool can_roll(const at::Tensor& x, const Loops& loops) {
+  const int64_t threads = at::get_num_threads(), parts = parts_of(x.size(0), loops.kernels->lanes).count;
   return parts % threads == 0 || parts >= 4 * threads;
 }
 
-at::Tensor rolled(const at::Tensor& x, at::TensorList list, bool pairs) {
+at::Tensor rolled(const at::Tensor& x, at::TensorList list, const Loops& loops) {
   const int64_t batch = x.size(0);
-  const auto [size, count] = parts_of(batch, kernels(pairs)->lanes);
-  const std::vector<Layer> layers = layers_of(x, list, pairs);
+  const auto [size, count] = parts_of(batch, loops.kernels->lanes);
+  const std::vector<Layer> layers = layers_of(x, list, loops.pairs);
   const at::Tensor out = empty_batch_innermost(batch, layers.back().outputs(), x.size(2), x.size(3), x.options());
-  const Units units = units_to_gather(x, pairs);
+  const Units units = units_to_gather(x, loops);
   at::parallel_for(0, count, 1, [&, size = size, count = count](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       const int64_t first = part * size, last = part + 1 == count ? batch : first + size;
-      Rolling(layers, units, out, first, last - first, pairs).run();
+      Rolling(layers, units, out, first, last - first, loops).run();
     }
   });
   return out;
