@@ -17,6 +17,7 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::bound::Bound;
 use crate::network::{Network, NetworkConfig};
 use crate::prediction::{Objective, Prediction, Scales, stratified_timesteps};
 use crate::samplers::{Variance, ancestral, ddim};
@@ -70,11 +71,14 @@ pub struct DdpmConfig {
     pub ddim_eta: f64,
     /// Which timesteps a sampler with fewer steps than T goes through.
     pub spacing: Spacing,
-    /// The variance of ancestral steps, and of the process that the variational bound is of.
+    /// The variance of ancestral steps, and of the process that the discrete bound is of.
     pub variance: Variance,
     /// Whether estimates of x_0 are clipped to [-1, 1]; for images only.
     pub clip: bool,
-    /// Network evaluations a row in an estimate of the variational bound, 2 or more; from T on, every term of it is
+    /// Which bound on the likelihood is estimated.
+    #[serde(default)]
+    pub bound: Bound,
+    /// Network evaluations a row in an estimate of the bound, 2 or more; from T on, every term of the discrete one is
     /// evaluated.
     pub bound_evaluations: usize,
     /// The network.
@@ -338,6 +342,7 @@ impl Buildable for Ddpm {
             spacing: Spacing::Trailing,
             variance: Variance::FixedLarge,
             clip: data.shape.is_image(),
+            bound: Bound::Continuous,
             bound_evaluations: 20,
             network: NetworkConfig::of(data.shape),
             optimizer: AdamConfig {

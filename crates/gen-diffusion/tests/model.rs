@@ -256,6 +256,7 @@ fn published_settings_can_be_chosen() {
         "dropout=0.1",
         "learning_rate=2e-4",
         "timesteps=20",
+        "bound=discrete",
         "bound_evaluations=20",
         "ddim_steps=20",
     ] {

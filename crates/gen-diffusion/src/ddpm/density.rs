@@ -5,8 +5,9 @@ use gen_core::{Error, Result};
 use tch::Tensor;
 
 use super::Ddpm;
-use crate::bound::{Decoder, VariationalBound};
+use crate::bound::{Bound, ContinuousBound, Decoder, VariationalBound};
 use crate::ode::{Divergence, log_density};
+use crate::prediction::Scales;
 
 /// Steps of the solver of [`LikelihoodKind::Ode`].
 const ODE_STEPS: usize = 40;
@@ -50,18 +51,27 @@ impl Ddpm {
             Values::Binary => Decoder::Discretised(2),
             Values::Dequantised | Values::Continuous => Decoder::Gaussian,
         };
-        let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
+        let evaluations = self.config.bound_evaluations;
+        let denoise = |x: &Tensor, scales: &Scales, time: &Tensor| {
+            self.clip(self.config.prediction.x0(&self.network.forward(x, time, None), x, scales))
+        };
+        let of_part: Box<dyn Fn(&Tensor) -> Tensor> = match self.config.bound {
+            Bound::Continuous => {
+                let bound = ContinuousBound::new(&self.process, decoder);
+                Box::new(move |x0| bound.estimate(denoise, x0, evaluations, rng))
+            }
+            Bound::Discrete => {
+                let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
+                let at_step = move |x: &Tensor, t: &Tensor| {
+                    denoise(x, &self.objective.scales(t, x), &self.objective.time(t, x))
+                };
+                Box::new(move |x0| bound.estimate(at_step, x0, evaluations, rng))
+            }
+        };
         let parts: Vec<Tensor> = x
             .split(self.chunk(), 0)
             .iter()
-            .map(|part| {
-                let denoise = |x: &Tensor, t: &Tensor| {
-                    let output = self.network.forward(x, &self.objective.time(t, x), None);
-                    self.clip(self.objective.x0(&output, x, t))
-                };
-                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations, rng)
-                    + self.log_det()
-            })
+            .map(|part| of_part(&self.encode(part)) + self.log_det())
             .collect();
         Tensor::cat(&parts, 0)
     }
