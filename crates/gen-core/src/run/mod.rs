@@ -16,6 +16,7 @@ mod checkpoint;
 mod files;
 pub mod grid;
 mod history;
+mod identity;
 mod lock;
 
 use std::path::{Path, PathBuf};

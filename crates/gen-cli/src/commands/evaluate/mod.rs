@@ -205,6 +205,8 @@ fn evaluate_run(
             (false, true) => "raw-best",
         }
         .to_owned(),
+        config_sha256: Some(config.sha256()?),
+        budget: Some(config.run.budget.to_string()),
         steps: Some(progress.step),
         images_seen: Some(progress.images_seen),
         train_seconds: Some(progress.seconds),
@@ -215,6 +217,10 @@ fn evaluate_run(
         peak_rss_mib: files::peak_rss_mib(&path.join("history.csv"))?,
         device: config.run.device.clone(),
         threads: Some(config.run.threads),
+        train_precision: Some(config.training.precision.to_string()),
+        sample_device: Some(device::name(device).to_owned()),
+        sample_processor: Some(gen_report::Machine::this().cpu).filter(|cpu| !cpu.is_empty()),
+        sample_threads: Some(tch::get_num_threads()),
         ..with_versions(measured.row)
     };
     let measured = Measured { row, ..measured };

@@ -141,6 +141,7 @@ impl<'a> Protocol<'a> {
             nfe: Some(sampling.evaluations),
             sample_images_per_second: compared.then_some(images_per_second),
             sample_latency_ms: Some(latency.as_secs_f64() * 1e3),
+            sample_batch: compared.then_some(sampling::PART.min(self.samples())),
             ..row
         };
         let mut measured = Measured { row, metrics };

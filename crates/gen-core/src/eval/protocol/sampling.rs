@@ -11,7 +11,7 @@ use crate::model::{GenerativeModel, SampleRequest};
 use crate::rng::{Purpose, derive};
 
 /// Samples that are asked of a model at a time.
-const PART: usize = 500;
+pub(super) const PART: usize = 500;
 
 impl Protocol<'_> {
     /// So many samples, and how many a second.
