@@ -164,7 +164,7 @@ unsafe extern "C" {
         data: *mut c_void,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    
+
     pub(crate) fn gn_discretised_logistic(
         mean: *const C_tensor,
         log_scale: *const C_tensor,

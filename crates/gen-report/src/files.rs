@@ -187,8 +187,7 @@ mod tests {
 
     /// An experiment with all that can be in one: two seeds, a reference, a failure, an old run, an unknown column.
     fn experiment(folder: &Path) -> Vec<Run> {
-        let header =
-            "run,family,model,dataset,seed,budget,device,train_precision,feature_space,fd,parameters,new_metric\n";
+        let header = "run,family,model,dataset,seed,budget,device,train_precision,feature_space,fd,parameters,new_metric\n";
         for (seed, fd) in [(0, "3.5"), (1, "NaN")] {
             let text = format!("{header}x,vae,vae,d,{seed},60s,cpu,f32,pca-2,{fd},100,7\n");
             let run = run_folder(folder, &format!("vae-d-s{seed}"), Some(&text));

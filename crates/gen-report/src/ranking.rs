@@ -339,9 +339,14 @@ mod tests {
     /// Tables of Student's distribution.
     #[test]
     fn quantiles_of_student() {
-        for (freedom, expected) in
-            [(1.0, 12.7062047), (2.0, 4.3026527), (4.3, 2.7016949), (10.0, 2.2281389), (1000.0, 1.9623391), (1e9, 1.9602012)]
-        {
+        for (freedom, expected) in [
+            (1.0, 12.7062047),
+            (2.0, 4.3026527),
+            (4.3, 2.7016949),
+            (10.0, 2.2281389),
+            (1000.0, 1.9623391),
+            (1e9, 1.9602012),
+        ] {
             let found = student_quantile(freedom);
             assert!((found - expected).abs() < 1e-5, "{freedom}: {found}");
         }
