@@ -193,26 +193,26 @@ fn not_alike(runs: &[Run]) -> Vec<String> {
     ] {
         notes.extend(different(&mut runs.iter().filter(|run| !run.is_reference()), column, what));
     }
-    for (index, one) in runs.iter().enumerate() {
-        let named_alike = |other: &&Run| {
-            one.stem() == other.stem()
-                && one.folder.parent() == other.folder.parent()
-                && !one.is_another_seed_of(other)
-        };
-        let differing =
-            runs[index + 1..].iter().filter(named_alike).map(|other| (other, one.differences(other)));
-        notes.extend(differing.filter(|(_, differences)| !differences.is_empty()).map(
-            |(other, differences)| {
-                format!(
+    let models = models::Model::all(runs);
+    let firsts: Vec<&Run> = models.iter().map(|model| model.runs[0]).collect();
+    for (index, one) in firsts.iter().enumerate() {
+        let named_alike =
+            |other: &&&Run| one.stem() == other.stem() && one.folder.parent() == other.folder.parent();
+        for other in firsts[index + 1..].iter().filter(named_alike) {
+            let told = one.differences(other).into_iter();
+            let told: Vec<String> =
+                told.map(|(name, own, other)| format!("{name} ({own}, {other})")).collect();
+            if !told.is_empty() {
+                notes.push(format!(
                     "{} and {} are named as seeds of one model and differ in {}: they count as two models",
                     one.name(),
                     other.name(),
-                    differences.join(", ")
-                )
-            },
-        ));
+                    told.join(", ")
+                ));
+            }
+        }
     }
-    for model in models::Model::all(runs).iter().filter(|model| model.runs.len() > model.n_failed()) {
+    for model in models.iter().filter(|model| model.runs.len() > model.n_failed()) {
         if model.n_failed() > 0 {
             notes.push(format!(
                 "{}: {} of {} seeds failed; its numbers are of the others, which may look better than all would",

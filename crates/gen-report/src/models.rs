@@ -1,5 +1,7 @@
 //! Runs of one model that differ in their seeds, taken together.
 
+use std::collections::BTreeMap;
+
 use crate::direction::Direction;
 use crate::metrics::{Key, Metric, Noise, costs};
 use crate::runs::Run;
@@ -166,9 +168,20 @@ fn label(run: &Run, firsts: &[&Run]) -> String {
     };
     let names: [&dyn Fn(&Run) -> String; 3] =
         [&|run| run.model().to_owned(), &|run| run.stem().to_owned(), &above];
-    let unique = names.iter().find(|name| others.iter().all(|other| name(other) != name(run)));
-    // The names of runs are told apart when they are read.
-    unique.map_or_else(|| run.name().to_owned(), |name| name(run))
+    if let Some(unique) = names.iter().find(|name| others.iter().all(|other| name(other) != name(run))) {
+        return unique(run);
+    }
+    // Folders that are named as seeds of one model, and are none: what differs tells them apart.
+    let alike = others.iter().filter(|other| above(other) == above(run));
+    let differences: Vec<Vec<_>> = alike.map(|other| run.differences(other)).collect();
+    let told: BTreeMap<String, String> =
+        differences.iter().flatten().map(|(name, own, _)| (name.clone(), own.clone())).collect();
+    if differences.iter().any(Vec::is_empty) || told.len() > 2 {
+        // The names of runs are told apart when they are read.
+        return run.name().to_owned();
+    }
+    let told: Vec<String> = told.iter().map(|(name, own)| format!("{name} {own}")).collect();
+    format!("{} ({})", run.stem(), told.join(", "))
 }
 
 #[cfg(test)]
@@ -257,8 +270,8 @@ mod tests {
         for other in different {
             let second = run(folder.path(), "vae-d-s1", 1, columns, other);
             let found = labels(&[first.clone(), second]);
-            let expected = [("vae-d-s0".to_owned(), 1), ("vae-d-s1".to_owned(), 1)];
-            assert_eq!(found, expected, "{other}");
+            assert_eq!(found.len(), 2, "{other}: {found:?}");
+            assert_ne!(found[0].0, found[1].0, "{other}");
         }
         let second = run(folder.path(), "vae-d-s1", 1, columns, usual);
         assert_eq!(labels(&[first, second]), [("vae".to_owned(), 2)]);
@@ -283,10 +296,11 @@ mod tests {
         let wide = config("vae-d-s1", 1, 16, true);
         assert_eq!(
             labels(&[one.clone(), wide.clone()]),
-            [("vae-d-s0".to_owned(), 1), ("vae-d-s1".to_owned(), 1)]
+            [("vae-d (latent 8)".to_owned(), 1), ("vae-d (latent 16)".to_owned(), 1)]
         );
         let runs = read_folders(&[one, wide]);
-        assert_eq!(runs[0].differences(&runs[1]), ["model.latent (8, 16)"]);
+        let expected = ("latent".to_owned(), "8".to_owned(), "16".to_owned());
+        assert_eq!(runs[0].differences(&runs[1]), [expected]);
     }
 
     #[test]

@@ -200,7 +200,10 @@ mod tests {
         read_all(folder.path()).unwrap()
     }
 
-    fn summary(rows: &[(&str, &str)], metric: &str) -> Vec<(String, Option<(usize, usize, bool)>)> {
+    /// The name of a model, and its rank, place and tie.
+    type Told = (String, Option<(usize, usize, bool)>);
+
+    fn summary(rows: &[(&str, &str)], metric: &str) -> Vec<Told> {
         let runs = runs(rows);
         let models = Model::all(&runs);
         let places = places(&models, &Key::new(metric, "s", ""));
@@ -208,7 +211,7 @@ mod tests {
         places.iter().map(|place| (models[place.model].label.clone(), rank(place))).collect()
     }
 
-    fn expect(model: &str, rank: usize, place: usize, tied: bool) -> (String, Option<(usize, usize, bool)>) {
+    fn expect(model: &str, rank: usize, place: usize, tied: bool) -> Told {
         (model.to_owned(), Some((rank, place, tied)))
     }
 

@@ -47,6 +47,20 @@ pub const REFERENCE_PREFIX: &str = "reference-";
 /// Where a failed run leaves its reason.
 pub const ERROR_FILE: &str = "error.txt";
 
+/// The columns in which seeds of one model agree, besides what makes the model and the data.
+const ALIKE: [&str; 10] = [
+    "budget",
+    "device",
+    "train_precision",
+    "weights",
+    "sampler",
+    "nfe",
+    "n_real",
+    "n_fake",
+    "feature_space",
+    "feature_sha256",
+];
+
 impl Run {
     /// The run in `folder`.
     pub fn read(folder: &Path) -> Self {
@@ -152,18 +166,6 @@ impl Run {
     ///
     /// Where a configuration is not known, the names of the folders have to be alike but for the seed at their ends.
     pub(crate) fn is_another_seed_of(&self, other: &Self) -> bool {
-        const ALIKE: [&str; 10] = [
-            "budget",
-            "device",
-            "train_precision",
-            "weights",
-            "sampler",
-            "nfe",
-            "n_real",
-            "n_fake",
-            "feature_space",
-            "feature_sha256",
-        ];
         let alike = |column: &str| {
             let (one, two) = (self.text(column), other.text(column));
             one.is_empty() || two.is_empty() || one == two
@@ -198,16 +200,29 @@ impl Run {
         }
     }
 
-    /// Settings that differ from those of another run, with both values.
-    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
-        let (Some(own), Some(others)) = (&self.settings, &other.settings) else { return Vec::new() };
+    /// In what this run differs from another beside the seed, as far as both tell: name, own value, the other's.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
+        let none = BTreeMap::new();
+        let settings = |run: &'_ Self| run.settings.as_ref().unwrap_or(&none).clone();
+        let both =
+            (self.settings.is_some() && other.settings.is_some()).then(|| [settings(self), settings(other)]);
+        let [own, others] = both.unwrap_or_default();
         let names: BTreeSet<&String> = own.keys().chain(others.keys()).collect();
         let value = |settings: &BTreeMap<String, String>, name: &String| {
             settings.get(name).cloned().unwrap_or_else(|| "none".to_owned())
         };
-        let of = |name: &String| (value(own, name), value(others, name));
-        let differing = names.into_iter().filter(|name| of(name).0 != of(name).1);
-        differing.map(|name| format!("{name} ({}, {})", of(name).0, of(name).1)).collect()
+        let found = names.into_iter().map(|name| {
+            let short =
+                ["model.", "training.", "data.options."].iter().find_map(|part| name.strip_prefix(part));
+            (short.unwrap_or(name).to_owned(), value(&own, name), value(&others, name))
+        });
+        // The precision is a setting, too.
+        let columns = ALIKE.iter().filter(|column| **column != "train_precision");
+        let columns = columns.map(|column| {
+            ((*column).to_owned(), self.text(column).to_owned(), other.text(column).to_owned())
+        });
+        let known = columns.filter(|(_, one, two)| !one.is_empty() && !two.is_empty());
+        found.chain(known).filter(|(_, one, two)| one != two).collect()
     }
 
     /// Whether this is no trained model.
