@@ -278,6 +278,29 @@ fn published_settings_can_be_chosen() {
 }
 
 #[test]
+fn the_bound_can_be_chosen_and_runs_of_before_have_the_continuous_one() {
+    let _generator = generator();
+    let data = points();
+    let entry = &MODELS[0];
+    let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
+    let x = data.train.x.narrow(0, 0, 50);
+    let log_p = |bound: Option<&str>| {
+        let mut table = entry.default_config(&data.spec).unwrap();
+        table.remove("bound").unwrap();
+        if let Some(bound) = bound {
+            table.insert("bound".into(), bound.into());
+        }
+        let model = entry.build(&table, &context).unwrap();
+        let found = model.density().unwrap().log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap();
+        assert!(bool::try_from(found.isfinite().all()).unwrap(), "{bound:?}");
+        found
+    };
+    let (continuous, discrete) = (log_p(Some("continuous")), log_p(Some("discrete")));
+    assert_eq!(log_p(None), continuous);
+    assert_ne!(continuous, discrete);
+}
+
+#[test]
 fn batches_of_the_wrong_shape_are_refused() {
     let _generator = generator();
     let data = images(1, 8);
