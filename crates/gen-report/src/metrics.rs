@@ -57,7 +57,9 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Vec<Metric>>, String> {
     let table = Table::read(&path)?;
     let position = |column: &str| table.position(column).ok_or(format!("it has no column `{column}`"));
     let (metric, space, value) = (position("metric")?, position("space")?, position("value")?);
-    let (parameter, better) = (table.position("parameter"), position("higher_is_better")?);
+    let parameter = table.position("parameter");
+    // Earlier versions knew two directions.
+    let better = table.position("direction").ok_or(()).or_else(|()| position("higher_is_better"))?;
     let optional = ["standard_error", "floor", "n_real", "n_fake"].map(|column| table.position(column));
     let mut metrics = Vec::new();
     for row in &table.rows {
@@ -72,8 +74,8 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Vec<Metric>>, String> {
         };
         let [standard_error, floor, n_real, n_fake] = optional.map(number);
         let higher_is_better = match row[better].as_str() {
-            "true" => true,
-            "false" => false,
+            "true" | "higher" => true,
+            "false" | "lower" | "target" | "" => false,
             other => return Err(format!("`higher_is_better` should be true or false, found {other:?}")),
         };
         let Some(value) = number(Some(value))? else { continue };
@@ -145,7 +147,20 @@ pub(crate) fn of_evaluation(run: &Run) -> Vec<Metric> {
 
 /// Whether a metric has a better side: a share of a class should be that of the data, and an accuracy 0.5.
 pub(crate) fn has_direction(metric: &str) -> bool {
-    !matches!(metric, "class_share" | "one_nn_accuracy")
+    !matches!(
+        metric,
+        "class_share"
+            | "one_nn_accuracy"
+            | "density"
+            | "auth_pct"
+            | "copied_share"
+            | "nearest_train_z"
+            | "vendi"
+            | "path_length"
+            | "effective_sample_size"
+            | "classifier_entropy_marginal"
+            | "classifier_entropy_conditional"
+    )
 }
 
 /// What a run cost, and what its samples cost: columns that are compared over seeds like metrics.
