@@ -7,7 +7,7 @@ use gen_core::eval::{
     wasserstein_exact,
 };
 use gen_core::rng::{Purpose, derive};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::normal;
 
