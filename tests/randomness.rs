@@ -56,8 +56,10 @@ fn outcome(trainer: &mut Trainer<'_, dyn GenerativeModel + '_>, data: &Dataset) 
     if let Some(density) = model.density() {
         let x = data.train.narrow(0, 7).to_batch(&data.spec, &Generator::seeded(6)).x;
         for kind in density.kinds() {
-            let kind =
-                if kind == LikelihoodKind::Importance(64) { LikelihoodKind::Importance(3) } else { kind };
+            let kind = match kind {
+                LikelihoodKind::Importance(_) => LikelihoodKind::Importance(3),
+                kind => kind,
+            };
             all.push((format!("log-likelihood {kind}"), density.log_likelihood(&x, kind, 7).unwrap()));
         }
     }

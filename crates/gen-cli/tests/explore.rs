@@ -214,7 +214,7 @@ fn densities() {
     let refuses = |run, arguments, message| scratch.refuses("density", run, arguments, "x.png", message);
     refuses("dcgan-moons", "", "`dcgan` gives no likelihood to data");
     refuses("vae-digits", "", "a density is drawn of points in the plane");
-    refuses("realnvp-moons", "--kind ode", "has an `exact` likelihood");
+    refuses("realnvp-moons", "--kind ode", "has the likelihood `exact`");
     refuses("realnvp-moons", "--range 4,-4", "two numbers, the lower first");
     scratch.refuses("density", "realnvp-moons", "", "x.txt", "--out takes a .png, an .npy or a .csv");
 }

@@ -91,8 +91,13 @@ fn every_kind_of_data() {
         let x = data.train.narrow(0, 7).to_batch(&data.spec, &Generator::shared()).x;
         let density = model.density().unwrap();
         // Black and white have no density that a flow of probability could follow.
-        let kinds = [LikelihoodKind::LowerBound, LikelihoodKind::Ode];
-        assert_eq!(density.kinds(), kinds[..if data.spec.values == Values::Binary { 1 } else { 2 }]);
+        let bound = LikelihoodKind::LowerBound;
+        let kinds = match data.spec.values {
+            Values::Binary => vec![bound],
+            Values::Continuous => vec![bound, LikelihoodKind::Ode],
+            Values::Bytes | Values::Dequantised => vec![bound, LikelihoodKind::DequantisedOde],
+        };
+        assert_eq!(density.kinds(), kinds);
         let log_p = density.log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap();
         assert_eq!(log_p.size(), [7]);
         assert!(bool::try_from(log_p.isfinite().all()).unwrap());

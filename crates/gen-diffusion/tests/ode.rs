@@ -214,11 +214,11 @@ fn bytes_are_dequantised() {
         };
         let mut model = build(config, &data);
         train(&mut model, &data, 16, 10);
-        assert_eq!(model.kinds(), [LikelihoodKind::LowerBound, LikelihoodKind::Ode]);
+        assert_eq!(model.kinds(), [LikelihoodKind::LowerBound, LikelihoodKind::DequantisedOde]);
         let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-        let nats = model.log_likelihood(&x, LikelihoodKind::Ode, 0).unwrap();
+        let nats = model.log_likelihood(&x, LikelihoodKind::DequantisedOde, 0).unwrap();
         assert!(nats.size() == [64] && !nats.requires_grad());
-        assert_eq!(nats, model.log_likelihood(&x, LikelihoodKind::Ode, 0).unwrap());
+        assert_eq!(nats, model.log_likelihood(&x, LikelihoodKind::DequantisedOde, 0).unwrap());
         data.spec.values.bits_per_dim(nats.mean(Kind::Double).double_value(&[]), 64)
     });
     assert!(bits[0].is_finite() && (bits[0] - bits[1]).abs() < 0.3, "{bits:?}");

@@ -87,9 +87,8 @@ pub(crate) fn other_data(kind: &str, data: &DataSpec) -> Error {
 
 /// A normalizing flow of the architecture `A`, trained by maximum likelihood.
 ///
-/// Its likelihood is exact for points. For images it is that of dequantised bytes: exact in the sense of the papers on
-/// flows when the noise is uniform, a lower bound when the noise is learned; both have a tighter bound by importance
-/// samples.
+/// Its likelihood is exact for points. For images it is that of dequantised bytes by one draw of the noise, uniform or
+/// learned: a lower bound on that of the bytes, of which importance samples give a tighter one.
 pub struct FlowModel<A> {
     card: ModelCard,
     params: Params,

@@ -101,9 +101,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn kind(args: &Args, density: &dyn Density, trained: &Trained) -> anyhow::Result<LikelihoodKind> {
     let tightness = |kind: &LikelihoodKind| match kind {
         LikelihoodKind::Exact => (3, 0),
-        LikelihoodKind::Ode => (2, 0),
-        LikelihoodKind::Importance(k) => (1, *k),
-        LikelihoodKind::LowerBound => (0, 0),
+        LikelihoodKind::Ode | LikelihoodKind::DequantisedOde => (2, 0),
+        LikelihoodKind::Importance(k) | LikelihoodKind::DequantisedImportance(k) => (1, *k),
+        LikelihoodKind::LowerBound | LikelihoodKind::Dequantised => (0, 0),
     };
     let best = density.kinds().into_iter().max_by_key(tightness);
     let best = best.with_context(|| format!("`{}` computes no kind of likelihood", trained.name()))?;

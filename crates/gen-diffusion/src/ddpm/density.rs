@@ -9,7 +9,7 @@ use crate::bound::{Bound, ContinuousBound, Decoder, VariationalBound};
 use crate::ode::{Divergence, log_density};
 use crate::prediction::Scales;
 
-/// Steps of the solver of [`LikelihoodKind::Ode`].
+/// Steps of the solver of the probability flow.
 const ODE_STEPS: usize = 40;
 
 /// The variational bound, and for grey levels and real numbers the likelihood of the probability flow.
@@ -20,7 +20,10 @@ impl Density for Ddpm {
     fn kinds(&self) -> Vec<LikelihoodKind> {
         match self.card.data.values {
             Values::Binary => vec![LikelihoodKind::LowerBound],
-            _ => vec![LikelihoodKind::LowerBound, LikelihoodKind::Ode],
+            Values::Continuous => vec![LikelihoodKind::LowerBound, LikelihoodKind::Ode],
+            Values::Bytes | Values::Dequantised => {
+                vec![LikelihoodKind::LowerBound, LikelihoodKind::DequantisedOde]
+            }
         }
     }
 
@@ -29,7 +32,9 @@ impl Density for Ddpm {
         let rng = stream(seed, Purpose::Evaluate, 0);
         match kind {
             LikelihoodKind::LowerBound => Ok(self.bound(x, &rng)),
-            LikelihoodKind::Ode if self.kinds().contains(&kind) => self.probability_flow(x, &rng),
+            LikelihoodKind::Ode | LikelihoodKind::DequantisedOde if self.kinds().contains(&kind) => {
+                self.probability_flow(x, &rng)
+            }
             _ => {
                 let kinds: Vec<String> = self.kinds().iter().map(|kind| format!("`{kind}`")).collect();
                 Err(Error::invalid(format!(

@@ -92,7 +92,7 @@ pub(crate) fn context(data: &Dataset) -> BuildContext {
 /// Of what the model thinks of `x`, in nats.
 pub(crate) fn mean_log_likelihood(model: &dyn GenerativeModel, x: &Tensor) -> f64 {
     let density = model.density().expect("a density");
-    let log_likelihood = density.log_likelihood(x, LikelihoodKind::Exact, 0).expect("a likelihood");
+    let log_likelihood = density.log_likelihood(x, density.kinds()[0], 0).expect("a likelihood");
     log_likelihood.mean(Kind::Double).double_value(&[])
 }
 

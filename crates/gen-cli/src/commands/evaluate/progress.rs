@@ -61,6 +61,10 @@ impl Drop for Progress {
 fn tell(stage: &Stage) -> Told {
     let (what, done, total) = match stage {
         Stage::Features { space, done, total } => (format!("features of {total} in {space}"), done, total),
+        Stage::Timing => ("single samples".to_owned(), &0, &0),
+        Stage::Neighbours { space, done, total } => {
+            (format!("training rows nearest to the {total} test rows in {space}"), done, total)
+        }
         Stage::Sampling { done, total } => (format!("{total} samples"), done, total),
         Stage::Comparing { space, metric, floor, done, total } => {
             let floor = if *floor { "floor of " } else { "" };

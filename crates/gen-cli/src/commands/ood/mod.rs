@@ -37,7 +37,8 @@ pub(crate) struct Args {
     #[arg(short, long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
     n: u32,
 
-    /// Which likelihood, for models that have several: exact, lower-bound, importance-64 or ode; the model's main one
+    /// Which likelihood, for models that have several: exact, dequantised, dequantised-importance-8, lower-bound,
+    /// importance-64, ode or dequantised-ode; the model's main one
     /// if not given
     #[arg(long)]
     kind: Option<LikelihoodKind>,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::{Protocol, Stage};
 use crate::data::signed_to_bytes;
@@ -14,28 +14,41 @@ use crate::rng::{Purpose, derive};
 pub(super) const PART: usize = 500;
 
 impl Protocol<'_> {
-    /// So many samples, and how many a second.
+    /// So many samples, and what is known of them.
     pub(super) fn draw(
         &self,
         model: &dyn GenerativeModel,
         request: &SampleRequest,
         total: usize,
         observe: &mut dyn FnMut(Stage),
-    ) -> Result<(Tensor, f64)> {
+    ) -> Result<Drawn> {
         let start = Instant::now();
         let mut parts = Vec::new();
+        let mut finite = true;
         for (index, done) in (0..total).step_by(PART).enumerate() {
             observe(Stage::Sampling { done, total });
             let seed = derive(request.seed, Purpose::Sample, index as u64);
             let part = model.sample(&request.part(PART.min(total - done), seed))?;
+            finite &= bool::try_from(part.isfinite().all())?;
             parts.push(match self.data.spec.shape.is_image() {
                 true => signed_to_bytes(&part).to_device(Device::Cpu),
-                false => part.to_kind(Kind::Float).to_device(Device::Cpu),
+                false => part.to_device(Device::Cpu),
             });
         }
         let seconds = start.elapsed().as_secs_f64();
-        Ok((Tensor::cat(&parts, 0), total as f64 / seconds.max(1e-9)))
+        observe(Stage::Sampling { done: total, total });
+        Ok(Drawn { samples: Tensor::cat(&parts, 0), per_second: total as f64 / seconds.max(1e-9), finite })
     }
+}
+
+/// Samples of a model.
+pub(super) struct Drawn {
+    /// In the form of the data.
+    pub(super) samples: Tensor,
+    /// How many a second.
+    pub(super) per_second: f64,
+    /// Whether all values were finite, before they became bytes.
+    pub(super) finite: bool,
 }
 
 /// The median time of a call for one sample, after one that warms up: of as many calls as take a second, at least
