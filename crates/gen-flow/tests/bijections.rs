@@ -396,7 +396,7 @@ fn every_parameter_and_context_entry_has_a_gradient() {
 /// automatic differentiation is that of central differences. The Jacobians above say nothing of parameters.
 #[test]
 fn gradients_of_both_directions_are_those_of_differences() {
-    const STEP: f64 = 1e-5;
+    const STEP: f64 = 1e-6;
     each(|case| {
         tch::manual_seed(6);
         let (params, bijection) = case.random(Kind::Double);
@@ -430,7 +430,7 @@ fn gradients_of_both_directions_are_those_of_differences() {
             moved(STEP);
             let difference = (above - below) / (2.0 * STEP);
             assert!(
-                (slope - difference).abs() < 1e-6 * (1.0 + difference.abs()),
+                (slope - difference).abs() < 1e-5 * (1.0 + difference.abs()),
                 "{direction}: {slope} by derivatives, {difference} by differences"
             );
         }

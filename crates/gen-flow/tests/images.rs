@@ -196,7 +196,8 @@ fn noise_changes_the_weights_and_not_their_mean() {
     }
     // The mean of ln w, what its exponential averages to, and the standard error of that.
     let estimate = |model: &Glow, kind, seeds: u64| {
-        let each: Vec<Tensor> = (0..seeds).map(|seed| model.log_likelihood(&x, kind, seed).unwrap()).collect();
+        let each: Vec<Tensor> =
+            (0..seeds).map(|seed| model.log_likelihood(&x, kind, seed).unwrap()).collect();
         let each = Tensor::stack(&each, 0).to_kind(Kind::Double);
         let error = each.std_dim(0, true, false) / (seeds as f64).sqrt();
         (each.mean_dim(0, false, Kind::Double), error)
@@ -205,7 +206,7 @@ fn noise_changes_the_weights_and_not_their_mean() {
     let (of_uniform, first_error) = estimate(&uniform, many, 8);
     let (of_learned, second_error) = estimate(&learned, many, 8);
     let allowed = (first_error.square() + second_error.square()).sqrt() * 5.0 + 0.01;
-    println!("{:?}", Vec::<f64>::try_from(&(&of_learned - &of_uniform).abs() ).unwrap());
+    println!("{:?}", Vec::<f64>::try_from(&(&of_learned - &of_uniform).abs()).unwrap());
     println!("{:?}", Vec::<f64>::try_from(&allowed).unwrap());
     assert!(allowed.max().double_value(&[]) < 0.3, "the estimates should be near");
     let off = ((&of_learned - of_uniform).abs() / allowed).max().double_value(&[]);

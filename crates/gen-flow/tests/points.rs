@@ -83,7 +83,11 @@ fn every_model_is_a_density_and_samples_it() {
         let test = PointSet::Moons.sample(10_000, 2);
         let gap = -mean(&log_likelihood(model.as_ref(), &test)) - PointSet::Moons.entropy();
         println!("{}: {gap}", entry.name);
-        assert!((-0.02..most_above_the_entropy(entry.name)).contains(&gap), "{}: {gap} nats above the entropy", entry.name);
+        assert!(
+            (-0.02..most_above_the_entropy(entry.name)).contains(&gap),
+            "{}: {gap} nats above the entropy",
+            entry.name
+        );
         // Moments and the entropy, by samples and by the density.
         let samples = model.sample(&SampleRequest::new(20_000, 3)).unwrap();
         let log_p = log_likelihood(model.as_ref(), &samples).to_kind(Kind::Double);

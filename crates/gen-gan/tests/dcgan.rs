@@ -146,9 +146,9 @@ fn double(x: &Tensor) -> Tensor {
 fn shake(model: &Dcgan, by: f64) {
     let rng = Generator::seeded(11);
     let _no_grad = tch::no_grad_guard();
-    let state = model.training_state();
+    let (weights, state) = (model.weights(), model.training_state());
     let discriminator = state.iter().filter(|(name, _)| name.starts_with("discriminator."));
-    for (_, tensor) in model.weights().iter().chain(discriminator) {
+    for (_, tensor) in weights.iter().chain(discriminator) {
         let _ = tensor.shallow_clone().g_add_(&(rng.randn_like(tensor) * by));
     }
 }
@@ -272,13 +272,8 @@ fn a_step_on_images_reports_what_the_definitions_give() {
         let fake = tch::no_grad(|| generator.forward(&first_noise(rows), Mode::Frozen));
         let batch = data.train.to_batch(&data.spec, &Generator::shared());
         let real = double(&batch.x);
-        let expected = expected(
-            &real,
-            &double(&fake),
-            3.0,
-            &|x| image_logits(&state, x),
-            &|x| image_slopes(&state, x),
-        );
+        let expected =
+            expected(&real, &double(&fake), 3.0, &|x| image_logits(&state, x), &|x| image_slopes(&state, x));
         assert_reported(&model.train_step(&batch, &first_step()).unwrap().values(), &expected);
     }
 }

@@ -21,7 +21,8 @@ fn dcgan_takes_pytorchs_step_with_and_without_a_penalty() {
     let penalised = DcganConfig { discriminator_batch_norm: false, r1_gamma: 2.0, ..config.clone() };
     for (name, config) in [("dcgan", config), ("dcgan-r1", penalised)] {
         let context = BuildContext { data: data.clone(), device: Device::Cpu, seed: 0 };
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/step-{name}.safetensors"));
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/step-{name}.safetensors"));
         assert_recorded_steps(|| Dcgan::build(config.clone(), &context).unwrap(), &file, 1e-4);
     }
 }
