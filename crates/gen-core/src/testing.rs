@@ -117,7 +117,13 @@ pub fn assert_recorded_step(model: &mut dyn GenerativeModel, file: &Path, tolera
         let found = recorded.iter().find(|(known, _)| known == name);
         found.map(|(_, tensor)| tensor.shallow_clone()).unwrap_or_else(|| panic!("no `{name}` in the file"))
     };
-    model.weights().assign(&part("before.weights.")).expect("weights of this model");
+    // The statistics of points are f64 here, and of one kind with the weights there.
+    let weights = model.weights();
+    let before = part("before.weights.").into_iter().map(|(name, recorded)| {
+        let kind = weights.get(&name).map_or(recorded.kind(), Tensor::kind);
+        (name, recorded.to_kind(kind))
+    });
+    weights.assign(&before.collect()).expect("weights of this model");
     let state = model.training_state();
     let ours = |name: &str| state.get(name).unwrap_or_else(|| panic!("the model has no `{name}`"));
     for (name, value) in part("before.training.").iter() {

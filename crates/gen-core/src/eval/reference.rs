@@ -50,7 +50,7 @@ impl Reference {
             Reference::PixelGaussian => {
                 let sample = Gaussian::fit(&as_values(train, data))?.sample(n, seed).view(shape.as_slice());
                 Ok(match data.spec.values {
-                    Values::Continuous => sample.to_kind(Kind::Float),
+                    Values::Continuous => data.spec.on_grids(&sample.to_kind(Kind::Double)),
                     Values::Binary => sample.ge(127.5).to_kind(Kind::Uint8) * 255,
                     Values::Bytes | Values::Dequantised => {
                         sample.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
@@ -64,7 +64,7 @@ impl Reference {
                     Values::Continuous => {
                         let (low, high) =
                             (train.amin([0].as_slice(), true), train.amax([0].as_slice(), true));
-                        (uniform * (high - &low) + low).to_kind(Kind::Float)
+                        data.spec.on_grids(&(uniform.to_kind(Kind::Double) * (high - &low) + low))
                     }
                     Values::Binary => uniform.ge(0.5).to_kind(Kind::Uint8) * 255,
                     Values::Bytes | Values::Dequantised => (uniform * 256.0).floor().to_kind(Kind::Uint8),

@@ -2,7 +2,7 @@ use gen_core::data::Values;
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Ddpm;
 use crate::bound::{Decoder, VariationalBound};
@@ -59,8 +59,8 @@ impl Ddpm {
                     let output = self.network.forward(x, &self.objective.time(t, x), None);
                     self.clip(self.objective.x0(&output, x, t))
                 };
-                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations, rng)
-                    + self.log_det()
+                let nats = bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations, rng);
+                self.nats_of_data(nats)
             })
             .collect();
         Tensor::cat(&parts, 0)
@@ -80,13 +80,16 @@ impl Ddpm {
             }
             let denoise = |x: &Tensor, level: &_| self.estimate(x, level);
             let log_density = log_density(denoise, &x, &self.process, ODE_STEPS, divergence, rng)?;
-            parts.push(log_density + self.log_det() + log_volume);
+            parts.push(self.nats_of_data(log_density) + log_volume);
         }
         Ok(Tensor::cat(&parts, 0))
     }
 
-    /// log |det| of the way from the units of the data to those of the network.
-    fn log_det(&self) -> f64 {
-        self.standardise.as_ref().map_or(0.0, |standardise| standardise.log_det)
+    /// log p of rows as the network sees them to log p of the data: of points in `f64`.
+    fn nats_of_data(&self, nats: Tensor) -> Tensor {
+        match &self.standardise {
+            Some(standardise) => nats.to_kind(Kind::Double) + standardise.log_det(),
+            None => nats,
+        }
     }
 }
