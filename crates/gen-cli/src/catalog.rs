@@ -34,6 +34,59 @@ pub(crate) fn load(name: &str) -> anyhow::Result<Dataset> {
     Ok(loaded.data)
 }
 
+/// What to know of likelihoods of this data, on standard error: that they mean little where a column is discrete, or that they
+/// are those of dequantised values.
+pub(crate) fn tell_of_discrete_columns(data: &Dataset) -> anyhow::Result<()> {
+    let spec = &data.spec;
+    let spread: Vec<String> = (0..)
+        .zip(&spec.grids)
+        .filter(|(_, grid)| grid.step > 0.0)
+        .map(|(column, grid)| format!("{} by {}", spec.column(column), grid.step))
+        .collect();
+    if !spread.is_empty() {
+        crate::eprint(&format!(
+            "likelihoods are those of dequantised values: uniform noise spreads {}",
+            spread.join(", ")
+        ));
+    }
+    // A set that was made by formula has no discrete columns.
+    if spec.sha256.is_empty() {
+        return Ok(());
+    }
+    let discrete = data.discrete_columns()?;
+    let percent = |share: f64| (100.0 * share).round();
+    let described: Vec<String> = discrete
+        .iter()
+        .map(|found| match found.grid {
+            Some(grid) => {
+                format!("{}, {} values {} apart", spec.column(found.column), found.distinct, grid.step)
+            }
+            None => format!(
+                "{}, {} in {} % of the rows",
+                spec.column(found.column),
+                found.commonest,
+                percent(found.share)
+            ),
+        })
+        .collect();
+    if !described.is_empty() {
+        let advice = match discrete.iter().any(|found| found.grid.is_some()) {
+            true => {
+                "; --set dequantise=true (or ?dequantise= with the names of columns) adds uniform noise of one step where \
+                 values are equally spaced"
+            }
+            false => "",
+        };
+        crate::eprint(&format!(
+            "warning: `{}` has columns that are not continuous: {}: a density of such has no bound, so that likelihoods of \
+             this data mean little, `exact` ones too{advice}",
+            spec.name,
+            described.join("; ")
+        ));
+    }
+    Ok(())
+}
+
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }

@@ -17,7 +17,7 @@ use gen_core::rng::{Purpose, stream, torch_seed};
 use gen_core::run::LIBTORCH_VERSION;
 use gen_core::train::{Budget, TrainConfig, Trainer, cpu_seconds};
 use serde_json::{Value, json};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::device::Compute;
 use crate::settings::{Settings, with_precision};
@@ -154,6 +154,7 @@ impl Worker {
             || options.dequantise
             || options.perturb > 0.0
             || options.binarise == Binarise::Dynamic
+            || !self.data.spec.grids.is_empty()
         {
             bail!(
                 "`flip`, `dequantise`, `perturb` and `binarise=dynamic` draw random numbers before the step: leave them out"
@@ -170,8 +171,11 @@ impl Worker {
         let Some(record) = trainer.advance()? else { bail!("the training step was not taken") };
         write(&folder.join("after.safetensors"), &trainer.state())?;
         let mut tensors = NamedTensors::new();
-        tensors.insert("train", self.data.train.x.shallow_clone());
-        tensors.insert("batch", batch.x);
+        // Peers take points in single precision, as their networks do.
+        let single =
+            |x: &Tensor| if x.is_floating_point() { x.to_kind(Kind::Float) } else { x.shallow_clone() };
+        tensors.insert("train", single(&self.data.train.x));
+        tensors.insert("batch", single(&batch.x));
         write(&folder.join("data.safetensors"), &tensors)?;
         let losses: serde_json::Map<String, Value> =
             record.losses.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();

@@ -8,7 +8,21 @@ use gen_core::run::grid;
 
 use crate::catalog::{self, FetchBar};
 
+/// Files of the user's own, for every option that takes a data set.
+const OWN_FILES: &str = "\
+Your own files, wherever a data set is asked for:
+  folder:PATH   pictures, of the classes that their folders are called; ?size=32 makes them 32x32
+  npy:PATH      an array of uint8 images [n, height, width (, 1 or 3)] or of points [n, columns]
+  csv:PATH      a table of numbers; its options, with & between:
+                ?columns=a,b     takes these columns, by name or by number from 1
+                ?header=yes|no   whether the first line holds the names
+                ?decimal=comma   1,5 is 1.5 (or point)
+  npy: and csv: ?dequantise=a,b  adds uniform noise of one step to these discrete columns
+
+Rows are shuffled, always in the same way, and divided 80/10/10 into training, validation and test.";
+
 #[derive(clap::Args)]
+#[command(after_help = OWN_FILES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             pictures::save_png(&draw(&nats, window, &title, &points, &data.spec.name)?, &args.out)?;
         }
         Output::Array => {
-            let bytes = npy::to_bytes(&nats.to_kind(Kind::Float))?;
+            let bytes = npy::to_bytes(&nats)?;
             write_atomically(&args.out, |temporary| {
                 std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(temporary))
             })?;
@@ -164,7 +164,7 @@ impl Grid {
     ) -> anyhow::Result<Tensor> {
         let [x, y] = self.axes();
         let mesh = Tensor::meshgrid_indexing(&[&x, &y], "xy");
-        let points = Tensor::stack(&mesh, 2).view([-1, 2]).to_kind(Kind::Float).to_device(device);
+        let points = Tensor::stack(&mesh, 2).view([-1, 2]).to_device(device);
         let mut parts = Vec::new();
         for (i, part) in (0..).zip(points.split(AT_ONCE, 0)) {
             let nats = density.log_likelihood(&part, kind, derive(seed, Purpose::Evaluate, i))?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gen_core::Precision;
-use gen_core::data::{npy, signed_to_bytes};
+use gen_core::data::{DataSpec, npy, signed_to_bytes};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::rng::{Purpose, derive};
 use gen_core::run::{RunFolder, grid, write_atomically};
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// A PNG grid, an .npy file, or a folder of PNGs
+    /// A PNG grid, an .npy file, a folder of PNGs, or of points a .csv table
     #[arg(long)]
     out: PathBuf,
 
@@ -96,14 +96,16 @@ fn parts<'a>(
             _ => derive(request.seed, Purpose::Sample, start as u64),
         };
         let part = request.part(AT_ONCE.min(request.n - start), seed);
-        Ok(model.sample(&part)?.to_device(Device::Cpu))
+        let samples = model.sample(&part)?.to_device(Device::Cpu);
+        Ok(model.card().data.on_grids(&samples))
     })
 }
 
-/// The kind of output, which follows from the name: `.png`, `.npy`, or a folder.
+/// The kind of output, which follows from the name: `.png`, `.npy`, `.csv`, or a folder.
 enum Output {
     Grid,
     Array,
+    Table,
     Folder,
 }
 
@@ -112,9 +114,13 @@ impl Output {
         match out.extension().and_then(|extension| extension.to_str()) {
             Some("png") => Ok(Output::Grid),
             Some("npy") => Ok(Output::Array),
-            Some(other) => bail!("--out takes a .png, an .npy or a folder, found .{other}"),
+            Some("csv") if images => bail!("images go into a .png, an .npy or a folder, not into a table"),
+            Some("csv") => Ok(Output::Table),
+            Some(other) => bail!("--out takes a .png, an .npy, a .csv or a folder, found .{other}"),
             None if images => Ok(Output::Folder),
-            None => bail!("points go into a .png (scatter plot) or an .npy, not into a folder of pictures"),
+            None => bail!(
+                "points go into a .png (scatter plot), a .csv or an .npy, not into a folder of pictures"
+            ),
         }
     }
 
@@ -124,14 +130,15 @@ impl Output {
         match self {
             // One picture of all of them: they are in memory once, whatever it costs.
             Output::Grid => {
-                let samples = Tensor::empty(size.as_slice(), (Kind::Float, Device::Cpu));
+                let kind = if shape.is_image() { Kind::Float } else { Kind::Double };
+                let samples = Tensor::empty(size.as_slice(), (kind, Device::Cpu));
                 for (i, part) in parts(model, request).enumerate() {
                     let part = part?;
                     samples.narrow(0, (i * AT_ONCE) as i64, part.size()[0]).copy_(&part);
                 }
                 grid::save_grid(&samples, out, args.columns as usize)?;
             }
-            // Images as bytes, points as 32-bit floats.
+            // Images as bytes, points as 64-bit floats.
             Output::Array => write_atomically(out, |temporary| {
                 let file = File::create(temporary).map_err(gen_core::Error::io(temporary))?;
                 let mut file = BufWriter::new(file);
@@ -140,9 +147,14 @@ impl Output {
                         let bytes = parts(model, request).map(|part| Ok(signed_to_bytes(&part?)));
                         npy::write(&mut file, Kind::Uint8, &size, bytes)?;
                     }
-                    false => npy::write(&mut file, Kind::Float, &size, parts(model, request))?,
+                    false => npy::write(&mut file, Kind::Double, &size, parts(model, request))?,
                 }
                 file.flush().map_err(gen_core::Error::io(temporary))
+            })?,
+            Output::Table => write_atomically(out, |temporary| {
+                let file = File::create(temporary).map_err(gen_core::Error::io(temporary))?;
+                write_table(BufWriter::new(file), &model.card().data, parts(model, request))
+                    .map_err(|error| gen_core::Error::format(out, error.to_string()))
             })?,
             Output::Folder => {
                 std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
@@ -153,4 +165,26 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// Points as a table, under the names of the data's own columns or `x1`, `x2`, ...: each number in the fewest digits that
+/// are read again as the same.
+fn write_table(
+    out: impl Write,
+    data: &DataSpec,
+    parts: impl Iterator<Item = gen_core::Result<Tensor>>,
+) -> anyhow::Result<()> {
+    let dimension = data.shape.dimensions();
+    let mut writer = csv::Writer::from_writer(out);
+    match data.columns.is_empty() {
+        true => writer.write_record((1..=dimension).map(|column| format!("x{column}")))?,
+        false => writer.write_record(&data.columns)?,
+    }
+    for part in parts {
+        let values = Vec::<f64>::try_from(part?.to_kind(Kind::Double).reshape([-1]))?;
+        for row in values.chunks_exact(dimension as usize) {
+            writer.write_record(row.iter().map(|value| format!("{value:?}")))?;
+        }
+    }
+    Ok(writer.flush()?)
 }

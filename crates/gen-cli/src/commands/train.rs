@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// The model; `gen list` shows them
     model: String,
 
-    /// The data set: a name from `gen data list`, folder:PATH, npy:PATH or csv:PATH
+    /// The data set: a name from `gen data list`, folder:PATH, npy:PATH or csv:PATH; `gen data --help` has their options
     #[arg(long)]
     data: String,
 
@@ -98,6 +98,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let context = BuildContext { data: data.spec.clone(), device, seed: args.seed };
     let mut model = entry.build(&run_config.model, &context)?;
+    if model.density().is_some() {
+        catalog::tell_of_discrete_columns(&data)?;
+    }
     if args.dry_run {
         return Ok(());
     }

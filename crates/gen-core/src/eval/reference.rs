@@ -60,11 +60,11 @@ impl Reference {
             Reference::PixelGaussian => {
                 if let Some(units) = Units::of(data) {
                     let sample = Gaussian::fit(&units.standardise(train))?.sample(n, seed);
-                    return Ok(units.restore(&sample).to_kind(train.kind()));
+                    return Ok(data.spec.on_grids(&units.restore(&sample).to_kind(Kind::Double)));
                 }
                 let sample = Gaussian::fit(&as_values(train, data))?.sample(n, seed).view(shape.as_slice());
                 Ok(match data.spec.values {
-                    Values::Continuous => sample.to_kind(train.kind()),
+                    Values::Continuous => data.spec.on_grids(&sample.to_kind(Kind::Double)),
                     Values::Binary => sample.ge(127.5).to_kind(Kind::Uint8) * 255,
                     Values::Bytes | Values::Dequantised => {
                         sample.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
@@ -78,7 +78,7 @@ impl Reference {
                     Values::Continuous => {
                         let (low, high) =
                             (train.amin([0].as_slice(), true), train.amax([0].as_slice(), true));
-                        (uniform * (high - &low) + low).to_kind(train.kind())
+                        data.spec.on_grids(&(uniform.to_kind(Kind::Double) * (high - &low) + low))
                     }
                     Values::Binary => uniform.ge(0.5).to_kind(Kind::Uint8) * 255,
                     Values::Bytes | Values::Dequantised => (uniform * 256.0).floor().to_kind(Kind::Uint8),

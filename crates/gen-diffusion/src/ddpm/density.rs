@@ -2,7 +2,7 @@ use gen_core::data::Values;
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Ddpm;
 use crate::bound::{Bound, ContinuousBound, Decoder, VariationalBound};
@@ -76,7 +76,7 @@ impl Ddpm {
         let parts: Vec<Tensor> = x
             .split(self.chunk(), 0)
             .iter()
-            .map(|part| of_part(&self.encode(part)) + self.log_det())
+            .map(|part| self.nats_of_data(of_part(&self.encode(part))))
             .collect();
         Tensor::cat(&parts, 0)
     }
@@ -95,13 +95,16 @@ impl Ddpm {
             }
             let denoise = |x: &Tensor, level: &_| self.estimate(x, level);
             let log_density = log_density(denoise, &x, &self.process, ODE_STEPS, divergence, rng)?;
-            parts.push(log_density + self.log_det() + log_volume);
+            parts.push(self.nats_of_data(log_density) + log_volume);
         }
         Ok(Tensor::cat(&parts, 0))
     }
 
-    /// log |det| of the way from the units of the data to those of the network.
-    fn log_det(&self) -> f64 {
-        self.standardise.as_ref().map_or(0.0, |standardise| standardise.log_det)
+    /// log p of rows as the network sees them to log p of the data: of points in `f64`.
+    fn nats_of_data(&self, nats: Tensor) -> Tensor {
+        match &self.standardise {
+            Some(standardise) => nats.to_kind(Kind::Double) + standardise.log_det(),
+            None => nats,
+        }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     reference: Option<Reference>,
 
     /// Measure instead anybody's samples: an .npy file of images [n, channels, height, width] or points
-    /// [n, dimension], or a folder of pictures
+    /// [n, dimension], a .csv table of points, or a folder of pictures
     #[arg(long, value_name = "FILE|FOLDER", requires = "data")]
     samples: Option<PathBuf>,
 
@@ -236,6 +236,9 @@ fn evaluate_run(
     let same = |there: &Prepared| there.name == config.run.dataset && there.data.spec == config.data;
     if !prepared.as_ref().is_some_and(same) {
         let data = folder.prepare(catalog::load(&config.run.dataset)?)?;
+        if model.density().is_some() {
+            catalog::tell_of_discrete_columns(&data)?;
+        }
         let spaces = spaces_for(&options, &data, args)?;
         let data = data.to_device(device);
         *prepared = Some(Prepared { name: config.run.dataset.clone(), data, spaces });

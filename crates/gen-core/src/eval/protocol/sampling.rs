@@ -32,7 +32,7 @@ impl Protocol<'_> {
             finite &= bool::try_from(part.isfinite().all())?;
             parts.push(match self.data.spec.shape.is_image() {
                 true => signed_to_bytes(&part).to_device(Device::Cpu),
-                false => part.to_device(Device::Cpu),
+                false => self.data.spec.on_grids(&part.to_device(Device::Cpu).to_kind(Kind::Double)),
             });
         }
         let seconds = start.elapsed().as_secs_f64();
