@@ -125,6 +125,11 @@ char* gn_flush_denormal(bool on, bool* possible) {
 
 void gn_keep_freed_memory() { gen_native::keep_freed_memory(); }
 
+// A tensor of the same shape, kind and strides without numbers, on the device `meta`.
+char* gn_without_numbers(const at::Tensor* x, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(x->detach().to(at::kMeta)); });
+}
+
 // Whether a feature map is batch-innermost.
 char* gn_is_batch_innermost(const at::Tensor* x, bool* is) {
   return guarded([&] { *is = gen_native::is_batch_innermost(*x); });

@@ -3,7 +3,9 @@
 #include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/lerp.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "operands.h"
@@ -77,6 +79,11 @@ void lerp(const std::vector<at::Tensor>& start, const std::vector<at::Tensor>& e
                 " cannot move to one of size ", end[i].sizes());
   }
   check_exclusive(start, end);
+  // libtorch's function of lists takes no signs that are turned when they are read.
+  if (std::any_of(start.begin(), start.end(), [](const at::Tensor& x) { return x.is_neg(); })) {
+    for (size_t i = 0; i < start.size(); ++i) start[i].lerp_(end[i], weight);
+    return;
+  }
   at::_foreach_lerp_(start, end, weight);
 }
 

@@ -69,6 +69,7 @@ unsafe extern "C" {
     pub(crate) fn gn_matmul_precision(name: *const c_char) -> *mut c_char;
     pub(crate) fn gn_flush_denormal(on: bool, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_keep_freed_memory();
+    pub(crate) fn gn_without_numbers(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn gn_is_batch_innermost(x: *const C_tensor, is: *mut bool) -> *mut c_char;
     pub(crate) fn gn_batch_innermost(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn gn_prefers_batch_innermost(x: *const C_tensor, does: *mut bool) -> *mut c_char;

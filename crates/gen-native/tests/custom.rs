@@ -216,19 +216,6 @@ fn results_without_a_gradient_of_their_own_are_refused() {
     assert!(with_gradient(&[&Tensor::new()], vec![x.detach()], |_| Ok(vec![None])).is_err());
 }
 
-/// However long a chain of nodes is, it is freed without a call for each.
-#[test]
-fn long_chains_end_without_running_out_of_stack() {
-    let x = leaf();
-    let mut y = x.shallow_clone();
-    for _ in 0..200_000 {
-        y = with_gradient(&[&y], vec![y.detach()], |g| Ok(vec![Some(g[0].shallow_clone())]))
-            .unwrap()
-            .remove(0);
-    }
-    drop(y);
-}
-
 /// What a closure holds may fail when it is dropped.
 #[test]
 fn a_panic_while_a_node_is_freed_stays_inside() {

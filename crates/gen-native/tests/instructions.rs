@@ -49,7 +49,7 @@ const OPERATIONS: [Operation; 12] = [
     }),
     ("affine_coupling", &[&[19, 2, 3, 3], &[19, 4, 3, 3]], |x| {
         let coupled = affine_coupling(None, &x[0], &x[1], None, Order::SameFirst, Way::Forward).unwrap();
-        coupled.values.flatten(1, -1).sum_dim_intlist(1, false, None) + coupled.log_det
+        coupled.values.flatten(1, -1).sum_dim_intlist(1, false, Kind::Float) + coupled.log_det
     }),
     ("spline", &[&[19, 2], &[19, 22]], |x| {
         let knots = Knots::SoftClip { slope: 1e-3 };
@@ -60,7 +60,7 @@ const OPERATIONS: [Operation; 12] = [
     ("perceptron", &[&[70, 3], &[9, 3], &[9], &[2, 9], &[2]], |x| perceptron(&x[0], &refs(&x[1..])).unwrap()),
     ("discretised_logistic", &[&[9, 2, 3, 3], &[1]], |x| {
         let bytes = Tensor::zeros([9, 2, 3, 3], FLOAT);
-        let nothing = || x[0].flatten(1, -1).sum_dim_intlist(1, false, None) * x[1].sum(Kind::Float);
+        let nothing = || x[0].flatten(1, -1).sum_dim_intlist(1, false, Kind::Float) * x[1].sum(Kind::Float);
         discretised_logistic(&x[0], &x[1], &bytes, 1.0 / 255.0).unwrap().unwrap_or_else(nothing)
     }),
 ];

@@ -191,7 +191,11 @@ struct SmallPerceptron : torch::autograd::Function<SmallPerceptron> {
     const variable_list saved = recalled(*context);
     const size_t n_layers = context->saved_data["layers"].toInt(), n_masks = saved.size() - n_layers - 2;
     const at::TensorList all(saved), layers = all.slice(1, n_layers), masks = all.slice(1 + n_layers, n_masks);
-    if (c10::GradMode::is_enabled()) return differentiable(saved, n_layers, n_masks, gradients);
+    if (c10::GradMode::is_enabled()) {
+      variable_list found = differentiable(saved, n_layers, n_masks, gradients);
+      found.emplace_back();
+      return found;
+    }
     const at::Tensor gradient = as_memory(gradients[0]);
     const at::Tensor &x = saved[0], &places = saved.back();
     variable_list results(1 + n_layers + n_masks + 1);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use gen_native::without_numbers;
 use tch::{Device, Kind, Tensor};
 
 use crate::case::{Case, Input};
@@ -63,10 +64,10 @@ impl Fault {
     pub(crate) fn apply(&self, views: &mut [Tensor], index: usize) {
         let view = &views[index];
         views[index] = match self {
-            Fault::Meta { alone: true } => view.to_device(Device::Meta),
+            Fault::Meta { alone: true } => without_numbers(view).unwrap(),
             Fault::Meta { alone: false } => {
                 for view in views {
-                    *view = view.to_device(Device::Meta);
+                    *view = without_numbers(view).unwrap();
                 }
                 return;
             }

@@ -143,8 +143,13 @@ fn switch(to: Instructions) {
 /// The operation itself; a panic is an error of ours.
 fn call(case: &Case, inputs: &[Tensor]) -> Result<Result<Option<Vec<Tensor>>, String>, String> {
     catch_unwind(AssertUnwindSafe(|| (case.ours)(inputs)))
-        .map(|result| result.map_err(|error| error.to_string()))
+        .map(|result| result.map_err(|error| first_line(&error)))
         .map_err(|_| "it panics".to_owned())
+}
+
+/// An error without the stack that libtorch adds.
+fn first_line(error: &tch::TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 fn check_buffers(case: &Case, placed: &[Placed], refused: bool) -> Result<(), String> {
@@ -239,7 +244,7 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
         match case.second {
             Some(tolerances) => {
                 let second = second_gradients(loss.as_ref(), &leaves, &questions)
-                    .map_err(|error| format!("gradients of gradients: {error}"))?;
+                    .map_err(|error| format!("gradients of gradients: {}", first_line(&error)))?;
                 let found =
                     first_difference(&second, &theirs.second, of_kind(tolerances), "gradient of gradients");
                 outcome = worse(outcome, judge(found, &theirs.second, |all| all.second)?);
@@ -276,7 +281,7 @@ fn passes(
     leaves: &[Tensor],
     keep: bool,
 ) -> Result<Vec<Vec<Tensor>>, String> {
-    let message = |error: tch::TchError| format!("backward: {error}");
+    let message = |error: tch::TchError| format!("backward: {}", first_line(&error));
     let pass = || gradients(loss, leaves, keep, false).map_err(message);
     match passes {
         Passes::Once => Ok(vec![pass()?]),

@@ -88,6 +88,10 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
         x[..4 * count].chunks(4).flat_map(|of| [&of[0], &of[2], &of[3]]).map(Tensor::detach).collect()
     };
     let ours = move |x: &[Tensor]| {
+        // An undefined gradient counts as none.
+        if x.iter().any(|x| !x.defined()) {
+            return Err(TchError::Torch("undefined".to_owned()));
+        }
         let [p, g, m, v] = lists(x);
         // The step and the scale are floats whatever the parameters are.
         let float =
@@ -198,6 +202,9 @@ pub(crate) fn with_gradient_of(draw: &mut Draw) -> Case {
     let shape: Vec<i64> = (0..dimensions).map(|_| draw.few(6)).collect();
     let tensors = vec![learned(draw, "x", &shape, Values::Grid), learned(draw, "y", &shape, Values::Grid)];
     let ours = |x: &[Tensor]| {
+        if x.iter().any(|x| !x.defined()) {
+            return with_gradient(&[&x[0], &x[1]], Vec::new(), |_| Ok(Vec::new()));
+        }
         let (a, b) = (x[0].detach(), x[1].detach());
         if a.size() != b.size() || a.kind() != b.kind() {
             return Err(TchError::Torch("this closure is not made for it".to_owned()));
@@ -240,6 +247,11 @@ pub(crate) fn generator_of(draw: &mut Draw) -> Case {
         };
         catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|_| TchError::Torch("it panics".to_owned()))
     };
-    let theirs = |x: &[Tensor]| (0..4).map(|_| x[0].zeros_like() * &x[0]).collect();
+    let theirs = |x: &[Tensor]| {
+        let nothing = x[0].detach().zeros_like();
+        let mut apart: Vec<Tensor> = (0..3).map(|_| nothing.shallow_clone()).collect();
+        apart.push(&x[0] * nothing);
+        apart
+    };
     Case::new(format!("seed {seed}"), tensors, ours, theirs)
 }
