@@ -75,7 +75,7 @@ impl Direction {
     /// densest parts; `one_nn_accuracy` is 1 for samples apart from the data and 0 for copies.
     pub fn of(metric: &str) -> Self {
         match metric {
-            "precision" | "recall" | "coverage" | "classifier_score" | "modes_covered"
+            "precision" | "fls" | "recall" | "coverage" | "classifier_score" | "modes_covered"
             | "high_quality_share" => Direction::Higher,
             "fd" | "fd_infinity" | "kid" | "kid_subsets" | "class_kl" | "class_tv" | "class_fd"
             | "sliced_w2" | "wasserstein2" | "mmd" | "energy_distance" | "bits_per_dim" | "nll_nats"
