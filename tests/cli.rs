@@ -222,11 +222,11 @@ fn a_used_folder_is_not_written_over() {
     let run = temp.path().join("run");
     train("vae", "digits", "1steps", &run).assert().success();
     train("vae", "digits", "1steps", &run).assert().code(1).stderr(contains("--resume"));
-    train("vae", "digits", "2steps", &run)
-        .arg("--resume")
+    train("vae", "digits", "1steps", &run)
+        .args(["--resume", "--seed", "1"])
         .assert()
         .code(1)
-        .stderr(contains("started with other settings"));
+        .stderr(contains("started with other settings: seed was \"0\", now \"1\""));
 }
 
 #[test]
@@ -311,7 +311,8 @@ fn sampling_options_that_a_model_lacks_are_refused() {
         command
     };
     sample(&["--steps", "5"], "x.png").assert().code(1).stderr(contains("samples in one pass"));
-    sample(&[], "x.jpg").assert().code(1).stderr(contains("--out takes a .png, an .npy or a folder"));
+    let kinds = "--out takes .png, .jpg, .webp, .gif, .npy or a folder";
+    sample(&[], "x.pdf").assert().code(1).stderr(contains(kinds));
     sample(&["-n", "0"], "x.png").assert().code(2);
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
 }

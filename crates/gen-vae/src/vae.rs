@@ -127,6 +127,9 @@ const LOG_VARIANCES: [f64; 2] = [-30.0, 20.0];
 
 /// The scale of one value stays above e^this, so that no value is fitted to the last digit.
 const LOWEST_LOG_SCALE: f64 = -7.0;
+/// And below e^this, three million standard deviations of the data: far from where it has learned, as at a high temperature,
+/// a network gives numbers whose exponential is infinite.
+const HIGHEST_LOG_SCALE: f64 = 15.0;
 
 impl Vae {
     /// Mean and log-variance of q(z | x), each `[batch, latent]`, of `x` as a data set delivers it.
@@ -157,7 +160,7 @@ impl Vae {
         } else {
             (output, self.log_scale.shallow_clone())
         };
-        let log_scale = log_scale.clamp_min(LOWEST_LOG_SCALE);
+        let log_scale = log_scale.clamp(LOWEST_LOG_SCALE, HIGHEST_LOG_SCALE);
         Observation::new(self.config.likelihood, self.card.data.values, location, log_scale)
     }
 

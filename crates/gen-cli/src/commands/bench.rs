@@ -21,7 +21,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::device::Compute;
 use crate::settings::{Settings, with_precision};
-use crate::{catalog, registry};
+use crate::{arguments, catalog, registry};
 
 /// Times a model for `cargo xtask bench`. After a line about the model, answers each line of standard input with a
 /// line of JSON:
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     data: String,
 
     /// The seed of all that is random
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
     /// Change a setting of the model, the training or the data; may be repeated

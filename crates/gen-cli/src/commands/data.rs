@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Subcommand;
 use gen_core::data::{Catalog, FileState, Manifest, PointSet, Shape, Splits, bytes_to_signed};
-use gen_core::run::grid;
 
 use crate::catalog::{self, FetchBar};
+use crate::{arguments, output, pictures};
 
 /// Files of the user's own, for every option that takes a data set.
 const OWN_FILES: &str = "\
@@ -46,14 +46,14 @@ enum Action {
     Preview {
         /// The data set: a name, folder:PATH, npy:PATH or csv:PATH
         name: String,
-        /// The PNG file
+        /// The picture: a .png, .jpg, .webp or .gif
         #[arg(long)]
         out: PathBuf,
         /// How many: 64 images or 20,000 points if not given
-        #[arg(short)]
+        #[arg(short, value_parser = arguments::count)]
         n: Option<usize>,
         /// Images in a row
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, default_value = "8", value_parser = arguments::count)]
         columns: usize,
     },
 }
@@ -157,15 +157,13 @@ fn with_files<'c>(catalog: &'c Catalog, name: &str) -> anyhow::Result<Option<&'c
 }
 
 fn preview(name: &str, out: PathBuf, n: Option<usize>, columns: usize) -> anyhow::Result<()> {
+    output::kind(&out, &output::PICTURES)?;
     let data = catalog::load(name)?;
     let default = if data.spec.shape.is_image() { 64 } else { 20_000 };
     let n = n.unwrap_or(default).min(data.train.len());
-    if n == 0 {
-        bail!("-n must be at least 1");
-    }
     let rows = data.train.narrow(0, n);
     let x = if data.spec.shape.is_image() { bytes_to_signed(&rows.x) } else { rows.x };
-    grid::save_grid(&x, &out, columns)?;
+    pictures::save_samples(name, &[("training rows", &x)], &out, columns)?;
     say(&format!("{}: {n} of {} training rows of {name}", out.display(), data.train.len()))
 }
 

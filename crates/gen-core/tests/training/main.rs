@@ -104,6 +104,7 @@ fn bytes(state: &NamedTensors) -> Vec<(String, Vec<f64>)> {
 fn folder(path: &std::path::Path, data: &Dataset) -> RunFolder {
     let config = RunConfig {
         run: RunInfo {
+            earlier_budgets: Vec::new(),
             model: "gaussian".to_owned(),
             family: Family::Baseline,
             dataset: "blob".to_owned(),
@@ -299,6 +300,12 @@ fn a_folder_is_one_run() {
     assert_eq!(RunFolder::open(temp.path()).unwrap().config(), &config);
     drop(first);
     drop(RunFolder::resume(temp.path()).unwrap());
+    // Nothing is saved there yet, so nothing is lost.
+    let again = RunFolder::create(temp.path(), config.clone()).unwrap();
+    let (mut model, training) = default(&data);
+    let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(1), 0).unwrap();
+    again.save(&mut trainer).unwrap();
+    drop(again);
     let again = RunFolder::create(temp.path(), config).unwrap_err().to_string();
     assert!(again.contains("holds a run already"), "{again}");
     let none = RunFolder::open(temp.path().join("none")).unwrap_err().to_string();

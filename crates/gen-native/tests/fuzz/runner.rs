@@ -249,10 +249,11 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
                     first_difference(&second, &theirs.second, of_kind(tolerances), "gradient of gradients");
                 outcome = worse(outcome, judge(found, &theirs.second, |all| all.second)?);
             }
-            None if loss.is_some() && !leaves.is_empty() => {
-                if gradients(loss.as_ref(), &leaves, true, true).is_ok() {
-                    return Err("a pass that is to be differentiated is not refused".to_owned());
-                }
+            None if loss.is_some()
+                && !leaves.is_empty()
+                && gradients(loss.as_ref(), &leaves, true, true).is_ok() =>
+            {
+                return Err("a pass that is to be differentiated is not refused".to_owned());
             }
             None => {}
         }

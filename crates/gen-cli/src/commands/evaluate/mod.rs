@@ -18,6 +18,7 @@ use tch::Device;
 use crate::cache::FolderCache;
 use crate::device::{self, Compute};
 use crate::spaces::{self, Choices};
+use crate::trained::OwnData;
 use crate::{catalog, checkpoint, registry};
 use progress::Progress;
 use samples::Range;
@@ -38,8 +39,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE|FOLDER", requires = "data")]
     samples: Option<PathBuf>,
 
-    /// The data set, with --reference or --samples; a run knows its own
-    #[arg(long, conflicts_with = "runs")]
+    /// The data set, with --reference or --samples; of runs, where the data that they were trained on lie now, if not
+    /// where they were
+    #[arg(long)]
     data: Option<String>,
 
     /// The folder for the results, needed with --reference; of a run its own folder, if not given, and of several runs one
@@ -235,7 +237,7 @@ fn evaluate_run(
     let options = options(args);
     let same = |there: &Prepared| there.name == config.run.dataset && there.data.spec == config.data;
     if !prepared.as_ref().is_some_and(same) {
-        let data = folder.prepare(catalog::load(&config.run.dataset)?)?;
+        let data = OwnData::at(args.data.as_deref()).of(&folder)?;
         if model.density().is_some() {
             catalog::tell_of_discrete_columns(&data)?;
         }
