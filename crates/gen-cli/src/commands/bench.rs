@@ -182,6 +182,7 @@ impl Worker {
             "training": self.training,
             "data": self.data.spec,
             "torch_seed": torch_seed(self.seed, Purpose::Train, 0),
+            "sample_seed": torch_seed(0, Purpose::Sample, 0),
             "lr_scale": record.lr_scale,
             "losses": losses,
         });
