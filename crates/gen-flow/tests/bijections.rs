@@ -392,6 +392,51 @@ fn every_parameter_and_context_entry_has_a_gradient() {
     });
 }
 
+/// Of every parameter, the context and the values at once, in both directions: along a random direction the slope by
+/// automatic differentiation is that of central differences. The Jacobians above say nothing of parameters.
+#[test]
+fn gradients_of_both_directions_are_those_of_differences() {
+    const STEP: f64 = 1e-6;
+    each(|case| {
+        tch::manual_seed(6);
+        let (params, bijection) = case.random(Kind::Double);
+        let (x, context) = (case.input(3, Kind::Double), case.context(3, Kind::Double));
+        let context = context.map(|context| context.set_requires_grad(true));
+        let y = tch::no_grad(|| bijection.forward(&x, given(&context)).0);
+        for (direction, from) in [("forward", &x), ("inverse", &y)] {
+            let from = from.detach().copy().set_requires_grad(true);
+            let score = || {
+                let (to, log_det) = match direction {
+                    "forward" => bijection.forward(&from, given(&context)),
+                    _ => bijection.inverse(&from, given(&context)),
+                };
+                to.sin().sum(Kind::Double) + (log_det * 0.7).sin().sum(Kind::Double)
+            };
+            let parameters = params.trainable().into_iter().map(|(_, parameter)| parameter);
+            let shared = context.iter().chain([&from]).map(Tensor::shallow_clone);
+            let leaves: Vec<Tensor> = parameters.chain(shared).collect();
+            let along: Vec<Tensor> = leaves.iter().map(|leaf| leaf.detach().randn_like()).collect();
+            let gradients = Tensor::run_backward(&[score()], &leaves, false, false);
+            let slopes = gradients.iter().zip(&along).filter(|(gradient, _)| gradient.defined());
+            let slope: f64 = slopes.map(|(g, along)| (g * along).sum(Kind::Double).double_value(&[])).sum();
+            let _no_grad = tch::no_grad_guard();
+            let moved = |by: f64| {
+                for (leaf, along) in leaves.iter().zip(&along) {
+                    let _ = leaf.shallow_clone().g_add_(&(along * by));
+                }
+                score().double_value(&[])
+            };
+            let (above, below) = (moved(STEP), moved(-2.0 * STEP));
+            moved(STEP);
+            let difference = (above - below) / (2.0 * STEP);
+            assert!(
+                (slope - difference).abs() < 1e-5 * (1.0 + difference.abs()),
+                "{direction}: {slope} by derivatives, {difference} by differences"
+            );
+        }
+    });
+}
+
 #[test]
 fn extreme_inputs_stay_finite() {
     each(|case| {

@@ -337,6 +337,29 @@ fn samples_are_of_all_classes_and_a_likelihood_is_of_all_together() {
     assert_close_f64(bits, losses[losses.len() - 1], 0.0, 0.1);
 }
 
+/// ln p(x) = ln Σ p(x | class) / classes, where the loss of one image with a class is -ln p(x | class), in bits.
+#[test]
+fn a_likelihood_is_the_mean_over_the_classes() {
+    let data = image_data(3).with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
+    let config = TarFlowConfig { label_dropout: 0.0, ..uniform(&data) };
+    let x = batch(&data).x;
+    let model = random(config.clone(), &data);
+    let nats = |row: i64, class: i64| {
+        let one = Batch { x: x.narrow(0, row, 1), labels: Some(Tensor::from_slice(&[class])) };
+        let losses = random(config.clone(), &data).train_step(&one, &Step::new(0)).unwrap().values();
+        // A density on [-1, 1) has log2(128) bits more than a probability of one of 256 grey levels.
+        (7.0 - losses[0].1) * 64.0 * LN_2
+    };
+    let expected: Vec<f64> = (0..3)
+        .map(|row| {
+            let [dark, bright] = [0, 1].map(|class| nats(row, class));
+            assert!((dark - bright).abs() > 0.1, "{dark} {bright}: the class should matter");
+            dark.max(bright) + ((-(dark - bright).abs()).exp() / 2.0 + 0.5).ln()
+        })
+        .collect();
+    assert_close(&log_likelihood(&model, &x), &Tensor::from_slice(&expected), 1e-5, 1e-3);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let data = image_data(128);
