@@ -17,7 +17,7 @@ pub(super) struct Units {
 impl Units {
     /// Those of a table's training rows; `None` for images.
     pub(super) fn of(data: &Dataset) -> Option<Self> {
-        if data.spec.values != Values::Continuous || data.train.len() == 0 {
+        if data.spec.values != Values::Continuous || data.train.is_empty() {
             return None;
         }
         let x = host(&data.train.x);

@@ -51,6 +51,7 @@ mod tests {
                 family: Family::Vae,
                 dataset: "digits".to_owned(),
                 budget: Budget::Steps(10),
+                earlier_budgets: Vec::new(),
                 seed: 0,
                 device: "cpu".to_owned(),
                 threads: 2,

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
 use gen_core::data::bytes_to_signed;
 use gen_core::eval::{Evaluation, Measured, Measurement};
 use gen_core::run::{grid, write_atomically};
@@ -19,25 +18,6 @@ pub(super) fn save(folder: &Path, measured: &Measured, samples: &Tensor) -> anyh
         _ => samples.shallow_clone(),
     };
     Ok(grid::save_grid(&picture, &folder.join("samples").join("evaluation.png"), 8)?)
-}
-
-/// # Errors
-/// When files could not be written in a folder of this name, which is made where it is not there.
-pub(super) fn check(folder: &Path) -> anyhow::Result<()> {
-    for place in folder.ancestors() {
-        let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
-        if place.is_dir() {
-            let trial = place.join(format!(".gen-{}.tmp", std::process::id()));
-            let written = std::fs::write(&trial, "").map_err(gen_core::Error::io(place));
-            written.with_context(|| format!("nothing can be written to {}", folder.display()))?;
-            let _ = std::fs::remove_file(&trial);
-            return Ok(());
-        }
-        if place.exists() {
-            bail!("{} is a file: nothing can be written to {}", place.display(), folder.display());
-        }
-    }
-    Ok(())
 }
 
 fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {

@@ -132,7 +132,7 @@ impl std::str::FromStr for Metrics {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.compute.start()?;
     if let Some(out) = &args.out {
-        files::check(out)?;
+        crate::output::check_folder(out)?;
     }
     let (measured, failures) = match (&args.reference, &args.samples, &args.data) {
         (Some(reference), _, Some(data)) => one(evaluate_reference(args, *reference, data)?),
@@ -225,7 +225,7 @@ fn evaluate_run(
     prepared: &mut Option<Prepared>,
 ) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let folder = RunFolder::open(path)?;
-    files::check(out)?;
+    crate::output::check_folder(out)?;
     let config = folder.config();
     let model = folder.build(&registry::models(), device)?;
     let checkpoint = checkpoint::chosen(&folder, args.best)?;

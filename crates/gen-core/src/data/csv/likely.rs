@@ -101,7 +101,7 @@ fn pairs_of_digits(body: &str) -> bool {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         let sound =
             |(i, cell): (usize, &&str)| digits(if i % 2 == 0 { cell.trim_start_matches('-') } else { cell });
-        cells.len() % 2 == 0 && cells.iter().enumerate().all(sound)
+        cells.len().is_multiple_of(2) && cells.iter().enumerate().all(sound)
     };
     let mut lines = body.split(['\r', '\n']).filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     lines.all(is_pair)

@@ -370,7 +370,7 @@ fn advice(body: &str, separator: u8, cells: &Cells<'_>) -> String {
         _ => (index + 1).to_string(),
     };
     let whole: Vec<String> = (0..columns).filter(|column| numbers[*column] == rows).map(name).collect();
-    let is_text = numbers.iter().any(|count| *count == 0);
+    let is_text = numbers.contains(&0);
     if rows == 0 || whole.is_empty() || whole.len() == columns || !is_text {
         return String::new();
     }
