@@ -161,7 +161,8 @@ fn of_two_threads_that_free_a_graph_one_is_refused() {
 #[test]
 fn what_the_closure_says_is_in_the_error() {
     let x = leaf();
-    let message = |gradient: fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError>| {
+    type Gradient = fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError>;
+    let message = |gradient: Gradient| {
         let y = with_gradient(&[&x], vec![x.detach() * 1.0], gradient).unwrap();
         Tensor::f_run_backward(&[y[0].sum(Kind::Double)], &[&x], false, false).unwrap_err().to_string()
     };

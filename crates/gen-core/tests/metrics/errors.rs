@@ -170,7 +170,7 @@ fn tests_for_copies() {
         .map(|i| {
             let (test, fake) = (normal(400, 6, 3000 + 2 * i), normal(500, 6, 3001 + 2 * i) * 1.1);
             // A tenth are copies.
-            let _ = fake.narrow(0, 0, 50).copy_(&train.narrow(0, 0, 50));
+            fake.narrow(0, 0, 50).copy_(&train.narrow(0, 0, 50));
             let find = |x: &Tensor| NearestTraining::find(&train, x, &mut |_, _| ()).unwrap();
             (find(&fake).auth_pct(&train).unwrap(), find(&fake).against(&find(&test)).unwrap(), {
                 copied_share(&train, &test, &(normal(500, 6, 5001 + 2 * i) * 0.9)).unwrap()

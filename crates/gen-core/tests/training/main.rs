@@ -6,7 +6,7 @@ mod gaussian;
 
 use gen_core::Error;
 use gen_core::data::{Dataset, Split};
-use gen_core::model::{Buildable, Family, GenerativeModel, ModelEntry, SampleRequest};
+use gen_core::model::{Buildable, Family, GenerativeModel, ModelEntry};
 use gen_core::params::NamedTensors;
 use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
 use gen_core::testing::{assert_close, assert_close_f64};

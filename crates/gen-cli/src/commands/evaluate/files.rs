@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use gen_core::data::bytes_to_signed;
 use gen_core::eval::{Evaluation, Measured, Measurement};
 use gen_core::run::{grid, write_atomically};
