@@ -174,7 +174,10 @@ fn other_data_is_told_from_digits() {
         assert!((0.0..=1.0).contains(&area) && (0.0..0.1).contains(&error), "{name}: {area} +- {error}");
         assert!((0.0..=1.0).contains(&passed));
         assert_eq!((row["n_in"].as_str(), row["n_out"].as_str()), ("359", "40"), "{name}");
-        assert_eq!((row["likelihood_kind"].as_str(), row["background"].as_str()), ("exact", "background"));
+        assert_eq!(
+            (row["likelihood_kind"].as_str(), row["background"].as_str()),
+            ("dequantised", "background")
+        );
     }
     for name in ["log-likelihood", "typicality"] {
         assert!(number(&scores[name], "auroc") > 0.99, "{name}: {:?}", scores[name]);

@@ -83,7 +83,8 @@ fn a_large_offset_and_a_tiny_scale_lose_no_digits() {
         if model != "dcgan" {
             program(folder.path(), &format!("evaluate {model} --metrics likelihood")).success();
             let nats = column(&at(model).join("evaluation.csv"), "nll_nats")[0];
-            assert!((-0.15..0.6).contains(&(nats - entropy)), "{model}: {nats} nats, entropy {entropy}");
+            // Four standard errors of 400 rows, below.
+            assert!((-0.25..0.6).contains(&(nats - entropy)), "{model}: {nats} nats, entropy {entropy}");
         }
         // The same samples as an array have the same numbers.
         program(folder.path(), &format!("sample {model} -n 1000 --out {model}.npy")).success();
@@ -185,7 +186,7 @@ fn samples_may_be_a_table() {
     write_table(&at("wrong.csv"), "a,c", &[normal(600, 1), normal(600, 2)]);
     program(folder.path(), &evaluate("wrong.csv", "third"))
         .failure()
-        .stderr(contains("wrong.csv has the columns a, c; samples of `csv:x.csv` have a, b"));
+        .stderr(contains("wrong.csv has the columns a, c; samples of").and(contains("x.csv` have a, b")));
     write_table(&at("three.csv"), "1.5,2.5,3.5", &[normal(600, 1), normal(600, 2), normal(600, 3)]);
     program(folder.path(), &evaluate("three.csv", "fourth"))
         .failure()

@@ -157,7 +157,8 @@ fn histograms_of_classes() {
             })
             .collect();
         let kl: Vec<Estimate> = found.iter().map(|found| found.kl).collect();
-        check(&format!("class KL {name}"), &kl, 0.65, 2.0);
+        // Of classes alike it is quadratic in the shares, and the stated error too large.
+        check(&format!("class KL {name}"), &kl, 0.65, 2.5);
         let variation: Vec<Estimate> = found.iter().map(|found| found.total_variation).collect();
         check(&format!("class TV {name}"), &variation, 0.65, 2.2);
     }

@@ -306,7 +306,11 @@ fn a_value_far_from_the_training_rows_is_told_or_refused() {
                 if i == held_out {
                     format!("0.5,{far}\n")
                 } else {
-                    format!("{:.4},{:.4}\n", f64::from(i as u8).sin(), f64::from(i as u8).cos())
+                    format!(
+                        "{:.4},{:.4}\n",
+                        (f64::from(i as u8) + 0.3).sin(),
+                        (f64::from(i as u8) + 0.3).cos()
+                    )
                 }
             })
             .collect()

@@ -77,7 +77,7 @@ pub(super) fn parse(bytes: &[u8], path: &Path, options: &CsvOptions) -> Result<T
     let mut columns = 0;
     for (index, record) in reader(&body, separator).records().enumerate() {
         let record = record.map_err(|error| format(format!("not a CSV file: {error}")))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |start| line_of(start, body.as_bytes()));
         if index == 0 {
             columns = record.len();
             let is_header = options.header.unwrap_or_else(|| layout.names.is_none() && is_header(&record));
@@ -354,15 +354,17 @@ fn advice(body: &str, separator: u8, cells: &Cells<'_>) -> String {
     const LOOKED_AT: usize = 1000;
     let columns = cells.header.as_ref().map_or(cells.taken.iter().max().map_or(0, |last| last + 1), Vec::len);
     let mut numbers = vec![0; columns];
-    let mut rows = 0;
+    let (mut rows, mut wrong_below) = (0, 0);
     let skipped = usize::from(cells.header.is_some());
     for record in reader(body, separator).records().skip(skipped).take(LOOKED_AT).filter_map(Result::ok) {
         rows += 1;
         for (column, cell) in record.iter().enumerate().take(columns) {
-            numbers[column] += usize::from(number(cell).is_some_and(f64::is_finite));
+            let is_number = number(cell).is_some_and(f64::is_finite);
+            numbers[column] += usize::from(is_number);
+            wrong_below += usize::from(rows > 1 && !is_number);
         }
     }
-    if cells.header.is_none() && rows > 1 && numbers.iter().all(|count| *count + 1 >= rows) {
+    if cells.header.is_none() && rows > 1 && wrong_below == 0 {
         return "; if the first line is a header, say so by ?header=yes".to_owned();
     }
     let name = |index: usize| match cells.header.as_ref().and_then(|header| header.get(index)) {
@@ -375,6 +377,13 @@ fn advice(body: &str, separator: u8, cells: &Cells<'_>) -> String {
         return String::new();
     }
     format!("; the columns of numbers alone are taken by ?columns={}", whole.join(","))
+}
+
+/// The line, from 1, of a record that the reader began to look for at `start`: it passes over empty lines first.
+fn line_of(start: &csv::Position, body: &[u8]) -> u64 {
+    let rest = body.get(start.byte() as usize..).unwrap_or_default();
+    let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    start.line() + empty.filter(|byte| **byte == b'\n').count() as u64
 }
 
 #[cfg(test)]

@@ -40,11 +40,11 @@ fn sub_folders_are_classes_and_files_are_sorted() {
 fn one_picture_in_colour_makes_the_set_coloured() {
     let folder = tempfile::tempdir().unwrap();
     grey(folder.path(), "a.png", 9, (4, 4));
-    RgbImage::from_pixel(4, 4, Rgb([1, 2, 3])).save(folder.path().join("b.png")).unwrap();
+    RgbImage::from_pixel(4, 4, Rgb([1, 2, 90])).save(folder.path().join("b.png")).unwrap();
     let transparent = image::RgbaImage::from_pixel(4, 4, image::Rgba([0, 0, 100, 51]));
     transparent.save(folder.path().join("c.png")).unwrap();
     let set = read(folder.path(), None).unwrap();
-    assert_eq!(first_pixels(&set.rows.x), [9, 9, 9, 1, 2, 3, 204, 204, 224]);
+    assert_eq!(first_pixels(&set.rows.x), [9, 9, 9, 1, 2, 90, 204, 204, 224]);
     assert!(set.classes.is_empty() && set.rows.labels.is_none());
 }
 
@@ -137,7 +137,7 @@ fn encoded(format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-const FORMATS: [(&str, ImageFormat); 12] = [
+const FORMATS: [(&str, ImageFormat); 11] = [
     ("png", ImageFormat::Png),
     ("jpg", ImageFormat::Jpeg),
     ("jfif", ImageFormat::Jpeg),
@@ -147,7 +147,6 @@ const FORMATS: [(&str, ImageFormat); 12] = [
     ("gif", ImageFormat::Gif),
     ("ppm", ImageFormat::Pnm),
     ("tga", ImageFormat::Tga),
-    ("ico", ImageFormat::Ico),
     ("qoi", ImageFormat::Qoi),
     ("ff", ImageFormat::Farbfeld),
 ];
@@ -157,12 +156,11 @@ fn pictures_of_all_formats_are_read() {
     let folder = tempfile::tempdir().unwrap();
     for (i, (ending, format)) in FORMATS.iter().enumerate() {
         // What follows the end is none of the picture's.
-        let rest: &[u8] = if matches!(format, ImageFormat::Ico) { b"" } else { b"0123456789" };
-        let bytes = [&encoded(*format)[..], rest].concat();
+        let bytes = [&encoded(*format)[..], b"0123456789"].concat();
         fs::write(folder.path().join(format!("{i:02}.{ending}")), bytes).unwrap();
     }
     let set = read(folder.path(), None).unwrap();
-    assert_eq!(set.rows.x.size(), [12, 3, 32, 32]);
+    assert_eq!(set.rows.x.size(), [11, 3, 32, 32]);
     assert!(set.warnings.is_empty(), "{:?}", set.warnings);
     let exact = set.rows.x.get(0);
     for (i, (ending, _)) in FORMATS.iter().enumerate() {
