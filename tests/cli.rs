@@ -109,12 +109,12 @@ fn many_samples_are_written_part_by_part() {
         let out = temp.path().join(format!("{n}.npy"));
         r#gen().arg("sample").arg(&run).args(["-n", &n.to_string(), "--out"]).arg(&out).assert().success();
         let bytes = fs::read(out).unwrap();
-        assert_eq!(bytes.len(), 128 + n * 2 * 4);
+        assert_eq!(bytes.len(), 128 + n * 2 * 8);
         bytes[128..].to_vec()
     };
     let (thousand, more) = (array(1000), array(2300));
     assert_eq!(more[..thousand.len()], thousand);
-    let rows: std::collections::BTreeSet<&[u8]> = more.chunks(8).collect();
+    let rows: std::collections::BTreeSet<&[u8]> = more.chunks(16).collect();
     assert_eq!(rows.len(), 2300, "no part is drawn twice");
 }
 

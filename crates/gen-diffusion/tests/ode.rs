@@ -185,7 +185,7 @@ fn a_model_of_the_moons() {
         );
         assert_eq!(frames[5].state, model.sample(&request).unwrap());
         // x_T is the code, in the units of the data, of the rows that are drawn together first.
-        let row = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float);
+        let row = |values: &[f64]| Tensor::from_slice(values);
         let start = &codes * row(&data.spec.std) + row(&data.spec.mean);
         assert_eq!(frames[0].state.narrow(0, 0, 250), start.narrow(0, 0, 250));
         // Estimates come nearer to what they end at.

@@ -147,8 +147,9 @@ fn shake(model: &Dcgan, by: f64) {
     let rng = Generator::seeded(11);
     let _no_grad = tch::no_grad_guard();
     let (weights, state) = (model.weights(), model.training_state());
+    let generator = weights.iter().filter(|(name, _)| !name.starts_with("standardise."));
     let discriminator = state.iter().filter(|(name, _)| name.starts_with("discriminator."));
-    for (_, tensor) in weights.iter().chain(discriminator) {
+    for (_, tensor) in generator.chain(discriminator) {
         let _ = tensor.shallow_clone().g_add_(&(rng.randn_like(tensor) * by));
     }
 }
@@ -373,7 +374,7 @@ fn points_move_to_the_data() {
     let mut model = build(&data, Dcgan::default_config(&data.spec), 0).unwrap();
     // The share of samples within 2.5 standard deviations of a centre, and the least crowded centre's share.
     let fit = |model: &Dcgan| {
-        let (distance, which) = Tensor::cdist(&samples(model, 1000), &centres, 2.0, None).min_dim(1, false);
+        let (distance, which) = Tensor::cdist(&samples(model, 1000), &double(&centres), 2.0, None).min_dim(1, false);
         let near = distance.lt(1.25);
         let counts = which.masked_select(&near).bincount(None::<&Tensor>, 8);
         (

@@ -87,9 +87,13 @@ struct Custom : torch::autograd::Node {
 std::vector<at::Tensor> with_gradient(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor> results,
                                       Backward backward, Drop drop, void* data) {
   std::shared_ptr<void> owned(data, drop);
-  for (const at::Tensor& input : inputs) TORCH_CHECK(input.defined(), "an input is undefined");
+  for (const at::Tensor& input : inputs) {
+    TORCH_CHECK(input.defined(), "an input is undefined");
+    TORCH_CHECK(input.layout() == at::kStrided, "an input has the layout ", input.layout(), ", it must be Strided");
+  }
   for (at::Tensor& result : results) {
     TORCH_CHECK(result.defined(), "a result is undefined");
+    TORCH_CHECK(result.layout() == at::kStrided, "a result has the layout ", result.layout(), ", it must be Strided");
     TORCH_CHECK(torch::autograd::isDifferentiableType(result.scalar_type()), "a result is of kind ",
                 result.scalar_type(), ", it must have floating-point numbers");
   }

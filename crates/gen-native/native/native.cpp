@@ -24,6 +24,7 @@
 #include "likelihood/likelihood.h"
 #include "memory.h"
 #include "norm/norm.h"
+#include "operands.h"
 #include "optim.h"
 
 using gen_native::guarded;
@@ -75,6 +76,7 @@ char* gn_global_norm(at::Tensor* const* list, size_t n, at::Tensor** norm) {
       if (list[i]->defined()) defined.push_back(*list[i]);
     }
     TORCH_CHECK(!defined.empty(), "no tensor has a gradient");
+    gen_native::check_operands(defined);
     *norm = new at::Tensor(at::linalg_vector_norm(at::stack(at::_foreach_norm(defined, 2))));
   });
 }

@@ -22,8 +22,8 @@ type Gradient = dyn Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError> + Sen
 /// gradient gets an error). It may run backward passes of its own.
 ///
 /// The results come back as new tensors on the same memory, without the graphs that they may have had; without gradients
-/// being kept, or if no input needs one, they come back as they are. Inputs and results have any shape, layout and device,
-/// and floating-point or complex numbers; the gradient of an input has its shape.
+/// being kept, or if no input needs one, they come back as they are. Inputs and results have any shape, strides and
+/// device, and floating-point or complex numbers; the gradient of an input has its shape.
 ///
 /// It is a first derivative: a backward pass that is itself to be differentiated is refused.
 ///
@@ -42,7 +42,7 @@ type Gradient = dyn Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError> + Sen
 /// ```
 ///
 /// # Errors
-/// When a tensor is undefined, a result has whole numbers, or libtorch fails. In a backward pass: when `gradient` fails or
+/// When a tensor is undefined or sparse, a result has whole numbers, or libtorch fails. In a backward pass: when `gradient` fails or
 /// panics, which the error repeats, or its list is not as long as `inputs`.
 pub fn with_gradient(
     inputs: &[&Tensor],

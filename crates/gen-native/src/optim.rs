@@ -94,7 +94,7 @@ pub fn adam_step(
 /// They are of one kind, on one device, and lie in any way. It records no gradient.
 ///
 /// # Errors
-/// When no tensor is defined, or libtorch fails.
+/// When no tensor is defined, one is sparse or has no floating-point numbers, devices differ, or libtorch fails.
 pub fn global_norm(tensors: &[Tensor]) -> Result<Tensor, TchError> {
     let list = pointers(tensors);
     let mut norm = ptr::null_mut();

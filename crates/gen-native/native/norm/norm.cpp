@@ -300,8 +300,16 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   check_operands(x, others);
   check_channels(x, others);
   if (statistics == Statistics::kBatchMovingRunning) {
-    TORCH_CHECK(!running_mean.is_neg() && !running_var.is_neg(), "running statistics whose signs are turned when read");
     check_exclusive({running_mean, running_var}, {x, weight, bias});
+    if (running_mean.is_neg() || running_var.is_neg()) {
+      // libtorch would move a copy.
+      const at::Tensor mean = running_mean.resolve_neg(), var = running_var.resolve_neg();
+      const at::Tensor normed = batch_norm(x, weight, bias, mean, var, statistics, activation);
+      const c10::NoGradGuard no_grad;
+      if (running_mean.is_neg()) running_mean.copy_(mean);
+      if (running_var.is_neg()) running_var.copy_(var);
+      return normed;
+    }
   }
   const Instructions which = instructions();
   const bool here = done_here(x, weight, bias, which) &&

@@ -55,6 +55,8 @@ pub(crate) struct Case {
     pub(crate) second: Option<[f64; 2]>,
     /// How exact operands are in single precision.
     pub(crate) precision: f64,
+    /// The least value that a tolerance is a part of: sums that cancel keep the errors of what they add.
+    pub(crate) least: f64,
 }
 
 impl Case {
@@ -72,6 +74,7 @@ impl Case {
             tolerance: [1e-5, 1e-11],
             second: Some([1e-4, 1e-9]),
             precision: f64::from(f32::EPSILON),
+            least: 0.1,
         }
     }
 

@@ -123,13 +123,13 @@ pub(crate) fn expected(case: &Case, exact: &[Tensor], questions: &Questions) -> 
 /// The largest difference, and the largest value that was expected.
 fn difference(a: &Tensor, b: &Tensor) -> [f64; 2] {
     if b.numel() == 0 {
-        return [0.0, 1.0];
+        return [0.0, 0.0];
     }
     let (a, b) = (a.detach().to_kind(Kind::Double), b.detach().to_kind(Kind::Double));
     let same = a.eq_tensor(&b).logical_or(&a.isnan().logical_and(&b.isnan()));
     let most = |x: &Tensor| x.abs().max().double_value(&[]);
     let apart = (&a - &b).masked_fill(&same, 0.0).nan_to_num(f64::MAX, f64::MAX, f64::MAX);
-    [most(&apart), most(&b.nan_to_num(0.0, 0.0, 0.0)).max(0.1)]
+    [most(&apart), most(&b.nan_to_num(0.0, 0.0, 0.0))]
 }
 
 /// A place where two lists differ.
@@ -150,11 +150,11 @@ impl Difference {
     }
 }
 
-/// The first result that differs by more than the tolerance.
+/// The first result that differs by more than the tolerance, a part of its largest value or of `least`.
 pub(crate) fn first_difference(
     ours: &[Tensor],
     theirs: &[Tensor],
-    tolerance: f64,
+    [tolerance, least]: [f64; 2],
     what: &str,
 ) -> Option<Difference> {
     if ours.len() != theirs.len() {
@@ -166,7 +166,8 @@ pub(crate) fn first_difference(
             let text = format!("{what} {index} is {:?}, expected {:?}", a.size(), b.size());
             return Some(Difference { index, size: f64::MAX, text });
         }
-        let [size, scale] = difference(a, b);
+        let [size, largest] = difference(a, b);
+        let scale = largest.max(least);
         let text = || format!("{what} {index} differs by {size:.3e} of {scale:.3e}, allowed {tolerance:.0e}");
         (size > tolerance * scale).then(|| Difference { index, size, text: text() })
     })

@@ -213,7 +213,7 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
         if undecided { Ok(Outcome::Undecided) } else { Err(difference.text().to_owned()) }
     };
     let tolerance = of_kind(case.tolerance);
-    let found = first_difference(&results, &theirs.results, tolerance, "result");
+    let found = first_difference(&results, &theirs.results, [tolerance, case.least], "result");
     let mut outcome = judge(found, &theirs.results, |all| all.results)?;
     for (i, (ours, theirs)) in results.iter().zip(&theirs.results).enumerate() {
         if theirs.requires_grad() && !ours.requires_grad() {
@@ -235,7 +235,7 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
     };
     let loss = total(&results, &questions.slopes, score);
     for first in passes(plan.passes, loss.as_ref(), &leaves, again)? {
-        let found = first_difference(&first, &theirs.first, tolerance, "gradient");
+        let found = first_difference(&first, &theirs.first, [tolerance, case.least], "gradient");
         outcome = worse(outcome, judge(found, &theirs.first, |all| all.first)?);
     }
     check_buffers(case, placed, false)?;
@@ -246,7 +246,7 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
                 let second = second_gradients(loss.as_ref(), &leaves, &questions)
                     .map_err(|error| format!("gradients of gradients: {}", first_line(&error)))?;
                 let found =
-                    first_difference(&second, &theirs.second, of_kind(tolerances), "gradient of gradients");
+                    first_difference(&second, &theirs.second, [of_kind(tolerances), case.least], "gradient of gradients");
                 outcome = worse(outcome, judge(found, &theirs.second, |all| all.second)?);
             }
             None if loss.is_some()
@@ -356,7 +356,7 @@ fn with_fault(
         return Err("it takes what libtorch refuses".to_owned());
     };
     let [tolerance, precision] = fault.exactness(case, plan.kind);
-    let Some(found) = first_difference(&results, &theirs, tolerance, "result") else {
+    let Some(found) = first_difference(&results, &theirs, [tolerance, case.least], "result") else {
         return Ok(Outcome::Agreed);
     };
     let again = |moved: &[Tensor]| reference_results(case, moved);

@@ -164,16 +164,13 @@ pub(crate) fn global_norm_of(draw: &mut Draw) -> Case {
 }
 
 pub(crate) fn lerp_of(draw: &mut Draw) -> Case {
-    let (count, weight) = (draw.from(0..=3) as usize, draw.pick(&[0.0, 0.25, 0.999, 1.0]));
+    let (count, weight) = (draw.from(1..=3) as usize, draw.pick(&[0.0, 0.25, 0.999, 1.0]));
     let mut tensors = Vec::new();
     for i in 0..count {
         let dimensions = draw.from(0..=3);
         let shape: Vec<i64> = (0..dimensions).map(|_| draw.few(6)).collect();
         tensors.push(written(draw, &format!("start {i}"), &shape, Values::Grid));
         tensors.push(fixed(draw, &format!("end {i}"), &shape, Values::Grid));
-    }
-    if count == 0 {
-        tensors.push(structured("unused", &[], vec![0.0]));
     }
     let pairs = move |x: &[Tensor]| -> [Vec<Tensor>; 2] {
         [0, 1].map(|k| x[..2 * count].chunks(2).map(|pair| pair[k].shallow_clone()).collect())
