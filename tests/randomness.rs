@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use gen_core::data::{DataOptions, Dataset};
 use gen_core::model::{BuildContext, GenerativeModel, LikelihoodKind, ModelEntry, SampleRequest};
 use gen_core::rng::Generator;
@@ -73,8 +75,15 @@ fn disturb(i: i64) {
     let _ = (Tensor::rand([3 + i], options), Tensor::randn([100], options), Tensor::randperm(5, options));
 }
 
+/// Both tests look at the generator that the process shares, so they take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn other_draws_in_the_process_change_no_byte() {
+    let _turn = turn();
     tch::set_num_threads(1);
     for entry in entries() {
         for data in [images(false), images(true), points()] {
@@ -106,6 +115,7 @@ fn other_draws_in_the_process_change_no_byte() {
 /// The other way round: a run leaves the generator that the process shares as it found it.
 #[test]
 fn a_run_takes_nothing_from_the_process() {
+    let _turn = turn();
     for entry in entries() {
         let data = [points(), images(false)].into_iter().find(|data| build(&entry, data).is_some()).unwrap();
         let options = (Kind::Float, Device::Cpu);

@@ -33,7 +33,17 @@ const UNITS: [(&str, &[&str]); 4] = [
     ("norm", &["norm/norm", "norm/passes", "norm/composed", "likelihood/likelihood"]),
     (
         "process",
-        &["native", "custom", "generator", "gradients", "instructions", "layout", "memory", "operands", "optim"],
+        &[
+            "native",
+            "custom",
+            "generator",
+            "gradients",
+            "instructions",
+            "layout",
+            "memory",
+            "operands",
+            "optim",
+        ],
     ),
 ];
 

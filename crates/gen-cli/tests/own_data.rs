@@ -159,6 +159,8 @@ fn discrete_columns_are_told_and_dequantised() {
         assert!(column(&at(&format!("{run}.csv")), "age").iter().all(|age| age.fract() == 0.0));
         assert!(column(&at(&format!("{run}.csv")), "mass").iter().all(|mass| mass.fract() != 0.0));
         program(folder.path(), &format!("evaluate {run} --metrics likelihood")).success().stderr(told());
+        let table = fs::read_to_string(at(run).join("evaluation.csv")).unwrap();
+        assert!(table.contains(",dequantised,") && !table.contains(",exact,"), "{table}");
     }
     // A model of images takes no notice, and a GAN has no likelihood.
     let gan = "train dcgan --data csv:x.csv --budget 5steps --progress none --out gan";

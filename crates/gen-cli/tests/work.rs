@@ -47,7 +47,9 @@ fn table(path: &Path, columns: usize, rows: usize) {
     let mut text = String::new();
     for row in 0..rows {
         let cells: Vec<String> = (0..columns)
-            .map(|column| (((row * 7 + column * 13) as f64 * 0.37 + 0.1).sin() * (1.0 + column as f64)).to_string())
+            .map(|column| {
+                (((row * 7 + column * 13) as f64 * 0.37 + 0.1).sin() * (1.0 + column as f64)).to_string()
+            })
             .collect();
         writeln!(text, "{}", cells.join(",")).unwrap();
     }
@@ -142,7 +144,8 @@ fn a_failed_start_leaves_the_folder_free() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
     let start = |set: &str| {
-        let train = format!("train vae --data digits --budget 50steps --out {{}} --set batch_size=8 --set {set}");
+        let train =
+            format!("train vae --data digits --budget 50steps --out {{}} --set batch_size=8 --set {set}");
         r#gen(temp.path(), &train, &[&run])
     };
     start("batch_size=0").failure().stderr(contains("`batch_size`").and(one_line()));

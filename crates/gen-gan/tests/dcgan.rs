@@ -374,7 +374,8 @@ fn points_move_to_the_data() {
     let mut model = build(&data, Dcgan::default_config(&data.spec), 0).unwrap();
     // The share of samples within 2.5 standard deviations of a centre, and the least crowded centre's share.
     let fit = |model: &Dcgan| {
-        let (distance, which) = Tensor::cdist(&samples(model, 1000), &double(&centres), 2.0, None).min_dim(1, false);
+        let (distance, which) =
+            Tensor::cdist(&samples(model, 1000), &double(&centres), 2.0, None).min_dim(1, false);
         let near = distance.lt(1.25);
         let counts = which.masked_select(&near).bincount(None::<&Tensor>, 8);
         (

@@ -25,6 +25,7 @@ void check_operand(const at::Tensor& x, std::optional<at::Device>& device) {
   TORCH_CHECK(x.layout() == at::kStrided, "a tensor has the layout ", x.layout(), ", it must be Strided");
   TORCH_CHECK(at::isFloatingType(x.scalar_type()), "a tensor is of kind ", x.scalar_type(),
               ", it must have floating-point numbers");
+  TORCH_CHECK(!x._is_zerotensor(), "a tensor has no memory");
   if (!device) device = x.device();
   TORCH_CHECK(x.device() == *device, "tensors are on ", *device, " and on ", x.device(),
               ", they must be on one device");

@@ -21,7 +21,8 @@ void check_operand(const at::Tensor& x, std::optional<at::Device>& device);
 void check_operand(const std::optional<at::Tensor>& x, std::optional<at::Device>& device);
 void check_operand(const std::vector<at::Tensor>& list, std::optional<at::Device>& device);
 
-// Refuses what no operation takes: undefined and sparse tensors, whole and complex numbers, different devices.
+// Refuses what no operation takes: undefined and sparse tensors, zeros without memory, whole and complex numbers,
+// different devices.
 template <typename... Operands>
 void check_operands(const Operands&... operands) {
   std::optional<at::Device> device;

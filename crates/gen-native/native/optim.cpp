@@ -37,8 +37,8 @@ void adam(const std::vector<at::Tensor>& parameters, const std::vector<at::Tenso
     v.push_back(second[i]);
     written.insert(written.end(), {parameters[i], first[i], second[i]});
   }
-  if (p.empty()) return;
   check_operands(step, scale, p, g, m, v);
+  if (p.empty()) return;
   std::vector<at::Tensor> read = g;
   read.push_back(step);
   if (scale) read.push_back(*scale);

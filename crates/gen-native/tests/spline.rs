@@ -5,7 +5,8 @@
 mod shared;
 
 use gen_native::{
-    Coupled, Ends, Instructions, Knots, Mapped, Order, Spline, Way, spline, spline_coupling, use_instructions,
+    Coupled, Ends, Generator, Instructions, Knots, Mapped, Order, Spline, Way, spline, spline_coupling,
+    use_instructions,
 };
 use shared::{DOUBLE, check_by_differences, check_to, layouts, reference};
 use tch::{Device, Kind, Tensor};
@@ -212,15 +213,16 @@ fn extremes_stay_finite() {
 
 #[test]
 fn there_and_back_is_where_it_began() {
-    tch::manual_seed(4);
+    let rng = Generator::seeded(4);
+    // The least slope, 0.001, makes half a last digit of a value an error of 1.2e-4 on the way back.
     for (kind, knots, tolerance) in
-        [(Kind::Float, SOFT_CLIP, 1e-4), (Kind::Double, SOFT_CLIP, 1e-9), (Kind::Double, FLOOR, 1e-9)]
+        [(Kind::Float, SOFT_CLIP, 5e-4), (Kind::Double, SOFT_CLIP, 1e-9), (Kind::Double, FLOOR, 1e-9)]
     {
         for ends in [Ends::Unit, Ends::Free] {
             let of = Spline { bins: 8, low: -3.0, high: 3.0, knots, ends };
             let options = (kind, Device::Cpu);
-            let x = Tensor::rand([200_000, 1], options) * 7.0 - 3.5;
-            let raw = Tensor::randn([200_000, of.parameters()], options);
+            let x = rng.rand([200_000, 1], options) * 7.0 - 3.5;
+            let raw = rng.randn([200_000, of.parameters()], options);
             all_instructions(|| {
                 let there = spline(&x, &raw, &of, Way::Forward).unwrap();
                 let back = spline(&there.values, &raw, &of, Way::Inverse).unwrap();

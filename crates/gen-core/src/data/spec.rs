@@ -304,6 +304,12 @@ impl DataSpec {
         }
     }
 
+    /// Whether the data set adds uniform noise to rows, so that their density bounds that of the values without it:
+    /// images of which [`Values::Dequantised`] is true, and points on [`DataSpec::grids`].
+    pub fn is_dequantised(&self) -> bool {
+        self.values == Values::Dequantised || self.grids.iter().any(|grid| grid.step > 0.0)
+    }
+
     /// Has uniform noise added to the coordinates that have a step in `grids`.
     pub(super) fn spread_over(&mut self, grids: Vec<Grid>) {
         let before = std::mem::take(&mut self.grids);

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::Gaussian;
 use super::standardise::Units;
-use crate::data::{Binarise, Dataset, Values};
+use crate::data::{Binarise, DataSpec, Dataset, Values};
 use crate::error::{Error, Result};
 use crate::model::LikelihoodKind;
 use crate::rng::{Purpose, permutation, stream};
@@ -35,10 +35,11 @@ impl Reference {
         }
     }
 
-    /// The kind of likelihood that [`Reference::log_likelihood`] gives for these values.
-    pub fn likelihood_kind(self, values: Values) -> LikelihoodKind {
-        match (self, values) {
-            (Reference::PixelGaussian, Values::Bytes | Values::Dequantised) => LikelihoodKind::Dequantised,
+    /// The kind of likelihood that [`Reference::log_likelihood`] gives for this data.
+    pub fn likelihood_kind(self, data: &DataSpec) -> LikelihoodKind {
+        let is_spread = data.values == Values::Bytes || data.is_dequantised();
+        match (self, is_spread) {
+            (Reference::PixelGaussian, true) => LikelihoodKind::Dequantised,
             _ => LikelihoodKind::Exact,
         }
     }

@@ -20,8 +20,10 @@ impl Density for Ddpm {
     fn kinds(&self) -> Vec<LikelihoodKind> {
         match self.card.data.values {
             Values::Binary => vec![LikelihoodKind::LowerBound],
-            Values::Continuous => vec![LikelihoodKind::LowerBound, LikelihoodKind::Ode],
-            Values::Bytes | Values::Dequantised => {
+            Values::Continuous if !self.card.data.is_dequantised() => {
+                vec![LikelihoodKind::LowerBound, LikelihoodKind::Ode]
+            }
+            Values::Continuous | Values::Bytes | Values::Dequantised => {
                 vec![LikelihoodKind::LowerBound, LikelihoodKind::DequantisedOde]
             }
         }

@@ -17,6 +17,7 @@ impl<A: Architecture> Density for FlowModel<A> {
             }
             // The data set drew the noise.
             Some(_) => vec![LikelihoodKind::Dequantised],
+            None if self.card.data.is_dequantised() => vec![LikelihoodKind::Dequantised],
             None => vec![LikelihoodKind::Exact],
         }
     }

@@ -24,9 +24,9 @@ impl TarFlow {
         Tensor::stack(&each, 0).logsumexp(0, false) - (labels.classes() as f64).ln()
     }
 
-    /// That of points is exact; bytes are spread over their cells by uniform noise.
+    /// That of points is exact, unless their data set spreads them; bytes are spread over their cells by uniform noise.
     pub(super) fn kind(&self) -> LikelihoodKind {
-        match self.card.data.shape.is_image() {
+        match self.card.data.shape.is_image() || self.card.data.is_dequantised() {
             true => LikelihoodKind::Dequantised,
             false => LikelihoodKind::Exact,
         }

@@ -106,6 +106,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   TORCH_CHECK(stride >= 1 && stride <= kMost, "the stride of a convolution is at least 1, found ", stride);
   TORCH_CHECK(padding <= kMost, "the padding of a convolution is ", padding);
+  TORCH_CHECK(weight.dim() != 4 || weight.size(transposed ? 0 : 1) > 0, "a convolution of no channels");
   // libtorch refuses this in f64 only.
   if (transposed && x.dim() == 4 && weight.dim() == 4 && padding >= 0 && x.numel() > 0 && weight.numel() > 0) {
     const auto is_positive = [&](int d) { return (x.size(d) - 1) * stride - 2 * padding + weight.size(d) > 0; };

@@ -90,6 +90,7 @@ at::Tensor conv_stack(const at::Tensor& x, const std::vector<at::Tensor>& layers
     const at::Tensor &weight = layers[i], &bias = layers[i + 1];
     TORCH_CHECK(weight.dim() == 4 && weight.size(2) == weight.size(3) && weight.size(2) % 2 == 1,
                 "a kernel that keeps the size is a square with an odd side, found weights of ", weight.sizes());
+    TORCH_CHECK(weight.size(1) > 0, "a convolution of no channels");
     here = here && done_here(x, weight, bias, padding_of(weight), which) && weight.numel() > 0 &&
            weight.size(1) == channels && bias.dim() == 1 && bias.numel() == weight.size(0);
     channels = weight.size(0);

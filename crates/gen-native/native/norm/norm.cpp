@@ -285,6 +285,8 @@ void check_channels(const at::Tensor& x, const std::vector<at::Tensor>& paramete
   for (const at::Tensor& of : parameters) {
     TORCH_CHECK(of.dim() == 1 && of.size(0) == x.size(1), "a parameter ", of.sizes(), " for a feature map ", x.sizes(),
                 "; it is [", x.size(1), "]");
+    TORCH_CHECK(of.scalar_type() == parameters[0].scalar_type(), "parameters are of kinds ", of.scalar_type(), " and ",
+                parameters[0].scalar_type(), ", they must be of one");
   }
 }
 

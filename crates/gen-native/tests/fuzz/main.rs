@@ -22,6 +22,7 @@ mod runner;
 mod shared;
 mod table;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -44,6 +45,12 @@ fn available() -> Vec<Instructions> {
     use Instructions::{Avx2, Avx512, Best, Libtorch, Portable};
     let all = [Best, Avx512, Avx512, Avx2, Avx2, Portable, Libtorch];
     all.into_iter().filter(|&which| use_instructions(which).unwrap()).collect()
+}
+
+/// The message of a panic.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 /// Past the capture of tests: the seed is of use whatever happens.
@@ -86,11 +93,16 @@ fn operations_are_those_of_libtorch_however_tensors_lie() {
         let mut draw = Draw::new(seed, number);
         let operation = draw.pick(&table);
         let case = (operation.draw)(&mut draw);
-        let result = runner::run(&case, &mut draw, &available, |text| {
-            notes.rewind().unwrap();
-            notes.set_len(0).unwrap();
-            write!(notes, "{}\n{} {text}", again(number), operation.name).unwrap();
-        });
+        let run = || {
+            runner::run(&case, &mut draw, &available, |text| {
+                notes.rewind().unwrap();
+                notes.set_len(0).unwrap();
+                write!(notes, "{}\n{} {text}", again(number), operation.name).unwrap();
+            })
+        };
+        // The hook is silent, so what a panic says is told here.
+        let result = panic::catch_unwind(panic::AssertUnwindSafe(run))
+            .unwrap_or_else(|panic| Err(format!("{}\n  it panics: {}", case.settings, said(panic.as_ref()))));
         match result {
             Ok(outcome) => {
                 let of_operation = outcomes.entry(operation.name).or_default();

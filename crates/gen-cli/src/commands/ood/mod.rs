@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use gen_core::data::{Batch, DataSpec, Dataset, Split, Values, signed_to_bytes};
 use gen_core::eval::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 use gen_core::model::{Density, LikelihoodKind};
-use gen_core::rng::{Purpose, derive, stream};
+use gen_core::rng::{Purpose, derive, permutation, stream};
 use tch::{Device, Kind, Tensor};
 
 use crate::pictures;
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long)]
     out: PathBuf,
 
-    /// Test rows of each side, and training rows for typicality: the first of each, fewer if there are fewer
+    /// Test rows of each side, and training rows for typicality: drawn from all by the seed, fewer if there are fewer
     #[arg(short, long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
     n: u32,
 
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long)]
     kind: Option<LikelihoodKind>,
 
-    /// The seed of likelihoods that are estimates
+    /// The seed of the choice of rows, and of likelihoods that are estimates
     #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 }
@@ -191,21 +191,24 @@ struct Rows {
 
 impl Rows {
     fn of_test(data: &Dataset, args: &Args, side: u64) -> anyhow::Result<Self> {
-        Self::first(&data.test, "test", &data.spec, args, side)
+        Self::some(&data.test, "test", &data.spec, args, side)
     }
 
     /// Training rows are not perturbed here.
     fn of_training(data: &Dataset, args: &Args) -> anyhow::Result<Self> {
-        Self::first(&data.train, "training", &data.spec, args, TRAINING)
+        Self::some(&data.train, "training", &data.spec, args, TRAINING)
     }
 
-    fn first(rows: &Split, part: &str, spec: &DataSpec, args: &Args, side: u64) -> anyhow::Result<Self> {
+    fn some(rows: &Split, part: &str, spec: &DataSpec, args: &Args, side: u64) -> anyhow::Result<Self> {
         let n = rows.len().min(args.n as usize);
         if n < 2 {
             bail!("`{}` has too few {part} rows: 2 at least are needed, found {n}", spec.name);
         }
         let seed = derive(args.seed, Purpose::Evaluate, side);
-        Ok(Rows { rows: rows.narrow(0, n), spec: spec.clone(), seed })
+        // Files may be sorted by class.
+        let mut order = permutation(rows.len(), seed, Purpose::Evaluate, 1);
+        order.truncate(n);
+        Ok(Rows { rows: rows.select(&order), spec: spec.clone(), seed })
     }
 
     /// Some rows at a time: as they are stored, as the model sees them, and the seed of its estimates.

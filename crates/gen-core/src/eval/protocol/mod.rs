@@ -195,7 +195,7 @@ impl<'a> Protocol<'a> {
         if self.options.wants(Metric::Likelihood)
             && let Some(nats) = reference.log_likelihood(self.data, &self.test.x, self.options.seed)?
         {
-            self.report_likelihood(reference.likelihood_kind(self.data.spec.values), &nats, &mut measured);
+            self.report_likelihood(reference.likelihood_kind(&self.data.spec), &nats, &mut measured);
         }
         measured.row.evaluate_seconds = Some(start.elapsed().as_secs_f64());
         Ok(Evaluated { measured, samples })

@@ -29,7 +29,7 @@ pub(crate) fn discretised_logistic_of(draw: &mut Draw) -> Case {
     let ours = |x: &[Tensor]| {
         let found = discretised_logistic(&x[0], &x[1], &x[2], HALF)?;
         let plain = |x: &Tensor| x.is_contiguous() && x.kind() == Kind::Float && !x.is_neg() && x.numel() > 0;
-        if found.is_none() && x[0].defined() && x[2].defined() && gen_native_works() {
+        if found.is_none() && x.iter().all(Tensor::defined) && gen_native_works() {
             let together = x[0].device() == CPU && x[2].device() == CPU && x[1].device() == CPU;
             let fits =
                 together && x[0].size() == x[2].size() && x[1].kind() == Kind::Float && x[1].numel() == 1;
@@ -66,10 +66,12 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
     for i in 0..count {
         let dimensions = draw.from(0..=4);
         let shape: Vec<i64> = (0..dimensions).map(|_| draw.few(6)).collect();
-        tensors.push(written(draw, &format!("parameter {i}"), &shape, Values::Normal(0.0, 1.0)));
+        // What has no gradient stays as it is.
+        let changed = if i as i64 == without { fixed } else { written };
+        tensors.push(changed(draw, &format!("parameter {i}"), &shape, Values::Normal(0.0, 1.0)));
         tensors.push(fixed(draw, &format!("gradient {i}"), &shape, Values::Normal(0.0, 1.0)));
-        tensors.push(written(draw, &format!("first moment {i}"), &shape, Values::Normal(0.0, 1.0)));
-        tensors.push(written(draw, &format!("second moment {i}"), &shape, Values::Positive));
+        tensors.push(changed(draw, &format!("first moment {i}"), &shape, Values::Normal(0.0, 1.0)));
+        tensors.push(changed(draw, &format!("second moment {i}"), &shape, Values::Positive));
     }
     tensors.push(structured("step", &[], vec![t as f64]));
     if scaled {
@@ -203,7 +205,7 @@ pub(crate) fn with_gradient_of(draw: &mut Draw) -> Case {
             return with_gradient(&[&x[0], &x[1]], Vec::new(), |_| Ok(Vec::new()));
         }
         let (a, b) = (x[0].detach(), x[1].detach());
-        if a.size() != b.size() || a.kind() != b.kind() {
+        if a.size() != b.size() || a.kind() != b.kind() || a.device() != b.device() {
             return Err(TchError::Torch("this closure is not made for it".to_owned()));
         }
         let results = vec![a.f_mul(&b)?, a.f_add(&b)?];

@@ -38,6 +38,8 @@ fn convolution(draw: &mut Draw, operands: Operands) -> Case {
     let ours =
         move |x: &[Tensor]| Ok(vec![conv2d(&x[0], &x[1], x.get(2), stride, padding, direction, operands)?]);
     let theirs = move |x: &[Tensor]| {
+        // libtorch gives a result of no channels.
+        assert!(x[1].size()[usize::from(direction == Direction::Down)] > 0);
         vec![match direction {
             Direction::Down => x[0].conv2d(&x[1], x.get(2), stride, padding, 1, 1),
             Direction::Up => x[0].conv_transpose2d(&x[1], x.get(2), stride, padding, 0, 1, 1),
@@ -88,6 +90,7 @@ fn stack(draw: &mut Draw, operands: Operands) -> Case {
         let layers = x[1..].chunks(2).enumerate();
         vec![layers.fold(x[0].shallow_clone(), |h, (i, layer)| {
             let h = if i > 0 { h.relu() } else { h };
+            assert!(layer[0].size()[1] > 0);
             h.conv2d(&layer[0], Some(&layer[1]), 1, layer[0].size()[2] / 2, 1, 1)
         })]
     };
@@ -147,7 +150,8 @@ pub(crate) fn batch_norm_of(draw: &mut Draw) -> Case {
     };
     let statistics = ["those of the batch", "the batch's, which others follow", "given ones"][which as usize];
     let case = Case::new(format!("{activation:?}, statistics: {statistics}"), tensors, ours, theirs);
-    Case { least: 1.0, ..case }.tolerances([5e-5, 1e-10], [5e-4, 1e-8])
+    let few = shape[0] * shape[2..].iter().product::<i64>() <= 2;
+    Case { least: if few { 8.0 } else { 1.0 }, ..case }.tolerances([5e-5, 1e-10], [5e-4, 1e-8])
 }
 
 pub(crate) fn group_norm_of(draw: &mut Draw) -> Case {
@@ -174,14 +178,21 @@ pub(crate) fn group_norm_of(draw: &mut Draw) -> Case {
         }
         vec![activated(&z, activation)]
     };
+    // The distance of one value from its own mean is a rounding error, which the root of ε makes 316 times larger.
+    // Two values become 1 and -1, whose gradient is what cancels of such numbers.
+    let few = of_group * shape[2..].iter().product::<i64>() <= 2;
     let case = Case::new(format!("{groups} groups, {activation:?}"), tensors, ours, theirs);
-    Case { least: 1.0, ..case }.tolerances([1e-4, 1e-10], [1e-3, 1e-8])
+    Case { least: if few { 8.0 } else { 1.0 }, ..case }.tolerances([1e-4, 1e-10], [1e-3, 1e-8])
 }
 
 pub(crate) fn batch_innermost_of(draw: &mut Draw) -> Case {
     let shape = [draw.rows(), draw.few(6), draw.few(6), draw.few(6)];
     let tensors = vec![learned(draw, "x", &shape, Values::Grid)];
     let ours = |x: &[Tensor]| {
+        // Complex numbers are laid out too, and libtorch alone knows what they should be.
+        if x[0].defined() && x[0].kind() == Kind::ComplexFloat {
+            return Err(TchError::Torch("complex numbers".to_owned()));
+        }
         let y = batch_innermost(&x[0])?;
         if y.numel() > 0 && !is_batch_innermost(&y) {
             return Err(TchError::Torch(format!("strides {:?}", y.stride())));
