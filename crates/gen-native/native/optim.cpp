@@ -37,7 +37,7 @@ void adam(const std::vector<at::Tensor>& parameters, const std::vector<at::Tenso
     v.push_back(second[i]);
     written.insert(written.end(), {parameters[i], first[i], second[i]});
   }
-  check_operands(step, scale, p, g, m, v);
+  check_operands(step, scale, parameters, g, first, second);
   if (p.empty()) return;
   std::vector<at::Tensor> read = g;
   read.push_back(step);
@@ -77,6 +77,8 @@ void lerp(const std::vector<at::Tensor>& start, const std::vector<at::Tensor>& e
   for (size_t i = 0; i < start.size(); ++i) {
     TORCH_CHECK(start[i].sizes() == end[i].sizes(), "a tensor of size ", start[i].sizes(),
                 " cannot move to one of size ", end[i].sizes());
+    TORCH_CHECK(start[i].scalar_type() == end[i].scalar_type(), "a tensor of kind ", start[i].scalar_type(),
+                " cannot move to one of kind ", end[i].scalar_type());
   }
   check_exclusive(start, end);
   // libtorch's function of lists takes no signs that are turned when they are read.

@@ -115,7 +115,9 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   }
   const Instructions which = instructions();
   const auto by_libtorch = [&] {
-    return transposed ? at::conv_transpose2d(x, weight, b, stride, padding) : at::conv2d(x, weight, b, stride, padding);
+    // In f64 its backward pass takes contiguous weights only.
+    const at::Tensor w = weight.is_cpu() ? weight.contiguous() : weight;
+    return transposed ? at::conv_transpose2d(x, w, b, stride, padding) : at::conv2d(x, w, b, stride, padding);
   };
   if (!done_here(x, weight, bias, padding, which)) return by_libtorch();
   const int64_t inputs = weight.size(transposed ? 0 : 1), outputs = weight.size(transposed ? 1 : 0);

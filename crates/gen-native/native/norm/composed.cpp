@@ -7,6 +7,7 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
 
+#include <optional>
 #include <vector>
 
 namespace gen_native::norm {
@@ -38,10 +39,12 @@ at::Tensor with_plain_gradient(const at::Tensor& z) {
 at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
                                Activation activation) {
-  const bool moves = statistics != Statistics::kBatch;
-  const at::Tensor none;
-  const at::Tensor z = at::batch_norm(as_plain(x), as_plain(weight), as_plain(bias),
-                                      optional(moves ? running_mean : none), optional(moves ? running_var : none),
+  // Given statistics are read as if they were contiguous.
+  const auto of = [&](const at::Tensor& running) {
+    if (statistics == Statistics::kBatch) return std::optional<at::Tensor>();
+    return std::optional(statistics == Statistics::kRunning ? as_plain(running) : running);
+  };
+  const at::Tensor z = at::batch_norm(as_plain(x), as_plain(weight), as_plain(bias), of(running_mean), of(running_var),
                                       statistics != Statistics::kRunning, kMomentum, kEpsilon, /*cudnn_enabled=*/false);
   return activated(with_plain_gradient(z), activation);
 }

@@ -224,7 +224,7 @@ pub(crate) fn generator_of(draw: &mut Draw) -> Case {
     let tensors = vec![Input { role: Role::Learned, ..learned(draw, "x", &shape, Values::Grid) }];
     let ours = move |x: &[Tensor]| {
         let x = x[0].shallow_clone();
-        if !x.defined() || x.is_sparse() || x.device() != CPU {
+        if !x.defined() || x.is_sparse() || x.device() != CPU || x.kind() == Kind::ComplexFloat {
             return Err(TchError::Torch("not drawn for".to_owned()));
         }
         let run = move || {
