@@ -10,34 +10,41 @@ const KERNELS: [(&str, &[&str], &[&str]); 3] = [
     ("avx512_bf16", &["conv"], &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
 ];
 
-/// Everything else.
-const SOURCES: [&str; 26] = [
-    "native",
-    "custom",
-    "generator",
-    "gradients",
-    "instructions",
-    "layout",
-    "memory",
-    "conv/conv",
-    "conv/passes",
-    "conv/rolling",
-    "conv/stack",
-    "flow/autoregressive",
-    "flow/common",
-    "flow/composed",
-    "flow/channels",
-    "flow/coupling",
-    "flow/mixing",
-    "flow/perceptron",
-    "flow/relu",
-    "flow/portable",
-    "flow/spline",
-    "likelihood/likelihood",
-    "likelihood/portable",
-    "norm/norm",
-    "norm/passes",
-    "norm/composed",
+/// Loops for any processor, which know nothing of libtorch.
+const PORTABLE: [&str; 2] = ["flow/portable", "likelihood/portable"];
+
+/// Everything else, in as many translation units: libtorch's headers take longer to read than all that follows them.
+const UNITS: [(&str, &[&str]); 4] = [
+    (
+        "flow",
+        &[
+            "flow/autoregressive",
+            "flow/channels",
+            "flow/common",
+            "flow/composed",
+            "flow/coupling",
+            "flow/mixing",
+            "flow/perceptron",
+            "flow/relu",
+            "flow/spline",
+        ],
+    ),
+    ("conv", &["conv/conv", "conv/passes", "conv/rolling", "conv/stack"]),
+    ("norm", &["norm/norm", "norm/passes", "norm/composed", "likelihood/likelihood"]),
+    (
+        "process",
+        &[
+            "native",
+            "custom",
+            "generator",
+            "gradients",
+            "instructions",
+            "layout",
+            "memory",
+            "operands",
+            "optim",
+        ],
+    ),
 ];
 
 fn main() {
@@ -79,12 +86,22 @@ fn main() {
         .flag_if_supported("-fopenmp")
         // The warnings of libtorch's headers are not ours to mend.
         .warnings(false)
-        .files(SOURCES.iter().map(|name| format!("native/{name}.cpp")))
+        .include("native")
+        .files(UNITS.iter().map(|(name, sources)| unit(name, sources)))
+        .files(PORTABLE.iter().map(|name| format!("native/{name}.cpp")))
         .compile("gen_native");
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
     println!("cargo:libtorch_lib={lib}");
+}
+
+/// A file that includes these.
+fn unit(name: &str, sources: &[&str]) -> PathBuf {
+    let path = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join(format!("{name}.cpp"));
+    let text: String = sources.iter().map(|source| format!("#include \"{source}.cpp\"\n")).collect();
+    std::fs::write(&path, text).expect("cargo's folder can be written");
+    path
 }
 
 fn parent(folder: &str) -> PathBuf {

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import Optimizer, randn
+from common import Optimizer, randn, sum_rows
 
 
 def pyramid(image: dict) -> tuple[int, tuple[int, int]]:
@@ -74,7 +74,7 @@ class Model:
     compiled = ["generate", "loss_d", "loss_g"]
 
     def __init__(self, config: dict, data: dict):
-        assert config["r1_gamma"] == 0
+        self.r1_gamma = config["r1_gamma"]
         image = data["shape"]["image"]
         _, base = pyramid(image)
         self.latent = config["latent"]
@@ -94,9 +94,10 @@ class Model:
     def generate(self, z: Tensor) -> Tensor:
         return self.generator(z)
 
-    def loss_d(self, real: Tensor, fake: Tensor) -> Tensor:
+    def loss_d(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The discriminator's loss, and its logits of both."""
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-        return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+        return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean(), real_logits, fake_logits
 
     def loss_g(self, z: Tensor) -> Tensor:
         return F.softplus(-self.discriminator(self.generator(z))).mean()
@@ -104,13 +105,19 @@ class Model:
     def train_step(self, real: Tensor, lr_scale: float) -> dict[str, Tensor]:
         with torch.no_grad():
             fake = self.generate(randn(len(real), self.latent))
-        loss_d = self.loss_d(real, fake)
+        real = real.detach().requires_grad_(self.r1_gamma > 0)
+        loss_d, real_logits, fake_logits = self.loss_d(real, fake)
+        losses = {"loss_d": loss_d, "d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+        if self.r1_gamma > 0:
+            (slope,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
+            losses["r1"] = 0.5 * self.r1_gamma * sum_rows(slope.square()).mean()
+            loss_d = loss_d + losses["r1"]
         self.optimizer_d.step(loss_d, lr_scale)
         self.discriminator.requires_grad_(False)
-        loss_g = self.loss_g(randn(len(real), self.latent))
-        self.optimizer_g.step(loss_g, lr_scale)
+        losses["loss_g"] = self.loss_g(randn(len(real), self.latent))
+        self.optimizer_g.step(losses["loss_g"], lr_scale)
         self.discriminator.requires_grad_(True)
-        return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def sample(self, n: int) -> Tensor:
         return self.generate(randn(n, self.latent))

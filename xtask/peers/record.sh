@@ -1,28 +1,47 @@
 #!/bin/sh
-# Records a training step of a small model of each kind for the tests of the family crates (tests/peers.rs).
+# Records a training step and samples of a small model of each kind for the tests of the family crates (tests/peers.rs).
 #
-#     sh xtask/peers/record.sh GEN PYTHON
+#     sh xtask/peers/record.sh GEN PYTHON [NAME...]
 #
-# GEN is the program of this workspace, PYTHON one that has torch and safetensors.
+# GEN is the program of this workspace, PYTHON one that has torch and safetensors. With names, only those are recorded.
 set -eu
 gen=$1 python=$2
+shift 2
+names=" $* "
 root=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 
+# Two full vectors of 16 numbers, five of 8, and a rest that is no even number.
+batch=43
+
 record() {
     crate=$1 name=$2
     shift 2
+    case $names in "  " | *" $name "*) ;; *) return 0 ;; esac
     # After some steps, layers that start at zero have gradients, and what starts from data has started.
-    printf 'train 20\nexport %s\n' "$folder/$name" | "$gen" bench "$@" --set batch_size=8 --threads 1 >"$folder/log"
+    printf 'train 20\nexport %s\n' "$folder/$name" |
+        "$gen" bench "$@" --set batch_size=$batch --threads 1 >"$folder/log"
     "$python" "$root/xtask/peers/record.py" "$folder/$name" \
-        "$root/crates/$crate/tests/vectors/step-$name.safetensors" "gen bench $* --set batch_size=8: train 20, export"
+        "$root/crates/$crate/tests/vectors/step-$name.safetensors" \
+        "$(echo "gen bench $* --set batch_size=$batch: train 20, export" | sed "s|$folder/||")"
 }
 
-record gen-gan dcgan dcgan --data digits --set latent=8 --set generator_width=4 --set discriminator_width=4
+# Larger than digits, so that a network halves them twice.
+"$python" - "$folder/waves.npy" <<'END'
+import sys
+import numpy as np
+image, y, x = np.ogrid[:400, :16, :16]
+waves = np.sin(0.3 * x + 0.011 * image) * np.sin(0.5 * y + 0.017 * image)
+np.save(sys.argv[1], np.round(127.5 + 127.5 * waves).astype(np.uint8)[:, None])
+END
+
+record gen-gan dcgan dcgan --data "npy:$folder/waves.npy" --set latent=8 --set generator_width=4 --set discriminator_width=4
+record gen-gan dcgan-r1 dcgan --data "npy:$folder/waves.npy" --set latent=8 --set generator_width=4 --set discriminator_width=4 \
+    --set discriminator_batch_norm=false --set r1_gamma=2
 record gen-vae vae vae --data digits --set latent_dim=3 --set 'widths=[4,6]' --set prior_layers=2
 record gen-vae vae-mlp vae --data digits --set network=mlp --set latent_dim=3 --set 'widths=[16,12]' \
-    --set prior_layers=0 --set binarise=static
+    --set prior_layers=0 --set binarise=static --set beta=0.25
 record gen-flow realnvp realnvp --data digits --set couplings=2 --set width=4 --set blocks=1 \
     --set dense_couplings=2 --set dense_width=8
 record gen-flow realnvp-moons realnvp --data moons --set couplings=3 --set 'hidden=[8,8]'
@@ -30,3 +49,5 @@ record gen-flow maf maf --data moons --set transforms=3 --set 'hidden=[8,8]'
 record gen-flow nsf nsf --data moons --set transforms=3 --set 'hidden=[8,8]' --set bins=4
 record gen-flow nsf-ar nsf-ar --data moons --set transforms=3 --set 'hidden=[8,8]' --set bins=4
 record gen-diffusion ddpm ddpm --data digits --set 'network.channels=[4,8]' --set patch=1
+record gen-diffusion ddpm-patches ddpm --data digits --set 'network.channels=[4,4]' --set patch=2 --set heads=2 \
+    --set network.blocks=2

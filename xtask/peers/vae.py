@@ -115,7 +115,8 @@ class Network(nn.Module):
             self.log_scale = nn.Parameter(torch.zeros(1))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.encoder(x.flatten(1) if self.mlp else x).chunk(2, 1)
+        mean, log_var = self.encoder(x.flatten(1) if self.mlp else x).chunk(2, 1)
+        return mean, log_var.clamp(-30, 20)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z).view(-1, *self.shape)

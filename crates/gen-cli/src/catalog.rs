@@ -8,6 +8,8 @@ use gen_core::data::{Catalog, DataFile, Dataset, FetchEvent, Manifest};
 use include_dir::{Dir, DirEntry, include_dir};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use crate::progress::{Work, can_draw_bars};
+
 static DATASETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../datasets");
 
 /// The catalogue; files are kept in `$GEN_DATA` or the user's cache.
@@ -24,24 +26,117 @@ pub(crate) fn open() -> anyhow::Result<Catalog> {
     }))
 }
 
+/// The kinds of files of the user's own: `kind:PATH`.
+const OWN: [&str; 3] = ["folder:", "npy:", "csv:"];
+
+/// Whether a name is that of the user's own files.
+pub(crate) fn is_own(name: &str) -> bool {
+    OWN.iter().any(|kind| name.starts_with(kind))
+}
+
+/// The name by which a data set is found from everywhere: that of the user's own files has a full path.
+pub(crate) fn full_name(name: &str) -> anyhow::Result<String> {
+    match name.split_once(':') {
+        Some((kind, path)) if is_own(name) && !path.is_empty() => {
+            // What the shell would have put in its place at the beginning of a word.
+            let home = std::env::var("HOME").ok().filter(|_| !Path::new(path).exists());
+            let path = match (path.strip_prefix("~/"), home) {
+                (Some(rest), Some(home)) => format!("{home}/{rest}"),
+                _ => path.to_owned(),
+            };
+            let full = std::path::absolute(&path).with_context(|| path.clone())?;
+            Ok(format!("{kind}:{}", full.display()))
+        }
+        _ => Ok(name.to_owned()),
+    }
+}
+
 /// The data set of this name, fetched if it is not there yet; warnings go to standard error.
 pub(crate) fn load(name: &str) -> anyhow::Result<Dataset> {
+    let name = full_name(name)?;
+    let work = is_own(&name).then(|| Work::on(format!("reading {name}")));
     let mut bar = FetchBar::default();
-    let loaded = open()?.load(name, &mut |event| bar.show(event))?;
+    let loaded = open()?.load(&name, &mut |event| bar.show(event))?;
+    drop(work);
     for warning in loaded.warnings {
         crate::eprint(&format!("warning: {warning}"));
     }
     Ok(loaded.data)
 }
 
+/// What to know of likelihoods of this data, on standard error: that they mean little where a column is discrete, or that they
+/// are those of dequantised values.
+pub(crate) fn tell_of_discrete_columns(data: &Dataset) -> anyhow::Result<()> {
+    let spec = &data.spec;
+    let spread: Vec<String> = (0..)
+        .zip(&spec.grids)
+        .filter(|(_, grid)| grid.step > 0.0)
+        .map(|(column, grid)| format!("{} by {}", spec.column(column), grid.step))
+        .collect();
+    if !spread.is_empty() {
+        crate::eprint(&format!(
+            "likelihoods are those of dequantised values: uniform noise spreads {}",
+            spread.join(", ")
+        ));
+    }
+    // A set that was made by formula has no discrete columns.
+    if spec.sha256.is_empty() {
+        return Ok(());
+    }
+    let discrete = data.discrete_columns()?;
+    let percent = |share: f64| (100.0 * share).round();
+    let described: Vec<String> = discrete
+        .iter()
+        .map(|found| match found.grid {
+            Some(grid) => {
+                format!("{}, {} values {} apart", spec.column(found.column), found.distinct, grid.step)
+            }
+            None => format!(
+                "{}, {} in {} % of the rows",
+                spec.column(found.column),
+                found.commonest,
+                percent(found.share)
+            ),
+        })
+        .collect();
+    if !described.is_empty() {
+        let advice = match discrete.iter().any(|found| found.grid.is_some()) {
+            true => {
+                "; --set dequantise=true (or ?dequantise= with the names of columns) adds uniform noise of one step where \
+                 values are equally spaced"
+            }
+            false => "",
+        };
+        crate::eprint(&format!(
+            "warning: `{}` has columns that are not continuous: {}: a density of such has no bound, so that likelihoods of \
+             this data mean little, `exact` ones too{advice}",
+            spec.name,
+            described.join("; ")
+        ));
+    }
+    Ok(())
+}
+
+/// The data set that a run was trained on, by the name that it has recorded.
+pub(crate) fn load_of_run(name: &str, run: &Path) -> anyhow::Result<Dataset> {
+    load(name).map_err(|error| match is_own(name) {
+        true => error.context(format!(
+            "the data of the run in {} are not where they were (--data says where they are now)",
+            run.display()
+        )),
+        false => error,
+    })
+}
+
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-/// A bar for each file on a terminal; elsewhere a line for each.
+/// A bar for each file on a terminal; elsewhere a line for each, and one now and then meanwhile.
 #[derive(Default)]
 pub(crate) struct FetchBar {
     bar: Option<ProgressBar>,
+    work: Option<Work>,
 }
 
 impl FetchBar {
@@ -49,9 +144,16 @@ impl FetchBar {
         match event {
             FetchEvent::Started { file, source } => {
                 self.finish();
-                self.bar = Some(bar(file, &source.to_string()));
+                match can_draw_bars() {
+                    true => self.bar = Some(bar(file, &source.to_string())),
+                    false => self.work = Some(Work::on(format!("{} from {source}", file.name))),
+                }
             }
-            FetchEvent::Received { received, total, .. } => {
+            FetchEvent::Received { file, received, total } => {
+                if let Some(work) = &self.work {
+                    let total = total.map(|total| format!(" of {}", HumanBytes(total))).unwrap_or_default();
+                    work.is_now(format!("{}: {}{total}", file.name, HumanBytes(*received)));
+                }
                 if let Some(bar) = &self.bar {
                     if let (Some(total), true) = (total, bar.length() != *total) {
                         bar.set_style(style(BAR));
@@ -73,6 +175,7 @@ impl FetchBar {
     }
 
     fn finish(&mut self) {
+        self.work = None;
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

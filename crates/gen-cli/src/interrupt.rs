@@ -1,29 +1,44 @@
-//! Ctrl-C and the system's request to end: the first is noted, so that work can be saved; the second ends at once.
+//! Signals that ask a program to end are noted, so that work can be saved; a second one of a person ends it at once.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 use signal_hook::flag;
+
+/// What a person sends, who may lose patience: the second ends the program at once.
+const OF_PEOPLE: [i32; 3] = [SIGINT, SIGTERM, SIGQUIT];
+/// What terminals that are closed and batch systems send before a job's time is over, some of them more than once.
+const OF_SYSTEMS: [i32; 5] = [SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU, SIGALRM];
 
 /// Signals that have come since this value was made.
 pub(crate) struct Signals {
-    came: Arc<AtomicBool>,
     last: Arc<AtomicUsize>,
 }
 
 impl Signals {
     /// From here on the first signal does not end the program.
     pub(crate) fn catch() -> std::io::Result<Self> {
-        let signals = Signals { came: Arc::default(), last: Arc::default() };
-        for signal in [SIGINT, SIGTERM] {
+        let (last, came) = (Arc::default(), Arc::<AtomicBool>::default());
+        let note = |signal: i32| {
+            flag::register_usize(signal, Arc::clone(&last), usize::from(exit_code(signal))).map(|_| ())
+        };
+        for signal in OF_PEOPLE {
             // In this order: the first signal finds nothing noted, the second does.
-            flag::register_conditional_shutdown(signal, i32::from(exit_code(signal)), signals.came.clone())?;
-            flag::register(signal, signals.came.clone())?;
-            flag::register_usize(signal, signals.last.clone(), usize::from(exit_code(signal)))?;
+            flag::register_conditional_shutdown(signal, i32::from(exit_code(signal)), came.clone())?;
+            flag::register(signal, came.clone())?;
+            note(signal)?;
         }
-        Ok(signals)
+        for signal in OF_SYSTEMS {
+            // `nohup` has the program go on when its terminal is closed.
+            if !(signal == SIGHUP && is_ignored(SIGHUP)) {
+                note(signal)?;
+            }
+        }
+        // A file that grows beyond a limit is an error of whoever writes it, which can be told.
+        flag::register(SIGXFSZ, Arc::default())?;
+        Ok(Signals { last })
     }
 
     /// The exit code for the signal that came, if one did.
@@ -33,6 +48,14 @@ impl Signals {
             code => u8::try_from(code).ok(),
         }
     }
+}
+
+/// Whether whoever started this program had it ignore a signal; unknown where the system does not tell.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// What shells report of a program that a signal ended.

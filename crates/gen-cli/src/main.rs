@@ -1,11 +1,13 @@
 //! The program `gen`: train, sample, evaluate and compare generative models.
 
+mod arguments;
 mod cache;
 mod catalog;
 mod checkpoint;
 mod commands;
 mod device;
 mod interrupt;
+mod output;
 mod pictures;
 mod progress;
 mod registry;
@@ -15,8 +17,8 @@ mod trained;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use mimalloc::MiMalloc;
 
 /// Train, sample and evaluate generative models: GANs, VAEs, normalizing flows, diffusion.
@@ -37,8 +39,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     gen_core::native::keep_freed_memory();
-    let command = match Cli::try_parse() {
-        Ok(cli) => cli.command,
+    let command = match parse() {
+        Ok(command) => command,
         Err(error) => return refuse(&error),
     };
     match command.run() {
@@ -50,6 +52,21 @@ fn main() -> ExitCode {
             interrupted.map_or(ExitCode::FAILURE, |interrupted| ExitCode::from(interrupted.exit_code))
         }
     }
+}
+
+fn parse() -> Result<commands::Command, clap::Error> {
+    let matches = with_negative_numbers(Cli::command()).try_get_matches()?;
+    Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// `--seed -1` is a wrong seed, not an unknown option: every option is given the numbers that follow it, and says what it
+/// takes.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let takes_values = arg.get_action().takes_values() && !arg.is_positional();
+        if takes_values { arg.allow_negative_numbers(true) } else { arg }
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 /// What is not a command: the help that was asked for, or what is wrong with the arguments, in one line.

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use gen_core::data::{DataOptions, Dataset};
 use gen_core::model::ModelEntry;
+use gen_core::run::RunConfig;
 use gen_core::train::TrainConfig;
 use gen_core::{Precision, config};
 
@@ -16,6 +17,29 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of a run, then the assignments of `set` and of `file`, which may repeat what the run was started with.
+    pub(crate) fn of_run(config: &RunConfig, set: &[String], file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut table = toml::Table::new();
+        table.insert("model".to_owned(), config.model.clone().into());
+        table.insert("training".to_owned(), config::to_table(&config.training)?.into());
+        table.insert("data".to_owned(), config::to_table(&config.data.options)?.into());
+        let file = file.map(read).transpose()?.unwrap_or_default();
+        let mut changes = toml::Table::new();
+        for name in ["model", "training"] {
+            changes.insert(name.to_owned(), section(&file, name).into());
+        }
+        changes.insert("data".to_owned(), options_of(&file).into());
+        config::overlay(&mut table, &changes)?;
+        for assignment in set {
+            config::set(&mut table, assignment)?;
+        }
+        Ok(Settings {
+            model: section(&table, "model"),
+            training: config::from_table(&section(&table, "training"))?,
+            options: config::from_table(&section(&table, "data"))?,
+        })
+    }
+
     /// The defaults of `entry` for `data`, then those of `file`, then the assignments of `set`.
     pub(crate) fn resolve(
         entry: &ModelEntry,
@@ -26,11 +50,7 @@ impl Settings {
         // The defaults of a model depend on the shape of the data, so the options come first: they change it.
         let mut options = config::to_table(&DataOptions::default())?;
         let file = file.map(read).transpose()?.unwrap_or_default();
-        let section =
-            |name: &str| file.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
-        let data_section = section("data");
-        let from_file = data_section.get("options").and_then(toml::Value::as_table).cloned();
-        config::overlay(&mut options, &from_file.unwrap_or_default())?;
+        config::overlay(&mut options, &options_of(&file))?;
         let (for_data, rest): (Vec<&String>, Vec<&String>) = set.iter().partition(|set| {
             let key = set.split('=').next().unwrap_or_default().trim();
             key.starts_with("data.") || options.contains_key(key)
@@ -45,15 +65,25 @@ impl Settings {
         table.insert("model".to_owned(), entry.default_config(&spec)?.into());
         table.insert("training".to_owned(), config::to_table(&entry.default_training(&spec))?.into());
         let mut changes = toml::Table::new();
-        changes.insert("model".to_owned(), section("model").into());
-        changes.insert("training".to_owned(), section("training").into());
+        changes.insert("model".to_owned(), section(&file, "model").into());
+        changes.insert("training".to_owned(), section(&file, "training").into());
         config::overlay(&mut table, &changes)?;
         for assignment in rest {
             config::set(&mut table, assignment)?;
         }
-        let take = |name: &str| table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
-        Ok(Settings { model: take("model"), training: config::from_table(&take("training"))?, options })
+        let training = config::from_table(&section(&table, "training"))?;
+        Ok(Settings { model: section(&table, "model"), training, options })
     }
+}
+
+/// A table within a table; an empty one where there is none.
+fn section(table: &toml::Table, name: &str) -> toml::Table {
+    table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default()
+}
+
+/// The data options of a settings file.
+fn options_of(file: &toml::Table) -> toml::Table {
+    section(&section(file, "data"), "options")
 }
 
 /// The assignments of `--set`, and after them that of `--precision`.

@@ -26,6 +26,31 @@ pub(crate) struct TrainedArgs {
     compute: Compute,
 }
 
+/// Where the data of a run lie, for commands that look at them.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct OwnData {
+    /// Where the data that the run was trained on lie now, if not where they were: csv:PATH, npy:PATH or folder:PATH. They
+    /// are the same if their SHA-256 is
+    #[arg(long)]
+    data: Option<String>,
+}
+
+impl OwnData {
+    /// Of a command that has another option for it.
+    pub(crate) fn at(data: Option<&str>) -> Self {
+        OwnData { data: data.map(str::to_owned) }
+    }
+
+    /// The data of a run.
+    pub(crate) fn of(&self, folder: &RunFolder) -> anyhow::Result<Dataset> {
+        let data = match &self.data {
+            Some(name) => catalog::load(name)?,
+            None => catalog::load_of_run(&folder.config().run.dataset, folder.path())?,
+        };
+        Ok(folder.prepare(data)?)
+    }
+}
+
 /// A run and its model with trained weights.
 pub(crate) struct Trained {
     pub(crate) folder: RunFolder,
@@ -61,8 +86,8 @@ impl Trained {
     }
 
     /// The data that the run was trained on.
-    pub(crate) fn data(&self) -> anyhow::Result<Dataset> {
-        Ok(self.folder.prepare(catalog::load(&self.folder.config().run.dataset)?)?)
+    pub(crate) fn data(&self, own: &OwnData) -> anyhow::Result<Dataset> {
+        own.of(&self.folder)
     }
 
     /// The data set of this name as the model would see it, if its rows are of the same shape as the run's own.
@@ -76,14 +101,7 @@ impl Trained {
     }
 
     /// `n` samples of a model of points, for the background of a chart.
-    ///
-    /// # Errors
-    /// When they have fewer than two coordinates.
     pub(crate) fn points(&self, n: usize, seed: u64) -> anyhow::Result<Tensor> {
-        let dimensions = self.model.card().data.shape.dimensions();
-        if dimensions < 2 {
-            bail!("a chart of points needs 2 coordinates or more, `{}` has {dimensions}", self.folder.name());
-        }
         Ok(self.model.sample(&SampleRequest::new(n, seed))?)
     }
 

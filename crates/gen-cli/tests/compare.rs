@@ -24,11 +24,11 @@ fn run(folder: &Path, family: &str, model: &str, distances: [f64; 2]) -> PathBuf
     );
     fs::write(folder.join("evaluation.csv"), evaluation).unwrap();
     let mut metrics =
-        "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,higher_is_better\n".to_owned();
+        "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,direction,target\n".to_owned();
     for (space, distance) in ["classifier:digits", "random-64"].into_iter().zip(distances) {
-        metrics += &format!("{name},fd,{space},,{distance},0.1,0.5,359,359,false\n");
+        metrics += &format!("{name},fd,{space},,{distance},0.1,0.5,359,359,lower,\n");
     }
-    metrics += &format!("{name},coverage,classifier:digits,k=5,0.8,0.01,0.97,359,359,true\n");
+    metrics += &format!("{name},coverage,classifier:digits,k=5,0.8,0.01,0.97,359,359,higher,\n");
     fs::write(folder.join("metrics.csv"), metrics).unwrap();
     folder.to_owned()
 }
@@ -78,11 +78,11 @@ fn runs_from_anywhere_are_put_side_by_side() {
     // 0.1 apart with standard errors of 0.1: a tie in the first space, but not in the second.
     let models = fs::read_to_string(out.join("models.csv")).unwrap();
     for row in [
-        "vae,vae,digits,fd,classifier:digits,,3,3,3,1,0.5,false,1,true",
-        "diffusion,ddpm,digits,fd,classifier:digits,,3.1,3.1,3.1,1,0.5,false,2,true",
-        "samples,my-model,digits,fd,classifier:digits,,7,7,7,1,0.5,false,3,false",
-        "diffusion,ddpm,digits,fd,random-64,,5,5,5,1,0.5,false,1,false",
-        "reference,floor,digits,fd,classifier:digits,,0.5,0.5,0.5,1,0.5,false,,",
+        "vae,vae,digits,,,,,fd,classifier:digits,,3,0.1,3,3,1,0,0.5,lower,,1,true",
+        "diffusion,ddpm,digits,,,,,fd,classifier:digits,,3.1,0.1,3.1,3.1,1,0,0.5,lower,,2,true",
+        "samples,my-model,digits,,,,,fd,classifier:digits,,7,0.1,7,7,1,0,0.5,lower,,3,false",
+        "diffusion,ddpm,digits,,,,,fd,random-64,,5,0.1,5,5,1,0,0.5,lower,,1,false",
+        "reference,floor,digits,,,,,fd,classifier:digits,,0.5,0.1,0.5,0.5,1,0,0.5,lower,,,",
     ] {
         assert!(models.lines().any(|line| line == row), "{row}\n{models}");
     }

@@ -11,7 +11,10 @@ use predicates::str::contains;
 use tch::{Device, Kind, Tensor};
 
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_gen"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gen"));
+    // A cache of its own: what the user's evaluations kept is of other threads and other code.
+    command.env("GEN_DATA", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    command
 }
 
 fn evaluate(arguments: &str, out: &Path) -> Assert {
@@ -78,6 +81,104 @@ fn samples_of_anyone() {
     let modes = format!("--samples {} --data digits --features pca --metrics modes,vendi", file.display());
     let told = "warning: out: modes does not apply here";
     evaluate(&modes, &out).success().stderr(contains(told).and(contains("vendi does not").not()));
+}
+
+/// A run of a few steps.
+fn trained(folder: &Path, name: &str) -> std::path::PathBuf {
+    let run = folder.join(name);
+    let train = ["train", "realnvp", "--data", "moons", "--budget", "2steps", "--threads", "1", "--out"];
+    program().args(train).arg(&run).assert().success();
+    run
+}
+
+#[test]
+fn a_run_is_measured_into_its_folder_or_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = trained(folder.path(), "mine");
+    let few = ["-n", "200", "--metrics", "fd,likelihood"];
+    // From inside the folder it has the same name.
+    program()
+        .arg("evaluate")
+        .arg(".")
+        .args(few)
+        .current_dir(&run)
+        .assert()
+        .success()
+        .stdout(contains("mine "));
+    let own = row(&run);
+    assert_eq!((own["run"].as_str(), own["likelihood_kind"].as_str()), ("mine", "exact"));
+    let out = folder.path().join("new").join("place");
+    program().arg("evaluate").arg(&run).args(few).arg("--out").arg(&out).assert().success();
+    assert_eq!(row(&out)["fd"], own["fd"]);
+    assert!(out.join("samples/evaluation.png").is_file());
+    // Several runs get a folder each.
+    let other = trained(folder.path(), "other");
+    let both = folder.path().join("both");
+    program().arg("evaluate").args([&run, &other]).args(few).arg("--out").arg(&both).assert().success();
+    assert_eq!(
+        (row(&both.join("mine"))["fd"].as_str(), both.join("other/metrics.csv").is_file()),
+        (own["fd"].as_str(), true)
+    );
+    let twice = program().arg("evaluate").args([&run, &run]).args(few).arg("--out").arg(&both).assert();
+    twice.failure().stderr(contains("would both be written to"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told_before_the_work_and_costs_no_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let reference = "--reference floor --data digits --metrics fd";
+    let told = evaluate(reference, &file.join("out")).failure();
+    told.stderr(contains("is a file").and(contains("floor").not())).stdout("");
+    // What goes wrong at the end: a folder has the name of a file.
+    let out = folder.path().join("out");
+    std::fs::create_dir_all(out.join("evaluation.csv")).unwrap();
+    let told = evaluate(reference, &out).failure();
+    told.stdout(contains("classifier:digits"))
+        .stderr(contains("evaluation.csv").and(contains("panicked").not()));
+}
+
+/// Two samples decide nothing, and huge numbers fit the table.
+#[test]
+fn few_and_wild_samples_get_no_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let file = folder.path().join("few.npy");
+    Tensor::from_slice(&[0.1f32, 0.2, 0.3, 0.4]).view([2, 2]).write_npy(&file).unwrap();
+    let arguments = format!("--samples {} --data moons", file.display());
+    let few = evaluate(&arguments, &out).success();
+    few.stdout(contains("tie with the floor").not().and(contains("2 samples and")).and(contains("too few")));
+    assert_eq!(row(&out)["fd_standard_error"], "");
+    (Tensor::ones([200, 2], (Kind::Float, Device::Cpu)) * 1e30).write_npy(&file).unwrap();
+    evaluate(&arguments, &out).success().stdout(contains("e60").or(contains("e59")));
+    (Tensor::ones([200, 2], (Kind::Float, Device::Cpu)) * f64::NAN).write_npy(&file).unwrap();
+    let told = contains("row 1, column 1").and(contains("NaN is not a finite number"));
+    evaluate(&arguments, &out).failure().stderr(told);
+}
+
+/// A folder of pictures sorted by class, and fewer of them than there are.
+#[test]
+fn a_folder_sorted_by_class_is_taken_in_random_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits");
+    let images = gen_core::data::idx::read_images(digits.join("test-images.gz")).unwrap();
+    let labels = gen_core::data::idx::read_labels(digits.join("test-labels.gz")).unwrap();
+    let pictures = folder.path().join("pictures");
+    for (i, label) in Vec::<i64>::try_from(labels).unwrap().into_iter().enumerate() {
+        let class = pictures.join(label.to_string());
+        std::fs::create_dir_all(&class).unwrap();
+        let bytes = Vec::<u8>::try_from(images.get(i as i64).flatten(0, -1)).unwrap();
+        let picture = image::GrayImage::from_raw(8, 8, bytes).unwrap();
+        picture.save(class.join(format!("{i:03}.png"))).unwrap();
+    }
+    let out = folder.path().join("out");
+    let arguments = format!("--samples {} --data digits -n 150 --metrics classes,fd", pictures.display());
+    let told = contains("150 of 359 samples, drawn by --seed");
+    evaluate(&arguments, &out).success().stderr(told);
+    // The first 150 are of four or five classes: their distance from a histogram of ten is above a half.
+    let found = number(&row(&out), "class_tv");
+    assert!(found < 0.2, "{found}");
 }
 
 #[test]

@@ -79,7 +79,8 @@ impl Scratch {
     /// The command fails in one line that says `message`, and writes nothing.
     fn refuses(&self, command: &str, run: &str, arguments: &str, file: &str, message: &str) {
         let (out, assert) = self.run(command, run, arguments, file);
-        let one_line = predicate::function(|text: &str| text.trim_end().lines().count() == 1);
+        let errors = |text: &str| text.lines().filter(|line| line.starts_with("gen: ")).count();
+        let one_line = predicate::function(move |text: &str| errors(text) == 1);
         assert.failure().stderr(contains(message).and(one_line).and(contains("panicked").not()));
         assert!(!out.exists());
     }
@@ -136,7 +137,7 @@ fn interpolations() {
     refuses("dcgan-digits", "--between 1,2", "x.png", "`dcgan` has no way from data to codes");
     refuses("vae-digits", "--between 1,99999", "x.png", "test rows, numbered from 0: there is no row 99999");
     refuses("vae-digits", "--between 1", "x.png", "two row numbers with a comma between");
-    refuses("vae-digits", "", "x.jpg", "--out takes a .png or a .gif");
+    refuses("vae-digits", "", "x.bmp", "--out takes .png, .jpg, .webp or .gif");
     refuses("dcgan-digits", "--best", "x.png", "has no best weights");
     refuses("nothing", "", "x.png", "there is no run in");
 }
@@ -189,7 +190,7 @@ fn maps_of_latent_spaces() {
     assert_eq!(header, ["index", "class", "pca_1", "pca_2"]);
     assert!(rows.iter().all(|row| row[1].is_empty()));
     scratch.refuses("latent", "dcgan-moons", "", "x.png", "there is no classifier of `moons`");
-    scratch.refuses("latent", "vae-digits", "", "x.gif", "--out takes a .png or a .csv");
+    scratch.refuses("latent", "vae-digits", "", "x.npy", "--out takes .png, .jpg, .webp, .gif or .csv");
 }
 
 #[test]
@@ -210,13 +211,19 @@ fn densities() {
     let (out, done) = scratch.run("density", "realnvp-moons", "--grid 5", "x.npy");
     done.success();
     let array = std::fs::read(out).unwrap();
-    assert!(array.starts_with(b"\x93NUMPY") && array.len() == 128 + 25 * 4);
+    assert!(array.starts_with(b"\x93NUMPY") && array.len() == 128 + 25 * 8);
     let refuses = |run, arguments, message| scratch.refuses("density", run, arguments, "x.png", message);
     refuses("dcgan-moons", "", "`dcgan` gives no likelihood to data");
-    refuses("vae-digits", "", "a density is drawn of points in the plane");
-    refuses("realnvp-moons", "--kind ode", "has an `exact` likelihood");
+    refuses("vae-digits", "", "a density is drawn of numbers or of points in the plane");
+    refuses("realnvp-moons", "--kind ode", "has the likelihood `exact`");
     refuses("realnvp-moons", "--range 4,-4", "two numbers, the lower first");
-    scratch.refuses("density", "realnvp-moons", "", "x.txt", "--out takes a .png, an .npy or a .csv");
+    scratch.refuses(
+        "density",
+        "realnvp-moons",
+        "",
+        "x.txt",
+        "--out takes .png, .jpg, .webp, .gif, .npy or .csv",
+    );
 }
 
 #[test]

@@ -22,7 +22,24 @@ pub fn to_table<T: Serialize>(config: &T) -> Result<Table> {
 /// When a key is missing or unknown, or a value has the wrong type or is not one of the choices.
 pub fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
     let read = table.clone().try_into();
-    read.map_err(|error: toml::de::Error| Error::invalid(format!("configuration: {}", error.message())))
+    read.map_err(|error: toml::de::Error| Error::invalid(readable(&error)))
+}
+
+/// What is wrong with a value, the name of whose key comes first.
+fn readable(error: &toml::de::Error) -> String {
+    // The keys are in the full text only, as its last line.
+    let text = error.to_string();
+    let key = text.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+    let Some(key) = key else { return format!("configuration: {}", error.message()) };
+    let whole = ["u8", "u16", "u32", "u64", "usize", "a nonzero u64", "a nonzero usize"];
+    let expected = error.message().rsplit_once(", expected ").map(|(_, expected)| expected);
+    let found = error.message().split_once("integer `").and_then(|(_, rest)| rest.split_once('`'));
+    match (expected, found) {
+        (Some(expected), Some((found, _))) if whole.contains(&expected) => {
+            format!("`{key}` must be a whole number from 0 up, found {found}")
+        }
+        _ => format!("`{key}`: {}", error.message()),
+    }
 }
 
 /// Overlays `changes` on `defaults`, key by key, tables within tables.
@@ -178,6 +195,25 @@ mod tests {
         assert_eq!(message("width"), "`width` should be key=value");
         assert_eq!(message("zzz=1"), "unknown key `zzz`: there are channels, name, on, rate, width");
         assert_eq!(message("modle.rate=1"), "unknown key `modle.rate`: did you mean `model.rate`?");
+    }
+
+    #[test]
+    fn what_a_key_cannot_be_is_said_of_the_key() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Inner {
+            #[allow(dead_code)]
+            count: usize,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Outer {
+            #[allow(dead_code)]
+            inner: Inner,
+        }
+        let message = |table: Table| from_table::<Outer>(&table).unwrap_err().to_string();
+        let negative = message(toml::toml! { inner = { count = -3 } });
+        assert_eq!(negative, "`inner.count` must be a whole number from 0 up, found -3");
+        let text = message(toml::toml! { inner = { count = "x" } });
+        assert_eq!(text, "`inner.count`: invalid type: string \"x\", expected usize");
     }
 
     #[test]

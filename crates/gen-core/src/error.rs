@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use safetensors::SafeTensorError;
+
 /// What can go wrong in gen-core and in the family crates.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,7 +67,22 @@ pub enum Error {
 
     /// An error of libtorch.
     #[error("libtorch: {}", first_line(.0))]
-    Torch(#[from] tch::TchError),
+    Torch(tch::TchError),
+}
+
+impl From<tch::TchError> for Error {
+    /// What went wrong with a file is an error of that file.
+    fn from(error: tch::TchError) -> Self {
+        match error {
+            tch::TchError::SafeTensorError { path, err: SafeTensorError::IoError(source) } => {
+                Error::io(path)(source)
+            }
+            tch::TchError::SafeTensorError { path, .. } => {
+                Error::format(path, "not a whole safetensors file, or none at all")
+            }
+            error => Error::Torch(error),
+        }
+    }
 }
 
 /// The result of a fallible operation of the libraries.
@@ -86,6 +103,25 @@ impl Error {
     /// An [`Error::Format`] at `path`.
     pub fn format(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Error::Format { path: path.as_ref().to_owned(), problem: problem.into() }
+    }
+
+    /// What became of writing or reading a picture at `path`: an [`Error::Io`] where the system refused it.
+    #[cfg(any(feature = "runs", feature = "datasets"))]
+    pub fn image(path: impl AsRef<Path>, error: image::ImageError) -> Self {
+        match error {
+            image::ImageError::IoError(source) => Error::io(path)(source),
+            error => Error::format(path, error.to_string()),
+        }
+    }
+
+    /// What became of writing or reading a table at `path`: an [`Error::Io`] where the system refused it.
+    #[cfg(any(feature = "runs", feature = "datasets"))]
+    pub fn csv(path: impl AsRef<Path>, error: csv::Error) -> Self {
+        let text = error.to_string();
+        match error.into_kind() {
+            csv::ErrorKind::Io(source) => Error::io(path)(source),
+            _ => Error::format(path, text),
+        }
     }
 
     /// An [`Error::Unknown`] that suggests the nearest of `known`, or lists them if none is near.

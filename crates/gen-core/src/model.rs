@@ -235,7 +235,7 @@ pub trait GenerativeModel {
 /// What [`GenerativeModel::validation_loss`] found.
 #[derive(Debug)]
 pub struct ValidationLoss {
-    /// What the loss is: `nll-exact`, `nll-lower-bound`, `squared-error`.
+    /// What the loss is: `nll-exact`, `nll-dequantised`, `nll-lower-bound`, `squared-error`.
     pub objective: String,
     /// Of each row: `[batch]`.
     pub rows: Tensor,

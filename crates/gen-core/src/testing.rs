@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use gen_native::{has_bfloat16, use_instructions};
 use tch::{Kind, Tensor};
 
 use crate::data::Batch;
-use crate::model::{GenerativeModel, Step};
+use crate::model::{GenerativeModel, SampleRequest, Step};
 use crate::params::NamedTensors;
+use crate::precision::Precision;
 use crate::rng::Generator;
 
 /// Asserts that `|actual - expected| <= absolute + relative * |expected|` in every entry.
@@ -95,51 +97,146 @@ pub fn assert_gradient(f: impl Fn(&Tensor) -> Tensor, x: &Tensor, tolerance: f64
     assert_close(&analytic, &numeric, tolerance, tolerance);
 }
 
-/// Takes the training step that `xtask/peers/record.py` recorded of the same model in PyTorch, and compares losses
-/// and gradients.
+/// How near a step in bfloat16 comes to the recorded one: where two sums differ in their last digit, a value is rounded to
+/// one of two neighbours, which are 2⁻⁸ of it apart.
+const ROUNDED_TOLERANCE: f64 = 1e-2;
+
+/// [`assert_recorded_step`] of a fresh model for each instruction set that the processor has, and for libtorch's own
+/// operations; and the same step in bfloat16 where the file has it and the processor multiplies it.
 ///
-/// `file` holds the state before the step under `before.`, the `batch` and the `seed` of its generator, and what
-/// came of it: `loss.` by name, and under `moment.` the first moments of a fresh optimizer, which are the gradients
-/// after clipping times 1 - β₁. `tolerance` is relative; for gradients to the largest entry of the tensor.
+/// Chooses the instruction set for the whole process: no other test may run beside it.
+///
+/// # Panics
+/// As [`assert_recorded_step`], after naming the instruction set.
+#[track_caller]
+pub fn assert_recorded_steps<M: GenerativeModel>(build: impl Fn() -> M, file: &Path, tolerance: f64) {
+    use gen_native::Instructions::{Avx2, Avx512, Best, Libtorch, Portable};
+    for which in [Avx512, Avx2, Portable, Libtorch, Best] {
+        if !use_instructions(which).expect("a choice of instructions") {
+            continue;
+        }
+        let check = |precision: Precision, tolerance: f64| {
+            let step = std::panic::AssertUnwindSafe(|| {
+                let recorded = Recorded::read(file);
+                if precision == Precision::F32 || recorded.is_rounded_too() {
+                    recorded.check(&mut build(), precision, tolerance);
+                }
+            });
+            let outcome = std::panic::catch_unwind(step);
+            assert!(outcome.is_ok(), "{} with {which:?} in {precision}", file.display());
+        };
+        check(Precision::F32, tolerance);
+        if has_bfloat16() {
+            check(Precision::Bf16, ROUNDED_TOLERANCE);
+        }
+    }
+}
+
+/// Takes the training step that `xtask/peers/record.py` recorded of the same model in PyTorch, and compares samples
+/// before it, losses and gradients.
+///
+/// `file` holds the state before the step under `before.`, `samples` of it, the `batch` (images as bytes) and the
+/// `seed` of its generator, and what came of it: `loss.` by name, and under `moment.` the first moments of a fresh
+/// optimizer, which are the gradients after clipping times 1 - β₁. `tolerance` is relative; for gradients to the largest
+/// entry of the tensor.
 ///
 /// # Panics
 /// When a number differs, or the file is not of this model.
 #[track_caller]
 pub fn assert_recorded_step(model: &mut dyn GenerativeModel, file: &Path, tolerance: f64) {
-    let recorded = Tensor::read_safetensors(file).expect("a file that record.py wrote");
-    let part = |prefix: &str| -> NamedTensors {
-        let named = recorded.iter().filter_map(|(name, tensor)| {
+    Recorded::read(file).check(model, Precision::F32, tolerance);
+}
+
+/// The tensors of a recorded step.
+struct Recorded(Vec<(String, Tensor)>);
+
+impl Recorded {
+    fn read(file: &Path) -> Self {
+        Recorded(Tensor::read_safetensors(file).expect("a file that record.py wrote"))
+    }
+
+    /// Whether the step was also taken with layers that round to bfloat16.
+    fn is_rounded_too(&self) -> bool {
+        self.0.iter().any(|(name, _)| name.starts_with("bf16."))
+    }
+
+    fn given(&self, name: &str) -> Tensor {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, tensor)| tensor.shallow_clone()).unwrap_or_else(|| panic!("no `{name}` in the file"))
+    }
+
+    fn part(&self, prefix: &str) -> NamedTensors {
+        let named = self.0.iter().filter_map(|(name, tensor)| {
             name.strip_prefix(prefix).map(|name| (name.to_owned(), tensor.shallow_clone()))
         });
         named.collect()
-    };
-    let given = |name: &str| {
-        let found = recorded.iter().find(|(known, _)| known == name);
-        found.map(|(_, tensor)| tensor.shallow_clone()).unwrap_or_else(|| panic!("no `{name}` in the file"))
-    };
-    model.weights().assign(&part("before.weights.")).expect("weights of this model");
-    let state = model.training_state();
-    let ours = |name: &str| state.get(name).unwrap_or_else(|| panic!("the model has no `{name}`"));
-    for (name, value) in part("before.training.").iter() {
-        ours(name).shallow_clone().detach().copy_(value);
     }
 
-    let step = Step { rng: Generator::seeded(given("seed").int64_value(&[])), ..Step::new(0) };
-    let batch = Batch::unlabelled(given("batch"));
-    let losses = model.train_step(&batch, &step).expect("a training step").values();
-    for (name, value) in part("loss.").iter() {
-        let loss = losses.iter().find(|(known, _)| *known == name);
-        let (_, loss) = loss.unwrap_or_else(|| panic!("the model reports no loss `{name}`"));
-        assert_close_f64(*loss, value.double_value(&[]), tolerance, 0.0);
+    /// Sets the weights, and what the model trains beside them, to those before the step.
+    fn restore(&self, model: &dyn GenerativeModel) {
+        let weights = model.weights();
+        let recorded = self.part("before.weights.");
+        let in_kind_of_ours = recorded.iter().map(|(name, tensor)| {
+            let kind = weights.get(name).map_or(tensor.kind(), Tensor::kind);
+            (name.to_owned(), tensor.to_kind(kind))
+        });
+        weights.assign(&in_kind_of_ours.collect()).expect("weights of this model");
+        let state = model.training_state();
+        for (name, value) in self.part("before.training.").iter() {
+            let ours = state.get(name).unwrap_or_else(|| panic!("the model has no `{name}`"));
+            ours.shallow_clone().detach().copy_(value);
+        }
     }
-    let moments = part("moment.training.");
-    assert!(!moments.is_empty(), "{} holds no gradients", file.display());
-    let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
-    let overall = moments.iter().map(|(_, moment)| largest(moment)).fold(0.0, f64::max);
-    for (name, moment) in moments.iter() {
-        // A tensor of which the loss hardly depends has nothing but rounding errors for a gradient.
-        let scale = largest(moment).max(1e-4 * overall);
-        assert_close(ours(name), moment, tolerance, tolerance * scale);
+
+    #[track_caller]
+    fn check(&self, model: &mut dyn GenerativeModel, precision: Precision, tolerance: f64) {
+        self.restore(model);
+        let _region = precision.region();
+        let prefix = match precision {
+            Precision::F32 => {
+                self.check_samples(model, tolerance);
+                ""
+            }
+            Precision::Bf16 => "bf16.",
+        };
+        let batch = self.given("batch");
+        let batch = if batch.kind() == Kind::Uint8 { batch / 127.5 - 1.0 } else { batch };
+        let step = Step { rng: Generator::seeded(self.given("seed").int64_value(&[])), ..Step::new(0) };
+        let losses = model.train_step(&Batch::unlabelled(batch), &step).expect("a training step").values();
+        let recorded = self.part(&format!("{prefix}loss."));
+        assert!(!recorded.is_empty(), "the file holds no losses");
+        for (name, value) in recorded.iter() {
+            let loss = losses.iter().find(|(known, _)| *known == name);
+            let (_, loss) = loss.unwrap_or_else(|| panic!("the model reports no loss `{name}`"));
+            assert_close_f64(*loss, value.double_value(&[]), tolerance, 0.0);
+        }
+        let moments = self.part(&format!("{prefix}moment.training."));
+        assert!(!moments.is_empty(), "the file holds no gradients");
+        let state = model.training_state();
+        let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
+        let overall = moments.iter().map(|(_, moment)| largest(moment)).fold(0.0, f64::max);
+        for (name, moment) in moments.iter() {
+            let ours = state.get(name).unwrap_or_else(|| panic!("the model has no `{name}`"));
+            // A tensor of which the loss hardly depends has nothing but rounding errors for a gradient.
+            let scale = largest(moment).max(1e-4 * overall);
+            assert_close(ours, moment, tolerance, tolerance * scale);
+        }
+    }
+
+    /// The samples of the seed 0 are those that were recorded. Of samples that a model rounds to bytes, a value at the edge of
+    /// two grey levels may come to lie on the other side.
+    #[track_caller]
+    fn check_samples(&self, model: &dyn GenerativeModel, tolerance: f64) {
+        let expected = self.given("samples");
+        let found = model.sample(&SampleRequest::new(expected.size()[0] as usize, 0)).expect("samples");
+        // Images are recorded in 16 bits.
+        let tolerance = if expected.kind() == Kind::Half { tolerance.max(1e-3) } else { tolerance };
+        let allowed = tolerance * expected.abs().max().double_value(&[]);
+        let levels = (&found + 1.0) * 127.5;
+        let are_bytes = found.dim() == 4 && levels.round().allclose(&levels, 0.0, 1e-3, false);
+        let off = (&found - &expected).abs().gt(allowed).to_kind(Kind::Double).mean(Kind::Double);
+        let few_edges = are_bytes && off.double_value(&[]) < 0.01;
+        assert_close(&found, &expected, 0.0, if few_edges { 1.01 / 127.5 } else { allowed });
     }
 }
 

@@ -7,7 +7,8 @@ use gen_core::eval::features::{
     FEATURES, FeatureNetwork, FeatureTraining, PrincipalComponents, RandomNetwork, train,
 };
 use gen_core::eval::{
-    EvaluateOptions, Evaluation, FeatureSpace, Measured, Metric, NoCache, Protocol, Reference, Stage,
+    Direction, EvaluateOptions, Evaluation, FeatureSpace, Measured, Metric, NoCache, Protocol, Reference,
+    Stage,
 };
 use gen_core::model::{
     Density, Family, GenerativeModel, LikelihoodKind, Losses, ModelCard, SampleRequest, Step,
@@ -23,6 +24,7 @@ struct Known<F> {
     card: ModelCard,
     draw: F,
     kinds: Vec<LikelihoodKind>,
+    nats: f64,
 }
 
 impl<F: Fn(&SampleRequest) -> Tensor> Known<F> {
@@ -35,7 +37,7 @@ impl<F: Fn(&SampleRequest) -> Tensor> Known<F> {
             parameters: 12,
             sampling_parameters: 7,
         };
-        Known { card, draw, kinds: kinds.to_vec() }
+        Known { card, draw, kinds: kinds.to_vec(), nats: -1000.0 }
     }
 }
 
@@ -74,8 +76,8 @@ impl<F> Density for Known<F> {
 
     fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, _: u64) -> Result<Tensor> {
         let nats = match kind {
-            LikelihoodKind::Importance(_) => -990.0,
-            _ => -1000.0,
+            LikelihoodKind::Importance(_) => self.nats + 10.0,
+            _ => self.nats,
         };
         match kind {
             LikelihoodKind::Exact => Ok(PointSet::Moons.log_prob(x)),
@@ -162,7 +164,7 @@ fn a_model_of_images_fills_its_columns() {
     assert_close_f64(row.importance_bits_per_dim.unwrap(), bits(990.0), 1e-12, 0.0);
     assert_eq!((row.nll_nats, row.mmd, row.modes_total), (None, None, None));
 
-    assert_eq!(stages[0], Stage::Sampling { done: 0, total: 300 });
+    assert_eq!(stages[..2], [Stage::Timing, Stage::Sampling { done: 0, total: 300 }]);
     let comparing = |floor| Stage::Comparing {
         space: "random-64".to_owned(),
         metric: Metric::Prdc,
@@ -184,7 +186,7 @@ fn a_model_of_images_fills_its_columns() {
     );
     assert_eq!((Some(second.value), second.floor), (row.second_fd, row.second_fd_floor));
     assert_eq!(row.second_space.as_deref(), Some("random-64"));
-    assert!(!main.higher_is_better && find("coverage", "pca-64").higher_is_better);
+    assert_eq!((main.direction, find("coverage", "pca-64").direction), (Direction::Lower, Direction::Higher));
     for (metric, row) in
         [("auth_pct", row.auth_pct), ("vendi", row.vendi), ("one_nn_accuracy", row.one_nn_accuracy)]
     {
@@ -349,13 +351,222 @@ fn the_test_images_themselves_are_perfect() {
 fn a_small_n_takes_a_fixed_choice_of_rows() {
     let data = images();
     let spaces = [pca(&data)];
-    let at = |seed| {
+    let at = |seed, samples: &Tensor| {
         let options = EvaluateOptions { n: 64, seed, ..Default::default() };
-        let row = compare(&protocol(&data, &spaces, &options), &data.train.x).row;
-        (row.n_real, row.n_fake, row.prdc_n, row.fd)
+        let row = compare(&protocol(&data, &spaces, &options), samples).row;
+        assert_eq!((row.n_real, row.n_fake, row.prdc_n), (Some(64), Some(64), Some(64)));
+        row.fd.unwrap()
     };
-    assert_eq!(at(0), at(1));
-    assert_eq!((at(0).0, at(0).1, at(0).2), (Some(64), Some(1200), Some(64)));
+    // The seed says which samples; which real rows they meet it does not.
+    assert_eq!(at(0, &data.train.x), at(0, &data.train.x));
+    assert_ne!(at(0, &data.train.x), at(1, &data.train.x));
+    let few = data.train.x.narrow(0, 0, 64);
+    assert_close_f64(at(0, &few), at(1, &few), 1e-9, 0.0);
+}
+
+/// A folder with a folder for each class comes sorted by class.
+#[test]
+fn the_order_of_samples_does_not_matter() {
+    let data = images();
+    let spaces = [pca(&data)];
+    let labels = data.train.labels.as_ref().unwrap();
+    let (_, order) = labels.sort_stable(true, 0, false);
+    let sorted = data.train.x.index_select(0, &order);
+    let measure = |n: usize, samples: &Tensor| {
+        let metrics = vec![Metric::Fd, Metric::FdInfinity, Metric::OneNearest, Metric::Prdc];
+        let options = EvaluateOptions { n, metrics, ..Default::default() };
+        compare(&protocol(&data, &spaces, &options), samples).metrics
+    };
+    let value = |metrics: &[gen_core::eval::Measurement], name: &str| {
+        let found = metrics.iter().find(|found| found.metric == name).unwrap();
+        (found.value, found.floor.unwrap())
+    };
+    // All samples, of which some metrics look at the first ones only; and a few of them.
+    for (n, names) in
+        [(1200, &["fd_infinity", "fd", "recall", "one_nn_accuracy"][..]), (100, &["fd", "recall"])]
+    {
+        let found = measure(n, &sorted);
+        for name in names {
+            let (value, floor) = value(&found, name);
+            let allowed = if name.starts_with("fd") { 0.5 * floor.abs() + 0.5 } else { 0.1 };
+            assert!((value - floor).abs() < allowed, "{n} {name}: {value}, floor {floor}");
+        }
+    }
+}
+
+/// Columns in their own units: what is wrong with an age does not drown beside an income.
+#[test]
+fn columns_count_alike_whatever_their_units() {
+    let table = |n: i64, seed: u64| {
+        let uniform = |i: i64| (derive(seed, Purpose::Data, i as u64) >> 11) as f64 / (1u64 << 53) as f64;
+        let rows = (0..n).flat_map(|i| {
+            let [a, b, c] = [0, 1, 2].map(|j| uniform(3 * i + j));
+            [1e4 + 4e4 * a, 20.0 + 60.0 * b, 0.1 + 0.2 * c]
+        });
+        Tensor::from_slice(&rows.collect::<Vec<f64>>()).view([n, 3]).to_kind(Kind::Float)
+    };
+    let part = |n, seed| Split::unlabelled(table(n, seed));
+    let data = Dataset::from_splits("people", part(2000, 1), None, Some(part(500, 2)), Vec::new()).unwrap();
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &[FeatureSpace::Identity], &options);
+    let honest = compare(&protocol, &table(500, 3)).row;
+    assert!(honest.fd.unwrap() - honest.fd_floor.unwrap() <= 3.0 * honest.fd_standard_error.unwrap());
+    assert!(honest.precision.unwrap() > 0.85 && honest.coverage.unwrap() > 0.85);
+    let wrong = table(500, 4);
+    let (_, _) = (wrong.select(1, 1).fill_(500.0), wrong.select(1, 2).fill_(-40.0));
+    let wrong = compare(&protocol, &wrong).row;
+    assert!(wrong.fd.unwrap() > 1000.0 * (honest.fd.unwrap() + 0.01), "{:?}", wrong.fd);
+    assert_eq!((wrong.precision, wrong.coverage), (Some(0.0), Some(0.0)));
+    // The numbers do not depend on the units.
+    let scale = Tensor::from_slice(&[1e-3f32, 1e6, 4.0]);
+    let scaled = |x: &Tensor| Split::unlabelled(x * &scale);
+    let other =
+        Dataset::from_splits("people", scaled(&data.train.x), None, Some(scaled(&data.test.x)), Vec::new());
+    let other = other.unwrap();
+    let same =
+        compare(&self::protocol(&other, &[FeatureSpace::Identity], &options), &(table(500, 3) * &scale)).row;
+    assert_close_f64(same.fd.unwrap(), honest.fd.unwrap(), 1e-3, 1e-5);
+    assert_close_f64(same.mmd.unwrap(), honest.mmd.unwrap(), 1e-3, 1e-5);
+}
+
+#[test]
+fn samples_that_are_no_numbers_have_no_numbers() {
+    let data = points();
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &[FeatureSpace::Identity], &options);
+    for (broken, by) in [(f64::NAN, "NaN"), (f64::INFINITY, "infinity"), (1e200, "1e200")] {
+        let model = Known::new(&data.spec, &[], |request: &SampleRequest| {
+            let x = PointSet::Moons.sample(request.n, request.seed).to_kind(Kind::Double);
+            let _ = x.get(0).fill_(broken);
+            x
+        });
+        let Measured { row, metrics } = protocol.evaluate(&model, &mut |_| ()).unwrap().measured;
+        assert!(row.fd.unwrap().is_nan() && row.coverage.unwrap().is_nan(), "{by}: {row:?}");
+        assert_eq!((row.fd_standard_error, row.memorised), (None, None), "{by}");
+        assert!(row.fd_floor.unwrap() > 0.0 && row.sample_latency_ms.is_some(), "{by}");
+        let honest = compare(&protocol, &PointSet::Moons.sample(1500, 3)).metrics;
+        assert_eq!(metrics.len(), honest.len(), "{by}: every number is there");
+        assert!(metrics.iter().all(|found| found.value.is_nan() && found.standard_error.is_none()), "{by}");
+    }
+    // Of images a byte would hide it.
+    let data = images();
+    let spaces = [pca(&data)];
+    let protocol = self::protocol(&data, &spaces, &options);
+    let model = Known::new(&data.spec, &[], |request: &SampleRequest| {
+        Tensor::full([request.n as i64, 1, 8, 8], f64::NAN, (Kind::Float, Device::Cpu))
+    });
+    assert!(protocol.evaluate(&model, &mut |_| ()).unwrap().measured.row.fd.unwrap().is_nan());
+    // In somebody's file it is a mistake that has a place.
+    let data = points();
+    let protocol = self::protocol(&data, &[FeatureSpace::Identity], &options);
+    let x = PointSet::Moons.sample(20, 0);
+    let _ = x.get(4).get(1).fill_(f64::NAN);
+    assert_eq!(
+        protocol.compare(&x, &mut |_| ()).unwrap_err().to_string(),
+        "row 5 of the samples holds NaN in column 2 (both from 1): samples need finite values"
+    );
+}
+
+/// A model that gives some rows no probability at all.
+#[test]
+fn an_infinite_likelihood_is_kept() {
+    let data = points();
+    let options = EvaluateOptions { metrics: vec![Metric::Likelihood], ..Default::default() };
+    let protocol = protocol(&data, &[], &options);
+    let mut model = Known::new(&data.spec, &[LikelihoodKind::LowerBound], |request: &SampleRequest| {
+        PointSet::Moons.sample(request.n, request.seed)
+    });
+    model.nats = f64::NEG_INFINITY;
+    let Measured { row, metrics } = protocol.evaluate(&model, &mut |_| ()).unwrap().measured;
+    assert_eq!((row.nll_nats, row.nll_standard_error), (Some(f64::INFINITY), None));
+    assert_eq!((row.nll_gap_nats, row.kl_nats), (Some(f64::INFINITY), Some(f64::INFINITY)));
+    let nll = metrics.iter().find(|found| found.metric == "nll_nats").unwrap();
+    assert_eq!((nll.value, nll.standard_error), (f64::INFINITY, None));
+}
+
+#[test]
+fn few_rows_have_no_error_and_no_verdict() {
+    let data = images();
+    let spaces = [pca(&data)];
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &spaces, &options);
+    // 64 dimensions: 5 rows each are 320, and the test split has 300.
+    for n in [2, 60, 300] {
+        let Measured { row, metrics } = compare(&protocol, &data.train.x.narrow(0, 0, n));
+        assert!(row.fd.is_some() && row.fd_floor.is_some());
+        assert_eq!(row.fd_standard_error, None, "{n}");
+        assert!(metrics.iter().all(|found| found.metric != "fd_infinity" || found.standard_error.is_none()));
+    }
+    // One of two samples that looks copied is chance.
+    let two = Tensor::cat(&[data.train.x.narrow(0, 0, 1), data.test.x.narrow(0, 0, 1)], 0);
+    let row = compare(&protocol, &two).row;
+    assert_eq!((row.copied_share, row.memorised), (Some(0.5), Some(false)));
+    let points = points();
+    let protocol = self::protocol(&points, &[FeatureSpace::Identity], &options);
+    let error = |n| compare(&protocol, &PointSet::Moons.sample(n, 9)).row.fd_standard_error;
+    assert!(error(99).is_none() && error(100).is_some());
+}
+
+#[test]
+fn copies_are_flagged_by_likelihood_too() {
+    let data = images();
+    let spaces = [pca(&data)];
+    let options = EvaluateOptions { metrics: vec![Metric::Fls, Metric::Memorisation], ..Default::default() };
+    let protocol = protocol(&data, &spaces, &options);
+    let fls = |samples: &Tensor| {
+        let Measured { row, metrics } = compare(&protocol, samples);
+        let found = metrics.into_iter().find(|found| found.metric == "fls").unwrap();
+        (found.value, found.standard_error.unwrap(), found.floor.unwrap(), row.memorised.unwrap())
+    };
+    let (honest, error, floor, memorised) = fls(&bars(300, 9).x);
+    assert!((honest - 100.0).abs() < 4.0 * error + 3.0 && !memorised, "{honest} +- {error}");
+    assert!((floor - 100.0).abs() < 15.0, "{floor}");
+    let (copies, _, _, memorised) = fls(&data.train.x.narrow(0, 0, 300));
+    assert!(copies < 10.0 && memorised, "{copies}");
+}
+
+/// What an evaluation with other threads kept has other last digits.
+#[test]
+fn the_floor_is_its_own_floor_whatever_is_kept() {
+    let mut data = images();
+    data.spec.sha256 = "0123".to_owned();
+    let spaces = [pca(&data)];
+    let options = EvaluateOptions::default();
+    let cache = Kept::default();
+    let floor = || {
+        let protocol = Protocol::new(&data, &spaces, &options, &cache, &mut |_| ()).unwrap();
+        protocol.evaluate_reference(Reference::Floor, &mut |_| ()).unwrap().measured
+    };
+    let first = floor();
+    let key = cache.there.borrow().keys().find(|key| key.contains("floor 300")).unwrap().clone();
+    assert!(key.contains("threads"), "{key}");
+    let mut other = NamedTensors::new();
+    for (name, tensor) in cache.there.borrow()[&key].iter() {
+        other.insert(name, tensor * (1.0 + 1e-8));
+    }
+    cache.there.borrow_mut().insert(key, other);
+    let Measured { row, metrics } = floor();
+    assert_eq!((row.fd, row.fd_floor), (first.row.fd, first.row.fd));
+    for found in metrics {
+        let copies = ["auth_pct", "copied_share", "nearest_train_z", "fls"].contains(&found.metric.as_str());
+        assert_eq!(found.floor == Some(found.value), !copies, "{found:?}");
+    }
+    assert_eq!((row.copied_share, row.memorised), (Some(1.0), Some(true)));
+}
+
+#[test]
+fn a_singular_covariance_leaves_the_gaussian_without_a_density() {
+    let moons = |n, seed| PointSet::Moons.sample(n, seed);
+    let constant = |n, seed| Split::unlabelled(moons(n, seed).constant_pad_nd([0, 1]));
+    let data =
+        Dataset::from_splits("flat", constant(900, 1), None, Some(constant(300, 2)), Vec::new()).unwrap();
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &[FeatureSpace::Identity], &options);
+    let row = reference(&protocol, Reference::PixelGaussian);
+    assert!(row.fd.unwrap() < 0.1 && row.mmd.is_some());
+    assert_eq!((row.likelihood_kind, row.nll_nats), (None, None));
+    let noise = reference(&protocol, Reference::PixelNoise);
+    assert!(noise.fd > row.fd);
 }
 
 #[test]
@@ -370,10 +581,11 @@ fn impossible_requests_are_explained() {
         "samples of `bars` should be bytes [5, 1, 8, 8], found Uint8 [5, 1, 9, 8]"
     );
     assert!(refused(&bytes_to_signed(&data.test.x)).contains("should be bytes"));
-    let nan = Known::new(&data.spec, &[], |r: &SampleRequest| {
-        Tensor::full([r.n as i64, 1, 8, 7], f64::NAN, (Kind::Float, Device::Cpu))
+    let narrow = Known::new(&data.spec, &[], |r: &SampleRequest| {
+        Tensor::zeros([r.n as i64, 1, 8, 7], (Kind::Float, Device::Cpu))
     });
-    assert!(protocol.evaluate(&nan, &mut |_| ()).is_err());
+    assert!(protocol.evaluate(&narrow, &mut |_| ()).is_err());
+    assert_eq!(refused(&data.test.x.narrow(0, 0, 1)), "measuring needs at least 2 samples, found 1");
     let steps = EvaluateOptions { steps: Some(5), ..Default::default() };
     let protocol = self::protocol(&data, &spaces, &steps);
     let model = Known::new(&data.spec, &[], |_: &SampleRequest| bytes_to_signed(&data.test.x));

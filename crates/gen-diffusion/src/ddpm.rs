@@ -3,12 +3,13 @@
 mod density;
 mod latent;
 
-use gen_core::data::{Batch, DataSpec, Shape};
+use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
     BuildContext, Buildable, Density, Family, GenerativeModel, Latent, Losses, ModelCard, SampleRequest,
     Sampling, Step, Trajectory,
 };
 use gen_core::native::as_convolved;
+use gen_core::nn::Standardise;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
 use gen_core::rng::{Generator, Purpose, stream};
@@ -17,6 +18,7 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::bound::Bound;
 use crate::network::{Network, NetworkConfig};
 use crate::prediction::{Objective, Prediction, Scales, stratified_timesteps};
 use crate::samplers::{Variance, ancestral, ddim};
@@ -70,11 +72,14 @@ pub struct DdpmConfig {
     pub ddim_eta: f64,
     /// Which timesteps a sampler with fewer steps than T goes through.
     pub spacing: Spacing,
-    /// The variance of ancestral steps, and of the process that the variational bound is of.
+    /// The variance of ancestral steps, and of the process that the discrete bound is of.
     pub variance: Variance,
     /// Whether estimates of x_0 are clipped to [-1, 1]; for images only.
     pub clip: bool,
-    /// Network evaluations a row in an estimate of the variational bound, 2 or more; from T on, every term of it is
+    /// Which bound on the likelihood is estimated.
+    #[serde(default)]
+    pub bound: Bound,
+    /// Network evaluations a row in an estimate of the bound, 2 or more; from T on, every term of the discrete one is
     /// evaluated.
     pub bound_evaluations: usize,
     /// The network.
@@ -115,16 +120,9 @@ pub struct Ddpm {
     network: Network,
     process: DiscreteVp,
     objective: Objective,
+    /// For points.
     standardise: Option<Standardise>,
     adam: Adam,
-}
-
-/// Points to and from coordinates of mean 0 and standard deviation 1.
-struct Standardise {
-    mean: Tensor,
-    std: Tensor,
-    /// log |det| of the way there.
-    log_det: f64,
 }
 
 /// A request for samples, resolved.
@@ -137,7 +135,7 @@ struct Plan {
 impl Ddpm {
     fn encode(&self, x: &Tensor) -> Tensor {
         match &self.standardise {
-            Some(Standardise { mean, std, .. }) => (x - mean) / std,
+            Some(standardise) => standardise.forward(x),
             None => x.shallow_clone(),
         }
     }
@@ -153,7 +151,7 @@ impl Ddpm {
 
     fn decode(&self, x: &Tensor) -> Tensor {
         match &self.standardise {
-            Some(Standardise { mean, std, .. }) => x * std + mean,
+            Some(standardise) => standardise.inverse(x),
             None => x.clamp(-1.0, 1.0),
         }
     }
@@ -222,7 +220,8 @@ impl Ddpm {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let noise = |like: &Tensor| noise_like(&rng, like);
-        let mut parts = vec![Tensor::zeros(self.card.data.shape.batch(0), (Kind::Float, self.device))];
+        let none = Tensor::zeros(self.card.data.shape.batch(0), (Kind::Float, self.device));
+        let mut parts = vec![self.decode(&none)];
         for rows in self.parts(request.n) {
             let x = as_convolved(&(self.start(rows, &rng) * plan.temperature));
             let mut step = 0;
@@ -338,6 +337,7 @@ impl Buildable for Ddpm {
             spacing: Spacing::Trailing,
             variance: Variance::FixedLarge,
             clip: data.shape.is_image(),
+            bound: Bound::Continuous,
             bound_evaluations: 20,
             network: NetworkConfig::of(data.shape),
             optimizer: AdamConfig {
@@ -367,14 +367,7 @@ impl Buildable for Ddpm {
         let params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
         let network = Network::new(params.root(), &config.network, data.shape)?;
         let parameters = params.count();
-        let standardise = match data.shape {
-            Shape::Points { .. } => Some(Standardise {
-                mean: Tensor::from_slice(&data.mean).to_kind(Kind::Float).to_device(*device),
-                std: Tensor::from_slice(&data.std).to_kind(Kind::Float).to_device(*device),
-                log_det: -data.std.iter().map(|std| std.ln()).sum::<f64>(),
-            }),
-            Shape::Image { .. } => None,
-        };
+        let standardise = Standardise::of(&params.root(), data)?;
         Ok(Ddpm {
             objective: Objective::new(&process, config.prediction, config.min_snr_gamma)?,
             adam: Adam::new(&params, config.optimizer)?,

@@ -20,7 +20,7 @@ use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use tch::{Kind, Tensor};
 
-use crate::schedule::{DiscreteVp, Level};
+use crate::schedule::{DiscreteVp, Level, Path};
 
 /// How tr ∂D/∂x is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,66 +118,4 @@ fn with_trace(
         };
         Ok((x0.detach(), trace.detach()))
     })
-}
-
-/// The levels of a process and all between them, by ψ.
-struct Path {
-    /// ψ and the network's time of each timestep, ascending.
-    known: Vec<(f64, f64)>,
-}
-
-impl Path {
-    fn new(process: &DiscreteVp) -> Self {
-        let known = (0..process.timesteps()).map(|t| {
-            let level = process.level(t);
-            ((level.sigma / (1.0 + level.alpha)).ln(), level.time)
-        });
-        Path { known: known.collect() }
-    }
-
-    fn ends(&self) -> [f64; 2] {
-        [self.known[0].0, self.known[self.known.len() - 1].0]
-    }
-
-    /// The level at ψ; the time is that of the timesteps around it, interpolated.
-    fn level(&self, psi: f64) -> Level {
-        let after =
-            self.known.partition_point(|(known, _)| *known <= psi).clamp(1, self.known.len().max(2) - 1);
-        let time = match (self.known.get(after - 1), self.known.get(after)) {
-            (Some((a, start)), Some((b, end))) => {
-                start + (end - start) * ((psi - a) / (b - a)).clamp(0.0, 1.0)
-            }
-            (Some((_, time)), None) | (None, Some((_, time))) => *time,
-            (None, None) => 0.0,
-        };
-        // With σ = sin φ, α = cos φ, e^ψ is tan φ/2.
-        let square = (2.0 * psi).exp();
-        Level { alpha: (1.0 - square) / (1.0 + square), sigma: 2.0 * psi.exp() / (1.0 + square), time }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::schedule::NoiseSchedule;
-
-    #[test]
-    fn the_path_goes_through_every_level() {
-        for (schedule, timesteps) in [(NoiseSchedule::Cosine, 1000), (NoiseSchedule::Linear, 50)] {
-            let process = DiscreteVp::new(schedule, timesteps).expect("timesteps");
-            let path = Path::new(&process);
-            for t in 0..timesteps {
-                let (expected, found) = (process.level(t), path.level(path.known[t].0));
-                let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
-                assert!(
-                    near(expected.alpha, found.alpha) && near(expected.sigma, found.sigma),
-                    "{t}: {found:?}"
-                );
-                assert!((expected.time - found.time).abs() < 1e-6, "{t}: {found:?}");
-            }
-            let between = path.level(0.25 * path.known[10].0 + 0.75 * path.known[11].0);
-            let time = 0.25 * process.level(10).time + 0.75 * process.level(11).time;
-            assert!((between.time - time).abs() < 1e-9, "{between:?}");
-        }
-    }
 }

@@ -127,11 +127,6 @@ impl Objective {
         pick(&self.time, t, x)
     }
 
-    /// x_0 from the network's output at `x: [batch, ...]` and timesteps `t: i64 [batch]`.
-    pub fn x0(&self, output: &Tensor, x: &Tensor, t: &Tensor) -> Tensor {
-        self.prediction.x0(output, x, &self.scales(t, x))
-    }
-
     /// The loss of each row, `[batch]`: the weighted squared error, averaged over the values of the row.
     ///
     /// `network` takes x_t and the times; `x0`, `noise`: `[batch, ...]`, `t: i64 [batch]`. With

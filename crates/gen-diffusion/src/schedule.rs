@@ -3,8 +3,12 @@
 //! One convention in the whole crate (Kingma et al. 2021): x_t = α x_0 + σ ε with ε ~ N(0, I). A schedule only says
 //! which pairs (α, σ) a process goes through; samplers and bounds see pairs, never a schedule.
 
+mod path;
+
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+pub use path::Path;
 
 /// A noise level: x_t = α x_0 + σ ε.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +28,11 @@ impl Level {
     /// The signal-to-noise ratio α² / σ².
     pub fn snr(&self) -> f64 {
         (self.alpha / self.sigma).powi(2)
+    }
+
+    /// Its logarithm, λ.
+    pub fn log_snr(&self) -> f64 {
+        2.0 * (self.alpha / self.sigma).ln()
     }
 }
 

@@ -9,11 +9,17 @@ use gen_core::config;
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Values};
 use gen_core::model::{BuildContext, Buildable, GenerativeModel, LikelihoodKind, SampleRequest, Step};
 use gen_core::rng::Generator;
+use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_diffusion::network::{MlpConfig, NetworkConfig};
+use gen_diffusion::prediction::Prediction;
+use gen_diffusion::samplers::Variance;
+use gen_diffusion::schedule::{NoiseSchedule, Spacing};
 use gen_diffusion::unet::UNetConfig;
-use gen_diffusion::{Ddpm, DdpmConfig, MODELS};
+use gen_diffusion::{Ddpm, DdpmConfig, MODELS, Sampler};
 use tch::{Device, Kind, Tensor};
+
+const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
 
 /// libtorch has one generator for all threads: tests that draw from it take turns.
 fn generator() -> MutexGuard<'static, ()> {
@@ -91,8 +97,13 @@ fn every_kind_of_data() {
         let x = data.train.narrow(0, 7).to_batch(&data.spec, &Generator::shared()).x;
         let density = model.density().unwrap();
         // Black and white have no density that a flow of probability could follow.
-        let kinds = [LikelihoodKind::LowerBound, LikelihoodKind::Ode];
-        assert_eq!(density.kinds(), kinds[..if data.spec.values == Values::Binary { 1 } else { 2 }]);
+        let bound = LikelihoodKind::LowerBound;
+        let kinds = match data.spec.values {
+            Values::Binary => vec![bound],
+            Values::Continuous => vec![bound, LikelihoodKind::Ode],
+            Values::Bytes | Values::Dequantised => vec![bound, LikelihoodKind::DequantisedOde],
+        };
+        assert_eq!(density.kinds(), kinds);
         let log_p = density.log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap();
         assert_eq!(log_p.size(), [7]);
         assert!(bool::try_from(log_p.isfinite().all()).unwrap());
@@ -256,6 +267,7 @@ fn published_settings_can_be_chosen() {
         "dropout=0.1",
         "learning_rate=2e-4",
         "timesteps=20",
+        "bound=discrete",
         "bound_evaluations=20",
         "ddim_steps=20",
     ] {
@@ -274,6 +286,29 @@ fn published_settings_can_be_chosen() {
     table.remove("unknown");
     table["network"].as_table_mut().unwrap().insert("unknown".into(), 1.into());
     assert!(entry.build(&table, &context).is_err());
+}
+
+#[test]
+fn the_bound_can_be_chosen_and_runs_of_before_have_the_continuous_one() {
+    let _generator = generator();
+    let data = points();
+    let entry = &MODELS[0];
+    let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
+    let x = data.train.x.narrow(0, 0, 50);
+    let log_p = |bound: Option<&str>| {
+        let mut table = entry.default_config(&data.spec).unwrap();
+        table.remove("bound").unwrap();
+        if let Some(bound) = bound {
+            table.insert("bound".into(), bound.into());
+        }
+        let model = entry.build(&table, &context).unwrap();
+        let found = model.density().unwrap().log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap();
+        assert!(bool::try_from(found.isfinite().all()).unwrap(), "{bound:?}");
+        found
+    };
+    let (continuous, discrete) = (log_p(Some("continuous")), log_p(Some("discrete")));
+    assert_eq!(log_p(None), continuous);
+    assert_ne!(continuous, discrete);
 }
 
 #[test]
@@ -312,11 +347,104 @@ fn learns_points() {
     let (right, left) = (near(1.0), near(-1.0));
     assert!(right > 0.35 && left > 0.35 && right + left > 0.9, "{right} {left}");
 
-    // ln 2 for the choice of the cluster, and the entropy of a Gaussian for each coordinate.
-    let entropy =
-        2f64.ln() + 2.0 * 0.5 * (2.0 * std::f64::consts::PI * std::f64::consts::E).ln() + 0.05f64.ln();
-    let log_p =
-        model.density().unwrap().log_likelihood(&data.train.x, LikelihoodKind::LowerBound, 0).unwrap();
-    let nats = -log_p.mean(Kind::Double).double_value(&[]);
-    assert!(nats > entropy - 0.1 && nats < entropy + 1.5, "{nats} nats, the entropy is {entropy}");
+    // The entropy of these rows: what the density that they are of gives them.
+    let centres = Tensor::from_slice(&[16.0, -5.3, 4.0, -4.7]).view([2, 2]);
+    let std = Tensor::from_slice(&[1.0, 0.05]);
+    let z = (data.train.x.to_kind(Kind::Double).unsqueeze(1) - centres) / &std;
+    let each =
+        (z.square() + (2.0 * std::f64::consts::PI).ln()).sum_dim_intlist(2, false, Kind::Double) * -0.5;
+    let entropy = -(each.logsumexp(1, false) - 2f64.ln() - 0.05f64.ln()).mean(Kind::Double).double_value(&[]);
+    let nats = |kind| {
+        let log_p = model.density().unwrap().log_likelihood(&data.train.x, kind, 0).unwrap();
+        -log_p.mean(Kind::Double).double_value(&[])
+    };
+    let (flow, bound) = (nats(LikelihoodKind::Ode), nats(LikelihoodKind::LowerBound));
+    assert!(flow > entropy - 0.02 && flow < entropy + 0.06, "{flow} nats, the entropy is {entropy}");
+    assert!(bound > flow - 0.02 && bound < flow + 0.6, "{bound} nats above the {flow} of the flow");
+}
+
+/// The same points in other units: powers of 2, so that the network sees the same numbers.
+#[test]
+fn units_change_a_density_by_their_volume_and_samples_with_them() {
+    let _generator = generator();
+    let data = points();
+    let units = Tensor::from_slice(&[4f32, 0.125]);
+    let others = Dataset::from_tensor("others", &data.train.x * &units).unwrap();
+    let mut model = build(small(&data), &data, 0).unwrap();
+    train(&mut model, &data, 5).finish().unwrap();
+    let other = build(small(&others), &others, 1).unwrap();
+    let weights = model.weights();
+    for (name, tensor) in other.weights().iter().filter(|(name, _)| !name.starts_with("standardise.")) {
+        tch::no_grad(|| tensor.shallow_clone().copy_(weights.get(name).unwrap()));
+    }
+    let x = data.train.x.narrow(0, 0, 20);
+    for kind in [LikelihoodKind::LowerBound, LikelihoodKind::Ode] {
+        let of = |model: &Ddpm, x: &Tensor| model.density().unwrap().log_likelihood(x, kind, 3).unwrap();
+        // ln (4 / 8)
+        assert_close(
+            &(of(&model, &x) - of(&other, &(&x * &units))),
+            &Tensor::full([20], 0.5f64.ln(), F64),
+            1e-5,
+            1e-4,
+        );
+    }
+    let request = SampleRequest::new(20, 1);
+    let samples = model.sample(&request).unwrap() * &units;
+    assert_close(&other.sample(&request).unwrap(), &samples, 1e-5, 1e-5);
+}
+
+/// Each setting changes the loss of a step, or samples.
+#[test]
+fn no_setting_is_ignored() {
+    let _generator = generator();
+    let data = images(1, 8);
+    let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
+    let observed = |config: DdpmConfig, sampler: Sampler| {
+        let config = DdpmConfig { sampler, ..config };
+        let mut model = build(config, &data, 0).unwrap();
+        let rng = Generator::seeded(8);
+        for (_, tensor) in model.weights().iter() {
+            let _ = tch::no_grad(|| tensor.shallow_clone().g_add_(&(rng.randn_like(tensor) * 0.2)));
+        }
+        let samples = model.sample(&SampleRequest { steps: Some(5), ..SampleRequest::new(2, 0) }).unwrap();
+        let losses = model.train_step(&Batch::unlabelled(x.shallow_clone()), &Step::new(0)).unwrap().values();
+        (samples, losses[0].1)
+    };
+    let default = small(&data);
+    let changes: [(&str, DdpmConfig, Sampler, [bool; 2]); 9] = [
+        ("timesteps", DdpmConfig { timesteps: 500, ..default.clone() }, Sampler::Ddim, [true, true]),
+        (
+            "schedule",
+            DdpmConfig { schedule: NoiseSchedule::Linear, ..default.clone() },
+            Sampler::Ddim,
+            [true, true],
+        ),
+        (
+            "prediction",
+            DdpmConfig { prediction: Prediction::Sample, ..default.clone() },
+            Sampler::Ddim,
+            [true, true],
+        ),
+        ("min_snr_gamma", DdpmConfig { min_snr_gamma: 5.0, ..default.clone() }, Sampler::Ddim, [false, true]),
+        ("ddim_eta", DdpmConfig { ddim_eta: 1.0, ..default.clone() }, Sampler::Ddim, [true, false]),
+        (
+            "spacing",
+            DdpmConfig { spacing: Spacing::Leading, ..default.clone() },
+            Sampler::Ddim,
+            [true, false],
+        ),
+        ("clip", DdpmConfig { clip: false, ..default.clone() }, Sampler::Ddim, [true, false]),
+        (
+            "variance",
+            DdpmConfig { variance: Variance::FixedSmall, ..default.clone() },
+            Sampler::Ancestral,
+            [true, false],
+        ),
+        ("sampler", default.clone(), Sampler::Ancestral, [true, false]),
+    ];
+    for (name, config, sampler, expected) in changes {
+        let against = if name == "variance" { Sampler::Ancestral } else { Sampler::Ddim };
+        let (before, after) = (observed(default.clone(), against), observed(config, sampler));
+        assert_eq!([before.0 != after.0, before.1 != after.1], expected, "`{name}`");
+    }
 }

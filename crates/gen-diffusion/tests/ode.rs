@@ -4,9 +4,9 @@
 
 use std::f64::consts::TAU;
 
-use gen_core::data::{Binarise, DataOptions, Dataset, PointSet, Split};
+use gen_core::data::{Binarise, DataOptions, Dataset, PointSet, Split, Values};
 use gen_core::model::{BuildContext, Buildable, Density, GenerativeModel, LikelihoodKind, SampleRequest};
-use gen_core::rng::Generator;
+use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_diffusion::network::{MlpConfig, NetworkConfig};
@@ -185,7 +185,7 @@ fn a_model_of_the_moons() {
         );
         assert_eq!(frames[5].state, model.sample(&request).unwrap());
         // x_T is the code, in the units of the data, of the rows that are drawn together first.
-        let row = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float);
+        let row = |values: &[f64]| Tensor::from_slice(values);
         let start = &codes * row(&data.spec.std) + row(&data.spec.mean);
         assert_eq!(frames[0].state.narrow(0, 0, 250), start.narrow(0, 0, 250));
         // Estimates come nearer to what they end at.
@@ -203,25 +203,52 @@ fn images(options: &DataOptions) -> Dataset {
     Dataset::from_tensor("images", bytes).unwrap().with_options(options).unwrap()
 }
 
-/// Bits per dimension of the same model and images mean the same for bytes and for bytes with noise.
-#[test]
-fn bytes_are_dequantised() {
-    let bits = [false, true].map(|dequantise| {
-        let data = images(&DataOptions { dequantise, ..Default::default() });
-        let config = DdpmConfig {
-            network: NetworkConfig::Unet(UNetConfig { channels: vec![8], ..UNetConfig::of(8, 8) }),
-            ..Ddpm::default_config(&data.spec)
-        };
-        let mut model = build(config, &data);
-        train(&mut model, &data, 16, 10);
-        assert_eq!(model.kinds(), [LikelihoodKind::LowerBound, LikelihoodKind::Ode]);
-        let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-        let nats = model.log_likelihood(&x, LikelihoodKind::Ode, 0).unwrap();
-        assert!(nats.size() == [64] && !nats.requires_grad());
-        assert_eq!(nats, model.log_likelihood(&x, LikelihoodKind::Ode, 0).unwrap());
-        data.spec.values.bits_per_dim(nats.mean(Kind::Double).double_value(&[]), 64)
+/// Pictures of `width` pixels in a row, and a small model that was trained a little: as bytes, and with the same weights
+/// as numbers that were spread over their cells.
+fn bytes_and_spread(width: i64) -> (Dataset, [Ddpm; 2]) {
+    let place = Tensor::arange(64 * width, (Kind::Int64, Device::Cpu));
+    let bytes = (place.square() * 7).fmod(256).to_kind(Kind::Uint8).view([64, 1, 1, width]);
+    let data = Dataset::from_tensor("pixels", bytes.shallow_clone()).unwrap();
+    let dequantise = DataOptions { dequantise: true, ..Default::default() };
+    let spread = Dataset::from_tensor("pixels", bytes).unwrap().with_options(&dequantise).unwrap();
+    let [mut model, other] = [&data, &spread].map(|data| {
+        let unet = UNetConfig { channels: vec![4], ..UNetConfig::of(1, width) };
+        build(DdpmConfig { network: NetworkConfig::Unet(unet), ..Ddpm::default_config(&data.spec) }, data)
     });
-    assert!(bits[0].is_finite() && (bits[0] - bits[1]).abs() < 0.3, "{bits:?}");
+    train(&mut model, &data, 16, 60);
+    other.weights().assign(&model.weights()).unwrap();
+    (data, [model, other])
+}
+
+/// The mass of a byte is the density at a place in its cell times the width of the cell: bits per dimension of the same
+/// model mean the same for bytes and for numbers that were spread already, but for cells of 2/255 and of 2/256.
+#[test]
+fn bytes_have_the_density_of_what_noise_makes_of_them() {
+    let (data, [model, spread]) = bytes_and_spread(2);
+    let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
+    assert_eq!(model.kinds(), [LikelihoodKind::LowerBound, LikelihoodKind::DequantisedOde]);
+    let nats = model.log_likelihood(&x, LikelihoodKind::DequantisedOde, 5).unwrap();
+    assert!(nats.size() == [64] && !nats.requires_grad());
+    let noise = stream(5, Purpose::Evaluate, 0).rand_like(&x);
+    let of_spread = spread
+        .log_likelihood(&(&x + (noise - 0.5) * (2.0 / 255.0)), LikelihoodKind::DequantisedOde, 9)
+        .unwrap();
+    assert_close(&nats, &(&of_spread + 2.0 * (2.0f64 / 255.0).ln()), 1e-4, 1e-4);
+    let bits =
+        |values: Values, nats: &Tensor| values.bits_per_dim(nats.mean(Kind::Double).double_value(&[]), 2);
+    let difference = bits(Values::Bytes, &nats) - bits(Values::Dequantised, &of_spread);
+    assert!((difference - (255f64 / 256.0).log2()).abs() < 1e-5, "{difference} bits");
+}
+
+#[test]
+fn the_density_of_one_pixel_integrates_to_one() {
+    let (_, [_, model]) = bytes_and_spread(1);
+    let (n, reach) = (400, 8.0);
+    let width = 2.0 * reach / n as f64;
+    let x = (Tensor::arange(n, (Kind::Float, Device::Cpu)) + 0.5) * width - reach;
+    let log_p = model.log_likelihood(&x.view([-1, 1, 1, 1]), LikelihoodKind::DequantisedOde, 0).unwrap();
+    let mass = log_p.exp().sum(Kind::Double).double_value(&[]) * width;
+    assert!((mass - 1.0).abs() < 1e-5, "{mass}");
 }
 
 #[test]

@@ -72,8 +72,9 @@ impl<'a> Given<'a> {
 /// An invertible differentiable map f, with the log-determinant of its Jacobian.
 ///
 /// Both directions take `[batch, ...]` and return the image together with the log-determinant *of that
-/// direction*, one number a row: `[batch]`, of the kind of the input. What maps between different shapes (a
-/// squeeze, a factoring-out) is a bijection like any other, as long as the number of values stays.
+/// direction*, one number a row: `[batch]`, of the kind of the input. ([`Standardise`] stands between the f64 of data and
+/// the kind of the parameters.) What maps between different shapes (a squeeze, a factoring-out) is a bijection like any
+/// other, as long as the number of values stays.
 ///
 /// What a pass is [`Given`] goes to every part; most have no use for it.
 ///

@@ -87,9 +87,8 @@ pub(crate) fn other_data(kind: &str, data: &DataSpec) -> Error {
 
 /// A normalizing flow of the architecture `A`, trained by maximum likelihood.
 ///
-/// Its likelihood is exact for points. For images it is that of dequantised bytes: exact in the sense of the papers on
-/// flows when the noise is uniform, a lower bound when the noise is learned; both have a tighter bound by importance
-/// samples.
+/// Its likelihood is exact for points. For images it is that of dequantised bytes by one draw of the noise, uniform or
+/// learned: a lower bound on that of the bytes, of which importance samples give a tighter one.
 pub struct FlowModel<A> {
     card: ModelCard,
     params: Params,
@@ -236,7 +235,9 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let size = self.card.data.shape.batch(request.n as i64);
-        let samples = Tensor::zeros(size.as_slice(), (self.params.kind(), self.params.device()));
+        // Points come in the units of the data, which take f64.
+        let kind = if self.card.data.shape.is_image() { self.params.kind() } else { Kind::Double };
+        let samples = Tensor::zeros(size.as_slice(), (kind, self.params.device()));
         let parts = self.parts(request.n as i64);
         for part in samples.split_with_sizes(&parts[..], 0).iter_mut() {
             let x = self.flow.sample(part.size()[0], temperature, Given::NOTHING, &rng);

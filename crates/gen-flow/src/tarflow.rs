@@ -155,7 +155,9 @@ impl GenerativeModel for TarFlow {
         let rows = -self.log_prob_of_data(x, &stream(seed, Purpose::Evaluate, 0))?;
         let dimensions = self.card.data.shape.dimensions();
         Ok(Some(match self.corruption.log_volume(dimensions) {
-            Some(log_volume) => ValidationLoss { objective: "nll-exact".to_owned(), rows: rows - log_volume },
+            Some(log_volume) => {
+                ValidationLoss { objective: format!("nll-{}", self.kind()), rows: rows - log_volume }
+            }
             None => ValidationLoss { objective: "nll-noisy".to_owned(), rows },
         }))
     }

@@ -33,10 +33,13 @@ struct Case {
     domain: Domain,
     /// Features of the context; 0 for none.
     context: i64,
+    /// Whether the inverse leads to the units of the data: it and the log-determinant are f64 then, whatever the kind of
+    /// the parameters.
+    to_units: bool,
 }
 
 fn case(name: &'static str, shape: &'static [i64], build: fn(&Params) -> Box<dyn Bijection>) -> Case {
-    Case { name, build, shape, domain: Domain::Real, context: 0 }
+    Case { name, build, shape, domain: Domain::Real, context: 0, to_units: false }
 }
 
 fn mlp_coupling(params: &Params, name: &str, mask: Mask, size: i64, context: i64) -> Coupling<Affine> {
@@ -96,9 +99,12 @@ fn table() -> Vec<Case> {
             })
         },
         case("identity", &[3], |_| Box::new(Chain::new(Vec::new()))),
-        case("standardise", &[3], |params| {
-            Box::new(Standardise::new(params.root(), &[1.0, -2.0, 0.0], &[0.5, 3.0, 1.0]).expect("sound"))
-        }),
+        Case {
+            to_units: true,
+            ..case("standardise", &[3], |params| {
+                Box::new(Standardise::new(params.root(), &[1.0, -2.0, 0.0], &[0.5, 3.0, 1.0]).expect("sound"))
+            })
+        },
         case("actnorm of points", &[3], |params| Box::new(ActNorm::new(params.root(), 3))),
         case("actnorm of images", &[3, 2, 4], |params| Box::new(ActNorm::new(params.root(), 3))),
         case("1x1 convolution", &[4, 2, 3], |params| Box::new(Conv1x1::new(params.root(), 4))),
@@ -333,7 +339,9 @@ proptest! {
                 let (y, log_det) = bijection.forward(&x, given(&context));
                 let (back, inverse_log_det) = bijection.inverse(&y, given(&context));
                 assert_eq!((log_det.size(), inverse_log_det.size()), (vec![rows], vec![rows]));
-                assert_eq!((y.kind(), log_det.kind()), (kind, kind));
+                let kind_of_units = if case.to_units { Kind::Double } else { kind };
+                assert_eq!((y.kind(), log_det.kind()), (kind, kind_of_units));
+                assert_eq!((back.kind(), inverse_log_det.kind()), (kind_of_units, kind_of_units));
                 assert_close(&back, &x, tolerance, tolerance);
                 // The log-determinants are sums over all values: allow for each.
                 let tolerance = tolerance * case.dimensions() as f64;
@@ -388,6 +396,51 @@ fn every_parameter_and_context_entry_has_a_gradient() {
         if context.is_some() {
             let gradient = gradients[gradients.len() - 1].abs().sum_dim_intlist(0, false, Kind::Double);
             assert!(gradient.min().double_value(&[]) > 0.0, "the context");
+        }
+    });
+}
+
+/// Of every parameter, the context and the values at once, in both directions: along a random direction the slope by
+/// automatic differentiation is that of central differences. The Jacobians above say nothing of parameters.
+#[test]
+fn gradients_of_both_directions_are_those_of_differences() {
+    const STEP: f64 = 1e-6;
+    each(|case| {
+        tch::manual_seed(6);
+        let (params, bijection) = case.random(Kind::Double);
+        let (x, context) = (case.input(3, Kind::Double), case.context(3, Kind::Double));
+        let context = context.map(|context| context.set_requires_grad(true));
+        let y = tch::no_grad(|| bijection.forward(&x, given(&context)).0);
+        for (direction, from) in [("forward", &x), ("inverse", &y)] {
+            let from = from.detach().copy().set_requires_grad(true);
+            let score = || {
+                let (to, log_det) = match direction {
+                    "forward" => bijection.forward(&from, given(&context)),
+                    _ => bijection.inverse(&from, given(&context)),
+                };
+                to.sin().sum(Kind::Double) + (log_det * 0.7).sin().sum(Kind::Double)
+            };
+            let parameters = params.trainable().into_iter().map(|(_, parameter)| parameter);
+            let shared = context.iter().chain([&from]).map(Tensor::shallow_clone);
+            let leaves: Vec<Tensor> = parameters.chain(shared).collect();
+            let along: Vec<Tensor> = leaves.iter().map(|leaf| leaf.detach().randn_like()).collect();
+            let gradients = Tensor::run_backward(&[score()], &leaves, false, false);
+            let slopes = gradients.iter().zip(&along).filter(|(gradient, _)| gradient.defined());
+            let slope: f64 = slopes.map(|(g, along)| (g * along).sum(Kind::Double).double_value(&[])).sum();
+            let _no_grad = tch::no_grad_guard();
+            let moved = |by: f64| {
+                for (leaf, along) in leaves.iter().zip(&along) {
+                    let _ = leaf.shallow_clone().g_add_(&(along * by));
+                }
+                score().double_value(&[])
+            };
+            let (above, below) = (moved(STEP), moved(-2.0 * STEP));
+            moved(STEP);
+            let difference = (above - below) / (2.0 * STEP);
+            assert!(
+                (slope - difference).abs() < 1e-5 * (1.0 + difference.abs()),
+                "{direction}: {slope} by derivatives, {difference} by differences"
+            );
         }
     });
 }

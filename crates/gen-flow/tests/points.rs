@@ -20,6 +20,19 @@ fn models() -> Vec<(&'static ModelEntry, u64)> {
     points.map(|model| (model, if slow.contains(&model.name) { 100 } else { 300 })).collect()
 }
 
+/// How far above the entropy a model may be after its few steps, in nats, with some room beside what it is. The best
+/// Gaussian is 0.90 above.
+fn most_above_the_entropy(model: &str) -> f64 {
+    match model {
+        "nsf" | "nsf-ar" => 0.08,
+        "residual-flow" => 0.33,
+        "ffjord" => 0.38,
+        "realnvp" | "maf" => 0.45,
+        "iaf" => 0.75,
+        _ => 0.78,
+    }
+}
+
 fn build(model: &ModelEntry, data: &Dataset) -> Box<dyn GenerativeModel> {
     tch::set_num_threads(1);
     let config = model.default_config(&data.spec).unwrap();
@@ -54,25 +67,44 @@ fn cells(model: &dyn GenerativeModel) -> (Tensor, Tensor) {
     (grid.to_kind(Kind::Double), p)
 }
 
+/// x₁ⁱ x₂ʲ of each row.
+fn monomial(x: &Tensor, [i, j]: [f64; 2]) -> Tensor {
+    x.select(1, 0).pow_tensor_scalar(i) * x.select(1, 1).pow_tensor_scalar(j)
+}
+
+/// What a function is on average over samples, and four and a half standard errors of that.
+fn average(of_samples: &Tensor) -> (f64, f64) {
+    let error = of_samples.std(true).double_value(&[]) / (of_samples.numel() as f64).sqrt();
+    (mean(of_samples), 4.5 * error)
+}
+
 #[test]
 fn every_model_is_a_density_and_samples_it() {
     let data = moons();
     for (entry, steps) in models() {
         let model = trained(entry, &data, steps);
         let (grid, p) = cells(model.as_ref());
-        assert_close_f64(p.sum(Kind::Double).double_value(&[]), 1.0, 0.0, 0.005);
+        let total = |x: Tensor| x.sum(Kind::Double).double_value(&[]);
+        assert_close_f64(total(p.shallow_clone()), 1.0, 0.0, 0.005);
         let test = PointSet::Moons.sample(10_000, 2);
         let gap = -mean(&log_likelihood(model.as_ref(), &test)) - PointSet::Moons.entropy();
-        assert!((-0.02..0.8).contains(&gap), "{}: {gap} nats above the entropy", entry.name);
-        // The means of x and x² by samples, and by the density.
-        let samples = model.sample(&SampleRequest::new(20_000, 3)).unwrap().to_kind(Kind::Double);
-        for power in [1.0, 2.0] {
-            let of_samples = samples.pow_tensor_scalar(power).mean_dim(0, false, Kind::Double);
-            let of_density =
-                (grid.pow_tensor_scalar(power) * p.unsqueeze(1)).sum_dim_intlist(0, false, Kind::Double);
-            let difference = (of_samples - of_density).abs().max().double_value(&[]);
-            assert!(difference < 0.15, "{}: means of x^{power} differ by {difference}", entry.name);
+        assert!(
+            (-0.02..most_above_the_entropy(entry.name)).contains(&gap),
+            "{}: {gap} nats above the entropy",
+            entry.name
+        );
+        // Moments and the entropy, by samples and by the density.
+        let samples = model.sample(&SampleRequest::new(20_000, 3)).unwrap();
+        let log_p = log_likelihood(model.as_ref(), &samples).to_kind(Kind::Double);
+        let samples = samples.to_kind(Kind::Double);
+        for powers in [[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [0.0, 2.0]] {
+            let (found, error) = average(&monomial(&samples, powers));
+            assert_close_f64(found, total(monomial(&grid, powers) * &p), 2e-3, error + 2e-3);
         }
+        let (found, error) = average(&log_p);
+        let cell = (18.0f64 / 700.0).powi(2);
+        let entropy = total(&p * (&p / cell).clamp_min(f64::MIN_POSITIVE).log());
+        assert_close_f64(found, entropy, 0.0, error + 2e-3);
     }
 }
 
@@ -87,21 +119,36 @@ fn encode_and_decode_are_each_other_s_inverse_and_codes_are_gaussian() {
         let back = latent.decode(&codes).unwrap();
         let difference = (back - &test).abs().max().double_value(&[]);
         assert!(difference < 5e-3, "{}: {difference}", entry.name);
-        assert!(mean(&codes).abs() < 0.3, "{}: codes of the mean {}", entry.name, mean(&codes));
-        assert!((mean(&codes.square()) - 1.0).abs() < 0.6, "{}: codes are no Gaussian", entry.name);
+        // The codes of samples are what the samples were made of, which is N(0, I).
+        let prior = latent.prior(2000, 4).unwrap();
+        let samples = model.sample(&SampleRequest::new(2000, 4)).unwrap();
+        let back = latent.encode(&samples, 0).unwrap().unwrap();
+        let difference = (back - &prior).abs().max().double_value(&[]);
+        assert!(difference < 1e-3, "{}: {difference}", entry.name);
+        let (first, error) = average(&prior.to_kind(Kind::Double));
+        let (second, of_second) = average(&prior.to_kind(Kind::Double).square());
+        assert!(first.abs() < error && (second - 1.0).abs() < of_second, "{}: {first} {second}", entry.name);
     }
 }
 
 #[test]
-fn temperature_narrows_the_samples_and_zero_leaves_one() {
+fn temperature_scales_the_codes_and_zero_leaves_one() {
     let data = moons();
     for (entry, _) in models() {
-        let model = build(entry, &data);
-        let spread = |temperature| {
+        let model = trained(entry, &data, 5);
+        let sample = |temperature| {
             let request = SampleRequest { temperature: Some(temperature), ..SampleRequest::new(500, 1) };
-            model.sample(&request).unwrap().std_dim(0, true, false).mean(Kind::Double).double_value(&[])
+            model.sample(&request).unwrap()
         };
-        assert!(spread(0.0) < 1e-5 && spread(0.5) < spread(1.0), "{}", entry.name);
+        let latent = model.latent().unwrap();
+        let codes = latent.prior(500, 1).unwrap();
+        for temperature in [0.0, 0.5, 1.0] {
+            let expected = latent.decode(&(&codes * temperature)).unwrap();
+            let difference = (sample(temperature) - expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-3, "{} at {temperature}: {difference}", entry.name);
+        }
+        let spread = sample(0.0).std_dim(0, true, false).max().double_value(&[]);
+        assert!(spread < 1e-5, "{}: {spread}", entry.name);
         let request = SampleRequest { temperature: Some(-1.0), ..SampleRequest::new(1, 1) };
         assert!(model.sample(&request).is_err(), "{}", entry.name);
     }

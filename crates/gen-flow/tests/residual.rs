@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    assert_density_of_moons, assert_gradients, context, double, mean_log_likelihood, set, shades, tensor,
-    train, vectors,
+    assert_bits_of_shades, assert_density_of_moons, assert_gradients, context, double, mean_log_likelihood,
+    set, shades, tensor, train, vectors,
 };
 use gen_core::data::{Dataset, PointSet, Values};
 use gen_core::model::{Buildable, GenerativeModel, SampleRequest};
@@ -215,8 +215,9 @@ fn a_residual_flow_of_more_dimensions_trains_on_estimates() {
     let before = mean_log_likelihood(&model, &data.train.x);
     let _ = train(&mut model, &data, 200, 128);
     let after = mean_log_likelihood(&model, &data.train.x);
-    let entropy = 3.0 * (1.0 + std::f64::consts::TAU.ln());
-    assert!(after > before + 0.3 && after < -entropy + 0.2, "{before} to {after}, at best {}", -entropy);
+    // That of z in these rows, which the true density gives them.
+    let entropy = 3.0 * std::f64::consts::TAU.ln() + z.square().sum(Kind::Double).double_value(&[]) / 6000.0;
+    assert!(after > before + 0.3 && after < -entropy, "{before} to {after}, at best {}", -entropy);
 }
 
 #[test]
@@ -227,11 +228,8 @@ fn a_residual_flow_learns_images() {
     let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
     let bits = |model: &ResidualFlow| Values::Bytes.bits_per_dim(mean_log_likelihood(model, &x), 16);
-    let _ = train(&mut model, &data, 1, 64);
-    let before = bits(&model);
     let _ = train(&mut model, &data, 200, 64);
-    let after = bits(&model);
-    assert!(after < before - 0.5, "{before} to {after} bits per dimension");
+    assert_bits_of_shades(bits(&model), 7.5);
     assert_eq!(model.sample(&SampleRequest::new(5, 0)).unwrap().size(), [5, 1, 4, 4]);
 }
 

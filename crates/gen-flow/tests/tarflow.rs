@@ -214,7 +214,7 @@ fn batch(data: &Dataset) -> Batch {
 }
 
 fn log_likelihood(model: &TarFlow, x: &Tensor) -> Tensor {
-    model.log_likelihood(x, LikelihoodKind::Exact, 0).unwrap()
+    model.log_likelihood(x, model.kinds()[0], 0).unwrap()
 }
 
 fn mean(x: &Tensor) -> f64 {
@@ -313,13 +313,13 @@ fn gaussian_noise_leaves_no_likelihood_of_bytes() {
     let model = random(small(&data), &data);
     let x = batch(&data).x;
     assert!(model.density().is_none());
-    assert!(model.log_likelihood(&x, LikelihoodKind::Exact, 0).is_err());
+    assert!(model.log_likelihood(&x, LikelihoodKind::Dequantised, 0).is_err());
     let loss = model.validation_loss(&x, 0).unwrap().unwrap();
     assert_eq!((loss.objective.as_str(), loss.rows.size()), ("nll-noisy", vec![32]));
-    let exact = random(uniform(&data), &data);
-    let loss = exact.validation_loss(&x, 0).unwrap().unwrap();
-    assert_eq!(loss.objective, "nll-exact");
-    assert_close(&loss.rows, &-log_likelihood(&exact, &x), 1e-6, 1e-4);
+    let likely = random(uniform(&data), &data);
+    let loss = likely.validation_loss(&x, 0).unwrap().unwrap();
+    assert_eq!(loss.objective, "nll-dequantised");
+    assert_close(&loss.rows, &-log_likelihood(&likely, &x), 1e-6, 1e-4);
 }
 
 #[test]
@@ -335,6 +335,29 @@ fn samples_are_of_all_classes_and_a_likelihood_is_of_all_together() {
     // The loss is of images whose class is given: not knowing it costs at most 1 bit for all 64 values.
     let bits = Values::Bytes.bits_per_dim(mean(&log_likelihood(&model, &batch(&data).x)), 64);
     assert_close_f64(bits, losses[losses.len() - 1], 0.0, 0.1);
+}
+
+/// ln p(x) = ln Σ p(x | class) / classes, where the loss of one image with a class is -ln p(x | class), in bits.
+#[test]
+fn a_likelihood_is_the_mean_over_the_classes() {
+    let data = image_data(3).with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
+    let config = TarFlowConfig { label_dropout: 0.0, ..uniform(&data) };
+    let x = batch(&data).x;
+    let model = random(config.clone(), &data);
+    let nats = |row: i64, class: i64| {
+        let one = Batch { x: x.narrow(0, row, 1), labels: Some(Tensor::from_slice(&[class])) };
+        let losses = random(config.clone(), &data).train_step(&one, &Step::new(0)).unwrap().values();
+        // A density on [-1, 1) has log2(128) bits more than a probability of one of 256 grey levels.
+        (7.0 - losses[0].1) * 64.0 * LN_2
+    };
+    let expected: Vec<f64> = (0..3)
+        .map(|row| {
+            let [dark, bright] = [0, 1].map(|class| nats(row, class));
+            assert!((dark - bright).abs() > 0.1, "{dark} {bright}: the class should matter");
+            dark.max(bright) + ((-(dark - bright).abs()).exp() / 2.0 + 0.5).ln()
+        })
+        .collect();
+    assert_close(&log_likelihood(&model, &x), &Tensor::from_slice(&expected), 1e-5, 1e-3);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Losses and gradients of a training step against those of the same network in PyTorch, recorded by
-//! `xtask/peers/record.sh`.
+//! Samples, and losses and gradients of a training step, against those of the same network in PyTorch, recorded by
+//! `xtask/peers/record.sh`, on every instruction set that the processor has.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,17 +7,22 @@ use std::path::Path;
 
 use gen_core::data::Dataset;
 use gen_core::model::{BuildContext, Buildable};
-use gen_core::testing::assert_recorded_step;
+use gen_core::testing::assert_recorded_steps;
 use gen_gan::{Dcgan, DcganConfig};
 use tch::{Device, Kind, Tensor};
 
+/// One test, since the instruction set is that of the whole process.
 #[test]
-fn dcgan_takes_pytorchs_step() {
-    let images = Tensor::zeros([8, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+fn dcgan_takes_pytorchs_step_with_and_without_a_penalty() {
+    let images = Tensor::zeros([8, 1, 16, 16], (Kind::Uint8, Device::Cpu));
     let data = Dataset::from_tensor("images", images).unwrap().spec;
     let config =
         DcganConfig { latent: 8, generator_width: 4, discriminator_width: 4, ..Dcgan::default_config(&data) };
-    let mut model = Dcgan::build(config, &BuildContext { data, device: Device::Cpu, seed: 0 }).unwrap();
-    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    assert_recorded_step(&mut model, &vectors.join("step-dcgan.safetensors"), 1e-4);
+    let penalised = DcganConfig { discriminator_batch_norm: false, r1_gamma: 2.0, ..config.clone() };
+    for (name, config) in [("dcgan", config), ("dcgan-r1", penalised)] {
+        let context = BuildContext { data: data.clone(), device: Device::Cpu, seed: 0 };
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/step-{name}.safetensors"));
+        assert_recorded_steps(|| Dcgan::build(config.clone(), &context).unwrap(), &file, 1e-4);
+    }
 }

@@ -5,7 +5,13 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <array>
+#include <atomic>
 #include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
 
 namespace gen_native {
 
@@ -17,8 +23,13 @@ struct Custom : torch::autograd::Node {
   Custom(Backward backward, std::shared_ptr<void> data, size_t inputs)
       : backward(backward), data(std::move(data)), inputs(inputs) {}
 
+  // Under the lock of the node, as libtorch's nodes of callers' functions are: the closure belongs to one thread at a
+  // time.
   variable_list apply(variable_list&& gradients) override {
     TORCH_CHECK(!c10::GradMode::is_enabled(), "this operation has a first derivative only");
+    TORCH_CHECK(busy.load() != std::this_thread::get_id(), "the gradient of this operation asks for itself");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const Busy mine(busy);
     TORCH_CHECK(data, "the graph has been freed: keep it for a second pass");
     std::vector<at::Tensor*> given;
     for (size_t i = 0; i < gradients.size(); ++i) {
@@ -26,23 +37,49 @@ struct Custom : torch::autograd::Node {
       given.push_back(&gradients[i]);
     }
     std::vector<at::Tensor*> found(inputs, nullptr);
-    const bool done = backward(data.get(), given.data(), given.size(), found.data(), found.size());
+    std::array<char, 1024> message{};
+    const bool done = backward(data.get(), given.data(), given.size(), found.data(), found.size(), message.data(),
+                               message.size() - 1);
     variable_list results(inputs);
     for (size_t i = 0; i < inputs; ++i) {
       const std::unique_ptr<at::Tensor> owned(found[i]);
       if (owned && task_should_compute_output(i)) results[i] = *owned;
     }
-    TORCH_CHECK(done, "the gradient of this operation cannot be computed");
+    TORCH_CHECK(done, "the gradient of this operation cannot be computed: ", message.data());
     return results;
   }
 
-  void release_variables() override { data.reset(); }
+  void release_variables() override { release(); }
+
+  void release_resources() override {
+    Node::release_resources();
+    release();
+  }
 
   std::string name() const override { return "Custom"; }
 
   Backward backward;
   std::shared_ptr<void> data;
   size_t inputs;
+  // The thread that is in the closure.
+  std::atomic<std::thread::id> busy{};
+
+ private:
+  struct Busy {
+    std::atomic<std::thread::id>& of;
+    explicit Busy(std::atomic<std::thread::id>& of) : of(of) { of = std::this_thread::get_id(); }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+    ~Busy() { of = std::thread::id(); }
+  };
+
+  // The closure may hold anything, so it is dropped after the lock is.
+  void release() {
+    if (busy.load() == std::this_thread::get_id()) return;
+    std::shared_ptr<void> freed;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    freed.swap(data);
+  }
 };
 
 }  // namespace
@@ -50,7 +87,19 @@ struct Custom : torch::autograd::Node {
 std::vector<at::Tensor> with_gradient(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor> results,
                                       Backward backward, Drop drop, void* data) {
   std::shared_ptr<void> owned(data, drop);
+  for (const at::Tensor& input : inputs) {
+    TORCH_CHECK(input.defined(), "an input is undefined");
+    TORCH_CHECK(input.layout() == at::kStrided, "an input has the layout ", input.layout(), ", it must be Strided");
+  }
+  for (at::Tensor& result : results) {
+    TORCH_CHECK(result.defined(), "a result is undefined");
+    TORCH_CHECK(result.layout() == at::kStrided, "a result has the layout ", result.layout(), ", it must be Strided");
+    TORCH_CHECK(torch::autograd::isDifferentiableType(result.scalar_type()), "a result is of kind ",
+                result.scalar_type(), ", it must have floating-point numbers");
+  }
   if (!c10::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(inputs)) return results;
+  // Tensors of their own, whatever else holds those of the caller.
+  for (at::Tensor& result : results) result = result.detach();
   const auto node = c10::make_intrusive<Custom>(backward, std::move(owned), inputs.size());
   node->set_next_edges(torch::autograd::collect_next_edges(inputs));
   torch::autograd::set_history(results, node);

@@ -67,8 +67,8 @@ char* gn_generator_clone(const Generator* generator, Generator** out) {
 void gn_generator_free(Generator* generator) { delete generator; }
 
 // Fills `x`: normal numbers of mean `a` and deviation `b`; uniform ones in [a, b); whole ones in [a, b); 1 with the
-// probability `a`, otherwise 0; or a random order of 0 to n - 1. The calls are those of torch.randn and its like, so that
-// the same seed gives the same numbers.
+// probability `a`, otherwise 0; or a random order of 0 to n - 1. The calls are those of torch.randn and its like, so
+// that the same seed gives the same numbers.
 char* gn_generator_fill(Generator* generator, const at::Tensor* x, int distribution, double a, double b) {
   return guarded([&] {
     c10::NoGradGuard no_grad;

@@ -2,9 +2,32 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <cstdint>
+
 namespace gen_native {
 
+using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+namespace {
+
+// One number for shapes, strides, kinds and devices, by the method of Fowler, Noll and Vo.
+int64_t form_of(const variable_list& tensors) {
+  uint64_t form = 14695981039346656037u;
+  const auto add = [&](int64_t number) { form = (form ^ static_cast<uint64_t>(number)) * 1099511628211u; };
+  for (const at::Tensor& x : tensors) {
+    add(x.defined() ? x.dim() : -1);
+    if (!x.defined()) continue;
+    add(static_cast<int64_t>(x.scalar_type()));
+    add(static_cast<int64_t>(x.device().type()));
+    add(x.is_neg());
+    for (const int64_t size : x.sizes()) add(size);
+    for (const int64_t stride : x.strides()) add(stride);
+  }
+  return static_cast<int64_t>(form);
+}
+
+}  // namespace
 
 variable_list differentiable_gradients(const variable_list& inputs, const variable_list& gradients,
                                        const std::function<variable_list(const variable_list&)>& function) {
@@ -30,6 +53,23 @@ variable_list differentiable_gradients(const variable_list& inputs, const variab
     if (needs(i)) results[i] = found[next++];
   }
   return results;
+}
+
+void keep(AutogradContext& context, variable_list tensors, Instructions which) {
+  context.saved_data["form"] = form_of(tensors);
+  context.saved_data["instructions"] = static_cast<int64_t>(which);
+  context.save_for_backward(std::move(tensors));
+}
+
+variable_list recalled(const AutogradContext& context) {
+  variable_list tensors = context.get_saved_variables();
+  TORCH_CHECK(form_of(tensors) == context.saved_data.at("form").toInt(),
+              "a tensor that is needed for a gradient was given another shape or other memory since the forward pass");
+  return tensors;
+}
+
+Instructions recalled_instructions(const AutogradContext& context) {
+  return static_cast<Instructions>(context.saved_data.at("instructions").toInt());
 }
 
 }  // namespace gen_native

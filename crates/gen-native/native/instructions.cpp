@@ -39,11 +39,12 @@ Instructions instructions() {
   return Instructions::kPortable;
 }
 
-bool has_bfloat16() {
+bool has_bfloat16(Instructions which) {
 #if defined(__x86_64__)
-  return instructions() == Instructions::kAvx512 && __builtin_cpu_supports("avx512bf16") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  return which == Instructions::kAvx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl");
 #else
+  static_cast<void>(which);
   return false;
 #endif
 }

@@ -11,10 +11,11 @@ enum class Instructions : int { kBest = 0, kAvx512 = 1, kAvx2 = 2, kPortable = 3
 // For the whole process; false, and nothing is changed, where the processor has no such instructions.
 bool use_instructions(Instructions which);
 
-// Those in use: any but kBest.
+// Those in use: any but kBest. They may change at any time, so that a call asks once, and its backward pass has the
+// same.
 Instructions instructions();
 
-// Whether the processor multiplies bfloat16 with the instructions in use.
-bool has_bfloat16();
+// Whether the processor multiplies bfloat16 with these.
+bool has_bfloat16(Instructions which = instructions());
 
 }  // namespace gen_native

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "operands.h"
+
 namespace gen_native {
 
 namespace {
@@ -32,7 +34,7 @@ void transpose(const float* in, int64_t row_stride, float* out, int64_t out_stri
 at::Tensor copied(const at::Tensor& x) {
   const int64_t batch = x.size(0), channels = x.size(1), pixels = x.size(2) * x.size(3);
   at::Tensor out = empty_batch_innermost(batch, channels, x.size(2), x.size(3), x.options());
-  const bool quick = x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous() && x.numel() > 0;
+  const bool quick = in_memory(x) && x.scalar_type() == at::kFloat && x.is_contiguous() && x.numel() > 0;
   if (!quick) return out.copy_(x);
   const float* const from = x.const_data_ptr<float>();
   float* const to = out.mutable_data_ptr<float>();
@@ -83,10 +85,13 @@ at::Tensor empty_batch_innermost(int64_t batch, int64_t channels, int64_t height
 }
 
 at::Tensor batch_innermost(const at::Tensor& x) {
+  TORCH_CHECK(x.defined() && x.layout() == at::kStrided, "a feature map is a strided tensor");
   TORCH_CHECK(x.dim() == 4, "a feature map has four dimensions, found ", x.dim());
   return is_batch_innermost(x) ? x : BatchInnermost::apply(x);
 }
 
 at::Tensor readable(const at::Tensor& x) { return pixel_stride(x) > 0 ? x : batch_innermost(x); }
+
+at::Tensor readable_gradient(const at::Tensor& x) { return readable(as_memory(x)); }
 
 }  // namespace gen_native

@@ -27,4 +27,7 @@ at::Tensor batch_innermost(const at::Tensor& x);
 // `x` itself also if it is some of the channels of a batch-innermost tensor, which loops over pixels read as well.
 at::Tensor readable(const at::Tensor& x);
 
+// The same of a gradient, which may be anything that autograd hands on.
+at::Tensor readable_gradient(const at::Tensor& x);
+
 }  // namespace gen_native

@@ -6,10 +6,7 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_norm.h>
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/GradMode.h>
@@ -27,6 +24,8 @@
 #include "likelihood/likelihood.h"
 #include "memory.h"
 #include "norm/norm.h"
+#include "operands.h"
+#include "optim.h"
 
 using gen_native::guarded;
 
@@ -43,13 +42,12 @@ std::optional<at::Tensor> optional(const at::Tensor* tensor) {
   return tensor == nullptr ? std::nullopt : std::optional<at::Tensor>(*tensor);
 }
 
-// Fused kernels walk raw memory, so the gradient must lie as its parameter does.
-at::Tensor laid_out_as(const at::Tensor& gradient, const at::Tensor& parameter) {
-  if (gradient.strides() == parameter.strides()) return gradient;
-  return at::empty_like(parameter).copy_(gradient);
+// A tensor that may be left out, but not be undefined.
+at::Tensor or_undefined(const at::Tensor* x) {
+  if (x == nullptr) return at::Tensor();
+  TORCH_CHECK(x->defined(), "a tensor is undefined");
+  return *x;
 }
-
-at::Tensor or_undefined(const at::Tensor* x) { return x == nullptr ? at::Tensor() : *x; }
 
 }  // namespace
 
@@ -64,19 +62,8 @@ char* gn_adam(at::Tensor* const* parameters, at::Tensor* const* gradients, at::T
               double beta2, double epsilon, double weight_decay, const at::Tensor* scale) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
-    std::vector<at::Tensor> p, g, m, v;
-    for (size_t i = 0; i < n; ++i) {
-      if (!gradients[i]->defined()) continue;
-      p.push_back(*parameters[i]);
-      g.push_back(laid_out_as(*gradients[i], *parameters[i]));
-      m.push_back(*first[i]);
-      v.push_back(*second[i]);
-    }
-    if (p.empty()) return;
-    const std::vector<at::Tensor> steps(p.size(), *step);
-    const auto grad_scale = scale == nullptr ? std::optional<at::Tensor>() : std::optional<at::Tensor>(*scale);
-    at::_fused_adamw_(p, g, m, v, {}, steps, learning_rate, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
-                      /*maximize=*/false, grad_scale, /*found_inf=*/{});
+    gen_native::adam(tensors(parameters, n), tensors(gradients, n), tensors(first, n), tensors(second, n), *step,
+                     optional(scale), {learning_rate, beta1, beta2, epsilon, weight_decay});
   });
 }
 
@@ -89,6 +76,7 @@ char* gn_global_norm(at::Tensor* const* list, size_t n, at::Tensor** norm) {
       if (list[i]->defined()) defined.push_back(*list[i]);
     }
     TORCH_CHECK(!defined.empty(), "no tensor has a gradient");
+    gen_native::check_operands(defined);
     *norm = new at::Tensor(at::linalg_vector_norm(at::stack(at::_foreach_norm(defined, 2))));
   });
 }
@@ -97,7 +85,7 @@ char* gn_global_norm(at::Tensor* const* list, size_t n, at::Tensor** norm) {
 char* gn_lerp(at::Tensor* const* start, at::Tensor* const* end, size_t n, double weight) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
-    at::_foreach_lerp_(tensors(start, n), tensors(end, n), weight);
+    gen_native::lerp(tensors(start, n), tensors(end, n), weight);
   });
 }
 
@@ -139,6 +127,11 @@ char* gn_flush_denormal(bool on, bool* possible) {
 
 void gn_keep_freed_memory() { gen_native::keep_freed_memory(); }
 
+// A tensor of the same shape, kind and strides without numbers, on the device `meta`.
+char* gn_without_numbers(const at::Tensor* x, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(x->detach().to(at::kMeta)); });
+}
+
 // Whether a feature map is batch-innermost.
 char* gn_is_batch_innermost(const at::Tensor* x, bool* is) {
   return guarded([&] { *is = gen_native::is_batch_innermost(*x); });
@@ -155,11 +148,11 @@ char* gn_prefers_batch_innermost(const at::Tensor* x, bool* does) {
 }
 
 // A convolution (gen_native::conv::conv2d); `bias` may be null.
-char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t stride,
-                int64_t padding, bool transposed, bool rounded, at::Tensor** out) {
+char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t stride, int64_t padding,
+                bool transposed, bool rounded, at::Tensor** out) {
   return guarded([&] {
-    *out = new at::Tensor(
-        gen_native::conv::conv2d(*x, *weight, or_undefined(bias), stride, padding, transposed, rounded));
+    *out =
+        new at::Tensor(gen_native::conv::conv2d(*x, *weight, or_undefined(bias), stride, padding, transposed, rounded));
   });
 }
 
@@ -207,8 +200,8 @@ char* gn_affine_coupling(const at::Tensor* same, const at::Tensor* rest, const a
                          const at::Tensor* bound, bool same_first, bool inverse, at::Tensor** out,
                          at::Tensor** log_det) {
   return guarded([&] {
-    auto moved = gen_native::flow::affine_coupling(optional(same), *rest, *parameters, optional(bound), same_first,
-                                                    inverse);
+    auto moved =
+        gen_native::flow::affine_coupling(optional(same), *rest, *parameters, optional(bound), same_first, inverse);
     *out = new at::Tensor(std::move(moved.values));
     *log_det = new at::Tensor(std::move(moved.log_det));
   });
@@ -219,8 +212,7 @@ char* gn_spline(const at::Tensor* same, const at::Tensor* rest, const at::Tensor
                 const gen_native::flow::SplineShape* shape, bool same_first, bool inverse, bool summed,
                 at::Tensor** out, at::Tensor** log_slope) {
   return guarded([&] {
-    auto moved =
-        gen_native::flow::spline(optional(same), *rest, *parameters, *shape, same_first, inverse, summed);
+    auto moved = gen_native::flow::spline(optional(same), *rest, *parameters, *shape, same_first, inverse, summed);
     *out = new at::Tensor(std::move(moved.values));
     *log_slope = new at::Tensor(std::move(moved.log_det));
   });
@@ -277,8 +269,7 @@ char* gn_autoregressive_inverse(const at::Tensor* y, const at::Tensor* context, 
 
 // Which loops are used (gen_native::Instructions), and whether the processor has them.
 char* gn_use_instructions(int which, bool* possible) {
-  return guarded(
-      [&] { *possible = gen_native::use_instructions(static_cast<gen_native::Instructions>(which)); });
+  return guarded([&] { *possible = gen_native::use_instructions(static_cast<gen_native::Instructions>(which)); });
 }
 
 bool gn_has_bfloat16() { return gen_native::has_bfloat16(); }
@@ -287,22 +278,18 @@ bool gn_has_bfloat16() { return gen_native::has_bfloat16(); }
 char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* results, size_t m,
                        gen_native::Backward backward, gen_native::Drop drop, void* data, at::Tensor** out) {
   return guarded([&] {
-    const auto connected =
-        gen_native::with_gradient(tensors(inputs, n), tensors(results, m), backward, drop, data);
+    const auto connected = gen_native::with_gradient(tensors(inputs, n), tensors(results, m), backward, drop, data);
     for (size_t i = 0; i < m; ++i) out[i] = new at::Tensor(connected[i]);
   });
 }
 
-// Whether gn_discretised_logistic takes these.
-char* gn_takes_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, bool* does) {
-  return guarded([&] { *does = gen_native::likelihood::takes(*mean, *log_scale, *x); });
-}
-
-// The log mass of bytes under a logistic distribution (gen_native::likelihood::discretised_logistic).
+// The log mass of bytes under a logistic distribution (gen_native::likelihood::discretised_logistic), or null where
+// that gives nothing.
 char* gn_discretised_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, double half,
                               at::Tensor** out) {
   return guarded([&] {
-    *out = new at::Tensor(gen_native::likelihood::discretised_logistic(*mean, *log_scale, *x, half));
+    auto found = gen_native::likelihood::discretised_logistic(*mean, *log_scale, *x, half);
+    *out = found ? new at::Tensor(std::move(*found)) : nullptr;
   });
 }
 

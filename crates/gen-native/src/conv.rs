@@ -32,8 +32,12 @@ pub enum Operands {
 /// they are several times as fast as libtorch's for strided and for small feature maps. Anything else is done by
 /// libtorch. Gradients of any order are those of libtorch.
 ///
+/// Tensors have floating-point numbers, lie in any way (expanded ones too) and are on one device; the gradient of a weight
+/// lies as the weight does, or contiguous where entries of the weight share memory. Nothing is changed in place. Any thread
+/// may call it, and several may go back through one graph that is kept.
+///
 /// # Errors
-/// When the shapes do not fit.
+/// When shapes, kinds or devices do not fit, or a tensor is undefined or sparse.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -65,11 +69,11 @@ pub fn conv2d(
 /// Convolutions with max(0, x) between them; `layers` has a weight `[outputs, inputs, side, side]` and a bias
 /// `[outputs]` for each. Sides are odd, and maps keep their size: the stride is 1, the padding half of the side.
 ///
-/// What is said of [`conv2d`] holds for this. A hidden map is read and written only by the convolutions beside it, in
+/// What is said of [`conv2d`] holds for this, also of layouts, threads and gradients. A hidden map is read and written only by the convolutions beside it, in
 /// the backward pass too: max(0, x) is done while they write.
 ///
 /// # Errors
-/// When the shapes do not fit, a side is even, or there is no layer.
+/// As [`conv2d`], and when a side is even, or there is no layer.
 pub fn conv_stack(x: &Tensor, layers: &[&Tensor], operands: Operands) -> Result<Tensor, TchError> {
     let list: Vec<_> = layers.iter().map(|layer| layer.as_ptr()).collect();
     let mut out = ptr::null_mut();

@@ -8,9 +8,17 @@ use torch_sys::C_tensor;
 /// A list of tensors as C++ takes it.
 pub(crate) type List = *const *const C_tensor;
 
-/// The gradients of the inputs, into the last list, from those of the results; false when there are none.
-pub(crate) type Backward =
-    extern "C" fn(*mut c_void, *const *mut C_tensor, usize, *mut *mut C_tensor, usize) -> bool;
+/// The gradients of the inputs, into the second list, from those of the results; false when there are none, with a reason
+/// of at most so many bytes.
+pub(crate) type Backward = extern "C" fn(
+    *mut c_void,
+    *const *mut C_tensor,
+    usize,
+    *mut *mut C_tensor,
+    usize,
+    *mut c_char,
+    usize,
+) -> bool;
 
 /// Frees what a [`Backward`] needs.
 pub(crate) type Drop = extern "C" fn(*mut c_void);
@@ -61,6 +69,7 @@ unsafe extern "C" {
     pub(crate) fn gn_matmul_precision(name: *const c_char) -> *mut c_char;
     pub(crate) fn gn_flush_denormal(on: bool, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_keep_freed_memory();
+    pub(crate) fn gn_without_numbers(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn gn_is_batch_innermost(x: *const C_tensor, is: *mut bool) -> *mut c_char;
     pub(crate) fn gn_batch_innermost(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn gn_prefers_batch_innermost(x: *const C_tensor, does: *mut bool) -> *mut c_char;
@@ -156,12 +165,7 @@ unsafe extern "C" {
         data: *mut c_void,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(crate) fn gn_takes_logistic(
-        mean: *const C_tensor,
-        log_scale: *const C_tensor,
-        x: *const C_tensor,
-        does: *mut bool,
-    ) -> *mut c_char;
+
     pub(crate) fn gn_discretised_logistic(
         mean: *const C_tensor,
         log_scale: *const C_tensor,

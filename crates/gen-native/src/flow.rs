@@ -3,6 +3,10 @@
 //! On a processor, in single and in double precision, each of these is one operation, forward and backward; elsewhere it
 //! is made of libtorch's. Gradients of any order are those of libtorch's operations. Feature maps may lie in any way,
 //! and what is batch-innermost stays so ([`is_batch_innermost`](crate::is_batch_innermost)).
+//!
+//! Tensors have floating-point numbers and are on one device; those of different kinds are promoted where libtorch's
+//! operations promote them. Undefined and sparse tensors are errors. Nothing is changed in place. Any thread may call these
+//! functions, and several may go back through one graph that is kept.
 
 use std::ptr;
 
@@ -19,6 +23,8 @@ use crate::ffi::{
 };
 
 /// The first `at` channels of `x: [batch, channels, ...]`, and the others: views.
+///
+/// Who changes a view or `x` in place after this gets an error in the backward pass.
 ///
 /// # Errors
 /// When there are fewer channels.
@@ -73,7 +79,7 @@ pub struct Coupled {
 
 /// An affine coupling: `same: [batch, kept, ...]` stays, if there is any, and `rest: [batch, n, ...]` becomes `rest exp(s) + t`, or the
 /// other way `(rest - t) exp(-s)`, with `parameters: [batch, 2 n, ...]` = (a, t) and s = a, or s = c tanh a for a `bound`
-/// c of one number. The log-determinant of a row is the sum of its s, or of its -s.
+/// c of one number, of any shape. The log-determinant of a row is the sum of its s, or of its -s.
 ///
 /// # Errors
 /// When the shapes do not fit.

@@ -17,7 +17,8 @@ use crate::{as_convolved, is_batch_innermost};
 /// everything that was drawn before, by whomever. What a `Generator` gives depends on its seed, and on what was drawn from
 /// it. The numbers are those that PyTorch has after `torch.manual_seed(seed)`, on every device in a stream of its own.
 ///
-/// Its methods panic where those of [`Tensor`] would: when a shape is negative, or a kind has no such numbers.
+/// Its methods panic where those of [`Tensor`] would: when a shape is negative, or a kind or a device has no such numbers.
+/// What they draw does not depend on how a tensor lies that gives the shape. One generator belongs to one thread at a time.
 ///
 /// ```
 /// use gen_native::Generator;

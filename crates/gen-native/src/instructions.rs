@@ -19,8 +19,9 @@ pub enum Instructions {
     Libtorch,
 }
 
-/// Chooses them for the whole process, between calls. Returns false, and changes nothing, where the processor has no
-/// such instructions.
+/// Chooses them for the whole process, for the calls that begin after this, in any thread. An operation keeps those that it
+/// began with, also for its backward pass. Returns false, and changes nothing, where the processor has no such
+/// instructions.
 ///
 /// # Errors
 /// Never by itself.

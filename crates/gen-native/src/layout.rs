@@ -27,10 +27,10 @@ pub fn prefers_batch_innermost(x: &Tensor) -> bool {
 }
 
 /// `x: [batch, channels, height, width]` itself if it is [batch-innermost](is_batch_innermost), otherwise a copy that
-/// is. Differentiable.
+/// is. Differentiable, also twice. It may lie in any way, and be of any kind and on any device.
 ///
 /// # Errors
-/// When it has not four dimensions.
+/// When it has not four dimensions, or is undefined or sparse.
 pub fn batch_innermost(x: &Tensor) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     // SAFETY: the tensor is live; without an error `out` is a new tensor, which is ours.

@@ -57,10 +57,14 @@ pub enum Statistics<'a> {
 /// In single precision, on a processor with AVX2 or AVX-512, and with a batch of feature maps that fills a vector (8 or
 /// 16 images), it is done by loops that keep the batch innermost, and so is the result
 /// ([`is_batch_innermost`](crate::is_batch_innermost)). Anything else is done by libtorch. Gradients of gradients are
-/// those of libtorch.
+/// those of libtorch. Statistics that are given have no gradient.
+///
+/// Tensors have floating-point numbers, lie in any way and are on one device. Running statistics that are moved share no
+/// memory with anything else, and to autograd they are changed in place. Any thread may call it, two at once with the same
+/// statistics only if these are not moved; several may go back through one graph that is kept.
 ///
 /// # Errors
-/// When the shapes do not fit.
+/// When shapes, kinds or devices do not fit, a tensor is undefined or sparse, or statistics that are moved share memory.
 pub fn batch_norm(
     x: &Tensor,
     weight: &Tensor,
@@ -86,10 +90,10 @@ pub fn batch_norm(
 /// bias: [channels]`, normalised over `groups` groups of channels of each image; ε is 1e-5.
 ///
 /// `modulation: [batch, 2 * channels]` has the scales and after them the shifts; without it they are 0. By whom it is
-/// done is as with [`batch_norm`].
+/// done is as with [`batch_norm`], and so are layouts, threads and gradients.
 ///
 /// # Errors
-/// When the shapes do not fit.
+/// When shapes, kinds or devices do not fit, or a tensor is undefined or sparse.
 pub fn group_norm(
     x: &Tensor,
     groups: i64,

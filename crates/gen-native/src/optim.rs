@@ -27,8 +27,14 @@ pub struct AdamStep {
 /// that of this step. With `scale`, another one, gradients count divided by it; it stays on its device. The gradients may
 /// be changed.
 ///
+/// Parameters are of `f32`, `f64`, `f16` or `bf16`; a parameter, its gradient and its moments have one shape and kind, and
+/// all tensors are on one device. They may lie in any way: the fused kernel takes what is dense and lies as its parameter
+/// does, and the rest is copied, and copied back. Parameters and moments share no memory with anything else: each of their
+/// entries is a number of its own. It records no gradient, and is not differentiable.
+///
 /// # Errors
-/// When the lists differ in length, or libtorch refuses a shape, a kind or a device.
+/// When the lists differ in length, shapes, kinds or devices differ, or what is changed shares memory; then nothing is
+/// changed.
 pub fn adam_step(
     parameters: &[Tensor],
     gradients: &[Tensor],
@@ -44,13 +50,17 @@ pub fn adam_step(
     }
     let fits =
         |a: &Tensor, b: &Tensor| a.size() == b.size() && a.kind() == b.kind() && a.device() == b.device();
-    let fit = |list: &[Tensor]| list.iter().zip(parameters).all(|(a, b)| !a.defined() || fits(a, b));
-    if !(fit(gradients) && fit(first_moments) && fit(second_moments)) {
+    let all = |list: &[Tensor]| list.iter().zip(parameters).all(|(a, b)| a.defined() && fits(a, b));
+    let some = |list: &[Tensor]| list.iter().zip(parameters).all(|(a, b)| !a.defined() || fits(a, b));
+    if parameters.iter().any(|parameter| !parameter.defined()) {
+        return Err(TchError::Torch("a parameter is undefined".to_owned()));
+    }
+    if !(some(gradients) && all(first_moments) && all(second_moments)) {
         return Err(TchError::Torch(
             "gradients and moments need the shape, the kind and the device of their parameters".to_owned(),
         ));
     }
-    let is_scalar = |x: &Tensor| x.numel() == 1 && x.kind() == Kind::Float;
+    let is_scalar = |x: &Tensor| x.defined() && x.numel() == 1 && x.kind() == Kind::Float;
     if !(is_scalar(step) && scale.is_none_or(is_scalar)) {
         return Err(TchError::Torch(
             "the step and the scale of gradients are scalars of kind Float".to_owned(),
@@ -59,8 +69,8 @@ pub fn adam_step(
     let AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay } = settings;
     let (p, g) = (pointers(parameters), pointers(gradients));
     let (m, v) = (pointers(first_moments), pointers(second_moments));
-    // SAFETY: the four lists have `n` pointers to live tensors, each with as many entries of the same kind; the
-    // kernel writes into these entries only.
+    // SAFETY: the four lists have `n` pointers to live tensors, each with as many entries of the same kind; C++ refuses
+    // what shares memory, and hands the kernel only what is dense and lies alike.
     unsafe {
         check(gn_adam(
             p.as_ptr(),
@@ -81,8 +91,10 @@ pub fn adam_step(
 
 /// The Euclidean norm of all entries of all tensors together, a scalar on their device. Undefined tensors count as 0.
 ///
+/// They are of one kind, on one device, and lie in any way. It records no gradient.
+///
 /// # Errors
-/// When no tensor is defined, or libtorch fails.
+/// When no tensor is defined, one is sparse or has no floating-point numbers, devices differ, or libtorch fails.
 pub fn global_norm(tensors: &[Tensor]) -> Result<Tensor, TchError> {
     let list = pointers(tensors);
     let mut norm = ptr::null_mut();
@@ -96,8 +108,12 @@ pub fn global_norm(tensors: &[Tensor]) -> Result<Tensor, TchError> {
 
 /// Moves each tensor of `start` by `weight` of the way to that of `end`.
 ///
+/// Both have one shape, kind and device, and lie in any way; what is moved shares no memory with anything else. It records
+/// no gradient.
+///
 /// # Errors
-/// When the lists differ in length, or libtorch refuses a shape or a kind.
+/// When the lists differ in length, shapes, kinds or devices differ, or what is changed shares memory; then nothing is
+/// changed.
 pub fn lerp(start: &[Tensor], end: &[Tensor], weight: f64) -> Result<(), TchError> {
     let (a, b) = (pointers(start), pointers(end));
     if a.len() != b.len() {

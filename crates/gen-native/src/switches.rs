@@ -1,10 +1,11 @@
 //! Switches of the whole process.
 
 use std::ffi::CStr;
+use std::ptr;
 
-use tch::TchError;
+use tch::{TchError, Tensor};
 
-use crate::ffi::{check, gn_flush_denormal, gn_keep_freed_memory, gn_matmul_precision};
+use crate::ffi::{check, gn_flush_denormal, gn_keep_freed_memory, gn_matmul_precision, gn_without_numbers};
 
 /// What a product of `f32` matrices, or a convolution on a GPU, may round to inside. What goes in and comes out stays
 /// `f32`. libtorch starts with exact products, and with convolutions on GPUs in TensorFloat-32.
@@ -56,6 +57,21 @@ pub fn gradients_enabled() -> bool {
         let was = torch_sys::at_grad_set_enabled(0);
         let _ = torch_sys::at_grad_set_enabled(was);
         was != 0
+    }
+}
+
+/// A tensor of the shape and the kind of `x` that has no numbers and no memory, on libtorch's device `meta`, for which
+/// `tch` has no name. Operations on such tensors say what shape their results would have, or refuse; those of this crate
+/// refuse it beside tensors of other devices.
+///
+/// # Errors
+/// When libtorch fails.
+pub fn without_numbers(x: &Tensor) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: the tensor is live; without an error `out` is a new tensor, which is ours.
+    unsafe {
+        check(gn_without_numbers(x.as_ptr(), &raw mut out))?;
+        Ok(Tensor::from_ptr(out))
     }
 }
 

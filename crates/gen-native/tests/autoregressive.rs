@@ -8,20 +8,13 @@ use gen_native::{
     Coupled, Degrees, Ends, Instructions, Knots, Order, Spline, Univariate, Way, affine_coupling,
     autoregressive_inverse, masked_perceptron, spline_coupling, use_instructions,
 };
-use shared::{DOUBLE, assert_close, check, layouts};
+use shared::{DOUBLE, assert_close, check, layouts, reference};
 use tch::{Device, Kind, Tensor};
 
 gen_native::mkl_on_amd!();
 
 fn random(shape: &[i64]) -> Tensor {
     Tensor::randn(shape, DOUBLE)
-}
-
-fn masked(x: &Tensor, layers: &[Tensor], masks: &[Tensor]) -> Tensor {
-    layers.chunks(2).zip(masks).enumerate().fold(x.shallow_clone(), |h, (i, (layer, mask))| {
-        let h = if i > 0 { h.relu() } else { h };
-        h.linear(&(&layer[0] * mask.to_kind(h.kind())), Some(&layer[1]))
-    })
 }
 
 #[test]
@@ -38,7 +31,7 @@ fn masked_perceptrons_are_their_layers() {
                 let layers: Vec<_> = x[1..].iter().collect();
                 vec![masked_perceptron(&x[0], &layers, &masks.iter().collect::<Vec<_>>()).unwrap()]
             };
-            check(&ours, &|x| vec![masked(&x[0], &x[1..], &masks)], &inputs);
+            check(&ours, &|x| vec![reference::layers(&x[0], &x[1..], &masks)], &inputs);
         }
     }
     let [x, weight, bias] = [random(&[2, 3]), random(&[5, 3]), random(&[5])];
@@ -100,7 +93,7 @@ impl Network {
         let mut log_det = Tensor::new();
         for _ in 0..self.inputs.len() {
             let all: Vec<&Tensor> = context.into_iter().chain([&x]).collect();
-            let numbers = masked(&Tensor::cat(&all, 1), &self.layers, &masks);
+            let numbers = reference::layers(&Tensor::cat(&all, 1), &self.layers, &masks);
             let back = match of {
                 Univariate::Affine { bound } => {
                     affine_coupling(None, y, &numbers, bound, Order::SameFirst, Way::Inverse)

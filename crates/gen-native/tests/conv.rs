@@ -196,6 +196,7 @@ fn convolutions_and_their_gradients_are_those_of_libtorch() {
     gradients_of_gradients_of_stacks_are_those_of_libtorch();
     what_is_not_a_number_stays_so_in_a_stack();
     channels_of_a_wider_map_are_read_in_place();
+    weights_may_lie_in_any_way();
     wrong_shapes_are_errors();
 }
 
@@ -308,6 +309,31 @@ fn channels_of_a_wider_map_are_read_in_place() {
     let some = wide.narrow(1, 3, 3);
     assert!(!is_batch_innermost(&some) && is_batch_innermost(&wide));
     assert_eq!(DOWN.ours(&some, &weight, bias.as_ref()), DOWN.ours(&x, &weight, bias.as_ref()));
+}
+
+fn weights_may_lie_in_any_way() {
+    let case = Case { batch: 17, inputs: 4, outputs: 6, bias: false, ..DOWN };
+    let (x, weight, _) = case.tensors();
+    let one = weight.narrow(1, 0, 1);
+    let weights = [
+        one.expand([6, 4, 3, 3], false),
+        weight.narrow(0, 0, 1).expand([6, 4, 3, 3], false),
+        weight.narrow(2, 0, 1).narrow(3, 0, 1).expand([6, 4, 3, 3], false),
+        weight.permute([2, 3, 1, 0]).contiguous().permute([3, 2, 0, 1]),
+        weight.transpose(2, 3).contiguous().transpose(2, 3),
+        Tensor::cat(&[&weight, &weight], 3).slice(3, 0, 6, 2),
+        Tensor::randn([40], FLOAT).as_strided([6, 4, 3, 3], [1, 2, 3, 1], 1),
+    ];
+    for weight in weights {
+        let run = |kind: Kind, conv: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
+            let x = x.to_kind(kind).copy().set_requires_grad(true);
+            let weight = if kind == Kind::Float { weight.detach() } else { weight.to_kind(kind).copy() };
+            let weight = weight.set_requires_grad(true);
+            with_gradients(&conv(&x, &weight), &[&x, &weight])
+        };
+        let ours = run(Kind::Float, &|x, w| case.ours(x, w, None));
+        assert_alike(&ours, &run(Kind::Double, &|x, w| case.libtorch(x, w, None)), 1e-5);
+    }
 }
 
 fn wrong_shapes_are_errors() {

@@ -9,7 +9,8 @@ use gen_native::{
     join_channels, mixing, perceptron, shifted_relu, split_channels,
 };
 use shared::{
-    DOUBLE, Function, assert_close, check, check_by_differences, layouts, leaves, run, score, twice, weights,
+    DOUBLE, Function, assert_close, check, check_by_differences, layouts, leaves, reference, run, score,
+    twice, weights,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -22,24 +23,7 @@ fn coupled(inputs: &[Tensor], order: Order, way: Way) -> Vec<Tensor> {
 }
 
 fn composed(inputs: &[Tensor], order: Order, way: Way) -> Vec<Tensor> {
-    let [same, rest] = [&inputs[0], &inputs[1]];
-    let parameters = inputs[2].chunk(2, 1);
-    let mut s = match inputs.get(3) {
-        Some(bound) => parameters[0].tanh() * bound,
-        None => parameters[0].shallow_clone(),
-    };
-    let moved = match way {
-        Way::Forward => rest * s.exp() + &parameters[1],
-        Way::Inverse => {
-            s = -s;
-            (rest - &parameters[1]) * s.exp()
-        }
-    };
-    let values = match order {
-        Order::SameFirst => Tensor::cat(&[same, &moved], 1),
-        Order::MovedFirst => Tensor::cat(&[&moved, same], 1),
-    };
-    vec![values, s.flatten(1, -1).sum_dim_intlist(1, false, s.kind())]
+    reference::coupling(Some(&inputs[0]), &inputs[1], &inputs[2], inputs.get(3), order, way)
 }
 
 fn each_way(check: impl Fn(Order, Way)) {
@@ -194,22 +178,6 @@ fn mixed(inputs: &[Tensor], permutation: &Tensor, sign: &Tensor, way: Way) -> Ve
     vec![weight, bias, log_det]
 }
 
-fn mixed_by_libtorch(inputs: &[Tensor], permutation: &Tensor, sign: &Tensor, way: Way) -> Vec<Tensor> {
-    let [scale, shift, lower, upper, log_scale] = inputs else { unreachable!() };
-    let n = lower.size()[0];
-    let lower = lower.tril(-1) + Tensor::eye(n, DOUBLE);
-    let upper = upper.triu(1) + (log_scale.exp() * sign).diag_embed(0, 0, 1);
-    let matrix = permutation.matmul(&lower).matmul(&upper);
-    let log_det = log_scale.sum(Kind::Double) + scale.sum(Kind::Double);
-    match way {
-        Way::Forward => vec![&matrix * scale.exp(), matrix.mv(shift), log_det],
-        Way::Inverse => {
-            let slope = (-scale).exp();
-            vec![matrix.inverse() * slope.unsqueeze(1), -shift * slope, -log_det]
-        }
-    }
-}
-
 #[test]
 fn mixings_are_what_they_are_made_of() {
     tch::manual_seed(4);
@@ -221,7 +189,7 @@ fn mixings_are_what_they_are_made_of() {
         let sign = weights(&inputs[0]).sign();
         for way in [Way::Forward, Way::Inverse] {
             let ours = |x: &[Tensor]| mixed(x, &permutation, &sign, way);
-            let theirs = |x: &[Tensor]| mixed_by_libtorch(x, &permutation, &sign, way);
+            let theirs = |x: &[Tensor]| reference::mixing(x, &permutation, &sign, way);
             let expected = run(&theirs, &inputs, Kind::Double);
             assert_close(&run(&ours, &inputs, Kind::Double), &expected, 1e-11);
             assert_close(&run(&ours, &inputs, Kind::Float), &expected, 1e-4);
@@ -242,13 +210,7 @@ fn perceptrons_are_their_layers() {
                 inputs.extend([random(&[pair[1], pair[0]]) * 0.3, random(&[pair[1]])]);
             }
             let ours = |x: &[Tensor]| vec![perceptron(&x[0], &x[1..].iter().collect::<Vec<_>>()).unwrap()];
-            let theirs = |x: &[Tensor]| {
-                let layers = x[1..].chunks(2).enumerate();
-                vec![layers.fold(x[0].shallow_clone(), |h, (i, layer)| {
-                    let h = if i > 0 { h.relu() } else { h };
-                    h.linear(&layer[0], Some(&layer[1]))
-                })]
-            };
+            let theirs = |x: &[Tensor]| vec![reference::layers(&x[0], &x[1..], &[])];
             check(&ours, &theirs, &inputs);
             // Layers that do not learn still hand the gradient on.
             let frozen = |f: Function<'_>| {

@@ -6,7 +6,7 @@ use std::panic::catch_unwind;
 
 use gen_native::{
     AdamStep, Autocast, AutocastDevice, MatmulPrecision, adam_step, global_norm, lerp, mkl,
-    set_matmul_precision,
+    set_matmul_precision, without_numbers,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -77,6 +77,104 @@ fn adam_is_the_papers_also_for_gradients_that_lie_otherwise() {
     }
     assert!((p.double_value(&[2, 1]) - x).abs() < 1e-9, "{} against {x}", p.double_value(&[2, 1]));
     assert!((m.double_value(&[2, 1]) - mean).abs() < 1e-9);
+}
+
+/// Parameters, moments and gradients that lie in several ways, beside the same contiguous ones.
+#[test]
+fn adam_is_the_same_however_tensors_lie() {
+    let numbers = |shape: &[i64], first: f64| {
+        let n = shape.iter().product::<i64>();
+        ((Tensor::arange(n, DOUBLE) + first) * 0.7).sin().view(shape)
+    };
+    type Lay = fn(&Tensor) -> Tensor;
+    let lays: [Lay; 4] = [
+        Tensor::copy,
+        |x| x.tr().contiguous().tr(),
+        |x| {
+            let mut some = Tensor::full([4, 9], 7.0, DOUBLE).narrow(1, 2, 5);
+            some.copy_(x);
+            some
+        },
+        |x| {
+            let mut some = Tensor::full([8, 5], 7.0, DOUBLE).slice(0, 1, 8, 2);
+            some.copy_(x);
+            some
+        },
+    ];
+    let given = [0.0, 3.0, 5.0, 8.0].map(|first| numbers(&[4, 5], first));
+    let step = Tensor::from(2.0f32);
+    let run = |lays: [Lay; 4]| {
+        let mut x: Vec<Tensor> = given.iter().zip(lays).map(|(x, lay)| lay(x)).collect();
+        x[3] = lays[3](&given[3].square());
+        let list = |i: usize| [x[i].shallow_clone()];
+        adam_step(&list(0), &list(1), &list(2), &list(3), &step, None, SETTINGS).unwrap();
+        x
+    };
+    let expected = run([lays[0]; 4]);
+    for a in lays {
+        for b in lays {
+            for c in lays {
+                let found = run([a, b, c, lays[1]]);
+                for i in [0, 2, 3] {
+                    assert!(found[i].allclose(&expected[i], 1e-12, 1e-12, false));
+                }
+            }
+        }
+    }
+}
+
+/// What would be written twice, or read after it is written, is refused, and nothing is changed.
+#[test]
+fn adam_refuses_tensors_that_share_memory() {
+    let fresh = || Tensor::ones([3, 2], DOUBLE);
+    let step = Tensor::from(1.0f32);
+    let run = |p: &[Tensor], g: &[Tensor], m: &[Tensor], v: &[Tensor]| {
+        adam_step(p, g, m, v, &step, None, SETTINGS).map_err(|error| error.to_string())
+    };
+    let expanded = || Tensor::ones([1, 2], DOUBLE).expand([3, 2], false);
+    let refused = |p: Tensor, g: Tensor, m: Tensor, v: Tensor| {
+        let before = [&p, &m, &v].map(Tensor::copy);
+        let message =
+            run(&[p.shallow_clone()], &[g], &[m.shallow_clone()], &[v.shallow_clone()]).unwrap_err();
+        assert!(message.contains("share"), "{message}");
+        assert!([&p, &m, &v].iter().zip(&before).all(|(a, b)| *a == b));
+    };
+    refused(expanded(), fresh(), fresh(), fresh());
+    refused(fresh(), fresh(), expanded(), fresh());
+    refused(fresh(), fresh(), fresh(), expanded());
+    let p = fresh();
+    refused(p.shallow_clone(), p.shallow_clone(), fresh(), fresh());
+    refused(p.shallow_clone(), fresh(), p.shallow_clone(), fresh());
+    let m = fresh();
+    refused(fresh(), fresh(), m.shallow_clone(), m);
+    let overlapping = Tensor::ones([8], DOUBLE).as_strided([3, 2], [1, 1], 0);
+    refused(overlapping, fresh(), fresh(), fresh());
+    let list = [p.shallow_clone(), p.shallow_clone()];
+    let two = || [fresh(), fresh()];
+    assert!(run(&list, &two(), &two(), &two()).unwrap_err().contains("share"));
+    // An expanded gradient is only read, and columns of one matrix have nothing in common.
+    assert!(run(&[fresh()], &[expanded()], &[fresh()], &[fresh()]).is_ok());
+    let matrix = Tensor::ones([3, 4], DOUBLE);
+    let halves = || [matrix.narrow(1, 0, 2), matrix.narrow(1, 2, 2)];
+    assert!(run(&halves(), &two(), &two(), &two()).is_ok());
+    assert_eq!(matrix.std(false).double_value(&[]), 0.0);
+    let message = lerp(&[expanded()], &[fresh()], 0.5).unwrap_err().to_string();
+    assert!(message.contains("share"), "{message}");
+}
+
+#[test]
+fn adam_refuses_tensors_of_different_devices() {
+    let here = || Tensor::ones([2], DOUBLE);
+    let there = || without_numbers(&here()).unwrap();
+    let one = Tensor::from(1.0f32);
+    let run = |p: Tensor, g: Tensor, step: &Tensor, scale: Option<&Tensor>| {
+        let (m, v) = (p.zeros_like(), p.zeros_like());
+        adam_step(&[p], &[g], &[m], &[v], step, scale, SETTINGS)
+    };
+    assert!(run(here(), here(), &one, None).is_ok());
+    assert!(run(here(), there(), &one, None).is_err());
+    assert!(run(here(), here(), &without_numbers(&one).unwrap(), None).is_err());
+    assert!(run(here(), here(), &one, Some(&without_numbers(&one).unwrap())).is_err());
 }
 
 #[test]

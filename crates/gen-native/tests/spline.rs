@@ -5,9 +5,10 @@
 mod shared;
 
 use gen_native::{
-    Coupled, Ends, Instructions, Knots, Mapped, Order, Spline, Way, spline, spline_coupling, use_instructions,
+    Coupled, Ends, Generator, Instructions, Knots, Mapped, Order, Spline, Way, spline, spline_coupling,
+    use_instructions,
 };
-use shared::{DOUBLE, check_by_differences, check_to, layouts};
+use shared::{DOUBLE, check_by_differences, check_to, layouts, reference};
 use tch::{Device, Kind, Tensor};
 
 gen_native::mkl_on_amd!();
@@ -101,85 +102,6 @@ fn points_are_those_of_other_libraries() {
     });
 }
 
-/// Durkan et al. 2019, section 3.1, with the root as they write it: values and logs of slopes.
-fn reference(x: &Tensor, parameters: &Tensor, of: &Spline, way: Way) -> [Tensor; 2] {
-    let k = of.bins;
-    let mut sizes = x.size();
-    sizes.insert(1, of.parameters());
-    let raw = parameters.reshape(&sizes);
-    let of_raw = |first: i64, n: i64| raw.narrow(1, first, n);
-    let length = of.high - of.low;
-    let part = |first: i64| match of.knots {
-        Knots::SoftClip { slope } => {
-            let raw = of_raw(first, k);
-            let shrink: Tensor = 1.0 + (&raw * 2.0 / slope.ln()).abs();
-            (raw / shrink).softmax(1, Kind::Double) * length
-        }
-        Knots::Floor { width, height, .. } => {
-            let least = if first == 0 { width } else { height };
-            (least + (1.0 - least * k as f64) * of_raw(first, k).softmax(1, Kind::Double)) * length
-        }
-    };
-    let slopes = of_raw(2 * k, of.parameters() - 2 * k);
-    let slopes = match of.knots {
-        Knots::SoftClip { slope } => {
-            let shrink: Tensor = 1.0 + (&slopes / slope.ln()).abs();
-            (slopes / shrink).exp()
-        }
-        Knots::Floor { slope, .. } => slopes.exp().log1p() + slope,
-    };
-    let one = x.ones_like().unsqueeze(1);
-    let slopes = match of.ends {
-        Ends::Unit => Tensor::cat(&[&one, &slopes, &one], 1),
-        Ends::Free => slopes,
-    };
-    let (widths, heights) = (part(0), part(k));
-    let knots = |sizes: &Tensor| {
-        let first = (&one * of.low).shallow_clone();
-        Tensor::cat(&[&first, &(sizes.cumsum(1, Kind::Double) + of.low)], 1)
-    };
-    let (xs, ys) = (knots(&widths), knots(&heights));
-    let along = if way == Way::Forward { &xs } else { &ys };
-    let inside = x.clamp(of.low, of.high);
-    let bin = inside.unsqueeze(1).ge_tensor(&along.narrow(1, 1, k - 1)).sum_dim_intlist(1, true, Kind::Int64);
-    let at = |all: &Tensor, offset: i64| all.gather(1, &(&bin + offset), false).squeeze_dim(1);
-    let (x0, y0, w, h) = (at(&xs, 0), at(&ys, 0), at(&widths, 0), at(&heights, 0));
-    let (d0, d1) = (at(&slopes, 0), at(&slopes, 1));
-    let s = &h / &w;
-    let excess = &d0 + &d1 - &s * 2.0;
-    let xi = match way {
-        Way::Forward => (&inside - &x0) / &w,
-        Way::Inverse => {
-            let t = &inside - &y0;
-            let a = &h * (&s - &d0) + &t * &excess;
-            let b = &h * &d0 - &t * &excess;
-            let c = -&s * &t;
-            &c * 2.0 / (-&b - (b.square() - a * &c * 4.0).sqrt())
-        }
-    };
-    let rest: Tensor = 1.0 - &xi;
-    let product = &xi * &rest;
-    let d = &s + &excess * &product;
-    let slope = s.square() * (&d1 * xi.square() + &s * &product * 2.0 + &d0 * rest.square()) / d.square();
-    let mut log = slope.log();
-    let mut y = match way {
-        Way::Forward => &y0 + &h * (&s * xi.square() + &d0 * &product) / &d,
-        Way::Inverse => {
-            log = -log;
-            &x0 + &w * &xi
-        }
-    };
-    let end = |i: i64| match way {
-        Way::Forward => slopes.select(1, i),
-        Way::Inverse => 1.0 / slopes.select(1, i),
-    };
-    for (outside, edge, end) in [(x.lt(of.low), of.low, end(0)), (x.gt(of.high), of.high, end(k))] {
-        y = (edge + (x - edge) * &end).where_self(&outside, &y);
-        log = end.log().where_self(&outside, &log);
-    }
-    [y, log]
-}
-
 fn splines() -> Vec<Spline> {
     let mut all = vec![];
     for (bins, low, high) in [(8, -3.0, 3.0), (3, -1.0, 2.5), (1, 0.0, 1.0)] {
@@ -212,7 +134,7 @@ fn splines_are_what_they_are_made_of() {
                         let Mapped { values, log_slope } = spline(&x[0], &x[1], &of, way).unwrap();
                         vec![values, log_slope]
                     };
-                    let theirs = |x: &[Tensor]| reference(&x[0], &x[1], &of, way).into();
+                    let theirs = |x: &[Tensor]| reference::spline(&x[0], &x[1], &of, way).into();
                     check_to([1e-9, 1e-3, 1e-6], &ours, &theirs, &inputs[..2]);
                     if i > 0 {
                         continue;
@@ -223,7 +145,7 @@ fn splines_are_what_they_are_made_of() {
                         vec![values, log_det]
                     };
                     let joined = |x: &[Tensor]| {
-                        let [moved, log] = reference(&x[0], &x[1], &of, way);
+                        let [moved, log] = reference::spline(&x[0], &x[1], &of, way);
                         let parts: Vec<&Tensor> = [&moved].into_iter().chain(x.get(2)).collect();
                         vec![
                             Tensor::cat(&parts, 1),
@@ -291,15 +213,16 @@ fn extremes_stay_finite() {
 
 #[test]
 fn there_and_back_is_where_it_began() {
-    tch::manual_seed(4);
+    let rng = Generator::seeded(4);
+    // The least slope, 0.001, makes half a last digit of a value an error of 1.2e-4 on the way back.
     for (kind, knots, tolerance) in
-        [(Kind::Float, SOFT_CLIP, 1e-4), (Kind::Double, SOFT_CLIP, 1e-9), (Kind::Double, FLOOR, 1e-9)]
+        [(Kind::Float, SOFT_CLIP, 5e-4), (Kind::Double, SOFT_CLIP, 1e-9), (Kind::Double, FLOOR, 1e-9)]
     {
         for ends in [Ends::Unit, Ends::Free] {
             let of = Spline { bins: 8, low: -3.0, high: 3.0, knots, ends };
             let options = (kind, Device::Cpu);
-            let x = Tensor::rand([200_000, 1], options) * 7.0 - 3.5;
-            let raw = Tensor::randn([200_000, of.parameters()], options);
+            let x = rng.rand([200_000, 1], options) * 7.0 - 3.5;
+            let raw = rng.randn([200_000, of.parameters()], options);
             all_instructions(|| {
                 let there = spline(&x, &raw, &of, Way::Forward).unwrap();
                 let back = spline(&there.values, &raw, &of, Way::Inverse).unwrap();

@@ -66,9 +66,19 @@ impl<'a> Comparison<'a> {
         key.map(|key| places(&self.models, key)).unwrap_or_default()
     }
 
-    /// A cost, if any trained model has it.
+    /// A cost, if any trained model has it; of several that were taken under different circumstances the one that most
+    /// models have.
     pub(crate) fn cost(&self, metric: &str) -> Option<Key> {
-        self.keys.iter().find(|key| key.is_cost() && key.metric == metric).cloned()
+        self.costs(metric).into_iter().next()
+    }
+
+    /// A cost under all the circumstances that it was taken under, those of most models first.
+    pub(crate) fn costs(&self, metric: &str) -> Vec<Key> {
+        let models = |key: &Key| self.trained().filter(|model| model.seeds(key).is_some()).count();
+        let mut found: Vec<Key> =
+            self.keys.iter().filter(|key| key.is_cost() && key.metric == metric).cloned().collect();
+        found.sort_by_key(|key| std::cmp::Reverse(models(key)));
+        found
     }
 }
 
@@ -95,9 +105,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = "family,model,dataset,feature_space,train_seconds\nvae,vae,d,classifier:d,9\n";
         let run = run_folder(folder.path(), "vae-d-s0", Some(text));
-        let rows = "metric,space,parameter,value,higher_is_better\n\
-                    fd,random-64,,1,false\nfd,classifier:d,,2,false\ncoverage,classifier:d,k=5,0.5,true\n\
-                    bits_per_dim,data,lower-bound,3,false\nbits_per_dim,data,importance-64,2.9,false\n";
+        let rows = "metric,space,parameter,value,direction,target\n\
+                    fd,random-64,,1,lower,\nfd,classifier:d,,2,lower,\ncoverage,classifier:d,k=5,0.5,higher,\n\
+                    bits_per_dim,data,lower-bound,3,lower,\nbits_per_dim,data,importance-64,2.9,lower,\n";
         std::fs::write(run.join("metrics.csv"), rows).unwrap();
         let other = "family,model,dataset,feature_space,fd\nvae,vae,other,pca-64,9\n";
         run_folder(folder.path(), "vae-other-s0", Some(other));

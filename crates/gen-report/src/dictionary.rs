@@ -131,9 +131,9 @@ pub(crate) fn text(more: &[Column]) -> String {
     csv_file::text(&names_of(DICTIONARY), rows)
 }
 
-/// A cell as the type of its column asks; empty where it holds something else.
+/// A cell as the type of its column asks; empty where it holds something else. What is infinite or NaN is written so.
 pub(crate) fn typed(kind: &str, cell: &str) -> String {
-    let number = || cell.parse().ok().filter(|value: &f64| value.is_finite());
+    let number = || cell.parse::<f64>().ok();
     match kind {
         "string" => cell.to_owned(),
         "boolean" if matches!(cell, "true" | "false") => cell.to_owned(),
@@ -142,7 +142,11 @@ pub(crate) fn typed(kind: &str, cell: &str) -> String {
             Some(value) => format!("{value:.0}"),
             None => String::new(),
         },
-        "Float64" if number().is_some() => cell.to_owned(),
+        "Float64" => match number() {
+            Some(value) if value.is_finite() => cell.to_owned(),
+            Some(value) => value.to_string(),
+            None => String::new(),
+        },
         _ => String::new(),
     }
 }
@@ -158,7 +162,7 @@ mod tests {
             let Column { file, name, kind, direction, meaning, .. } = column;
             assert!(file.ends_with(".csv") && !name.is_empty() && !meaning.is_empty(), "{column:?}");
             assert!(["string", "Int64", "Float64", "boolean"].contains(&kind.as_str()), "{column:?}");
-            assert!(["", "lower", "higher"].contains(&direction.as_str()), "{column:?}");
+            assert!(["", "lower", "higher", "target"].contains(&direction.as_str()), "{column:?}");
             let twice = KEPT.iter().filter(|other| (&other.file, &other.name) == (file, name)).count();
             assert_eq!(twice, 1, "{column:?}");
         }
@@ -184,8 +188,10 @@ mod tests {
             ("Int64", "3.0", "3"),
             ("Int64", "3.5", ""),
             ("Float64", "0.1", "0.1"),
-            ("Float64", "NaN", ""),
-            ("Float64", "inf", ""),
+            ("Float64", "nan", "NaN"),
+            ("Float64", "-Infinity", "-inf"),
+            ("Float64", "inf", "inf"),
+            ("Float64", "many", ""),
             ("boolean", "true", "true"),
             ("boolean", "yes", ""),
             ("string", "NaN", "NaN"),

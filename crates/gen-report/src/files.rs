@@ -7,7 +7,7 @@ use crate::dictionary::{self, Column, HISTORY, METRICS, MODELS, RUNS, SUMMARY, c
 use crate::error::Result;
 use crate::metrics::{Key, Metric};
 use crate::models::{Model, keys};
-use crate::ranking::{self, Place};
+use crate::ranking;
 use crate::record::write_atomically;
 use crate::runs::Run;
 
@@ -85,7 +85,8 @@ fn metrics(runs: &[Run]) -> String {
             optional(metric.floor),
             optional(metric.n_real),
             optional(metric.n_fake),
-            metric.higher_is_better.to_string(),
+            metric.direction.name().to_owned(),
+            optional(metric.direction.target()),
         ]
     };
     let rows = runs.iter().flat_map(|run| run.metrics.iter().map(move |metric| row(run, metric)));
@@ -101,23 +102,28 @@ fn models(runs: &[Run]) -> String {
             let floor = ranking::floor(&group, &key);
             for (index, model) in group.iter().enumerate() {
                 let Some(seeds) = model.seeds(&key) else { continue };
-                let place = places.iter().find(|place| place.model == index);
-                rows.push(vec![
-                    model.family().to_owned(),
-                    model.label.clone(),
-                    model.dataset().to_owned(),
+                let rank = places.iter().find(|place| place.model == index).and_then(|place| place.rank);
+                let mut row =
+                    vec![model.family().to_owned(), model.label.clone(), model.dataset().to_owned()];
+                let told = ["config_sha256", "budget", "device", "train_precision"];
+                row.extend(told.map(|column| model.text(column).to_owned()));
+                row.extend([
                     key.metric.clone(),
                     key.space.clone(),
                     key.parameter.clone(),
-                    seeds.median.to_string(),
+                    seeds.mean.to_string(),
+                    optional(seeds.error.map(|error| error.standard_error)),
                     seeds.min.to_string(),
                     seeds.max.to_string(),
                     seeds.n.to_string(),
+                    model.n_failed().to_string(),
                     optional(seeds.floor.or(floor)),
-                    seeds.higher_is_better.to_string(),
-                    optional(place.map(|place: &Place| place.rank)),
-                    optional(place.map(|place| place.tied)),
+                    seeds.direction.name().to_owned(),
+                    optional(seeds.direction.target()),
+                    optional(rank.map(|rank| rank.rank)),
+                    optional(rank.map(|rank| rank.tied)),
                 ]);
+                rows.push(row);
             }
         }
     }
@@ -127,17 +133,21 @@ fn models(runs: &[Run]) -> String {
 /// The models of each data set; those of different ones cannot be compared. What has no data set, as a reference
 /// that failed, is with the first.
 pub(crate) fn by_dataset(runs: &[Run]) -> Vec<Vec<Model<'_>>> {
-    let models = Model::all(runs);
-    let first = models.iter().map(Model::dataset).find(|name| !name.is_empty()).unwrap_or_default();
-    let mut groups: Vec<(&str, Vec<Model<'_>>)> = Vec::new();
-    for model in models {
-        let name = if model.dataset().is_empty() { first } else { model.dataset() };
-        match groups.iter_mut().find(|(of, _)| *of == name) {
-            Some((_, group)) => group.push(model),
-            None => groups.push((name, vec![model])),
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        Model::all(runs).into_iter().partition(|model| !model.dataset().is_empty());
+    let mut groups: Vec<Vec<Model<'_>>> = Vec::new();
+    for model in known {
+        match groups.iter_mut().find(|group| group[0].runs[0].is_of_same_data(model.runs[0])) {
+            Some(group) => group.push(model),
+            None => groups.push(vec![model]),
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    match groups.first_mut() {
+        Some(group) => group.extend(unknown),
+        None if unknown.is_empty() => {}
+        None => groups.push(unknown),
+    }
+    groups
 }
 
 /// `history.csv`: a row a run, step and name. Histories that cannot be read are told of on the page.
@@ -177,14 +187,15 @@ mod tests {
 
     /// An experiment with all that can be in one: two seeds, a reference, a failure, an old run, an unknown column.
     fn experiment(folder: &Path) -> Vec<Run> {
-        let header = "run,family,model,dataset,seed,feature_space,fd,parameters,new_metric\n";
+        let header = "run,family,model,dataset,seed,budget,device,train_precision,feature_space,fd,parameters,new_metric\n";
         for (seed, fd) in [(0, "3.5"), (1, "NaN")] {
-            let text = format!("{header}x,vae,vae,d,{seed},pca-2,{fd},100,7\n");
+            let text = format!("{header}x,vae,vae,d,{seed},60s,cpu,f32,pca-2,{fd},100,7\n");
             let run = run_folder(folder, &format!("vae-d-s{seed}"), Some(&text));
             let metrics = format!(
-                "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,higher_is_better\n\
-                 x,fd,pca-2,,{},0.1,0.5,10,10,false\nx,coverage,pca-2,k=5,0.5,,,10,10,true\n",
-                3 + seed
+                "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,direction,target\n\
+                 x,fd,pca-2,,{},0.1,0.5,10,10,lower,\nx,coverage,pca-2,k=5,0.5,,,10,10,higher,\n\
+                 x,one_nn_accuracy,pca-2,,0.75,,,10,10,target,0.5\nx,kid,pca-2,,{fd},,,10,10,lower,\n",
+                3 + 2 * seed
             );
             fs::write(run.join("metrics.csv"), metrics).unwrap();
             fs::write(
@@ -196,7 +207,7 @@ mod tests {
         run_folder(
             folder,
             "ddpm-d-s0",
-            Some("family,model,dataset,feature_space,fd\ndiffusion,ddpm,d,pca-2,9\n"),
+            Some("family,model,dataset,feature_space,fd,fd_standard_error\ndiffusion,ddpm,d,pca-2,99,0.1\n"),
         );
         let failed = run_folder(folder, "dcgan-d-s0", None);
         fs::write(failed.join("error.txt"), "the loss, \"d\", is NaN\n").unwrap();
@@ -249,9 +260,9 @@ mod tests {
         assert_eq!(runs.rows.len(), 5);
         assert_eq!(at("dcgan-d-s0", "status"), "failed");
         assert_eq!(at("dcgan-d-s0", "error"), "the loss, \"d\", is NaN");
-        // The folder names the run, whatever the file says; what is not finite is empty.
+        // The folder names the run, whatever the file says; what is not finite stays as it is.
         assert_eq!((at("vae-d-s0", "fd"), at("vae-d-s0", "new_metric")), ("3.5", "7"));
-        assert_eq!(at("vae-d-s1", "fd"), "");
+        assert_eq!(at("vae-d-s1", "fd"), "NaN");
         assert_eq!(table(folder.path(), "summary.csv").rows.len(), 5);
     }
 
@@ -261,22 +272,24 @@ mod tests {
         write(&experiment(folder.path()), folder.path()).unwrap();
         let text = fs::read_to_string(folder.path().join("models.csv")).unwrap();
         for line in [
-            "vae,vae,d,fd,pca-2,,3.5,3,4,2,0.5,false,1,false",
-            "diffusion,ddpm,d,fd,pca-2,,9,9,9,1,0.5,false,2,false",
-            "reference,floor,d,fd,pca-2,,0.5,0.5,0.5,1,0.5,false,,",
-            "vae,vae,d,coverage,pca-2,k=5,0.5,0.5,0.5,2,,true,1,false",
-            "vae,vae,d,parameters,,,100,100,100,2,,false,1,false",
+            "vae,vae,d,,60s,cpu,f32,fd,pca-2,,4,1,3,5,2,0,0.5,lower,,1,false",
+            "diffusion,ddpm,d,,,,,fd,pca-2,,99,0.1,99,99,1,0,0.5,lower,,2,false",
+            "reference,floor,d,,,,,fd,pca-2,,0.5,,0.5,0.5,1,0,0.5,lower,,,",
+            "vae,vae,d,,60s,cpu,f32,coverage,pca-2,k=5,0.5,0,0.5,0.5,2,0,,higher,,1,false",
+            "vae,vae,d,,60s,cpu,f32,one_nn_accuracy,pca-2,,0.75,0,0.75,0.75,2,0,,target,0.5,1,false",
+            "vae,vae,d,,60s,cpu,f32,kid,pca-2,,NaN,,3.5,3.5,2,0,,lower,,1,false",
+            "vae,vae,d,,60s,cpu,f32,parameters,,,100,0,100,100,2,0,,lower,,1,false",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
     }
 
     #[test]
-    fn histories_are_long_and_what_is_not_finite_is_empty() {
+    fn histories_are_long_and_what_is_not_finite_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         write(&experiment(folder.path()), folder.path()).unwrap();
         let text = fs::read_to_string(folder.path().join("history.csv")).unwrap();
-        assert!(text.contains("\nvae-d-s1,1,10,0.5,loss_elbo,3\nvae-d-s1,2,20,1,loss_elbo,\n"), "{text}");
+        assert!(text.contains("\nvae-d-s1,1,10,0.5,loss_elbo,3\nvae-d-s1,2,20,1,loss_elbo,NaN\n"), "{text}");
     }
 
     /// The tables that runs wrote: no column without a description, no cell of another type.

@@ -8,6 +8,7 @@ mod comparison;
 mod copy;
 mod csv_file;
 mod dictionary;
+mod direction;
 mod error;
 mod escape;
 mod figures;
@@ -83,11 +84,16 @@ pub fn compare(run_folders: &[PathBuf], out: &Path) -> Result<Built> {
     let mut of_data = runs.iter().filter(|run| !run.text("dataset").is_empty());
     let first = of_data.next();
     if let Some((one, other)) =
-        first.and_then(|one| Some((one, of_data.find(|run| run.text("dataset") != one.text("dataset"))?)))
+        first.and_then(|one| Some((one, of_data.find(|run| !run.is_of_same_data(one))?)))
     {
+        let same_name = one.text("dataset") == other.text("dataset");
+        let data = |run: &Run| match run.text("dataset_sha256") {
+            sha256 if same_name => format!("{} (SHA-256 {sha256:.12})", run.text("dataset")),
+            _ => run.text("dataset").to_owned(),
+        };
         return Err(Error::DifferentData {
             runs: [one, other].map(|run| run.name().to_owned()),
-            data: [one, other].map(|run| run.text("dataset").to_owned()),
+            data: [one, other].map(data),
         });
     }
     fs::create_dir_all(out).map_err(Error::write(out))?;
@@ -150,22 +156,73 @@ fn write(runs: Vec<Run>, record: Result<Option<Record>>, folder: &Path) -> Resul
 
 /// What makes numbers of these runs hard to compare.
 fn not_alike(runs: &[Run]) -> Vec<String> {
-    let different = |column: &str, what: &str| {
-        let mut values: Vec<&str> = runs.iter().map(|run| run.text(column)).collect();
+    let different = |runs: &mut dyn Iterator<Item = &Run>, column: &str, what: &str| {
+        let mut values: Vec<String> = runs.map(|run| run.text(column).to_owned()).collect();
         values.retain(|value| !value.is_empty());
         values.sort_unstable();
         values.dedup();
         (values.len() > 1).then(|| format!("{what}: {}", values.join(", ")))
     };
-    [
-        different("dataset", "the runs are of different data sets, whose numbers cannot be compared"),
-        different("n_fake", "distances of different numbers of samples cannot be compared"),
-        different("feature_space", "distances in different feature spaces cannot be compared"),
-        different("feature_sha256", "distances by different feature networks cannot be compared"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let mut notes = Vec::new();
+    for (column, what) in [
+        ("n_real", "distances from different numbers of test rows cannot be compared"),
+        ("n_fake", "distances of different numbers of samples cannot be compared"),
+        ("feature_space", "distances in different feature spaces cannot be compared"),
+        ("feature_sha256", "distances by different feature networks cannot be compared"),
+    ] {
+        notes.extend(different(&mut runs.iter(), column, what));
+    }
+    if files::by_dataset(runs).len() > 1 {
+        let column =
+            if different(&mut runs.iter(), "dataset", "").is_some() { "dataset" } else { "dataset_sha256" };
+        let what = "the runs are of different data, whose numbers cannot be compared";
+        notes.extend(different(&mut runs.iter(), column, what));
+    }
+    for (column, what) in [
+        ("budget", "the models were trained with different budgets"),
+        ("device", "the models were trained on different devices"),
+        ("train_precision", "the models were trained in different precisions"),
+        ("weights", "the models were sampled with different kinds of weights"),
+        ("sample_device", "sampling was timed on different devices, and is ranked on each alone"),
+        ("sample_processor", "sampling was timed on different processors, and is ranked on each alone"),
+        (
+            "sample_threads",
+            "sampling was timed with different numbers of threads, and is ranked with each alone",
+        ),
+        ("sample_batch", "sampling was timed with different batches, and is ranked with each alone"),
+    ] {
+        notes.extend(different(&mut runs.iter().filter(|run| !run.is_reference()), column, what));
+    }
+    let models = models::Model::all(runs);
+    let firsts: Vec<&Run> = models.iter().map(|model| model.runs[0]).collect();
+    for (index, one) in firsts.iter().enumerate() {
+        let named_alike =
+            |other: &&&Run| one.stem() == other.stem() && one.folder.parent() == other.folder.parent();
+        for other in firsts[index + 1..].iter().filter(named_alike) {
+            let told = one.differences(other).into_iter();
+            let told: Vec<String> =
+                told.map(|(name, own, other)| format!("{name} ({own}, {other})")).collect();
+            if !told.is_empty() {
+                notes.push(format!(
+                    "{} and {} are named as seeds of one model and differ in {}: they count as two models",
+                    one.name(),
+                    other.name(),
+                    told.join(", ")
+                ));
+            }
+        }
+    }
+    for model in models.iter().filter(|model| model.runs.len() > model.n_failed()) {
+        if model.n_failed() > 0 {
+            notes.push(format!(
+                "{}: {} of {} seeds failed; its numbers are of the others, which may look better than all would",
+                model.label,
+                model.n_failed(),
+                model.runs.len()
+            ));
+        }
+    }
+    notes
 }
 
 impl Built {

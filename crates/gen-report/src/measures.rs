@@ -1,12 +1,6 @@
 //! The columns that people compare, and how numbers are written for them.
 
-/// Which of two values is the better one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Better {
-    Lower,
-    Higher,
-    Neither,
-}
+use crate::direction::Direction;
 
 /// How a number is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +16,10 @@ pub(crate) enum Format {
 impl Format {
     pub(crate) fn write(self, value: f64) -> String {
         match self {
+            _ if value.is_nan() => "NaN".to_owned(),
+            _ if value.is_infinite() => if value > 0.0 { "inf" } else { "-inf" }.to_owned(),
+            // No reader counts so many digits.
+            _ if value.abs() >= 1e9 => format!("{value:.2e}"),
             Format::Fixed(digits) => format!("{value:.digits$}"),
             Format::Count => thousands(value.round()),
             Format::Significant if value == 0.0 => "0".to_owned(),
@@ -59,7 +57,7 @@ pub(crate) struct Measure {
     /// The head of the column.
     pub(crate) head: &'static str,
     pub(crate) meaning: &'static str,
-    pub(crate) better: Better,
+    pub(crate) direction: Direction,
     pub(crate) format: Format,
     /// Whether it is among the few that a terminal and a README have room for.
     pub(crate) main: bool,
@@ -68,17 +66,17 @@ pub(crate) struct Measure {
 const fn measure(
     column: &'static str,
     head: &'static str,
-    better: Better,
+    direction: Direction,
     format: Format,
     main: bool,
     meaning: &'static str,
 ) -> Measure {
-    Measure { column, head, meaning, better, format, main }
+    Measure { column, head, meaning, direction, format, main }
 }
 
 /// The columns that people compare, in the order in which tables have them.
 pub(crate) const MEASURES: [Measure; 24] = {
-    use Better::{Higher, Lower, Neither};
+    use Direction::{Higher, Lower, Neither, Target};
     use Format::{Count, Fixed, Significant};
     [
         measure(
@@ -148,10 +146,10 @@ pub(crate) const MEASURES: [Measure; 24] = {
         measure(
             "density",
             "density",
-            Higher,
+            Target(1.0),
             Fixed(3),
             false,
-            "precision that counts overlapping neighbourhoods; robust to outliers, may exceed 1",
+            "precision that counts overlapping neighbourhoods; 1 for samples like the test data, above it for samples that keep to its densest parts",
         ),
         measure(
             "coverage",
@@ -164,7 +162,7 @@ pub(crate) const MEASURES: [Measure; 24] = {
         measure(
             "vendi",
             "Vendi",
-            Higher,
+            Neither,
             Fixed(1),
             false,
             "how many different samples there are, effectively, in the feature space",
@@ -172,7 +170,7 @@ pub(crate) const MEASURES: [Measure; 24] = {
         measure(
             "one_nn_accuracy",
             "1-NN",
-            Lower,
+            Target(0.5),
             Fixed(3),
             false,
             "how well the nearest neighbour tells samples from test data: 0.5 if not at all, 1 if always",
@@ -180,7 +178,7 @@ pub(crate) const MEASURES: [Measure; 24] = {
         measure(
             "copied_share",
             "copies",
-            Lower,
+            Neither,
             Fixed(3),
             false,
             "share of samples that look copied from a training row, as 0.01 of the test data do",
@@ -280,5 +278,11 @@ mod tests {
         assert_eq!(Format::Count.write(1_234_567.0), "1,234,567");
         assert_eq!(Format::Count.write(-999.6), "-1,000");
         assert_eq!(Format::Fixed(3).write(0.5), "0.500");
+        assert_eq!(Format::Fixed(3).write(-1.234e12), "-1.23e12");
+        assert_eq!([significant(1e300), Format::Count.write(2e9)], ["1.00e300", "2.00e9"]);
+        for format in [Format::Fixed(3), Format::Significant, Format::Count] {
+            let written = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN].map(|value| format.write(value));
+            assert_eq!(written, ["inf", "-inf", "NaN"]);
+        }
     }
 }

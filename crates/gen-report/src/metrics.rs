@@ -3,14 +3,12 @@
 use std::path::Path;
 
 use crate::csv_file::Table;
+use crate::direction::Direction;
 use crate::measures::{Format, MEASURES};
 use crate::runs::Run;
 
 /// The space of what needs no feature space.
 pub(crate) const DATA: &str = "data";
-/// Two times that differ by less than this part cannot be told apart: a repeated measurement differs as much.
-pub(crate) const TIMING_NOISE: f64 = 0.05;
-
 /// What tells one number from another: a column of a table of everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -26,12 +24,15 @@ impl Key {
 
     /// Whether the number is a cost and no measure of the distribution.
     pub(crate) fn is_cost(&self) -> bool {
-        self.space.is_empty() && COSTS.iter().any(|(column, _)| *column == self.metric)
+        self.space.is_empty() && cost_named(&self.metric).is_some()
     }
 
-    /// Whether it came from a clock.
-    pub(crate) fn is_timing(&self) -> bool {
-        self.is_cost() && ["seconds", "second", "ms"].iter().any(|unit| self.metric.ends_with(unit))
+    /// What is known of the noise of the number, besides its standard error.
+    pub(crate) fn noise(&self) -> Noise {
+        match cost_named(&self.metric).filter(|_| self.space.is_empty()) {
+            Some(cost) => cost.noise,
+            None => Noise::Unknown,
+        }
     }
 }
 
@@ -39,17 +40,27 @@ impl Key {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Metric {
     pub(crate) key: Key,
+    /// Infinite or NaN where that is what came out.
     pub(crate) value: f64,
+    /// Finite.
     pub(crate) standard_error: Option<f64>,
     /// The same for training rows in place of samples.
     pub(crate) floor: Option<f64>,
     pub(crate) n_real: Option<u64>,
     pub(crate) n_fake: Option<u64>,
-    pub(crate) higher_is_better: bool,
+    pub(crate) direction: Direction,
 }
 
-/// The rows of a run's `metrics.csv`; `None` where there is no such file. An error is what is wrong with it.
-pub(crate) fn read(folder: &Path) -> Result<Option<Vec<Metric>>, String> {
+/// The rows of a `metrics.csv`.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Metrics {
+    pub(crate) rows: Vec<Metric>,
+    /// Whether it has the column `higher_is_better` of earlier versions in place of `direction` and `target`.
+    pub(crate) is_of_earlier_version: bool,
+}
+
+/// What a run's `metrics.csv` has; `None` where there is no such file. An error is what is wrong with it.
+pub(crate) fn read(folder: &Path) -> Result<Option<Metrics>, String> {
     let path = folder.join("metrics.csv");
     if !path.exists() {
         return Ok(None);
@@ -57,73 +68,82 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Vec<Metric>>, String> {
     let table = Table::read(&path)?;
     let position = |column: &str| table.position(column).ok_or(format!("it has no column `{column}`"));
     let (metric, space, value) = (position("metric")?, position("space")?, position("value")?);
-    let (parameter, better) = (table.position("parameter"), position("higher_is_better")?);
+    let parameter = table.position("parameter");
     let optional = ["standard_error", "floor", "n_real", "n_fake"].map(|column| table.position(column));
-    let mut metrics = Vec::new();
+    let (direction, target, earlier) =
+        (table.position("direction"), table.position("target"), table.position("higher_is_better"));
+    if direction.or(earlier).is_none() {
+        return Err("it has no column `direction`".to_owned());
+    }
+    let mut rows = Vec::new();
     for row in &table.rows {
+        let cell = |index: Option<usize>| index.map_or("", |index| row[index].as_str());
         let number = |index: Option<usize>| -> Result<Option<f64>, String> {
-            let cell = index.map_or("", |index| row[index].as_str());
-            let parsed: Result<f64, _> = cell.parse();
-            match parsed {
+            let cell = cell(index);
+            match cell.parse() {
                 _ if cell.is_empty() => Ok(None),
-                Ok(value) => Ok(Some(value).filter(|value| value.is_finite())),
+                Ok(value) => Ok(Some(value)),
                 Err(_) => Err(format!("`{}` should have numbers, found {cell:?}", row[metric])),
             }
         };
-        let [standard_error, floor, n_real, n_fake] = optional.map(number);
-        let higher_is_better = match row[better].as_str() {
-            "true" => true,
-            "false" => false,
-            other => return Err(format!("`higher_is_better` should be true or false, found {other:?}")),
+        let finite = |index| Ok::<_, String>(number(index)?.filter(|value: &f64| value.is_finite()));
+        let [standard_error, floor, n_real, n_fake] = optional.map(finite);
+        let direction = match (direction, cell(earlier)) {
+            (Some(_), _) => Direction::read(cell(direction), cell(target))?,
+            (None, "true") => Direction::of_earlier_version(&row[metric], true),
+            (None, "false") => Direction::of_earlier_version(&row[metric], false),
+            (None, other) => {
+                return Err(format!("`higher_is_better` should be true or false, found {other:?}"));
+            }
         };
         let Some(value) = number(Some(value))? else { continue };
-        let parameter = parameter.map_or("", |index| row[index].as_str());
-        metrics.push(Metric {
-            key: Key::new(&row[metric], &row[space], parameter),
+        rows.push(Metric {
+            key: Key::new(&row[metric], &row[space], cell(parameter)),
             value,
             standard_error: standard_error?,
             floor: floor?,
             n_real: n_real?.map(|n| n as u64),
             n_fake: n_fake?.map(|n| n as u64),
-            higher_is_better,
+            direction,
         });
     }
-    Ok(Some(metrics))
+    Ok(Some(Metrics { rows, is_of_earlier_version: direction.is_none() }))
 }
 
 /// What the columns of an evaluation tell, for a run without `metrics.csv`.
 pub(crate) fn of_evaluation(run: &Run) -> Vec<Metric> {
     let whole = |column: &str| run.number(column).map(|n| n as u64);
     let mut metrics = Vec::new();
-    let mut add = |column: &str, key: Key, error: &str, n: (Option<u64>, Option<u64>), better: bool| {
+    let mut add = |column: &str, key: Key, error: &str, n: (Option<u64>, Option<u64>)| {
         if let Some(value) = run.number(column) {
             let floor = if column == "fd" { run.number("fd_floor") } else { None };
+            let measure = MEASURES.iter().find(|measure| measure.column == key.metric);
             metrics.push(Metric {
                 key,
                 value,
-                standard_error: run.number(error),
-                floor,
+                standard_error: run.number(error).filter(|error| error.is_finite()),
+                floor: floor.filter(|floor| floor.is_finite()),
                 n_real: n.0,
                 n_fake: n.1,
-                higher_is_better: better,
+                direction: measure.map_or(Direction::Neither, |measure| measure.direction),
             });
         }
     };
     let space = run.text("feature_space");
     let rows = (whole("n_real"), whole("n_fake"));
-    add("fd", Key::new("fd", space, ""), "", rows, false);
-    add("kid", Key::new("kid", space, ""), "kid_standard_error", rows, false);
+    add("fd", Key::new("fd", space, ""), "fd_standard_error", rows);
+    add("kid", Key::new("kid", space, ""), "kid_standard_error", rows);
     let k = match run.text("prdc_k") {
         "" => String::new(),
         k => format!("k={k}"),
     };
     let neighbours = (whole("prdc_n"), whole("prdc_n"));
     for metric in ["precision", "recall", "density", "coverage"] {
-        add(metric, Key::new(metric, space, &k), "", neighbours, true);
+        add(metric, Key::new(metric, space, &k), "", neighbours);
     }
-    add("mmd", Key::new("mmd", space, ""), "", rows, false);
+    add("mmd", Key::new("mmd", space, ""), "", rows);
     for metric in ["modes_covered", "high_quality_share"] {
-        add(metric, Key::new(metric, DATA, ""), "", rows, true);
+        add(metric, Key::new(metric, DATA, ""), "", rows);
     }
     let likelihood = (whole("n_likelihood").or(rows.0), None);
     let kind = run.text("likelihood_kind");
@@ -133,46 +153,92 @@ pub(crate) fn of_evaluation(run: &Run) -> Vec<Metric> {
         ("nll_gap_nats", "nll_standard_error"),
         ("kl_nats", "kl_standard_error"),
     ] {
-        add(metric, Key::new(metric, DATA, kind), error, likelihood, false);
+        add(metric, Key::new(metric, DATA, kind), error, likelihood);
     }
     let kind = run.text("importance_kind");
     for (column, metric) in [("importance_bits_per_dim", "bits_per_dim"), ("importance_nll_nats", "nll_nats")]
     {
-        add(column, Key::new(metric, DATA, kind), "", likelihood, false);
+        add(column, Key::new(metric, DATA, kind), "", likelihood);
     }
     metrics
 }
 
-/// Whether a metric has a better side: a share of a class should be that of the data, and an accuracy 0.5.
-pub(crate) fn has_direction(metric: &str) -> bool {
-    !matches!(metric, "class_share" | "one_nn_accuracy")
+/// What is known of the noise of a number that has no standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noise {
+    /// It was counted, and would be the same again.
+    None,
+    /// It was taken by a clock: a repeated measurement differs by up to a twentieth.
+    Clock,
+    /// Nothing is.
+    Unknown,
 }
 
-/// What a run cost, and what its samples cost: columns that are compared over seeds like metrics.
-pub(crate) const COSTS: [(&str, bool); 7] = [
-    ("sample_images_per_second", true),
-    ("sample_latency_ms", false),
-    ("nfe", false),
-    ("train_seconds", false),
-    ("train_cpu_seconds", false),
-    ("parameters", false),
-    ("peak_rss_mib", false),
-];
+/// When two costs are of the same circumstances: the columns that have to agree.
+const TRAINING: &[&str] = &["device", "threads"];
+const SAMPLING: &[&str] = &["sample_device", "sample_processor", "sample_threads", "sample_batch"];
+/// One sample at a time, whatever the batch.
+const LATENCY: &[&str] = &["sample_device", "sample_processor", "sample_threads"];
+
+/// A column that tells what a run cost, or its samples: compared over seeds like a metric.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) column: &'static str,
+    direction: Direction,
+    noise: Noise,
+    /// What it depends on besides the model: costs under different circumstances are not compared.
+    circumstances: &'static [&'static str],
+}
+
+const fn cost(
+    column: &'static str,
+    direction: Direction,
+    noise: Noise,
+    circumstances: &'static [&'static str],
+) -> Cost {
+    Cost { column, direction, noise, circumstances }
+}
+
+/// All of them.
+pub(crate) const COSTS: [Cost; 7] = {
+    use Direction::{Higher, Lower};
+    [
+        cost("sample_images_per_second", Higher, Noise::Clock, SAMPLING),
+        cost("sample_latency_ms", Lower, Noise::Clock, LATENCY),
+        cost("nfe", Lower, Noise::None, &[]),
+        cost("train_seconds", Lower, Noise::Clock, TRAINING),
+        cost("train_cpu_seconds", Lower, Noise::Clock, TRAINING),
+        cost("parameters", Lower, Noise::None, &[]),
+        cost("peak_rss_mib", Lower, Noise::Unknown, TRAINING),
+    ]
+};
+
+fn cost_named(column: &str) -> Option<Cost> {
+    COSTS.into_iter().find(|cost| cost.column == column)
+}
 
 /// The costs of a run.
 pub(crate) fn costs(run: &Run) -> Vec<Metric> {
-    let cost = |(column, higher_is_better)| {
+    let of_run = |cost: Cost| {
         Some(Metric {
-            key: Key::new(column, "", ""),
-            value: run.number(column)?,
+            key: Key::new(cost.column, "", &circumstances(run, cost.circumstances)),
+            value: run.number(cost.column)?,
             standard_error: None,
             floor: None,
             n_real: None,
             n_fake: None,
-            higher_is_better,
+            direction: cost.direction,
         })
     };
-    COSTS.into_iter().filter_map(cost).collect()
+    COSTS.into_iter().filter_map(of_run).collect()
+}
+
+/// `device=cpu threads=2`; of a run that does not tell, nothing.
+fn circumstances(run: &Run, columns: &[&str]) -> String {
+    let known =
+        columns.iter().map(|column| (*column, run.text(column))).filter(|(_, value)| !value.is_empty());
+    let written = known.map(|(column, value)| format!("{}={value}", column.trim_start_matches("sample_")));
+    written.collect::<Vec<_>>().join(" ")
 }
 
 /// How values of a metric are written.
@@ -238,42 +304,89 @@ mod tests {
     use crate::runs::tests::run_folder;
 
     const HEADER: &str =
-        "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,higher_is_better\n";
+        "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,direction,target\n";
 
-    fn parse(rows: &str) -> Result<Option<Vec<Metric>>, String> {
+    fn parse(rows: &str) -> Result<Option<Metrics>, String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("metrics.csv"), format!("{HEADER}{rows}")).unwrap();
         read(folder.path())
     }
 
     #[test]
-    fn rows_are_read_by_name_and_numbers_that_are_none_are_left_out() {
+    fn rows_are_read_by_name_and_what_is_not_finite_is_kept() {
         let metrics = parse(
-            "x,fd,random-64,,2.5,0.1,0.2,100,90,false\nx,kid,random-64,,NaN,,,,,false\nx,coverage,pca-64,k=5,0.5,,,,,true\n",
+            "x,fd,random-64,,2.5,0.1,0.2,100,90,lower,\nx,kid,random-64,,NaN,inf,,,,lower,\nx,fd,pca-64,,inf,,,,,lower,\n\
+             x,coverage,pca-64,k=5,0.5,,,,,higher,\nx,one_nn_accuracy,pca-64,,0.9,,,,,target,0.5\nx,vendi,pca-64,,9,,,,,,\n",
         );
-        let metrics = metrics.unwrap().unwrap();
-        assert_eq!(metrics.len(), 2);
-        assert_eq!(metrics[0].key, Key::new("fd", "random-64", ""));
+        let Metrics { rows, is_of_earlier_version } = metrics.unwrap().unwrap();
+        assert!(!is_of_earlier_version);
+        assert_eq!(rows.len(), 6);
+        assert_eq!(rows[0].key, Key::new("fd", "random-64", ""));
+        assert_eq!((rows[0].standard_error, rows[0].floor, rows[0].n_fake), (Some(0.1), Some(0.2), Some(90)));
+        assert!(rows[1].value.is_nan() && rows[1].standard_error.is_none());
+        assert_eq!(rows[2].value, f64::INFINITY);
+        assert_eq!((rows[3].key.parameter.as_str(), rows[3].direction), ("k=5", Direction::Higher));
+        assert_eq!([rows[4].direction, rows[5].direction], [Direction::Target(0.5), Direction::Neither]);
+    }
+
+    #[test]
+    fn an_earlier_version_had_two_directions_for_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = "metric,space,value,higher_is_better\nfd,x,1,false\nrecall,x,1,true\nauth_pct,x,50,true\nvendi,x,9,true\n\
+                    one_nn_accuracy,x,0.9,false\n";
+        std::fs::write(folder.path().join("metrics.csv"), rows).unwrap();
+        let Metrics { rows, is_of_earlier_version } = read(folder.path()).unwrap().unwrap();
+        assert!(is_of_earlier_version);
+        let directions: Vec<Direction> = rows.iter().map(|metric| metric.direction).collect();
         assert_eq!(
-            (metrics[0].standard_error, metrics[0].floor, metrics[0].n_fake),
-            (Some(0.1), Some(0.2), Some(90))
+            directions,
+            [
+                Direction::Lower,
+                Direction::Higher,
+                Direction::Neither,
+                Direction::Neither,
+                Direction::Target(0.5)
+            ]
         );
-        assert_eq!((metrics[1].key.parameter.as_str(), metrics[1].higher_is_better), ("k=5", true));
     }
 
     #[test]
     fn foreign_and_torn_files_say_what_is_wrong() {
         assert!(
-            parse("x,fd,random-64,,many,,,,,false\n")
+            parse("x,fd,random-64,,many,,,,,lower,\n")
                 .unwrap_err()
                 .contains("`fd` should have numbers, found \"many\"")
         );
-        assert!(parse("x,fd,random-64,,1,,,,,yes\n").unwrap_err().contains("true or false"));
+        assert!(
+            parse("x,fd,random-64,,1,,,,,down,\n").unwrap_err().contains("higher, lower, target or empty")
+        );
         assert!(parse("x,fd,random-64,,1,,,,").unwrap_err().contains("cut off"));
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()).unwrap(), None);
-        std::fs::write(folder.path().join("metrics.csv"), "metric,space\nfd,x\n").unwrap();
-        assert_eq!(read(folder.path()).unwrap_err(), "it has no column `value`");
+        let error = |text: &str| {
+            std::fs::write(folder.path().join("metrics.csv"), text).unwrap();
+            read(folder.path()).unwrap_err()
+        };
+        assert_eq!(error("metric,space\nfd,x\n"), "it has no column `value`");
+        assert_eq!(error("metric,space,value\nfd,x,1\n"), "it has no column `direction`");
+        assert!(error("metric,space,value,higher_is_better\nfd,x,1,yes\n").contains("true or false"));
+    }
+
+    #[test]
+    fn costs_tell_under_which_circumstances_they_were_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "model,family,device,threads,sample_images_per_second,sample_latency_ms,sample_device,sample_threads,\
+                    sample_batch,train_seconds,parameters\nvae,vae,cuda,4,100,3,cpu,2,500,9,7\n";
+        let run = Run::read(&run_folder(folder.path(), "vae-d-s0", Some(text)));
+        let found: Vec<(String, String)> =
+            costs(&run).into_iter().map(|cost| (cost.key.metric, cost.key.parameter)).collect();
+        let expected = [
+            ("sample_images_per_second", "device=cpu threads=2 batch=500"),
+            ("sample_latency_ms", "device=cpu threads=2"),
+            ("train_seconds", "device=cuda threads=4"),
+            ("parameters", ""),
+        ];
+        assert_eq!(found, expected.map(|(metric, parameter)| (metric.to_owned(), parameter.to_owned())));
     }
 
     #[test]

@@ -1,17 +1,31 @@
 //! Which model is best, and which differences are only noise.
 
-use std::cmp::Ordering;
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::metrics::{Key, TIMING_NOISE, has_direction};
+use crate::metrics::{Key, Noise};
 use crate::models::{Model, Seeds};
 
-/// A model's place.
+/// The probability that an interval of the difference between two models that are alike leaves out zero.
+const SIGNIFICANCE: f64 = 0.05;
+/// Standard errors of a difference that is a tie where both numbers are of one seed.
+const STANDARD_ERRORS: f64 = 2.0;
+/// Two times that differ by less than this part cannot be told apart: a repeated measurement differs as much.
+const CLOCK_NOISE: f64 = 0.05;
+
+/// A model's number, and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     /// Which of the models.
     pub(crate) model: usize,
     pub(crate) seeds: Seeds,
-    /// By the median, 1 for the best; equal medians share it.
+    /// `None` of a number without a known error: it was measured once, and nobody knows how it would come out again.
+    pub(crate) rank: Option<Rank>,
+}
+
+/// Where a model stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rank {
+    /// By the mean, 1 for the best; equal means share it. What is infinite or NaN shares the last.
     pub(crate) rank: usize,
     /// The rank of the best model that this one cannot be told from.
     pub(crate) place: usize,
@@ -19,62 +33,127 @@ pub(crate) struct Place {
     pub(crate) tied: bool,
 }
 
-/// The trained models that have a number, best first; none of a number that has no better side.
-///
-/// `models` are of one data set. Two values are a tie where they differ by at most two standard errors of their
-/// difference, or of the floor; where their ranges over seeds overlap; times also within [`TIMING_NOISE`].
-pub(crate) fn places(models: &[Model<'_>], key: &Key) -> Vec<Place> {
-    if !has_direction(&key.metric) {
-        return Vec::new();
+impl Place {
+    /// Whether it stands at the top, alone or with others.
+    pub(crate) fn leads(&self) -> bool {
+        self.rank.is_some_and(|rank| rank.place == 1)
     }
-    let floor_error = floor_error(models, key);
-    let is_tie = |a: &Seeds, b: &Seeds| is_tie(a, b, floor_error, key.is_timing());
-    let trained = models.iter().enumerate().filter(|(_, model)| !model.is_reference());
-    let mut found: Vec<(usize, Seeds)> =
-        trained.filter_map(|(index, model)| Some((index, model.seeds(key)?))).collect();
-    found.sort_by(|(_, a), (_, b)| order(a, b));
-    let mut places: Vec<Place> = Vec::new();
-    for (position, (model, seeds)) in found.into_iter().enumerate() {
-        let before = places.last();
-        let rank =
-            before.filter(|last| last.seeds.median == seeds.median).map_or(position + 1, |last| last.rank);
-        // Who leads the group that the one before belongs to.
-        let leader = before.and_then(|last| places.iter().find(|leader| leader.rank == last.place));
-        let place = leader.filter(|leader| is_tie(&leader.seeds, &seeds)).map_or(rank, |leader| leader.place);
-        let tied = places.first().is_some_and(|best| is_tie(&best.seeds, &seeds));
-        places.push(Place { model, seeds, rank, place, tied });
-    }
-    let shared = places.iter().skip(1).any(|place| place.tied);
-    if let Some(best) = places.first_mut() {
-        best.tied = shared;
-    }
-    places
 }
 
-fn order(a: &Seeds, b: &Seeds) -> Ordering {
-    if a.higher_is_better { b.median.total_cmp(&a.median) } else { a.median.total_cmp(&b.median) }
+/// The trained models that have a number: those with a rank, best first, then those without; none of a number that has
+/// no better side.
+///
+/// `models` are of one data set.
+pub(crate) fn places(models: &[Model<'_>], key: &Key) -> Vec<Place> {
+    let trained = models.iter().enumerate().filter(|(_, model)| !model.is_reference());
+    let mut found: Vec<(usize, Seeds, f64)> = trained
+        .filter_map(|(index, model)| {
+            let seeds = model.seeds(key)?;
+            let loss = seeds.loss?;
+            Some((index, seeds, loss))
+        })
+        .collect();
+    found.sort_by(|(_, a, x), (_, b, y)| class(a).cmp(&class(b)).then(x.total_cmp(y)));
+    let noise = Differences { floor: floor_error(models, key), key_noise: key.noise() };
+    let mut places: Vec<(Place, f64)> = Vec::new();
+    for (position, (model, seeds, loss)) in found.into_iter().enumerate() {
+        let rank = (class(&seeds) != Class::Unknown).then(|| {
+            let same = |a: &Seeds, x: f64, b: &Seeds, y: f64| {
+                !b.is_finite() && !a.is_finite() || a.is_finite() && b.is_finite() && x == y
+            };
+            let before = places.last().and_then(|(place, x)| Some((place, *x, place.rank?)));
+            let rank = match before {
+                Some((place, x, rank)) if same(&place.seeds, x, &seeds, loss) => rank.rank,
+                _ => position + 1,
+            };
+            // Who leads the group that the one before belongs to.
+            let leader = before.and_then(|(_, _, last)| {
+                places.iter().find(|(leader, _)| leader.rank.is_some_and(|leader| leader.rank == last.place))
+            });
+            let ties = |(place, x): &&(Place, f64)| noise.is_tie((&place.seeds, *x), (&seeds, loss));
+            let leader = leader.filter(ties).and_then(|(leader, _)| leader.rank);
+            let tied = places.first().is_some_and(|best| ties(&best));
+            Rank { rank, place: leader.map_or(rank, |leader| leader.place), tied }
+        });
+        places.push((Place { model, seeds, rank }, loss));
+    }
+    let shared = places.iter().skip(1).any(|(place, _)| place.rank.is_some_and(|rank| rank.tied));
+    if let Some((Place { rank: Some(best), .. }, _)) = places.first_mut() {
+        best.tied = shared;
+    }
+    places.into_iter().map(|(place, _)| place).collect()
+}
+
+/// The parts of a ranking, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Known,
+    /// Infinite or NaN: behind everything that is a number, and no error changes that.
+    NotFinite,
+    /// A number whose error nobody knows.
+    Unknown,
+}
+
+fn class(seeds: &Seeds) -> Class {
+    match seeds.error {
+        _ if !seeds.is_finite() => Class::NotFinite,
+        Some(_) => Class::Known,
+        None => Class::Unknown,
+    }
+}
+
+/// When a difference is none.
+struct Differences {
+    /// The standard error of the training rows' own number.
+    floor: Option<f64>,
+    key_noise: Noise,
+}
+
+impl Differences {
+    /// Whether two means, with their losses, cannot be told apart.
+    ///
+    /// Between models of which one was trained with several seeds: the 95 % interval of the difference of the means holds
+    /// zero, by Welch's t (1947) with the degrees of freedom of Welch and Satterthwaite. Between two single runs: the
+    /// difference is at most two of its standard errors. Besides, no difference counts that is below two standard errors
+    /// of the floor, or a twentieth of a time.
+    fn is_tie(&self, (a, x): (&Seeds, f64), (b, y): (&Seeds, f64)) -> bool {
+        if !a.is_finite() || !b.is_finite() {
+            return a.is_finite() == b.is_finite();
+        }
+        let (Some(first), Some(second)) = (a.error, b.error) else { return false };
+        let parts = [first, second].map(|error| (error.standard_error.powi(2), error.freedom));
+        let variance = parts[0].0 + parts[1].0;
+        let estimated: f64 = parts.iter().map(|(part, freedom)| part.powi(2) / freedom).sum();
+        let quantile =
+            if estimated > 0.0 { student_quantile(variance.powi(2) / estimated) } else { STANDARD_ERRORS };
+        let noise = quantile * variance.sqrt();
+        let floor = STANDARD_ERRORS * self.floor.unwrap_or(0.0);
+        let clock = match self.key_noise {
+            Noise::Clock => CLOCK_NOISE * a.mean.abs().max(b.mean.abs()),
+            Noise::None | Noise::Unknown => 0.0,
+        };
+        (x - y).abs() <= noise.max(floor).max(clock)
+    }
+}
+
+/// How many standard errors a two-sided interval reaches to.
+fn student_quantile(freedom: f64) -> f64 {
+    // Above this many degrees of freedom the distribution is a normal one to three digits, and the quantile less exact.
+    let found = StudentsT::new(0.0, 1.0, freedom.clamp(1.0, 1e4));
+    found.map_or(f64::INFINITY, |student| student.inverse_cdf(1.0 - SIGNIFICANCE / 2.0))
 }
 
 /// The standard error of the training rows' own number.
 fn floor_error(models: &[Model<'_>], key: &Key) -> Option<f64> {
     let floor = models.iter().find(|model| model.is_reference() && model.runs[0].model() == "floor")?;
-    floor.seeds(key)?.standard_error
-}
-
-fn is_tie(a: &Seeds, b: &Seeds, floor_error: Option<f64>, is_timing: bool) -> bool {
-    let error = |seeds: &Seeds| seeds.standard_error.unwrap_or(0.0);
-    let noise = (2.0 * error(a).hypot(error(b))).max(2.0 * floor_error.unwrap_or(0.0));
-    let difference = (a.median - b.median).abs();
-    let overlap = (a.n > 1 || b.n > 1) && a.min <= b.max && b.min <= a.max;
-    let same_time = is_timing && difference <= TIMING_NOISE * a.median.abs().max(b.median.abs());
-    difference <= noise || overlap || same_time
+    floor.seeds(key)?.error.map(|error| error.standard_error)
 }
 
 /// What is known of the floor of a number: the value of the floor's own run, or what the models' rows say.
 pub(crate) fn floor(models: &[Model<'_>], key: &Key) -> Option<f64> {
     let reference = models.iter().find(|model| model.is_reference() && model.runs[0].model() == "floor");
-    let own = reference.and_then(|model| model.seeds(key)).map(|seeds| seeds.median);
-    own.or_else(|| models.iter().find_map(|model| model.seeds(key)?.floor))
+    let own = reference.and_then(|model| model.seeds(key)).map(|seeds| seeds.mean);
+    own.or_else(|| models.iter().find_map(|model| model.seeds(key)?.floor)).filter(|floor| floor.is_finite())
 }
 
 /// Spearman's rank correlation, with mean ranks for equal values; `None` for fewer than three pairs or no spread.
@@ -102,10 +181,12 @@ pub(crate) fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::direction::Direction;
+    use crate::models::MeanError;
     use crate::runs::tests::run_folder;
     use crate::runs::{Run, read_all};
 
-    const HEADER: &str = "metric,space,parameter,value,standard_error,higher_is_better\n";
+    const HEADER: &str = "metric,space,parameter,value,standard_error,direction,target\n";
 
     fn runs(rows: &[(&str, &str)]) -> Vec<Run> {
         let folder = tempfile::tempdir().unwrap();
@@ -119,25 +200,29 @@ mod tests {
         read_all(folder.path()).unwrap()
     }
 
-    fn summary(rows: &[(&str, &str)], metric: &str) -> Vec<(String, usize, usize, bool)> {
+    /// The name of a model, and its rank, place and tie.
+    type Told = (String, Option<(usize, usize, bool)>);
+
+    fn summary(rows: &[(&str, &str)], metric: &str) -> Vec<Told> {
         let runs = runs(rows);
         let models = Model::all(&runs);
         let places = places(&models, &Key::new(metric, "s", ""));
-        places.iter().map(|p| (models[p.model].label.clone(), p.rank, p.place, p.tied)).collect()
+        let rank = |place: &Place| place.rank.map(|rank| (rank.rank, rank.place, rank.tied));
+        places.iter().map(|place| (models[place.model].label.clone(), rank(place))).collect()
     }
 
-    fn expect(model: &str, rank: usize, place: usize, tied: bool) -> (String, usize, usize, bool) {
-        (model.to_owned(), rank, place, tied)
+    fn expect(model: &str, rank: usize, place: usize, tied: bool) -> Told {
+        (model.to_owned(), Some((rank, place, tied)))
     }
 
     #[test]
     fn differences_within_two_standard_errors_are_ties() {
         let rows = [
-            ("a-d-s0", "fd,s,,1.0,0.1,false"),
-            ("b-d-s0", "fd,s,,1.2,0.1,false"),
-            ("c-d-s0", "fd,s,,1.5,0.1,false"),
-            ("e-d-s0", "fd,s,,1.6,0.1,false"),
-            ("reference-floor", "fd,s,,0.1,0.01,false"),
+            ("a-d-s0", "fd,s,,1.0,0.1,lower,"),
+            ("b-d-s0", "fd,s,,1.2,0.1,lower,"),
+            ("c-d-s0", "fd,s,,1.5,0.1,lower,"),
+            ("e-d-s0", "fd,s,,1.6,0.1,lower,"),
+            ("reference-floor", "fd,s,,0.1,0.01,lower,"),
         ];
         let expected = [
             expect("a", 1, 1, true),
@@ -146,50 +231,144 @@ mod tests {
             expect("e", 4, 3, false),
         ];
         assert_eq!(summary(&rows, "fd"), expected);
-        let rows = [("a-d-s0", "class_share,s,,0.1,,false"), ("b-d-s0", "class_share,s,,0.2,,false")];
+        let rows = [("a-d-s0", "class_share,s,,0.1,,,"), ("b-d-s0", "class_share,s,,0.2,,,")];
         assert!(summary(&rows, "class_share").is_empty());
     }
 
     #[test]
-    fn the_noise_of_the_floor_and_ranges_over_seeds_make_ties_too() {
-        let floor = [
-            ("a-d-s0", "fd,s,,1.0,,false"),
-            ("b-d-s0", "fd,s,,1.2,,false"),
-            ("reference-floor", "fd,s,,0.1,0.15,false"),
-        ];
-        assert_eq!(summary(&floor, "fd"), [expect("a", 1, 1, true), expect("b", 2, 1, true)]);
-        assert_eq!(summary(&floor[..2], "fd"), [expect("a", 1, 1, false), expect("b", 2, 2, false)]);
-        let seeds = [
-            ("a-d-s0", "recall,s,,0.5,,true"),
-            ("a-d-s1", "recall,s,,0.9,,true"),
-            ("b-d-s0", "recall,s,,0.6,,true"),
-            ("c-d-s0", "recall,s,,0.4,,true"),
+    fn a_number_without_an_error_has_no_place() {
+        let rows = [
+            ("a-d-s0", "fd,s,,1.0,,lower,"),
+            ("b-d-s0", "fd,s,,1.2,0.1,lower,"),
+            ("c-d-s0", "fd,s,,9,0.1,lower,"),
+            ("reference-floor", "fd,s,,0.1,0.15,lower,"),
         ];
         assert_eq!(
-            summary(&seeds, "recall"),
-            [expect("a", 1, 1, true), expect("b", 2, 1, true), expect("c", 3, 3, false)]
+            summary(&rows, "fd"),
+            [expect("b", 1, 1, false), expect("c", 2, 2, false), ("a".to_owned(), None)]
         );
     }
 
     #[test]
-    fn times_within_five_percent_are_ties() {
-        let seeds = |median| Seeds {
-            median,
-            min: median,
-            max: median,
-            n: 1,
-            standard_error: None,
-            floor: None,
-            higher_is_better: false,
-        };
-        assert!(is_tie(&seeds(180.0), &seeds(181.0), None, true));
-        assert!(!is_tie(&seeds(180.0), &seeds(181.0), None, false));
-        assert!(!is_tie(&seeds(180.0), &seeds(200.0), None, true));
-        assert!(
-            Key::new("train_seconds", "", "").is_timing()
-                && Key::new("sample_latency_ms", "", "").is_timing()
+    fn the_noise_of_the_floor_makes_ties_too() {
+        let rows = [
+            ("a-d-s0", "fd,s,,1.0,0.01,lower,"),
+            ("b-d-s0", "fd,s,,1.2,0.01,lower,"),
+            ("reference-floor", "fd,s,,0.1,0.15,lower,"),
+        ];
+        assert_eq!(summary(&rows, "fd"), [expect("a", 1, 1, true), expect("b", 2, 1, true)]);
+        assert_eq!(summary(&rows[..2], "fd"), [expect("a", 1, 1, false), expect("b", 2, 2, false)]);
+    }
+
+    #[test]
+    fn what_is_infinite_or_nan_comes_last_and_takes_its_model_with_it() {
+        let rows = [
+            ("a-d-s0", "fd,s,,1.0,0.1,lower,"),
+            ("a-d-s1", "fd,s,,inf,,lower,"),
+            ("b-d-s0", "fd,s,,NaN,,lower,"),
+            ("c-d-s0", "fd,s,,90,0.1,lower,"),
+            ("e-d-s0", "fd,s,,-inf,0.1,lower,"),
+            ("f-d-s0", "fd,s,,2,,lower,"),
+        ];
+        let mut found = summary(&rows, "fd");
+        // Among those that are not finite there is no order.
+        found[1..4].sort();
+        let expected = [
+            expect("c", 1, 1, false),
+            expect("a", 2, 2, false),
+            expect("b", 2, 2, false),
+            expect("e", 2, 2, false),
+            ("f".to_owned(), None),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(
+            summary(&rows[..3], "fd").iter().map(|(_, rank)| *rank).collect::<Vec<_>>(),
+            [Some((1, 1, true)); 2]
         );
-        assert!(!Key::new("parameters", "", "").is_timing());
+    }
+
+    #[test]
+    fn a_target_ranks_by_the_distance_from_it() {
+        let rows = [
+            ("a-d-s0", "one_nn_accuracy,s,,0.3,0.01,target,0.5"),
+            ("b-d-s0", "one_nn_accuracy,s,,0.6,0.01,target,0.5"),
+            ("c-d-s0", "one_nn_accuracy,s,,0.9,0.01,target,0.5"),
+            // 0.1 off each time, though 0.5 on average.
+            ("e-d-s0", "one_nn_accuracy,s,,0.4,0.01,target,0.5"),
+            ("e-d-s1", "one_nn_accuracy,s,,0.6,0.01,target,0.5"),
+        ];
+        assert_eq!(
+            summary(&rows, "one_nn_accuracy"),
+            [
+                expect("b", 1, 1, true),
+                expect("e", 1, 1, true),
+                expect("a", 3, 3, false),
+                expect("c", 4, 4, false)
+            ]
+        );
+    }
+
+    /// A set of seeds of a number of which less is better.
+    fn seeds(values: &[f64]) -> (Seeds, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let error = match values.len() {
+            1 => None,
+            _ => Some(MeanError { standard_error: (variance / n).sqrt(), freedom: n - 1.0 }),
+        };
+        let (min, max, direction) = (mean, mean, Direction::Lower);
+        (Seeds { mean, min, max, n: values.len(), error, floor: None, direction, loss: Some(mean) }, mean)
+    }
+
+    fn is_tie(a: &(Seeds, f64), b: &(Seeds, f64), key_noise: Noise) -> bool {
+        Differences { floor: None, key_noise }.is_tie((&a.0, a.1), (&b.0, b.1))
+    }
+
+    /// Between seeds Welch's interval decides, by the numbers of scipy.stats.ttest_ind(equal_var=False): whether the
+    /// ranges overlap does not matter.
+    #[test]
+    fn seeds_are_compared_by_the_interval_of_their_difference() {
+        let tie = |a: &[f64], b: &[f64]| is_tie(&seeds(a), &seeds(b), Noise::Unknown);
+        // p = 0.0220: the ranges overlap, and more seeds do not make more ties.
+        let a = [1.0, 1.4, 1.2, 1.3, 1.1, 1.9];
+        let b = [1.6, 2.0, 1.8, 1.5, 1.7, 1.85];
+        assert!(!tie(&a, &b));
+        // Two seeds each say little: p = 0.173, though the ranges are far apart.
+        assert!(tie(&[1.0, 1.1], &[1.5, 1.9]));
+        assert!(!tie(&[1.0, 1.01], &[1.5, 1.51]));
+    }
+
+    /// Tables of Student's distribution.
+    #[test]
+    fn quantiles_of_student() {
+        for (freedom, expected) in [
+            (1.0, 12.7062047),
+            (2.0, 4.3026527),
+            (4.3, 2.7016949),
+            (10.0, 2.2281389),
+            (1000.0, 1.9623391),
+            (1e9, 1.9602012),
+        ] {
+            let found = student_quantile(freedom);
+            assert!((found - expected).abs() < 1e-5, "{freedom}: {found}");
+        }
+    }
+
+    #[test]
+    fn times_within_five_percent_are_ties() {
+        let once = |value: f64| {
+            let (seeds, mean) = seeds(&[value]);
+            let error = Some(MeanError { standard_error: 0.0, freedom: f64::INFINITY });
+            (Seeds { error, ..seeds }, mean)
+        };
+        assert!(is_tie(&once(180.0), &once(181.0), Noise::Clock));
+        assert!(!is_tie(&once(180.0), &once(181.0), Noise::None));
+        assert!(!is_tie(&once(180.0), &once(200.0), Noise::Clock));
+        assert_eq!(Key::new("train_seconds", "", "").noise(), Noise::Clock);
+        assert_eq!(Key::new("sample_latency_ms", "", "device=cpu").noise(), Noise::Clock);
+        assert_eq!(Key::new("parameters", "", "").noise(), Noise::None);
+        assert_eq!(Key::new("peak_rss_mib", "", "").noise(), Noise::Unknown);
     }
 
     #[test]

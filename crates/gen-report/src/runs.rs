@@ -3,7 +3,7 @@
 //! Every file is taken as it may be: cut off, edited, of another version.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub struct Run {
     /// How it ended.
     pub status: Status,
     values: Values,
+    /// What `config.toml` has of hyperparameters, training settings and options of the data, by dotted name.
+    settings: Option<BTreeMap<String, String>>,
     /// Its numbers in long form.
     pub(crate) metrics: Vec<Metric>,
     /// What could not be read, though the run was done.
@@ -45,11 +47,26 @@ pub const REFERENCE_PREFIX: &str = "reference-";
 /// Where a failed run leaves its reason.
 pub const ERROR_FILE: &str = "error.txt";
 
+/// The columns in which seeds of one model agree, besides what makes the model and the data.
+const ALIKE: [&str; 10] = [
+    "budget",
+    "device",
+    "train_precision",
+    "weights",
+    "sampler",
+    "nfe",
+    "n_real",
+    "n_fake",
+    "feature_space",
+    "feature_sha256",
+];
+
 impl Run {
     /// The run in `folder`.
     pub fn read(folder: &Path) -> Self {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut values = known_without_evaluation(folder, &name);
+        let config = config(folder);
+        let mut values = known_without_evaluation(config.as_ref(), &name);
         values.insert("run".to_owned(), name);
         let status = match evaluation(folder) {
             Ok(Some(evaluated)) => {
@@ -61,11 +78,24 @@ impl Run {
             Ok(None) => Status::Failed(reason(folder).unwrap_or_else(|| "unfinished".to_owned())),
             Err(error) => Status::Failed(error.to_string()),
         };
-        let mut run =
-            Run { folder: folder.to_owned(), status, values, metrics: Vec::new(), problems: Vec::new() };
+        let mut run = Run {
+            folder: folder.to_owned(),
+            status,
+            values,
+            settings: config.as_ref().map(settings),
+            metrics: Vec::new(),
+            problems: Vec::new(),
+        };
         run.metrics = match metrics::read(folder) {
             _ if !run.is_done() => Vec::new(),
-            Ok(Some(metrics)) => metrics,
+            Ok(Some(metrics)) => {
+                if metrics.is_of_earlier_version {
+                    let problem = "metrics.csv is of an earlier version, which knew no target and no number without a \
+                                   better side: `gen evaluate` writes it anew";
+                    run.problems.push(problem.to_owned());
+                }
+                metrics.rows
+            }
             Ok(None) => metrics::of_evaluation(&run),
             Err(reason) => {
                 run.problems.push(format!("metrics.csv cannot be read: {reason}"));
@@ -91,9 +121,9 @@ impl Run {
         }
     }
 
-    /// The number in a column; `None` where there is none that is finite.
+    /// The number in a column, which may be infinite or NaN; `None` where there is none.
     pub fn number(&self, column: &str) -> Option<f64> {
-        self.text(column).parse().ok().filter(|value: &f64| value.is_finite())
+        self.text(column).parse().ok()
     }
 
     /// The name of its folder.
@@ -129,6 +159,70 @@ impl Run {
             Some((stem, seed)) if seed.parse::<u64>().is_ok() => stem,
             _ => name,
         }
+    }
+
+    /// Whether both are of one model and differ in their seeds: of the same configuration, budget, data, device and
+    /// precision, measured in the same way. What a run does not tell, as one that failed, stands in nobody's way.
+    ///
+    /// Where a configuration is not known, the names of the folders have to be alike but for the seed at their ends.
+    pub(crate) fn is_another_seed_of(&self, other: &Self) -> bool {
+        let alike = |column: &str| {
+            let (one, two) = (self.text(column), other.text(column));
+            one.is_empty() || two.is_empty() || one == two
+        };
+        let another_seed = || {
+            let (one, two) = (self.text("seed"), other.text("seed"));
+            one.is_empty() || two.is_empty() || one != two
+        };
+        self.family() == other.family()
+            && self.model() == other.model()
+            && self.is_of_same_data(other)
+            && ALIKE.into_iter().all(alike)
+            && match self.has_same_configuration(other) {
+                Some(same) => same && another_seed(),
+                None => self.stem() == other.stem() && self.folder.parent() == other.folder.parent(),
+            }
+    }
+
+    /// Whether two configurations are the same but for the seed; `None` where one of them is not known.
+    fn has_same_configuration(&self, other: &Self) -> Option<bool> {
+        match [self, other].map(|run| run.text("config_sha256")) {
+            [one, two] if !one.is_empty() && !two.is_empty() => Some(one == two),
+            _ => Some(self.settings.as_ref()? == other.settings.as_ref()?),
+        }
+    }
+
+    /// Whether both are of the same data: by its checksum where both have one, else by its name.
+    pub(crate) fn is_of_same_data(&self, other: &Self) -> bool {
+        match [self, other].map(|run| run.text("dataset_sha256")) {
+            [one, two] if !one.is_empty() && !two.is_empty() => one == two,
+            _ => self.text("dataset") == other.text("dataset"),
+        }
+    }
+
+    /// In what this run differs from another beside the seed, as far as both tell: name, own value, the other's.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
+        let none = BTreeMap::new();
+        let settings = |run: &'_ Self| run.settings.as_ref().unwrap_or(&none).clone();
+        let both =
+            (self.settings.is_some() && other.settings.is_some()).then(|| [settings(self), settings(other)]);
+        let [own, others] = both.unwrap_or_default();
+        let names: BTreeSet<&String> = own.keys().chain(others.keys()).collect();
+        let value = |settings: &BTreeMap<String, String>, name: &String| {
+            settings.get(name).cloned().unwrap_or_else(|| "none".to_owned())
+        };
+        let found = names.into_iter().map(|name| {
+            let short =
+                ["model.", "training.", "data.options."].iter().find_map(|part| name.strip_prefix(part));
+            (short.unwrap_or(name).to_owned(), value(&own, name), value(&others, name))
+        });
+        // The precision is a setting, too.
+        let columns = ALIKE.iter().filter(|column| **column != "train_precision");
+        let columns = columns.map(|column| {
+            ((*column).to_owned(), self.text(column).to_owned(), other.text(column).to_owned())
+        });
+        let known = columns.filter(|(_, one, two)| !one.is_empty() && !two.is_empty());
+        found.chain(known).filter(|(_, one, two)| one != two).collect()
     }
 
     /// Whether this is no trained model.
@@ -246,8 +340,36 @@ fn evaluation_in(path: &Path) -> Result<Values, String> {
     Ok(values)
 }
 
+/// `config.toml`, where there is one.
+fn config(folder: &Path) -> Option<toml::Table> {
+    toml::from_str(&fs::read_to_string(folder.join("config.toml")).ok()?).ok()
+}
+
+/// What of a configuration makes a model: all but the seed, the budget, the data itself and the machine, which have
+/// columns of their own.
+fn settings(config: &toml::Table) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    for part in ["model", "training"] {
+        flatten(part, config.get(part), &mut settings);
+    }
+    flatten("data.options", config.get("data").and_then(|data| data.get("options")), &mut settings);
+    settings
+}
+
+fn flatten(name: &str, value: Option<&toml::Value>, into: &mut BTreeMap<String, String>) {
+    match value {
+        Some(toml::Value::Table(table)) => {
+            for (key, value) in table {
+                flatten(&format!("{name}.{key}"), Some(value), into);
+            }
+        }
+        Some(value) => drop(into.insert(name.to_owned(), value.to_string())),
+        None => {}
+    }
+}
+
 /// What `config.toml`, or failing that the name of the folder, tells of a run.
-fn known_without_evaluation(folder: &Path, name: &str) -> Values {
+fn known_without_evaluation(config: Option<&toml::Table>, name: &str) -> Values {
     let mut values = Values::new();
     let mut insert = |column: &str, value: &str| values.insert(column.to_owned(), value.to_owned());
     if let Some(reference) = name.strip_prefix(REFERENCE_PREFIX) {
@@ -261,14 +383,23 @@ fn known_without_evaluation(folder: &Path, name: &str) -> Values {
         insert("dataset", dataset);
         insert("seed", seed);
     }
-    let config = fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
-    let config: toml::Table = toml::from_str(&config).unwrap_or_default();
-    let Some(run) = config.get("run").and_then(toml::Value::as_table) else { return values };
-    for key in ["family", "model", "dataset", "seed", "device", "threads", "tool_version", "libtorch_version"]
-    {
-        match run.get(key) {
-            Some(toml::Value::String(text)) => insert(key, text),
-            Some(toml::Value::Integer(number)) => insert(key, &number.to_string()),
+    let told = [
+        ("run", "family", "family"),
+        ("run", "model", "model"),
+        ("run", "dataset", "dataset"),
+        ("run", "budget", "budget"),
+        ("run", "seed", "seed"),
+        ("run", "device", "device"),
+        ("run", "threads", "threads"),
+        ("run", "tool_version", "tool_version"),
+        ("run", "libtorch_version", "libtorch_version"),
+        ("training", "precision", "train_precision"),
+        ("data", "sha256", "dataset_sha256"),
+    ];
+    for (part, key, column) in told {
+        match config.and_then(|config| config.get(part)?.get(key)) {
+            Some(toml::Value::String(text)) => insert(column, text),
+            Some(toml::Value::Integer(number)) => insert(column, &number.to_string()),
             _ => None,
         };
     }
@@ -337,10 +468,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_finite_are_kept_as_text() {
+    fn numbers_that_are_not_finite_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let run = Run::read(&run_folder(folder.path(), "vae-digits-s0", Some("model,fd\nvae,NaN\n")));
-        assert_eq!((run.text("fd"), run.number("fd")), ("NaN", None));
+        let text = "model,fd,kid,coverage\nvae,NaN,inf,\n";
+        let run = Run::read(&run_folder(folder.path(), "vae-digits-s0", Some(text)));
+        assert!(run.number("fd").is_some_and(f64::is_nan));
+        assert_eq!((run.number("kid"), run.number("coverage")), (Some(f64::INFINITY), None));
     }
 
     #[test]
@@ -351,9 +484,11 @@ pub(crate) mod tests {
         let run = Run::read(&path);
         assert_eq!((run.model(), run.text("dataset"), run.text("seed")), ("ddpm", "fashion-mnist", "2"));
         assert_eq!(run.text("error"), "the loss `mse` is NaN at step 12");
-        fs::write(path.join("config.toml"), "[run]\nfamily = \"diffusion\"\nthreads = 2\n").unwrap();
+        let config = "[run]\nfamily = \"diffusion\"\nthreads = 2\nbudget = \"60s\"\n[training]\nprecision = \"bf16\"\n";
+        fs::write(path.join("config.toml"), config).unwrap();
         let run = Run::read(&path);
         assert_eq!((run.family(), run.text("threads"), run.text("model")), ("diffusion", "2", "ddpm"));
+        assert_eq!((run.text("budget"), run.text("train_precision")), ("60s", "bf16"));
         fs::remove_file(path.join(ERROR_FILE)).unwrap();
         assert_eq!(Run::read(&path).text("error"), "unfinished");
     }

@@ -1,7 +1,7 @@
 //! The table of an experiment, as Markdown and for a terminal.
 
 use super::measures::{MEASURES, Measure};
-use super::models;
+use super::models::Model;
 use super::runs::Run;
 
 /// `summary.md`: the main columns, for a README.
@@ -57,8 +57,9 @@ fn main_columns(runs: &[Run]) -> Vec<Column> {
         is_text: true,
         cells: runs.iter().map(cell_of).collect(),
     };
+    let models = Model::all(runs);
     let mut columns =
-        vec![text("model", &|run| label(run, runs)), text("status", &|run| run.text("status").to_owned())];
+        vec![text("model", &|run| label(run, &models)), text("status", &|run| run.text("status").to_owned())];
     for measure in measures_of(runs).filter(|measure| measure.main) {
         let cells = runs.iter().map(|run| cell(run, &measure)).collect();
         columns.push(Column { head: measure.head, is_text: false, cells });
@@ -91,15 +92,10 @@ pub(super) fn cell(run: &Run, measure: &Measure) -> String {
     }
 }
 
-/// The model, with the seed where there are several of it.
-pub(crate) fn label(run: &Run, runs: &[Run]) -> String {
-    let model = models::label(run, runs);
-    let several = runs.iter().filter(|other| models::is_same(run, other)).count() > 1;
-    if several && !run.text("seed").is_empty() && !run.is_reference() {
-        format!("{model} (seed {})", run.text("seed"))
-    } else {
-        model
-    }
+/// The model of a run, with the seed where there are several of it.
+pub(crate) fn label(run: &Run, models: &[Model<'_>]) -> String {
+    let model = models.iter().find(|model| model.runs.iter().any(|other| std::ptr::eq(*other, run)));
+    model.map_or_else(|| run.name().to_owned(), |model| model.label_of(run))
 }
 
 #[cfg(test)]

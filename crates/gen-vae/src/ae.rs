@@ -168,8 +168,8 @@ impl Buildable for Ae {
     fn build(config: AeConfig, context: &BuildContext) -> Result<Self> {
         check_sizes(config.latent_dim, &config.widths)?;
         config.network.check(context.data.shape)?;
-        let units = Units::new(&context.data, context.device)?;
         let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
+        let units = Units::new(&params.root(), &context.data)?;
         let (latent, widths, shape) = (config.latent_dim, &config.widths, context.data.shape);
         let encoder = Encoder::new(params.root() / "encoder", config.network, shape, widths, latent);
         let encoding = params.count();

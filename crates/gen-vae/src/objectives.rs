@@ -102,6 +102,29 @@ mod tests {
         assert_gradient(|x| sum(squared_error(x, &q.get(0))), &p.get(0), 1e-8);
     }
 
+    /// Gradients that are those of differences may be those of another function: its values say which one it is.
+    #[test]
+    fn values() {
+        let row = |values: &[f64]| Tensor::from_slice(values).unsqueeze(0);
+        let (mean, log_var) = (row(&[1.0, -2.0]), row(&[4f64.ln(), 0.25f64.ln()]));
+        // ½ (1 + 4 - ln 4 - 1) + ½ (4 + ¼ + ln 4 - 1)
+        assert_close(&kl_standard_normal(&mean, &log_var), &Tensor::from_slice(&[3.625]), 1e-14, 0.0);
+        // Standard deviations of 2 and ½.
+        assert_close(&reparameterise(&mean, &log_var, &row(&[0.5, 3.0])), &row(&[2.0, -0.5]), 1e-14, 0.0);
+        assert_close(
+            &squared_error(&row(&[1.0, 2.0]), &row(&[4.0, -2.0])),
+            &Tensor::from_slice(&[25.0]),
+            0.0,
+            0.0,
+        );
+        // ½ ln(2πe σ²) of each: the scales 2 and ½ cancel.
+        let entropy = (2.0 * PI).ln() + 1.0;
+        assert_close(&gaussian_entropy(&log_var), &Tensor::from_slice(&[entropy]), 1e-14, 0.0);
+        let [p, q, r] = [1.0, 2.5, -0.5].map(|value| Tensor::from_slice(&[value]));
+        assert_eq!(elbo(&p, &q), Tensor::from_slice(&[-1.5]));
+        assert_eq!(log_importance_weight(&p, &q, &r), Tensor::from_slice(&[4.0]));
+    }
+
     #[test]
     fn the_standard_normal_is_a_special_case() {
         let (mean, log_var) = (random(&[5, 3], 0), random(&[5, 3], 1));

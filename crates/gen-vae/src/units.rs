@@ -1,4 +1,6 @@
 use gen_core::data::{DataSpec, Shape};
+use gen_core::nn::Standardise;
+use gen_core::params::Scope;
 use gen_core::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -6,36 +8,20 @@ use tch::{Device, Kind, Tensor};
 #[derive(Debug)]
 pub(crate) struct Units {
     shape: Shape,
-    mean: Tensor,
-    std: Tensor,
-    log_volume: f64,
+    device: Device,
+    points: Option<Standardise>,
 }
 
 impl Units {
+    /// The statistics of points are registered in `scope`.
+    ///
     /// # Errors
     /// When points come without the statistics of their coordinates.
-    pub(crate) fn new(data: &DataSpec, device: Device) -> Result<Self> {
-        let Shape::Points { dimension } = data.shape else {
-            let scalar = |value: f64| Tensor::from(value).to_kind(Kind::Float).to_device(device);
-            return Ok(Units { shape: data.shape, mean: scalar(0.0), std: scalar(1.0), log_volume: 0.0 });
-        };
-        let complete = |values: &[f64]| values.len() as i64 == dimension;
-        if !complete(&data.mean) || !complete(&data.std) || data.std.iter().any(|s| *s <= 0.0) {
-            return Err(Error::invalid(format!(
-                "`{}` has points of {dimension} coordinates: their means and positive standard deviations are needed",
-                data.name
-            )));
-        }
-        let row = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).to_device(device);
-        Ok(Units {
-            shape: data.shape,
-            mean: row(&data.mean),
-            std: row(&data.std),
-            log_volume: data.std.iter().map(|s| s.ln()).sum(),
-        })
+    pub(crate) fn new(scope: &Scope<'_>, data: &DataSpec) -> Result<Self> {
+        Ok(Units { shape: data.shape, device: scope.device(), points: Standardise::of(scope, data)? })
     }
 
-    /// Data to what the networks see.
+    /// Data to what the networks see: `f32`.
     ///
     /// # Errors
     /// When the rows have not the shape of the data.
@@ -45,17 +31,25 @@ impl Units {
         if x.size() != expected {
             return Err(Error::invalid(format!("a batch should be {expected:?}, found {:?}", x.size())));
         }
-        let x = x.to_kind(Kind::Float).to_device(self.mean.device());
-        Ok(if self.shape.is_image() { x } else { (x - &self.mean) / &self.std })
+        Ok(match &self.points {
+            Some(points) => points.forward(x),
+            None => x.to_kind(Kind::Float).to_device(self.device),
+        })
     }
 
-    /// What the networks see to data; images are clamped to [-1, 1].
+    /// What the networks see to data: points in `f64`; images are clamped to [-1, 1].
     pub(crate) fn restore(&self, x: &Tensor) -> Tensor {
-        if self.shape.is_image() { x.clamp(-1.0, 1.0) } else { x * &self.std + &self.mean }
+        match &self.points {
+            Some(points) => points.inverse(x),
+            None => x.clamp(-1.0, 1.0),
+        }
     }
 
-    /// log |d data / d network|: log p(data) = log p(network) − this.
-    pub(crate) fn log_volume(&self) -> f64 {
-        self.log_volume
+    /// log p of rows as the networks see them to log p of the data: of points in `f64`.
+    pub(crate) fn log_prob_of_data(&self, log_prob: Tensor) -> Tensor {
+        match &self.points {
+            Some(points) => log_prob.to_kind(Kind::Double) + points.log_det(),
+            None => log_prob,
+        }
     }
 }

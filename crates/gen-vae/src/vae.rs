@@ -121,8 +121,15 @@ impl Posterior {
     }
 }
 
+/// log σ² of q(z | x) stays between these, as in the autoencoder of Rombach et al. (2022): for data far from all that it was
+/// trained on the encoder gives numbers whose exponential is none.
+const LOG_VARIANCES: [f64; 2] = [-30.0, 20.0];
+
 /// The scale of one value stays above e^this, so that no value is fitted to the last digit.
 const LOWEST_LOG_SCALE: f64 = -7.0;
+/// And below e^this, three million standard deviations of the data: far from where it has learned, as at a high temperature,
+/// a network gives numbers whose exponential is infinite.
+const HIGHEST_LOG_SCALE: f64 = 15.0;
 
 impl Vae {
     /// Mean and log-variance of q(z | x), each `[batch, latent]`, of `x` as a data set delivers it.
@@ -141,7 +148,8 @@ impl Vae {
 
     fn posterior(&self, x: &Tensor) -> Posterior {
         let [mean, log_var] = halves(&self.encoder.forward(x));
-        Posterior { mean, log_var }
+        let [lowest, highest] = LOG_VARIANCES;
+        Posterior { mean, log_var: log_var.clamp(lowest, highest) }
     }
 
     fn observation(&self, z: &Tensor) -> Observation {
@@ -152,7 +160,7 @@ impl Vae {
         } else {
             (output, self.log_scale.shallow_clone())
         };
-        let log_scale = log_scale.clamp_min(LOWEST_LOG_SCALE);
+        let log_scale = log_scale.clamp(LOWEST_LOG_SCALE, HIGHEST_LOG_SCALE);
         Observation::new(self.config.likelihood, self.card.data.values, location, log_scale)
     }
 
@@ -179,7 +187,7 @@ impl Vae {
         let posterior = self.posterior(x);
         let z = posterior.sample(rng);
         let observation = self.observation(&z);
-        let log_likelihood = observation.log_prob(x) - self.units.log_volume();
+        let log_likelihood = self.units.log_prob_of_data(observation.log_prob(x));
         (observation, log_likelihood, self.kl(&posterior, &z))
     }
 
@@ -190,7 +198,7 @@ impl Vae {
         let z = posterior.sample(rng);
         let mut copies = vec![1; x.dim()];
         copies[0] = k;
-        let log_likelihood = self.observation(&z).log_prob(&x.repeat(copies)) - self.units.log_volume();
+        let log_likelihood = self.units.log_prob_of_data(self.observation(&z).log_prob(&x.repeat(copies)));
         log_importance_weight(&log_likelihood, &self.prior.log_prob(&z), &posterior.log_prob(&z))
             .view([k, rows])
     }
@@ -346,8 +354,8 @@ impl Buildable for Vae {
 
     fn build(config: VaeConfig, context: &BuildContext) -> Result<Self> {
         config.check(&context.data)?;
-        let units = Units::new(&context.data, context.device)?;
         let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
+        let units = Units::new(&params.root(), &context.data)?;
         let (root, data) = (params.root(), &context.data);
         let (latent, widths) = (config.latent_dim, &config.widths);
         let per_value = if config.predict_scale { 2 } else { 1 };

@@ -17,11 +17,11 @@ use gen_core::rng::{Purpose, stream, torch_seed};
 use gen_core::run::LIBTORCH_VERSION;
 use gen_core::train::{Budget, TrainConfig, Trainer, cpu_seconds};
 use serde_json::{Value, json};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::device::Compute;
 use crate::settings::{Settings, with_precision};
-use crate::{catalog, registry};
+use crate::{arguments, catalog, registry};
 
 /// Times a model for `cargo xtask bench`. After a line about the model, answers each line of standard input with a
 /// line of JSON:
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     data: String,
 
     /// The seed of all that is random
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
     /// Change a setting of the model, the training or the data; may be repeated
@@ -154,6 +154,7 @@ impl Worker {
             || options.dequantise
             || options.perturb > 0.0
             || options.binarise == Binarise::Dynamic
+            || !self.data.spec.grids.is_empty()
         {
             bail!(
                 "`flip`, `dequantise`, `perturb` and `binarise=dynamic` draw random numbers before the step: leave them out"
@@ -170,8 +171,11 @@ impl Worker {
         let Some(record) = trainer.advance()? else { bail!("the training step was not taken") };
         write(&folder.join("after.safetensors"), &trainer.state())?;
         let mut tensors = NamedTensors::new();
-        tensors.insert("train", self.data.train.x.shallow_clone());
-        tensors.insert("batch", batch.x);
+        // Peers take points in single precision, as their networks do.
+        let single =
+            |x: &Tensor| if x.is_floating_point() { x.to_kind(Kind::Float) } else { x.shallow_clone() };
+        tensors.insert("train", single(&self.data.train.x));
+        tensors.insert("batch", single(&batch.x));
         write(&folder.join("data.safetensors"), &tensors)?;
         let losses: serde_json::Map<String, Value> =
             record.losses.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
@@ -182,6 +186,7 @@ impl Worker {
             "training": self.training,
             "data": self.data.spec,
             "torch_seed": torch_seed(self.seed, Purpose::Train, 0),
+            "sample_seed": torch_seed(0, Purpose::Sample, 0),
             "lr_scale": record.lr_scale,
             "losses": losses,
         });

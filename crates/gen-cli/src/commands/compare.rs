@@ -1,6 +1,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::output;
+use crate::progress::Work;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Folders of evaluated runs, of references or of samples from elsewhere; they stay where they are
@@ -13,7 +16,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    output::check_folder(&args.out)?;
+    let work = Work::on("tables and figures");
     let built = gen_report::compare(&args.runs, &args.out)?;
+    drop(work);
     std::io::stdout().lock().write_all(built.text().as_bytes())?;
     Ok(())
 }

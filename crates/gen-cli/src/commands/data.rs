@@ -4,11 +4,25 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Subcommand;
 use gen_core::data::{Catalog, FileState, Manifest, PointSet, Shape, Splits, bytes_to_signed};
-use gen_core::run::grid;
 
 use crate::catalog::{self, FetchBar};
+use crate::{arguments, output, pictures};
+
+/// Files of the user's own, for every option that takes a data set.
+const OWN_FILES: &str = "\
+Your own files, wherever a data set is asked for:
+  folder:PATH   pictures, of the classes that their folders are called; ?size=32 makes them 32x32
+  npy:PATH      an array of uint8 images [n, height, width (, 1 or 3)] or of points [n, columns]
+  csv:PATH      a table of numbers; its options, with & between:
+                ?columns=a,b     takes these columns, by name or by number from 1
+                ?header=yes|no   whether the first line holds the names
+                ?decimal=comma   1,5 is 1.5 (or point)
+  npy: and csv: ?dequantise=a,b  adds uniform noise of one step to these discrete columns
+
+Rows are shuffled, always in the same way, and divided 80/10/10 into training, validation and test.";
 
 #[derive(clap::Args)]
+#[command(after_help = OWN_FILES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -32,14 +46,14 @@ enum Action {
     Preview {
         /// The data set: a name, folder:PATH, npy:PATH or csv:PATH
         name: String,
-        /// The PNG file
+        /// The picture: a .png, .jpg, .webp or .gif
         #[arg(long)]
         out: PathBuf,
         /// How many: 64 images or 20,000 points if not given
-        #[arg(short)]
+        #[arg(short, value_parser = arguments::count)]
         n: Option<usize>,
         /// Images in a row
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, default_value = "8", value_parser = arguments::count)]
         columns: usize,
     },
 }
@@ -143,15 +157,13 @@ fn with_files<'c>(catalog: &'c Catalog, name: &str) -> anyhow::Result<Option<&'c
 }
 
 fn preview(name: &str, out: PathBuf, n: Option<usize>, columns: usize) -> anyhow::Result<()> {
+    output::kind(&out, &output::PICTURES)?;
     let data = catalog::load(name)?;
     let default = if data.spec.shape.is_image() { 64 } else { 20_000 };
     let n = n.unwrap_or(default).min(data.train.len());
-    if n == 0 {
-        bail!("-n must be at least 1");
-    }
     let rows = data.train.narrow(0, n);
     let x = if data.spec.shape.is_image() { bytes_to_signed(&rows.x) } else { rows.x };
-    grid::save_grid(&x, &out, columns)?;
+    pictures::save_samples(name, &[("training rows", &x)], &out, columns)?;
     say(&format!("{}: {n} of {} training rows of {name}", out.display(), data.train.len()))
 }
 

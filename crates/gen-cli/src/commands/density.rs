@@ -1,25 +1,34 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use gen_core::data::Dataset;
 use gen_core::data::npy;
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::rng::{Purpose, derive};
-use gen_core::run::write_atomically;
+use gen_core::run::{save_picture, write_atomically};
 use image::{Rgb, RgbImage};
 use tch::{Device, Kind, Tensor};
 
+use crate::arguments;
+use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT};
 use crate::pictures::chart::{BELOW, Chart, LEFT, Window, colour_bar, coordinates};
-use crate::pictures::{self, colour};
-use crate::trained::{Trained, TrainedArgs};
+use crate::pictures::colour;
+use crate::pictures::histogram::histogram_and_curve;
+use crate::progress::Work;
+use crate::trained::{OwnData, Trained, TrainedArgs};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     trained: TrainedArgs,
 
-    /// A .png with the density beside the data, or the log-density itself: an .npy [grid, grid], the lowest y and the
-    /// lowest x first, or a .csv with a row for each point
+    #[command(flatten)]
+    own: OwnData,
+
+    /// A picture (.png, .jpg, .webp or .gif) of the density beside the data, or the log-density itself: an .npy
+    /// [grid, grid], the lowest y and the lowest x first, or a .csv with a row for each point. Of numbers, with one column,
+    /// it is a curve over their histogram, and an .npy [grid]
     #[arg(long)]
     out: PathBuf,
 
@@ -37,7 +46,7 @@ pub(crate) struct Args {
     kind: Option<LikelihoodKind>,
 
     /// The seed of likelihoods that are estimates
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 }
 
@@ -52,101 +61,90 @@ fn range(text: &str) -> Result<Window, String> {
     }
 }
 
+/// Rows of the data that are drawn beside a density.
+const DRAWN: usize = 20_000;
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let output = Output::of(&args.out)?;
+    let output = output::kind(&args.out, &[&PICTURES[..], &[Output::Array, Output::Table]].concat())?;
     let trained = args.trained.load()?;
     let density = trained.model.density().with_context(|| {
         format!("`{}` gives no likelihood to data: there is no density to draw", trained.name())
     })?;
     let shape = trained.model.card().data.shape;
-    if shape.is_image() || shape.dimensions() != 2 {
+    if shape.is_image() || shape.dimensions() > 2 {
         bail!(
-            "a density is drawn of points in the plane, `{}` is a model of {shape:?}",
+            "a density is drawn of numbers or of points in the plane, `{}` is a model of {shape:?}",
             trained.folder.name()
         );
     }
     let kind = kind(args, density, &trained)?;
-    let data = trained.data()?;
+    let data = trained.data(&args.own)?;
     let window = match args.range {
         Some(window) => window,
-        None => Window::around(&data.train.x.narrow(0, 0, data.train.len().min(20_000) as i64))?,
+        None => Window::around(&data.train.x.narrow(0, 0, data.train.len().min(DRAWN) as i64))?,
     };
-    let grid = Grid::new(i64::from(args.grid), window);
+    let grid = Grid { n: i64::from(args.grid), dimensions: shape.dimensions(), window };
     let nats = grid.evaluate(density, kind, args.seed, trained.device)?;
     let mass = nats.exp().sum(Kind::Double).double_value(&[]) * grid.cell();
     match output {
-        Output::Picture => {
-            let rows = if data.test.is_empty() { &data.train } else { &data.test };
-            let points = coordinates(&rows.x.narrow(0, 0, rows.len().min(20_000) as i64))?;
+        Output::Picture(_) => {
             let title = format!("density of {} ({kind})", trained.name());
-            pictures::save_png(&draw(&nats, window, &title, &points, &data.spec.name)?, &args.out)?;
-        }
-        Output::Array => {
-            let bytes = npy::to_bytes(&nats.to_kind(Kind::Float))?;
-            write_atomically(&args.out, |temporary| {
-                std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(temporary))
-            })?;
+            save_picture(&draw(&grid, &nats, &title, &data)?, &args.out)?;
         }
         Output::Table => write_table(&args.out, &grid, &nats)?,
+        Output::Array | Output::Folder => {
+            let bytes = npy::to_bytes(&nats)?;
+            write_atomically(&args.out, |temporary| {
+                std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(&args.out))
+            })?;
+        }
     }
+    let points = vec![args.grid.to_string(); shape.dimensions() as usize].join(" x ");
     crate::eprint(&format!(
-        "log-density ({kind}) at {0} x {0} points in {1}; it integrates to {mass:.4} over the grid",
-        args.grid,
+        "log-density ({kind}) at {points} points in {}; it integrates to {mass:.4} over the grid",
         args.out.display()
     ));
     Ok(())
+}
+
+/// The first test rows, or training rows where there are none for tests.
+fn drawn_rows(data: &Dataset) -> Tensor {
+    let rows = if data.test.is_empty() { &data.train } else { &data.test };
+    rows.x.narrow(0, 0, rows.len().min(DRAWN) as i64)
 }
 
 /// The likelihood that is asked for, or the tightest that there is.
 fn kind(args: &Args, density: &dyn Density, trained: &Trained) -> anyhow::Result<LikelihoodKind> {
     let tightness = |kind: &LikelihoodKind| match kind {
         LikelihoodKind::Exact => (3, 0),
-        LikelihoodKind::Ode => (2, 0),
-        LikelihoodKind::Importance(k) => (1, *k),
-        LikelihoodKind::LowerBound => (0, 0),
+        LikelihoodKind::Ode | LikelihoodKind::DequantisedOde => (2, 0),
+        LikelihoodKind::Importance(k) | LikelihoodKind::DequantisedImportance(k) => (1, *k),
+        LikelihoodKind::LowerBound | LikelihoodKind::Dequantised => (0, 0),
     };
     let best = density.kinds().into_iter().max_by_key(tightness);
     let best = best.with_context(|| format!("`{}` computes no kind of likelihood", trained.name()))?;
     Ok(args.kind.unwrap_or(best))
 }
 
-enum Output {
-    Picture,
-    Array,
-    Table,
-}
-
-impl Output {
-    fn of(out: &Path) -> anyhow::Result<Self> {
-        match pictures::extension(out) {
-            "png" => Ok(Output::Picture),
-            "npy" => Ok(Output::Array),
-            "csv" => Ok(Output::Table),
-            _ => bail!("--out takes a .png, an .npy or a .csv, found {}", out.display()),
-        }
-    }
-}
-
 /// The middles of equal cells of a window.
 struct Grid {
     n: i64,
+    /// 1, along the first axis of the window, or 2.
+    dimensions: i64,
     window: Window,
 }
 
-/// Points whose likelihood is computed at once.
-const AT_ONCE: i64 = 10_000;
+/// Points whose likelihood is computed at once: so few that it can be told how far the work is.
+const AT_ONCE: i64 = 1000;
 
 impl Grid {
-    fn new(n: i64, window: Window) -> Self {
-        Grid { n, window }
-    }
-
-    /// The area of a cell.
+    /// The length or the area of a cell.
     fn cell(&self) -> f64 {
-        self.window.ends().map(|[low, high]| (high - low) / self.n as f64).iter().product()
+        let sides = self.window.ends().map(|[low, high]| (high - low) / self.n as f64);
+        sides.iter().take(self.dimensions as usize).product()
     }
 
-    /// x and y of the cells, `f64 [n]` each, ascending.
+    /// The places of the cells on each axis, `f64 [n]`, ascending.
     fn axes(&self) -> [Tensor; 2] {
         self.window.ends().map(|[low, high]| {
             let place = (Tensor::arange(self.n, (Kind::Double, Device::Cpu)) + 0.5) / self.n as f64;
@@ -154,7 +152,7 @@ impl Grid {
         })
     }
 
-    /// log p at every point, `f64 [n, n]` on the host, y first.
+    /// log p at every point, on the host: `f64 [n]`, or `f64 [n, n]`, y first.
     fn evaluate(
         &self,
         density: &dyn Density,
@@ -163,14 +161,19 @@ impl Grid {
         device: Device,
     ) -> anyhow::Result<Tensor> {
         let [x, y] = self.axes();
-        let mesh = Tensor::meshgrid_indexing(&[&x, &y], "xy");
-        let points = Tensor::stack(&mesh, 2).view([-1, 2]).to_kind(Kind::Float).to_device(device);
+        let points = match self.dimensions {
+            1 => x.unsqueeze(1),
+            _ => Tensor::stack(&Tensor::meshgrid_indexing(&[&x, &y], "xy"), 2).view([-1, 2]),
+        };
+        let points = points.to_device(device);
+        let work = Work::on(format!("log-density ({kind})"));
         let mut parts = Vec::new();
         for (i, part) in (0..).zip(points.split(AT_ONCE, 0)) {
+            work.at(i as usize * AT_ONCE as usize, points.size()[0] as usize);
             let nats = density.log_likelihood(&part, kind, derive(seed, Purpose::Evaluate, i))?;
             parts.push(nats.to_kind(Kind::Double).to_device(Device::Cpu));
         }
-        Ok(Tensor::cat(&parts, 0).view([self.n, self.n]))
+        Ok(Tensor::cat(&parts, 0).view(vec![self.n; self.dimensions as usize].as_slice()))
     }
 }
 
@@ -178,22 +181,35 @@ fn write_table(out: &Path, grid: &Grid, nats: &Tensor) -> anyhow::Result<()> {
     let [x, y] = grid.axes().map(Vec::<f64>::try_from);
     let (x, y, nats) = (x?, y?, Vec::<f64>::try_from(nats.reshape([-1]))?);
     write_atomically(out, |temporary| {
-        let failed = |error: csv::Error| gen_core::Error::format(out, error.to_string());
+        let failed = |error: csv::Error| gen_core::Error::csv(out, error);
         let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
-        writer.write_record(["x", "y", "log_density_nats"]).map_err(failed)?;
+        let axes = ["x", "y"].into_iter().take(grid.dimensions as usize);
+        writer.write_record(axes.chain(["log_density_nats"])).map_err(failed)?;
         for (i, nats) in nats.iter().enumerate() {
-            let (x, y) = (x[i % x.len()], y[i / x.len()]);
+            let place = [x[i % x.len()], y[(i / x.len()).min(y.len() - 1)]];
+            let place = place.into_iter().take(grid.dimensions as usize).map(|value| value.to_string());
             // Where the density is 0 its logarithm is no number that a CSV file should hold.
             let nats = if nats.is_finite() { nats.to_string() } else { String::new() };
-            writer.write_record([x.to_string(), y.to_string(), nats]).map_err(failed)?;
+            writer.write_record(place.chain([nats])).map_err(failed)?;
         }
-        writer.flush().map_err(gen_core::Error::io(temporary))
+        writer.flush().map_err(gen_core::Error::io(out))
     })?;
     Ok(())
 }
 
+fn draw(grid: &Grid, nats: &Tensor, title: &str, data: &Dataset) -> anyhow::Result<RgbImage> {
+    if grid.dimensions == 1 {
+        let [x, _] = grid.axes();
+        let rows = Vec::<f64>::try_from(drawn_rows(data).select(1, 0).to_kind(Kind::Double))?;
+        let names = [format!("data: {}", data.spec.name), "model".to_owned()];
+        let (x, y) = (Vec::<f64>::try_from(x)?, Vec::<f64>::try_from(nats.exp())?);
+        return Ok(histogram_and_curve(title, &names, &rows, grid.window.ends()[0], [&x, &y]));
+    }
+    draw_plane(nats, grid.window, title, &coordinates(&drawn_rows(data))?, &data.spec.name)
+}
+
 /// The density with its colours, and the data in the same window beside it.
-fn draw(
+fn draw_plane(
     nats: &Tensor,
     window: Window,
     title: &str,
@@ -239,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_grid_has_the_middles_of_its_cells() {
-        let grid = Grid::new(4, Window::square(-2.0, 2.0));
-        assert_eq!(Vec::<f64>::try_from(&grid.axes()[1]).unwrap(), [-1.5, -0.5, 0.5, 1.5]);
-        assert_eq!(grid.cell(), 1.0);
+        let grid = Grid { n: 4, dimensions: 2, window: Window::square(-4.0, 4.0) };
+        assert_eq!(Vec::<f64>::try_from(&grid.axes()[1]).unwrap(), [-3.0, -1.0, 1.0, 3.0]);
+        assert_eq!((grid.cell(), Grid { dimensions: 1, ..grid }.cell()), (4.0, 2.0));
     }
 }

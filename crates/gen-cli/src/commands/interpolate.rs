@@ -3,19 +3,26 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use gen_core::model::Latent;
 use image::RgbImage;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
+use crate::arguments;
+use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, FAINT, INK};
-use crate::pictures::chart::{BELOW, Chart, LEFT, Window, coordinates};
-use crate::pictures::{self, Format, colour};
-use crate::trained::{Trained, TrainedArgs};
+use crate::pictures::chart::{BELOW, Chart, LEFT, Window, coordinates, in_the_plane};
+use crate::pictures::{self, colour};
+use crate::progress::Work;
+use crate::trained::{OwnData, Trained, TrainedArgs};
+use gen_core::run::{PictureFormat, save_picture};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     trained: TrainedArgs,
 
-    /// A .png with a row for each pair of codes, or a .gif that goes from one to the other and back
+    #[command(flatten)]
+    own: OwnData,
+
+    /// A picture (.png, .jpg or .webp) with a row for each pair of codes, or a .gif that goes from one to the other and back
     #[arg(long)]
     out: PathBuf,
 
@@ -32,7 +39,7 @@ pub(crate) struct Args {
     between: Vec<[usize; 2]>,
 
     /// The same seed draws the same codes
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 }
 
@@ -52,7 +59,7 @@ struct Ends {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let format = Format::of(&args.out)?;
+    let is_animated = output::kind(&args.out, &PICTURES)? == Output::Picture(PictureFormat::Gif);
     let trained = args.trained.load()?;
     let latent = trained.model.latent().with_context(|| {
         format!("`{}` makes its samples of no codes: there is nothing to interpolate", trained.name())
@@ -60,18 +67,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ends = if args.between.is_empty() { drawn(args, latent)? } else { encoded(args, &trained, latent)? };
     let way = latent.interpolation();
     let mut steps = Vec::new();
+    let work = Work::on("interpolations");
     for i in 0..args.steps {
+        work.at(i as usize, args.steps as usize);
         let fraction = f64::from(i) / f64::from(args.steps - 1);
         steps.push(latent.decode(&way.between(&ends.codes[0], &ends.codes[1], fraction)?)?);
     }
-    let frames = match (trained.of_images(), format) {
-        (true, Format::Png) => vec![image_rows(&steps, ends.originals.as_ref())?],
-        (true, Format::Gif) => steps.iter().map(image_grid).collect::<anyhow::Result<_>>()?,
-        (false, format) => point_paths(args, &trained, &steps, format)?,
+    drop(work);
+    let frames = match (trained.of_images(), is_animated) {
+        (true, false) => vec![image_rows(&steps, ends.originals.as_ref())?],
+        (true, true) => steps.iter().map(image_grid).collect::<anyhow::Result<_>>()?,
+        (false, _) => point_paths(args, &trained, &steps, is_animated)?,
     };
-    match format {
-        Format::Png => pictures::save_png(&frames[0], &args.out)?,
-        Format::Gif => pictures::save_gif(there_and_back(frames), &args.out)?,
+    match is_animated {
+        false => save_picture(&frames[0], &args.out)?,
+        true => pictures::save_gif(there_and_back(frames), &args.out)?,
     }
     crate::eprint(&format!(
         "{} interpolations of {} steps in {}",
@@ -91,7 +101,7 @@ fn drawn(args: &Args, latent: &dyn Latent) -> anyhow::Result<Ends> {
 
 /// The codes of test rows.
 fn encoded(args: &Args, trained: &Trained, latent: &dyn Latent) -> anyhow::Result<Ends> {
-    let data = trained.data()?;
+    let data = trained.data(&args.own)?;
     let n = data.test.len();
     if let Some(row) = args.between.iter().flatten().find(|row| **row >= n) {
         bail!("`{}` has {n} test rows, numbered from 0: there is no row {row}", data.spec.name);
@@ -153,17 +163,28 @@ fn image_grid(step: &Tensor) -> anyhow::Result<RgbImage> {
     Ok(pictures::grid(&tiles, GAP))
 }
 
-/// Paths over samples in grey: all steps of them in a .png, up to each step in the frames of a .gif.
+/// Paths over samples in grey: all steps of them in one picture, up to each step in the frames of an animation. Those of
+/// numbers have places one above the other.
 fn point_paths(
     args: &Args,
     trained: &Trained,
     steps: &[Tensor],
-    format: Format,
+    is_animated: bool,
 ) -> anyhow::Result<Vec<RgbImage>> {
-    let samples = trained.points(2000, args.seed)?;
+    let samples = in_the_plane(&trained.points(2000, args.seed)?)?;
     let chart = Chart { at: [LEFT, 12], side: 480, window: Window::around(&samples)? };
     let samples = coordinates(&samples)?;
-    let paths: Vec<Vec<[f64; 2]>> = steps.iter().map(coordinates).collect::<anyhow::Result<_>>()?;
+    let of_numbers = steps.iter().any(|step| step.size()[1] == 1);
+    let [_, [bottom, top]] = chart.window.ends();
+    let at = |step: &Tensor| -> anyhow::Result<Vec<[f64; 2]>> {
+        if !of_numbers {
+            return coordinates(step);
+        }
+        let values = Vec::<f64>::try_from(step.select(1, 0).to_kind(Kind::Double).to_device(Device::Cpu))?;
+        let places = (0..).map(|row| bottom + (f64::from(row) + 0.5) / values.len() as f64 * (top - bottom));
+        Ok(values.iter().zip(places).map(|(x, y)| [*x, y]).collect())
+    };
+    let paths: Vec<Vec<[f64; 2]>> = steps.iter().map(at).collect::<anyhow::Result<_>>()?;
     let draw = |until: usize| {
         let mut canvas = Canvas::new(LEFT + chart.side + 12, 12 + chart.side + BELOW);
         chart.points(&mut canvas, &samples, 1.0, 1.0, |_| FAINT);
@@ -181,7 +202,7 @@ fn point_paths(
         canvas.into_image()
     };
     let last = steps.len() - 1;
-    Ok(if format == Format::Png { vec![draw(last)] } else { (0..=last).map(draw).collect() })
+    Ok(if is_animated { (0..=last).map(draw).collect() } else { vec![draw(last)] })
 }
 
 /// The frames with their times, those at the ends longer, and then those between the ends in reverse.

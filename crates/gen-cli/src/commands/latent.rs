@@ -6,22 +6,28 @@ use gen_core::data::{Dataset, Shape, signed_to_bytes};
 use gen_core::eval::FeatureSpace;
 use gen_core::eval::features::PrincipalComponents;
 use gen_core::model::Latent;
-use gen_core::run::write_atomically;
+use gen_core::run::{save_picture, write_atomically};
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
+use crate::arguments;
+use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT};
 use crate::pictures::chart::{Chart, Window, coordinates, legend, legend_width};
 use crate::pictures::{self, colour};
+use crate::progress::Work;
 use crate::spaces::{self, Choices};
-use crate::trained::{Trained, TrainedArgs};
+use crate::trained::{OwnData, Trained, TrainedArgs};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     trained: TrainedArgs,
 
-    /// A .png, or a .csv of the coordinates
+    #[command(flatten)]
+    own: OwnData,
+
+    /// A picture (.png, .jpg, .webp or .gif), or a .csv of the coordinates
     #[arg(long)]
     out: PathBuf,
 
@@ -34,7 +40,7 @@ pub(crate) struct Args {
     method: Method,
 
     /// The seed of what is random in codes
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 }
 
@@ -61,22 +67,20 @@ struct Map {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let picture = match pictures::extension(&args.out) {
-        "png" => true,
-        "csv" => false,
-        _ => bail!("--out takes a .png or a .csv, found {}", args.out.display()),
-    };
+    let output = output::kind(&args.out, &[&PICTURES[..], &[Output::Table]].concat())?;
     let trained = args.trained.load()?;
     let latent = trained.model.latent().with_context(|| {
         format!("`{}` makes its samples of no codes: there is no map of them", trained.name())
     })?;
-    let data = trained.data()?;
+    let data = trained.data(&args.own)?;
+    let work = Work::on("codes");
     let codes = encoded(args, &trained, latent, &data)?;
+    work.next("map");
     let maps = maps(args.method, &codes.codes)?;
-    if picture {
-        pictures::save_png(&draw(&maps, &codes, &data.spec.classes), &args.out)?;
-    } else {
-        write_table(&args.out, &maps, codes.classes.as_deref(), &data.spec.classes)?;
+    drop(work);
+    match output {
+        Output::Table => write_table(&args.out, &maps, codes.classes.as_deref(), &data.spec.classes)?,
+        _ => save_picture(&draw(&maps, &codes, &data.spec.classes), &args.out)?,
     }
     crate::eprint(&format!("{} in {}", codes.what, args.out.display()));
     Ok(())
@@ -182,7 +186,7 @@ fn draw(maps: &[Map], codes: &Codes, names: &[String]) -> RgbImage {
 /// A row for each code: its number, its class, its place in each map.
 fn write_table(out: &Path, maps: &[Map], classes: Option<&[usize]>, names: &[String]) -> anyhow::Result<()> {
     write_atomically(out, |temporary| {
-        let failed = |error: csv::Error| gen_core::Error::format(out, error.to_string());
+        let failed = |error: csv::Error| gen_core::Error::csv(out, error);
         let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
         let mut header = vec!["index".to_owned(), "class".to_owned()];
         header.extend(maps.iter().flat_map(|map| [1, 2].map(|axis| format!("{}_{axis}", map.name))));
@@ -194,7 +198,7 @@ fn write_table(out: &Path, maps: &[Map], classes: Option<&[usize]>, names: &[Str
             record.extend(maps.iter().flat_map(|map| map.points[i].map(|value| value.to_string())));
             writer.write_record(&record).map_err(failed)?;
         }
-        writer.flush().map_err(gen_core::Error::io(temporary))
+        writer.flush().map_err(gen_core::Error::io(out))
     })?;
     Ok(())
 }

@@ -5,27 +5,32 @@ use anyhow::bail;
 use gen_core::data::{Dataset, signed_to_bytes};
 use gen_core::eval;
 use gen_core::model::SampleRequest;
-use gen_core::run::write_atomically;
+use gen_core::run::{save_picture, write_atomically};
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
+use crate::arguments;
+use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures;
 use crate::pictures::canvas::{Canvas, INK, TEXT_HEIGHT, text_width};
+use crate::progress::Work;
 use crate::spaces::{self, Choices};
-use crate::trained::TrainedArgs;
+use crate::trained::{OwnData, TrainedArgs};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     trained: TrainedArgs,
 
-    /// A .png with each sample, framed, and its nearest training images beside it, or a .csv of the distances
+    /// A picture (.png, .jpg, .webp or .gif) with each sample, framed, and its nearest training images beside it, or a .csv
+    /// of the distances
     #[arg(long)]
     out: PathBuf,
 
-    /// The data set whose training images are looked through: the run's own, or another of images of the same size
-    #[arg(long, default_value = "default")]
-    data: String,
+    /// The data set whose training images are looked through: the run's own, where it lies now, or another of images of the
+    /// same size
+    #[arg(long)]
+    data: Option<String>,
 
     /// How many samples
     #[arg(short, long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
@@ -41,7 +46,7 @@ pub(crate) struct Args {
     features: String,
 
     /// The same seed gives the same samples
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
     /// Sampler by name, for models that have several
@@ -49,37 +54,42 @@ pub(crate) struct Args {
     sampler: Option<String>,
 
     /// Steps of an iterative sampler
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::count)]
     steps: Option<usize>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let picture = match pictures::extension(&args.out) {
-        "png" => true,
-        "csv" => false,
-        _ => bail!("--out takes a .png or a .csv, found {}", args.out.display()),
-    };
+    let output = output::kind(&args.out, &[&PICTURES[..], &[Output::Table]].concat())?;
     let trained = args.trained.load()?;
     if !trained.of_images() {
         bail!("`{}` is a model of points: nearest images are shown of images", trained.folder.name());
     }
-    let data = match args.data.as_str() {
-        "default" => trained.data()?,
-        name => trained.data_like_its_own(name)?,
+    let data = match &args.data {
+        None => trained.data(&OwnData::default())?,
+        Some(name) => trained.data_like_its_own(name)?,
     };
     let request = SampleRequest {
         sampler: args.sampler.clone(),
         steps: args.steps,
         ..SampleRequest::new(args.n as usize, args.seed)
     };
+    let work = Work::on("drawing samples");
     let samples = trained.model.sample(&request)?.to_device(Device::Cpu);
+    work.next("features of training images");
     let (space, embed) = space(&args.features, &data)?;
-    let nearest = Nearest::find(&embed(&signed_to_bytes(&samples))?, &embed(&data.train.x)?, args.k.into())?;
-    if picture {
-        pictures::save_png(&nearest.draw(&samples, &data)?, &args.out)?;
-        nearest.print(&space)?;
-    } else {
-        nearest.write(&args.out, &space)?;
+    let mut observe = |done, total| work.at(done, total);
+    let train = embed(&data.train.x, &mut observe)?;
+    let samples_there = embed(&signed_to_bytes(&samples), &mut |_, _| ())?;
+    work.next("nearest training images");
+    let nearest =
+        Nearest::find(&samples_there, &train, args.k.into(), &mut |done, total| work.at(done, total))?;
+    drop(work);
+    match output {
+        Output::Table => nearest.write(&args.out, &space)?,
+        _ => {
+            save_picture(&nearest.draw(&samples, &data)?, &args.out)?;
+            nearest.print(&space)?;
+        }
     }
     crate::eprint(&format!(
         "{} samples and the nearest of {} training images by {space} in {}",
@@ -90,21 +100,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Is told how much is done, and of how much.
+type Observe<'o> = &'o mut dyn FnMut(usize, usize);
+
 /// Images `u8 [n, channels, height, width]` to the vectors `f64 [n, features]` whose distances count.
-type Embed = Box<dyn Fn(&Tensor) -> gen_core::Result<Tensor>>;
+type Embed = Box<dyn Fn(&Tensor, Observe<'_>) -> gen_core::Result<Tensor>>;
 
 /// The space of this name, and what it is called in full.
 fn space(name: &str, data: &Dataset) -> anyhow::Result<(String, Embed)> {
     if name == "pixels" {
         // In grey levels from 0 to 1.
-        let embed = |x: &Tensor| Ok(x.flatten(1, -1).to_kind(Kind::Double) / 255.0);
-        return Ok(("pixels".to_owned(), Box::new(embed)));
+        return Ok((
+            "pixels".to_owned(),
+            Box::new(|x, _| Ok(x.flatten(1, -1).to_kind(Kind::Double) / 255.0)),
+        ));
     }
     let choices: Choices = name.parse()?;
     let Some(space) = spaces::of(data, &choices)?.into_iter().next() else {
         bail!("--features names no space")
     };
-    Ok((space.name(), Box::new(move |x| Ok(space.embed(x, &mut |_, _| ())?.features))))
+    Ok((space.name(), Box::new(move |x, observe| Ok(space.embed(x, observe)?.features))))
 }
 
 /// The nearest training rows of each sample, the nearest first.
@@ -114,12 +129,12 @@ struct Nearest {
 }
 
 impl Nearest {
-    fn find(samples: &Tensor, train: &Tensor, k: i64) -> anyhow::Result<Self> {
+    fn find(samples: &Tensor, train: &Tensor, k: i64, observe: Observe<'_>) -> anyhow::Result<Self> {
         let n = train.size()[0];
         if n < k {
             bail!("there are {n} training images, fewer than the {k} that --k asks for");
         }
-        let (distances, rows) = eval::nearest(samples, train, k, false, &mut |_, _| ())?;
+        let (distances, rows) = eval::nearest(samples, train, k, false, observe)?;
         let m = samples.size()[0];
         let lines = |i| (distances.get(i), rows.get(i));
         let mut found = Nearest { rows: Vec::new(), distances: Vec::new() };
@@ -181,7 +196,7 @@ impl Nearest {
     /// A row for each pair.
     fn write(&self, out: &std::path::Path, space: &str) -> anyhow::Result<()> {
         write_atomically(out, |temporary| {
-            let failed = |error: csv::Error| gen_core::Error::format(out, error.to_string());
+            let failed = |error: csv::Error| gen_core::Error::csv(out, error);
             let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
             writer.write_record(["sample", "rank", "train_index", "distance", "space"]).map_err(failed)?;
             for (i, (rows, distances)) in self.rows.iter().zip(&self.distances).enumerate() {
@@ -196,7 +211,7 @@ impl Nearest {
                     writer.write_record(record).map_err(failed)?;
                 }
             }
-            writer.flush().map_err(gen_core::Error::io(temporary))
+            writer.flush().map_err(gen_core::Error::io(out))
         })?;
         Ok(())
     }
@@ -210,9 +225,9 @@ mod tests {
     fn the_nearest_are_found_across_parts() {
         let train = Tensor::arange(25_000, (Kind::Double, Device::Cpu)).unsqueeze(1);
         let samples = Tensor::from_slice(&[9_999.6, 24_999.0, -3.0]).unsqueeze(1);
-        let found = Nearest::find(&samples, &train, 2).unwrap();
+        let found = Nearest::find(&samples, &train, 2, &mut |_, _| ()).unwrap();
         assert_eq!(found.rows, [[10_000, 9_999], [24_999, 24_998], [0, 1]]);
         assert!((found.distances[0][0] - 0.4).abs() < 1e-9 && found.distances[1][0] == 0.0);
-        assert!(Nearest::find(&samples, &train.narrow(0, 0, 1), 2).is_err());
+        assert!(Nearest::find(&samples, &train.narrow(0, 0, 1), 2, &mut |_, _| ()).is_err());
     }
 }

@@ -1,17 +1,19 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use gen_core::Precision;
-use gen_core::data::{npy, signed_to_bytes};
+use gen_core::data::{DataSpec, npy, signed_to_bytes};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::rng::{Purpose, derive};
 use gen_core::run::{RunFolder, grid, write_atomically};
 use tch::{Device, Kind, Tensor};
 
 use crate::device::Compute;
-use crate::{checkpoint, registry};
+use crate::output::{self, Kind as Output, PICTURES};
+use crate::progress::Work;
+use crate::{arguments, checkpoint, pictures, registry};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -23,10 +25,10 @@ pub(crate) struct Args {
     n: u32,
 
     /// The same seed gives the same samples
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
-    /// A PNG grid, an .npy file, or a folder of PNGs
+    /// One picture of all (.png, .jpg, .webp or .gif), an .npy file; a folder of PNGs, or of points a .csv table
     #[arg(long)]
     out: PathBuf,
 
@@ -35,7 +37,7 @@ pub(crate) struct Args {
     columns: u32,
 
     /// Factor on the spread of the latent noise
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::temperature)]
     temperature: Option<f64>,
 
     /// Sampler by name, for models that have several
@@ -43,7 +45,7 @@ pub(crate) struct Args {
     sampler: Option<String>,
 
     /// Steps of an iterative sampler
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::count)]
     steps: Option<usize>,
 
     /// With the weights of the best validation, instead of the latest
@@ -74,9 +76,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ..SampleRequest::new(args.n as usize, args.seed)
     };
     args.precision.check(device)?;
-    let output = Output::of(&args.out, model.card().data.shape.is_image())?;
+    let mut accepted = PICTURES.to_vec();
+    accepted.push(Output::Array);
+    accepted.push(if model.card().data.shape.is_image() { Output::Folder } else { Output::Table });
+    let output = output::kind(&args.out, &accepted)?;
     let _region = args.precision.region();
-    output.write(args, model.as_ref(), &request)?;
+    write(output, args, model.as_ref(), &request)?;
     crate::eprint(&format!("{} samples in {}", args.n, args.out.display()));
     Ok(())
 }
@@ -89,68 +94,112 @@ const AT_ONCE: usize = 1000;
 fn parts<'a>(
     model: &'a dyn GenerativeModel,
     request: &'a SampleRequest,
+    work: &'a Work,
 ) -> impl Iterator<Item = gen_core::Result<Tensor>> + 'a {
     (0..request.n).step_by(AT_ONCE).map(move |start| {
+        work.at(start, request.n);
         let seed = match start {
             0 => request.seed,
             _ => derive(request.seed, Purpose::Sample, start as u64),
         };
         let part = request.part(AT_ONCE.min(request.n - start), seed);
-        Ok(model.sample(&part)?.to_device(Device::Cpu))
+        let samples = model.sample(&part)?.to_device(Device::Cpu);
+        check_finite(&samples, request)?;
+        Ok(model.card().data.on_grids(&samples))
     })
 }
 
-/// The kind of output, which follows from the name: `.png`, `.npy`, or a folder.
-enum Output {
-    Grid,
-    Array,
-    Folder,
+/// # Errors
+/// When a sample holds infinity or what is no number: that is not a sample.
+fn check_finite(samples: &Tensor, request: &SampleRequest) -> gen_core::Result<()> {
+    let rows = samples.isfinite().flatten(1, -1).all_dim(1, false).logical_not();
+    let wrong = rows.sum(Kind::Int64).int64_value(&[]);
+    if wrong == 0 {
+        return Ok(());
+    }
+    let why = match request.temperature {
+        Some(temperature) if temperature > 1.0 => {
+            format!(
+                "a temperature of {temperature} leads the model to where it has learned nothing: lower it"
+            )
+        }
+        _ => "the weights are not those of a model that has learned: look at history.csv, and try `--best`"
+            .to_owned(),
+    };
+    Err(gen_core::Error::invalid(format!(
+        "{wrong} of {} samples hold infinity or what is not a number; {why}",
+        samples.size()[0]
+    )))
 }
 
-impl Output {
-    fn of(out: &Path, images: bool) -> anyhow::Result<Self> {
-        match out.extension().and_then(|extension| extension.to_str()) {
-            Some("png") => Ok(Output::Grid),
-            Some("npy") => Ok(Output::Array),
-            Some(other) => bail!("--out takes a .png, an .npy or a folder, found .{other}"),
-            None if images => Ok(Output::Folder),
-            None => bail!("points go into a .png (scatter plot) or an .npy, not into a folder of pictures"),
+fn write(
+    output: Output,
+    args: &Args,
+    model: &dyn GenerativeModel,
+    request: &SampleRequest,
+) -> anyhow::Result<()> {
+    let (shape, out) = (model.card().data.shape, args.out.as_path());
+    let size = shape.batch(request.n as i64);
+    let work = Work::on("drawing samples");
+    match output {
+        // One picture of all of them: they are in memory once, whatever it costs.
+        Output::Picture(_) => {
+            let kind = if shape.is_image() { Kind::Float } else { Kind::Double };
+            let samples = Tensor::empty(size.as_slice(), (kind, Device::Cpu));
+            for (i, part) in parts(model, request, &work).enumerate() {
+                let part = part?;
+                samples.narrow(0, (i * AT_ONCE) as i64, part.size()[0]).copy_(&part);
+            }
+            let title = format!("samples of {}", model.card().name);
+            pictures::save_samples(&title, &[("samples", &samples)], out, args.columns as usize)?;
         }
+        // Images as bytes, points as 64-bit floats.
+        Output::Array => write_atomically(out, |temporary| {
+            let file = File::create(temporary).map_err(gen_core::Error::io(out))?;
+            let mut file = BufWriter::new(file);
+            let parts = parts(model, request, &work);
+            match shape.is_image() {
+                true => {
+                    let bytes = parts.map(|part| Ok(signed_to_bytes(&part?)));
+                    npy::write(&mut file, Kind::Uint8, &size, bytes)?;
+                }
+                false => npy::write(&mut file, Kind::Double, &size, parts)?,
+            }
+            file.flush().map_err(gen_core::Error::io(out))
+        })?,
+        Output::Folder => {
+            std::fs::create_dir_all(out).map_err(gen_core::Error::io(out))?;
+            for (i, part) in parts(model, request, &work).enumerate() {
+                grid::save_each(&part?, out, i * AT_ONCE, request.n)?;
+            }
+        }
+        Output::Table => write_atomically(out, |temporary| {
+            let file = File::create(temporary).map_err(gen_core::Error::io(out))?;
+            write_table(BufWriter::new(file), &model.card().data, parts(model, request, &work))
+                .map_err(|error| gen_core::Error::format(out, error.to_string()))
+        })?,
     }
+    Ok(())
+}
 
-    fn write(self, args: &Args, model: &dyn GenerativeModel, request: &SampleRequest) -> anyhow::Result<()> {
-        let (shape, out) = (model.card().data.shape, args.out.as_path());
-        let size = shape.batch(request.n as i64);
-        match self {
-            // One picture of all of them: they are in memory once, whatever it costs.
-            Output::Grid => {
-                let samples = Tensor::empty(size.as_slice(), (Kind::Float, Device::Cpu));
-                for (i, part) in parts(model, request).enumerate() {
-                    let part = part?;
-                    samples.narrow(0, (i * AT_ONCE) as i64, part.size()[0]).copy_(&part);
-                }
-                grid::save_grid(&samples, out, args.columns as usize)?;
-            }
-            // Images as bytes, points as 32-bit floats.
-            Output::Array => write_atomically(out, |temporary| {
-                let file = File::create(temporary).map_err(gen_core::Error::io(temporary))?;
-                let mut file = BufWriter::new(file);
-                match shape.is_image() {
-                    true => {
-                        let bytes = parts(model, request).map(|part| Ok(signed_to_bytes(&part?)));
-                        npy::write(&mut file, Kind::Uint8, &size, bytes)?;
-                    }
-                    false => npy::write(&mut file, Kind::Float, &size, parts(model, request))?,
-                }
-                file.flush().map_err(gen_core::Error::io(temporary))
-            })?,
-            Output::Folder => {
-                std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-                for (i, part) in parts(model, request).enumerate() {
-                    grid::save_each(&part?, out, i * AT_ONCE, request.n)?;
-                }
-            }
-        }
-        Ok(())
+/// Points as a table, under the names of the data's own columns or `x1`, `x2`, ...: each number in the fewest digits that
+/// are read again as the same.
+fn write_table(
+    out: impl Write,
+    data: &DataSpec,
+    parts: impl Iterator<Item = gen_core::Result<Tensor>>,
+) -> anyhow::Result<()> {
+    let dimension = data.shape.dimensions();
+    let mut writer = csv::Writer::from_writer(out);
+    match data.columns.is_empty() {
+        true => writer.write_record((1..=dimension).map(|column| format!("x{column}")))?,
+        false => writer.write_record(&data.columns)?,
     }
+    for part in parts {
+        let values = Vec::<f64>::try_from(part?.to_kind(Kind::Double).reshape([-1]))?;
+        for row in values.chunks_exact(dimension as usize) {
+            writer.write_record(row.iter().map(|value| format!("{value:?}")))?;
+        }
+    }
+    Ok(writer.flush()?)
 }

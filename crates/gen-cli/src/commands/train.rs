@@ -1,39 +1,46 @@
+//! `gen train`: a run, from its start or from where it was left.
+
+mod place;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use gen_core::Precision;
-use gen_core::data::Dataset;
+use gen_core::data::{Dataset, Shape, Split};
 use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
-use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo, grid};
+use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
 use gen_core::train::{Budget, Stretch, Trainer};
-use tch::Device;
 
 use crate::device::{self, Compute};
 use crate::interrupt::{Interrupted, Signals};
 use crate::progress::{Progress, Style};
 use crate::settings::{Settings, with_precision};
-use crate::{catalog, checkpoint, registry};
+use crate::{arguments, catalog, pictures, registry};
+use place::Place;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The model; `gen list` shows them
-    model: String,
+    #[arg(required_unless_present = "resume")]
+    model: Option<String>,
 
-    /// The data set: a name from `gen data list`, folder:PATH, npy:PATH or csv:PATH
-    #[arg(long)]
-    data: String,
+    /// The data set: a name from `gen data list`, folder:PATH, npy:PATH or csv:PATH (`gen data --help` has their options); with
+    /// --resume where it lies now
+    #[arg(long, required_unless_present = "resume")]
+    data: Option<String>,
 
-    /// How long: 90s, 5m, 20000steps, 1Mimages, 10epochs
-    #[arg(long, allow_hyphen_values = true)]
-    budget: Budget,
+    /// How long: 90s, 5m, 20000steps, 1Mimages, 10epochs. With --resume all of it, what is used included
+    #[arg(long, required_unless_present = "resume", allow_hyphen_values = true)]
+    budget: Option<Budget>,
 
-    /// The seed of all that is random
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// The seed of all that is random [default: 0]
+    #[arg(long, value_parser = arguments::seed)]
+    seed: Option<u64>,
 
     /// The run folder
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required_unless_present = "resume")]
+    out: Option<PathBuf>,
 
     /// Change a setting of the model, the training or the data; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -43,9 +50,10 @@ pub(crate) struct Args {
     #[arg(long)]
     config: Option<PathBuf>,
 
-    /// Continue the run in the folder from its latest checkpoint
-    #[arg(long)]
-    resume: bool,
+    /// Continue the run in --out, or in RUN, from its latest checkpoint. What is not given is as it was. A longer --budget
+    /// makes it go on beyond its end: the learning rate is then where the schedule of the longer budget has it
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
 
     /// Save a checkpoint this often, besides after each tenth of the budget and each validation: 60s, 500steps, 2epochs
     #[arg(long, value_name = "INTERVAL", default_value = "5m")]
@@ -67,115 +75,201 @@ pub(crate) struct Args {
     compute: Compute,
 }
 
-/// Samples in each grid that a run saves.
+/// Samples in each grid that a run saves, of images and of points.
 const GRID: usize = 64;
+/// Numbers in each histogram that a run saves, of samples and of data.
+const HISTOGRAM: usize = 2000;
 /// Parts of the budget after each of which a grid and a checkpoint are saved.
 const PARTS: f64 = 10.0;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let place = Place::of(args)?;
     let device = args.compute.start()?;
-    let entry = registry::find(&args.model)?;
-    let progress = Progress::new(args.progress);
-    let raw = catalog::load(&args.data)?;
-    let settings =
-        Settings::resolve(&entry, &raw, &with_precision(&args.set, args.precision), args.config.as_deref())?;
+    let mut progress = Progress::new(args.progress);
+    let entry = registry::find(&place.model)?;
+    let raw = match args.data {
+        Some(_) => catalog::load(&place.dataset)?,
+        None => catalog::load_of_run(&place.dataset, &place.path)?,
+    };
+    let set = with_precision(&args.set, args.precision);
+    let settings = match place.before() {
+        Some(before) => Settings::of_run(before, &set, args.config.as_deref())?,
+        None => Settings::resolve(&entry, &raw, &set, args.config.as_deref())?,
+    };
     let data = raw.with_options(&settings.options)?.to_device(device);
-    let run_config = RunConfig {
+    let config = RunConfig {
         run: RunInfo {
             model: entry.name.to_owned(),
             family: entry.family,
-            dataset: args.data.clone(),
-            budget: args.budget,
-            seed: args.seed,
+            dataset: place.dataset.clone(),
+            budget: place.budget,
+            seed: place.seed,
             device: device::name(device).to_owned(),
             threads: tch::get_num_threads(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             libtorch_version: LIBTORCH_VERSION.to_owned(),
+            earlier_budgets: Vec::new(),
         },
         model: settings.model,
         training: settings.training,
         data: data.spec.clone(),
     };
-    let context = BuildContext { data: data.spec.clone(), device, seed: args.seed };
-    let mut model = entry.build(&run_config.model, &context)?;
+    let context = BuildContext { data: data.spec.clone(), device, seed: place.seed };
+    let mut model = entry.build(&config.model, &context)?;
+    if model.density().is_some() {
+        catalog::tell_of_discrete_columns(&data)?;
+    }
+    // Whatever can be wrong is found before the folder is touched.
+    let mut trainer = Trainer::new(model.as_mut(), &data, config.training.clone(), place.budget, place.seed)?;
+    place.check(&config)?;
     if args.dry_run {
         return Ok(());
     }
-    let now = run_config.run.clone();
-    let folder = open(args, run_config)?;
-    for difference in differences(&folder.config().run, &now) {
-        progress
-            .note(&format!("warning: this run was started with {difference}: its last digits may change"));
-    }
-    train(args, &folder, model.as_mut(), &data, progress)
+    let folder = place.open(config, &mut trainer, &progress)?;
+    let run = Run { folder: &folder, data: &data, seed: place.seed, checkpoint_every: args.checkpoint_every };
+    run.train(trainer, &mut progress)
 }
 
-/// A new run folder, or with `--resume` the present one, if it is of the same run.
-fn open(args: &Args, config: RunConfig) -> anyhow::Result<RunFolder> {
-    if !args.resume {
-        return Ok(RunFolder::create(&args.out, config)?);
-    }
-    let folder = RunFolder::resume(&args.out)?;
-    let there = folder.config();
-    let same_settings =
-        there.model == config.model && there.training == config.training && there.data == config.data;
-    let same_run = there.run.model == config.run.model
-        && there.run.budget == config.run.budget
-        && there.run.seed == config.run.seed;
-    if !(same_settings && same_run) {
-        bail!(
-            "{} was started with other settings (see its config.toml): resume with the same, or choose another folder",
-            args.out.display()
-        );
-    }
-    Ok(folder)
+/// What a training needs besides the trainer.
+struct Run<'a> {
+    folder: &'a RunFolder,
+    data: &'a Dataset,
+    seed: u64,
+    checkpoint_every: Budget,
 }
 
-/// What of the machine and the program differs from when the run was started, and could change its last digits.
-fn differences(started: &RunInfo, now: &RunInfo) -> Vec<String> {
-    let pairs = [
-        ("--threads", started.threads.to_string(), now.threads.to_string()),
-        ("--device", started.device.clone(), now.device.clone()),
-        ("gen", started.tool_version.clone(), now.tool_version.clone()),
-        ("libtorch", started.libtorch_version.clone(), now.libtorch_version.clone()),
-    ];
-    let differing = pairs.into_iter().filter(|(_, started, now)| started != now);
-    differing.map(|(what, started, now)| format!("{what} {started}, now {now}")).collect()
-}
-
-fn train(
-    args: &Args,
-    folder: &RunFolder,
-    model: &mut dyn GenerativeModel,
-    data: &Dataset,
-    mut progress: Progress,
-) -> anyhow::Result<()> {
-    let training = folder.config().training.clone();
-    let mut trainer = Trainer::new(model, data, training, args.budget, args.seed)?;
-    let signals = Signals::catch().context("cannot catch Ctrl-C")?;
-    if args.resume {
-        let damaged = folder.restore(&mut trainer)?;
-        let step = trainer.progress().step;
-        for reason in damaged {
-            progress.note(&checkpoint::warning(&reason, step));
+impl Run<'_> {
+    fn train(
+        &self,
+        mut trainer: Trainer<'_, dyn GenerativeModel>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
+        let signals = Signals::catch().context("cannot catch Ctrl-C")?;
+        progress.begin();
+        let result = self.until_done(&mut trainer, &signals, progress);
+        progress.finish();
+        result?;
+        if let Some(reason) = why_early(&trainer) {
+            progress.note(&reason);
         }
-        progress.note(&format!("resuming at step {step}"));
+        let done = trainer.progress();
+        progress.note(&format!(
+            "{}: {} steps in {:.1} s of training, {}",
+            self.folder.name(),
+            done.step,
+            done.seconds,
+            self.folder.path().display()
+        ));
+        Ok(())
     }
-    let result = until_done(args, folder, &mut trainer, &signals, &mut progress);
-    progress.finish();
-    result?;
-    if let Some(reason) = why_early(&trainer) {
-        progress.note(&reason);
+
+    /// Trains to the end of the budget, or to where its patience is, or to the first signal.
+    ///
+    /// What a step is followed by depends on the step alone, so that a run resumed there goes on as one that was not
+    /// interrupted: first the row of the history, then the grid, the validation, last the checkpoint. A validation that ends
+    /// the run is followed by the last row and grid.
+    fn until_done<M: GenerativeModel + ?Sized>(
+        &self,
+        trainer: &mut Trainer<'_, M>,
+        signals: &Signals,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
+        let mut next_part = part(trainer) + 1.0;
+        let mut saves = Saves { every: self.checkpoint_every, last: trainer.progress() };
+        loop {
+            let stretch = trainer.advance_until(|trainer| {
+                progress.step(trainer.progress(), trainer.budget_used());
+                signals.exit_code().is_some()
+                    || part(trainer) >= next_part
+                    || trainer.validation_is_due()
+                    || saves.is_due(trainer)
+            })?;
+            match stretch {
+                Stretch::Row(record) => {
+                    self.folder.log(&record)?;
+                    progress.show(&record);
+                }
+                Stretch::Paused => {}
+                Stretch::Finished => return Ok(()),
+            }
+            let part_done = part(trainer) >= next_part;
+            if part_done {
+                next_part = part(trainer) + 1.0;
+                self.save_grid(trainer, progress);
+            }
+            let validated = match self.folder.config().training.validate_every {
+                0 => part_done,
+                _ => trainer.validation_is_due(),
+            };
+            if validated {
+                let _shown = progress.during("validation");
+                validate(self.folder, trainer)?;
+            }
+            if trainer.stopped_early() {
+                if let Stretch::Row(record) = trainer.advance_until(|_| false)? {
+                    self.folder.log(&record)?;
+                    progress.show(&record);
+                }
+                if !part_done {
+                    self.save_grid(trainer, progress);
+                }
+            }
+            let interrupted = signals.exit_code().filter(|_| !trainer.finished());
+            if part_done || validated || interrupted.is_some() || saves.is_due(trainer) {
+                self.save(trainer, saves.last.step)?;
+                saves.last = trainer.progress();
+            }
+            if let Some(exit_code) = interrupted {
+                let message = format!(
+                    "interrupted at step {} ({:.0} % of the budget), saved in {}; the same command with --resume goes on",
+                    trainer.progress().step,
+                    100.0 * trainer.budget_used(),
+                    self.folder.path().display()
+                );
+                return Err(Interrupted { exit_code, message }.into());
+            }
+        }
     }
-    let done = trainer.progress();
-    progress.note(&format!(
-        "{}: {} steps in {:.1} s of training, {}",
-        folder.name(),
-        done.step,
-        done.seconds,
-        folder.path().display()
-    ));
-    Ok(())
+
+    fn save<M: GenerativeModel + ?Sized>(
+        &self,
+        trainer: &mut Trainer<'_, M>,
+        last: u64,
+    ) -> anyhow::Result<()> {
+        let step = trainer.progress().step;
+        self.folder.save(trainer).with_context(|| match last {
+            0 => format!("step {step} cannot be saved, and nothing was before"),
+            _ => format!(
+                "step {step} cannot be saved; the checkpoint of step {last} is whole, and the same command with --resume goes \
+                 on from it"
+            ),
+        })
+    }
+
+    /// Samples of the weights as they are now, in one picture, beside data where they are numbers. A picture that fails is no
+    /// reason to lose a run.
+    fn save_grid<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>, progress: &Progress) {
+        let _shown = progress.during("samples");
+        let drawn = catch_unwind(AssertUnwindSafe(|| self.draw_grid(trainer)));
+        let reason = match drawn {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "the program failed".to_owned(),
+        };
+        let step = trainer.progress().step;
+        progress.note(&format!("warning: there is no picture of step {step}, training goes on: {reason}"));
+    }
+
+    fn draw_grid<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>) -> anyhow::Result<()> {
+        let of_numbers = self.data.spec.shape == Shape::Points { dimension: 1 };
+        let request = SampleRequest::new(if of_numbers { HISTOGRAM } else { GRID }, self.seed);
+        let samples = trainer.averaged(|model| model.sample(&request))?;
+        let step = trainer.progress().step;
+        let path = self.folder.sample_path(&format!("step-{step:07}"));
+        let rows = |split: &Split| split.x.narrow(0, 0, split.len().min(HISTOGRAM) as i64);
+        let sets = [("samples", &samples), ("training rows", &rows(&self.data.train))];
+        pictures::save_samples(&format!("{} at step {step}", trainer.model().card().name), &sets, &path, 8)
+    }
 }
 
 /// What to say of a training that ended before its budget.
@@ -196,86 +290,6 @@ fn why_early<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> Option<St
         100.0 * trainer.budget_used(),
         trainer.since_best()
     ))
-}
-
-/// Trains to the end of the budget, or to where its patience is, or to the first signal.
-///
-/// What a step is followed by depends on the step alone, so that a run resumed there goes on as one that was not
-/// interrupted: first the row of the history, then the grid, the validation, last the checkpoint. A validation that ends
-/// the run is followed by the last row and grid.
-fn until_done<M: GenerativeModel + ?Sized>(
-    args: &Args,
-    folder: &RunFolder,
-    trainer: &mut Trainer<'_, M>,
-    signals: &Signals,
-    progress: &mut Progress,
-) -> anyhow::Result<()> {
-    let mut next_part = part(trainer) + 1.0;
-    let mut saves = Saves { every: args.checkpoint_every, last: trainer.progress() };
-    loop {
-        let stretch = trainer.advance_until(|trainer| {
-            signals.exit_code().is_some()
-                || part(trainer) >= next_part
-                || trainer.validation_is_due()
-                || saves.is_due(trainer)
-        })?;
-        match stretch {
-            Stretch::Row(record) => {
-                folder.log(&record)?;
-                progress.show(&record);
-            }
-            Stretch::Paused => {}
-            Stretch::Finished => return Ok(()),
-        }
-        let part_done = part(trainer) >= next_part;
-        if part_done {
-            next_part = part(trainer) + 1.0;
-            save_grid(args, folder, trainer)?;
-        }
-        let validated = match folder.config().training.validate_every {
-            0 => part_done,
-            _ => trainer.validation_is_due(),
-        };
-        if validated {
-            validate(folder, trainer)?;
-        }
-        if trainer.stopped_early() {
-            if let Stretch::Row(record) = trainer.advance_until(|_| false)? {
-                folder.log(&record)?;
-                progress.show(&record);
-            }
-            if !part_done {
-                save_grid(args, folder, trainer)?;
-            }
-        }
-        let interrupted = signals.exit_code().filter(|_| !trainer.finished());
-        if part_done || validated || interrupted.is_some() || saves.is_due(trainer) {
-            folder.save(trainer)?;
-            saves.last = trainer.progress();
-        }
-        if let Some(exit_code) = interrupted {
-            let message = format!(
-                "interrupted at step {} ({:.0} % of the budget), saved in {}; the same command with --resume goes on",
-                trainer.progress().step,
-                100.0 * trainer.budget_used(),
-                folder.path().display()
-            );
-            return Err(Interrupted { exit_code, message }.into());
-        }
-    }
-}
-
-/// Samples of the weights as they are now, in one picture.
-fn save_grid<M: GenerativeModel + ?Sized>(
-    args: &Args,
-    folder: &RunFolder,
-    trainer: &mut Trainer<'_, M>,
-) -> anyhow::Result<()> {
-    let request = SampleRequest::new(GRID, args.seed);
-    let samples = trainer.averaged(|model| model.sample(&request))?;
-    let name = format!("step-{:07}", trainer.progress().step);
-    grid::save_grid(&samples.to_device(Device::Cpu), &folder.sample_path(&name), 8)?;
-    Ok(())
 }
 
 /// Judges the weights by held-out rows, and keeps them if they are the best so far.

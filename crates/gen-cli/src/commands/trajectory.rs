@@ -5,17 +5,21 @@ use gen_core::model::{Frame, SampleRequest, Trajectory};
 use image::RgbImage;
 use tch::Tensor;
 
+use crate::arguments;
+use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, INK, TEXT_HEIGHT, text_width};
-use crate::pictures::chart::{Chart, Window, coordinates};
-use crate::pictures::{self, Format, colour};
+use crate::pictures::chart::{Chart, Window, coordinates, in_the_plane};
+use crate::pictures::{self, colour};
+use crate::progress::Work;
 use crate::trained::TrainedArgs;
+use gen_core::run::{PictureFormat, save_picture};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     trained: TrainedArgs,
 
-    /// A .png with a column for each moment, or a .gif
+    /// A picture (.png, .jpg or .webp) with a column for each moment, or a .gif
     #[arg(long)]
     out: PathBuf,
 
@@ -28,7 +32,7 @@ pub(crate) struct Args {
     n: Option<u32>,
 
     /// The same seed gives the same samples
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
     /// Sampler by name, for models that have several
@@ -36,11 +40,11 @@ pub(crate) struct Args {
     sampler: Option<String>,
 
     /// Steps of an iterative sampler
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::count)]
     steps: Option<usize>,
 
     /// Factor on the spread of the noise at the start
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::temperature)]
     temperature: Option<f64>,
 }
 
@@ -48,7 +52,7 @@ pub(crate) struct Args {
 const MOST_IMAGES: u32 = 64;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let format = Format::of(&args.out)?;
+    let is_animated = output::kind(&args.out, &PICTURES)? == Output::Picture(PictureFormat::Gif);
     let trained = args.trained.load()?;
     let images = trained.of_images();
     let n = match args.n {
@@ -65,17 +69,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         temperature: args.temperature,
         ..SampleRequest::new(n as usize, args.seed)
     };
+    let work = Work::on("drawing samples");
     let trajectory = trained.model.trajectory(&request, args.frames as usize)?.with_context(|| {
         format!(
             "`{}` makes a sample in one pass: there is nothing between noise and sample to show",
             trained.name()
         )
     })?;
+    work.next("picture");
     let picture = Picture::of(&trajectory, images)?;
-    match format {
-        Format::Png => pictures::save_png(&picture.strip(), &args.out)?,
-        Format::Gif => pictures::save_gif(picture.animation(), &args.out)?,
+    match is_animated {
+        false => save_picture(&picture.strip(), &args.out)?,
+        true => pictures::save_gif(picture.animation(), &args.out)?,
     }
+    drop(work);
     crate::eprint(&format!("{n} samples in {} moments in {}", trajectory.frames.len(), args.out.display()));
     Ok(())
 }
@@ -95,11 +102,11 @@ impl Picture {
     fn of(trajectory: &Trajectory, images: bool) -> anyhow::Result<Self> {
         let frames = &trajectory.frames;
         let window = match frames.last() {
-            Some(last) if !images => Some(Window::around(&at_least_two(&last.state)?)?),
+            Some(last) if !images => Some(Window::around(&in_the_plane(&last.state)?)?),
             _ => None,
         };
         let tiles = |x: &Tensor| match window {
-            Some(window) => Ok(vec![scatter(x, window)?]),
+            Some(window) => Ok(vec![scatter(&in_the_plane(x)?, window)?]),
             None => pictures::tiles(x),
         };
         let mut moments = Vec::new();
@@ -167,14 +174,6 @@ impl Picture {
         };
         self.moments.iter().enumerate().map(frame).collect()
     }
-}
-
-fn at_least_two(x: &Tensor) -> anyhow::Result<Tensor> {
-    let size = x.size();
-    if size.len() != 2 || size[1] < 2 {
-        bail!("a chart of points needs 2 coordinates or more, found points of {:?}", &size[1..]);
-    }
-    Ok(x.shallow_clone())
 }
 
 /// All points in one chart.

@@ -31,15 +31,18 @@ impl Window {
     }
 
     fn with_margin(ends: [(f64, f64); 2]) -> Self {
-        let side = ends.iter().map(|(low, high)| high - low).fold(1e-9, f64::max) * 1.1;
-        Window { low: ends.map(|(low, high)| 0.5 * (low + high - side)), side }
+        let side = ends.iter().map(|(low, high)| high - low).fold(0.0, f64::max) * 1.1;
+        // A window that has no room for different numbers would show nothing.
+        let largest = ends.iter().map(|(low, high)| low.abs().max(high.abs())).fold(0.0, f64::max);
+        let side = if side > 1e-12 * largest { side } else { largest.max(1.0) };
+        Window { low: ends.map(|(low, high)| 0.5 * low + 0.5 * high - 0.5 * side), side }
     }
 
-    /// Around the middle 99.8 % of the finite values of each of the first two coordinates of `x: [n, 2 or more]`, with a
-    /// margin.
+    /// Around the middle 99.8 % of the finite values of each of the first two coordinates of `x: [n, dimension]`, with a
+    /// margin. Where there is one only, the second axis is around 0.
     pub(crate) fn around(x: &Tensor) -> anyhow::Result<Self> {
         let mut ends = [(0.0, 0.0); 2];
-        for (axis, ends) in (0..).zip(&mut ends) {
+        for (axis, ends) in (0..x.size()[1].min(2)).zip(&mut ends) {
             let column = x.select(1, axis).to_kind(Kind::Double).to_device(Device::Cpu);
             let (mut values, _) = column.masked_select(&column.isfinite()).sort(0, false);
             if values.numel() == 0 {
@@ -56,6 +59,20 @@ impl Window {
     pub(crate) fn ends(&self) -> [[f64; 2]; 2] {
         self.low.map(|low| [low, low + self.side])
     }
+}
+
+/// Points with a second coordinate: numbers `[n, 1]` get one each, spread evenly over as much as they are spread over, so
+/// that a chart shows where there are many. `[n, 2 or more]` stays.
+pub(crate) fn in_the_plane(x: &Tensor) -> anyhow::Result<Tensor> {
+    if x.size()[1] != 1 {
+        return Ok(x.shallow_clone());
+    }
+    let [[low, high], _] = Window::around(x)?.ends();
+    // Multiples of the golden ratio, without their whole parts, are spread evenly however many there are.
+    let n = x.size()[0];
+    let golden = Tensor::arange(n, (Kind::Double, x.device())) * 0.618_033_988_749_895;
+    let places = (&golden - golden.floor() - 0.5) * (0.8 * (high - low));
+    Ok(Tensor::cat(&[x.to_kind(Kind::Double), places.unsqueeze(1)], 1))
 }
 
 /// The first two coordinates of the rows of `x: [n, 2 or more]`.
@@ -229,5 +246,22 @@ mod tests {
         let chart = Chart { at: [10, 20], side: 110, window: Window::around(&x).unwrap() };
         assert_eq!(chart.place([-0.5, -4.5]), [10.0, 130.0]);
         assert_eq!(chart.place([10.5, 6.5]), [120.0, 20.0]);
+    }
+    #[test]
+    fn a_window_has_room_for_numbers_of_any_size() {
+        for (low, high) in [(3.0, 3.0), (1e30, 1e30), (1e-21, 2e-21), (2_451_545.0, 2_451_546.0)] {
+            let [[left, right], _] = Window::of(&[[low, 0.0], [high, 0.0]]).ends();
+            assert!(left < low && high < right, "{low} to {high} in {left} to {right}");
+        }
+    }
+
+    #[test]
+    fn numbers_get_a_place_in_the_plane() {
+        let x = Tensor::from_slice(&[1.0, 2.0, 3.0]).view([3, 1]);
+        let points = coordinates(&in_the_plane(&x).unwrap()).unwrap();
+        assert_eq!(points.iter().map(|point| point[0]).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+        assert!(points.iter().all(|point| point[1].abs() <= 1.1) && points[0][1] != points[1][1]);
+        let two = Tensor::from_slice(&[1.0, 2.0]).view([1, 2]);
+        assert_eq!(in_the_plane(&two).unwrap(), two);
     }
 }

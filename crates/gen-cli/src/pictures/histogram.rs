@@ -19,41 +19,88 @@ pub(crate) fn histogram(title: &str, unit: &str, names: &[String], sets: &[Vec<f
     let bins = Bins::around(sets);
     let shares: Vec<[f64; BINS]> = sets.iter().map(|set| bins.shares(set)).collect();
     let highest = shares.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max) * 1.05;
-
-    let top = TEXT_HEIGHT + MARGIN + LEGEND_LINE * names.len() as u32 + 6;
-    let mut canvas = Canvas::new(LEFT + WIDTH + MARGIN, top + HEIGHT + 3 * TEXT_HEIGHT);
-    canvas.text_centred(title, i64::from(LEFT + WIDTH / 2), 5, INK);
-    legend(&mut canvas, [LEFT, TEXT_HEIGHT + MARGIN], names, colour::of_class);
-
-    let place = |value: f64, share: f64| {
-        let across = f64::from(LEFT) + (value - bins.low) / (bins.high - bins.low) * f64::from(WIDTH);
-        [across, f64::from(top) + (1.0 - share / highest) * f64::from(HEIGHT)]
-    };
-    let bottom = i64::from(top + HEIGHT);
-    for (value, label) in ticks(bins.low, bins.high) {
-        let [x, _] = place(value, 0.0);
-        canvas.fill([x as u32, top + HEIGHT, 1, 4], INK);
-        canvas.text_centred(&label, x as i64, bottom + 5, INK);
-    }
-    for (share, label) in ticks(0.0, highest) {
-        let [_, y] = place(bins.low, share);
-        canvas.fill([LEFT - 4, y as u32, 4, 1], INK);
-        canvas.text_to(&label, i64::from(LEFT) - 7, y as i64 - i64::from(TEXT_HEIGHT) / 2, INK);
-    }
-    canvas.text_centred(unit, i64::from(LEFT + WIDTH / 2), bottom + 7 + i64::from(TEXT_HEIGHT), INK);
-    canvas.frame([LEFT, top, WIDTH, HEIGHT], 1, FAINT);
+    let mut field = Field::new([bins.low, bins.high], highest, title, unit, names);
     for (set, shares) in shares.iter().enumerate() {
-        let mut from = place(bins.low, 0.0);
-        for (bin, share) in shares.iter().enumerate() {
+        field.steps(&bins, shares, set);
+    }
+    field.canvas.into_image()
+}
+
+/// The density of `numbers` in equal bins between two ends, as steps, and a curve over it, which is given at the places
+/// `x`. What lies outside is left out.
+pub(crate) fn histogram_and_curve(
+    title: &str,
+    names: &[String],
+    numbers: &[f64],
+    [low, high]: [f64; 2],
+    [x, y]: [&[f64]; 2],
+) -> RgbImage {
+    let bins = Bins { low, high };
+    let inside: Vec<f64> = numbers.iter().copied().filter(|value| (low..high).contains(value)).collect();
+    // A share of all numbers over the width of a bin.
+    let scale = BINS as f64 / (high - low) * inside.len() as f64 / numbers.len().max(1) as f64;
+    let densities = bins.shares(&inside).map(|share| share * scale);
+    let all = densities.iter().chain(y).copied().filter(|value| value.is_finite());
+    let highest = all.fold(f64::MIN_POSITIVE, f64::max) * 1.05;
+    let mut field = Field::new([low, high], highest, title, "value", names);
+    field.steps(&bins, &densities, 0);
+    let places: Vec<[f64; 2]> = x.iter().zip(y).map(|(x, y)| field.place(*x, y.min(highest))).collect();
+    for pair in places.windows(2).filter(|pair| pair.iter().flatten().all(|value| value.is_finite())) {
+        field.canvas.line(pair[0], pair[1], 0.8, colour::of_class(1));
+    }
+    field.canvas.into_image()
+}
+
+/// A field with axes that is drawn into.
+struct Field {
+    canvas: Canvas,
+    ends: [f64; 2],
+    highest: f64,
+    top: u32,
+}
+
+impl Field {
+    fn new(ends: [f64; 2], highest: f64, title: &str, unit: &str, names: &[String]) -> Self {
+        let top = TEXT_HEIGHT + MARGIN + LEGEND_LINE * names.len() as u32 + 6;
+        let canvas = Canvas::new(LEFT + WIDTH + MARGIN, top + HEIGHT + 3 * TEXT_HEIGHT);
+        let mut field = Field { canvas, ends, highest, top };
+        field.canvas.text_centred(title, i64::from(LEFT + WIDTH / 2), 5, INK);
+        legend(&mut field.canvas, [LEFT, TEXT_HEIGHT + MARGIN], names, colour::of_class);
+        let bottom = i64::from(top + HEIGHT);
+        for (value, label) in ticks(ends[0], ends[1]) {
+            let [x, _] = field.place(value, 0.0);
+            field.canvas.fill([x as u32, top + HEIGHT, 1, 4], INK);
+            field.canvas.text_centred(&label, x as i64, bottom + 5, INK);
+        }
+        for (share, label) in ticks(0.0, highest) {
+            let [_, y] = field.place(ends[0], share);
+            field.canvas.fill([LEFT - 4, y as u32, 4, 1], INK);
+            field.canvas.text_to(&label, i64::from(LEFT) - 7, y as i64 - i64::from(TEXT_HEIGHT) / 2, INK);
+        }
+        let below = bottom + 7 + i64::from(TEXT_HEIGHT);
+        field.canvas.text_centred(unit, i64::from(LEFT + WIDTH / 2), below, INK);
+        field.canvas.frame([LEFT, top, WIDTH, HEIGHT], 1, FAINT);
+        field
+    }
+
+    fn place(&self, value: f64, height: f64) -> [f64; 2] {
+        let across = (value - self.ends[0]) / (self.ends[1] - self.ends[0]);
+        let up = 1.0 - height / self.highest;
+        [f64::from(LEFT) + across * f64::from(WIDTH), f64::from(self.top) + up * f64::from(HEIGHT)]
+    }
+
+    fn steps(&mut self, bins: &Bins, heights: &[f64; BINS], set: usize) {
+        let mut from = self.place(bins.low, 0.0);
+        for (bin, height) in heights.iter().enumerate() {
             for value in [bins.edge(bin), bins.edge(bin + 1)] {
-                let to = place(value, *share);
-                canvas.line(from, to, 0.8, colour::of_class(set));
+                let to = self.place(value, *height);
+                self.canvas.line(from, to, 0.8, colour::of_class(set));
                 from = to;
             }
         }
-        canvas.line(from, place(bins.high, 0.0), 0.8, colour::of_class(set));
+        let end = self.place(bins.high, 0.0);
+        self.canvas.line(from, end, 0.8, colour::of_class(set));
     }
-    canvas.into_image()
 }
 
 struct Bins {
@@ -68,7 +115,11 @@ impl Bins {
         let at = |share: f64| all.get((share * all.len().saturating_sub(1) as f64).round() as usize).copied();
         match (at(0.005), at(0.995)) {
             (Some(low), Some(high)) if low < high => Bins { low, high },
-            (Some(only), _) => Bins { low: only - 1.0, high: only + 1.0 },
+            (Some(only), _) => {
+                // So far apart that both are other numbers.
+                let margin = 1f64.max(only.abs() * 1e-6);
+                Bins { low: only - margin, high: only + margin }
+            }
             _ => Bins { low: 0.0, high: 1.0 },
         }
     }
@@ -111,10 +162,27 @@ mod tests {
         let many: Vec<f64> = (0..=1000).map(f64::from).collect();
         assert_eq!(ends(&[many.clone(), vec![f64::NAN]]), (5.0, 995.0));
         assert_eq!(ends(&[vec![3.0, 3.0]]), (2.0, 4.0));
+        assert_eq!(ends(&[vec![1e30]]), (1e30 - 1e24, 1e30 + 1e24));
         assert_eq!(ends(&[vec![], vec![f64::INFINITY]]), (0.0, 1.0));
         let picture = histogram("title", "nats", &["a".to_owned(), "b".to_owned()], &[many, vec![3.0]]);
         for set in 0..2 {
             assert!(picture.pixels().any(|pixel| *pixel == colour::of_class(set)));
         }
+    }
+    #[test]
+    fn a_density_and_its_histogram_are_of_one_height() {
+        let numbers: Vec<f64> = (0..6000).map(|i| f64::from(i) / 6000.0).collect();
+        let bins = Bins { low: -1.0, high: 1.0 };
+        let names = ["data".to_owned(), "model".to_owned()];
+        // Uniform on [0, 1), which is half of what is shown.
+        let x: Vec<f64> = (0..200).map(|i| -0.995 + 0.01 * f64::from(i)).collect();
+        let y: Vec<f64> = x.iter().map(|x| if *x > 0.0 { 1.0 } else { 0.0 }).collect();
+        let picture = histogram_and_curve("title", &names, &numbers, [bins.low, bins.high], [&x, &y]);
+        let field = Field::new([bins.low, bins.high], 1.05, "", "", &names);
+        let [u, v] = field.place(0.5, 1.0).map(|place| place as u32);
+        let colours: Vec<_> = (v - 1..=v + 1).map(|v| *picture.get_pixel(u, v)).collect();
+        assert!(colours.contains(&colour::of_class(1)), "{colours:?}");
+        let none = histogram_and_curve("title", &names, &[], [0.0, 1.0], [&[0.1, 0.2], &[f64::NAN, 1.0]]);
+        assert!(none.width() > 600);
     }
 }

@@ -12,23 +12,26 @@ use std::path::Path;
 use anyhow::bail;
 use gen_core::Error;
 use gen_core::data::signed_to_bytes;
-use gen_core::run::write_atomically;
+use gen_core::run::{grid, save_picture, write_atomically};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{Delay, ExtendedColorType, Frame, ImageEncoder, ImageFormat, RgbImage};
-use tch::{Device, Tensor};
+use image::{Delay, ExtendedColorType, Frame, ImageEncoder, RgbImage};
+use tch::{Device, Kind, Tensor};
 
 use self::canvas::Canvas;
 
 /// The side of the smallest image in a picture; smaller ones are enlarged by a whole factor.
 const SMALLEST: u32 = 48;
 
-/// Each image of `x: [n, 1 or 3, height, width]` in [-1, 1], enlarged so that it can be seen.
+/// Each image of `x: [n, channels, height, width]` in [-1, 1], enlarged so that it can be seen. The channels of images that
+/// are neither grey nor in colour stand side by side.
 pub(crate) fn tiles(x: &Tensor) -> anyhow::Result<Vec<RgbImage>> {
-    let [_, channels @ (1 | 3), height, width] = x.size()[..] else {
-        bail!("pictures are made of images with 1 or 3 channels, found {:?}", x.size());
-    };
-    let bytes = signed_to_bytes(&x.to_device(Device::Cpu)).permute([0, 2, 3, 1]).contiguous().view([-1]);
+    if x.dim() != 4 {
+        bail!("pictures are made of images [n, channels, height, width], found {:?}", x.size());
+    }
+    let x = grid::grey_or_colour(&x.to_device(Device::Cpu));
+    let (channels, height, width) = (x.size()[1], x.size()[2], x.size()[3]);
+    let bytes = signed_to_bytes(&x).permute([0, 2, 3, 1]).contiguous().view([-1]);
     let bytes = Vec::<u8>::try_from(bytes)?;
     let (channels, height, width) = (channels as usize, height as u32, width as u32);
     let zoom = SMALLEST.div_ceil(height.min(width).max(1));
@@ -60,43 +63,35 @@ pub(crate) fn grid(tiles: &[RgbImage], gap: u32) -> RgbImage {
     canvas.into_image()
 }
 
-/// What kind of picture a file name asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    Png,
-    Gif,
-}
-
-impl Format {
-    /// # Errors
-    /// When the name ends in neither.
-    pub(crate) fn of(out: &Path) -> anyhow::Result<Self> {
-        match extension(out) {
-            "png" => Ok(Format::Png),
-            "gif" => Ok(Format::Gif),
-            _ => bail!("--out takes a .png or a .gif, found {}", out.display()),
-        }
+/// Writes samples as one picture: numbers `[n, 1]` as a histogram with the `names` of the sets, all else as
+/// [`grid::save_grid`] does, of the first set alone.
+pub(crate) fn save_samples(
+    title: &str,
+    sets: &[(&str, &Tensor)],
+    path: &Path,
+    columns: usize,
+) -> anyhow::Result<()> {
+    let Some((_, first)) = sets.first() else { bail!("there are no samples to draw") };
+    if first.dim() != 2 || first.size()[1] != 1 {
+        grid::save_grid(&first.to_device(Device::Cpu), path, columns)?;
+        return Ok(());
     }
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    for (name, x) in sets {
+        names.push((*name).to_owned());
+        values.push(Vec::<f64>::try_from(x.select(1, 0).to_kind(Kind::Double).to_device(Device::Cpu))?);
+    }
+    Ok(save_picture(&histogram::histogram(title, "value", &names, &values), path)?)
 }
 
-/// What a file name ends in, without the dot; empty where there is nothing.
-pub(crate) fn extension(path: &Path) -> &str {
-    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
-}
-
-pub(crate) fn save_png(picture: &RgbImage, path: &Path) -> anyhow::Result<()> {
-    write_atomically(path, |temporary| {
-        let saved = picture.save_with_format(temporary, ImageFormat::Png);
-        saved.map_err(|error| Error::format(path, error.to_string()))
-    })?;
-    Ok(())
-}
-
-/// How many bytes each image of `x: u8 [n, 1 or 3, height, width]` takes as a PNG file of the smallest size.
+/// How many bytes each image of `x: u8 [n, channels, height, width]` takes as a PNG file of the smallest size. The channels
+/// of images that are neither grey nor in colour stand side by side.
 pub(crate) fn png_lengths(x: &Tensor) -> anyhow::Result<Vec<usize>> {
-    let [_, channels @ (1 | 3), height, width] = x.size()[..] else {
-        bail!("PNG files hold images with 1 or 3 channels, found {:?}", x.size());
-    };
+    if x.dim() != 4 {
+        bail!("PNG files hold images [n, channels, height, width], found {:?}", x.size());
+    }
+    let x = grid::grey_or_colour(x);
+    let (channels, height, width) = (x.size()[1], x.size()[2], x.size()[3]);
     let bytes = Vec::<u8>::try_from(x.to_device(Device::Cpu).permute([0, 2, 3, 1]).contiguous().view([-1]))?;
     let colour = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
     let length = |pixels: &[u8]| -> anyhow::Result<usize> {
@@ -111,8 +106,8 @@ pub(crate) fn png_lengths(x: &Tensor) -> anyhow::Result<Vec<usize>> {
 /// An animation without end, each frame of which is shown for so many milliseconds.
 pub(crate) fn save_gif(frames: Vec<(RgbImage, u32)>, path: &Path) -> anyhow::Result<()> {
     write_atomically(path, |temporary| {
-        let failed = |error: image::ImageError| Error::format(path, error.to_string());
-        let mut file = BufWriter::new(File::create(temporary).map_err(Error::io(temporary))?);
+        let failed = |error: image::ImageError| Error::image(path, error);
+        let mut file = BufWriter::new(File::create(temporary).map_err(Error::io(path))?);
         {
             let mut encoder = GifEncoder::new_with_speed(&mut file, 10);
             encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
@@ -122,15 +117,13 @@ pub(crate) fn save_gif(frames: Vec<(RgbImage, u32)>, path: &Path) -> anyhow::Res
                 encoder.encode_frame(Frame::from_parts(frame, 0, 0, delay)).map_err(failed)?;
             }
         }
-        file.flush().map_err(Error::io(temporary))
+        file.flush().map_err(Error::io(path))
     })?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
 
     #[test]
@@ -139,7 +132,9 @@ mod tests {
         let tile = tiles(&x).unwrap().remove(0);
         assert_eq!(tile.dimensions(), (48, 48));
         assert_eq!([(0, 0), (24, 0), (47, 47)].map(|(u, v)| tile.get_pixel(u, v).0[1]), [0, 255, 128]);
-        assert!(tiles(&Tensor::zeros([1, 2, 8, 8], (Kind::Float, Device::Cpu))).is_err());
+        let planes = tiles(&Tensor::zeros([1, 2, 8, 8], (Kind::Float, Device::Cpu))).unwrap();
+        assert_eq!((planes.len(), planes[0].dimensions()), (1, (96, 48)));
+        assert!(tiles(&Tensor::zeros([1, 2], (Kind::Float, Device::Cpu))).is_err());
     }
 
     #[test]
@@ -149,13 +144,7 @@ mod tests {
         let noise = noise.to_kind(Kind::Uint8).view([1, 3, 16, 16]);
         let lengths = png_lengths(&Tensor::cat(&[grey, noise], 0)).unwrap();
         assert!(lengths[0] == lengths[1] && lengths[0] < 150 && lengths[2] > 700, "{lengths:?}");
-        assert!(png_lengths(&Tensor::zeros([1, 2, 8, 8], (Kind::Uint8, Device::Cpu))).is_err());
-    }
-
-    #[test]
-    fn the_name_says_what_is_written() {
-        assert_eq!(Format::of(Path::new("a.b/c.gif")).unwrap(), Format::Gif);
-        assert!(Format::of(Path::new("a.jpg")).unwrap_err().to_string().contains("found a.jpg"));
-        assert_eq!(extension(Path::new("none")), "");
+        assert_eq!(png_lengths(&Tensor::zeros([1, 2, 8, 8], (Kind::Uint8, Device::Cpu))).unwrap().len(), 1);
+        assert!(png_lengths(&Tensor::zeros([1, 2], (Kind::Uint8, Device::Cpu))).is_err());
     }
 }

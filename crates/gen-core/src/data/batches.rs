@@ -7,7 +7,7 @@ use crate::rng::{Generator, Purpose, permutation};
 /// What a model sees in one step.
 #[derive(Debug)]
 pub struct Batch {
-    /// `f32 [batch, channels, height, width]` in [-1, 1], or `f32 [batch, dimension]`.
+    /// `f32 [batch, channels, height, width]` in [-1, 1], or points in the units that they came in, `f64 [batch, dimension]`.
     pub x: Tensor,
     /// `i64 [batch]`, where the set has classes.
     pub labels: Option<Tensor>,
@@ -92,7 +92,7 @@ impl<'a> Batches<'a> {
 /// Stored values to what a model sees, by the options of `spec`.
 pub(crate) fn to_model(x: &Tensor, spec: &DataSpec, rng: &Generator) -> Tensor {
     match (spec.shape, spec.values) {
-        (Shape::Points { .. }, _) => x.to_kind(Kind::Float),
+        (Shape::Points { .. }, _) => spec.spread(x, rng),
         (_, Values::Dequantised) => {
             let x = x.to_kind(Kind::Float);
             (&x + rng.rand_like(&x)) / 128.0 - 1.0

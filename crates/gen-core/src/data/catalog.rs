@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::fetch::{self, OnFetch};
+use super::location::Location;
 use super::manifest::{DataFile, Format, Manifest, Role, Source};
-use super::spec::LEAST_STD;
+use super::own::{self, Rows};
 use super::{Dataset, PointSet, Split, cifar, csv, folder, idx, npy};
 use crate::checksum::{sha256, sha256_of_list};
 use crate::error::{Error, Result};
-use crate::rng::{Purpose, permutation};
 
 /// The data sets that a program knows: manifests, the [point sets](super::points), and the user's own files.
 ///
@@ -178,8 +178,11 @@ impl Catalog {
     /// The data set of this name: of a manifest, whose missing files are fetched; of a point set; or the user's own
     /// files as `folder:<path>`, `npy:<path>` or `csv:<path>`.
     ///
-    /// `folder:<path>?size=32` says how large the images are to be, see [`folder::read`]. Rows of the user's files
-    /// are shuffled, always in the same way, and divided 80/10/10 into training, validation and test.
+    /// `folder:<path>?size=32` says how large the images are to be, see [`folder::read`];
+    /// `csv:<path>?columns=a,b&header=no&decimal=comma` how a table is to be read, see [`csv::CsvOptions`]. With
+    /// `dequantise=a,b`, of a table or an array of points, uniform noise of one step is added to these columns whenever a
+    /// model sees them, see [`DataSpec::grids`](super::DataSpec::grids). Rows of the user's files are shuffled, always in
+    /// the same way, and divided 80/10/10 into training, validation and test.
     ///
     /// # Errors
     /// When there is no such set, a file cannot be fetched, or a file is not what it should be.
@@ -189,8 +192,8 @@ impl Catalog {
                 Err(Error::invalid(format!("`{name}` lacks a path: {kind}:PATH")))
             }
             Some(("folder", path)) => own_folder(name, path),
-            Some(("npy", path)) => own_array(name, path, npy::parse),
-            Some(("csv", path)) => own_array(name, path, csv::parse),
+            Some(("npy", path)) => own_array(name, path),
+            Some(("csv", path)) => own_table(name, path),
             Some((kind, _)) => Err(Error::unknown("kind of data", kind, OWN)),
             None => {
                 let data = match PointSet::named(name) {
@@ -305,63 +308,44 @@ fn check_rows(manifest: &Manifest, rows: &Split, expected: usize) -> Result<()> 
 }
 
 fn own_folder(name: &str, location: &str) -> Result<Loaded> {
-    let (path, side) = match location.rsplit_once('?') {
-        Some((path, options)) if !Path::new(location).exists() => (path, Some(size_option(options)?)),
-        _ => (location, None),
+    let place = Location::parse("option of a folder", location, &["size"])?;
+    let read = folder::read(&place.path, place.size()?)?;
+    let rows = Rows { split: read.rows, classes: read.classes, columns: Vec::new(), place: None };
+    own::load(name, rows, read.sha256, read.warnings, &[])
+}
+
+fn own_array(name: &str, location: &str) -> Result<Loaded> {
+    let place = Location::parse("option of an array", location, &["dequantise"])?;
+    let bytes = fs::read(&place.path).map_err(Error::io(&place.path))?;
+    let x = npy::parse(&bytes, &place.path)?;
+    let in_file =
+        |row: usize, column: usize| format!("row {}, column {} (x[{row}, {column}])", row + 1, column + 1);
+    let rows = Rows {
+        split: Split::unlabelled(x),
+        classes: Vec::new(),
+        columns: Vec::new(),
+        place: Some((place.path.clone(), Box::new(in_file))),
     };
-    let read = folder::read(path, side)?;
-    let mut loaded = divide(name, read.rows, read.classes)?;
-    loaded.data.spec.sha256 = read.sha256;
-    loaded.warnings.splice(0..0, read.warnings);
-    Ok(loaded)
+    own::load(name, rows, sha256(&bytes), Vec::new(), &place.list("dequantise")?)
 }
 
-/// The value of `size=<pixels>`.
-fn size_option(options: &str) -> Result<u32> {
-    let (key, value) = options.split_once('=').unwrap_or((options, ""));
-    if key != "size" {
-        return Err(Error::unknown("option of a folder", key, ["size"]));
-    }
-    let size = value.parse().ok().filter(|size| (1..=4096).contains(size));
-    size.ok_or_else(|| Error::invalid(format!("`size` takes a side from 1 to 4096 pixels, found `{value}`")))
-}
-
-type Parse = fn(&[u8], &Path) -> Result<tch::Tensor>;
-
-fn own_array(name: &str, path: &str, parse: Parse) -> Result<Loaded> {
-    let path = Path::new(path);
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    let mut loaded = divide(name, Split::unlabelled(parse(&bytes, path)?), Vec::new())?;
-    loaded.data.spec.sha256 = sha256(&bytes);
-    let constant: Vec<String> = (1..)
-        .zip(&loaded.data.spec.std)
-        .filter(|(_, std)| **std <= LEAST_STD)
-        .map(|(column, _)| column.to_string())
-        .collect();
-    if !constant.is_empty() {
-        loaded.warnings.push(format!(
-            "`{name}` has one value in all training rows of column {}: no density exists there, and likelihoods mean \
-             nothing; leave it out",
-            constant.join(", ")
-        ));
-    }
-    Ok(loaded)
-}
-
-/// The user's rows, shuffled by a fixed seed and divided 80/10/10.
-fn divide(name: &str, rows: Split, classes: Vec<String>) -> Result<Loaded> {
-    let n = rows.len();
-    let tenth = n / 10;
-    let order = permutation(n, 0, Purpose::Data, 0);
-    let (train, rest) = order.split_at(n - 2 * tenth);
-    let (validation, test) = rest.split_at(tenth);
-    let part = |indices| rows.select(indices);
-    let data = Dataset::from_splits(name, part(train), Some(part(validation)), Some(part(test)), classes)?;
-    let mut warnings = Vec::new();
-    if tenth == 0 {
-        warnings.push(format!("`{name}` has {n} rows: fewer than 10 leave none for validation and test"));
-    }
-    Ok(Loaded { data, warnings })
+fn own_table(name: &str, location: &str) -> Result<Loaded> {
+    let known = ["columns", "header", "decimal", "dequantise"];
+    let place = Location::parse("option of a table", location, &known)?;
+    let bytes = fs::read(&place.path).map_err(Error::io(&place.path))?;
+    let csv::Table { x, names, lines, warnings } = csv::parse(&bytes, &place.path, &place.csv()?)?;
+    let called = names.clone();
+    let in_file = move |row: usize, column: usize| match called.get(column) {
+        Some(name) => format!("line {}, column {} (`{name}`)", lines[row], column + 1),
+        None => format!("line {}, column {}", lines[row], column + 1),
+    };
+    let rows = Rows {
+        split: Split::unlabelled(x),
+        classes: Vec::new(),
+        columns: names,
+        place: Some((place.path.clone(), Box::new(in_file))),
+    };
+    own::load(name, rows, sha256(&bytes), warnings, &place.list("dequantise")?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Data sets in memory and the batches drawn from them.
 //!
-//! A set is one `u8` tensor of images or one `f32` tensor of points; a batch is an index-select and a convert.
+//! A set is one `u8` tensor of images or one `f64` tensor of points; a batch is an index-select and a convert.
 //!
 //! With the feature `datasets`, a `Catalog` finds sets by name: those of its manifests, which it fetches and
 //! checks, the [point sets](points), and a user's own files.
@@ -12,6 +12,7 @@ mod catalog;
 mod cifar;
 #[cfg(feature = "datasets")]
 pub mod csv;
+mod discrete;
 #[cfg(feature = "datasets")]
 mod fetch;
 #[cfg(feature = "datasets")]
@@ -19,9 +20,13 @@ pub mod folder;
 #[cfg(feature = "datasets")]
 pub mod idx;
 #[cfg(feature = "datasets")]
+mod location;
+#[cfg(feature = "datasets")]
 mod manifest;
 #[cfg(feature = "datasets")]
 pub mod npy;
+#[cfg(feature = "datasets")]
+mod own;
 pub mod points;
 #[cfg(feature = "datasets")]
 mod source;
@@ -30,6 +35,7 @@ mod spec;
 pub use batches::{Batch, Batches};
 #[cfg(feature = "datasets")]
 pub use catalog::{Catalog, FileState, Loaded};
+pub use discrete::{DiscreteColumn, Grid};
 #[cfg(feature = "pytorch-files")]
 pub(crate) use fetch::fetch_url;
 #[cfg(all(test, feature = "pytorch-files"))]
@@ -48,7 +54,7 @@ use crate::error::{Error, Result};
 /// One part of a data set.
 #[derive(Debug)]
 pub struct Split {
-    /// `u8 [n, channels, height, width]` or `f32 [n, dimension]`.
+    /// `u8 [n, channels, height, width]`, or `f64 [n, dimension]` in the units that the points came in.
     pub x: Tensor,
     /// `i64 [n]`, where the set has classes.
     pub labels: Option<Tensor>,
@@ -83,6 +89,13 @@ impl Split {
         Split { x: pick(&self.x), labels: self.labels.as_ref().map(pick) }
     }
 
+    fn with_points_in_f64(self) -> Split {
+        match self.x.dim() {
+            2 if self.x.is_floating_point() => Split { x: self.x.to_kind(Kind::Double), ..self },
+            _ => self,
+        }
+    }
+
     fn to_device(&self, device: Device) -> Split {
         Split { x: self.x.to_device(device), labels: self.labels.as_ref().map(|t| t.to_device(device)) }
     }
@@ -104,7 +117,7 @@ pub struct Dataset {
 impl Dataset {
     /// A data set of the caller's own tensor, all of it for training.
     ///
-    /// `x` is `u8 [n, channels, height, width]`, or floating-point `[n, dimension]`.
+    /// `x` is `u8 [n, channels, height, width]`, or floating-point `[n, dimension]`, which is kept in f64.
     ///
     /// ```
     /// use gen_core::data::Dataset;
@@ -132,9 +145,19 @@ impl Dataset {
         test: Option<Split>,
         classes: Vec<String>,
     ) -> Result<Self> {
+        let train = train.with_points_in_f64();
         let empty = || train.narrow(0, 0);
-        let validation = validation.unwrap_or_else(empty);
-        let test = test.unwrap_or_else(empty);
+        let validation = validation.unwrap_or_else(empty).with_points_in_f64();
+        let test = test.unwrap_or_else(empty).with_points_in_f64();
+        for (part, split) in [("training", &train), ("validation", &validation), ("test", &test)] {
+            if let Some(Place { row, column, value }) = not_finite(&split.x)? {
+                return Err(Error::invalid(format!(
+                    "`{name}` holds a value that is not finite: {part} row {}, column {} is {value}",
+                    row + 1,
+                    column + 1
+                )));
+            }
+        }
         let mut spec = DataSpec::of(name, &train.x, classes)?;
         for part in [&validation, &test] {
             if part.x.size()[1..] != train.x.size()[1..] || part.x.kind() != train.x.kind() {
@@ -174,16 +197,54 @@ impl Dataset {
     pub fn spec_with(&self, options: &DataOptions) -> Result<DataSpec> {
         options.check(&self.spec)?;
         let mut spec = self.spec.clone();
-        if *options != DataOptions::default() {
+        if *options == DataOptions::default() {
+            spec.options = options.clone();
+            return Ok(spec);
+        }
+        if self.spec.shape.is_image() {
             // Enough rows for the statistics of the changed images.
             let rows = self.train.narrow(0, self.train.len().min(10_000));
             spec = DataSpec::of(&spec.name, &options.prepare(&rows.x, 0), spec.classes)?;
             spec.sha256 = self.spec.sha256.clone();
             spec.splits = self.spec.splits;
+            spec.values = options.values(spec.values);
+        } else {
+            spec.spread_over(self.grids()?);
         }
-        spec.values = options.values(spec.values);
         spec.options = options.clone();
         Ok(spec)
+    }
+
+    /// The columns of points that are discrete in the training rows, or have a value that many of them share, and to which
+    /// no noise is added: a density of them has no bound, so that likelihoods mean little.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn discrete_columns(&self) -> Result<Vec<DiscreteColumn>> {
+        if self.spec.shape.is_image() {
+            return Ok(Vec::new());
+        }
+        let is_spread = |column: usize| self.spec.grids.get(column).is_some_and(|grid| grid.step > 0.0);
+        let found = discrete::discrete_columns(&self.train.x)?;
+        Ok(found.into_iter().filter(|found| !is_spread(found.column)).collect())
+    }
+
+    /// What noise is added to when discrete columns are dequantised, with the columns to which it is added already.
+    fn grids(&self) -> Result<Vec<Grid>> {
+        let mut grids = match self.spec.grids.is_empty() {
+            true => vec![Grid::default(); self.spec.mean.len()],
+            false => self.spec.grids.clone(),
+        };
+        for found in self.discrete_columns()? {
+            grids[found.column] = found.grid.unwrap_or_default();
+        }
+        if grids.iter().all(|grid| grid.step == 0.0) {
+            return Err(Error::invalid(format!(
+                "no column of `{}` is discrete with equally spaced values: there is nothing to dequantise",
+                self.spec.name
+            )));
+        }
+        Ok(grids)
     }
 
     /// The data set on `device`.
@@ -196,6 +257,32 @@ impl Dataset {
             test: self.test.to_device(device),
         }
     }
+}
+
+/// Where a value of a table stands, counted from 0, and what it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The row.
+    pub row: usize,
+    /// The column.
+    pub column: usize,
+    /// The value.
+    pub value: f64,
+}
+
+/// The first value of `x: [n, columns]`, row by row, that is not finite. Bytes always are.
+///
+/// # Errors
+/// When libtorch cannot hand over the values.
+pub fn not_finite(x: &Tensor) -> Result<Option<Place>> {
+    if x.dim() != 2 || !x.is_floating_point() || bool::try_from(x.isfinite().all())? {
+        return Ok(None);
+    }
+    // In the order of rows, and of columns in each.
+    let places = x.isfinite().logical_not().nonzero();
+    let [row, column] = [0, 1].map(|axis| places.int64_value(&[0, axis]));
+    let value = x.double_value(&[row, column]);
+    Ok(Some(Place { row: row as usize, column: column as usize, value }))
 }
 
 /// Bytes to [-1, 1]: `byte / 127.5 - 1`, so that 0 and 255 are the ends.

@@ -3,16 +3,18 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use half::f16;
 use npyz::{AutoSerialize, DType, NpyFile, Order, TypeChar, WriterBuilder};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Images `u8 [n, channels, height, width]` or `f32` of this shape, or points `f32 [n, dimension]`, from a `.npy` file.
+/// Points `f64 [n, dimension]`, or images `u8` or `f32 [n, channels, height, width]`, from a `.npy` file.
 ///
-/// Images may be `[n, height, width]`, `[n, channels, height, width]` or `[n, height, width, channels]` with 1 or 3
-/// channels, of `uint8`, `float32` or `float64`; points `[n, dimension]` of `float32` or `float64`. What the values of
-/// floating-point images mean, the file does not say: data sets take bytes only.
+/// Points are arrays `[n, dimension]`, or `[n]` of one coordinate, of real numbers of any type: integers and booleans too.
+/// Images are `[n, height, width]`, `[n, channels, height, width]` or `[n, height, width, channels]` with 1 or 3 channels.
+/// Integers from 0 to 255 of any width are bytes; other numbers are floating-point images, and what these mean the file
+/// does not say: data sets take bytes only.
 ///
 /// # Errors
 /// [`Error::Format`] when the array is of another kind or shape, or the file is damaged.
@@ -22,14 +24,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
     parse(&bytes, path)
 }
 
-/// `x` as a `.npy` file in C order: bytes as `uint8`, anything else as `float32`.
+/// `x` as a `.npy` file in C order: bytes as `uint8`, doubles as `float64`, anything else as `float32`.
 ///
 /// ```
 /// use gen_core::data::npy;
 /// use tch::Tensor;
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("points.npy");
-/// let points = Tensor::from_slice(&[0.5f32, 1.0, 1.5, 2.0]).view([2, 2]);
+/// let points = Tensor::from_slice(&[0.5, 1.0, 1.5, 2.0]).view([2, 2]);
 /// std::fs::write(&path, npy::to_bytes(&points)?)?;
 /// assert_eq!(npy::read(&path)?, points);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -54,10 +56,11 @@ pub fn write(
     shape: &[i64],
     parts: impl IntoIterator<Item = Result<Tensor>>,
 ) -> Result<()> {
-    if kind == Kind::Uint8 {
-        stream::<u8>(out, shape, parts.into_iter())
-    } else {
-        stream::<f32>(out, shape, parts.into_iter().map(|part| part.map(|x| x.to_kind(Kind::Float))))
+    let parts = |kind: Kind| parts.into_iter().map(move |part| part.map(|x| x.to_kind(kind)));
+    match kind {
+        Kind::Uint8 => stream::<u8>(out, shape, parts(Kind::Uint8)),
+        Kind::Double => stream::<f64>(out, shape, parts(Kind::Double)),
+        _ => stream::<f32>(out, shape, parts(Kind::Float)),
     }
 }
 
@@ -86,40 +89,150 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tensor> {
     check_header_length(bytes).map_err(|problem| format(problem.to_owned()))?;
     let file = NpyFile::new(bytes).map_err(|error| format(format!("not a .npy file: {error}")))?;
     let shape: Vec<u64> = file.shape().to_vec();
-    let (kind, width) = match file.dtype() {
-        DType::Plain(plain) => (plain.type_char(), plain.size_field()),
-        _ => (TypeChar::RawData, 0),
-    };
-    let found = format!("found {:?} {shape:?}", file.dtype().descr());
+    let dtype = file.dtype();
+    let found = format!("found an array {shape:?} of {}", type_name(&dtype));
+    let numbers = numbers(&dtype).map_err(|problem| format(format!("{problem}; {found}")))?;
+    if !(1..=4).contains(&shape.len()) {
+        return Err(format(format!(
+            "expected points [n, dimension] or [n], or images [n, height, width], [n, channels, height, width] or \
+             [n, height, width, channels]; {found}"
+        )));
+    }
     let entries = shape.iter().try_fold(1u64, |product, side| product.checked_mul(*side));
-    let size = entries.and_then(|entries| entries.checked_mul(width));
-    if size.is_none_or(|size| size == 0 || size > bytes.len() as u64) {
-        return Err(format(format!("the file is cut off or empty: {found} in {} bytes", bytes.len())));
+    if entries == Some(0) {
+        return Err(format(format!("the array is empty; {found}")));
+    }
+    let size = entries.and_then(|entries| entries.checked_mul(numbers.width()));
+    if size.is_none_or(|size| size > bytes.len() as u64) {
+        return Err(format(format!("the file is cut off: it has {} bytes; {found}", bytes.len())));
     }
     let is_c = file.order() == Order::C;
-    let damaged = |error: std::io::Error| format(format!("the file is damaged: {error}"));
-    match (kind, width, shape.len()) {
-        (TypeChar::Uint, 1, 3 | 4) => {
-            let x = Tensor::from_slice(&file.into_vec::<u8>().map_err(damaged)?);
-            channels_first(&in_order(&x, &shape, is_c)).ok_or_else(|| format(wrong_channels(&found)))
-        }
-        (TypeChar::Float, 4 | 8, 2..=4) => {
-            let x = match width {
-                4 => Tensor::from_slice(&file.into_vec::<f32>().map_err(damaged)?),
-                _ => Tensor::from_slice(&file.into_vec::<f64>().map_err(damaged)?).to_kind(Kind::Float),
-            };
-            let x = in_order(&x, &shape, is_c);
-            if x.dim() == 2 {
-                Ok(x)
-            } else {
-                channels_first(&x).ok_or_else(|| format(wrong_channels(&found)))
-            }
-        }
-        _ => Err(format(format!(
-            "expected uint8 images [n, height, width], [n, channels, height, width] or [n, height, width, channels], \
-             or float32 or float64 of these shapes or of points [n, dimension]; {found}"
-        ))),
+    let values = numbers.read(file).map_err(|error| format(format!("the file is damaged: {error}")))?;
+    let x = in_order(&values, &shape, is_c);
+    if x.dim() <= 2 {
+        return Ok(x.to_kind(Kind::Double).reshape([shape[0] as i64, -1]));
     }
+    if numbers == Numbers::Bool {
+        return Err(format(format!(
+            "images of true and false: save them as uint8, 255 for white (x.astype('uint8') * 255); {found}"
+        )));
+    }
+    let fits = x.kind() == Kind::Uint8 || (numbers.are_integers() && is_within_bytes(&x));
+    let x = x.to_kind(if fits { Kind::Uint8 } else { Kind::Float });
+    channels_first(&x)
+        .ok_or_else(|| format(format!("images should have 1 or 3 channels, first or last; {found}")))
+}
+
+/// The types of real numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    Bool,
+    Int(u64),
+    Uint(u64),
+    Float(u64),
+}
+
+impl Numbers {
+    /// Bytes of one number.
+    fn width(self) -> u64 {
+        match self {
+            Numbers::Bool => 1,
+            Numbers::Int(width) | Numbers::Uint(width) | Numbers::Float(width) => width,
+        }
+    }
+
+    fn are_integers(self) -> bool {
+        matches!(self, Numbers::Int(_) | Numbers::Uint(_))
+    }
+
+    /// All values in the order of the file, bytes as they are, `f16` and `f32` as `f32`, others as `f64`.
+    fn read(self, file: NpyFile<&[u8]>) -> io::Result<Tensor> {
+        fn as_f64<T: npyz::Deserialize>(file: NpyFile<&[u8]>, f: impl Fn(T) -> f64) -> io::Result<Tensor> {
+            let values: Vec<f64> = file.into_vec::<T>()?.into_iter().map(f).collect();
+            Ok(Tensor::from_slice(&values))
+        }
+        match self {
+            Numbers::Bool => as_f64(file, |value: bool| f64::from(u8::from(value))),
+            Numbers::Uint(1) => Ok(Tensor::from_slice(&file.into_vec::<u8>()?)),
+            Numbers::Uint(2) => as_f64(file, |value: u16| value.into()),
+            Numbers::Uint(4) => as_f64(file, |value: u32| value.into()),
+            Numbers::Uint(_) => as_f64(file, |value: u64| value as f64),
+            Numbers::Int(1) => as_f64(file, |value: i8| value.into()),
+            Numbers::Int(2) => as_f64(file, |value: i16| value.into()),
+            Numbers::Int(4) => as_f64(file, |value: i32| value.into()),
+            Numbers::Int(_) => as_f64(file, |value: i64| value as f64),
+            Numbers::Float(2) => {
+                let values: Vec<f32> = file.into_vec::<f16>()?.into_iter().map(f32::from).collect();
+                Ok(Tensor::from_slice(&values))
+            }
+            Numbers::Float(4) => Ok(Tensor::from_slice(&file.into_vec::<f32>()?)),
+            Numbers::Float(_) => Ok(Tensor::from_slice(&file.into_vec::<f64>()?)),
+        }
+    }
+}
+
+/// The type of an array of real numbers, or why it has none and what to do.
+fn numbers(dtype: &DType) -> Result<Numbers, String> {
+    let plain = match dtype {
+        DType::Plain(plain) => plain,
+        DType::Record(fields) => {
+            let columns: Vec<String> = fields.iter().map(|field| format!("x['{}']", field.name)).collect();
+            return Err(format!(
+                "the rows are records, each a tuple of named fields: save one array of numbers instead, \
+                 np.stack([{}], axis=1)",
+                columns.join(", ")
+            ));
+        }
+        DType::Array(..) => {
+            return Err("the elements are arrays themselves: save one array of numbers".to_owned());
+        }
+    };
+    match (plain.type_char(), plain.size_field()) {
+        (TypeChar::Bool, 1) => Ok(Numbers::Bool),
+        (TypeChar::Int, width @ (1 | 2 | 4 | 8)) => Ok(Numbers::Int(width)),
+        (TypeChar::Uint, width @ (1 | 2 | 4 | 8)) => Ok(Numbers::Uint(width)),
+        (TypeChar::Float, width @ (2 | 4 | 8)) => Ok(Numbers::Float(width)),
+        (TypeChar::Object, _) => Err(
+            "the elements are Python objects, stored by pickle, which is not read: if they are numbers, save \
+             x.astype(float)"
+                .to_owned(),
+        ),
+        (TypeChar::ByteStr | TypeChar::UnicodeStr, _) => {
+            Err("the elements are text: if it is numbers, save x.astype(float)".to_owned())
+        }
+        (TypeChar::Complex, _) => {
+            Err("the elements are complex: save real and imaginary parts as columns of their own".to_owned())
+        }
+        (TypeChar::DateTime | TypeChar::TimeDelta, _) => {
+            Err("the elements are dates or times: save numbers, as x.astype('int64')".to_owned())
+        }
+        _ => Err("the elements are no numbers of 1, 2, 4 or 8 bytes: save x.astype(float)".to_owned()),
+    }
+}
+
+/// A type as numpy calls it.
+fn type_name(dtype: &DType) -> String {
+    match dtype {
+        DType::Plain(plain) => match (plain.type_char(), plain.size_field()) {
+            (TypeChar::Bool, _) => "bool".to_owned(),
+            (TypeChar::Int, width) => format!("int{}", 8 * width),
+            (TypeChar::Uint, width) => format!("uint{}", 8 * width),
+            (TypeChar::Float, width) => format!("float{}", 8 * width),
+            (TypeChar::Complex, width) => format!("complex{}", 8 * width),
+            (TypeChar::Object, _) => "objects".to_owned(),
+            (TypeChar::ByteStr | TypeChar::UnicodeStr, _) => "strings".to_owned(),
+            _ => format!("the type {plain}"),
+        },
+        DType::Record(fields) => {
+            let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            format!("records of {}", names.join(", "))
+        }
+        DType::Array(..) => "arrays".to_owned(),
+    }
+}
+
+fn is_within_bytes(x: &Tensor) -> bool {
+    x.min().double_value(&[]) >= 0.0 && x.max().double_value(&[]) <= 255.0
 }
 
 /// The reader makes room for the header before it looks for it.
@@ -128,6 +241,15 @@ fn check_header_length(bytes: &[u8]) -> Result<(), &'static str> {
         let bytes = bytes.get(range)?;
         Some(bytes.iter().rev().fold(0usize, |number, byte| number << 8 | usize::from(*byte)))
     };
+    match bytes {
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => {
+            return Err("this is an archive, as np.savez makes it: save one array by np.save, as data.npy");
+        }
+        [0x80, 2..=5, ..] => {
+            return Err("this is a pickle, which is not read: save an array of numbers by np.save");
+        }
+        _ => {}
+    }
     if bytes.get(..6) != Some(b"\x93NUMPY") {
         return Err("not a .npy file: it does not start with \\x93NUMPY");
     }
@@ -147,10 +269,6 @@ fn in_order(x: &Tensor, shape: &[u64], is_c: bool) -> Tensor {
     let axes: Vec<i64> = (0..shape.len() as i64).rev().collect();
     shape.reverse();
     x.view(shape.as_slice()).permute(axes).contiguous()
-}
-
-fn wrong_channels(found: &str) -> String {
-    format!("images should have 1 or 3 channels, first or last of the image; {found}")
 }
 
 fn channels_first(x: &Tensor) -> Option<Tensor> {
@@ -193,7 +311,7 @@ mod tests {
 
     #[test]
     fn points_of_both_widths_and_orders() {
-        let expected = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]).view([3, 2]);
+        let expected = Tensor::from_slice(&[1f64, 2.0, 3.0, 4.0, 5.0, 6.0]).view([3, 2]);
         assert_eq!(read(&npy(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0], &[3, 2], Order::C)).unwrap(), expected);
         assert_eq!(read(&npy(&[1f64, 3.0, 5.0, 2.0, 4.0, 6.0], &[3, 2], Order::Fortran)).unwrap(), expected);
     }
@@ -203,7 +321,9 @@ mod tests {
         let images = Tensor::arange(48, (Kind::Uint8, Device::Cpu)).view([4, 3, 2, 2]);
         assert_eq!(read(&to_bytes(&images).unwrap()).unwrap(), images);
         let points = Tensor::arange(6, (Kind::Double, Device::Cpu)).view([3, 2]).tr();
-        assert_eq!(read(&to_bytes(&points).unwrap()).unwrap(), points.to_kind(Kind::Float));
+        assert_eq!(read(&to_bytes(&points).unwrap()).unwrap(), points);
+        let single = points.to_kind(Kind::Float);
+        assert!(to_bytes(&single).unwrap().len() < to_bytes(&points).unwrap().len());
     }
 
     #[test]
@@ -225,18 +345,88 @@ mod tests {
         let error = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
         let float = read(&npy(&[0.5f32; 8], &[2, 2, 2, 1], Order::C)).unwrap();
         assert_eq!((float.size(), float.kind()), (vec![2, 1, 2, 2], Kind::Float));
-        let integers = error(&npy(&[1i32, 2], &[1, 2], Order::C));
-        assert!(integers.contains("expected uint8 images") && integers.contains("[1, 2]"), "{integers}");
-        assert!(
-            error(&npy(&[1f32], &[1], Order::C))
-                .contains("float64 of these shapes or of points [n, dimension]")
-        );
         assert!(error(&npy(&[0u8; 16], &[1, 4, 2, 2], Order::C)).contains("1 or 3 channels"));
-        assert!(error(b"PK\x03\x04").contains("not a .npy file"));
+        assert!(
+            error(&npy(&[0u8; 16], &[1, 1, 4, 2, 2], Order::C)).contains("expected points [n, dimension]")
+        );
+        assert!(error(b"PK\x03\x04").contains("np.savez"));
+        assert!(error(b"\x80\x04").contains("pickle"));
+        assert!(error(b"<html>").contains("not a .npy file"));
         assert!(error(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("cut off"));
         let whole = npy(&[1f32; 100], &[50, 2], Order::C);
         assert!(error(&whole[..whole.len() - 1]).contains("the file is damaged"));
         assert!(error(&whole[..80]).contains("cut off"));
-        assert!(error(&npy::<f32>(&[], &[0, 2], Order::C)).contains("cut off or empty"));
+        assert!(
+            error(&npy::<f32>(&[], &[0, 2], Order::C))
+                .contains("the array is empty; found an array [0, 2] of float32")
+        );
+    }
+
+    /// An array of this type with these bytes.
+    fn array(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+        let mut header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}");
+        while (10 + header.len() + 1) % 64 != 0 {
+            header.push(' ');
+        }
+        header.push('\n');
+        let length = (header.len() as u16).to_le_bytes();
+        [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn numbers_of_every_type_are_points() {
+        let expected = Tensor::from_slice(&[1f64, 2.0]).view([2, 1]);
+        let types: [(&str, &[u8]); 14] = [
+            ("'|i1'", &[1, 2]),
+            ("'|u1'", &[1, 2]),
+            ("'<i2'", &[1, 0, 2, 0]),
+            ("'>i2'", &[0, 1, 0, 2]),
+            ("'<u2'", &[1, 0, 2, 0]),
+            ("'>u2'", &[0, 1, 0, 2]),
+            ("'<i4'", &[1, 0, 0, 0, 2, 0, 0, 0]),
+            ("'>u4'", &[0, 0, 0, 1, 0, 0, 0, 2]),
+            ("'<i8'", &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]),
+            ("'>u8'", &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]),
+            ("'<f2'", &[0, 0x3c, 0, 0x40]),
+            ("'>f2'", &[0x3c, 0, 0x40, 0]),
+            ("'>f4'", &[0x3f, 0x80, 0, 0, 0x40, 0, 0, 0]),
+            ("'>f8'", &[0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0]),
+        ];
+        for (descr, data) in types {
+            for shape in ["(2, 1)", "(2,)"] {
+                assert_eq!(read(&array(descr, shape, data)).unwrap(), expected, "{descr} {shape}");
+            }
+        }
+        let truth = read(&array("'|b1'", "(2, 2)", &[0, 1, 1, 0])).unwrap();
+        assert_eq!(truth, Tensor::from_slice(&[0f64, 1.0, 1.0, 0.0]).view([2, 2]));
+        let far = read(&npy(&[2_451_545.3f64], &[1, 1], Order::C)).unwrap();
+        assert_eq!(far.double_value(&[0, 0]), 2_451_545.3);
+    }
+
+    #[test]
+    fn integers_are_images_if_they_are_bytes() {
+        let bytes = read(&npy(&[0i64, 255, 3, 4], &[1, 2, 2], Order::C)).unwrap();
+        assert_eq!(bytes, Tensor::from_slice(&[0u8, 255, 3, 4]).view([1, 1, 2, 2]));
+        let deep = read(&npy(&[0u16, 65535, 3, 4], &[1, 2, 2], Order::C)).unwrap();
+        assert_eq!((deep.kind(), deep.double_value(&[0, 0, 0, 1])), (Kind::Float, 65535.0));
+        let error = read(&array("'|b1'", "(1, 2, 2)", &[0, 1, 1, 0])).unwrap_err().to_string();
+        assert!(error.contains("255 for white"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_by_its_type() {
+        for (descr, expected) in [
+            ("'|O'", "Python objects"),
+            ("[('age', '<f8'), ('mass', '<f4')]", "np.stack([x['age'], x['mass']], axis=1)"),
+            ("'<U7'", "text"),
+            ("'|S7'", "text"),
+            ("'<c16'", "complex"),
+            ("'<M8[D]'", "dates"),
+            ("'<f16'", "x.astype(float)"),
+        ] {
+            let error = read(&array(descr, "(2, 2)", &[0; 128])).unwrap_err().to_string();
+            assert!(error.contains(expected), "{descr}: {error}");
+            assert!(!error.contains("cut off"), "{descr}: {error}");
+        }
     }
 }

@@ -1,11 +1,9 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::discrete::{Grid, spread};
 use crate::error::{Error, Result};
 use crate::rng::{Generator, Purpose, stream};
-
-/// What a coordinate that never varies has as its standard deviation.
-pub(super) const LEAST_STD: f64 = 1e-12;
 
 /// The shape of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +95,7 @@ pub enum Binarise {
     Dynamic,
 }
 
-/// Named changes to images between the file and the model, recorded with every run.
+/// Named changes to data between the file and the model, recorded with every run; all but `dequantise` are for images.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataOptions {
@@ -107,7 +105,8 @@ pub struct DataOptions {
     pub resize: i64,
     /// Mirror half of the training images.
     pub flip: bool,
-    /// Add uniform noise of one grey level.
+    /// Add uniform noise: of one grey level to images; of one step to the columns of points that are discrete and whose
+    /// values are equally spaced.
     pub dequantise: bool,
     /// Make pixels black or white.
     pub binarise: Binarise,
@@ -125,7 +124,13 @@ impl DataOptions {
             return Ok(());
         }
         let Shape::Image { height, width, .. } = spec.shape else {
-            return Err(Error::invalid(format!("`{}` has points: image options do not apply", spec.name)));
+            if *self == (DataOptions { dequantise: true, ..DataOptions::default() }) {
+                return Ok(());
+            }
+            return Err(Error::invalid(format!(
+                "`{}` has points: of the options of data only `dequantise` applies to them",
+                spec.name
+            )));
         };
         if self.dequantise && self.binarise != Binarise::None {
             return Err(Error::invalid("`dequantise` and `binarise` exclude each other"));
@@ -220,12 +225,19 @@ pub struct DataSpec {
     /// The names of the classes; empty where there are none.
     #[serde(default)]
     pub classes: Vec<String>,
+    /// The names of the coordinates of points, where their file has such; else empty.
+    #[serde(default)]
+    pub columns: Vec<String>,
     /// Mean of each coordinate of the training points; empty for images.
     #[serde(default)]
     pub mean: Vec<f64>,
-    /// Standard deviation of each coordinate of the training points; empty for images.
+    /// Standard deviation of each coordinate of the training points; 0 where all of them have one value; empty for images.
     #[serde(default)]
     pub std: Vec<f64>,
+    /// What the values of each coordinate of points lie on, where uniform noise of one step is added whenever a model
+    /// sees them; empty where none is added to any.
+    #[serde(default)]
+    pub grids: Vec<Grid>,
     /// Standard deviation of all values of the training set together, in the units of a batch.
     pub sigma: f64,
     /// SHA-256 over the files of the set, in the order of its manifest; empty where there are none.
@@ -265,12 +277,7 @@ impl DataSpec {
             let pixels = x.narrow(0, 0, size[0].min(10_000));
             (Vec::new(), Vec::new(), super::bytes_to_signed(&pixels).std(false).double_value(&[]))
         } else {
-            let x = x.to_kind(Kind::Double);
-            if !bool::try_from(x.isfinite().all())? {
-                return Err(Error::invalid(format!("`{name}` holds values that are not finite")));
-            }
-            let mean = Vec::<f64>::try_from(x.mean_dim(0, false, Kind::Double))?;
-            let std = Vec::<f64>::try_from(x.std_dim(0, false, false).clamp_min(LEAST_STD))?;
+            let (mean, std) = moments(name, x)?;
             (mean, std, x.std(false).double_value(&[]))
         };
         Ok(DataSpec {
@@ -278,12 +285,112 @@ impl DataSpec {
             shape,
             values,
             classes,
+            columns: Vec::new(),
             mean,
             std,
+            grids: Vec::new(),
             sigma,
             sha256: String::new(),
             splits: Splits::default(),
             options: DataOptions::default(),
         })
+    }
+
+    /// A coordinate of points in messages: "column 3 (`age`)", or without a name "column 3".
+    pub fn column(&self, column: usize) -> String {
+        match self.columns.get(column) {
+            Some(name) => format!("column {} (`{name}`)", column + 1),
+            None => format!("column {}", column + 1),
+        }
+    }
+
+    /// Whether the data set adds uniform noise to rows, so that their density bounds that of the values without it:
+    /// images of which [`Values::Dequantised`] is true, and points on [`DataSpec::grids`].
+    pub fn is_dequantised(&self) -> bool {
+        self.values == Values::Dequantised || self.grids.iter().any(|grid| grid.step > 0.0)
+    }
+
+    /// Has uniform noise added to the coordinates that have a step in `grids`.
+    pub(super) fn spread_over(&mut self, grids: Vec<Grid>) {
+        let before = std::mem::take(&mut self.grids);
+        for (column, grid) in grids.iter().enumerate() {
+            // Uniform noise of one step has the variance step² / 12.
+            let added = grid.step.powi(2) - before.get(column).map_or(0.0, |grid| grid.step.powi(2));
+            self.std[column] = (self.std[column].powi(2) + added / 12.0).sqrt();
+        }
+        self.grids = grids;
+    }
+
+    /// Points with the uniform noise that [`DataSpec::grids`] ask for: `f64 [n, dimension]`.
+    pub(super) fn spread(&self, x: &Tensor, rng: &Generator) -> Tensor {
+        let x = x.to_kind(Kind::Double);
+        if self.grids.is_empty() { x } else { spread(&x, &self.grids, rng) }
+    }
+
+    /// Samples as a file of this data would hold them: points on the grids of the coordinates that have one.
+    pub fn on_grids(&self, x: &Tensor) -> Tensor {
+        if self.grids.is_empty() {
+            return x.shallow_clone();
+        }
+        let row = |f: fn(&Grid) -> f64| {
+            Tensor::from_slice(&self.grids.iter().map(f).collect::<Vec<_>>()).to_device(x.device())
+        };
+        let (origin, step) = (row(|grid| grid.origin), row(|grid| grid.step));
+        let nearest = ((x - &origin) / &step).round() * &step + origin;
+        nearest.where_self(&step.gt(0.0), x)
+    }
+}
+
+/// Mean and standard deviation of each column of `x: f64 [n, columns]`, by way of the share of the range that a value
+/// is at: so no offset takes digits away, and no square overflows.
+fn moments(name: &str, x: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (low, high) = (x.amin([0].as_slice(), false), x.amax([0].as_slice(), false));
+    let range = &high - &low;
+    if !bool::try_from(range.isfinite().all())? {
+        return Err(Error::invalid(format!(
+            "the values of a column of `{name}` lie further apart than the largest number: divide them by a constant"
+        )));
+    }
+    let is_constant = range.eq(0.0);
+    let share = (x - &low) / (&range + &is_constant);
+    let mean = &low + share.mean_dim(0, false, Kind::Double) * &range;
+    let std = share.std_dim(0, false, false) * &range;
+    // A range of the smallest numbers there are has no smaller ones for its deviation.
+    let std = std.clamp_min(f64::MIN_POSITIVE).masked_fill(&is_constant, 0.0);
+    Ok((Vec::try_from(mean)?, Vec::try_from(std)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::assert_close_f64;
+
+    #[test]
+    fn moments_do_not_depend_on_offset_and_scale() {
+        let z = Generator::seeded(1).randn([1000], (Kind::Double, tch::Device::Cpu));
+        let columns = [&z * 0.3 + 2_451_545.0, &z * 1e-21, &z * 1e200, &z * 0.0 + 0.1, z.shallow_clone()];
+        let (mean, std) = moments("x", &Tensor::stack(&columns, 1)).unwrap();
+        let (m, s) = (mean[4], std[4]);
+        assert_close_f64(m, z.mean(Kind::Double).double_value(&[]), 0.0, 1e-14);
+        assert_close_f64(s, z.std(false).double_value(&[]), 1e-13, 0.0);
+        assert_close_f64(mean[0], 2_451_545.0 + 0.3 * m, 1e-15, 0.0);
+        assert_close_f64(std[0], 0.3 * s, 1e-8, 0.0);
+        assert_close_f64(mean[1], 1e-21 * m, 1e-9, 0.0);
+        assert_close_f64(std[1], 1e-21 * s, 1e-12, 0.0);
+        assert_close_f64(std[2], 1e200 * s, 1e-12, 0.0);
+        assert_eq!((mean[3], std[3]), (0.1, 0.0));
+        let far = Tensor::from_slice(&[-1.7e308, 1.7e308]).view([2, 1]);
+        assert!(moments("x", &far).unwrap_err().to_string().contains("divide"));
+    }
+
+    #[test]
+    fn samples_go_to_their_grids() {
+        let x = Tensor::from_slice(&[1.2, 0.3, 7.9, 0.7]).view([2, 2]);
+        let mut spec = DataSpec::of("x", &x, Vec::new()).unwrap();
+        let std = spec.std.clone();
+        spec.spread_over(vec![Grid { origin: 1.0, step: 3.0 }, Grid::default()]);
+        assert_eq!(spec.on_grids(&x), Tensor::from_slice(&[1.0, 0.3, 7.0, 0.7]).view([2, 2]));
+        assert_close_f64(spec.std[0].powi(2), std[0].powi(2) + 0.75, 1e-14, 0.0);
+        assert_eq!(spec.std[1], std[1]);
     }
 }

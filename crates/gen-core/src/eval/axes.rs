@@ -20,16 +20,21 @@ pub(in crate::eval) struct PrincipalAxes {
 impl PrincipalAxes {
     /// The axes of the rows of `x: [n, ...]` along which there is any variance at all.
     pub(in crate::eval) fn of(x: &Tensor) -> Result<Self> {
+        let axes = Self::if_any(x)?;
+        if axes.variances.numel() == 0 {
+            return Err(Error::invalid("all rows are equal: there is no covariance"));
+        }
+        Ok(axes)
+    }
+
+    /// As [`PrincipalAxes::of`], and no axes at all where all rows are equal.
+    pub(in crate::eval) fn if_any(x: &Tensor) -> Result<Self> {
         let n = x.size().first().copied().unwrap_or(0);
         if n < 2 {
             return Err(Error::invalid(format!("a covariance needs at least 2 rows, found {n}")));
         }
         let dimensions = x.numel() as i64 / n;
-        let axes = if dimensions <= n.min(MOST_DIMENSIONS) { of_columns(x) } else { of_rows(x) }?;
-        if axes.variances.numel() == 0 {
-            return Err(Error::invalid("all rows are equal: there is no covariance"));
-        }
-        Ok(axes)
+        if dimensions <= n.min(MOST_DIMENSIONS) { of_columns(x) } else { of_rows(x) }
     }
 
     /// Coordinates along the axes of rows `[m, dimensions]`.

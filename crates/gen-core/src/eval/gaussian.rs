@@ -16,9 +16,15 @@ impl Gaussian {
     /// Fits the rows of `train: [n, ...]`.
     ///
     /// # Errors
-    /// When there are fewer than two rows, or all are equal.
+    /// When there are fewer than two rows.
     pub fn fit(train: &Tensor) -> Result<Self> {
-        Ok(Gaussian { axes: PrincipalAxes::of(train)? })
+        Ok(Gaussian { axes: PrincipalAxes::if_any(train)? })
+    }
+
+    /// Whether the covariance is singular, so that without noise there is a distribution and no density.
+    pub fn is_singular(&self) -> bool {
+        let size = self.axes.directions.size();
+        size[1] < size[0]
     }
 
     /// `n` samples `f64 [n, dimensions]`.
@@ -96,6 +102,11 @@ mod tests {
         let more = density(&wide(&x), &(wide(&at) + Tensor::from_slice(&[0.0, 0.0, 0.5])), 1.0);
         assert!((more - (expected([3.0, 9.0]) - 0.5 * 0.25 - 0.5 * (2.0 * PI).ln())).abs() < 1e-12);
         let flat = Gaussian::fit(&wide(&x)).unwrap();
+        assert!(flat.is_singular() && !Gaussian::fit(&x).unwrap().is_singular());
         assert!(flat.log_prob(&Tensor::zeros([1, 3], (Kind::Double, Device::Cpu)), 0.0).is_err());
+        // A training set of one row many times is a point.
+        let point = Gaussian::fit(&x.ones_like()).unwrap();
+        assert_eq!(point.sample(3, 0), Tensor::ones([3, 2], (Kind::Double, Device::Cpu)));
+        assert!(point.is_singular() && density(&x.ones_like(), &at, 1.0).is_finite());
     }
 }

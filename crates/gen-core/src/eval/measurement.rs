@@ -14,9 +14,9 @@ pub struct Measurement {
     pub space: String,
     /// What the metric depends on besides: `k=5`, `q=1`, `class=3`, the kind of a likelihood; empty if nothing.
     pub parameter: String,
-    /// The number, always finite.
+    /// The number. It may be infinite, or no number at all where the samples are none.
     pub value: f64,
-    /// How far it would move with other samples, where that is known.
+    /// How far it would move with other samples and other real rows, where that is known.
     pub standard_error: Option<f64>,
     /// The same metric of real rows in the place of the samples.
     pub floor: Option<f64>,
@@ -25,7 +25,66 @@ pub struct Measurement {
     /// Samples.
     pub n_fake: usize,
     /// Which of two values is the better one.
-    pub higher_is_better: bool,
+    pub direction: Direction,
+}
+
+/// Which of two values of a metric is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Direction {
+    /// The higher one.
+    Higher,
+    /// The lower one.
+    Lower,
+    /// The one nearer to this value, which data has.
+    Target(f64),
+    /// Neither: the number describes, and a model is not ranked by it.
+    None,
+}
+
+impl Direction {
+    /// The name in `metrics.csv`: `higher`, `lower`, `target`, or nothing.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Higher => "higher",
+            Direction::Lower => "lower",
+            Direction::Target(_) => "target",
+            Direction::None => "",
+        }
+    }
+
+    /// The best value, where that is neither the highest nor the lowest.
+    pub fn target(self) -> Option<f64> {
+        match self {
+            Direction::Target(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// That of a metric, by its name in `metrics.csv`; `None` for unknown names.
+    ///
+    /// Those without a direction, and why none of them ranks models:
+    ///
+    /// - `vendi` counts different samples, and noise has the most. `classifier_entropy_marginal` and
+    ///   `classifier_entropy_conditional` are the parts of `classifier_score`: doubt about every sample makes the first as
+    ///   high as variety does.
+    /// - `auth_pct`, `copied_share` and `nearest_train_z` find copies. What is far from all data is no copy, and would win.
+    /// - `path_length` is 0 for a generator that has collapsed, `effective_sample_size` K for one that ignores its code.
+    /// - `class_share` should be that of the data, class by class, which `class_tv` measures.
+    ///
+    /// `density` is 1 on average for samples from the distribution of the data, and above it for samples that keep to its
+    /// densest parts; `one_nn_accuracy` is 1 for samples apart from the data and 0 for copies.
+    pub fn of(metric: &str) -> Self {
+        match metric {
+            "precision" | "fls" | "recall" | "coverage" | "classifier_score" | "modes_covered"
+            | "high_quality_share" => Direction::Higher,
+            "fd" | "fd_infinity" | "kid" | "kid_subsets" | "class_kl" | "class_tv" | "class_fd"
+            | "sliced_w2" | "wasserstein2" | "mmd" | "energy_distance" | "bits_per_dim" | "nll_nats"
+            | "nll_gap_nats" | "kl_nats" => Direction::Lower,
+            "density" => Direction::Target(1.0),
+            "one_nn_accuracy" => Direction::Target(0.5),
+            _ => Direction::None,
+        }
+    }
 }
 
 /// What can be asked for: one metric, or a few that come together.
@@ -154,29 +213,6 @@ fn giving(number: &str) -> Option<Metric> {
     })
 }
 
-/// Whether a higher value of a metric, by its name in `metrics.csv`, is the better one.
-///
-/// `one_nn_accuracy` is best at 0.5; above it samples can be told from real rows, so lower is better as long as
-/// nothing is memorised. Of `nearest_train_z`, higher means farther from the training rows.
-pub(super) fn higher_is_better(metric: &str) -> bool {
-    matches!(
-        metric,
-        "classifier_score"
-            | "classifier_entropy_marginal"
-            | "precision"
-            | "recall"
-            | "density"
-            | "coverage"
-            | "vendi"
-            | "fls"
-            | "auth_pct"
-            | "nearest_train_z"
-            | "modes_covered"
-            | "high_quality_share"
-            | "effective_sample_size"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +232,22 @@ mod tests {
         }
         let error = "fdd".parse::<Metric>().unwrap_err().to_string();
         assert_eq!(error, "unknown metric `fdd`: did you mean `fd`?");
+    }
+
+    #[test]
+    fn what_describes_ranks_nothing() {
+        for metric in ["auth_pct", "nearest_train_z", "copied_share", "vendi", "path_length", "class_share"] {
+            assert_eq!(
+                (Direction::of(metric).name(), Direction::of(metric).target()),
+                ("", None),
+                "{metric}"
+            );
+        }
+        assert_eq!(Direction::of("one_nn_accuracy"), Direction::Target(0.5));
+        assert_eq!(
+            (Direction::of("density").name(), Direction::of("density").target()),
+            ("target", Some(1.0))
+        );
+        assert_eq!((Direction::of("fd").name(), Direction::of("recall").name()), ("lower", "higher"));
     }
 }

@@ -14,12 +14,13 @@ mod metrics;
 mod ood;
 mod protocol;
 mod reference;
+mod standardise;
 
 pub use evaluation::Evaluation;
 pub use features::FeatureSpace;
 pub use gaussian::Gaussian;
 pub use likelihood::{bits_per_dim, effective_sample_size, log_mean_exp};
-pub use measurement::{Measurement, Metric};
+pub use measurement::{Direction, Measurement, Metric};
 pub use metrics::*;
 pub use ood::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 pub use protocol::{EvaluateOptions, Evaluated, EvaluationCache, Measured, NoCache, Protocol, Stage};

@@ -4,8 +4,10 @@ use std::str::FromStr;
 use tch::{Kind, Tensor};
 
 use super::Gaussian;
-use crate::data::{Binarise, Dataset, Values};
+use super::standardise::Units;
+use crate::data::{Binarise, DataSpec, Dataset, Values};
 use crate::error::{Error, Result};
+use crate::model::LikelihoodKind;
 use crate::rng::{Purpose, permutation, stream};
 
 /// Rows of a table of models that no model made, and between which all models should lie.
@@ -33,11 +35,20 @@ impl Reference {
         }
     }
 
+    /// The kind of likelihood that [`Reference::log_likelihood`] gives for this data.
+    pub fn likelihood_kind(self, data: &DataSpec) -> LikelihoodKind {
+        let is_spread = data.values == Values::Bytes || data.is_dequantised();
+        match (self, is_spread) {
+            (Reference::PixelGaussian, true) => LikelihoodKind::Dequantised,
+            _ => LikelihoodKind::Exact,
+        }
+    }
+
     /// Up to `n` samples in the form of the data: bytes or points. The floor has no more than there are training
     /// rows.
     ///
     /// # Errors
-    /// When the training data has no covariance.
+    /// When there are fewer than two training rows.
     pub fn sample(self, data: &Dataset, n: usize, seed: u64) -> Result<Tensor> {
         let train = &data.train.x;
         let shape = data.spec.shape.batch(n as i64);
@@ -48,9 +59,13 @@ impl Reference {
                 Ok(as_values(&data.train.select(&order).x, data))
             }
             Reference::PixelGaussian => {
+                if let Some(units) = Units::of(data) {
+                    let sample = Gaussian::fit(&units.standardise(train))?.sample(n, seed);
+                    return Ok(data.spec.on_grids(&units.restore(&sample).to_kind(Kind::Double)));
+                }
                 let sample = Gaussian::fit(&as_values(train, data))?.sample(n, seed).view(shape.as_slice());
                 Ok(match data.spec.values {
-                    Values::Continuous => sample.to_kind(Kind::Float),
+                    Values::Continuous => data.spec.on_grids(&sample.to_kind(Kind::Double)),
                     Values::Binary => sample.ge(127.5).to_kind(Kind::Uint8) * 255,
                     Values::Bytes | Values::Dequantised => {
                         sample.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
@@ -64,7 +79,7 @@ impl Reference {
                     Values::Continuous => {
                         let (low, high) =
                             (train.amin([0].as_slice(), true), train.amax([0].as_slice(), true));
-                        (uniform * (high - &low) + low).to_kind(Kind::Float)
+                        data.spec.on_grids(&(uniform.to_kind(Kind::Double) * (high - &low) + low))
                     }
                     Values::Binary => uniform.ge(0.5).to_kind(Kind::Uint8) * 255,
                     Values::Bytes | Values::Dequantised => (uniform * 256.0).floor().to_kind(Kind::Uint8),
@@ -75,17 +90,22 @@ impl Reference {
 
     /// log p of rows in the form of the data, in nats as [`Density`](crate::model::Density) means them, where the
     /// reference is a distribution that has one: the Gaussian of uniformly dequantised bytes, and of points; the
-    /// noise of bytes.
+    /// noise of bytes. A Gaussian of points with a singular covariance has no density.
     ///
     /// # Errors
-    /// When the covariance of points is singular.
+    /// When there are fewer than two training rows.
     pub fn log_likelihood(self, data: &Dataset, x: &Tensor, seed: u64) -> Result<Option<Tensor>> {
         let dimensions = data.spec.shape.dimensions() as f64;
         let all =
             |nats: f64| Tensor::full([x.size()[0]], nats * dimensions, (Kind::Double, tch::Device::Cpu));
         Ok(match (self, data.spec.values) {
             (Reference::PixelGaussian, Values::Continuous) => {
-                Some(Gaussian::fit(&data.train.x)?.log_prob(x, 0.0)?)
+                let Some(units) = Units::of(data) else { return Ok(None) };
+                let gaussian = Gaussian::fit(&units.standardise(&data.train.x))?;
+                if gaussian.is_singular() {
+                    return Ok(None);
+                }
+                Some(gaussian.log_prob(&units.standardise(x), 0.0)? - units.log_volume())
             }
             (Reference::PixelGaussian, Values::Bytes | Values::Dequantised) => {
                 // Bytes plus uniform noise have a covariance of 1/12 more, and a mean of 1/2 more.
@@ -190,5 +210,29 @@ mod tests {
             assert!(!bool::try_from(grey.any()).unwrap(), "{reference}");
         }
         assert!((bits(&data, Reference::PixelNoise) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn singular_covariances_have_samples_and_no_density_of_points() {
+        let x = stream(1, Purpose::Evaluate, 0).randn([100, 3], (Kind::Double, tch::Device::Cpu));
+        // A column twice, one that never varies, one of another size, and one row many times.
+        let twice = Tensor::cat(&[&x, &x.narrow(1, 0, 1)], 1);
+        let constant = Tensor::cat(&[&x, &(x.narrow(1, 0, 1).zeros_like() + 7.0)], 1);
+        let sizes = &x * Tensor::from_slice(&[1e9, 1.0, 1e-9]);
+        for (x, has_density) in [(twice, false), (constant, false), (x.ones_like(), false), (sizes, true)] {
+            let part = || Split::unlabelled(x.shallow_clone());
+            let data = Dataset::from_splits("x", part(), None, Some(part()), Vec::new()).unwrap();
+            let sample = Reference::PixelGaussian.sample(&data, 5, 0).unwrap();
+            assert_eq!((sample.size()[0], sample.kind()), (5, data.train.x.kind()));
+            assert!(bool::try_from(sample.isfinite().all()).unwrap());
+            let nats = Reference::PixelGaussian.log_likelihood(&data, &data.test.x, 0).unwrap();
+            assert_eq!(nats.is_some(), has_density);
+        }
+        // Images have noise that makes them whole.
+        let x = Tensor::full([50, 1, 4, 4], 7, (Kind::Uint8, tch::Device::Cpu));
+        let part = || Split::unlabelled(x.shallow_clone());
+        let data = Dataset::from_splits("x", part(), None, Some(part()), Vec::new()).unwrap();
+        assert!(bits(&data, Reference::PixelGaussian).is_finite());
+        assert_eq!(Reference::PixelGaussian.sample(&data, 50, 0).unwrap(), x);
     }
 }

@@ -9,6 +9,7 @@ mod linear;
 pub mod maps;
 mod mlp;
 mod norm;
+mod standardise;
 mod transformer;
 
 pub use attention::SelfAttention2d;
@@ -18,4 +19,5 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp, ResidualMlp};
 pub use norm::{BatchNorm, BatchStatistics, GroupNorm};
+pub use standardise::Standardise;
 pub use transformer::{KeyValueCache, TransformerLayer};

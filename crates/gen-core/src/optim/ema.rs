@@ -104,6 +104,25 @@ mod tests {
         assert!((value(ema.average()) - expected).abs() < 1e-12);
     }
 
+    /// Tensors of several sizes, which leave a rest beside full vectors, each towards its own.
+    #[test]
+    fn every_tensor_follows_its_own() {
+        let sizes = [3i64, 16, 37];
+        let name = |n: i64| format!("w{n}");
+        let options = (tch::Kind::Float, tch::Device::Cpu);
+        let live: NamedTensors = sizes.iter().map(|&n| (name(n), Tensor::zeros([n], options))).collect();
+        let mut ema = Ema::new(live.shallow_clone(), 0.5);
+        let ends = |n: i64| Tensor::arange(n, options) + n as f64;
+        for &n in &sizes {
+            live.get(&name(n)).unwrap().shallow_clone().copy_(&ends(n));
+        }
+        ema.update().unwrap(); // decay 2/11
+        for &n in &sizes {
+            let expected = ends(n) * (9.0 / 11.0);
+            crate::testing::assert_close(ema.average().get(&name(n)).unwrap(), &expected, 1e-6, 0.0);
+        }
+    }
+
     #[test]
     fn decay_zero_is_the_live_weights() {
         let live = one(0.0);

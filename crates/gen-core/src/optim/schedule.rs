@@ -18,7 +18,10 @@ impl Schedule {
     /// ```
     /// use gen_core::optim::Schedule;
     /// assert_eq!(Schedule::Cosine.factor(0.0), 1.0);
+    /// assert!((Schedule::Cosine.factor(1.0 / 3.0) - 0.75).abs() < 1e-12);
     /// assert!(Schedule::Cosine.factor(1.0).abs() < 1e-12);
+    /// assert_eq!(Schedule::Linear.factor(0.25), 0.75);
+    /// assert_eq!(Schedule::Constant.factor(0.25), 1.0);
     /// ```
     pub fn factor(self, progress: f64) -> f64 {
         let progress = progress.clamp(0.0, 1.0);

@@ -39,12 +39,27 @@ pub(super) fn sync_parent(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the PNG files named `prefix…`; what cannot be removed stays.
+pub(super) fn remove_pictures(folder: &Path, prefix: &str) {
+    remove_all(folder, |name| name.starts_with(prefix) && name.ends_with(".png"));
+}
+
 /// Removes what processes that were killed have left of files named `prefix…`; what cannot be removed stays.
 pub(super) fn remove_temporary(folder: &Path, prefix: &str) {
+    remove_all(folder, |name| name.starts_with(prefix) && name.ends_with(TEMPORARY));
+}
+
+fn remove_all(folder: &Path, is_meant: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(prefix) && name.ends_with(TEMPORARY) {
+        if is_meant(&entry.file_name().to_string_lossy()) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -48,7 +48,7 @@ fn append_row(path: &Path, header: Vec<String>, row: Vec<String>) -> Result<()> 
     let fresh = file.metadata().map_err(Error::io(path))?.len() == 0;
     let mut writer = csv::Writer::from_writer(file);
     for cells in fresh.then_some(header).into_iter().chain([row]) {
-        writer.write_record(cells).map_err(|error| Error::format(path, error.to_string()))?;
+        writer.write_record(cells).map_err(|error| Error::csv(path, error))?;
     }
     writer.flush().map_err(Error::io(path))
 }

@@ -16,7 +16,9 @@ mod checkpoint;
 mod files;
 pub mod grid;
 mod history;
+mod identity;
 mod lock;
+mod picture;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,7 @@ use tch::Device;
 pub use checkpoint::Checkpoint;
 use files::remove_temporary;
 pub use files::write_atomically;
+pub use picture::{PictureFormat, save_picture};
 
 use self::lock::Lock;
 use crate::data::{DataSpec, Dataset};
@@ -70,6 +73,20 @@ pub struct RunInfo {
     pub tool_version: String,
     /// The version of libtorch that `tch` was built for.
     pub libtorch_version: String,
+    /// The budgets that the run had before, the first one first. The learning rate followed each of them while it was that of
+    /// the run, so that such a run is not one that had its last budget from the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_budgets: Vec<EarlierBudget>,
+}
+
+/// A budget that a run had, up to a step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierBudget {
+    /// The steps that were taken under it, and before it.
+    pub until_step: u64,
+    /// How long the run was to train.
+    pub budget: Budget,
 }
 
 /// The libtorch release that `tch` 0.26 works with.
@@ -85,27 +102,71 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Starts a run in `path`. Nobody else can train there while this value lives.
+    /// Starts a run in `path`. Nobody else can train there while this value lives. A run that has not saved anything, since
+    /// it failed or was stopped before, gives way.
     ///
     /// # Errors
-    /// When a run is there already, or the folder cannot be written.
+    /// As [`RunFolder::check_free`], when another process trains there, or the folder cannot be written.
     pub fn create(path: impl AsRef<Path>, config: RunConfig) -> Result<Self> {
         let path = path.as_ref().to_owned();
         std::fs::create_dir_all(&path).map_err(Error::io(&path))?;
         let lock = Lock::take(&path)?;
-        let file = path.join("config.toml");
-        if file.exists() {
-            return Err(Error::invalid(format!(
+        Self::check_free(&path)?;
+        let folder = RunFolder { path, config, _lock: Some(lock) };
+        // Of a run that gives way.
+        for rows in [folder.history(), folder.validations()] {
+            files::remove(&rows)?;
+        }
+        files::remove_pictures(&folder.path.join("samples"), "step-");
+        checkpoint::remove_best(&folder.checkpoints())?;
+        folder.write_config()?;
+        Ok(folder)
+    }
+
+    /// Whether a run can be started in `path`.
+    ///
+    /// # Errors
+    /// When a run that has saved its work is there already, or a `config.toml` that is of no run.
+    pub fn check_free(path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        if !path.join("config.toml").exists() {
+            return Ok(());
+        }
+        match Self::open(path) {
+            Ok(folder) if !folder.has_saved() => Ok(()),
+            Ok(_) => Err(Error::invalid(format!(
                 "{} holds a run already: continue it with --resume, or choose another folder",
                 path.display()
-            )));
+            ))),
+            Err(error) => Err(Error::invalid(format!("{error}: choose another folder"))),
         }
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let file = self.path.join("config.toml");
         let text =
-            toml::to_string_pretty(&config).map_err(|error| Error::format(&file, error.to_string()))?;
-        remove_temporary(&path, "config.");
-        write_atomically(&file, |temporary| std::fs::write(temporary, &text).map_err(Error::io(temporary)))?;
-        files::sync_parent(&path)?;
-        Ok(RunFolder { path, config, _lock: Some(lock) })
+            toml::to_string_pretty(&self.config).map_err(|error| Error::format(&file, error.to_string()))?;
+        remove_temporary(&self.path, "config.");
+        write_atomically(&file, |temporary| std::fs::write(temporary, &text).map_err(Error::io(&file)))?;
+        files::sync_parent(&self.path)
+    }
+
+    /// Changes `config.toml`: for another budget, or data that lie elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be written; the file is what it was then.
+    pub fn set_config(&mut self, config: RunConfig) -> Result<()> {
+        let before = std::mem::replace(&mut self.config, config);
+        let written = self.write_config();
+        if written.is_err() {
+            self.config = before;
+        }
+        written
+    }
+
+    /// Whether there is a checkpoint, whole or not.
+    pub fn has_saved(&self) -> bool {
+        checkpoint::is_there(&self.checkpoints())
     }
 
     /// Opens the run in `path` to go on with it; [`RunFolder::restore`] comes next. Nobody else can train there
@@ -150,7 +211,9 @@ impl RunFolder {
 
     /// The name of the folder, which is the name of the run.
     pub fn name(&self) -> String {
-        self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        // `.` and `..` have a name where they are.
+        name(&self.path).or_else(|| name(&self.path.canonicalize().ok()?)).unwrap_or_default()
     }
 
     /// What `config.toml` says.
@@ -327,24 +390,77 @@ impl RunFolder {
         })
     }
 
-    /// Data as this run's model expects it: `data` with the run's options.
+    /// Data as this run's model expects it: `data` with the run's options, under the name by which the run knows it. Where the
+    /// data lie does not matter, what they are does.
     ///
     /// # Errors
     /// When the data is not what the run was trained on.
     pub fn prepare(&self, data: Dataset) -> Result<Dataset> {
         let expected = &self.config.data;
-        let data = data.with_options(&expected.options)?;
-        if data.spec.shape != expected.shape || data.spec.sha256 != expected.sha256 {
-            return Err(Error::invalid(format!(
-                "the run in {} was trained on other data than the `{}` found here: {:?} with SHA-256 `{}`, found {:?} with `{}`",
-                self.path.display(),
-                data.spec.name,
-                expected.shape,
-                expected.sha256,
-                data.spec.shape,
-                data.spec.sha256
-            )));
-        }
+        self.check_same_files(&data.spec)?;
+        let mut data = data.with_options(&expected.options)?;
+        self.check_data(&data.spec)?;
+        data.spec.name.clone_from(&expected.name);
         Ok(data)
     }
+
+    /// Whether data, with its options, is what this run was trained on. Where it lies does not matter.
+    ///
+    /// # Errors
+    /// When it is not; the message says in what.
+    pub fn check_data(&self, found: &DataSpec) -> Result<()> {
+        self.check_same_files(found)?;
+        match read_otherwise(found, &self.config.data) {
+            None => Ok(()),
+            Some(how) => Err(Error::invalid(format!(
+                "`{}` is the data that the run in {} was trained on, but read otherwise: {how}; give it the same options",
+                found.name,
+                self.path.display()
+            ))),
+        }
+    }
+
+    fn check_same_files(&self, found: &DataSpec) -> Result<()> {
+        let expected = &self.config.data;
+        let is_same = match (expected.sha256.is_empty(), found.sha256.is_empty()) {
+            (true, true) => expected.name == found.name,
+            _ => expected.sha256 == found.sha256,
+        };
+        if is_same {
+            return Ok(());
+        }
+        let hash = |spec: &DataSpec| match spec.sha256.as_str() {
+            "" => "no SHA-256, since they are made by formula".to_owned(),
+            sha256 => format!("the SHA-256 {sha256}"),
+        };
+        Err(Error::invalid(format!(
+            "the run in {} was trained on other data: the files of `{}` have {}, those of `{}`, which it was trained on, have \
+             {}; it needs the same files, wherever they lie",
+            self.path.display(),
+            found.name,
+            hash(found),
+            expected.name,
+            hash(expected)
+        )))
+    }
+}
+
+/// How the rows of the same files, as they were `found`, differ from those that a run was trained on.
+fn read_otherwise(found: &DataSpec, expected: &DataSpec) -> Option<String> {
+    if found.shape != expected.shape || found.values != expected.values {
+        return Some(format!(
+            "as {:?} {:?}, then as {:?} {:?}",
+            found.values, found.shape, expected.values, expected.shape
+        ));
+    }
+    // Columns in another order, or others of the same number.
+    let columns =
+        || (1..).zip(found.mean.iter().zip(&found.std).zip(expected.mean.iter().zip(&expected.std)));
+    let other = columns().find(|(_, ((mean, std), (mean_then, std_then)))| {
+        let scale = std.max(**std_then).max(1e-6 * mean_then.abs()).max(f64::MIN_POSITIVE);
+        (*mean - *mean_then).abs() > 1e-3 * scale || (*std - *std_then).abs() > 1e-3 * scale
+    });
+    other.map(|(column, ((mean, _), (mean_then, _)))| {
+        format!("the mean of column {column} is {mean}, and was {mean_then}")
+    })
 }

@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Budget {
-    /// Seconds of training: evaluation, checkpoints and sample grids do not count.
+    /// Seconds of training: evaluation, checkpoints and sample grids do not count, nor does time in which the process was
+    /// stopped (Ctrl-Z, SIGSTOP) or the machine slept.
     Seconds(f64),
     /// Optimizer steps.
     Steps(u64),
@@ -29,13 +30,23 @@ pub enum Budget {
 }
 
 impl Budget {
+    /// # Errors
+    /// When it is no time, or no step at all.
+    pub fn check(self) -> Result<()> {
+        let is_some = match self {
+            Budget::Seconds(seconds) => seconds > 0.0 && seconds.is_finite(),
+            Budget::Steps(count) | Budget::Images(count) | Budget::Epochs(count) => count > 0,
+        };
+        if is_some { Ok(()) } else { Err(Error::invalid(format!("a budget of {self} is none"))) }
+    }
+
     /// The number of steps, where the budget fixes it.
     pub fn steps(self, batch_size: usize, batches_per_epoch: u64) -> Option<u64> {
         match self {
             Budget::Seconds(_) => None,
             Budget::Steps(steps) => Some(steps),
             Budget::Images(images) => Some(images.div_ceil(batch_size as u64)),
-            Budget::Epochs(epochs) => Some(epochs * batches_per_epoch),
+            Budget::Epochs(epochs) => Some(epochs.saturating_mul(batches_per_epoch)),
         }
     }
 }
@@ -57,8 +68,10 @@ impl FromStr for Budget {
             let count = (number * scale).round();
             if (1.0..9e15).contains(&count) { Ok(count as u64) } else { Err(wrong()) }
         };
-        let seconds =
-            |scale: f64| if number > 0.0 { Ok(Budget::Seconds(number * scale)) } else { Err(wrong()) };
+        let seconds = |scale: f64| {
+            let seconds = number * scale;
+            if seconds > 0.0 && seconds.is_finite() { Ok(Budget::Seconds(seconds)) } else { Err(wrong()) }
+        };
         match unit {
             "s" => seconds(1.0),
             "m" | "min" => seconds(60.0),
@@ -116,12 +129,14 @@ mod tests {
         for text in ["", "5", "m", "0s", "0steps", "-3m", "1.2.3s", "5 parsecs", "0.2steps", "inf s"] {
             assert!(text.parse::<Budget>().is_err(), "{text}");
         }
+        assert!(format!("{}h", "9".repeat(400)).parse::<Budget>().is_err());
     }
 
     #[test]
     fn images_round_up_to_a_batch() {
         assert_eq!(Budget::Images(100).steps(64, 10), Some(2));
         assert_eq!(Budget::Epochs(3).steps(64, 10), Some(30));
+        assert_eq!(Budget::Epochs(u64::MAX).steps(64, 10), Some(u64::MAX));
         assert_eq!(Budget::Seconds(1.0).steps(64, 10), None);
     }
 }

@@ -1,8 +1,10 @@
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
+use super::clock::RunningClock;
 use super::record::{LogRecord, OpenRow, Progress, Row, Stretch};
 use super::validation::{self, Validated, Validation, ValidationRecord};
 use super::{Budget, cpu_seconds, rss_mib};
@@ -61,9 +63,28 @@ impl Default for TrainConfig {
     }
 }
 
+impl TrainConfig {
+    /// # Errors
+    /// When a setting is outside of its range, which the message says.
+    pub fn check(&self) -> Result<()> {
+        let counts = [("batch_size", self.batch_size as u64), ("log_every", self.log_every)];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(Error::invalid(format!("`{name}` must be a whole number from 1 up, found 0")));
+        }
+        if !(0.0..1.0).contains(&self.ema_decay) {
+            return Err(Error::invalid(format!(
+                "`ema_decay` must be from 0 to less than 1, 0 for no average; found {}",
+                self.ema_decay
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Trains one model on one data set, a stretch at a time.
 ///
-/// The caller decides what happens between stretches (printing, sampling, saving); the clock stands still then.
+/// The caller decides what happens between stretches (printing, sampling, saving); the clock stands still then. It
+/// stands still, too, while the process is stopped or the machine sleeps.
 ///
 /// ```no_run
 /// # fn train(model: &mut dyn gen_core::model::GenerativeModel, data: &gen_core::data::Dataset) -> gen_core::Result<()> {
@@ -83,6 +104,7 @@ pub struct Trainer<'a, M: GenerativeModel + ?Sized> {
     config: TrainConfig,
     budget: Budget,
     seed: u64,
+    clock: RunningClock,
     progress: Progress,
     row: Row,
     weights: NamedTensors,
@@ -117,12 +139,8 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
                 data.spec.shape
             )));
         }
-        if config.batch_size == 0 || config.log_every == 0 {
-            return Err(Error::invalid("`batch_size` and `log_every` must be at least 1"));
-        }
-        if !(0.0..1.0).contains(&config.ema_decay) {
-            return Err(Error::invalid(format!("`ema_decay` must be in [0, 1), found {}", config.ema_decay)));
-        }
+        config.check()?;
+        budget.check()?;
         config.precision.check(data.train.x.device())?;
         let validation = Validation::new(data, config.validation_rows, seed);
         match &validation {
@@ -138,6 +156,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             config,
             budget,
             seed,
+            clock: RunningClock::start(),
             progress: Progress::default(),
             row: Row::default(),
             weights,
@@ -169,10 +188,10 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     /// As [`Trainer::advance`].
     pub fn advance_until(&mut self, mut pause: impl FnMut(&Self) -> bool) -> Result<Stretch> {
         let start = self.progress;
-        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        let (wall, cpu) = (self.clock.seconds(), cpu_seconds());
         while !self.finished() {
             self.train_step()?;
-            self.progress.seconds = start.seconds + wall.elapsed().as_secs_f64();
+            self.progress.seconds = start.seconds + self.clock.seconds() - wall;
             if self.row_is_full() || pause(self) {
                 break;
             }
@@ -181,7 +200,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             return Ok(Stretch::Finished);
         }
         self.check_finite(self.row.sums.iter().map(|(name, sum)| (*name, sum)))?;
-        self.progress.seconds = start.seconds + wall.elapsed().as_secs_f64();
+        self.progress.seconds = start.seconds + self.clock.seconds() - wall;
         self.progress.cpu_seconds = start.cpu_seconds + cpu_seconds() - cpu;
         if self.row_is_full() || self.finished() {
             Ok(Stretch::Row(self.close_row()))
@@ -280,11 +299,12 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         if let Some(ema) = &mut self.ema {
             ema.swap()?;
         }
-        let result = f(self.model);
+        // Training goes on with the live weights, whatever `f` does.
+        let result = panic::catch_unwind(AssertUnwindSafe(|| f(&*self.model)));
         if let Some(ema) = &mut self.ema {
             ema.swap()?;
         }
-        result
+        result.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
     /// The model with its live weights.
@@ -395,13 +415,17 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.last_checkpoint = Some(self.progress.step);
     }
 
-    fn step(&self) -> Step {
-        let progress = self.budget_used();
+    /// The factor on the learning rate at the next step: that of the warm-up times that of the schedule.
+    pub fn learning_rate_scale(&self) -> f64 {
         let warmup = (self.progress.step + 1) as f64 / self.config.warmup_steps.max(1) as f64;
+        warmup.min(1.0) * self.config.schedule.factor(self.budget_used())
+    }
+
+    fn step(&self) -> Step {
         Step {
             index: self.progress.step,
-            progress,
-            lr_scale: warmup.min(1.0) * self.config.schedule.factor(progress),
+            progress: self.budget_used(),
+            lr_scale: self.learning_rate_scale(),
             rng: stream(self.seed, Purpose::Train, self.progress.step),
         }
     }

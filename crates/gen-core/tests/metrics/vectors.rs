@@ -94,10 +94,19 @@ fn pairs_of_feature_sets() {
         for k in [3, 5] {
             let at = |key: &str| at(&format!("prdc/k={k}/{key}"));
             let found = prdc(&real, &fake, k).unwrap();
-            check(&vectors, &at("precision"), found.precision);
-            check(&vectors, &at("recall"), found.recall);
-            check(&vectors, &at("density"), found.density);
-            check(&vectors, &at("coverage"), found.coverage);
+            if name == "constant" {
+                // Rows that are all equal: the surface of a ball is part of it, as in torch-fidelity. (prdc, whose balls have
+                // none, gives 0.) Every fake row is in 16 balls, for k of the 15 others on the surface of each.
+                check(&vectors, &at("torch_fidelity_le_precision"), found.precision);
+                check(&vectors, &at("torch_fidelity_le_recall"), found.recall);
+                assert_close_f64(found.density, 16.0 / 15.0, 1e-12, 0.0);
+                assert_eq!(found.coverage, 1.0);
+            } else {
+                check(&vectors, &at("precision"), found.precision);
+                check(&vectors, &at("recall"), found.recall);
+                check(&vectors, &at("density"), found.density);
+                check(&vectors, &at("coverage"), found.coverage);
+            }
             let mean = |x: &Tensor| neighbour_radii(x, k).unwrap().mean(Kind::Double).double_value(&[]);
             check(&vectors, &at("radius_real_mean"), mean(&real));
             check(&vectors, &at("radius_fake_mean"), mean(&fake));

@@ -2,13 +2,14 @@ use gen_core::data::Values;
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Ddpm;
-use crate::bound::{Decoder, VariationalBound};
+use crate::bound::{Bound, ContinuousBound, Decoder, VariationalBound};
 use crate::ode::{Divergence, log_density};
+use crate::prediction::Scales;
 
-/// Steps of the solver of [`LikelihoodKind::Ode`].
+/// Steps of the solver of the probability flow.
 const ODE_STEPS: usize = 40;
 
 /// The variational bound, and for grey levels and real numbers the likelihood of the probability flow.
@@ -19,7 +20,12 @@ impl Density for Ddpm {
     fn kinds(&self) -> Vec<LikelihoodKind> {
         match self.card.data.values {
             Values::Binary => vec![LikelihoodKind::LowerBound],
-            _ => vec![LikelihoodKind::LowerBound, LikelihoodKind::Ode],
+            Values::Continuous if !self.card.data.is_dequantised() => {
+                vec![LikelihoodKind::LowerBound, LikelihoodKind::Ode]
+            }
+            Values::Continuous | Values::Bytes | Values::Dequantised => {
+                vec![LikelihoodKind::LowerBound, LikelihoodKind::DequantisedOde]
+            }
         }
     }
 
@@ -28,7 +34,9 @@ impl Density for Ddpm {
         let rng = stream(seed, Purpose::Evaluate, 0);
         match kind {
             LikelihoodKind::LowerBound => Ok(self.bound(x, &rng)),
-            LikelihoodKind::Ode if self.kinds().contains(&kind) => self.probability_flow(x, &rng),
+            LikelihoodKind::Ode | LikelihoodKind::DequantisedOde if self.kinds().contains(&kind) => {
+                self.probability_flow(x, &rng)
+            }
             _ => {
                 let kinds: Vec<String> = self.kinds().iter().map(|kind| format!("`{kind}`")).collect();
                 Err(Error::invalid(format!(
@@ -50,18 +58,27 @@ impl Ddpm {
             Values::Binary => Decoder::Discretised(2),
             Values::Dequantised | Values::Continuous => Decoder::Gaussian,
         };
-        let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
+        let evaluations = self.config.bound_evaluations;
+        let denoise = |x: &Tensor, scales: &Scales, time: &Tensor| {
+            self.clip(self.config.prediction.x0(&self.network.forward(x, time, None), x, scales))
+        };
+        let of_part: Box<dyn Fn(&Tensor) -> Tensor> = match self.config.bound {
+            Bound::Continuous => {
+                let bound = ContinuousBound::new(&self.process, decoder);
+                Box::new(move |x0| bound.estimate(denoise, x0, evaluations, rng))
+            }
+            Bound::Discrete => {
+                let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
+                let at_step = move |x: &Tensor, t: &Tensor| {
+                    denoise(x, &self.objective.scales(t, x), &self.objective.time(t, x))
+                };
+                Box::new(move |x0| bound.estimate(at_step, x0, evaluations, rng))
+            }
+        };
         let parts: Vec<Tensor> = x
             .split(self.chunk(), 0)
             .iter()
-            .map(|part| {
-                let denoise = |x: &Tensor, t: &Tensor| {
-                    let output = self.network.forward(x, &self.objective.time(t, x), None);
-                    self.clip(self.objective.x0(&output, x, t))
-                };
-                bound.estimate(denoise, &self.encode(part), self.config.bound_evaluations, rng)
-                    + self.log_det()
-            })
+            .map(|part| self.nats_of_data(of_part(&self.encode(part))))
             .collect();
         Tensor::cat(&parts, 0)
     }
@@ -80,13 +97,16 @@ impl Ddpm {
             }
             let denoise = |x: &Tensor, level: &_| self.estimate(x, level);
             let log_density = log_density(denoise, &x, &self.process, ODE_STEPS, divergence, rng)?;
-            parts.push(log_density + self.log_det() + log_volume);
+            parts.push(self.nats_of_data(log_density) + log_volume);
         }
         Ok(Tensor::cat(&parts, 0))
     }
 
-    /// log |det| of the way from the units of the data to those of the network.
-    fn log_det(&self) -> f64 {
-        self.standardise.as_ref().map_or(0.0, |standardise| standardise.log_det)
+    /// log p of rows as the network sees them to log p of the data: of points in `f64`.
+    fn nats_of_data(&self, nats: Tensor) -> Tensor {
+        match &self.standardise {
+            Some(standardise) => nats.to_kind(Kind::Double) + standardise.log_det(),
+            None => nats,
+        }
     }
 }

@@ -4,7 +4,7 @@ use gen_core::native::as_convolved;
 use gen_core::rng::{Purpose, stream};
 use tch::{Kind, Tensor};
 
-use super::{Ddpm, Standardise};
+use super::Ddpm;
 use crate::samplers::{ddim, ddim_inversion};
 use crate::schedule::Level;
 
@@ -93,7 +93,7 @@ impl Ddpm {
     /// What the network sees in the units of the data, not clamped.
     fn in_data_units(&self, x: &Tensor) -> Tensor {
         match &self.standardise {
-            Some(Standardise { mean, std, .. }) => x * std + mean,
+            Some(standardise) => standardise.inverse(x),
             None => x.contiguous(),
         }
     }

@@ -12,7 +12,8 @@ use super::{Bijection, Given, constant_log_det};
 ///
 /// Until [`Bijection::initialise`] has seen a batch it is the identity. That it has is recorded in the buffer
 /// `initialised`, which is saved with the parameters. A channel that is constant in the first batch is shifted, and
-/// scaled by no more than 10⁶.
+/// scaled by no more than 10⁶. Fewer than 8 values do not tell how wide a channel is, a single one least of all: the
+/// variance of the channels together then counts as one more value of each.
 ///
 /// `x: [batch, channels, ...]`. Kingma & Dhariwal 2018 (Glow), section 3.1.
 #[derive(Debug)]
@@ -24,6 +25,21 @@ pub struct ActNorm {
 
 /// The smallest standard deviation that the first batch is taken to have.
 const SMALLEST_STD: f64 = 1e-6;
+/// So many values tell the variance of a channel.
+const ENOUGH: i64 = 8;
+
+/// The standard deviation of each channel of a first batch.
+fn deviation(x: &Tensor, others: &[i64]) -> Tensor {
+    let each = x.numel() as i64 / x.size()[1].max(1);
+    if each >= ENOUGH {
+        return x.std_dim(others, true, false).clamp_min(SMALLEST_STD);
+    }
+    let own = x.var_dim(others, false, false);
+    // Of a single row only its channels have a spread.
+    let together = if each > 1 { own.mean(x.kind()) * each / (each - 1) } else { x.var(false) };
+    let together = if together.double_value(&[]) > 0.0 { together } else { together.ones_like() };
+    ((own * each + together) / each).sqrt().clamp_min(SMALLEST_STD)
+}
 
 impl ActNorm {
     /// For inputs of `channels` channels (coordinates, for points).
@@ -71,9 +87,7 @@ impl Bijection for ActNorm {
             let _no_grad = tch::no_grad_guard();
             let others: Vec<i64> = (0..x.dim() as i64).filter(|&dim| dim != 1).collect();
             let mean = x.mean_dim(others.as_slice(), false, x.kind());
-            // One row of points has no spread; dividing by n - 1 = 0 would poison the parameters.
-            let unbiased = x.numel() as i64 > x.size()[1];
-            let std = x.std_dim(others.as_slice(), unbiased, false).clamp_min(SMALLEST_STD);
+            let std = deviation(x, &others);
             self.log_scale.shallow_clone().copy_(&-std.log());
             self.shift.shallow_clone().copy_(&(-mean / std));
             let _ = self.initialised.shallow_clone().fill_(1);

@@ -12,13 +12,13 @@ const SAMPLES: u32 = 8;
 impl<A: Architecture> Density for FlowModel<A> {
     fn kinds(&self) -> Vec<LikelihoodKind> {
         match &self.dequantiser {
-            Some(way) if way.is_learned() => {
-                vec![LikelihoodKind::LowerBound, LikelihoodKind::Importance(SAMPLES)]
-            }
             Some(way) if way.draws_noise() => {
-                vec![LikelihoodKind::Exact, LikelihoodKind::Importance(SAMPLES)]
+                vec![LikelihoodKind::Dequantised, LikelihoodKind::DequantisedImportance(SAMPLES)]
             }
-            _ => vec![LikelihoodKind::Exact],
+            // The data set drew the noise.
+            Some(_) => vec![LikelihoodKind::Dequantised],
+            None if self.card.data.is_dequantised() => vec![LikelihoodKind::Dequantised],
+            None => vec![LikelihoodKind::Exact],
         }
     }
 
@@ -31,7 +31,7 @@ impl<A: Architecture> Density for FlowModel<A> {
 
     /// (Σ w)² / Σ w² of the importance weights of each row.
     fn effective_sample_size(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
-        if !matches!(kind, LikelihoodKind::Importance(_)) {
+        if !matches!(kind, LikelihoodKind::DequantisedImportance(_)) {
             return Ok(None);
         }
         self.estimate(x, kind, seed, |weights| {
@@ -80,12 +80,12 @@ impl<A: Architecture> FlowModel<A> {
     fn samples(&self, kind: LikelihoodKind) -> Result<u32> {
         let kinds = self.kinds();
         match kind {
-            LikelihoodKind::Importance(k) if kinds.len() > 1 => Ok(k.max(1)),
+            LikelihoodKind::DequantisedImportance(k) if kinds.len() > 1 => Ok(k.max(1)),
             kind if kind == kinds[0] => Ok(1),
             kind => {
                 let names: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
                 let what = match names.as_slice() {
-                    [one] => format!("an {one} likelihood"),
+                    [one] => format!("the likelihood {one}"),
                     several => format!("the likelihoods {}", several.join(" and ")),
                 };
                 Err(Error::invalid(format!("`{}` has {what} of such data, found `{kind}`", A::NAME)))

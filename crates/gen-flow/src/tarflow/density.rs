@@ -24,6 +24,14 @@ impl TarFlow {
         Tensor::stack(&each, 0).logsumexp(0, false) - (labels.classes() as f64).ln()
     }
 
+    /// That of points is exact, unless their data set spreads them; bytes are spread over their cells by uniform noise.
+    pub(super) fn kind(&self) -> LikelihoodKind {
+        match self.card.data.shape.is_image() || self.card.data.is_dequantised() {
+            true => LikelihoodKind::Dequantised,
+            false => LikelihoodKind::Exact,
+        }
+    }
+
     /// [`TarFlow::log_prob`] of each row of data `x`, whose noise is drawn from `rng`.
     pub(super) fn log_prob_of_data(&self, x: &Tensor, rng: &Generator) -> Result<Tensor> {
         self.check_shape(x)?;
@@ -36,15 +44,16 @@ impl TarFlow {
 /// each as likely as the others.
 impl Density for TarFlow {
     fn kinds(&self) -> Vec<LikelihoodKind> {
-        vec![LikelihoodKind::Exact]
+        vec![self.kind()]
     }
 
     fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
         let log_volume = self.corruption.log_volume(self.card.data.shape.dimensions());
-        let (LikelihoodKind::Exact, Some(log_volume)) = (kind, log_volume) else {
+        let Some(log_volume) = log_volume.filter(|_| kind == self.kind()) else {
             return Err(Error::invalid(format!(
-                "`{}` has an `exact` likelihood, of data without Gaussian noise; found `{kind}`",
-                Self::NAME
+                "`{}` has the likelihood `{}`, of data without Gaussian noise; found `{kind}`",
+                Self::NAME,
+                self.kind()
             )));
         };
         Ok(self.log_prob_of_data(x, &stream(seed, Purpose::Evaluate, 0))? + log_volume)

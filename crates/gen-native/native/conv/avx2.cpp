@@ -23,7 +23,11 @@ struct Unit {
     const auto* const units = reinterpret_cast<const uint32_t*>(at);
     return valid >= kLanes ? load(units) : load_tail(units, valid);
   }
-  static Vector broadcast(const uint32_t* at) { return _mm256_set1_ps(*reinterpret_cast<const float*>(at)); }
+  static Vector broadcast(const uint32_t* at) {
+    float value;
+    std::memcpy(&value, at, sizeof value);
+    return _mm256_set1_ps(value);
+  }
   static __m256 multiply_add(Vector a, Vector b, __m256 sum) { return _mm256_fmadd_ps(a, b, sum); }
 };
 

@@ -19,10 +19,14 @@ struct Unit {
   }
   static Vector of_values(const float* at, int64_t valid) {
     const auto mask = [](int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1 : 0); };
-    return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(mask(valid - 16), at + 16),
-                                                         _mm512_maskz_loadu_ps(mask(valid), at)));
+    return reinterpret_cast<__m512i>(
+        _mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(mask(valid - 16), at + 16), _mm512_maskz_loadu_ps(mask(valid), at)));
   }
-  static Vector broadcast(const uint32_t* at) { return _mm512_set1_epi32(static_cast<int>(*at)); }
+  static Vector broadcast(const uint32_t* at) {
+    int value;
+    std::memcpy(&value, at, sizeof value);
+    return _mm512_set1_epi32(value);
+  }
   static __m512 multiply_add(Vector a, Vector b, __m512 sum) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }

@@ -6,13 +6,16 @@
 
 #include <vector>
 
+#include "../instructions.h"
+
 namespace gen_native::conv {
 
 // Whether convolutions of `x: [batch, ...]` are done here, so that a map is best made batch-innermost from the start.
-bool prefers_batch_innermost(const at::Tensor& x);
+bool prefers_batch_innermost(const at::Tensor& x, Instructions which = instructions());
 
 // Whether the convolution of `x` is.
-bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t padding);
+bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t padding,
+               Instructions which);
 
 // A convolution, or a transposed one, as libtorch's conv2d and conv_transpose2d without groups, dilation and output
 // padding; `bias` may be undefined. Single precision on a processor is done here if the batch fills a vector, and is

@@ -62,7 +62,7 @@ struct Correlate {
 struct Outer {
   Map narrow, wide;
   bool wide_is_large;
-  float* out;  // [parts][kernel_height * kernel_width][narrow.channels][`step`]
+  float* out;    // [parts][kernel_height * kernel_width][narrow.channels][`step`]
   int64_t step;  // whole blocks of channels of the wide map
   int64_t parts;
   int64_t kernel_height, kernel_width;

@@ -8,29 +8,30 @@
 #include <cstring>
 #include <vector>
 
-#include "../instructions.h"
 #include "../layout.h"
 
 namespace gen_native::conv {
 
-const Kernels* kernels(bool pairs) {
+Loops loops(Instructions which, bool rounded) {
 #if defined(__x86_64__)
-  switch (instructions()) {
-    case Instructions::kAvx512: return pairs ? avx512_bf16() : avx512();
-    case Instructions::kAvx2: return avx2();
-    default: return nullptr;
+  const bool pairs = rounded && has_bfloat16(which);
+  switch (which) {
+    case Instructions::kAvx512: return {which, pairs, pairs ? avx512_bf16() : avx512()};
+    case Instructions::kAvx2: return {which, false, avx2()};
+    default: break;
   }
 #else
-  return nullptr;
+  static_cast<void>(rounded);
 #endif
+  return {which, false, nullptr};
 }
 
 Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride, int64_t padding, bool transposed) {
   const int64_t height = x.size(2), width = x.size(3), kernel_height = weight.size(2), kernel_width = weight.size(3);
   const auto smaller = [&](int64_t side, int64_t kernel) { return (side + 2 * padding - kernel) / stride + 1; };
   const auto larger = [&](int64_t side, int64_t kernel) { return (side - 1) * stride - 2 * padding + kernel; };
-  Geometry g{x.size(0), weight.size(0), height, width, weight.size(1), height, width,
-             kernel_height, kernel_width, stride, padding};
+  Geometry g{x.size(0), weight.size(0), height,       width,  weight.size(1), height,
+             width,     kernel_height,  kernel_width, stride, padding};
   if (transposed) {
     g.large_height = larger(height, kernel_height);
     g.large_width = larger(width, kernel_width);
@@ -92,22 +93,25 @@ Taps taps_of_large(const Geometry& g) {
   return list;
 }
 
+constexpr int64_t kUnitBytes = sizeof(uint32_t);
+
 // From one position of a kernel to the next.
 int64_t position_step(const at::Tensor& weight) { return weight.stride(weight.size(3) > 1 ? 3 : 2); }
 
 // Weights [outputs, inputs, positions], with these steps from one to the next, as `Gather` takes them.
 at::Tensor packed_by_steps(const float* weight, int64_t output_step, int64_t input_step, int64_t position_step,
-                  int64_t outputs, int64_t inputs, int64_t positions, bool pairs) {
+                           int64_t outputs, int64_t inputs, int64_t positions, bool pairs) {
   const int64_t depth = pairs ? (inputs + 1) / 2 : inputs;
   at::Tensor out = at::empty({positions * outputs * depth}, at::kFloat);
-  auto* const to = static_cast<uint32_t*>(out.mutable_data_ptr());
+  // By memcpy, since what is stored is a float to one reader and a pair to another.
+  auto* const to = static_cast<char*>(out.mutable_data_ptr());
   const auto bits = [](float value) { return static_cast<uint32_t>(c10::BFloat16(value).x); };
   const auto pack = [&](int64_t start) {
     const int64_t width = std::min(kBlock, outputs - start);
     for (int64_t k = 0; k < depth; ++k) {
       for (int64_t m = 0; m < width; ++m) {
         const float* const from = weight + (start + m) * output_step + (pairs ? 2 * k : k) * input_step;
-        uint32_t* const place = to + start * depth + k * width + m;
+        const int64_t place = start * depth + k * width + m;
         for (int64_t t = 0; t < positions; ++t) {
           const float* const value = from + t * position_step;
           uint32_t unit;
@@ -116,7 +120,7 @@ at::Tensor packed_by_steps(const float* weight, int64_t output_step, int64_t inp
           } else {
             std::memcpy(&unit, value, sizeof unit);
           }
-          place[t * outputs * depth] = unit;
+          std::memcpy(to + (place + t * outputs * depth) * kUnitBytes, &unit, kUnitBytes);
         }
       }
     }
@@ -137,12 +141,12 @@ at::Tensor packed(const at::Tensor& weight, bool to_small, bool pairs) {
                          weight.size(to), weight.size(from), weight.size(2) * weight.size(3), pairs);
 }
 
-Units units_to_gather(const at::Tensor& map, bool pairs) {
+Units units_to_gather(const at::Tensor& map, const Loops& loops) {
   const int64_t batch = map.size(0), channels = map.size(1), pixels = map.size(2) * map.size(3);
   const int64_t step = pixel_stride(map);
   const float* const from = map.const_data_ptr<float>();
-  if (!pairs) return {from, step, channels, {}};
-  const Kernels& kernel = *kernels(true);
+  if (!loops.pairs) return {from, step, channels, {}};
+  const Kernels& kernel = *loops.kernels;
   const int64_t depth = (channels + 1) / 2, pixel = depth * batch;
   const at::Tensor kept = at::empty({pixels * pixel}, at::kFloat);
   auto* const to = static_cast<uint32_t*>(kept.mutable_data_ptr());
@@ -153,19 +157,29 @@ Units units_to_gather(const at::Tensor& map, bool pairs) {
 }
 
 at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
-                    bool to_small, bool pairs, const Ending& ending) {
-  const Kernels& kernel = *kernels(pairs);
+                    bool to_small, const Loops& loops, const Ending& ending) {
+  const Kernels& kernel = *loops.kernels;
   const int64_t outputs = to_small ? g.small_channels : g.large_channels;
   const int64_t out_pixels = to_small ? g.small_pixels() : g.large_pixels();
-  const at::Tensor out =
-      to_small ? empty_batch_innermost(g.batch, outputs, g.small_height, g.small_width, from.options())
-               : empty_batch_innermost(g.batch, outputs, g.large_height, g.large_width, from.options());
+  const at::Tensor out = to_small
+                             ? empty_batch_innermost(g.batch, outputs, g.small_height, g.small_width, from.options())
+                             : empty_batch_innermost(g.batch, outputs, g.large_height, g.large_width, from.options());
   const Taps taps = to_small ? taps_of_small(g) : taps_of_large(g);
-  const at::Tensor w = packed(weight, to_small, pairs);
-  const Units units = units_to_gather(from, pairs);
-  const Gather call{units.data, w.const_data_ptr(), bias.defined() ? bias.const_data_ptr<float>() : nullptr,
-                    out.mutable_data_ptr<float>(), taps.taps.data(), taps.first.data(), units.pixel, g.batch, g.batch,
-                    units.depth, outputs, g.batch, ending.relu,
+  const at::Tensor w = packed(weight, to_small, loops.pairs);
+  const Units units = units_to_gather(from, loops);
+  const Gather call{units.data,
+                    w.const_data_ptr(),
+                    bias.defined() ? bias.const_data_ptr<float>() : nullptr,
+                    out.mutable_data_ptr<float>(),
+                    taps.taps.data(),
+                    taps.first.data(),
+                    units.pixel,
+                    g.batch,
+                    g.batch,
+                    units.depth,
+                    outputs,
+                    g.batch,
+                    ending.relu,
                     ending.mask.defined() ? ending.mask.const_data_ptr<float>() : nullptr};
   at::parallel_for(0, out_pixels * blocks(outputs, kBlock), 1,
                    [&](int64_t begin, int64_t end) { kernel.gather(call, begin, end); });
@@ -175,18 +189,20 @@ at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::
 namespace {
 
 // A map as it is, or as units [pixels][channels][pairs], which `kept` holds.
-Map units_of(const at::Tensor& map, bool pairs, at::Tensor& kept) {
+Map units_of(const at::Tensor& map, const Loops& loops, at::Tensor& kept) {
   const int64_t batch = map.size(0), channels = map.size(1), height = map.size(2), width = map.size(3);
   const int64_t step = pixel_stride(map);
   const float* const from = map.const_data_ptr<float>();
-  if (!pairs) return {from, step, channels, height, width};
-  const Kernels& kernel = *kernels(true);
+  if (!loops.pairs) return {from, step, channels, height, width};
+  const Kernels& kernel = *loops.kernels;
   const int64_t pixel = channels * ((batch + 1) / 2);
   kept = at::empty({height * width * pixel}, at::kFloat);
   auto* const to = static_cast<uint32_t*>(kept.mutable_data_ptr());
-  at::parallel_for(0, height * width, std::max<int64_t>(1, 16384 / (channels * batch)), [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) kernel.pair_columns(from + p * step, to + p * pixel, channels, batch);
-  });
+  at::parallel_for(0, height * width, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, channels * batch)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t p = begin; p < end; ++p)
+                       kernel.pair_columns(from + p * step, to + p * pixel, channels, batch);
+                   });
   return {to, pixel, channels, height, width};
 }
 
@@ -194,11 +210,14 @@ Map units_of(const at::Tensor& map, bool pairs, at::Tensor& kept) {
 // order of the weights.
 at::Tensor as_weight(const float* sums, int64_t parts, int64_t step, bool large_inside, const at::Tensor& weight,
                      const Geometry& g) {
-  at::Tensor gradient = at::empty_strided(weight.sizes(), weight.strides(), weight.options());
+  const at::Tensor gradient = weight.is_non_overlapping_and_dense()
+                                  ? at::empty_strided(weight.sizes(), weight.strides(), weight.options())
+                                  : at::empty(weight.sizes(), weight.options());
   float* const to = gradient.mutable_data_ptr<float>();
   const int64_t outside = large_inside ? g.small_channels : g.large_channels;
   const int64_t inside = large_inside ? g.large_channels : g.small_channels;
-  const int64_t outer_step = weight.stride(large_inside ? 0 : 1), inner_step = weight.stride(large_inside ? 1 : 0);
+  const int64_t outer_step = gradient.stride(large_inside ? 0 : 1);
+  const int64_t inner_step = gradient.stride(large_inside ? 1 : 0), next_position = position_step(gradient);
   const int64_t size = g.positions() * outside * step;
   const auto channel = [&](int64_t a, std::vector<float>& total) {
     for (int64_t t = 0; t < g.positions(); ++t) {
@@ -207,7 +226,7 @@ at::Tensor as_weight(const float* sums, int64_t parts, int64_t step, bool large_
       for (int64_t part = 1; part < parts; ++part) {
         for (int64_t b = 0; b < inside; ++b) total[b] += from[part * size + b];
       }
-      float* const place = to + a * outer_step + t * position_step(weight);
+      float* const place = to + a * outer_step + t * next_position;
       for (int64_t b = 0; b < inside; ++b) place[b * inner_step] = total[b];
     }
   };
@@ -220,13 +239,23 @@ at::Tensor as_weight(const float* sums, int64_t parts, int64_t step, bool large_
 
 // By outer products, for maps with many channels.
 at::Tensor of_outer_products(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight,
-                             const Geometry& g, bool pairs) {
-  const Kernels& kernel = *kernels(pairs);
+                             const Geometry& g, const Loops& loops) {
+  const Kernels& kernel = *loops.kernels;
+  const Loops floats{loops.which, false, loops.kernels};
   const bool wide_is_large = g.large_channels > g.small_channels;
   at::Tensor kept, unused;
-  Outer call{units_of(wide_is_large ? small : large, pairs, kept), units_of(wide_is_large ? large : small, false, unused),
-             wide_is_large, nullptr, 0, 0, g.kernel_height, g.kernel_width, g.stride, g.padding, g.batch,
-             pairs ? (g.batch + 1) / 2 : g.batch};
+  Outer call{units_of(wide_is_large ? small : large, loops, kept),
+             units_of(wide_is_large ? large : small, floats, unused),
+             wide_is_large,
+             nullptr,
+             0,
+             0,
+             g.kernel_height,
+             g.kernel_width,
+             g.stride,
+             g.padding,
+             g.batch,
+             loops.pairs ? (g.batch + 1) / 2 : g.batch};
   const int64_t block = kernel.outer_block(call), in_wide = blocks(call.wide.channels, block);
   call.step = in_wide * block;
   const int64_t size = g.positions() * call.narrow.channels * call.step;
@@ -246,25 +275,31 @@ constexpr int64_t kNarrow = 8;
 }  // namespace
 
 at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
-                      bool pairs) {
-  const Kernels& kernel = *kernels(pairs);
+                      const Loops& loops) {
+  const Kernels& kernel = *loops.kernels;
   const auto [narrow, wide] = std::minmax(g.small_channels, g.large_channels);
-  if (narrow >= kNarrow && wide >= kernel.lanes) return of_outer_products(small, large, weight, g, pairs);
+  if (narrow >= kNarrow && wide >= kernel.lanes) return of_outer_products(small, large, weight, g, loops);
   const at::Tensor sums = at::empty({g.positions() * g.small_channels * g.large_channels}, at::kFloat);
   at::Tensor a, b;
-  const Correlate call{units_of(small, pairs, a), units_of(large, pairs, b), sums.mutable_data_ptr<float>(),
-                       g.kernel_height, g.kernel_width, g.stride, g.padding, pairs ? (g.batch + 1) / 2 : g.batch};
+  const Correlate call{units_of(small, loops, a),
+                       units_of(large, loops, b),
+                       sums.mutable_data_ptr<float>(),
+                       g.kernel_height,
+                       g.kernel_width,
+                       g.stride,
+                       g.padding,
+                       loops.pairs ? (g.batch + 1) / 2 : g.batch};
   at::parallel_for(0, blocks(g.small_channels, kSmallBlock) * blocks(g.large_channels, kLargeBlock), 1,
                    [&](int64_t begin, int64_t end) { kernel.correlate(call, begin, end); });
   return as_weight(sums.const_data_ptr<float>(), 1, g.large_channels, true, weight, g);
 }
 
-at::Tensor summed(const at::Tensor& map, bool pairs) {
+at::Tensor summed(const at::Tensor& map, const Loops& loops) {
   const int64_t channels = map.size(1), pixels = map.size(2) * map.size(3), step = pixel_stride(map);
   at::Tensor sums = at::empty({channels}, map.options());
   const float* const from = map.const_data_ptr<float>();
   float* const to = sums.mutable_data_ptr<float>();
-  const Kernels& kernel = *kernels(pairs);
+  const Kernels& kernel = *loops.kernels;
   const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, pixels * map.size(0)));
   at::parallel_for(0, channels, grain, [&](int64_t begin, int64_t end) {
     kernel.sums(from + begin * map.size(0), step, pixels, end - begin, map.size(0), to + begin);

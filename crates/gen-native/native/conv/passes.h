@@ -6,12 +6,20 @@
 
 #include <vector>
 
+#include "../instructions.h"
 #include "kernels.h"
 
 namespace gen_native::conv {
 
-// Null where convolutions are left to libtorch.
-const Kernels* kernels(bool pairs);
+// The loops of one call and its backward pass: the instructions that they are of, whether operands are pairs of
+// bfloat16, and null where convolutions are left to libtorch.
+struct Loops {
+  Instructions which;
+  bool pairs;
+  const Kernels* kernels;
+};
+
+Loops loops(Instructions which, bool rounded);
 
 // A convolution seen from its two feature maps: position (i, j) of the kernel joins pixel (y, x) of the small one with
 // pixel (y * stride - padding + i, x * stride - padding + j) of the large one. A convolution goes from the large to
@@ -47,14 +55,15 @@ Taps taps_of_small(const Geometry& g, int64_t held);
 // Weights as `Gather` takes them.
 at::Tensor packed(const at::Tensor& weight, bool to_small, bool pairs);
 
-// A map as `Gather` takes it: its data, the way from one pixel to the next, and how many units a pixel has of each image.
+// A map as `Gather` takes it: its data, the way from one pixel to the next, and how many units a pixel has of each
+// image.
 struct Units {
   const void* data;
   int64_t pixel, depth;
   at::Tensor kept;
 };
 
-Units units_to_gather(const at::Tensor& map, bool pairs);
+Units units_to_gather(const at::Tensor& map, const Loops& loops);
 
 // What is done to a value before it is stored.
 struct Ending {
@@ -65,13 +74,13 @@ struct Ending {
 
 // One map from the other; `bias` may be undefined.
 at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
-                    bool to_small, bool pairs, const Ending& ending = {});
+                    bool to_small, const Loops& loops, const Ending& ending = {});
 
-// The gradient of the weights, which lies as they do.
+// The gradient of the weights, which lies as they do if no two of them are one number in memory.
 at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
-                      bool pairs);
+                      const Loops& loops);
 
 // The sum of a map over its pixels and its batch.
-at::Tensor summed(const at::Tensor& map, bool pairs);
+at::Tensor summed(const at::Tensor& map, const Loops& loops);
 
 }  // namespace gen_native::conv

@@ -32,7 +32,8 @@ std::vector<Layer> layers_of(const at::Tensor& x, at::TensorList list, bool pair
   for (size_t i = 0; i < list.size(); i += 2) {
     const at::Tensor& weight = list[i];
     const int64_t height = x.size(2), width = x.size(3), side = weight.size(2);
-    const Geometry g{x.size(0), weight.size(0), height, width, channels, height, width, side, side, 1, padding_of(weight)};
+    const Geometry g{x.size(0), weight.size(0), height, width, channels,          height,
+                     width,     side,           side,   1,     padding_of(weight)};
     const int64_t held = i == 0 ? height : std::min(height, side);
     layers.push_back({packed(weight, true, pairs), list[i + 1].const_data_ptr<float>(), g, held,
                       pairs ? (channels + 1) / 2 : channels, taps_of_small(g, held)});
@@ -45,16 +46,16 @@ std::vector<Layer> layers_of(const at::Tensor& x, at::TensorList list, bool pair
 class Rolling {
  public:
   Rolling(const std::vector<Layer>& layers, const Units& x, const at::Tensor& out, int64_t first, int64_t batch,
-          bool pairs)
-      : layers_(layers), kernel_(*kernels(pairs)), x_(x), out_(out.mutable_data_ptr<float>()), all_(out.size(0)),
-        first_(first), batch_(batch), pairs_(pairs), done_(layers.size(), 0) {
+          const Loops& loops)
+      : layers_(layers), kernel_(*loops.kernels), x_(x), out_(out.mutable_data_ptr<float>()), all_(out.size(0)),
+        first_(first), batch_(batch), pairs_(loops.pairs), done_(layers.size(), 0) {
     int64_t most = 0;
     for (size_t l = 1; l < layers.size(); ++l) {
       const Layer& layer = layers[l];
       held_.push_back(at::empty({layer.held * layer.width() * layer.depth * batch}, at::kFloat));
       most = std::max(most, layer.width() * layer.geometry.large_channels * batch);
     }
-    if (pairs) row_ = at::empty({most}, at::kFloat);
+    if (pairs_) row_ = at::empty({most}, at::kFloat);
   }
 
   void run() { up_to(layers_.size() - 1, layers_.back().rows()); }
@@ -119,7 +120,8 @@ struct Parts {
   int64_t size, count;
 };
 
-// Two vectors of images go together, or one where two leave a thread without work. A rest that fills a vector is a part.
+// Two vectors of images go together, or one where two leave a thread without work. A rest that fills a vector is a
+// part.
 Parts parts_of(int64_t batch, int64_t lanes) {
   const int64_t size = batch >= 2 * lanes * at::get_num_threads() ? 2 * lanes : lanes;
   return {size, std::max<int64_t>(1, batch / size + (batch % size >= lanes ? 1 : 0))};
@@ -127,21 +129,21 @@ Parts parts_of(int64_t batch, int64_t lanes) {
 
 }  // namespace
 
-bool can_roll(const at::Tensor& x, bool pairs) {
-  const int64_t threads = at::get_num_threads(), parts = parts_of(x.size(0), kernels(pairs)->lanes).count;
+bool can_roll(const at::Tensor& x, const Loops& loops) {
+  const int64_t threads = at::get_num_threads(), parts = parts_of(x.size(0), loops.kernels->lanes).count;
   return parts % threads == 0 || parts >= 4 * threads;
 }
 
-at::Tensor rolled(const at::Tensor& x, at::TensorList list, bool pairs) {
+at::Tensor rolled(const at::Tensor& x, at::TensorList list, const Loops& loops) {
   const int64_t batch = x.size(0);
-  const auto [size, count] = parts_of(batch, kernels(pairs)->lanes);
-  const std::vector<Layer> layers = layers_of(x, list, pairs);
+  const auto [size, count] = parts_of(batch, loops.kernels->lanes);
+  const std::vector<Layer> layers = layers_of(x, list, loops.pairs);
   const at::Tensor out = empty_batch_innermost(batch, layers.back().outputs(), x.size(2), x.size(3), x.options());
-  const Units units = units_to_gather(x, pairs);
+  const Units units = units_to_gather(x, loops);
   at::parallel_for(0, count, 1, [&, size = size, count = count](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       const int64_t first = part * size, last = part + 1 == count ? batch : first + size;
-      Rolling(layers, units, out, first, last - first, pairs).run();
+      Rolling(layers, units, out, first, last - first, loops).run();
     }
   });
   return out;

@@ -44,7 +44,7 @@ std::array<at::Tensor, 2> map_back(const at::Tensor& y, const at::Tensor& parame
                                    const std::optional<at::Tensor>& bound, const std::optional<SplineShape>& shape) {
   if (shape) return composed_spline(y, parameters, *shape, /*inverse=*/true);
   const std::vector<at::Tensor> parts = parameters.chunk(2, 1);
-  const at::Tensor s = bound ? parts[0].tanh() * *bound : parts[0];
+  const at::Tensor s = bound ? parts[0].tanh() * bound->reshape({}) : parts[0];
   return {(y - parts[1]) * (-s).exp(), -s};
 }
 
@@ -76,7 +76,9 @@ Moved composed(const at::Tensor& y, const std::optional<at::Tensor>& context, st
 
 template <typename T>
 Moved here(const at::Tensor& y, const std::optional<at::Tensor>& context, const std::vector<at::Tensor>& layers,
-           const Degrees& degrees, const std::optional<at::Tensor>& bound, const std::optional<SplineShape>& shape) {
+           const Degrees& degrees, const std::optional<at::Tensor>& bound, const std::optional<SplineShape>& shape,
+           Instructions which) {
+  const Kernels<T>& loops = kernels<T>(which);
   const int64_t features = context ? context->size(1) : 0, channels = y.size(1);
   const auto all = all_degrees(degrees, features);
   std::vector<Sorted> sorted;
@@ -110,10 +112,10 @@ Moved here(const at::Tensor& y, const std::optional<at::Tensor>& context, const 
   const at::Tensor log_det = at::empty({y.size(0)}, y.options());
   const Map<T> to = map_of<T>(x);
   T* const sums = log_det.mutable_data_ptr<T>();
-  const int64_t together = kernels<T>().block_rows;
+  const int64_t together = loops.block_rows;
   at::parallel_for(0, (call.rows + together - 1) / together, 1, [&](int64_t begin, int64_t end) {
     const at::Tensor scratch = at::empty({places * together}, y.options());
-    kernels<T>().autoregression(call, to, sums, scratch.mutable_data_ptr<T>(), begin, end);
+    loops.autoregression(call, to, sums, scratch.mutable_data_ptr<T>(), begin, end);
   });
   return {x, log_det};
 }
@@ -121,6 +123,7 @@ Moved here(const at::Tensor& y, const std::optional<at::Tensor>& context, const 
 void check(const at::Tensor& y, const std::optional<at::Tensor>& context, const std::vector<at::Tensor>& layers,
            const Degrees& degrees, const std::optional<at::Tensor>& bound, const std::optional<SplineShape>& shape) {
   if (shape) check_spline(*shape);
+  check_operands(y, context, layers, bound);
   TORCH_CHECK(y.dim() == 2 && y.size(1) > 0, "values ", y.sizes(), "; they are [batch, values]");
   const int64_t channels = y.size(1);
   TORCH_CHECK(!context || (context->dim() == 2 && context->size(0) == y.size(0)), "a context for values ", y.sizes(),
@@ -136,8 +139,8 @@ void check(const at::Tensor& y, const std::optional<at::Tensor>& context, const 
   int64_t width = (context ? context->size(1) : 0) + channels;
   for (size_t l = 0; l <= degrees.hidden.size(); ++l) {
     const bool last = l == degrees.hidden.size();
-    const int64_t units = last ? channels * (shape ? shape->parameters() : 2)
-                               : static_cast<int64_t>(degrees.hidden[l].size());
+    const int64_t units =
+        last ? channels * (shape ? shape->parameters() : 2) : static_cast<int64_t>(degrees.hidden[l].size());
     TORCH_CHECK((layers[2 * l].sizes() == at::IntArrayRef{units, width}) &&
                     (layers[2 * l + 1].sizes() == at::IntArrayRef{units}),
                 "a weight ", layers[2 * l].sizes(), " and a bias ", layers[2 * l + 1].sizes(), "; they are [", units,
@@ -158,11 +161,12 @@ Moved autoregressive_inverse(const at::Tensor& y, const std::optional<at::Tensor
                              const std::optional<at::Tensor>& bound, const std::optional<SplineShape>& shape) {
   check(y, context, layers, degrees, bound, shape);
   c10::NoGradGuard no_grad;
-  bool fits = done_here({y, context.value_or(y), bound.value_or(y)});
-  for (const at::Tensor& layer : layers) fits = fits && done_here({y, layer});
+  const Instructions which = instructions();
+  bool fits = done_here(which, {y, context.value_or(y), bound.value_or(y)});
+  for (const at::Tensor& layer : layers) fits = fits && done_here(which, {y, layer});
   if (!fits) return composed(y, context, layers, degrees, bound, shape);
-  return y.scalar_type() == at::kFloat ? here<float>(y, context, layers, degrees, bound, shape)
-                                       : here<double>(y, context, layers, degrees, bound, shape);
+  return y.scalar_type() == at::kFloat ? here<float>(y, context, layers, degrees, bound, shape, which)
+                                       : here<double>(y, context, layers, degrees, bound, shape, which);
 }
 
 }  // namespace gen_native::flow

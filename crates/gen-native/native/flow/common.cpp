@@ -4,6 +4,7 @@
 #include <ATen/ops/empty_strided.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace gen_native::flow {
 
@@ -21,11 +22,11 @@ const Kernels<T>& kernels(Instructions which) {
 template const Kernels<float>& kernels<float>(Instructions);
 template const Kernels<double>& kernels<double>(Instructions);
 
-bool done_here(std::initializer_list<at::Tensor> tensors) {
+bool done_here(Instructions which, std::initializer_list<at::Tensor> tensors) {
   const at::ScalarType kind = tensors.begin()->scalar_type();
-  if (instructions() == Instructions::kLibtorch || (kind != at::kFloat && kind != at::kDouble)) return false;
+  if (which == Instructions::kLibtorch || (kind != at::kFloat && kind != at::kDouble)) return false;
   for (const at::Tensor& x : tensors) {
-    if (!x.is_cpu() || x.scalar_type() != kind || x.layout() != at::kStrided) return false;
+    if (!in_memory(x) || x.scalar_type() != kind) return false;
   }
   return true;
 }
@@ -52,6 +53,8 @@ at::Tensor with_pixels(const at::Tensor& x) {
   return x;
 }
 
+at::Tensor gradient_with_pixels(const at::Tensor& x) { return with_pixels(as_memory(x)); }
+
 template <typename T>
 Map<T> map_of(const at::Tensor& x) {
   T* data;
@@ -67,6 +70,17 @@ template Map<float> map_of<float>(const at::Tensor&);
 template Map<double> map_of<double>(const at::Tensor&);
 template Map<const float> map_of<const float>(const at::Tensor&);
 template Map<const double> map_of<const double>(const at::Tensor&);
+
+void check_coupled(const std::optional<at::Tensor>& same, const at::Tensor& rest, const at::Tensor& parameters,
+                   int64_t count) {
+  const auto alike = [&](const at::Tensor& x) {
+    return x.dim() == rest.dim() && x.size(0) == rest.size(0) && x.sizes().slice(2) == rest.sizes().slice(2);
+  };
+  TORCH_CHECK(rest.dim() >= 2, "values ", rest.sizes(), "; they are [batch, channels, ...]");
+  TORCH_CHECK(alike(parameters) && parameters.size(1) == count * rest.size(1), "parameters ", parameters.sizes(),
+              " for values ", rest.sizes(), ", ", count, " for each");
+  TORCH_CHECK(!same || alike(*same), "values that stay ", same->sizes(), " beside ", rest.sizes());
+}
 
 int64_t pixels_of(const at::Tensor& x) { return x.numel() / std::max<int64_t>(1, x.size(0) * x.size(1)); }
 

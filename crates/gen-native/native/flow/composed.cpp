@@ -51,7 +51,9 @@ std::array<at::Tensor, 2> composed_spline(const at::Tensor& x, const at::Tensor&
   const at::Tensor inside = x.clamp(shape.low, shape.high).unsqueeze(1) - centre;
   const at::Tensor knots = inverse ? y_knots : x_knots;
   const at::Tensor bin = (inside >= knots.narrow(1, 1, bins - 1)).sum(1, /*keepdim=*/true);
-  const auto at_bin = [&](const at::Tensor& all, int64_t offset) { return at::gather(all, 1, bin + offset).squeeze(1); };
+  const auto at_bin = [&](const at::Tensor& all, int64_t offset) {
+    return at::gather(all, 1, bin + offset).squeeze(1);
+  };
   const at::Tensor x0 = at_bin(x_knots, 0), y0 = at_bin(y_knots, 0), w = at_bin(widths, 0), h = at_bin(heights, 0);
   const at::Tensor d0 = at_bin(slopes, 0), d1 = at_bin(slopes, 1);
   const at::Tensor s = h / w, excess = d0 + d1 - 2 * s;
@@ -67,10 +69,8 @@ std::array<at::Tensor, 2> composed_spline(const at::Tensor& x, const at::Tensor&
   }
   const at::Tensor rest = 1 - xi, product = xi * rest;
   const at::Tensor denominator = s + excess * product;
-  const at::Tensor slope =
-      (s / denominator).square() * (d1 * xi * xi + 2 * s * product + d0 * rest * rest);
-  const at::Tensor image =
-      inverse ? x0 + w * xi : y0 + h * ((s * xi * xi + d0 * product) / denominator);
+  const at::Tensor slope = (s / denominator).square() * (d1 * xi * xi + 2 * s * product + d0 * rest * rest);
+  const at::Tensor image = inverse ? x0 + w * xi : y0 + h * ((s * xi * xi + d0 * product) / denominator);
   at::Tensor y = centre + image, log_slope = inverse ? -slope.log() : slope.log();
   if (shape.free) {
     const at::Tensor low = at::where(below, x - shape.low, 0), high = at::where(above, x - shape.high, 0);

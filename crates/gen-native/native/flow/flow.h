@@ -23,9 +23,9 @@ struct Moved {
   at::Tensor log_det;  // [rows]
 };
 
-// The affine coupling of channels that stay the `same`, if there are any, and of the `rest`, which `parameters` (a, t) move to
-// rest exp(s) + t, or back, to (rest - t) exp(-s); s = a, or s = bound tanh(a). `same_first` says which of the two comes
-// first in the result.
+// The affine coupling of channels that stay the `same`, if there are any, and of the `rest`, which `parameters` (a, t)
+// move to rest exp(s) + t, or back, to (rest - t) exp(-s); s = a, or s = bound tanh(a). `same_first` says which of the
+// two comes first in the result.
 Moved affine_coupling(const std::optional<at::Tensor>& same, const at::Tensor& rest, const at::Tensor& parameters,
                       const std::optional<at::Tensor>& bound, bool same_first, bool inverse);
 
@@ -34,9 +34,9 @@ Moved affine_coupling(const std::optional<at::Tensor>& same, const at::Tensor& r
 struct SplineShape {
   int64_t bins;
   double low, high;
-  bool soft;                    // soft clips by `slope`, or floors
+  bool soft;  // soft clips by `slope`, or floors
   double width, height, slope;
-  bool free;                    // slopes at the ends are parameters, and it goes on straight; or 1, and the identity
+  bool free;  // slopes at the ends are parameters, and it goes on straight; or 1, and the identity
 
   int64_t parameters() const { return 3 * bins + (free ? 1 : -1); }
 };
@@ -44,9 +44,9 @@ struct SplineShape {
 // Refuses a shape that no spline has.
 void check_spline(const SplineShape& shape);
 
-// The image of each value of `rest` and the log of each slope, in the shape of `rest`; or, if `summed`, joined with what
-// stays the `same` and the log-determinants of rows, as in an affine coupling. The parameters are P blocks of as many
-// channels as `rest` has.
+// The image of each value of `rest` and the log of each slope, in the shape of `rest`; or, if `summed`, joined with
+// what stays the `same` and the log-determinants of rows, as in an affine coupling. The parameters are P blocks of as
+// many channels as `rest` has.
 Moved spline(const std::optional<at::Tensor>& same, const at::Tensor& rest, const at::Tensor& parameters,
              const SplineShape& shape, bool same_first, bool inverse, bool summed);
 
@@ -57,8 +57,8 @@ std::array<at::Tensor, 2> composed_spline(const at::Tensor& x, const at::Tensor&
 // max(0, x + shift) for `x: [rows, channels, height, width]` and a shift of each of [channels, height, width].
 at::Tensor shifted_relu(const at::Tensor& x, const at::Tensor& shift);
 
-// The parameters of a channel-wise affine map, y = W (exp(scale) x + shift) with W = P L (U + diag(sign exp(diagonal))),
-// as those of one 1 x 1 convolution; with `inverse`, of the map back.
+// The parameters of a channel-wise affine map, y = W (exp(scale) x + shift) with W = P L (U + diag(sign
+// exp(diagonal))), as those of one 1 x 1 convolution; with `inverse`, of the map back.
 struct Mixing {
   at::Tensor weight;   // [channels, channels]
   at::Tensor bias;     // [channels]
@@ -66,9 +66,9 @@ struct Mixing {
 };
 
 struct Factors {
-  at::Tensor scale, shift;                 // [channels]
-  at::Tensor lower, upper, diagonal;       // [channels, channels] twice, [channels]
-  at::Tensor permutation, sign;            // [channels, channels], [channels]; constants
+  at::Tensor scale, shift;            // [channels]
+  at::Tensor lower, upper, diagonal;  // [channels, channels] twice, [channels]
+  at::Tensor permutation, sign;       // [channels, channels], [channels]; constants
 };
 
 Mixing mixing(const Factors& factors, bool inverse);

@@ -114,12 +114,12 @@ struct Perceptron {
 // added to `parameters`; the last layer's are in front of its end.
 template <typename T>
 struct PerceptronGradients {
-  const T* saved;   // what the forward pass left in its places
+  const T* saved;  // what the forward pass left in its places
   Map<const T> out;
   Map<T> in;
   T* parameters;
   int64_t n_parameters;
-  T* scratch;       // four blocks of the most units, and one of as many places as it has rows
+  T* scratch;  // four blocks of the most units, and one of as many places as it has rows
 };
 
 // A linear layer of a network in which a unit sees what has a lower degree, or for hidden units the same.
@@ -135,16 +135,16 @@ struct MaskedLayer {
 // x with y = tau(x; network(context, x)), value by value.
 template <typename T>
 struct Autoregression {
-  Map<const T> in;       // y, and then as many pixels as 1
+  Map<const T> in;  // y, and then as many pixels as 1
   Map<const T> context;
   int64_t rows, channels, features;
   const int64_t* order;  // the values by degree, which are 1, 2, ...
   const MaskedLayer<T>* layers;
-  int64_t n_layers;      // the last one gives the parameters
-  int64_t parameters;    // of each value
+  int64_t n_layers;    // the last one gives the parameters
+  int64_t parameters;  // of each value
   bool spline;
   Knots<double> knots;
-  const T* bound;        // of an affine map, as above
+  const T* bound;  // of an affine map, as above
 };
 
 template <typename T>
@@ -167,8 +167,8 @@ struct Kernels {
   // The pixels from `begin` to `end`.
   void (*shifted_relu)(const ShiftedRelu<T>&, Map<T> out, int64_t begin, int64_t end);
   // From the output and its gradient to those of the input and of the shift.
-  void (*shifted_relu_backward)(const ShiftedRelu<T>& out, Map<const T> gradient, Map<T> in, Map<T> shift, int64_t begin,
-                                int64_t end);
+  void (*shifted_relu_backward)(const ShiftedRelu<T>& out, Map<const T> gradient, Map<T> in, Map<T> shift,
+                                int64_t begin, int64_t end);
 };
 
 const Kernels<float>* portable(float);

@@ -23,15 +23,17 @@ enum : size_t { kScale, kShift, kLower, kUpper, kDiagonal, kPermutation, kSign, 
 
 // The same of libtorch's operations.
 variable_list composed(const variable_list& f, bool inverse) {
+  // Constants, whatever the caller holds.
+  const at::Tensor permutation = f[kPermutation].detach(), sign = f[kSign].detach();
   const at::Tensor identity = at::eye(f[kLower].size(0), f[kLower].options());
   const at::Tensor lower = f[kLower].tril(-1) + identity;
-  const at::Tensor upper = f[kUpper].triu(1) + at::diag_embed(f[kSign] * f[kDiagonal].exp());
+  const at::Tensor upper = f[kUpper].triu(1) + at::diag_embed(sign * f[kDiagonal].exp());
   const at::Tensor log_det = f[kDiagonal].sum() + f[kScale].sum();
   if (!inverse) {
-    const at::Tensor weight = f[kPermutation].matmul(lower).matmul(upper);
+    const at::Tensor weight = permutation.matmul(lower).matmul(upper);
     return {weight * f[kScale].exp(), weight.mv(f[kShift]), log_det};
   }
-  at::Tensor weight = at::linalg_solve_triangular(lower, f[kPermutation].t(), /*upper=*/false, true, true);
+  at::Tensor weight = at::linalg_solve_triangular(lower, permutation.t(), /*upper=*/false, true, true);
   weight = at::linalg_solve_triangular(upper, weight, /*upper=*/true, true, false);
   const at::Tensor scale = (-f[kScale]).exp();
   return {weight * scale.unsqueeze(1), -f[kShift] * scale, -log_det};
@@ -45,7 +47,7 @@ struct Matrix {
   explicit Matrix(int64_t n, int64_t columns = 1) : n(n), values(n * columns, 0.0) {}
 
   explicit Matrix(const at::Tensor& from) : n(from.size(0)), values(from.numel()) {
-    const at::Tensor dense = from.contiguous();
+    const at::Tensor dense = as_memory(from).contiguous();
     AT_DISPATCH_FLOATING_TYPES(dense.scalar_type(), "mixing", [&] {
       const auto* const data = dense.const_data_ptr<scalar_t>();
       std::copy(data, data + values.size(), values.begin());
@@ -59,9 +61,8 @@ struct Matrix {
 
   at::Tensor tensor(at::IntArrayRef sizes, const at::TensorOptions& options) const {
     at::Tensor out = at::empty(sizes, options);
-    AT_DISPATCH_FLOATING_TYPES(out.scalar_type(), "mixing", [&] {
-      std::copy(values.begin(), values.end(), out.mutable_data_ptr<scalar_t>());
-    });
+    AT_DISPATCH_FLOATING_TYPES(out.scalar_type(), "mixing",
+                               [&] { std::copy(values.begin(), values.end(), out.mutable_data_ptr<scalar_t>()); });
     return out;
   }
 };
@@ -92,7 +93,8 @@ struct Assembled {
   double log_det = 0;
 
   explicit Assembled(const variable_list& f)
-      : permutation(f[kPermutation]), lower(f[kLower]), upper(f[kUpper]), scale(f[kScale]), shift(f[kShift]), weight(0) {
+      : permutation(f[kPermutation]), lower(f[kLower]), upper(f[kUpper]), scale(f[kScale]), shift(f[kShift]),
+        weight(0) {
     const Matrix diagonal(f[kDiagonal]), sign(f[kSign]);
     for (int64_t i = 0; i < lower.n; ++i) {
       log_det += diagonal[i] + scale[i];
@@ -151,7 +153,7 @@ struct Mix : torch::autograd::Function<Mix> {
                                const at::Tensor& lower, const at::Tensor& upper, const at::Tensor& diagonal,
                                const at::Tensor& permutation, const at::Tensor& sign, bool inverse) {
     const variable_list factors{scale, shift, lower, upper, diagonal, permutation, sign};
-    context->save_for_backward(factors);
+    keep(*context, factors, instructions());
     context->saved_data["inverse"] = inverse;
     const Assembled a(factors);
     const int64_t n = a.n();
@@ -172,7 +174,7 @@ struct Mix : torch::autograd::Function<Mix> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const variable_list factors = context->get_saved_variables();
+    const variable_list factors = recalled(*context);
     const bool inverse = context->saved_data["inverse"].toBool();
     variable_list results(kFactors + 1);
     if (c10::GradMode::is_enabled()) {
@@ -221,7 +223,9 @@ struct Mix : torch::autograd::Function<Mix> {
 }  // namespace
 
 Mixing mixing(const Factors& f, bool inverse) {
-  const bool here = done_here({f.scale, f.shift, f.lower, f.upper, f.diagonal, f.permutation, f.sign});
+  check_operands(f.scale, f.shift, f.lower, f.upper, f.diagonal, f.permutation, f.sign);
+  TORCH_CHECK(f.lower.dim() == 2, "a factor ", f.lower.sizes(), "; it is [channels, channels]");
+  const bool here = done_here(instructions(), {f.scale, f.shift, f.lower, f.upper, f.diagonal, f.permutation, f.sign});
   const int64_t n = f.lower.size(0);
   for (const at::Tensor* matrix : {&f.lower, &f.upper, &f.permutation}) {
     TORCH_CHECK((matrix->sizes() == at::IntArrayRef{n, n}), "a factor of ", matrix->sizes(), " for ", n, " channels");

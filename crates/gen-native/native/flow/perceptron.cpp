@@ -38,12 +38,11 @@ at::Tensor composed(at::Tensor x, at::TensorList layers, at::TensorList masks) {
 
 variable_list differentiable(const variable_list& saved, size_t n_layers, size_t n_masks,
                              const variable_list& gradients) {
-  return differentiable_gradients({saved.begin(), saved.begin() + 1 + n_layers + n_masks}, gradients,
-                                  [&](const variable_list& inputs) {
-                                    const at::TensorList list(inputs);
-                                    return variable_list{
-                                        composed(list[0], list.slice(1, n_layers), list.slice(1 + n_layers))};
-                                  });
+  return differentiable_gradients(
+      {saved.begin(), saved.begin() + 1 + n_layers + n_masks}, gradients, [&](const variable_list& inputs) {
+        const at::TensorList list(inputs);
+        return variable_list{composed(list[0], list.slice(1, n_layers), list.slice(1 + n_layers))};
+      });
 }
 
 // h Wᵀ + b, or h W without a bias, as rows or, if `columns`, as the transpose of a contiguous matrix.
@@ -64,7 +63,7 @@ struct LargePerceptron : torch::autograd::Function<LargePerceptron> {
       if (i > 0) saved.push_back(h.relu_());
       h = product(h, weight_of(layers, masks, i), layers[2 * i + 1], rows_innermost(x));
     }
-    context->save_for_backward(std::move(saved));
+    keep(*context, std::move(saved), instructions());
     context->saved_data["layers"] = static_cast<int64_t>(layers.size());
     context->saved_data["masks"] = static_cast<int64_t>(masks.size());
     return h;
@@ -72,7 +71,7 @@ struct LargePerceptron : torch::autograd::Function<LargePerceptron> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     // x, weights and biases, masks, hidden layers.
-    const variable_list saved = context->get_saved_variables();
+    const variable_list saved = recalled(*context);
     const size_t n_layers = context->saved_data["layers"].toInt(), n_masks = context->saved_data["masks"].toInt();
     const at::TensorList all(saved), layers = all.slice(1, n_layers), masks = all.slice(1 + n_layers, n_masks);
     const at::TensorList hidden = all.slice(1 + n_layers + n_masks);
@@ -142,11 +141,12 @@ void each_block(const Kernels<T>& loops, const Layers<T>& layers, int64_t rows, 
 
 // On blocks of rows that stay in the nearest caches from the first layer to the last. What the layers read is left in
 // `places` for a backward pass.
-at::Tensor on_blocks(const at::Tensor& x, at::TensorList layers, at::TensorList masks, at::Tensor* places) {
+at::Tensor on_blocks(const at::Tensor& x, at::TensorList layers, at::TensorList masks, Instructions which,
+                     at::Tensor* places) {
   const int64_t rows = x.size(0), outputs = layers[layers.size() - 2].size(0);
   const at::Tensor out = empty_map({rows, outputs}, !masks.empty() || rows_innermost(x), x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "perceptron", [&] {
-    const Kernels<scalar_t>& loops = kernels<scalar_t>();
+    const Kernels<scalar_t>& loops = kernels<scalar_t>(which);
     const Layers<scalar_t> all(layers, masks);
     const auto call = all.call(x);
     const auto map = map_of<scalar_t>(out);
@@ -173,39 +173,42 @@ at::Tensor on_blocks(const at::Tensor& x, at::TensorList layers, at::TensorList 
 }
 
 struct SmallPerceptron : torch::autograd::Function<SmallPerceptron> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList layers,
-                            at::TensorList masks) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList layers, at::TensorList masks,
+                            Instructions which) {
     at::Tensor places;
-    const at::Tensor out = on_blocks(x, layers, masks, &places);
+    const at::Tensor out = on_blocks(x, layers, masks, which, &places);
     variable_list saved{x};
     saved.insert(saved.end(), layers.begin(), layers.end());
     saved.insert(saved.end(), masks.begin(), masks.end());
     saved.push_back(places);
-    context->save_for_backward(std::move(saved));
+    // The places are laid out for these instructions.
+    keep(*context, std::move(saved), which);
     context->saved_data["layers"] = static_cast<int64_t>(layers.size());
-    // What is saved is laid out for these.
-    context->saved_data["instructions"] = static_cast<int64_t>(instructions());
     return out;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const variable_list saved = context->get_saved_variables();
+    const variable_list saved = recalled(*context);
     const size_t n_layers = context->saved_data["layers"].toInt(), n_masks = saved.size() - n_layers - 2;
     const at::TensorList all(saved), layers = all.slice(1, n_layers), masks = all.slice(1 + n_layers, n_masks);
-    if (c10::GradMode::is_enabled()) return differentiable(saved, n_layers, n_masks, gradients);
-    const auto which = static_cast<Instructions>(context->saved_data["instructions"].toInt());
+    if (c10::GradMode::is_enabled()) {
+      variable_list found = differentiable(saved, n_layers, n_masks, gradients);
+      found.emplace_back();
+      return found;
+    }
+    const at::Tensor gradient = as_memory(gradients[0]);
     const at::Tensor &x = saved[0], &places = saved.back();
-    variable_list results(1 + n_layers + n_masks);
+    variable_list results(1 + n_layers + n_masks + 1);
     if (context->needs_input_grad(0)) results[0] = empty_map(x.sizes(), rows_innermost(x), x.options());
     bool learns = false;
     for (size_t i = 1; i <= n_layers; ++i) learns = learns || context->needs_input_grad(i);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "perceptron", [&] {
-      const Kernels<scalar_t>& loops = kernels<scalar_t>(which);
+      const Kernels<scalar_t>& loops = kernels<scalar_t>(recalled_instructions(*context));
       const Layers<scalar_t> net(layers, masks);
       const auto call = net.call(x);
       PerceptronGradients<scalar_t> d{};
       d.saved = places.const_data_ptr<scalar_t>();
-      d.out = map_of<const scalar_t>(gradients[0]);
+      d.out = map_of<const scalar_t>(gradient);
       if (results[0].defined()) d.in = map_of<scalar_t>(results[0]);
       d.n_parameters = net.n_parameters;
       // By the first block, so that sums are in the same order whoever is done first.
@@ -213,8 +216,7 @@ struct SmallPerceptron : torch::autograd::Function<SmallPerceptron> {
       std::mutex adding;
       each_block(loops, net, x.size(0), [&](int64_t begin, int64_t end) {
         auto mine = d;
-        const at::Tensor scratch =
-            at::empty({(4 * net.most_units + loops.block_rows) * loops.block_rows}, x.options());
+        const at::Tensor scratch = at::empty({(4 * net.most_units + loops.block_rows) * loops.block_rows}, x.options());
         mine.scratch = scratch.mutable_data_ptr<scalar_t>();
         at::Tensor part;
         if (learns) {
@@ -261,45 +263,54 @@ struct SmallPerceptron : torch::autograd::Function<SmallPerceptron> {
 // Above, a library's product is faster.
 constexpr int64_t kMostUnits = 128;
 
-bool is_small(const at::Tensor& x, at::TensorList layers, at::TensorList masks) {
-  if (x.dim() != 2) return false;
-  int64_t inputs = x.size(1);
+bool is_small(const at::Tensor& x, at::TensorList layers, at::TensorList masks, Instructions which) {
   for (size_t i = 0; 2 * i < layers.size(); ++i) {
     const at::Tensor &weight = layers[2 * i], &bias = layers[2 * i + 1];
-    if (!done_here({x, weight, bias}) || (!masks.empty() && !done_here({x, masks[i]}))) return false;
-    if (weight.dim() != 2 || weight.size(1) != inputs || bias.dim() != 1 || bias.size(0) != weight.size(0)) return false;
-    inputs = weight.size(0);
+    if (!done_here(which, {x, weight, bias}) || (!masks.empty() && !done_here(which, {x, masks[i]}))) return false;
     if (std::max(weight.size(0), weight.size(1)) > kMostUnits || weight.numel() == 0) return false;
   }
   return true;
 }
 
-at::Tensor apply(const at::Tensor& x, at::TensorList layers, at::TensorList masks) {
+at::Tensor apply(const at::Tensor& x, const std::vector<at::Tensor>& layers, at::TensorList masks) {
   TORCH_CHECK(!layers.empty() && layers.size() % 2 == 0, "layers have a weight and a bias each");
-  if (x.dim() != 2 || at::autocast::is_autocast_enabled(x.device().type())) return composed(x, layers, masks);
-  if (!is_small(x, layers, masks)) return LargePerceptron::apply(x, layers, masks);
+  check_operands(x, layers);
+  TORCH_CHECK(x.dim() >= 1, "values ", x.sizes(), "; they are [..., features]");
+  int64_t inputs = x.size(-1);
+  for (size_t i = 0; i < layers.size(); i += 2) {
+    const at::Tensor &weight = layers[i], &bias = layers[i + 1];
+    TORCH_CHECK(weight.dim() == 2 && weight.size(1) == inputs && bias.dim() == 1 && bias.size(0) == weight.size(0),
+                "a weight ", weight.sizes(), " and a bias ", bias.sizes(), " for ", inputs,
+                " inputs; they are [outputs, inputs] and [outputs]");
+    inputs = weight.size(0);
+  }
+  const at::TensorList list(layers);
+  if (x.dim() != 2 || at::autocast::is_autocast_enabled(x.device().type())) return composed(x, list, masks);
+  const Instructions which = instructions();
+  if (!is_small(x, list, masks, which)) return LargePerceptron::apply(x, list, masks);
   bool learns = x.requires_grad();
   for (const at::Tensor& layer : layers) learns = learns || layer.requires_grad();
-  return learns && c10::GradMode::is_enabled() ? SmallPerceptron::apply(x, layers, masks)
-                                               : on_blocks(x, layers, masks, nullptr);
+  return learns && c10::GradMode::is_enabled() ? SmallPerceptron::apply(x, list, masks, which)
+                                               : on_blocks(x, list, masks, which, nullptr);
 }
 
 }  // namespace
 
-at::Tensor perceptron(const at::Tensor& x, const std::vector<at::Tensor>& layers) {
-  return apply(x, at::TensorList(layers), {});
-}
+at::Tensor perceptron(const at::Tensor& x, const std::vector<at::Tensor>& layers) { return apply(x, layers, {}); }
 
 at::Tensor masked_perceptron(const at::Tensor& x, const std::vector<at::Tensor>& layers,
                              const std::vector<at::Tensor>& masks) {
+  check_operands(x, layers);
   TORCH_CHECK(2 * masks.size() == layers.size(), masks.size(), " masks for ", layers.size() / 2, " layers");
   std::vector<at::Tensor> alike;
   for (size_t i = 0; i < masks.size(); ++i) {
+    TORCH_CHECK(masks[i].defined() && masks[i].layout() == at::kStrided && !masks[i].is_complex(),
+                "a mask is a strided tensor of real numbers");
     TORCH_CHECK(masks[i].sizes() == layers[2 * i].sizes(), "a mask ", masks[i].sizes(), " for a weight ",
                 layers[2 * i].sizes());
     alike.push_back(masks[i].detach().to(layers[2 * i].options()));
   }
-  return apply(x, at::TensorList(layers), at::TensorList(alike));
+  return apply(x, layers, at::TensorList(alike));
 }
 
 }  // namespace gen_native::flow

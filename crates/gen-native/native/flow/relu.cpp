@@ -32,46 +32,52 @@ void each_pixel(const at::Tensor& x, const F& body) {
 }
 
 struct Relu : torch::autograd::Function<Relu> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& shift) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& shift,
+                            Instructions which) {
     const at::Tensor from = with_pixels(x), by = shift.contiguous();
     const at::Tensor out = empty_map(x.sizes(), rows_innermost(from), x.options());
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "shifted_relu", [&] {
       const auto relu = call<scalar_t>(from, by);
       const auto to = map_of<scalar_t>(out);
-      each_pixel(x, [&](int64_t begin, int64_t end) { kernels<scalar_t>().shifted_relu(relu, to, begin, end); });
+      const Kernels<scalar_t>& loops = kernels<scalar_t>(which);
+      each_pixel(x, [&](int64_t begin, int64_t end) { loops.shifted_relu(relu, to, begin, end); });
     });
-    context->save_for_backward({x, shift, out});
+    keep(*context, {x, shift, out}, which);
     return out;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const variable_list saved = context->get_saved_variables();
+    const variable_list saved = recalled(*context);
     const at::Tensor &x = saved[0], &shift = saved[1], &out = saved[2];
     if (c10::GradMode::is_enabled()) {
-      return differentiable_gradients({x, shift}, gradients, [](const variable_list& inputs) {
+      variable_list found = differentiable_gradients({x, shift}, gradients, [](const variable_list& inputs) {
         return variable_list{at::relu(inputs[0] + inputs[1])};
       });
+      found.resize(3);
+      return found;
     }
-    const at::Tensor gradient = with_pixels(gradients[0]);
+    const at::Tensor gradient = gradient_with_pixels(gradients[0]);
     const at::Tensor of_x = at::empty_like(out), of_shift = at::empty_like(shift, at::MemoryFormat::Contiguous);
     AT_DISPATCH_FLOATING_TYPES(out.scalar_type(), "shifted_relu", [&] {
       const auto relu = call<scalar_t>(out, of_shift);
       const auto slope = map_of<const scalar_t>(gradient);
       const auto to = map_of<scalar_t>(of_x), sums = of_one_row<scalar_t>(of_shift);
-      each_pixel(out, [&](int64_t begin, int64_t end) {
-        kernels<scalar_t>().shifted_relu_backward(relu, slope, to, sums, begin, end);
-      });
+      const Kernels<scalar_t>& loops = kernels<scalar_t>(recalled_instructions(*context));
+      each_pixel(out,
+                 [&](int64_t begin, int64_t end) { loops.shifted_relu_backward(relu, slope, to, sums, begin, end); });
     });
-    return {of_x, of_shift};
+    return {of_x, of_shift, at::Tensor()};
   }
 };
 
 }  // namespace
 
 at::Tensor shifted_relu(const at::Tensor& x, const at::Tensor& shift) {
+  check_operands(x, shift);
   TORCH_CHECK(x.dim() == 4 && shift.sizes() == x.sizes().slice(1), "a shift ", shift.sizes(), " for ", x.sizes());
-  if (!done_here({x, shift})) return at::relu(x + shift);
-  return Relu::apply(x, shift);
+  const Instructions which = instructions();
+  if (!done_here(which, {x, shift})) return at::relu(x + shift);
+  return Relu::apply(x, shift, which);
 }
 
 }  // namespace gen_native::flow

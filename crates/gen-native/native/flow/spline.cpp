@@ -33,8 +33,10 @@ variable_list composed(const variable_list& inputs, const SplineShape& shape, Us
 
 template <typename T>
 Spline<T> call(const at::Tensor& rest, const at::Tensor& parameters, const SplineShape& shape, Use use) {
-  return {map_of<const T>(rest), map_of<const T>(parameters), knots_of(shape), rest.size(0), rest.size(1),
-          pixels_of(rest), use.inverse, use.summed};
+  return {map_of<const T>(rest), map_of<const T>(parameters),
+          knots_of(shape),       rest.size(0),
+          rest.size(1),          pixels_of(rest),
+          use.inverse,           use.summed};
 }
 
 // A number for each value, or one for each row in place of all its values.
@@ -44,20 +46,27 @@ Map<T> map_of_logs(const at::Tensor& logs, bool summed) {
 }
 
 // Blocks of rows, several together if they have little to do.
-template <typename T, typename F>
-void each_block(const at::Tensor& rest, const SplineShape& shape, const F& body) {
-  const int64_t lanes = kernels<T>().lanes;
+template <typename F>
+void each_block(int64_t lanes, const at::Tensor& rest, const SplineShape& shape, const F& body) {
   const int64_t work = lanes * shape.parameters() * std::max<int64_t>(1, rest.size(1) * pixels_of(rest));
   at::parallel_for(0, (rest.size(0) + lanes - 1) / lanes, std::max<int64_t>(1, 4096 / work), body);
 }
 
 struct SplineMap : torch::autograd::Function<SplineMap> {
   static variable_list forward(AutogradContext* context, const std::optional<at::Tensor>& same, const at::Tensor& rest,
-                               const at::Tensor& parameters, const SplineShape& shape, Use use) {
-    context->save_for_backward({same.value_or(at::Tensor()), rest, parameters});
-    context->saved_data["shape"] = std::vector<double>{
-        static_cast<double>(shape.bins), shape.low, shape.high, shape.soft ? 1. : 0., shape.width, shape.height,
-        shape.slope, shape.free ? 1. : 0., use.same_first ? 1. : 0., use.inverse ? 1. : 0., use.summed ? 1. : 0.};
+                               const at::Tensor& parameters, const SplineShape& shape, Use use, Instructions which) {
+    keep(*context, {same.value_or(at::Tensor()), rest, parameters}, which);
+    context->saved_data["shape"] = std::vector<double>{static_cast<double>(shape.bins),
+                                                       shape.low,
+                                                       shape.high,
+                                                       shape.soft ? 1. : 0.,
+                                                       shape.width,
+                                                       shape.height,
+                                                       shape.slope,
+                                                       shape.free ? 1. : 0.,
+                                                       use.same_first ? 1. : 0.,
+                                                       use.inverse ? 1. : 0.,
+                                                       use.summed ? 1. : 0.};
     const int64_t kept = same ? same->size(1) : 0, moved = rest.size(1);
     std::vector<int64_t> sizes = rest.sizes().vec();
     sizes[1] += kept;
@@ -71,44 +80,43 @@ struct SplineMap : torch::autograd::Function<SplineMap> {
       const auto to = map_of<scalar_t>(out.narrow(1, use.same_first ? kept : 0, moved));
       const auto to_logs = map_of_logs<scalar_t>(logs, use.summed);
       const auto spline = call<scalar_t>(from, by, shape, use);
-      each_block<scalar_t>(rest, shape, [&](int64_t begin, int64_t end) {
-        kernels<scalar_t>().spline(spline, to, to_logs, begin, end);
-      });
+      const Kernels<scalar_t>& loops = kernels<scalar_t>(which);
+      each_block(loops.lanes, rest, shape,
+                 [&](int64_t begin, int64_t end) { loops.spline(spline, to, to_logs, begin, end); });
     });
     return {out, logs};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const variable_list saved = context->get_saved_variables();
+    const variable_list saved = recalled(*context);
     const std::vector<double> n = context->saved_data["shape"].toDoubleVector();
     const SplineShape shape{static_cast<int64_t>(n[0]), n[1], n[2], n[3] != 0, n[4], n[5], n[6], n[7] != 0};
     const Use use{n[8] != 0, n[9] != 0, n[10] != 0};
     const at::Tensor &same = saved[0], &rest = saved[1], &parameters = saved[2];
     const int64_t kept = same.defined() ? same.size(1) : 0, moved = rest.size(1);
-    variable_list results(5);
+    variable_list results(6);
     if (c10::GradMode::is_enabled()) {
       const variable_list found = differentiable_gradients(
           saved, gradients, [&](const variable_list& inputs) { return composed(inputs, shape, use); });
       std::copy(found.begin(), found.end(), results.begin());
       return results;
     }
-    const at::Tensor gradient = with_pixels(gradients[0]);
-    const at::Tensor of_logs = use.summed ? gradients[1] : with_pixels(gradients[1]);
+    const at::Tensor gradient = gradient_with_pixels(gradients[0]);
+    const at::Tensor of_logs = use.summed ? as_memory(gradients[1]) : gradient_with_pixels(gradients[1]);
     if (same.defined()) results[0] = gradient.narrow(1, use.same_first ? 0 : moved, kept);
     const at::Tensor of_moved = gradient.narrow(1, use.same_first ? kept : 0, moved);
     const at::Tensor from = with_pixels(rest), by = with_pixels(parameters);
     const bool rows = rows_innermost(by) || rows_innermost(from);
     results[1] = empty_map(rest.sizes(), rows, rest.options());
-    results[2] = by.is_non_overlapping_and_dense() ? at::empty_like(by)
-                                                   : empty_map(by.sizes(), rows, by.options());
+    results[2] = by.is_non_overlapping_and_dense() ? at::empty_like(by) : empty_map(by.sizes(), rows, by.options());
     AT_DISPATCH_FLOATING_TYPES(rest.scalar_type(), "spline", [&] {
       const auto spline = call<scalar_t>(from, by, shape, use);
       const SplineGradients<scalar_t> d{map_of<const scalar_t>(of_moved),
-                                        map_of_logs<const scalar_t>(of_logs, use.summed),
-                                        map_of<scalar_t>(results[1]), map_of<scalar_t>(results[2])};
-      each_block<scalar_t>(rest, shape, [&](int64_t begin, int64_t end) {
-        kernels<scalar_t>().spline_backward(spline, d, begin, end);
-      });
+                                        map_of_logs<const scalar_t>(of_logs, use.summed), map_of<scalar_t>(results[1]),
+                                        map_of<scalar_t>(results[2])};
+      const Kernels<scalar_t>& loops = kernels<scalar_t>(recalled_instructions(*context));
+      each_block(loops.lanes, rest, shape,
+                 [&](int64_t begin, int64_t end) { loops.spline_backward(spline, d, begin, end); });
     });
     return results;
   }
@@ -156,15 +164,12 @@ void check_spline(const SplineShape& shape) {
 Moved spline(const std::optional<at::Tensor>& same, const at::Tensor& rest, const at::Tensor& parameters,
              const SplineShape& shape, bool same_first, bool inverse, bool summed) {
   check_spline(shape);
-  const at::Tensor kept = same.value_or(rest);
-  const bool fits = rest.dim() >= 2 && parameters.dim() == rest.dim() && kept.dim() == rest.dim() &&
-                    parameters.size(0) == rest.size(0) && parameters.size(1) == shape.parameters() * rest.size(1) &&
-                    parameters.sizes().slice(2) == rest.sizes().slice(2);
-  TORCH_CHECK(fits, "parameters ", parameters.sizes(), " for values ", rest.sizes(), ", ", shape.parameters(),
-              " for each");
+  check_operands(rest, parameters, same);
+  check_coupled(same, rest, parameters, shape.parameters());
   const Use use{same_first, inverse, summed};
-  const variable_list results = done_here({rest, kept, parameters})
-                                    ? SplineMap::apply(same, rest, parameters, shape, use)
+  const Instructions which = instructions();
+  const variable_list results = done_here(which, {rest, same.value_or(rest), parameters})
+                                    ? SplineMap::apply(same, rest, parameters, shape, use, which)
                                     : composed({same.value_or(at::Tensor()), rest, parameters}, shape, use);
   return {results[0], results[1]};
 }

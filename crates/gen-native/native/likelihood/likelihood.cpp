@@ -10,19 +10,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "../gradients.h"
 #include "../instructions.h"
 #include "../layout.h"
+#include "../operands.h"
 #include "kernels.h"
 
 namespace gen_native::likelihood {
 
 namespace {
 
-const Kernels& kernels() {
-  switch (instructions()) {
+const Kernels& kernels(Instructions which) {
+  switch (which) {
 #if defined(__x86_64__)
     case Instructions::kAvx512: return *avx512();
     case Instructions::kAvx2: return *avx2();
@@ -40,7 +42,7 @@ struct Sums {
   at::Tensor by_scale;  // [batch]
 };
 
-Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
+Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half, Instructions which) {
   const int64_t batch = x.size(0), values = x.numel() / batch;
   const double scale = std::exp(static_cast<double>(log_scale.item<float>()));
   const double span = 2 * half / scale;
@@ -53,13 +55,12 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
   const float *const m = mean.const_data_ptr<float>(), *const y = x.const_data_ptr<float>();
   float *const total = sums.log_prob.mutable_data_ptr<float>(), *const slope = sums.by_mean.mutable_data_ptr<float>(),
                *const by_scale = sums.by_scale.mutable_data_ptr<float>();
-  const Kernels& kernel = kernels();
+  const Kernels& kernel = kernels(which);
   const bool innermost = is_batch_innermost(x);
   // Either rows of values, or, where the batch is innermost, some columns of the batch.
   constexpr int64_t kColumns = 64;
   const int64_t items = innermost ? (batch + kColumns - 1) / kColumns : batch;
-  at::parallel_for(0, items, std::max<int64_t>(1, 4096 / (values * (innermost ? kColumns : 1))), [&](int64_t begin,
-                                                                                                    int64_t end) {
+  const auto sum_items = [&](int64_t begin, int64_t end) {
     float log_prob[kChunk], scaled[kChunk], inner[kChunk];
     for (int64_t item = begin; item < end; ++item) {
       if (innermost) {
@@ -89,7 +90,8 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
         by_scale[item] = static_cast<float>(slopes);
       }
     }
-  });
+  };
+  at::parallel_for(0, items, std::max<int64_t>(1, 4096 / (values * (innermost ? kColumns : 1))), sum_items);
   return sums;
 }
 
@@ -98,33 +100,33 @@ using torch::autograd::variable_list;
 
 // The same of libtorch's operations.
 at::Tensor composed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
-  const at::Tensor precision = log_scale.neg().exp();
+  const at::Tensor precision = log_scale.reshape({}).neg().exp();
   const at::Tensor lowest = x.lt(half - 1), highest = x.gt(1 - half);
   const at::Tensor upper = at::log_sigmoid(x.sub(mean).add(half).mul(precision)).masked_fill(highest, 0);
   const at::Tensor lower = at::log_sigmoid(mean.sub(x).add(half).mul(precision)).masked_fill(lowest, 0);
   const at::Tensor width = precision.mul(-2 * half).expm1().neg().log();
   const at::Tensor inner = width.expand_as(x).masked_fill(lowest.logical_or(highest), 0);
-  return upper.add(lower).add(inner).flatten(1).sum(1);
+  return upper.add(lower).add(inner).reshape({x.size(0), -1}).sum(1);
 }
 
 struct DiscretisedLogistic : torch::autograd::Function<DiscretisedLogistic> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& mean, const at::Tensor& log_scale,
-                            const at::Tensor& x, double half) {
-    Sums sums = summed(mean, log_scale, x, half);
-    context->save_for_backward({mean, log_scale, x, sums.by_mean, sums.by_scale});
+                            const at::Tensor& x, double half, Instructions which) {
+    Sums sums = summed(mean, log_scale, x, half, which);
+    keep(*context, {mean, log_scale, x, sums.by_mean, sums.by_scale}, which);
     context->saved_data["half"] = half;
     return sums.log_prob;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    variable_list results(4);
+    variable_list results(5);
     const at::Tensor& gradient = gradients[0];
     if (!gradient.defined()) return results;
-    const variable_list saved = context->get_saved_variables();
+    const variable_list saved = recalled(*context);
     if (c10::GradMode::is_enabled()) {
       const double half = context->saved_data["half"].toDouble();
-      const variable_list found = differentiable_gradients(
-          {saved[0], saved[1], saved[2]}, gradients, [half](const variable_list& inputs) {
+      const variable_list found =
+          differentiable_gradients({saved[0], saved[1], saved[2]}, gradients, [half](const variable_list& inputs) {
             return variable_list{composed(inputs[0], inputs[1], inputs[2], half)};
           });
       std::copy(found.begin(), found.end(), results.begin());
@@ -143,19 +145,18 @@ struct DiscretisedLogistic : torch::autograd::Function<DiscretisedLogistic> {
 
 }  // namespace
 
-bool takes(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x) {
-  const auto single = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
+std::optional<at::Tensor> discretised_logistic(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x,
+                                               double half) {
+  const Instructions which = instructions();
+  const auto single = [](const at::Tensor& t) { return in_memory(t) && t.scalar_type() == at::kFloat; };
+  if (which == Instructions::kLibtorch || !single(mean) || !single(log_scale) || !single(x)) return std::nullopt;
   const auto together = [&] {
     return (mean.is_contiguous() && x.is_contiguous()) || (is_batch_innermost(mean) && is_batch_innermost(x));
   };
-  return instructions() != Instructions::kLibtorch && single(mean) && single(log_scale) && single(x) && log_scale.numel() == 1 && !x.requires_grad() &&
-         mean.dim() >= 1 && mean.sizes() == x.sizes() && x.numel() > 0 && together();
-}
-
-at::Tensor discretised_logistic(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
-  TORCH_CHECK(takes(mean, log_scale, x), "the mean and the values must have one shape and lie in one way, and the "
-                                         "scale must be one number, all of them floats of a processor");
-  return DiscretisedLogistic::apply(mean, log_scale, x, half);
+  const bool fits = log_scale.numel() == 1 && !x.requires_grad() && mean.dim() >= 1 && mean.sizes() == x.sizes() &&
+                    x.numel() > 0 && together();
+  if (!fits) return std::nullopt;
+  return DiscretisedLogistic::apply(mean, log_scale, x, half, which);
 }
 
 }  // namespace gen_native::likelihood

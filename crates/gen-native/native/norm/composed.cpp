@@ -7,6 +7,7 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
 
+#include <optional>
 #include <vector>
 
 namespace gen_native::norm {
@@ -22,22 +23,36 @@ at::Tensor activated(const at::Tensor& z, Activation activation) {
   }
 }
 
+// What libtorch 2.13 is given on a processor. It takes strides that are nearly those of channels-last for them, and
+// then gradients are wrong, or without a gradient of the feature map are written where there is no memory.
+at::Tensor as_plain(const at::Tensor& x) { return x.is_cpu() ? x.contiguous() : x; }
+
+// The same of the gradient that comes back to `z`, which may lie in any way too.
+at::Tensor with_plain_gradient(const at::Tensor& z) {
+  if (z.is_cpu() && z.requires_grad())
+    z.register_hook([](const at::Tensor& g) { return g.resolve_neg().contiguous(); });
+  return z;
+}
+
 }  // namespace
 
 at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
                                Activation activation) {
-  const bool moves = statistics != Statistics::kBatch;
-  const at::Tensor none;
-  const at::Tensor z = at::batch_norm(x, weight, bias, optional(moves ? running_mean : none),
-                                      optional(moves ? running_var : none), statistics != Statistics::kRunning,
-                                      kMomentum, kEpsilon, /*cudnn_enabled=*/false);
-  return activated(z, activation);
+  // Given statistics are read as if they were contiguous.
+  const auto of = [&](const at::Tensor& running) {
+    if (statistics == Statistics::kBatch) return std::optional<at::Tensor>();
+    return std::optional(statistics == Statistics::kRunning ? as_plain(running) : running);
+  };
+  const at::Tensor z = at::batch_norm(as_plain(x), as_plain(weight), as_plain(bias), of(running_mean), of(running_var),
+                                      statistics != Statistics::kRunning, kMomentum, kEpsilon, /*cudnn_enabled=*/false);
+  return activated(with_plain_gradient(z), activation);
 }
 
 at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
                                const at::Tensor& modulation, Activation activation) {
-  at::Tensor z = at::group_norm(x, groups, weight, bias, kEpsilon, /*cudnn_enabled=*/false);
+  at::Tensor z = with_plain_gradient(
+      at::group_norm(as_plain(x), groups, as_plain(weight), as_plain(bias), kEpsilon, /*cudnn_enabled=*/false));
   if (modulation.defined()) {
     std::vector<int64_t> shape(x.dim(), 1);
     shape[0] = x.size(0);

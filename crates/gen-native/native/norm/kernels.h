@@ -18,8 +18,8 @@ struct Pass {
   int64_t row;  // channels * batch
   Activation activation;
   const float* x;
-  int64_t x_pixel;  // from one pixel to the next
-  const float* mean;    // [row], as the next two
+  int64_t x_pixel;    // from one pixel to the next
+  const float* mean;  // [row], as the next two
   const float* slope;
   const float* offset;
   const float* dy;  // the gradient of y; for `sums` and `gradient`
@@ -32,7 +32,7 @@ struct Pass {
 // Of each group of channels of each image: [groups][batch].
 struct Moments {
   float* mean;
-  float* rest;  // what rounding took from the mean, which counts where the mean is large
+  float* rest;     // what rounding took from the mean, which counts where the mean is large
   float* squares;  // the sum of squared deviations from the mean
 };
 

@@ -13,6 +13,7 @@
 
 #include "../conv/conv.h"
 #include "../gradients.h"
+#include "../operands.h"
 #include "composed.h"
 #include "passes.h"
 
@@ -23,16 +24,16 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-bool single(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
+bool single(const at::Tensor& x) { return in_memory(x) && x.scalar_type() == at::kFloat; }
 
 // A number of each channel.
 bool plain(const at::Tensor& x, int64_t channels) {
-  return single(x) && x.is_contiguous() && x.numel() == channels;
+  return single(x) && x.is_contiguous() && x.dim() == 1 && x.numel() == channels;
 }
 
-bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return x.dim() == 4 && conv::prefers_batch_innermost(x) && x.numel() > 0 && plain(weight, x.size(1)) &&
-         plain(bias, x.size(1));
+bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, Instructions which) {
+  return x.dim() == 4 && conv::prefers_batch_innermost(x, which) && single(x) && x.numel() > 0 &&
+         plain(weight, x.size(1)) && plain(bias, x.size(1));
 }
 
 // The sum of terms 0 to n, several at a time.
@@ -52,13 +53,15 @@ double summed(int64_t n, F&& term) {
 struct BatchNorm : torch::autograd::Function<BatchNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, const std::optional<at::Tensor>& running_mean,
-                            const std::optional<at::Tensor>& running_var, int64_t statistics, int64_t activation) {
+                            const std::optional<at::Tensor>& running_var, int64_t statistics, int64_t activation,
+                            Instructions which) {
+    const Kernels& kernel = kernels(which);
     const Shape shape(x);
     const Known known(shape);
     const bool running = static_cast<Statistics>(statistics) == Statistics::kRunning;
     const bool moves = static_cast<Statistics>(statistics) == Statistics::kBatchMovingRunning;
     // The images have means of their own.
-    const auto [of_images, holder] = running ? std::pair<Moments, at::Tensor>() : moments_of(x, shape.channels);
+    const auto [of_images, holder] = running ? std::pair<Moments, at::Tensor>() : moments_of(kernel, x, shape.channels);
     for (int64_t c = 0; c < shape.channels; ++c) {
       double mean, variance;
       if (running) {
@@ -69,9 +72,8 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
         const auto own = [means = of_images.mean + c * shape.batch, rests = of_images.rest + c * shape.batch](
                              int64_t n) { return static_cast<double>(means[n]) + rests[n]; };
         mean = summed(shape.batch, own) / shape.batch;
-        const double square = summed(shape.batch, [&](int64_t n) {
-          return squares[n] + shape.pixels * (own(n) - mean) * (own(n) - mean);
-        });
+        const double square = summed(
+            shape.batch, [&](int64_t n) { return squares[n] + shape.pixels * (own(n) - mean) * (own(n) - mean); });
         const double count = static_cast<double>(shape.pixels * shape.batch);
         variance = square / count;
         if (moves) {
@@ -94,17 +96,24 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
       fill(known.offset, bias.const_data_ptr<float>()[c] - (mean - rounded) * slope);
     }
     const at::Tensor none;
-    context->save_for_backward(
-        {x, weight, bias, known.all, running ? *running_mean : none, running ? *running_var : none});
+    if (moves) {
+      // As an operation in place does: whoever saved them is told.
+      for (const auto* const moved : {&*running_mean, &*running_var}) {
+        if (!moved->is_inference()) moved->unsafeGetTensorImpl()->bump_version();
+      }
+    }
+    // Copies, since a later batch may move them.
+    const auto copy = [&](const std::optional<at::Tensor>& of) { return running ? of->detach().clone() : none; };
+    keep(*context, {x, weight, bias, known.all, copy(running_mean), copy(running_var)}, which);
     context->saved_data["running"] = running;
     context->saved_data["activation"] = activation;
-    return applied(x, known, static_cast<Activation>(activation));
+    return applied(kernel, x, known, static_cast<Activation>(activation));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    variable_list results(7);
+    variable_list results(8);
     if (!gradients[0].defined()) return results;
-    const variable_list saved = context->get_saved_variables();
+    const variable_list saved = recalled(*context);
     const at::Tensor &x = saved[0], &weight = saved[1];
     const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
     const bool running = context->saved_data["running"].toBool();
@@ -122,8 +131,9 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
     }
     const Shape shape(x);
     const Known known(saved[3], shape.row);
-    const at::Tensor dy = readable(gradients[0]);
-    const Sums sums(x, known, activation, dy);
+    const at::Tensor dy = readable_gradient(gradients[0]);
+    const Kernels& kernel = kernels(recalled_instructions(*context));
+    const Sums sums(kernel, x, known, activation, dy);
     const at::Tensor dw = at::empty_like(weight), db = at::empty_like(weight);
     const at::Tensor terms = at::empty({2, shape.row}, at::kFloat);
     float* const constant = terms.mutable_data_ptr<float>();
@@ -140,7 +150,7 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
       std::fill_n(constant + start, shape.batch, static_cast<float>(share * plain - linear * known.rest[start]));
       std::fill_n(constant + shape.row + start, shape.batch, static_cast<float>(linear));
     }
-    if (needs[0]) results[0] = input_gradient(x, known, activation, dy, terms);
+    if (needs[0]) results[0] = input_gradient(kernel, x, known, activation, dy, terms);
     if (needs[1]) results[1] = dw;
     if (needs[2]) results[2] = db;
     return results;
@@ -150,10 +160,11 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
 struct GroupNorm : torch::autograd::Function<GroupNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, const std::optional<at::Tensor>& modulation, int64_t groups,
-                            int64_t activation) {
+                            int64_t activation, Instructions which) {
+    const Kernels& kernel = kernels(which);
     const Shape shape(x);
     const Known known(shape);
-    const auto [moments, holder] = moments_of(x, groups);
+    const auto [moments, holder] = moments_of(kernel, x, groups);
     const int64_t channels = shape.channels / groups;
     const auto count = static_cast<float>(channels * shape.pixels);
     const at::Tensor beside = modulation.has_value() ? modulation->t().contiguous() : at::Tensor();
@@ -176,22 +187,21 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
         known.offset[start + n] = known.offset[start + n] * (1 + scale[n]) + shift[n];
       }
     }
-    context->save_for_backward({x, weight, bias, known.all, modulation.value_or(at::Tensor()), beside});
+    keep(*context, {x, weight, bias, known.all, modulation.value_or(at::Tensor()), beside}, which);
     context->saved_data["groups"] = groups;
     context->saved_data["activation"] = activation;
-    return applied(x, known, static_cast<Activation>(activation));
+    return applied(kernel, x, known, static_cast<Activation>(activation));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    variable_list results(6);
+    variable_list results(7);
     if (!gradients[0].defined()) return results;
-    const variable_list saved = context->get_saved_variables();
+    const variable_list saved = recalled(*context);
     const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &modulation = saved[4], &beside = saved[5];
     const int64_t groups = context->saved_data["groups"].toInt();
     const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
     const std::vector<bool> needs{context->needs_input_grad(0), context->needs_input_grad(1),
-                                  context->needs_input_grad(2),
-                                  modulation.defined() && context->needs_input_grad(3)};
+                                  context->needs_input_grad(2), modulation.defined() && context->needs_input_grad(3)};
     if (c10::GradMode::is_enabled()) {
       const auto compose = [&](const variable_list& inputs) {
         return variable_list{composed_group_norm(inputs[0], groups, inputs[1], inputs[2], inputs[3], activation)};
@@ -202,9 +212,10 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
     }
     const Shape shape(x);
     const Known known(saved[3], shape.row);
-    const at::Tensor dy = readable(gradients[0]);
-    const Sums sums(x, known, activation, dy);
-    if (needs[0]) results[0] = input_gradient(x, known, activation, dy, terms(shape, known, sums, groups));
+    const at::Tensor dy = readable_gradient(gradients[0]);
+    const Kernels& kernel = kernels(recalled_instructions(*context));
+    const Sums sums(kernel, x, known, activation, dy);
+    if (needs[0]) results[0] = input_gradient(kernel, x, known, activation, dy, terms(shape, known, sums, groups));
     const float* const scale = beside.defined() ? beside.const_data_ptr<float>() : nullptr;
     const at::Tensor dw = at::empty_like(weight), db = at::empty_like(weight);
     for (int64_t c = 0; c < shape.channels; ++c) {
@@ -266,31 +277,67 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
 
 }  // namespace
 
+namespace {
+
+// Parameters of channels have one number each.
+void check_channels(const at::Tensor& x, const std::vector<at::Tensor>& parameters) {
+  TORCH_CHECK(x.dim() >= 2, "a feature map ", x.sizes(), "; it is [batch, channels, ...]");
+  for (const at::Tensor& of : parameters) {
+    TORCH_CHECK(of.dim() == 1 && of.size(0) == x.size(1), "a parameter ", of.sizes(), " for a feature map ", x.sizes(),
+                "; it is [", x.size(1), "]");
+    TORCH_CHECK(of.scalar_type() == parameters[0].scalar_type(), "parameters are of kinds ", of.scalar_type(), " and ",
+                parameters[0].scalar_type(), ", they must be of one");
+  }
+}
+
+}  // namespace
+
 at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
                       Activation activation) {
   const bool uses_running = statistics != Statistics::kBatch;
   TORCH_CHECK(!uses_running || (running_mean.defined() && running_var.defined()), "no running statistics");
-  const bool here = done_here(x, weight, bias) &&
+  std::vector<at::Tensor> others{weight, bias};
+  if (uses_running) others.insert(others.end(), {running_mean, running_var});
+  check_operands(x, others);
+  check_channels(x, others);
+  if (statistics == Statistics::kBatchMovingRunning) {
+    check_exclusive({running_mean, running_var}, {x, weight, bias});
+    if (running_mean.is_neg() || running_var.is_neg()) {
+      // libtorch would move a copy.
+      const at::Tensor mean = running_mean.resolve_neg(), var = running_var.resolve_neg();
+      const at::Tensor normed = batch_norm(x, weight, bias, mean, var, statistics, activation);
+      const c10::NoGradGuard no_grad;
+      if (running_mean.is_neg()) running_mean.copy_(mean);
+      if (running_var.is_neg()) running_var.copy_(var);
+      return normed;
+    }
+  }
+  const Instructions which = instructions();
+  const bool here = done_here(x, weight, bias, which) &&
                     (!uses_running || (plain(running_mean, x.size(1)) && plain(running_var, x.size(1))));
   if (!here) return composed_batch_norm(x, weight, bias, running_mean, running_var, statistics, activation);
   const at::Tensor none;
   return BatchNorm::apply(readable(x), weight, bias, optional(uses_running ? running_mean : none),
                           optional(uses_running ? running_var : none), static_cast<int64_t>(statistics),
-                          static_cast<int64_t>(activation));
+                          static_cast<int64_t>(activation), which);
 }
 
 at::Tensor group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
                       const at::Tensor& modulation, Activation activation) {
-  const auto fits = [&] { return groups > 0 && x.size(1) % groups == 0; };
-  const auto modulates = [&] {
-    return !modulation.defined() || (single(modulation) && modulation.dim() == 2 &&
-                                     modulation.size(0) == x.size(0) && modulation.size(1) == 2 * x.size(1));
-  };
-  if (!done_here(x, weight, bias) || !fits() || !modulates()) {
+  check_operands(x, weight, bias, optional(modulation));
+  check_channels(x, {weight, bias});
+  TORCH_CHECK(groups > 0 && x.size(1) % groups == 0, groups, " groups of ", x.size(1), " channels");
+  TORCH_CHECK(!modulation.defined() ||
+                  (modulation.dim() == 2 && modulation.size(0) == x.size(0) && modulation.size(1) == 2 * x.size(1)),
+              "a modulation ", modulation.sizes(), " of a feature map ", x.sizes(), "; it is [", x.size(0), ", ",
+              2 * x.size(1), "]");
+  const Instructions which = instructions();
+  if (!done_here(x, weight, bias, which) || (modulation.defined() && !single(modulation))) {
     return composed_group_norm(x, groups, weight, bias, modulation, activation);
   }
-  return GroupNorm::apply(readable(x), weight, bias, optional(modulation), groups, static_cast<int64_t>(activation));
+  return GroupNorm::apply(readable(x), weight, bias, optional(modulation), groups, static_cast<int64_t>(activation),
+                          which);
 }
 
 }  // namespace gen_native::norm

@@ -7,6 +7,7 @@
 
 #include <utility>
 
+#include "../instructions.h"
 #include "../layout.h"
 #include "kernels.h"
 
@@ -39,22 +40,25 @@ struct Known {
   float *mean, *rest, *rstd, *slope, *offset;
 };
 
+// The loops of these instructions, which have some.
+const Kernels& kernels(Instructions which);
+
 // The moments of each group of each image, and what holds them.
-std::pair<Moments, at::Tensor> moments_of(const at::Tensor& x, int64_t groups);
+std::pair<Moments, at::Tensor> moments_of(const Kernels& kernel, const at::Tensor& x, int64_t groups);
 
 // y = activation(z).
-at::Tensor applied(const at::Tensor& x, const Known& known, Activation activation);
+at::Tensor applied(const Kernels& kernel, const at::Tensor& x, const Known& known, Activation activation);
 
 // The sums over the pixels of dz and of dz * xhat, [channels][batch] each, from which all gradients but that of x come.
 struct Sums {
-  Sums(const at::Tensor& x, const Known& known, Activation activation, const at::Tensor& dy);
+  Sums(const Kernels& kernel, const at::Tensor& x, const Known& known, Activation activation, const at::Tensor& dy);
 
   at::Tensor all;
   float *plain, *product;
 };
 
 // dx = dz * slope - constant - (x - mean) * linear, with [2][channels][batch] of the last two.
-at::Tensor input_gradient(const at::Tensor& x, const Known& known, Activation activation, const at::Tensor& dy,
-                          const at::Tensor& terms);
+at::Tensor input_gradient(const Kernels& kernel, const at::Tensor& x, const Known& known, Activation activation,
+                          const at::Tensor& dy, const at::Tensor& terms);
 
 }  // namespace gen_native::norm

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod reference;
+
 use gen_native::{Instructions, batch_innermost, use_instructions};
 use tch::{Device, Kind, Tensor};
 

@@ -33,11 +33,13 @@ impl Agreement {
             .iter()
             .enumerate()
             .filter(|(_, model)| !model.is_reference())
-            .filter_map(|(index, model)| {
-                Some((index, [model.seeds(first)?.median, model.seeds(second)?.median]))
-            })
+            .filter_map(|(index, model)| Some((index, [model.seeds(first)?.mean, model.seeds(second)?.mean])))
             .collect();
-        let rank = |space: usize, value: f64| 1 + has_both.iter().filter(|(_, v)| v[space] < value).count();
+        // What is NaN is as far as what is infinite.
+        let far = |value: f64| if value.is_finite() { value } else { f64::INFINITY };
+        let rank = |space: usize, value: f64| {
+            1 + has_both.iter().filter(|(_, v)| far(v[space]) < far(value)).count()
+        };
         let models: Vec<_> = has_both
             .iter()
             .map(|(index, values)| {
@@ -46,7 +48,8 @@ impl Agreement {
                 Ranked { name: model.label.clone(), family: model.family().to_owned(), places }
             })
             .collect();
-        let pairs: Vec<(f64, f64)> = has_both.iter().map(|(_, values)| (values[0], values[1])).collect();
+        let pairs: Vec<(f64, f64)> =
+            has_both.iter().map(|(_, values)| (far(values[0]), far(values[1]))).collect();
         (models.len() > 1).then(|| Agreement {
             spaces: [first, second].map(|key| spoken_space(&key.space).to_owned()),
             models,
@@ -123,7 +126,7 @@ mod tests {
             let text = format!("family,model,feature_space\nvae,{model},pca-64\n");
             let run = run_folder(folder.path(), &format!("{model}-d-s0"), Some(&text));
             let rows = format!(
-                "metric,space,value,higher_is_better\nfd,pca-64,{first},false\nfd,random-64,{second},false\n"
+                "metric,space,value,direction\nfd,pca-64,{first},lower\nfd,random-64,{second},lower\n"
             );
             std::fs::write(run.join("metrics.csv"), rows).unwrap();
         }
@@ -145,5 +148,16 @@ mod tests {
         assert_eq!(figure.wide.0.markup().matches("class=\"mark").count(), 6);
         assert!(agreement(&[("a", 1.0, 4.0), ("b", 2.0, 3.0)]).unwrap().spoken().contains("Too few"));
         assert!(agreement(&[("a", 1.0, 4.0)]).is_none());
+        let endless =
+            agreement(&[("a", 1.0, 2.0), ("b", f64::NAN, 3.0), ("c", 3.0, f64::INFINITY), ("d", 4.0, 9.0)])
+                .unwrap();
+        assert!(
+            endless
+                .figure()
+                .alt
+                .contains("principal components: 1 a, 2 c, 3 d, 4 b. random network: 1 a, 2 b, 3 d, 4 c"),
+            "{}",
+            endless.figure().alt
+        );
     }
 }

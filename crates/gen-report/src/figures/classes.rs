@@ -56,7 +56,8 @@ impl Classes {
             index.and_then(|index| known.get(index)).unwrap_or(class).clone()
         };
         let of_model = |model: &crate::models::Model<'_>| -> Vec<Option<f64>> {
-            keys.iter().map(|(_, key)| model.seeds(key).map(|seeds| seeds.median)).collect()
+            let finite = |value: &f64| value.is_finite();
+            keys.iter().map(|(_, key)| model.seeds(key).map(|seeds| seeds.mean).filter(finite)).collect()
         };
         let models: Vec<_> = comparison
             .trained()
@@ -184,14 +185,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = "family,model,feature_space\nvae,vae,pca-64\n";
         let run = run_folder(folder.path(), "vae-d-s0", Some(text));
-        let rows = "metric,space,parameter,value,higher_is_better\nfd,pca-64,,1,false\n\
-                    class_fd,pca-64,class=10,4,false\nclass_fd,pca-64,class=1,2,false\n\
-                    class_fd,pca-64,class=0,0,false\nclass_fd,random-64,class=0,9,false\n\
-                    class_share,pca-64,class=0,0,true\nclass_share,pca-64,class=1,0.7,true\n";
+        let rows = "metric,space,parameter,value,direction\nfd,pca-64,,1,lower\n\
+                    class_fd,pca-64,class=10,4,lower\nclass_fd,pca-64,class=1,2,lower\n\
+                    class_fd,pca-64,class=0,0,lower\nclass_fd,random-64,class=0,9,lower\n\
+                    class_share,pca-64,class=0,0,\nclass_share,pca-64,class=1,0.7,\n";
         std::fs::write(run.join("metrics.csv"), rows).unwrap();
         let text = "family,model,feature_space\nreference,floor,pca-64\n";
         let floor = run_folder(folder.path(), "reference-floor", Some(text));
-        let rows = "metric,space,parameter,value,higher_is_better\nclass_share,pca-64,class=1,0.5,true\n";
+        let rows = "metric,space,parameter,value,direction\nclass_share,pca-64,class=1,0.5,\n";
         std::fs::write(floor.join("metrics.csv"), rows).unwrap();
         std::fs::write(run.join("config.toml"), "[data]\nclasses = [\"shoe\", \"bag\"]\n").unwrap();
         let runs = read_all(folder.path()).unwrap();

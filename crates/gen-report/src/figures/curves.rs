@@ -2,6 +2,7 @@
 
 use super::Size;
 use crate::csv_file::Table;
+use crate::models::Model;
 use crate::runs::Run;
 use crate::svg::{Anchor, Scale, Svg, family_class, tick_label};
 
@@ -27,7 +28,9 @@ const PLOT: (f64, f64, f64, f64) = (46.0, 26.0, 290.0, 142.0);
 pub(crate) fn read(runs: &[Run]) -> (Vec<Panel>, Vec<String>) {
     let mut panels: Vec<Panel> = Vec::new();
     let mut notes = Vec::new();
-    for run in runs.iter().filter(|run| !run.is_reference()) {
+    let models = Model::all(runs);
+    let of_models = models.iter().flat_map(|model| model.runs.iter().map(|run| (&model.label, *run)));
+    for (model, run) in of_models.filter(|(_, run)| !run.is_reference()) {
         let path = run.folder.join("history.csv");
         if !path.exists() {
             continue;
@@ -53,10 +56,10 @@ pub(crate) fn read(runs: &[Run]) -> (Vec<Panel>, Vec<String>) {
                 continue;
             }
             let curve = thin(&points);
-            match panels.iter_mut().find(|panel| panel.model == run.model() && panel.loss == loss) {
+            match panels.iter_mut().find(|panel| panel.model == *model && panel.loss == loss) {
                 Some(panel) => panel.curves.push(curve),
                 None => panels.push(Panel {
-                    model: run.model().to_owned(),
+                    model: model.clone(),
                     family: run.family().to_owned(),
                     loss: loss.to_owned(),
                     curves: vec![curve],

@@ -21,6 +21,8 @@ pub(crate) struct Figure {
     pub(crate) name: &'static str,
     /// What it shows, in words.
     pub(crate) alt: String,
+    /// What has no place in it, and why; empty where everything has.
+    pub(crate) left_out: Vec<String>,
     pub(crate) wide: (Svg, Size),
     pub(crate) narrow: (Svg, Size),
 }
@@ -34,7 +36,7 @@ impl Figure {
     /// Draws for both.
     pub(crate) fn new(name: &'static str, alt: String, sizes: [Size; 2], draw: impl Fn(Size) -> Svg) -> Self {
         let [wide, narrow] = sizes;
-        Figure { name, alt, wide: (draw(wide), wide), narrow: (draw(narrow), narrow) }
+        Figure { name, alt, left_out: Vec::new(), wide: (draw(wide), wide), narrow: (draw(narrow), narrow) }
     }
 
     /// As elements of the page, which shows one of the two.

@@ -24,6 +24,8 @@ struct Point {
 #[derive(Debug)]
 struct Scatter {
     points: Vec<Point>,
+    /// Models that have no place, and why.
+    left_out: Vec<String>,
     /// The distance between training and test data.
     floor: Option<f64>,
     /// What is up.
@@ -48,7 +50,7 @@ pub(crate) fn trilemma(comparison: &Comparison<'_>) -> Option<Figure> {
     };
     let what = if coverage.is_some() { ", with the part of the data that is covered" } else { "" };
     let alt = scatter.alt(&format!("against samples a second{what}"), " samples a second");
-    Some(Figure::new("quality-speed", alt, [WIDE, NARROW], |size| scatter.draw(size)))
+    Some(scatter.figure("quality-speed", alt))
 }
 
 /// Distance against seconds of training.
@@ -62,7 +64,7 @@ pub(crate) fn training_time(comparison: &Comparison<'_>) -> Option<Figure> {
         ..scatter
     };
     let alt = scatter.alt("against seconds of training", " seconds");
-    Some(Figure::new("quality-training", alt, [WIDE, NARROW], |size| scatter.draw(size)))
+    Some(scatter.figure("quality-training", alt))
 }
 
 /// The lowest and the highest of positive values.
@@ -73,25 +75,46 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
 impl Scatter {
     fn of(comparison: &Comparison<'_>, cost: &Key, coverage: Option<&Key>) -> Option<Self> {
         let distance = comparison.distance.as_ref()?;
-        let points: Vec<Point> = comparison
-            .trained()
-            .filter_map(|model| {
-                let seeds = model.seeds(distance).filter(|seeds| seeds.min > 0.0)?;
-                Some(Point {
+        let (mut points, mut left_out) = (Vec::new(), Vec::new());
+        for model in comparison.trained() {
+            let Some(seeds) = model.seeds(distance) else { continue };
+            let known =
+                model.seeds(cost).map(|seeds| seeds.mean).filter(|cost| *cost > 0.0 && cost.is_finite());
+            let elsewhere = comparison.costs(&cost.metric).iter().any(|key| model.seeds(key).is_some());
+            match known {
+                Some(cost) if seeds.min > 0.0 && seeds.is_finite() => points.push(Point {
                     name: model.label.clone(),
                     family: model.family().to_owned(),
-                    cost: model.seeds(cost).map(|seeds| seeds.median).filter(|cost| *cost > 0.0)?,
-                    distance: seeds.median,
+                    cost,
+                    distance: seeds.mean,
                     range: (seeds.min, seeds.max),
-                    coverage: coverage.and_then(|key| model.seeds(key)).map(|seeds| seeds.median),
-                })
-            })
-            .collect();
+                    coverage: coverage
+                        .and_then(|key| model.seeds(key))
+                        .map(|seeds| seeds.mean)
+                        .filter(|share| share.is_finite()),
+                }),
+                Some(_) => left_out.push(format!(
+                    "{} at a distance of {}",
+                    model.label,
+                    Format::Significant.write(seeds.mean)
+                )),
+                None if elsewhere => {
+                    left_out.push(format!("{}, timed under other circumstances", model.label));
+                }
+                None => {}
+            }
+        }
         let floor = ranking::floor(&comparison.models, distance).filter(|floor| *floor > 0.0);
         let name = if distance.metric == "fd" { "Fréchet distance" } else { "distance" };
         let title = format!("{name}, {} (lower is better)", spoken_space(&distance.space));
-        let scatter = Scatter { points, floor, title, across: "", logarithmic: false, front: false };
+        let scatter =
+            Scatter { points, left_out, floor, title, across: "", logarithmic: false, front: false };
         (!scatter.points.is_empty()).then_some(scatter)
+    }
+
+    fn figure(self, name: &'static str, alt: String) -> Figure {
+        let drawn = Figure::new(name, alt, [WIDE, NARROW], |size| self.draw(size));
+        Figure { left_out: self.left_out, ..drawn }
     }
 
     /// What the figure shows, in words.
@@ -238,7 +261,15 @@ mod tests {
     }
 
     fn scatter(points: Vec<Point>) -> Scatter {
-        Scatter { points, floor: None, title: String::new(), across: "", logarithmic: true, front: true }
+        Scatter {
+            points,
+            left_out: Vec::new(),
+            floor: None,
+            title: String::new(),
+            across: "",
+            logarithmic: true,
+            front: true,
+        }
     }
 
     #[test]
@@ -261,6 +292,7 @@ mod tests {
         assert!(markup.contains("family-gan") && markup.contains("floor 1.50"), "{markup}");
         assert!(markup.contains("gan 50 %") && markup.contains("class=\"gauge family-gan\""), "{markup}");
         assert!(figure.alt.contains("gan at 5,000 samples a second, distance 20.0 and 50 % covered"));
+        assert_eq!(figure.left_out, ["flow at a distance of inf"]);
         assert!(training_time(&Comparison::of(&runs)).is_none());
         assert!(trilemma(&Comparison::of(&[])).is_none());
     }

@@ -1,6 +1,6 @@
 //! What the report is about, and what it found, in sentences.
 
-use super::{Report, distinct};
+use super::Report;
 use crate::comparison::{Comparison, spoken_space};
 use crate::escape::escape;
 use crate::measures::Format;
@@ -10,13 +10,16 @@ use crate::ranking::{self, Place};
 /// The title, the conclusion, and what failed.
 pub(super) fn section(report: &Report<'_>, title: &str) -> String {
     let comparison = report.comparison;
-    let trained = || report.runs.iter().filter(|run| !run.is_reference());
     let names: Vec<&str> = comparison.trained().map(|model| model.label.as_str()).collect();
     let budget = report
         .record
         .map(|record| format!("each trained for {} on the same machine", spoken(&record.budget)));
-    let seeds = distinct(trained(), "seed").split(", ").count();
-    let seeds = (seeds > 1).then(|| format!("with {seeds} seeds"));
+    let seeds: Vec<usize> = comparison.trained().map(|model| model.runs.len()).collect();
+    let (fewest, most) = (seeds.iter().min().copied(), seeds.iter().max().copied());
+    let seeds = fewest.zip(most).filter(|(_, most)| *most > 1).map(|(fewest, most)| match fewest == most {
+        true => format!("with {most} seeds"),
+        false => format!("with {fewest} to {most} seeds"),
+    });
     let mut html = format!("<header><h1>{}</h1>", escape(title));
     if let Some(conclusion) = conclusion(comparison) {
         html += &format!("<p class=\"lede\">{}</p>", escape(&conclusion));
@@ -51,13 +54,13 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
     let mut parts: Vec<(Vec<usize>, Vec<String>)> = Vec::new();
     let mut best = |key: Option<&Key>, [one, many]: [&str; 2], detail: &dyn Fn(&str) -> String| {
         let places = comparison.places(key);
-        let leaders: Vec<&Place> = places.iter().filter(|place| place.place == 1).collect();
+        let leaders: Vec<&Place> = places.iter().filter(|place| place.leads()).collect();
         let (Some(first), Some(key)) = (leaders.first(), key) else { return };
         // Of one model, or where none can be told from another, there is no best.
         if places.len() < 2 || leaders.len() == places.len() {
             return;
         }
-        let value = crate::metrics::format(&key.metric).write(first.seeds.median);
+        let value = crate::metrics::format(&key.metric).write(first.seeds.mean);
         let (verb, tie) = if leaders.len() == 1 { (one, "") } else { (many, "a tie; ") };
         let phrase = format!("{verb} ({tie}{})", detail(&value));
         let leaders: Vec<usize> = leaders.iter().map(|place| place.model).collect();
@@ -80,8 +83,10 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
     best(coverage, ["covers most of the data", "cover most of the data"], &|value| {
         format!("coverage {value}{}", floor(coverage))
     });
-    let fastest = comparison.cost("sample_images_per_second");
-    best(fastest.as_ref(), ["samples fastest", "sample fastest"], &|value| format!("{value} a second"));
+    // Speeds under different circumstances do not tell which model is the fastest.
+    let speeds = comparison.costs("sample_images_per_second");
+    let fastest = speeds.first().filter(|_| speeds.len() == 1);
+    best(fastest, ["samples fastest", "sample fastest"], &|value| format!("{value} a second"));
     let sentences: Vec<String> = parts
         .iter()
         .map(|(leaders, phrases)| {
@@ -112,7 +117,7 @@ fn second_opinion(comparison: &Comparison<'_>) -> Option<String> {
     let key = comparison.second.as_ref()?;
     let leaders = |key: Option<&Key>| -> Vec<usize> {
         let places = comparison.places(key);
-        places.iter().filter(|place| place.place == 1).map(|place| place.model).collect()
+        places.iter().filter(|place| place.leads()).map(|place| place.model).collect()
     };
     let (first, second) = (leaders(comparison.distance.as_ref()), leaders(Some(key)));
     let names: Vec<&str> = second.iter().map(|model| comparison.models[*model].label.as_str()).collect();
@@ -183,7 +188,7 @@ mod tests {
         for (model, metrics) in rows {
             let text = format!("family,model,feature_space\nvae,{model},pca-64\n");
             let run = run_folder(folder.path(), &format!("{model}-d-s0"), Some(&text));
-            let header = "metric,space,value,standard_error,higher_is_better\n";
+            let header = "metric,space,value,standard_error,direction,target\n";
             std::fs::write(run.join("metrics.csv"), format!("{header}{metrics}")).unwrap();
         }
         conclusion(&Comparison::of(&read_all(folder.path()).unwrap()))
@@ -191,11 +196,11 @@ mod tests {
 
     #[test]
     fn a_conclusion_names_the_best_and_says_where_they_tie() {
-        let coverage = "coverage,pca-64,0.5,0.01,true\n";
+        let coverage = "coverage,pca-64,0.5,0.01,higher,\n";
         let rows = [
-            ("a", format!("fd,pca-64,2.0,0.1,false\n{coverage}")),
-            ("b", format!("fd,pca-64,2.1,0.1,false\n{coverage}")),
-            ("c", format!("fd,pca-64,9,0.1,false\n{coverage}copied_share,pca-64,0.2,,false\n")),
+            ("a", format!("fd,pca-64,2.0,0.1,lower,\n{coverage}")),
+            ("b", format!("fd,pca-64,2.1,0.1,lower,\n{coverage}")),
+            ("c", format!("fd,pca-64,9,0.1,lower,\n{coverage}copied_share,pca-64,0.2,,lower,\n")),
         ];
         let rows: Vec<(&str, &str)> = rows.iter().map(|(model, text)| (*model, text.as_str())).collect();
         assert_eq!(
@@ -204,8 +209,8 @@ mod tests {
              quality."
         );
         let rows = [
-            ("a", "fd,pca-64,2.0,0.1,false\nfd,random-64,9,0.1,false\ncoverage,pca-64,0.9,0.01,true\n"),
-            ("b", "fd,pca-64,3.0,0.1,false\nfd,random-64,8,0.1,false\ncoverage,pca-64,0.5,0.01,true\n"),
+            ("a", "fd,pca-64,2.0,0.1,lower,\nfd,random-64,9,0.1,lower,\ncoverage,pca-64,0.9,0.01,higher,\n"),
+            ("b", "fd,pca-64,3.0,0.1,lower,\nfd,random-64,8,0.1,lower,\ncoverage,pca-64,0.5,0.01,higher,\n"),
         ];
         assert_eq!(
             conclusion_of(&rows).unwrap(),

@@ -67,7 +67,7 @@ pub(super) fn section(report: &Report<'_>) -> String {
         .map(|model| {
             let (class, said) = verdict(model);
             let cells: String =
-                keys.iter().map(|key| cell(key, model.seeds(key).map(|seeds| seeds.median))).collect();
+                keys.iter().map(|key| cell(key, model.seeds(key).map(|seeds| seeds.mean))).collect();
             format!(
                 "<tr><th scope=\"row\"><span class=\"model\">{}{}</span></th><td class=\"words {class}\">{said}</td>{cells}</tr>",
                 swatch(model.family()),
@@ -82,7 +82,7 @@ pub(super) fn section(report: &Report<'_>) -> String {
             .models
             .iter()
             .find(|model| model.is_reference() && model.runs[0].model() == "floor")?;
-        Some(floor.seeds(key)?.median)
+        Some(floor.seeds(key)?.mean)
     };
     let reference = |name: &str, value: &dyn Fn(&Key) -> Option<f64>| {
         let cells: String = keys.iter().map(|key| cell(key, value(key))).collect();
@@ -120,7 +120,7 @@ mod tests {
     fn verdict_of(rows: &str) -> (&'static str, &'static str) {
         let folder = tempfile::tempdir().unwrap();
         let run = run_folder(folder.path(), "vae-d-s0", Some("family,model\nvae,vae\n"));
-        let header = "metric,space,value,higher_is_better\n";
+        let header = "metric,space,value,direction\n";
         std::fs::write(run.join("metrics.csv"), format!("{header}{rows}")).unwrap();
         let runs = read_all(folder.path()).unwrap();
         verdict(&Model::all(&runs)[0])
@@ -128,17 +128,17 @@ mod tests {
 
     #[test]
     fn verdicts_are_plain() {
-        let copied = "copied_share,pca-64,0.01,false\ncopied_share,random-64,0.06,false\n";
+        let copied = "copied_share,pca-64,0.01,lower\ncopied_share,random-64,0.06,lower\n";
         assert_eq!(verdict_of(copied), ("failed", "copies training data"));
         assert!(
-            verdict_of("copied_share,pca-64,0.05,false\nnearest_train_z,pca-64,-4,true\n")
+            verdict_of("copied_share,pca-64,0.05,lower\nnearest_train_z,pca-64,-4,\n")
                 .1
                 .starts_with("closer")
         );
         assert_eq!(
-            verdict_of("copied_share,pca-64,0.01,false\nnearest_train_z,pca-64,-1,true\n").1,
+            verdict_of("copied_share,pca-64,0.01,lower\nnearest_train_z,pca-64,-1,\n").1,
             "no sign of copying"
         );
-        assert!(verdict_of("auth_pct,pca-64,60,true\n").1.contains("not measured"));
+        assert!(verdict_of("auth_pct,pca-64,60,\n").1.contains("not measured"));
     }
 }

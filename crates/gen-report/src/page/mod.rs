@@ -16,6 +16,7 @@ use crate::figures::agreement::Agreement;
 use crate::figures::classes::Classes;
 use crate::figures::{Figure, curves};
 use crate::measures::MEASURES;
+use crate::metrics::format;
 use crate::record::Record;
 use crate::runs::Run;
 use crate::style;
@@ -98,6 +99,14 @@ fn distinct<'a>(runs: impl Iterator<Item = &'a Run>, column: &str) -> String {
     values.join(", ")
 }
 
+/// What a figure has no place for, in a sentence.
+fn left_out(figure: &Figure) -> String {
+    match &figure.left_out[..] {
+        [] => String::new(),
+        left_out => format!(" Not drawn: {}.", escape(&left_out.join("; "))),
+    }
+}
+
 fn trilemma(report: &Report<'_>) -> String {
     let Some(figure) = report.trilemma else { return String::new() };
     let ring = if report.comparison.coverage.is_some() {
@@ -107,7 +116,8 @@ fn trilemma(report: &Report<'_>) -> String {
     };
     format!(
         "<section><h2>Quality, coverage, speed</h2><p class=\"note\">Down is closer to the data, right is \
-         faster.{ring} The dotted line joins the models that no other beats in both.</p>{}</section>",
+         faster.{ring} The dotted line joins the models that no other beats in both.{}</p>{}</section>",
+        left_out(figure),
         figure.inline()
     )
 }
@@ -116,7 +126,8 @@ fn training_time(report: &Report<'_>) -> String {
     let Some(figure) = report.training_time else { return String::new() };
     format!(
         "<section><h2>Quality against training time</h2><p class=\"note\">Down is closer to the data, left is \
-         cheaper. A line through a mark is the range over seeds.</p>{}</section>",
+         cheaper. A mark is the mean over seeds, a line through it their range.{}</p>{}</section>",
+        left_out(figure),
         figure.inline()
     )
 }
@@ -142,7 +153,7 @@ fn classes(report: &Report<'_>) -> String {
         .trained()
         .filter_map(|model| {
             let key = report.comparison.keys.iter().find(|key| key.metric == "class_tv")?;
-            Some(format!("{} {:.3}", model.label, model.seeds(key)?.median))
+            Some(format!("{} {}", model.label, format(&key.metric).write(model.seeds(key)?.mean)))
         })
         .collect();
     let histogram = if histogram.is_empty() {
@@ -169,8 +180,8 @@ fn comparison(report: &Report<'_>) -> String {
         .map(|measure| format!("<dt>{}</dt><dd>{}</dd>", escape(measure.head), escape(measure.meaning)))
         .collect();
     format!(
-        "<section><h2>All runs</h2><p class=\"note\">Arrows say which way is better; the best of each column is \
-         marked. Rows below the line are no trained models: <i>floor</i> is the training data itself, which no honest \
+        "<section><h2>All runs</h2><p class=\"note\">Arrows say which way is better, or what number is best; the best of \
+         each column is marked where its error is known. Rows below the line are no trained models: <i>floor</i> is the training data itself, which no honest \
          model beats, the others are the least that a model has to beat.</p>{}\
          <details><summary>What the columns mean</summary><dl>{meanings}</dl></details></section>",
         table::table(report.runs)

@@ -7,9 +7,10 @@ use crate::escape::escape;
 use crate::runs::Run;
 
 /// When two numbers are a tie.
-const NOISE: &str = "a difference is a tie where it is at most two of its standard errors, or of the floor\u{2019}s; \
-     where the ranges over seeds overlap; and, of times, where it is at most 5 %. A number without a standard error \
-     that was measured once has no noise that could be known";
+const NOISE: &str = "between models with several seeds a difference is a tie where its 95 % interval (Welch\u{2019}s t, over \
+     the seeds) holds zero; between single runs, where it is at most two of its standard errors; besides, where it is below \
+     two standard errors of the floor and, of times, at most 5 %. A number that was measured once and has no standard error \
+     gets no place. What is infinite or NaN comes last, and takes a model with it";
 
 pub(super) fn section(report: &Report<'_>) -> String {
     let models: Vec<&Run> = report.runs.iter().filter(|run| !run.is_reference()).collect();

@@ -29,7 +29,8 @@ pub(super) fn section(report: &Report<'_>) -> String {
     }
     format!(
         "<section><h2>Which is best?</h2><p class=\"note\">Models that share a place (1=) cannot be told apart: their \
-         difference is within the noise. The floor is what real training data gets.</p>\
+         difference is within the noise. Without a place (\u{2013}) stands what was measured once, by a number whose error is \
+         not known. The floor is what real training data gets.</p>\
          <div class=\"rankings\">{cards}</div></section>"
     )
 }
@@ -86,22 +87,36 @@ fn questions(comparison: &Comparison<'_>) -> Vec<Question> {
         ),
     ];
     for (title, metric, beside, note) in costs {
-        if let Some(key) = comparison.cost(metric) {
-            questions.push(Question {
-                title,
-                head: head(&key),
-                beside: comparison.cost(beside).map(|beside| (beside.clone(), head(&beside))),
-                note: note.to_owned(),
-                keys: vec![(String::new(), key)],
-            });
-        }
+        let found = comparison.costs(metric);
+        let Some(first) = found.first() else { continue };
+        let several = found.len() > 1;
+        let apart = " What was timed under different circumstances is ranked apart.";
+        questions.push(Question {
+            title,
+            head: head(first),
+            beside: comparison.cost(beside).map(|beside| (beside.clone(), head(&beside))),
+            note: format!("{note}{}", if several { apart } else { "" }),
+            keys: found
+                .into_iter()
+                .map(|key| (if several { spoken_circumstances(&key.parameter) } else { String::new() }, key))
+                .collect(),
+        });
     }
     questions
 }
 
+/// Under which circumstances a cost was taken.
+fn spoken_circumstances(parameter: &str) -> String {
+    if parameter.is_empty() { "circumstances not known".to_owned() } else { parameter.replace('=', " ") }
+}
+
 /// How a likelihood was computed.
 fn spoken_kind(kind: &str) -> String {
+    if let Some(of_bytes) = kind.strip_prefix("dequantised-") {
+        return format!("{}, of dequantised bytes", spoken_kind(of_bytes));
+    }
     match kind {
+        "dequantised" => "of dequantised bytes, by one draw".to_owned(),
         "ode" => "by the probability-flow equation".to_owned(),
         "lower-bound" => "lower bound".to_owned(),
         _ => match kind.strip_prefix("importance-") {
@@ -139,16 +154,18 @@ fn body(comparison: &Comparison<'_>, name: &str, key: &Key, beside: Option<&Key>
     }
     let places_beside = comparison.places(beside);
     // Of one there is no best.
-    let is_contest = places.len() > 1;
+    let is_contest = places.iter().filter(|place| place.rank.is_some()).count() > 1;
     // Only of a second distance does the place matter.
     let both_ranked = beside.is_some_and(|beside| beside.metric == key.metric);
     let row = |place: &Place| {
         let model = &comparison.models[place.model];
         let second = beside.map(|beside| {
             let found = places_beside.iter().find(|other| other.model == place.model);
-            let rank = found.filter(|_| both_ranked).map(|other| written_place(other, &places_beside));
+            let ranked = found.filter(|other| both_ranked && other.rank.is_some());
+            let rank = ranked.map(|other| written_place(other, &places_beside));
             let rank = rank.map(|rank| format!("<span class=\"kind\">place {rank}</span>"));
-            let value = found.map(|other| value(beside, &other.seeds));
+            // Numbers without a better side have no places, and are shown all the same.
+            let value = model.seeds(beside).map(|seeds| value(beside, &seeds));
             format!("<td>{}{}</td>", value.unwrap_or_default(), rank.unwrap_or_default())
         });
         let copied = if both_ranked && super::memorisation::copies(model) {
@@ -158,8 +175,8 @@ fn body(comparison: &Comparison<'_>, name: &str, key: &Key, beside: Option<&Key>
         };
         format!(
             "<tr{}><td class=\"place\">{}</td><th scope=\"row\"><span class=\"model\">{}{}</span>{copied}</th><td>{}</td>{}</tr>",
-            if is_contest && place.place == 1 { " class=\"best\"" } else { "" },
-            if is_contest { written_place(place, &places) } else { String::new() },
+            if is_contest && place.leads() { " class=\"best\"" } else { "" },
+            if is_contest || place.rank.is_none() { written_place(place, &places) } else { String::new() },
             swatch(model.family()),
             escape(&model.label),
             value(key, &place.seeds),
@@ -186,22 +203,22 @@ fn body(comparison: &Comparison<'_>, name: &str, key: &Key, beside: Option<&Key>
     Some(format!("<tbody>{head}{rows}{}</tbody>", floor_row.unwrap_or_default()))
 }
 
-/// `1`, or `1=` where several share it.
+/// `1`, or `1=` where several share it; a dash where there is none.
 fn written_place(place: &Place, places: &[Place]) -> String {
-    let shared = places.iter().filter(|other| other.place == place.place).count() > 1;
-    format!("{}{}", place.place, if shared { "=" } else { "" })
+    let Some(own) = place.rank else { return "\u{2013}".to_owned() };
+    let shared =
+        places.iter().filter(|other| other.rank.is_some_and(|rank| rank.place == own.place)).count() > 1;
+    format!("{}{}", own.place, if shared { "=" } else { "" })
 }
 
-/// The median, and below it the range over seeds.
+/// The mean, and below it the range over seeds.
 pub(super) fn value(key: &Key, seeds: &Seeds) -> String {
     let write = |value: f64| format(&key.metric).write(value);
-    let error = seeds
-        .standard_error
-        .map(|error| format!(" title=\"standard error {error:.2e}\""))
-        .unwrap_or_default();
+    let error = seeds.error.map(|error| error.standard_error).filter(|error| *error > 0.0);
+    let error = error.map(|error| format!(" title=\"standard error {error:.2e}\"")).unwrap_or_default();
     let (min, max) = (write(seeds.min), write(seeds.max));
     let range = (min != max).then(|| format!("<span class=\"kind\">{min} to {max}</span>"));
-    format!("<span{error}>{}</span>{}", write(seeds.median), range.unwrap_or_default())
+    format!("<span{error}>{}</span>{}", write(seeds.mean), range.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -221,8 +238,8 @@ mod tests {
             let name = if reference { "reference-floor".to_owned() } else { format!("{model}-d-s0") };
             let run = run_folder(folder.path(), &name, Some(&text));
             let rows = format!(
-                "metric,space,value,standard_error,higher_is_better\n\
-                 fd,pca-64,{first},0.05,false\nfd,random-64,{second},0.05,false\n"
+                "metric,space,value,standard_error,direction,target\n\
+                 fd,pca-64,{first},0.05,lower,\nfd,random-64,{second},0.05,lower,\n"
             );
             std::fs::write(run.join("metrics.csv"), rows).unwrap();
         }

@@ -3,7 +3,7 @@
 use super::rankings::value;
 use super::{Report, scroll};
 use crate::escape::escape;
-use crate::metrics::{DATA, Key, about, format, has_direction};
+use crate::metrics::{DATA, Key, about, format};
 use crate::ranking;
 
 /// A folded table a space: a row a number, a column a model.
@@ -27,7 +27,7 @@ pub(super) fn section(report: &Report<'_>) -> String {
         return String::new();
     }
     format!(
-        "<section><h2>All measurements by feature space</h2><p class=\"note\">Medians over seeds, with the range below. \
+        "<section><h2>All measurements by feature space</h2><p class=\"note\">Means over seeds, with the range below. \
          Never compare numbers of different spaces.</p>{tables}</section>"
     )
 }
@@ -46,9 +46,7 @@ fn table(report: &Report<'_>, name: &str, keys: &[&Key]) -> String {
             let parameter =
                 if key.parameter.is_empty() { String::new() } else { format!(" ({})", key.parameter) };
             let arrow = comparison.models.iter().find_map(|model| model.seeds(key));
-            let arrow = arrow.filter(|_| has_direction(&key.metric));
-            let arrow =
-                arrow.map_or("", |s| if s.higher_is_better { "\u{a0}\u{2191}" } else { "\u{a0}\u{2193}" });
+            let arrow = arrow.map(|seeds| seeds.direction.arrow()).unwrap_or_default();
             let cells: String = comparison
                 .models
                 .iter()

@@ -2,9 +2,11 @@
 
 use super::swatch;
 use crate::comparison::Comparison;
+use crate::direction::Direction;
 use crate::escape::escape;
-use crate::measures::{Better, Measure};
+use crate::measures::Measure;
 use crate::metrics::{DATA, Key};
+use crate::models::Model;
 use crate::ranking::Place;
 use crate::runs::Run;
 use crate::summary::{cell, is_likelihood, label, measures_of};
@@ -16,8 +18,9 @@ pub(super) fn table(runs: &[Run]) -> String {
     let comparison = Comparison::of(runs);
     let best: Vec<Vec<&str>> = measures.iter().map(|measure| best(&comparison, measure)).collect();
     let heads: String = measures.iter().map(head).collect();
+    let all = Model::all(runs);
     let rows =
-        |group: &[&Run]| -> String { group.iter().map(|run| row(run, runs, &measures, &best)).collect() };
+        |group: &[&Run]| -> String { group.iter().map(|run| row(run, &all, &measures, &best)).collect() };
     format!(
         "<div class=\"scroll\" role=\"region\" aria-label=\"Comparison\" tabindex=\"0\"><table>\
          <thead><tr><th scope=\"col\" aria-sort=\"none\"><button type=\"button\">model</button></th>{heads}</tr></thead>\
@@ -28,10 +31,10 @@ pub(super) fn table(runs: &[Run]) -> String {
 }
 
 fn head(measure: &Measure) -> String {
-    let (arrow, words) = match measure.better {
-        Better::Lower => ("\u{a0}\u{2193}", "; lower is better"),
-        Better::Higher => ("\u{a0}\u{2191}", "; higher is better"),
-        Better::Neither => ("", ""),
+    let arrow = measure.direction.arrow();
+    let words = match measure.direction {
+        Direction::Neither => String::new(),
+        direction => format!("; {}", direction.words()),
     };
     format!(
         "<th scope=\"col\" aria-sort=\"none\"><button type=\"button\" title=\"{}{words}\">{}{arrow}</button></th>",
@@ -40,8 +43,8 @@ fn head(measure: &Measure) -> String {
     )
 }
 
-fn row(run: &Run, runs: &[Run], measures: &[Measure], best: &[Vec<&str>]) -> String {
-    let name = escape(&label(run, runs));
+fn row(run: &Run, models: &[Model<'_>], measures: &[Measure], best: &[Vec<&str>]) -> String {
+    let name = escape(&label(run, models));
     let mark = if run.is_reference() { String::new() } else { swatch(run.family()) };
     let mut cells =
         format!("<th scope=\"row\" data-value=\"{name}\"><span class=\"model\">{mark}{name}</span></th>");
@@ -66,7 +69,12 @@ fn number(run: &Run, measure: &Measure, is_best: bool) -> String {
     let kind = if value.is_some() { kind(run, measure.column) } else { String::new() };
     let error = standard_error(measure.column).and_then(|column| run.number(column));
     let title = error.map(|error| format!(" title=\"standard error {error:.2e}\"")).unwrap_or_default();
-    let sort_by = value.map(|value| value.to_string()).unwrap_or_default();
+    // As JavaScript reads numbers; what is NaN is sorted like what is not there.
+    let sort_by = match value {
+        Some(value) if value.is_infinite() => if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
+        Some(value) if !value.is_nan() => value.to_string(),
+        _ => String::new(),
+    };
     format!("<td{class}{title} data-value=\"{sort_by}\">{}{said}{kind}</td>", escape(&cell(run, measure)))
 }
 
@@ -88,6 +96,8 @@ fn kind(run: &Run, column: &str) -> String {
 /// The column with the standard error of a column.
 fn standard_error(column: &str) -> Option<&'static str> {
     match column {
+        "fd" => Some("fd_standard_error"),
+        "second_fd" => Some("second_fd_standard_error"),
         "kid" => Some("kid_standard_error"),
         "bits_per_dim" => Some("bits_per_dim_standard_error"),
         "nll_nats" => Some("nll_standard_error"),
@@ -99,7 +109,7 @@ fn standard_error(column: &str) -> Option<&'static str> {
 ///
 /// Likelihoods of different kinds cannot be compared: a lower bound says only that the true one is no worse.
 fn best<'a>(comparison: &Comparison<'a>, measure: &Measure) -> Vec<&'a str> {
-    if measure.better == Better::Neither {
+    if measure.direction == Direction::Neither {
         return Vec::new();
     }
     let space = comparison.distance.as_ref().map_or("", |key| key.space.as_str());
@@ -118,8 +128,12 @@ fn best<'a>(comparison: &Comparison<'a>, measure: &Measure) -> Vec<&'a str> {
     if kinds.len() > 1 {
         return Vec::new();
     }
+    // Costs under different circumstances have no best in common.
+    if comparison.costs(measure.column).len() > 1 {
+        return Vec::new();
+    }
     let places = comparison.places(comparison.keys.iter().find(is_it));
-    let leaders: Vec<&Place> = places.iter().filter(|place| place.place == 1).collect();
+    let leaders: Vec<&Place> = places.iter().filter(|place| place.leads()).collect();
     if leaders.len() == places.len() {
         return Vec::new();
     }
@@ -136,7 +150,9 @@ mod tests {
     fn runs(rows: &[(&str, &str)]) -> Vec<Run> {
         let folder = tempfile::tempdir().unwrap();
         for (name, row) in rows {
-            let text = format!("family,model,fd,recall,likelihood_kind,bits_per_dim\n{row}\n");
+            let text = format!(
+                "family,model,fd,fd_standard_error,parameters,likelihood_kind,bits_per_dim,bits_per_dim_standard_error\n{row}\n"
+            );
             run_folder(folder.path(), name, if row.is_empty() { None } else { Some(&text) });
         }
         read_all(folder.path()).unwrap()
@@ -145,13 +161,16 @@ mod tests {
     #[test]
     fn the_best_of_each_column_is_marked_and_references_do_not_compete() {
         let html = table(&runs(&[
-            ("dcgan-d-s0", "gan,dcgan,20,0.4,,"),
-            ("vae-d-s0", "vae,vae,30,0.6,,"),
-            ("reference-floor", "reference,floor,1,0.9,,"),
+            ("dcgan-d-s0", "gan,dcgan,20,0.1,400,,,"),
+            ("vae-d-s0", "vae,vae,30,0.1,300,,,"),
+            ("reference-floor", "reference,floor,1,0.1,,,,"),
         ]));
         assert_eq!(html.matches("class=\"best\"").count(), 2);
-        assert!(html.contains("<td class=\"best\" data-value=\"20\">20.0"), "{html}");
-        assert!(html.contains("<td class=\"best\" data-value=\"0.6\">0.600"), "{html}");
+        assert!(
+            html.contains("<td class=\"best\" title=\"standard error 1.00e-1\" data-value=\"20\">20.0"),
+            "{html}"
+        );
+        assert!(html.contains("<td class=\"best\" data-value=\"300\">300"), "{html}");
         let bodies: Vec<&str> = html.split("<tbody").collect();
         assert!(bodies[1].contains("vae") && !bodies[1].contains("floor"), "{html}");
         assert!(bodies[2].contains("floor") && !bodies[2].contains("vae"), "{html}");
@@ -159,12 +178,14 @@ mod tests {
 
     #[test]
     fn likelihoods_of_different_kinds_do_not_compete() {
-        let mixed =
-            runs(&[("vae-d-s0", "vae,vae,,,lower-bound,3.5"), ("realnvp-d-s0", "flow,realnvp,,,exact,3.0")]);
+        let mixed = runs(&[
+            ("vae-d-s0", "vae,vae,,,,lower-bound,3.5,0.1"),
+            ("realnvp-d-s0", "flow,realnvp,,,,exact,3.0,0.1"),
+        ]);
         assert!(!table(&mixed).contains("class=\"best\""));
         let alike = runs(&[
-            ("vae-d-s0", "vae,vae,,,lower-bound,3.5"),
-            ("ddpm-d-s0", "diffusion,ddpm,,,lower-bound,3.0"),
+            ("vae-d-s0", "vae,vae,,,,lower-bound,3.5,0.1"),
+            ("ddpm-d-s0", "diffusion,ddpm,,,,lower-bound,3.0,0.1"),
         ]);
         assert_eq!(table(&alike).matches("class=\"best\"").count(), 1);
     }

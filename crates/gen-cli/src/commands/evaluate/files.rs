@@ -9,15 +9,16 @@ use gen_core::run::{grid, write_atomically};
 use serde::Serialize;
 use tch::Tensor;
 
-/// Writes `evaluation.csv`, `metrics.csv` and `samples/evaluation.png`, the first 64 samples (points: all).
+/// Writes `evaluation.csv`, `metrics.csv` and `samples/evaluation.png`, the first 64 samples (points: all); the picture last,
+/// so that one that fails costs no number.
 pub(super) fn save(folder: &Path, measured: &Measured, samples: &Tensor) -> anyhow::Result<()> {
+    write(&folder.join("metrics.csv"), &metrics_csv(measured)?)?;
+    write(&folder.join("evaluation.csv"), &evaluation_csv(&measured.row)?)?;
     let picture = match samples.dim() {
         4 => bytes_to_signed(&samples.narrow(0, 0, samples.size()[0].min(64))),
         _ => samples.shallow_clone(),
     };
-    grid::save_grid(&picture, &folder.join("samples").join("evaluation.png"), 8)?;
-    write(&folder.join("metrics.csv"), &metrics_csv(measured)?)?;
-    write(&folder.join("evaluation.csv"), &evaluation_csv(&measured.row)?)
+    Ok(grid::save_grid(&picture, &folder.join("samples").join("evaluation.png"), 8)?)
 }
 
 fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
@@ -45,7 +46,8 @@ struct Row<'a> {
     floor: Option<f64>,
     n_real: usize,
     n_fake: usize,
-    higher_is_better: bool,
+    direction: &'a str,
+    target: Option<f64>,
 }
 
 fn metrics_csv(measured: &Measured) -> anyhow::Result<Vec<u8>> {
@@ -62,7 +64,8 @@ fn metrics_csv(measured: &Measured) -> anyhow::Result<Vec<u8>> {
             floor: *floor,
             n_real: measurement.n_real,
             n_fake: measurement.n_fake,
-            higher_is_better: measurement.higher_is_better,
+            direction: measurement.direction.name(),
+            target: measurement.direction.target(),
         })?;
     }
     Ok(writer.into_inner()?)
@@ -89,6 +92,8 @@ pub(super) fn peak_rss_mib(history: &Path) -> anyhow::Result<Option<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use gen_core::eval::Direction;
+
     use super::*;
 
     /// Name and type of each column of evaluation.csv in the data dictionary.
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn metrics_have_a_row_each_and_the_documented_columns() {
         let found = Measurement {
-            metric: "precision".to_owned(),
+            metric: "density".to_owned(),
             space: "pca-64".to_owned(),
             parameter: "k=5".to_owned(),
             value: 0.5,
@@ -150,13 +155,13 @@ mod tests {
             floor: None,
             n_real: 10,
             n_fake: 20,
-            higher_is_better: true,
+            direction: Direction::Target(1.0),
         };
         let row = Evaluation { run: "vae".to_owned(), ..Evaluation::default() };
         let text = metrics_csv(&Measured { row, metrics: vec![found] }).unwrap();
         let text = String::from_utf8(text).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "vae,precision,pca-64,k=5,0.5,0.25,,10,20,true");
+        assert_eq!(lines[1], "vae,density,pca-64,k=5,0.5,0.25,,10,20,target,1.0");
         let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
         let rows = reader.records().map(Result::unwrap).filter(|row| &row[0] == "*/metrics.csv");
         assert_eq!(lines[0], rows.map(|row| row[1].to_owned()).collect::<Vec<_>>().join(","));

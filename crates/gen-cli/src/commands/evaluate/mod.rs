@@ -8,7 +8,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use gen_core::data::Dataset;
+use gen_core::data::{Dataset, Values};
 use gen_core::eval::{
     EvaluateOptions, Evaluated, Evaluation, FeatureSpace, Measured, Metric, Protocol, Reference, Stage,
 };
@@ -18,6 +18,7 @@ use tch::Device;
 use crate::cache::FolderCache;
 use crate::device::{self, Compute};
 use crate::spaces::{self, Choices};
+use crate::trained::OwnData;
 use crate::{catalog, checkpoint, registry};
 use progress::Progress;
 use samples::Range;
@@ -34,16 +35,18 @@ pub(crate) struct Args {
     reference: Option<Reference>,
 
     /// Measure instead anybody's samples: an .npy file of images [n, channels, height, width] or points
-    /// [n, dimension], or a folder of pictures
+    /// [n, dimension], a .csv table of points, or a folder of pictures
     #[arg(long, value_name = "FILE|FOLDER", requires = "data")]
     samples: Option<PathBuf>,
 
-    /// The data set, with --reference or --samples; a run knows its own
-    #[arg(long, conflicts_with = "runs")]
+    /// The data set, with --reference or --samples; of runs, where the data that they were trained on lie now, if not
+    /// where they were
+    #[arg(long)]
     data: Option<String>,
 
-    /// The folder for the results, with --reference or --samples
-    #[arg(long, conflicts_with = "runs")]
+    /// The folder for the results, needed with --reference; of a run its own folder, if not given, and of several runs one
+    /// that gets a folder for each
+    #[arg(long)]
     out: Option<PathBuf>,
 
     /// What floating-point images go from and to, with --samples: 0,1 or -1,1
@@ -60,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "all", value_name = "METRIC,...")]
     metrics: Metrics,
 
-    /// The seed of the samples
+    /// The seed of the samples, and of which of them are measured where there are more than -n
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
@@ -128,33 +131,83 @@ impl std::str::FromStr for Metrics {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.compute.start()?;
-    let (measured, failed) = match (&args.reference, &args.samples, &args.data) {
-        (Some(reference), _, Some(data)) => (vec![evaluate_reference(args, *reference, data)?], 0),
-        (_, Some(samples), Some(data)) => (vec![evaluate_samples(args, samples, data)?], 0),
+    if let Some(out) = &args.out {
+        crate::output::check_folder(out)?;
+    }
+    let (measured, failures) = match (&args.reference, &args.samples, &args.data) {
+        (Some(reference), _, Some(data)) => one(evaluate_reference(args, *reference, data)?),
+        (_, Some(samples), Some(data)) => one(evaluate_samples(args, samples, data)?),
         _ => evaluate_runs(args, device)?,
     };
     table::print(&measured)?;
     args.metrics.tell_what_does_not_apply(&measured);
-    if failed > 0 {
-        bail!("{failed} of {} runs were not evaluated", args.runs.len());
+    let total = args.runs.len();
+    match <[anyhow::Error; 1]>::try_from(failures) {
+        Ok([error]) if total <= 1 => Err(error),
+        Ok(_) => bail!("1 of {total} runs was not evaluated"),
+        Err(failures) if failures.is_empty() => Ok(()),
+        Err(failures) => bail!("{} of {total} runs were not evaluated", failures.len()),
     }
-    Ok(())
 }
 
-/// What was measured of the runs, and the number of runs that failed, whose errors are on standard error; the error
-/// itself where there is one run only.
-fn evaluate_runs(args: &Args, device: Device) -> anyhow::Result<(Vec<Measured>, usize)> {
+/// What was measured, and what went wrong. Numbers that could not be written are shown all the same.
+type Outcome = (Vec<Measured>, Vec<anyhow::Error>);
+
+fn one((measured, saved): (Measured, anyhow::Result<()>)) -> Outcome {
+    (vec![measured], saved.err().into_iter().collect())
+}
+
+/// The errors of several runs are on standard error already.
+fn evaluate_runs(args: &Args, device: Device) -> anyhow::Result<Outcome> {
     let mut prepared: Option<Prepared> = None;
-    let mut measured = Vec::new();
-    for path in &args.runs {
-        match evaluate_run(args, path, device, &mut prepared) {
-            Ok(row) => measured.push(row),
-            Err(error) if args.runs.len() == 1 => return Err(error),
-            Err(error) => crate::eprint(&format!("gen: {}: {error:#}", path.display())),
+    let (mut measured, mut failures) = (Vec::new(), Vec::new());
+    for (path, out) in args.runs.iter().zip(outs(args)?) {
+        let saved = match evaluate_run(args, path, &out, device, &mut prepared) {
+            Ok((row, saved)) => {
+                measured.push(row);
+                saved
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = saved {
+            if args.runs.len() > 1 {
+                crate::eprint(&format!("gen: {}: {error:#}", path.display()));
+            }
+            failures.push(error);
         }
     }
-    let failed = args.runs.len() - measured.len();
-    Ok((measured, failed))
+    Ok((measured, failures))
+}
+
+/// Where the results of each run go.
+fn outs(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
+    match (&args.out, args.runs.as_slice()) {
+        (None, runs) => Ok(runs.to_vec()),
+        (Some(out), [_]) => Ok(vec![out.clone()]),
+        (Some(out), runs) => {
+            let outs: Vec<PathBuf> = runs.iter().map(|run| out.join(folder_name(run))).collect();
+            for (at, path) in outs.iter().enumerate() {
+                if let Some(before) = outs[..at].iter().position(|other| other == path) {
+                    bail!(
+                        "{} and {} would both be written to {}: evaluate one of them with an --out of its own",
+                        runs[before].display(),
+                        runs[at].display(),
+                        path.display()
+                    );
+                }
+            }
+            Ok(outs)
+        }
+    }
+}
+
+/// The last part of a path, of `.` and `x/..` too.
+fn folder_name(path: &Path) -> String {
+    let full = match path.file_name() {
+        Some(_) => path.to_owned(),
+        None => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+    };
+    full.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The data of the last run, and the spaces to compare it in: runs of one experiment share them.
@@ -167,10 +220,12 @@ struct Prepared {
 fn evaluate_run(
     args: &Args,
     path: &Path,
+    out: &Path,
     device: Device,
     prepared: &mut Option<Prepared>,
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let folder = RunFolder::open(path)?;
+    crate::output::check_folder(out)?;
     let config = folder.config();
     let model = folder.build(&registry::models(), device)?;
     let checkpoint = checkpoint::chosen(&folder, args.best)?;
@@ -182,7 +237,10 @@ fn evaluate_run(
     let options = options(args);
     let same = |there: &Prepared| there.name == config.run.dataset && there.data.spec == config.data;
     if !prepared.as_ref().is_some_and(same) {
-        let data = folder.prepare(catalog::load(&config.run.dataset)?)?;
+        let data = OwnData::at(args.data.as_deref()).of(&folder)?;
+        if model.density().is_some() {
+            catalog::tell_of_discrete_columns(&data)?;
+        }
         let spaces = spaces_for(&options, &data, args)?;
         let data = data.to_device(device);
         *prepared = Some(Prepared { name: config.run.dataset.clone(), data, spaces });
@@ -190,13 +248,13 @@ fn evaluate_run(
     let Some(Prepared { data, spaces, .. }) = prepared else { unreachable!("it was just set") };
 
     let cache = FolderCache::of_user()?;
-    let mut progress = Progress::new(folder.name());
+    let mut progress = Progress::new(folder_name(path));
     let mut observe = |stage: Stage| progress.show(&stage);
     let protocol = Protocol::new(data, spaces, &options, &cache, &mut observe)?;
     let Evaluated { measured, samples } = protocol.evaluate(model.as_ref(), &mut observe)?;
     let progress = checkpoint.progress;
     let row = Evaluation {
-        run: folder.name(),
+        run: folder_name(path),
         seed: Some(config.run.seed),
         weights: match (checkpoint.is_averaged(), args.best) {
             (true, false) => "ema",
@@ -205,6 +263,8 @@ fn evaluate_run(
             (false, true) => "raw-best",
         }
         .to_owned(),
+        config_sha256: Some(config.sha256()?),
+        budget: Some(config.run.budget.to_string()),
         steps: Some(progress.step),
         images_seen: Some(progress.images_seen),
         train_seconds: Some(progress.seconds),
@@ -215,16 +275,24 @@ fn evaluate_run(
         peak_rss_mib: files::peak_rss_mib(&path.join("history.csv"))?,
         device: config.run.device.clone(),
         threads: Some(config.run.threads),
+        train_precision: Some(config.training.precision.to_string()),
+        sample_device: Some(device::name(device).to_owned()),
+        sample_processor: Some(gen_report::Machine::this().cpu).filter(|cpu| !cpu.is_empty()),
+        sample_threads: Some(tch::get_num_threads()),
         ..with_versions(measured.row)
     };
     let measured = Measured { row, ..measured };
-    files::save(path, &measured, &samples)?;
-    Ok(measured)
+    let saved = files::save(out, &measured, &samples);
+    Ok((measured, saved))
 }
 
-fn evaluate_reference(args: &Args, reference: Reference, data: &str) -> anyhow::Result<Measured> {
+fn evaluate_reference(
+    args: &Args,
+    reference: Reference,
+    data: &str,
+) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let data = catalog::load(data)?;
-    measure(args, &data, |protocol, progress| {
+    let found = measure(args, &data, |protocol, progress| {
         let evaluated = protocol.evaluate_reference(reference, progress)?;
         // What has no seed is the same in every run.
         let seed = Some(args.seed).filter(|_| reference != Reference::Floor);
@@ -233,22 +301,28 @@ fn evaluate_reference(args: &Args, reference: Reference, data: &str) -> anyhow::
             measured: Measured { row: Evaluation { seed, ..measured.row }, ..measured },
             ..evaluated
         })
-    })
+    })?;
+    let has_none = found.0.row.likelihood_kind.is_none() && args.metrics.0.contains(&Metric::Likelihood);
+    if has_none && reference == Reference::PixelGaussian && data.spec.values == Values::Continuous {
+        crate::eprint(
+            "warning: the covariance of the training rows is singular: the Gaussian has samples and no density",
+        );
+    }
+    Ok(found)
 }
 
-fn evaluate_samples(args: &Args, path: &Path, data: &str) -> anyhow::Result<Measured> {
+fn evaluate_samples(args: &Args, path: &Path, data: &str) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let data = catalog::load(data)?;
     let samples = samples::read(path, &data.spec, args.range)?;
-    let there = samples.size()[0];
-    let samples = samples.narrow(0, 0, there.min(i64::from(args.n)));
-    if there > samples.size()[0] {
-        crate::eprint(&format!("the first {} of {there} samples are measured: see -n", samples.size()[0]));
+    let there = samples.size().first().copied().unwrap_or(0);
+    if there > i64::from(args.n) {
+        crate::eprint(&format!("{} of {there} samples, drawn by --seed, are measured: see -n", args.n));
     }
     measure(args, &data, |protocol, progress| {
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let measured = protocol.compare(&samples, progress)?;
-        let row =
-            Evaluation { family: "samples".to_owned(), model: name.unwrap_or_default(), ..measured.row };
+        let Evaluated { measured, samples } = protocol.evaluate_samples(&samples, progress)?;
+        let model = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let model = model.unwrap_or_else(|| folder_name(path));
+        let row = Evaluation { family: "samples".to_owned(), model, ..measured.row };
         Ok(Evaluated { measured: Measured { row, ..measured }, samples })
     })
 }
@@ -258,12 +332,11 @@ fn measure(
     args: &Args,
     data: &Dataset,
     evaluate: impl FnOnce(&Protocol<'_>, &mut dyn FnMut(Stage)) -> gen_core::Result<Evaluated>,
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let options = options(args);
     let spaces = spaces_for(&options, data, args)?;
     let cache = FolderCache::of_user()?;
-    let name = args.out.as_deref().or(args.samples.as_deref()).and_then(Path::file_name);
-    let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = args.out.as_deref().or(args.samples.as_deref()).map(folder_name).unwrap_or_default();
     let mut progress = Progress::new(name.clone());
     let mut observe = |stage: Stage| progress.show(&stage);
     let protocol = Protocol::new(data, &spaces, &options, &cache, &mut observe)?;
@@ -276,10 +349,8 @@ fn measure(
         ..with_versions(measured.row)
     };
     let measured = Measured { row, ..measured };
-    if let Some(out) = &args.out {
-        files::save(out, &measured, &samples)?;
-    }
-    Ok(measured)
+    let saved = args.out.as_ref().map_or(Ok(()), |out| files::save(out, &measured, &samples));
+    Ok((measured, saved))
 }
 
 /// The spaces of `--features`; none for what is compared in none.

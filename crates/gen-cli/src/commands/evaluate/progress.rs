@@ -1,16 +1,20 @@
-//! How far an evaluation has come: a bar on a terminal, a line when something else begins elsewhere.
+//! How far an evaluation has come: a bar on a terminal that can draw one, a line when something else begins elsewhere, and
+//! now and then while it lasts.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use gen_core::eval::Stage;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::progress::{Work, can_draw_bars};
 
 /// Shows the stages of one run.
 pub(super) struct Progress {
     run: String,
     bar: Option<ProgressBar>,
     last: String,
+    /// The present stage, where there is no bar.
+    work: Option<Work>,
 }
 
 /// A stage in words, and how much of it is done.
@@ -22,7 +26,7 @@ struct Told {
 
 impl Progress {
     pub(super) fn new(run: String) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = can_draw_bars().then(|| {
             let bar = ProgressBar::new(1);
             if let Ok(style) = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3}%  {wide_msg}") {
                 bar.set_style(style);
@@ -30,7 +34,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Progress { run, bar, last: String::new() }
+        Progress { run, bar, last: String::new(), work: None }
     }
 
     pub(super) fn show(&mut self, stage: &Stage) {
@@ -43,9 +47,13 @@ impl Progress {
             }
             None if told.what != self.last => {
                 crate::eprint(&format!("{}: {}", self.run, told.what));
+                self.work = Some(Work::on(format!("{}: {}", self.run, told.what)));
                 self.last = told.what;
             }
             None => {}
+        }
+        if let Some(work) = &self.work {
+            work.at(told.done, told.total);
         }
     }
 }
@@ -61,6 +69,10 @@ impl Drop for Progress {
 fn tell(stage: &Stage) -> Told {
     let (what, done, total) = match stage {
         Stage::Features { space, done, total } => (format!("features of {total} in {space}"), done, total),
+        Stage::Timing => ("single samples".to_owned(), &0, &0),
+        Stage::Neighbours { space, done, total } => {
+            (format!("training rows nearest to the {total} test rows in {space}"), done, total)
+        }
         Stage::Sampling { done, total } => (format!("{total} samples"), done, total),
         Stage::Comparing { space, metric, floor, done, total } => {
             let floor = if *floor { "floor of " } else { "" };

@@ -1,11 +1,12 @@
-//! Samples from anywhere: an array or a folder of pictures.
+//! Samples from anywhere: an array, a table or a folder of pictures.
 
 use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use gen_core::Error;
-use gen_core::data::{DataSpec, Shape, folder, npy};
+use gen_core::data::csv::CsvOptions;
+use gen_core::data::{DataSpec, Place, Shape, csv, folder, not_finite, npy};
 use tch::{Kind, Tensor};
 
 /// What the values of floating-point images go from and to.
@@ -31,38 +32,116 @@ impl FromStr for Range {
 
 /// How far values may lie outside of their range: what a network's last layer may do by rounding.
 const SLACK: f64 = 0.02;
+/// Channels that differ by no more than this are grey to the eye, and after compression.
+const GREY: f64 = 2.0;
 
-/// The samples of a `.npy` file or a folder of pictures, as data like `spec` has them.
+/// The samples of a `.npy` or `.csv` file or a folder of pictures, as data like `spec` has them.
 pub(super) fn read(path: &Path, spec: &DataSpec, range: Option<Range>) -> anyhow::Result<Tensor> {
-    let Shape::Image { channels, height, width } = spec.shape else {
-        if path.is_dir() {
-            bail!("{} is a folder: samples of `{}` are points, in a .npy file", path.display(), spec.name);
-        }
-        if range.is_some() {
-            bail!("--range says what the values of floating-point images mean; `{}` are points", spec.name);
-        }
-        return Ok(npy::read(path)?);
-    };
     if !path.exists() {
         bail!("there is no {}", path.display());
     }
-    let samples = if path.is_dir() { pictures(path, [channels, height, width])? } else { npy::read(path)? };
-    let found = samples.size();
-    if found.len() == 4 && samples.kind() != Kind::Uint8 {
-        return bytes(&samples, range).with_context(|| path.display().to_string());
+    match spec.shape {
+        Shape::Image { channels, height, width } => images(path, [channels, height, width], range),
+        Shape::Points { dimension } => points(path, spec, dimension, range),
+    }
+}
+
+/// Rows of numbers: `f64 [n, dimension]`.
+fn points(path: &Path, spec: &DataSpec, dimension: i64, range: Option<Range>) -> anyhow::Result<Tensor> {
+    if path.is_dir() {
+        bail!(
+            "{} is a folder: samples of `{}` are points, in a .npy or .csv file",
+            path.display(),
+            spec.name
+        );
     }
     if range.is_some() {
+        bail!("--range says what the values of floating-point images mean; `{}` are points", spec.name);
+    }
+    let x = if is_table(path) { table(path, spec)? } else { npy::read(path)? };
+    let found = x.size();
+    if found.len() != 2 || found[1] != dimension {
         bail!(
+            "{} holds an array {found:?}; samples of `{}` are points of {dimension} coordinates, [n, {dimension}]",
+            path.display(),
+            spec.name
+        );
+    }
+    if let Some(Place { row, column, value }) = not_finite(&x)? {
+        bail!(
+            "{}: row {}, {} (x[{row}, {column}]): {value} is not a finite number",
+            path.display(),
+            row + 1,
+            spec.column(column)
+        );
+    }
+    Ok(x)
+}
+
+fn is_table(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    ["csv", "tsv", "txt"].iter().any(|known| ending == *known)
+}
+
+/// The columns of a table, found by their names where both it and the data have names, else as they come.
+fn table(path: &Path, spec: &DataSpec) -> anyhow::Result<Tensor> {
+    let read =
+        |columns: &[String]| csv::read(path, &CsvOptions { columns: columns.to_vec(), ..Default::default() });
+    let mut found = read(&[])?;
+    let is_there = |name: &String| found.names.iter().filter(|known| *known == name).count() == 1;
+    if !spec.columns.is_empty() && found.names != spec.columns && spec.columns.iter().all(is_there) {
+        found = read(&spec.columns)?;
+    } else if !spec.columns.is_empty() && !found.names.is_empty() && found.names != spec.columns {
+        bail!(
+            "{} has the columns {}; samples of `{}` have {}",
+            path.display(),
+            found.names.join(", "),
+            spec.name,
+            spec.columns.join(", ")
+        );
+    }
+    for warning in &found.warnings {
+        crate::eprint(&format!("warning: {warning}"));
+    }
+    Ok(found.x)
+}
+
+/// Bytes `[n, channels, height, width]`.
+fn images(path: &Path, [channels, height, width]: [i64; 3], range: Option<Range>) -> anyhow::Result<Tensor> {
+    if !path.is_dir() && is_table(path) {
+        bail!("{}: samples of images come as a .npy file or a folder of pictures", path.display());
+    }
+    let samples = if path.is_dir() { pictures(path, [height, width])? } else { npy::read(path)? };
+    let found = samples.size();
+    let samples = match (found.len() == 4 && samples.kind() != Kind::Uint8, range) {
+        (true, _) => bytes(&samples, range).with_context(|| path.display().to_string())?,
+        (false, None) => samples,
+        (false, Some(_)) => bail!(
             "--range is for floating-point images; {} holds {:?} {found:?}",
             path.display(),
             samples.kind()
-        );
+        ),
+    };
+    match (samples.size().get(1).copied(), channels) {
+        (Some(1), wanted) if samples.dim() == 4 => {
+            Ok(samples.expand([-1, wanted, -1, -1], false).contiguous())
+        }
+        (Some(3), 1) if samples.dim() == 4 => grey(&samples).with_context(|| {
+            format!("{} holds images in colour: samples of this data are grey", path.display())
+        }),
+        _ => Ok(samples),
     }
-    Ok(samples)
+}
+
+/// Grey images of those that have their greys three times; `None` if one has a colour.
+fn grey(x: &Tensor) -> Option<Tensor> {
+    let channels = x.to_kind(Kind::Int);
+    let spread = channels.amax([1].as_slice(), true) - channels.amin([1].as_slice(), true);
+    (spread.max().double_value(&[]) <= GREY).then(|| x.narrow(1, 1, 1).contiguous())
 }
 
 /// Every picture of a folder, which must have the size of the data: resizing would change what is measured.
-fn pictures(path: &Path, [channels, height, width]: [i64; 3]) -> anyhow::Result<Tensor> {
+fn pictures(path: &Path, [height, width]: [i64; 2]) -> anyhow::Result<Tensor> {
     let sizes = folder::sizes(path)?;
     let wrong = sizes.iter().find(|(w, h)| (i64::from(*w), i64::from(*h)) != (width, height) || w != h);
     if let Some((w, h)) = wrong {
@@ -76,16 +155,15 @@ fn pictures(path: &Path, [channels, height, width]: [i64; 3]) -> anyhow::Result<
     for warning in &read.warnings {
         crate::eprint(&format!("warning: {warning}"));
     }
-    let x = read.rows.x;
-    match (x.size()[1], channels) {
-        (found, wanted) if found == wanted => Ok(x),
-        (1, wanted) => Ok(x.expand([-1, wanted, -1, -1], false).contiguous()),
-        _ => bail!("{} holds pictures in colour: samples of this data are grey", path.display()),
-    }
+    Ok(read.rows.x)
 }
 
 /// Floating-point images as bytes, rounded as a picture file holds them.
 fn bytes(x: &Tensor, range: Option<Range>) -> anyhow::Result<Tensor> {
+    if !bool::try_from(x.isfinite().all())? {
+        let first = x.isfinite().logical_not().nonzero().int64_value(&[0, 0]);
+        bail!("image {} (x[{first}]) holds values that are not finite numbers", first + 1);
+    }
     let (least, most) = (x.min().double_value(&[]), x.max().double_value(&[]));
     let Some(Range { low, high }) = range else {
         bail!(
@@ -127,6 +205,6 @@ mod tests {
         let narrow = Some(Range { low: 0.0, high: 1.0 });
         assert!(bytes(&x, narrow).unwrap_err().to_string().contains("outside of --range 0,1"));
         let broken = Tensor::from_slice(&[f32::NAN]).view([1, 1, 1, 1]);
-        assert!(bytes(&broken, range).is_err());
+        assert!(bytes(&broken, range).unwrap_err().to_string().contains("image 1 (x[0])"));
     }
 }

@@ -1,6 +1,5 @@
 //! What was measured, for a terminal.
 
-use std::cmp::Ordering;
 use std::io::Write;
 
 use gen_core::eval::{Estimate, Evaluation, Measured};
@@ -34,11 +33,12 @@ fn ties(measured: &[Measured]) -> Vec<(&str, &str)> {
             Some((&measured.row, Estimate { value: measured.row.fd?, standard_error }))
         })
         .collect();
-    let place = |(row, fd): &(&Evaluation, Estimate)| (row.feature_space.clone(), fd.value);
-    rows.sort_by(|a, b| place(a).partial_cmp(&place(b)).unwrap_or(Ordering::Equal));
+    rows.sort_by(|(a, first), (b, second)| {
+        a.feature_space.cmp(&b.feature_space).then(first.value.total_cmp(&second.value))
+    });
     let pairs = rows.windows(2).filter(|pair| {
         let ((a, first), (b, second)) = (pair[0], pair[1]);
-        a.feature_space == b.feature_space && first.ties_with(second)
+        a.feature_space == b.feature_space && first.ties_with(second) == Some(true)
     });
     pairs.map(|pair| (pair[0].0.run.as_str(), pair[1].0.run.as_str())).collect()
 }
@@ -107,16 +107,21 @@ fn aligned(lines: &[[String; 12]]) -> Vec<String> {
     lines.iter().map(line).collect()
 }
 
+/// With this many digits after the point, or with an exponent where that would take a long row of them.
 fn number(x: Option<f64>, digits: usize) -> String {
-    x.map_or(String::new(), |x| format!("{x:.digits$}"))
+    match x {
+        None => String::new(),
+        Some(x) if x.is_finite() && x.abs() >= 1e6 => format!("{x:.2e}"),
+        Some(x) => format!("{x:.digits$}"),
+    }
 }
 
 /// Bits per dimension of images, nats of points.
 fn likelihood(row: &Evaluation) -> String {
     let kind = row.likelihood_kind.as_deref().unwrap_or_default();
     match (row.bits_per_dim, row.nll_nats) {
-        (Some(bits), _) => format!("{bits:.3} bits/dim {kind}"),
-        (None, Some(nats)) => format!("{nats:.3} nats {kind}"),
+        (Some(bits), _) => format!("{} bits/dim {kind}", number(Some(bits), 3)),
+        (None, Some(nats)) => format!("{} nats {kind}", number(Some(nats), 3)),
         _ => String::new(),
     }
 }
@@ -130,17 +135,29 @@ fn remarks(row: &Evaluation) -> Vec<String> {
             "memorised: {share:.1} % of the samples are copies of training rows (of test rows 1 %)"
         ));
     }
-    if let (Some(fd), Some(error), Some(floor)) = (row.fd, row.fd_standard_error, row.fd_floor)
-        && fd - floor <= 2.0 * error
-    {
-        remarks.push("the distance is that of real data: a tie with the floor".to_owned());
+    match (row.fd, row.fd_standard_error, row.fd_floor) {
+        // The floor is no tie with itself.
+        (Some(_), _, Some(_)) if row.model == "floor" && row.family == "reference" => {}
+        (Some(fd), _, _) if !fd.is_finite() => remarks.push(
+            "samples hold values that are not finite, or too large to be squared: there is no number for their quality"
+                .to_owned(),
+        ),
+        (Some(fd), Some(error), Some(floor)) if fd - floor <= 2.0 * error => {
+            remarks.push("the distance is that of real data: a tie with the floor".to_owned());
+        }
+        (Some(_), None, Some(_)) => remarks.push(format!(
+            "{} samples and {} test rows are too few to say whether the distance is that of real data: FD has no error",
+            row.n_fake.unwrap_or_default(),
+            row.n_real.unwrap_or_default()
+        )),
+        _ => {}
     }
     remarks
 }
 
 #[cfg(test)]
 mod tests {
-    use gen_core::eval::Measurement;
+    use gen_core::eval::{Direction, Measurement};
 
     use super::*;
 
@@ -154,7 +171,7 @@ mod tests {
             floor: Some(0.5),
             n_real: 9,
             n_fake: 9,
-            higher_is_better: false,
+            direction: Direction::Lower,
         };
         let row = Evaluation {
             run: "vae".to_owned(),
@@ -197,7 +214,26 @@ mod tests {
 
     #[test]
     fn copies_and_ties_are_said() {
-        let remarks = remarks(&measured().row);
-        assert!(remarks[0].starts_with("memorised: 50.0 %") && remarks[1].contains("tie with the floor"));
+        let row = measured().row;
+        let found = remarks(&row);
+        assert!(found[0].starts_with("memorised: 50.0 %") && found[1].contains("tie with the floor"));
+        let few = Evaluation { fd_standard_error: None, n_fake: Some(2), n_real: Some(359), ..row.clone() };
+        let found = remarks(&few);
+        assert!(
+            found.len() == 2 && found[1].starts_with("2 samples and 359 test rows are too few"),
+            "{found:?}"
+        );
+        let none = Evaluation { fd: Some(f64::NAN), fd_standard_error: None, ..row.clone() };
+        assert!(remarks(&none)[1].contains("not finite"));
+        let floor = Evaluation { family: "reference".to_owned(), model: "floor".to_owned(), ..row };
+        assert_eq!(remarks(&floor).len(), 1);
+    }
+
+    #[test]
+    fn numbers_of_any_size_fit_the_table() {
+        let write = |x: f64| number(Some(x), 3);
+        assert_eq!((write(0.75), write(-1234.5678)), ("0.750".to_owned(), "-1234.568".to_owned()));
+        assert_eq!((write(12_345_678.0), write(-3e30)), ("1.23e7".to_owned(), "-3.00e30".to_owned()));
+        assert_eq!((write(f64::INFINITY), write(f64::NAN)), ("inf".to_owned(), "NaN".to_owned()));
     }
 }

@@ -9,17 +9,22 @@ use anyhow::{Context, bail};
 use gen_core::data::{Batch, DataSpec, Dataset, Split, Values, signed_to_bytes};
 use gen_core::eval::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 use gen_core::model::{Density, LikelihoodKind};
-use gen_core::rng::{Purpose, derive, stream};
+use gen_core::rng::{Purpose, derive, permutation, stream};
 use tch::{Device, Kind, Tensor};
 
 use crate::pictures;
 use crate::pictures::histogram::histogram;
-use crate::trained::{Trained, TrainedArgs};
+use crate::progress::Work;
+use crate::trained::{OwnData, Trained, TrainedArgs};
+use crate::{arguments, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     trained: TrainedArgs,
+
+    #[command(flatten)]
+    own: OwnData,
 
     /// The data set to tell from the run's own, of rows of the same shape; its test rows are looked at
     #[arg(long, value_name = "DATA")]
@@ -33,17 +38,18 @@ pub(crate) struct Args {
     #[arg(long)]
     out: PathBuf,
 
-    /// Test rows of each side, and training rows for typicality: the first of each, fewer if there are fewer
+    /// Test rows of each side, and training rows for typicality: drawn from all by the seed, fewer if there are fewer
     #[arg(short, long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
     n: u32,
 
-    /// Which likelihood, for models that have several: exact, lower-bound, importance-64 or ode; the model's main one
+    /// Which likelihood, for models that have several: exact, dequantised, dequantised-importance-8, lower-bound,
+    /// importance-64, ode or dequantised-ode; the model's main one
     /// if not given
     #[arg(long)]
     kind: Option<LikelihoodKind>,
 
-    /// The seed of likelihoods that are estimates
-    #[arg(long, default_value_t = 0)]
+    /// The seed of the choice of rows, and of likelihoods that are estimates
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 }
 
@@ -62,9 +68,10 @@ struct Found {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    output::check_folder(&args.out)?;
     let trained = args.trained.load()?;
     let kind = kind(args, &trained)?;
-    let (data, other) = (trained.data()?, trained.data_like_its_own(&args.against)?);
+    let (data, other) = (trained.data(&args.own)?, trained.data_like_its_own(&args.against)?);
     let (inside, outside) = (Rows::of_test(&data, args, INSIDE)?, Rows::of_test(&other, args, OUTSIDE)?);
     let background =
         args.background.as_deref().map(|run| Background::load(args, run, &trained)).transpose()?;
@@ -104,7 +111,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let names = [format!("{} (its own)", found.dataset), found.against.clone()];
     let sets = [Vec::<f64>::try_from(&own_nats)?, Vec::<f64>::try_from(&other_nats)?];
     let picture = histogram(&title, &format!("log p ({kind}), nats a row"), &names, &sets);
-    pictures::save_png(&picture, &args.out.join("log-likelihood.png"))?;
+    gen_core::run::save_picture(&picture, &args.out.join("log-likelihood.png"))?;
     files::save(&args.out.join("ood.csv"), &found)?;
     table::print(&found)?;
     crate::eprint(&format!("ood.csv and log-likelihood.png in {}", args.out.display()));
@@ -164,7 +171,7 @@ impl Background {
             ));
         }
         density(&background)?;
-        let inside = Rows::of_test(&background.data()?, args, INSIDE)?;
+        let inside = Rows::of_test(&background.data(&args.own)?, args, INSIDE)?;
         let outside = Rows::of_test(&background.data_like_its_own(&args.against)?, args, OUTSIDE)?;
         Ok(Background { trained: background, inside, outside })
     }
@@ -184,21 +191,24 @@ struct Rows {
 
 impl Rows {
     fn of_test(data: &Dataset, args: &Args, side: u64) -> anyhow::Result<Self> {
-        Self::first(&data.test, "test", &data.spec, args, side)
+        Self::some(&data.test, "test", &data.spec, args, side)
     }
 
     /// Training rows are not perturbed here.
     fn of_training(data: &Dataset, args: &Args) -> anyhow::Result<Self> {
-        Self::first(&data.train, "training", &data.spec, args, TRAINING)
+        Self::some(&data.train, "training", &data.spec, args, TRAINING)
     }
 
-    fn first(rows: &Split, part: &str, spec: &DataSpec, args: &Args, side: u64) -> anyhow::Result<Self> {
+    fn some(rows: &Split, part: &str, spec: &DataSpec, args: &Args, side: u64) -> anyhow::Result<Self> {
         let n = rows.len().min(args.n as usize);
         if n < 2 {
             bail!("`{}` has too few {part} rows: 2 at least are needed, found {n}", spec.name);
         }
         let seed = derive(args.seed, Purpose::Evaluate, side);
-        Ok(Rows { rows: rows.narrow(0, n), spec: spec.clone(), seed })
+        // Files may be sorted by class.
+        let mut order = permutation(rows.len(), seed, Purpose::Evaluate, 1);
+        order.truncate(n);
+        Ok(Rows { rows: rows.select(&order), spec: spec.clone(), seed })
     }
 
     /// Some rows at a time: as they are stored, as the model sees them, and the seed of its estimates.
@@ -214,8 +224,10 @@ impl Rows {
     /// log p of every row, `f64 [n]` on the host.
     fn log_likelihood(&self, trained: &Trained, kind: LikelihoodKind) -> anyhow::Result<Tensor> {
         let density = density(trained)?;
+        let work = Work::on(format!("likelihood ({kind}) of rows of {}", self.spec.name));
         let mut parts = Vec::new();
-        for (_, batch, seed) in self.parts() {
+        for (i, (_, batch, seed)) in self.parts().enumerate() {
+            work.at(i * PART, self.rows.len());
             let nats = density.log_likelihood(&batch.x.to_device(trained.device), kind, seed)?;
             parts.push(nats.detach().to_kind(Kind::Double).to_device(Device::Cpu));
         }
@@ -232,8 +244,10 @@ impl Rows {
 
     /// The bits of every image as a PNG file, `f64 [n]`: of the bytes whose likelihood is asked for.
     fn png_bits(&self) -> anyhow::Result<Tensor> {
+        let work = Work::on(format!("PNG files of rows of {}", self.spec.name));
         let mut bits = Vec::new();
-        for (rows, batch, _) in self.parts() {
+        for (i, (rows, batch, _)) in self.parts().enumerate() {
+            work.at(i * PART, self.rows.len());
             let bytes = match self.spec.values {
                 Values::Binary => signed_to_bytes(&batch.x),
                 _ => rows.x,

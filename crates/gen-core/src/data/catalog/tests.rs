@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::*;
 use crate::data::{DataOptions, Shape, Splits};
+use crate::rng::{Purpose, permutation};
 
 fn idx(magic: u32, size: &[u32], content: &[u8]) -> Vec<u8> {
     let header = [magic].into_iter().chain(size.iter().copied()).flat_map(u32::to_be_bytes);
@@ -206,12 +207,13 @@ fn names_are_taken_once() {
 fn own_arrays_are_shuffled_and_divided() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.csv");
-    let rows: String = (0..50).map(|i| format!("{i},{}\n", 2 * i)).collect();
+    let rows: String = (0..50).map(|i| format!("{}.25,{}\n", i * 7 % 50, 2 * i)).collect();
     fs::write(&path, &rows).unwrap();
     let catalog = Catalog::new(Vec::new(), "x").unwrap();
     let name = format!("csv:{}", path.display());
     let Loaded { data, warnings } = load(&catalog, &name).unwrap();
-    assert!(warnings.is_empty());
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(data.train.x.kind(), Kind::Double);
     assert_eq!((data.spec.name.as_str(), data.spec.sha256), (name.as_str(), sha256(rows.as_bytes())));
     assert_eq!(data.spec.splits, Splits { train: 40, validation: 5, test: 5 });
     let parts: Vec<Vec<i64>> = [&data.train, &data.validation, &data.test].map(first_pixels).into();
@@ -258,10 +260,107 @@ fn few_rows_are_warned_about() {
 fn columns_that_never_vary_are_warned_about() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.csv");
-    fs::write(&path, (0..20).map(|i| format!("{i},3,{}\n", i * i)).collect::<String>()).unwrap();
+    fs::write(&path, (0..20).map(|i| format!("{}e-21,3,0.1\n", i * i)).collect::<String>()).unwrap();
     let loaded = load(&Catalog::new(Vec::new(), "x").unwrap(), &format!("csv:{}", path.display())).unwrap();
     let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
-    assert!(warning.contains("one value in all training rows of column 2: no density"), "{warning}");
+    assert!(
+        warning.contains("one value in all training rows of column 2, column 3: no density"),
+        "{warning}"
+    );
+    let std = &loaded.data.spec.std;
+    assert!(std[0] > 1e-20 && std[1] == 0.0 && std[2] == 0.0, "{std:?}");
+}
+
+/// The data set of a file with this content, of this ending.
+fn own(name: &str, content: impl AsRef<[u8]>, options: &str) -> Result<Loaded> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    let kind = path.extension().unwrap().to_str().unwrap().to_owned();
+    load(&Catalog::new(Vec::new(), "x").unwrap(), &format!("{kind}:{}{options}", path.display()))
+}
+
+#[test]
+fn what_is_not_finite_is_refused_wherever_it_is() {
+    for row in [0, 17, 38, 99] {
+        for (value, told) in [(f64::NAN, "NaN"), (f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf")] {
+            let x = Tensor::arange(200, (Kind::Double, tch::Device::Cpu)).sin().view([100, 2]);
+            let _ = x.get(row).get(1).fill_(value);
+            for kind in [Kind::Double, Kind::Float] {
+                let bytes = npy::to_bytes(&x.to_kind(kind)).unwrap();
+                let error = own("x.npy", bytes, "").unwrap_err().to_string();
+                let place = format!("row {}, column 2 (x[{row}, 1]): {told} is not a finite number", row + 1);
+                assert!(error.ends_with(&place), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_far_from_the_training_rows_is_told_or_refused() {
+    let table = |far: &str| -> String {
+        let order = permutation(100, 0, Purpose::Data, 0);
+        let held_out = order[85] as usize;
+        (0..100)
+            .map(|i| {
+                if i == held_out {
+                    format!("0.5,{far}\n")
+                } else {
+                    format!(
+                        "{:.4},{:.4}\n",
+                        (f64::from(i as u8) + 0.3).sin(),
+                        (f64::from(i as u8) + 0.3).cos()
+                    )
+                }
+            })
+            .collect()
+    };
+    let line = permutation(100, 0, Purpose::Data, 0)[85] + 1;
+    let warnings = own("x.csv", table("1e6"), "").unwrap().warnings;
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(
+        warning.contains(&format!("line {line}, column 2: 1000000 is 1e6 standard deviations")),
+        "{warning}"
+    );
+    assert!(warning.contains("validation row"), "{warning}");
+    let error = own("x.csv", table("1e200"), "").unwrap_err().to_string();
+    assert!(error.contains(&format!("line {line}, column 2")) && error.contains("too far"), "{error}");
+    assert!(own("x.csv", table("3.5"), "").unwrap().warnings.is_empty());
+}
+
+#[test]
+fn discrete_columns_are_found_and_spread() {
+    let rows: String =
+        (0..200).map(|i| format!("{},{:.6}\n", i % 7 * 5, f64::from(i as u8).sin() * 3.0)).collect();
+    let text = format!("age,x\n{rows}");
+    let loaded = own("x.csv", &text, "").unwrap();
+    let found = loaded.data.discrete_columns().unwrap();
+    assert_eq!(found.iter().map(|found| (found.column, found.distinct)).collect::<Vec<_>>(), [(0, 7)]);
+    let by_option =
+        loaded.data.with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
+    let by_name = own("x.csv", &text, "?dequantise=age").unwrap().data;
+    for data in [&by_option, &by_name] {
+        assert_eq!(data.spec.grids.iter().map(|grid| grid.step).collect::<Vec<_>>(), [5.0, 0.0]);
+        assert!(data.discrete_columns().unwrap().is_empty());
+        let seen = data.test.to_batch(&data.spec, &crate::rng::Generator::seeded(1)).x;
+        assert_ne!(seen, data.test.x);
+        assert_eq!(data.spec.on_grids(&seen), data.test.x);
+    }
+    assert!(by_option.spec.options.dequantise && !by_name.spec.options.dequantise);
+    let refused = own("x.csv", &text, "?dequantise=x").unwrap_err().to_string();
+    assert!(refused.contains("column 2 (`x`) are not equally spaced"), "{refused}");
+    let unknown = own("x.csv", &text, "?dequantise=ages").unwrap_err().to_string();
+    assert_eq!(unknown, "unknown column `ages`: did you mean `age`?");
+}
+
+#[test]
+fn names_of_columns_go_with_the_data() {
+    let rows: String = (0..20).map(|i| format!("{},{:.3},x\n", i * 3, f64::from(i as u8).sin())).collect();
+    let loaded = own("x.csv", format!("a,b,c\n{rows}"), "?columns=b,a").unwrap();
+    assert_eq!(
+        (loaded.data.spec.columns.join(","), loaded.data.spec.shape),
+        ("b,a".to_owned(), Shape::Points { dimension: 2 })
+    );
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl PointSet {
         }
     }
 
-    /// `n` independent points, `f32 [n, 2]`.
+    /// `n` independent points, `f64 [n, 2]`.
     pub fn sample(self, n: usize, seed: u64) -> Tensor {
         self.part(n, seed, 0)
     }
@@ -160,7 +160,7 @@ impl PointSet {
     }
 
     fn part(self, n: usize, seed: u64, index: u64) -> Tensor {
-        sample::draw(self, n as i64, &stream(seed, Purpose::Data, index)).to_kind(Kind::Float)
+        sample::draw(self, n as i64, &stream(seed, Purpose::Data, index))
     }
 }
 

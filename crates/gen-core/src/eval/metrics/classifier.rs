@@ -1,6 +1,6 @@
 use tch::{Device, Kind, Tensor};
 
-use super::{row_sums, sum, values};
+use super::{Estimate, row_sums, sum, values};
 use crate::error::{Error, Result};
 
 /// How sure a classifier is of samples, and how many classes it sees.
@@ -83,11 +83,21 @@ pub struct ClassHistogram {
     pub total_variation: f64,
 }
 
+/// [`ClassHistogram`] of counted rows, with standard errors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClassDistance {
+    /// `KL(fake ‖ real)`, nats.
+    pub kl: Estimate,
+    /// The total variation, from 0 to 1.
+    pub total_variation: Estimate,
+}
+
 /// The distance of the classes that a classifier sees in samples, `fake_classes: i64 [m]`, from those of the data,
 /// `real_classes: i64 [n]`, numbers from 0 to below `classes`.
 ///
 /// A class of samples that is empty in the data would make the divergence infinite. In this case, and only then, half
-/// a sample is added to every class of both histograms before it is taken.
+/// a sample is added to every class of both histograms before it is taken. The standard errors are by the delta method over
+/// draws of both sets, that of the divergence to second order, since the first vanishes for equal histograms.
 ///
 /// ```
 /// use gen_core::eval::class_histogram_distance;
@@ -95,7 +105,7 @@ pub struct ClassHistogram {
 ///
 /// let (real, fake) = (Tensor::from_slice(&[0i64, 0, 1, 1]), Tensor::from_slice(&[0i64, 0, 0, 0]));
 /// let found = class_histogram_distance(&real, &fake, 2).unwrap();
-/// assert!((found.kl - 2f64.ln()).abs() < 1e-12 && found.total_variation == 0.5);
+/// assert!((found.kl.value - 2f64.ln()).abs() < 1e-12 && found.total_variation.value == 0.5);
 /// ```
 ///
 /// # Errors
@@ -104,14 +114,31 @@ pub fn class_histogram_distance(
     real_classes: &Tensor,
     fake_classes: &Tensor,
     classes: i64,
-) -> Result<ClassHistogram> {
+) -> Result<ClassDistance> {
     let real = counts("real", real_classes, classes)?;
     let fake = counts("fake", fake_classes, classes)?;
-    let found = histogram_distance(&real, &fake)?;
-    if found.kl.is_finite() {
-        return Ok(found);
-    }
-    Ok(ClassHistogram { kl: histogram_distance(&(real + 0.5), &(fake + 0.5))?.kl, ..found })
+    let ClassHistogram { kl, total_variation } = histogram_distance(&real, &fake)?;
+    let (n, m) = (sum(&real), sum(&fake));
+    let (p, q) = (values(&(&real / n))?, values(&(&fake / m))?);
+    let expected = |of: &[f64], f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        of.iter().zip(p.iter().zip(&q)).map(|(share, (p, q))| share * f(*p, *q)).sum()
+    };
+    let side = |p: f64, q: f64| if p == q { 0.0 } else { (q - p).signum() };
+    let variance_of_side = |of: &[f64]| 1.0 - expected(of, &side).powi(2);
+    let variation_error = (0.25 * (variance_of_side(&p) / n + variance_of_side(&q) / m)).sqrt();
+    let kl = if kl.is_finite() { kl } else { histogram_distance(&(&real + 0.5), &(&fake + 0.5))?.kl };
+    // With half a row in every class, so that the logarithms are finite.
+    let smooth = |x: &Tensor, n: f64| values(&((x + 0.5) / (n + 0.5 * classes as f64)));
+    let (p, q) = (smooth(&real, n)?, smooth(&fake, m)?);
+    let over = |f: &dyn Fn(f64, f64) -> f64| -> f64 { p.iter().zip(&q).map(|(p, q)| f(*p, *q)).sum() };
+    let of_fake = over(&|p, q| q * (q / p).ln().powi(2)) - over(&|p, q| q * (q / p).ln()).powi(2);
+    let of_real = over(&|p, q| q * q / p) - 1.0;
+    let second = 0.5 * (1.0 / n + 1.0 / m).powi(2) * (classes as f64 - 1.0);
+    let kl_error = (of_fake.max(0.0) / m + of_real.max(0.0) / n + second).sqrt();
+    Ok(ClassDistance {
+        kl: Estimate { value: kl, standard_error: Some(kl_error) },
+        total_variation: Estimate { value: total_variation, standard_error: Some(variation_error) },
+    })
 }
 
 /// The distance of two histograms, `[classes]`, which need not sum to one: of counts, or of mean probabilities. The
@@ -190,13 +217,13 @@ mod tests {
         let found = class_histogram_distance(&real, &fake, 4).unwrap();
         // Counts (1.5, 3.5, 0.5, 0.5) and (2.5, 0.5, 2.5, 0.5) of 6.
         let expected = (2.5 * (2.5f64 / 1.5).ln() + 0.5 * (0.5f64 / 3.5).ln() + 2.5 * 5f64.ln()) / 6.0;
-        assert_close_f64(found.kl, expected, 1e-12, 0.0);
-        assert_eq!(found.total_variation, 0.75);
+        assert_close_f64(found.kl.value, expected, 1e-12, 0.0);
+        assert_eq!(found.total_variation.value, 0.75);
         // Nothing is added where nothing has to be.
         let found = class_histogram_distance(&fake, &Tensor::from_slice(&[2i64]), 4).unwrap();
-        assert_close_f64(found.kl, 2f64.ln(), 1e-12, 0.0);
+        assert_close_f64(found.kl.value, 2f64.ln(), 1e-12, 0.0);
         let same = class_histogram_distance(&real, &real.flip([0]), 4).unwrap();
-        assert_eq!((same.kl, same.total_variation), (0.0, 0.0));
+        assert_eq!((same.kl.value, same.total_variation.value), (0.0, 0.0));
         let raw =
             histogram_distance(&Tensor::from_slice(&[1.0, 0.0]), &Tensor::from_slice(&[0.5, 0.5])).unwrap();
         assert_eq!(raw.kl, f64::INFINITY);

@@ -2,8 +2,9 @@
 
 use tch::{Kind, Tensor};
 
+use super::estimate::share_standard_error;
 use super::neighbours::nearest;
-use super::{checked, checked_pair, mean, same_width, values};
+use super::{Estimate, checked, checked_pair, mean, same_width, sum, values};
 use crate::error::{Error, Result};
 
 /// Neighbours that say how dense the training data is around a row (Carlini et al. 2023).
@@ -75,7 +76,7 @@ pub fn auth_pct(train: &Tensor, fake: &Tensor) -> Result<f64> {
     let train = checked(METRIC, "training", train, 2)?;
     let fake = checked(METRIC, "fake", fake, 1)?;
     same_width(METRIC, &[("training", &train), ("fake", &fake)])?;
-    NearestTraining::find(&train, &fake, &mut silent)?.auth_pct(&train)
+    Ok(NearestTraining::find(&train, &fake, &mut silent)?.auth_pct(&train)?.value)
 }
 
 /// The nearest training rows of each row of a set, found once for the three questions about copies: [`auth_pct`],
@@ -123,18 +124,25 @@ impl NearestTraining {
         }
     }
 
-    /// [`auth_pct`] of these rows, where `train` is what they were looked for in.
+    /// [`auth_pct`] of these rows, where `train` is what they were looked for in. The standard error is over draws of both:
+    /// rows with the same nearest training row are decided by it together.
     ///
     /// # Errors
     /// When `train` is something else.
-    pub fn auth_pct(&self, train: &Tensor) -> Result<f64> {
+    pub fn auth_pct(&self, train: &Tensor) -> Result<Estimate> {
         let train = checked("AuthPct", "training", train, 2)?;
         // Only the rows that are somebody's nearest matter.
         let (rows, place, _) = self.index.unique_dim(0, true, true, false);
         let (own, _) = nearest(&train.f_index_select(0, &rows)?, &train, 2, false, &mut silent)?;
         // A row finds itself, or, among equal rows, others at distance 0: then the second is at 0 as well.
         let own = own.select(1, 1).index_select(0, &place);
-        Ok(100.0 * mean(&own.less_tensor(&self.distances.select(1, 0)).to_kind(Kind::Double)))
+        let authentic = own.less_tensor(&self.distances.select(1, 0)).to_kind(Kind::Double);
+        let share = mean(&authentic);
+        let n = authentic.numel();
+        let of_training_rows = place.bincount(Some(&authentic - share), 0);
+        let error = sum(&of_training_rows.square()).sqrt() / n as f64;
+        let error = error.max(share_standard_error(share, n));
+        Ok(Estimate { value: 100.0 * share, standard_error: Some(100.0 * error) })
     }
 
     /// [`nearest_train_test`] of these rows against those of `test`.
@@ -153,11 +161,26 @@ impl NearestTraining {
     pub fn copied_share(&self, test: &NearestTraining) -> Result<Copied> {
         let mut of_test = test.relative_nearness()?;
         of_test.sort_unstable_by(f64::total_cmp);
-        let threshold = of_test[(FALSE_ALARMS * (of_test.len() - 1) as f64) as usize];
+        let last = (of_test.len() - 1) as f64;
+        let threshold_at = |share: f64| of_test[(share * last).clamp(0.0, last) as usize];
+        let threshold = threshold_at(FALSE_ALARMS);
         let of_these = self.relative_nearness()?;
         let flagged: Vec<i64> =
             (0..).zip(&of_these).filter(|(_, ratio)| **ratio <= threshold).map(|(row, _)| row).collect();
-        Ok(Copied { share: flagged.len() as f64 / of_these.len() as f64, threshold, flagged })
+        let n = of_these.len();
+        let share = flagged.len() as f64 / n as f64;
+        // The threshold is a quantile of test rows, and others would have another (Woodruff 1952): two standard errors of
+        // their share to either side are four in what it makes of these rows.
+        let off = 2.0 * (FALSE_ALARMS * (1.0 - FALSE_ALARMS) / (last + 1.0)).sqrt();
+        let below = |threshold: f64| of_these.iter().filter(|ratio| **ratio <= threshold).count() as f64;
+        let by_test = (below(threshold_at(FALSE_ALARMS + off)) - below(threshold_at(FALSE_ALARMS - off)))
+            / (4.0 * n as f64);
+        Ok(Copied {
+            share,
+            standard_error: by_test.hypot(share_standard_error(share, n)),
+            threshold,
+            flagged,
+        })
     }
 
     /// The distance to the nearest training row over the mean distance to the nearest ones; 0 on top of all of them.
@@ -173,6 +196,8 @@ pub struct NearestTrain {
     /// The standardised Mann-Whitney statistic: standard normal if samples are as near as test rows, negative if they
     /// are nearer (copies), positive if they are farther (not fitted).
     pub z: f64,
+    /// How far `z` would move with other samples and other test rows, where that is known: about 1 where they are alike.
+    pub standard_error: Option<f64>,
     /// The share of pairs of a sample and a test row in which the sample is nearer; ties count half.
     pub nearer: f64,
 }
@@ -220,7 +245,21 @@ fn mann_whitney(a: &[f64], b: &[f64]) -> NearestTrain {
         if total > 1.0 { n * m / 12.0 * (total + 1.0 - ties / (total * (total - 1.0))) } else { 0.0 };
     // All equal: no evidence either way.
     let z = if variance > 0.0 { (larger - 0.5 * n * m) / variance.sqrt() } else { 0.0 };
-    NearestTrain { z, nearer: 1.0 - larger / (n * m) }
+    // Of the share of pairs, by the parts that each row has in it (DeLong et al. 1988).
+    let parts_in = |rows: &[f64], others: &[f64]| {
+        let mut others = others.to_vec();
+        others.sort_unstable_by(f64::total_cmp);
+        let below = |x: &f64| others.partition_point(|y| y < x) + others.partition_point(|y| y <= x);
+        let parts: Vec<f64> = rows.iter().map(|x| below(x) as f64 / (2.0 * others.len() as f64)).collect();
+        match parts.len() {
+            0 | 1 => 0.0,
+            count => Tensor::from_slice(&parts).var(true).double_value(&[]) / count as f64,
+        }
+    };
+    let of_share = parts_in(a, b) + parts_in(b, a);
+    let standard_error =
+        (of_share > 0.0 && variance > 0.0).then(|| n * m * of_share.sqrt() / variance.sqrt());
+    NearestTrain { z, standard_error, nearer: 1.0 - larger / (n * m) }
 }
 
 /// Samples that are suspiciously near to a single training row.
@@ -228,6 +267,8 @@ fn mann_whitney(a: &[f64], b: &[f64]) -> NearestTrain {
 pub struct Copied {
     /// The share of fake rows at or below the threshold: about 0.01 for a model that does not copy.
     pub share: f64,
+    /// Of the share, over draws of fake and of test rows.
+    pub standard_error: f64,
     /// Of the ratio of the distance to the nearest training row and the mean distance to the nearest 50.
     pub threshold: f64,
     /// The fake rows that are counted, in order.
@@ -312,7 +353,10 @@ mod tests {
         let variance = 12.0 / 12.0 * (8.0 - 6.0 / 42.0);
         assert_close_f64(found.z, (u - 6.0) / f64::sqrt(variance), 1e-12, 0.0);
         assert_close_f64(mann_whitney(&b, &a).z, -found.z, 1e-12, 0.0);
-        assert_eq!(mann_whitney(&[1.0, 1.0], &[1.0]), NearestTrain { z: 0.0, nearer: 0.5 });
+        assert_eq!(
+            mann_whitney(&[1.0, 1.0], &[1.0]),
+            NearestTrain { z: 0.0, standard_error: None, nearer: 0.5 }
+        );
     }
 
     #[test]

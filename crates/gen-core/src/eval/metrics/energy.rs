@@ -4,7 +4,8 @@ use tch::{Kind, Tensor};
 
 use super::mmd::distances;
 use super::neighbours::{Points, nearest};
-use super::{checked_pair, mean, sum};
+use super::pairs::{PairSums, standard_error};
+use super::{Estimate, checked_pair, mean, row_sums, sum};
 use crate::error::{Error, Result};
 
 /// The energy distance (Székely and Rizzo 2013, equation 2) of `real` and `fake`, `[n, features]`:
@@ -23,19 +24,39 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When a set is empty, the numbers of features differ, or a value is not finite.
 pub fn energy_distance(real: &Tensor, fake: &Tensor) -> Result<f64> {
-    let (real, fake) = checked_pair("the energy distance", real, fake, 1)?;
-    let within = mean_distance(&real, &real)? + mean_distance(&fake, &fake)?;
-    // Never negative but for rounding.
-    Ok((2.0 * mean_distance(&fake, &real)? - within).max(0.0))
+    Ok(energy_distance_estimate(real, fake)?.value)
 }
 
-fn mean_distance(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let points = Points::new(b)?;
-    let mut total = 0.0;
-    for block in points.blocks(a) {
-        total += sum(&block?.1.distances());
+/// [`energy_distance`] with its standard error over draws of both sets, as
+/// [`mmd_squared_estimate`](super::mmd_squared_estimate) has it.
+///
+/// # Errors
+/// As [`energy_distance`].
+pub fn energy_distance_estimate(real: &Tensor, fake: &Tensor) -> Result<Estimate> {
+    let (real, fake) = checked_pair("the energy distance", real, fake, 1)?;
+    let (of_real, of_fake) = (distance_sums(&real, &real)?, distance_sums(&fake, &fake)?);
+    let both = distance_sums(&real, &fake)?;
+    let mean =
+        |sums: &PairSums| sum(&sums.by_first) / (sums.by_first.numel() * sums.by_second.numel()) as f64;
+    Ok(Estimate {
+        // Never negative but for rounding.
+        value: (2.0 * mean(&both) - mean(&of_real) - mean(&of_fake)).max(0.0),
+        standard_error: standard_error(&of_real, &of_fake, &both)?,
+    })
+}
+
+/// Over the distances of all rows; those of a row to itself are 0.
+fn distance_sums(first: &Tensor, second: &Tensor) -> Result<PairSums> {
+    let points = Points::new(first)?;
+    let mut by_second = Vec::new();
+    let (mut by_first, mut squares) = (Tensor::zeros([first.size()[0]], (Kind::Double, first.device())), 0.0);
+    for block in points.blocks(second) {
+        let distances = block?.1.distances();
+        by_first += distances.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+        squares += sum(&distances.square());
+        by_second.push(row_sums(&distances));
     }
-    Ok(total / (a.size()[0] as f64 * b.size()[0] as f64))
+    Ok(PairSums { by_first, by_second: Tensor::cat(&by_second, 0), squares })
 }
 
 /// The Chamfer distance of point sets `real` and `fake`, `[n, features]`: the mean squared distance of real rows to

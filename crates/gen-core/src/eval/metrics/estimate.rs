@@ -12,25 +12,41 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Whether the two differ by no more than twice the standard error of their difference; an error that is not
-    /// known counts as 0.
+    /// Whether the two differ by no more than twice the standard error of their difference. Nobody can say where an error
+    /// is not known.
     ///
     /// ```
     /// use gen_core::eval::Estimate;
     ///
     /// let (a, b) = (Estimate { value: 1.0, standard_error: Some(0.3) }, Estimate { value: 1.9, standard_error: Some(0.4) });
-    /// assert!(a.ties_with(b));
-    /// assert!(!a.ties_with(Estimate { value: 2.1, ..b }));
+    /// assert_eq!(a.ties_with(b), Some(true));
+    /// assert_eq!(a.ties_with(Estimate { value: 2.1, ..b }), Some(false));
+    /// assert_eq!(a.ties_with(Estimate { standard_error: None, ..b }), None);
     /// ```
-    pub fn ties_with(self, other: Estimate) -> bool {
-        let error = |estimate: Estimate| estimate.standard_error.unwrap_or(0.0);
-        (self.value - other.value).abs() <= 2.0 * error(self).hypot(error(other))
+    pub fn ties_with(self, other: Estimate) -> Option<bool> {
+        let error = self.standard_error?.hypot(other.standard_error?);
+        Some((self.value - other.value).abs() <= 2.0 * error)
     }
 }
 
-/// The standard error of the mean of a metric over disjoint `blocks` of consecutive rows of both sets: for metrics
-/// without a closed form. A metric of whole sets often varies less than that mean; a bias that depends on the number
-/// of rows does not matter.
+/// The standard error of a share of `n` independent rows, `√(p (1 - p) / n)` with two rows of either kind added (Agresti
+/// and Coull 1998), so that it is not 0 where all rows or none were counted.
+///
+/// ```
+/// use gen_core::eval::share_standard_error;
+///
+/// assert!((share_standard_error(0.3, 10_000) - (0.3f64 * 0.7 / 1e4).sqrt()).abs() < 1e-5);
+/// assert!(share_standard_error(0.0, 100) > 0.01);
+/// ```
+pub fn share_standard_error(share: f64, n: usize) -> f64 {
+    let n = n as f64;
+    let near = (share * n + 2.0) / (n + 4.0);
+    (near * (1.0 - near) / (n + 4.0)).sqrt()
+}
+
+/// The standard error of a metric over draws of both sets, from disjoint `blocks` of consecutive rows of both: the standard
+/// deviation of the metric of a block over the root of their number, for metrics whose standard deviation falls with the
+/// root of the number of rows. Rows have to be in random order; a bias that depends on the number of rows does not matter.
 ///
 /// ```
 /// use gen_core::eval::{block_standard_error, energy_distance};
@@ -50,6 +66,17 @@ pub fn block_standard_error(
     blocks: i64,
     metric: impl Fn(&Tensor, &Tensor) -> Result<f64>,
 ) -> Result<f64> {
+    let [error] = block_standard_errors(real, fake, blocks, |real, fake| Ok([metric(real, fake)?]))?;
+    Ok(error)
+}
+
+/// [`block_standard_error`] of metrics that are found together.
+pub(super) fn block_standard_errors<const N: usize>(
+    real: &Tensor,
+    fake: &Tensor,
+    blocks: i64,
+    metric: impl Fn(&Tensor, &Tensor) -> Result<[f64; N]>,
+) -> Result<[f64; N]> {
     let rows = |x: &Tensor| x.size().first().copied().unwrap_or(0);
     let least = rows(real).min(rows(fake));
     if blocks < 2 || blocks > least {
@@ -62,8 +89,11 @@ pub fn block_standard_error(
         x.narrow(0, start, end - start)
     };
     let values =
-        (0..blocks).map(|i| metric(&block(real, i), &block(fake, i))).collect::<Result<Vec<f64>>>()?;
-    Ok(Tensor::from_slice(&values).std(true).double_value(&[]) / (blocks as f64).sqrt())
+        (0..blocks).map(|i| metric(&block(real, i), &block(fake, i))).collect::<Result<Vec<[f64; N]>>>()?;
+    Ok(std::array::from_fn(|i| {
+        let values: Vec<f64> = values.iter().map(|values| values[i]).collect();
+        Tensor::from_slice(&values).std(true).double_value(&[]) / (blocks as f64).sqrt()
+    }))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 use tch::{Kind, Tensor};
 
-use super::checked_pair;
 use super::estimate::block_standard_error;
-use super::mmd::{Estimator, mmd_squared};
+use super::mmd::{Estimator, mmd_squared, mmd_squared_estimate};
+use super::{Estimate, checked_pair};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, permutation};
 
@@ -31,8 +31,16 @@ pub fn kernel_distance(real: &Tensor, fake: &Tensor) -> Result<f64> {
     mmd_squared(real, fake, polynomial_kernel, Estimator::Unbiased)
 }
 
+/// [`kernel_distance`] with its standard error over draws of both sets, as [`mmd_squared_estimate`] has it.
+///
+/// # Errors
+/// As [`kernel_distance`].
+pub fn kernel_distance_estimate(real: &Tensor, fake: &Tensor) -> Result<Estimate> {
+    mmd_squared_estimate(real, fake, polynomial_kernel, Estimator::Unbiased)
+}
+
 /// The standard error of the mean of the kernel distances of disjoint blocks of `block` rows, in the order of the
-/// rows. The distance of whole sets varies somewhat less than that mean.
+/// rows. The distance of whole sets varies less than that mean, by [`kernel_distance_estimate`].
 ///
 /// # Errors
 /// As [`kernel_distance`], and when there are fewer than two blocks or a block has fewer than two rows.
@@ -57,8 +65,17 @@ pub fn kernel_distance_standard_error(real: &Tensor, fake: &Tensor, block: i64) 
 pub struct Subsets {
     /// The mean over the subsets.
     pub mean: f64,
-    /// The standard deviation over the subsets, with `n`: what papers print beside the mean. It is no standard error.
+    /// The standard deviation over the subsets, with `n`: what papers print beside the mean. It is no standard error, and
+    /// neither is it over the root of the number of subsets: they share their rows.
     pub std: f64,
+}
+
+impl Subsets {
+    /// The standard error of the mean of `subsets` subsets, where that of the distance of `whole` sets is known: it varies
+    /// with the sets as that does, and by which subsets were drawn.
+    pub fn standard_error(self, subsets: usize, whole: Estimate) -> Option<f64> {
+        Some(whole.standard_error?.hypot(self.std / (subsets as f64).sqrt()))
+    }
 }
 
 /// [`kernel_distance`] as most papers give it: over `subsets` random subsets of `size` rows of each set, drawn anew

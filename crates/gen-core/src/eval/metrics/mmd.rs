@@ -1,6 +1,7 @@
 use tch::{Kind, Tensor};
 
-use super::checked_pair;
+use super::pairs::{PairSums, standard_error};
+use super::{Estimate, checked_pair};
 use crate::error::{Error, Result};
 
 /// Side of the tiles in which a kernel matrix is summed: small enough to stay in the cache.
@@ -30,52 +31,103 @@ pub fn mmd_squared(
     kernel: impl Fn(&Tensor, &Tensor) -> Tensor,
     estimator: Estimator,
 ) -> Result<f64> {
+    Ok(mmd_squared_estimate(real, fake, kernel, estimator)?.value)
+}
+
+/// [`mmd_squared`] with its standard error over draws of both sets, which is right for equal distributions too: the variance
+/// of a two-sample U-statistic to second order, and unknown for fewer than 4 rows on a side.
+///
+/// ```
+/// use gen_core::eval::{Estimator, mmd_squared_estimate, rbf_kernel};
+/// use tch::{Device, Kind, Tensor};
+///
+/// let normal = || Tensor::randn([300, 2], (Kind::Float, Device::Cpu));
+/// let sigmas = [1.0];
+/// let found = mmd_squared_estimate(&normal(), &normal(), rbf_kernel(&sigmas), Estimator::Unbiased).unwrap();
+/// assert!(found.value.abs() < 6.0 * found.standard_error.unwrap());
+/// ```
+///
+/// # Errors
+/// As [`mmd_squared`].
+pub fn mmd_squared_estimate(
+    real: &Tensor,
+    fake: &Tensor,
+    kernel: impl Fn(&Tensor, &Tensor) -> Tensor,
+    estimator: Estimator,
+) -> Result<Estimate> {
     let least = if estimator == Estimator::Biased { 1 } else { 2 };
     let (real, fake) = checked_pair("the kernel distance", real, fake, least)?;
     let (n, m) = (real.size()[0] as f64, fake.size()[0] as f64);
     if estimator == Estimator::UStatistic && n != m {
         return Err(Error::invalid(format!("a U-statistic pairs the rows: found {n} real and {m} fake")));
     }
-    let within = |x: &Tensor, n: f64| {
-        let (off_diagonal, diagonal) = sums(x, None, &kernel);
-        match estimator {
-            Estimator::Biased => (off_diagonal + diagonal) / (n * n),
-            _ => off_diagonal / (n * (n - 1.0)),
-        }
+    let of_real = sums(&real, None, &kernel);
+    let of_fake = sums(&fake, None, &kernel);
+    let both = sums(&real, Some(&fake), &kernel);
+    let within = |sums: &Sums, n: f64| match estimator {
+        Estimator::Biased => (sums.off_diagonal + sums.diagonal) / (n * n),
+        _ => sums.off_diagonal / (n * (n - 1.0)),
     };
-    let (off_diagonal, diagonal) = sums(&real, Some(&fake), &kernel);
     let between = match estimator {
-        Estimator::UStatistic => off_diagonal / (n * (n - 1.0)),
-        _ => (off_diagonal + diagonal) / (n * m),
+        Estimator::UStatistic => both.off_diagonal / (n * (n - 1.0)),
+        _ => (both.off_diagonal + both.diagonal) / (n * m),
     };
-    Ok(within(&real, n) + within(&fake, m) - 2.0 * between)
+    Ok(Estimate {
+        value: within(&of_real, n) + within(&of_fake, m) - 2.0 * between,
+        standard_error: standard_error(&of_real.pairs, &of_fake.pairs, &both.pairs)?,
+    })
 }
 
-/// The sum of the kernel matrix of `a` and `b` off its diagonal, and that of the diagonal. Without `b` the matrix is
-/// that of `a` with itself, which is symmetric: half of its tiles are enough.
-fn sums(a: &Tensor, b: Option<&Tensor>, kernel: impl Fn(&Tensor, &Tensor) -> Tensor) -> (f64, f64) {
+/// Sums of a kernel matrix.
+struct Sums {
+    off_diagonal: f64,
+    diagonal: f64,
+    /// Without the diagonal where the matrix is of one set.
+    pairs: PairSums,
+}
+
+/// Those of the kernel matrix of `a` and `b`. Without `b` the matrix is that of `a` with itself, which is symmetric: half of
+/// its tiles are enough.
+fn sums(a: &Tensor, b: Option<&Tensor>, kernel: impl Fn(&Tensor, &Tensor) -> Tensor) -> Sums {
     let tiles = |x: &Tensor| x.split(TILE, 0);
     let rows = tiles(a);
     let columns = b.map(tiles);
     let sum = |x: &Tensor| x.sum(Kind::Double).double_value(&[]);
-    let (mut off_diagonal, mut diagonal) = (0.0, 0.0);
+    let zeros = |x: &Tensor| Tensor::zeros([x.size()[0]], (Kind::Double, x.device()));
+    let add = |to: &Tensor, tile: usize, values: &Tensor| {
+        let _ = to.narrow(0, tile as i64 * TILE, values.size()[0]).g_add_(values);
+    };
+    let over = |tile: &Tensor, axis: i64| tile.sum_dim_intlist([axis].as_slice(), false, Kind::Double);
+    let (mut off_diagonal, mut diagonal, mut squares) = (0.0, 0.0, 0.0);
+    let (by_first, by_second) = (zeros(a), zeros(b.unwrap_or(a)));
     for (i, row) in rows.iter().enumerate() {
         let (first, columns, weight) = match &columns {
             Some(columns) => (0, columns, 1.0),
             None => (i, &rows, 2.0),
         };
         for (j, column) in columns.iter().enumerate().skip(first) {
-            let tile = kernel(row, column);
+            let mut tile = kernel(row, column);
             if i == j {
                 let on = sum(&tile.diagonal(0, 0, 1));
                 diagonal += on;
                 off_diagonal += sum(&tile) - on;
+                if b.is_none() {
+                    let _ = tile.fill_diagonal_(0.0, false);
+                }
             } else {
                 off_diagonal += weight * sum(&tile);
             }
+            let weight = if i == j { 1.0 } else { weight };
+            squares += weight * sum(&tile.square());
+            add(&by_first, i, &over(&tile, 1));
+            add(&by_second, j, &over(&tile, 0));
+            if b.is_none() && i != j {
+                add(&by_first, j, &over(&tile, 0));
+                add(&by_second, i, &over(&tile, 1));
+            }
         }
     }
-    (off_diagonal, diagonal)
+    Sums { off_diagonal, diagonal, pairs: PairSums { by_first, by_second, squares } }
 }
 
 /// Σ_σ exp(-|a - b|² / 2σ²), a mixture of Gaussian kernels for [`mmd_squared`].

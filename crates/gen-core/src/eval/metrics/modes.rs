@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 pub struct ModeCoverage {
     /// Modes that have at least one sample of high quality.
     pub covered: usize,
+    /// How far `covered` would move with other samples: where a few samples are all that a mode has, it might have none
+    /// (Poisson, with their number as the mean).
+    pub covered_standard_error: f64,
     /// All modes.
     pub total: usize,
     /// The share of samples of high quality: within three standard deviations of their nearest mode.
@@ -33,7 +36,10 @@ pub fn mode_coverage(centres: &Tensor, std: f64, fake: &Tensor) -> Result<ModeCo
     let good = distance.le(3.0 * std);
     let total = centres.size()[0];
     let hits = mode.masked_select(&good).bincount::<Tensor>(None, total);
+    let missed = (-hits.to_kind(Kind::Double)).exp();
+    let variance = (&missed * (missed.ones_like() - &missed)).sum(Kind::Double).double_value(&[]);
     Ok(ModeCoverage {
+        covered_standard_error: variance.sqrt(),
         covered: hits.gt(0).sum(Kind::Int64).int64_value(&[]) as usize,
         total: total as usize,
         high_quality_share: good.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]),
@@ -51,7 +57,11 @@ mod tests {
         // On a mode, just inside of three deviations, just outside, nowhere near.
         let fake = Tensor::from_slice(&[0.0, 0.0, 10.29, 0.0, 0.0, 10.31, 5.0, 5.0]).view([4, 2]);
         let found = mode_coverage(&centres, 0.1, &fake).unwrap();
-        assert_eq!(found, ModeCoverage { covered: 2, total: 3, high_quality_share: 0.5 });
+        let missed = (-1f64).exp();
+        let covered_standard_error = (2.0 * missed * (1.0 - missed)).sqrt();
+        assert!((found.covered_standard_error - covered_standard_error).abs() < 1e-12);
+        let expected = ModeCoverage { covered: 2, total: 3, high_quality_share: 0.5, ..found };
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -39,6 +39,14 @@ pub(super) struct Block<'a> {
     uncertainty: Tensor,
 }
 
+/// Which pairs are within a radius.
+pub(super) struct Within {
+    /// Those no farther apart than the radius, `[queries, points]`.
+    pub(super) pairs: Tensor,
+    /// Those among them that are exactly as far; `None` where there are none.
+    pub(super) surface: Option<Tensor>,
+}
+
 /// See [`Points`]; about 1.5 times what is needed.
 fn slack(dimensions: i64) -> f64 {
     4.0 * (dimensions + 8) as f64 * f64::EPSILON
@@ -95,23 +103,32 @@ impl Block<'_> {
         self.queries.size()[0]
     }
 
-    /// Which pairs are nearer than `radii`, which broadcasts to `[queries, points]`.
-    pub(super) fn nearer_than(&self, radii: &Tensor) -> Tensor {
+    /// Which pairs are no farther apart than `radii`, which broadcasts to `[queries, points]`.
+    pub(super) fn within(&self, radii: &Tensor) -> Within {
+        let surface = |on: Tensor| (on.sum(Kind::Int64).int64_value(&[]) > 0).then_some(on);
         let mut margin = &self.squared - radii.square();
         let nearer = margin.lt(0.0);
         let close = margin.abs_().less_equal_tensor(&self.uncertainty);
         let count = close.sum(Kind::Int64).int64_value(&[]);
         if count == 0 {
-            return nearer;
+            return Within { pairs: nearer, surface: None };
         }
         if count > self.squared.numel() as i64 / 16 {
-            return distances(&self.queries, self.points.rows).less_tensor(radii);
+            let exact = distances(&self.queries, self.points.rows);
+            return Within {
+                pairs: exact.less_equal_tensor(radii),
+                surface: surface(exact.eq_tensor(radii)),
+            };
         }
         let pairs = close.nonzero();
         let (queries, points) = (pairs.select(1, 0), pairs.select(1, 1));
         let exact = self.between(&queries, &points);
         let radii = radii.expand_as(&self.squared).masked_select(&close);
-        nearer.masked_scatter(&close, &exact.less_tensor(&radii))
+        let on = surface(exact.eq_tensor(&radii));
+        Within {
+            pairs: nearer.masked_scatter(&close, &exact.less_equal_tensor(&radii)),
+            surface: on.map(|on| close.zeros_like().masked_scatter(&close, &on)),
+        }
     }
 
     /// All distances, of which the sum is right to 1e-10 and better: those whose product has lost more digits than that
@@ -319,22 +336,29 @@ mod tests {
 
     #[test]
     fn pairs_near_a_radius_are_measured() {
-        // Every radius is a distance that occurs, so that strict comparison has to see equality.
+        // Every radius is a distance that occurs, so that equality has to be seen.
         let (a, b) = (normal(300, 6, 6), normal(400, 6, 7));
         let radii = neighbour_radii(&b, 2).unwrap();
         for queries in [&b, &a, &Tensor::cat(&[&b.narrow(0, 0, 200), &a], 0)] {
             let points = Points::new(&b).unwrap();
-            let direct = distances(queries, &b).less_tensor(&radii);
+            let direct = distances(queries, &b);
+            let (within, on) = (direct.less_equal_tensor(&radii), direct.eq_tensor(&radii));
             for block in points.blocks(queries) {
                 let (start, block) = block.unwrap();
-                assert_eq!(block.nearer_than(&radii), direct.narrow(0, start, block.length()));
+                let found = block.within(&radii);
+                assert_eq!(found.pairs, within.narrow(0, start, block.length()));
+                let surface = found.surface.unwrap_or_else(|| found.pairs.zeros_like());
+                assert_eq!(surface, on.narrow(0, start, block.length()));
             }
         }
         let equal = Tensor::full([50, 6], 0.7, (Kind::Double, Device::Cpu));
         let points = Points::new(&equal).unwrap();
         let block = points.block(equal.shallow_clone()).unwrap();
-        assert!(!bool::try_from(block.nearer_than(&Tensor::from(0.0)).any()).unwrap());
-        assert!(bool::try_from(block.nearer_than(&Tensor::from(1e-300)).all()).unwrap());
+        let all = |x: &Tensor| bool::try_from(x.all()).unwrap();
+        let found = block.within(&Tensor::from(0.0));
+        assert!(all(&found.pairs) && all(&found.surface.unwrap()));
+        let found = block.within(&Tensor::from(1e-300));
+        assert!(all(&found.pairs) && found.surface.is_none());
     }
 
     #[test]

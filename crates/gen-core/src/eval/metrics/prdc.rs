@@ -2,8 +2,13 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::checked_pair;
+use super::estimate::{block_standard_errors, share_standard_error};
+use super::mmd::distances;
 use super::neighbours::{Points, neighbour_radii};
 use crate::error::{Error, Result};
+
+/// Disjoint blocks behind the standard errors, where there are enough rows.
+const BLOCKS: i64 = 10;
 
 /// Precision, recall, density and coverage.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -12,34 +17,39 @@ pub struct Prdc {
     pub precision: f64,
     /// The share of real rows that lie within the ball of some fake row.
     pub recall: f64,
-    /// The number of real balls that hold a fake row, averaged over those and divided by `k`. It can exceed 1.
+    /// The number of real balls that hold a fake row, averaged over those and divided by `k`: 1 on average for samples from
+    /// the distribution of the data, and more for samples that keep to its densest parts.
     pub density: f64,
     /// The share of real rows whose ball holds some fake row.
     pub coverage: f64,
-    /// How far they would vary with other rows.
-    pub standard_errors: PrdcErrors,
+    /// How far they would vary with other rows; `None` for too few rows to say.
+    pub standard_errors: Option<PrdcErrors>,
 }
 
-/// Standard errors of the four means of [`Prdc`] over the rows that are counted, the balls taken as given.
+/// Standard errors of the four numbers of [`Prdc`] over draws of both sets: the rows that are counted, and those whose balls
+/// they are counted in.
 ///
-/// Those of shares are binomial, `√(p (1 - p) / n)`, and so 0 at shares of 0 and 1.
+/// From up to 10 disjoint blocks of consecutive rows of both, since the four depend on the rows near a row alone; never less
+/// than those of independent rows, [`share_standard_error`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of Prdc")]
 pub struct PrdcErrors {
-    /// Over fake rows.
     pub precision: f64,
-    /// Over real rows.
     pub recall: f64,
-    /// Over fake rows.
     pub density: f64,
-    /// Over real rows.
     pub coverage: f64,
 }
 
 /// Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2), density and coverage (Naeem et al.
 /// 2020, equations 5 and 6) of `fake` against `real`, `[n, features]`.
 ///
-/// The ball of a row reaches to its `k`-th nearest other row of the same set, without its surface: rows that are
-/// all equal have empty balls. What lies in a ball is what direct differences in f64 say.
+/// The ball of a row reaches to its `k`-th nearest other row of the same set and has its surface, as in equation 2 of the
+/// former paper, so that rows that come more than `k` times have a ball, which is a point. What lies in a ball is what direct
+/// differences in f64 say. Where several others of the set lie on the surface, in density each fake row there counts for
+/// the share of them that makes `k` together with those inside, and where the `k`-th alone does, for none, as in the program of
+/// the latter paper: density is then 1 on average for samples from the distribution of the data, repeated rows or not.
+///
+/// The standard errors take the rows to be in random order.
 ///
 /// ```
 /// use gen_core::eval::prdc;
@@ -83,42 +93,72 @@ fn pair(real: &Tensor, fake: &Tensor, k: i64) -> Result<(Tensor, Tensor)> {
 }
 
 fn count(real: &Tensor, real_radii: &Tensor, fake: &Tensor, k: i64) -> Result<Prdc> {
+    let [precision, recall, density, coverage] = shares(real, real_radii, fake, k)?;
+    let (n, m) = (real.size()[0], fake.size()[0]);
+    let standard_errors = match BLOCKS.min(n.min(m) / (2 * (k + 1))) {
+        0..=1 => None,
+        blocks => {
+            let of_blocks = |real: &Tensor, fake: &Tensor| shares(real, &neighbour_radii(real, k)?, fake, k);
+            let [of_precision, of_recall, of_density, of_coverage] =
+                block_standard_errors(real, fake, blocks, of_blocks)?;
+            let at_least = |share: f64, rows: i64| share_standard_error(share, rows as usize);
+            Some(PrdcErrors {
+                precision: of_precision.max(at_least(precision, m)),
+                recall: of_recall.max(at_least(recall, n)),
+                density: of_density,
+                coverage: of_coverage.max(at_least(coverage, n)),
+            })
+        }
+    };
+    Ok(Prdc { precision, recall, density, coverage, standard_errors })
+}
+
+/// Precision, recall, density and coverage.
+fn shares(real: &Tensor, real_radii: &Tensor, fake: &Tensor, k: i64) -> Result<[f64; 4]> {
     let fake_radii = neighbour_radii(fake, k)?;
     let (n, m) = (real.size()[0], fake.size()[0]);
     let none = || Tensor::zeros([n], (Kind::Bool, real.device()));
     let (mut recalled, mut covered) = (none(), none());
-    // Over fake rows: those in some ball, the number of balls around each, and its square.
-    let (mut precise, mut balls, mut squares) = (0, 0, 0);
+    let mut precise = 0;
+    // Of each real row, the fake ones in its ball, and those among them on its surface.
+    let counts = || Tensor::zeros([n], (Kind::Int64, real.device()));
+    let (mut inside, mut on_surface) = (counts(), counts());
     let total = |x: &Tensor| x.sum(Kind::Int64).int64_value(&[]);
+    let of_real = |x: &Tensor| x.sum_dim_intlist([0i64].as_slice(), false, Kind::Int64);
     let points = Points::new(real)?;
     for block in points.blocks(fake) {
         let (start, block) = block?;
-        let in_real = block.nearer_than(real_radii);
-        let in_fake = block.nearer_than(&fake_radii.narrow(0, start, block.length()).unsqueeze(1));
-        let around = in_real.sum_dim_intlist([1i64].as_slice(), false, Kind::Int64);
-        precise += total(&around.gt(0));
-        balls += total(&around);
-        squares += total(&around.square());
-        let _ = covered.logical_or_(&in_real.any_dim(0, false));
-        let _ = recalled.logical_or_(&in_fake.any_dim(0, false));
+        let in_real = block.within(real_radii);
+        let in_fake = block.within(&fake_radii.narrow(0, start, block.length()).unsqueeze(1));
+        precise += total(&in_real.pairs.any_dim(1, false));
+        inside += of_real(&in_real.pairs);
+        if let Some(surface) = &in_real.surface {
+            on_surface += of_real(surface);
+        }
+        let _ = covered.logical_or_(&in_real.pairs.any_dim(0, false));
+        let _ = recalled.logical_or_(&in_fake.pairs.any_dim(0, false));
     }
+    let balls = total(&(inside - &on_surface)) as f64 + on_surfaces(real, real_radii, &on_surface, k)?;
     let (n, m, k) = (n as f64, m as f64, k as f64);
-    let share = |x: i64, n: f64| (x as f64 / n, (x as f64 / n * (1.0 - x as f64 / n) / n).sqrt());
-    let (precision, precision_error) = share(precise, m);
-    let (recall, recall_error) = share(total(&recalled), n);
-    let (coverage, coverage_error) = share(total(&covered), n);
-    let mean_balls = balls as f64 / m;
-    let variance = (squares as f64 / m - mean_balls * mean_balls).max(0.0) * m / (m - 1.0);
-    Ok(Prdc {
-        precision,
-        recall,
-        density: balls as f64 / (k * m),
-        coverage,
-        standard_errors: PrdcErrors {
-            precision: precision_error,
-            recall: recall_error,
-            density: (variance / m).sqrt() / k,
-            coverage: coverage_error,
-        },
-    })
+    Ok([precise as f64 / m, total(&recalled) as f64 / n, balls / (k * m), total(&covered) as f64 / n])
+}
+
+/// What the fake rows on the surfaces of balls count for in density, where `count: [n]` of them are on that of each real row.
+fn on_surfaces(real: &Tensor, radii: &Tensor, count: &Tensor, k: i64) -> Result<f64> {
+    let rows = count.nonzero().squeeze_dim(1);
+    let mut sum = 0.0;
+    for rows in rows.split(256, 0) {
+        let to_all = distances(&real.index_select(0, &rows), real);
+        let radii = radii.index_select(0, &rows).unsqueeze(1);
+        let rows_of = |x: &Tensor| x.sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
+        // Without the row itself, which is at distance 0.
+        let is_point = radii.squeeze_dim(1).eq(0.0);
+        let nearer = rows_of(&to_all.less_tensor(&radii)) - is_point.logical_not().to_kind(Kind::Double);
+        let there = rows_of(&to_all.eq_tensor(&radii)) - is_point.to_kind(Kind::Double);
+        let alone = there.le(1.0).logical_and(&is_point.logical_not());
+        let shares = (nearer.neg() + k as f64) / there.clamp_min(1.0);
+        let shares = shares.masked_fill(&alone, 0.0);
+        sum += (shares * count.index_select(0, &rows)).sum(Kind::Double).double_value(&[]);
+    }
+    Ok(sum)
 }

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Measured, Protocol, Stage};
 use crate::data::{PointSet, Values};
 use crate::error::Result;
-use crate::eval::measurement::{Measurement, higher_is_better};
+use crate::eval::measurement::{Direction, Measurement};
 use crate::model::{Density, LikelihoodKind};
 use crate::rng::{Purpose, derive, stream};
 
@@ -38,14 +38,14 @@ impl Protocol<'_> {
             let of_rows = |x: &Tensor, seed| density.effective_sample_size(x, kind, seed);
             if let Some(sizes) = self.of_test_rows(kind, &of_rows, observe)? {
                 let mean = mean_and_error(&sizes);
-                measured.metrics.extend(row("effective_sample_size", kind, mean, sizes.numel()));
+                measured.metrics.push(row("effective_sample_size", kind, mean, sizes.numel()));
             }
         }
         Ok(())
     }
 
-    /// What `of_rows` says of test rows, `f64 [rows]`: of all that are compared if the likelihood is exact, of the first of
-    /// them if it is an estimate.
+    /// What `of_rows` says of test rows, `f64 [rows]`: of all that are compared if the likelihood takes one pass, of the first
+    /// of them if it takes many.
     fn of_test_rows(
         &self,
         kind: LikelihoodKind,
@@ -53,12 +53,15 @@ impl Protocol<'_> {
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Option<Tensor>> {
         let wanted = match kind {
-            LikelihoodKind::Exact => self.test.len(),
-            LikelihoodKind::Ode => self.options.n_ode.max(2),
-            LikelihoodKind::LowerBound | LikelihoodKind::Importance(_) => self.options.n_bound.max(2),
+            LikelihoodKind::Exact | LikelihoodKind::Dequantised => self.test.len(),
+            LikelihoodKind::Ode | LikelihoodKind::DequantisedOde => self.options.n_ode.max(2),
+            LikelihoodKind::LowerBound
+            | LikelihoodKind::Importance(_)
+            | LikelihoodKind::DequantisedImportance(_) => self.options.n_bound.max(2),
         };
         let total = self.test.len().min(wanted);
         let mut parts = Vec::new();
+        observe(Stage::Likelihood { kind, done: 0, total });
         for (index, done) in (0..total).step_by(PART).enumerate() {
             let seed = derive(self.options.seed, Purpose::Evaluate, index as u64);
             let rng = stream(seed, Purpose::Evaluate, 0);
@@ -77,7 +80,7 @@ impl Protocol<'_> {
     pub(super) fn report_likelihood(&self, kind: LikelihoodKind, nats: &Tensor, measured: &mut Measured) {
         let (mean, divergence) = (self.mean(nats), self.divergence(nats));
         let main = &mut measured.row;
-        if let LikelihoodKind::Importance(_) = kind {
+        if let LikelihoodKind::Importance(_) | LikelihoodKind::DequantisedImportance(_) = kind {
             if main.importance_kind.is_none() {
                 main.importance_kind = Some(kind.to_string());
                 main.importance_bits_per_dim = mean.bits.map(|(value, _)| value);
@@ -88,12 +91,12 @@ impl Protocol<'_> {
             main.likelihood_kind = Some(kind.to_string());
             main.n_likelihood = Some(nats.numel());
             main.bits_per_dim = mean.bits.map(|(value, _)| value);
-            main.bits_per_dim_standard_error = mean.bits.map(|(_, error)| error);
+            main.bits_per_dim_standard_error = mean.bits.and_then(finite_error);
             main.nll_nats = mean.nats.map(|(value, _)| value);
-            main.nll_standard_error = mean.nats.map(|(_, error)| error);
+            main.nll_standard_error = mean.nats.and_then(finite_error);
             main.nll_gap_nats = self.gap(&mean);
             main.kl_nats = divergence.map(|(value, _)| value);
-            main.kl_standard_error = divergence.map(|(_, error)| error);
+            main.kl_standard_error = divergence.and_then(finite_error);
         }
         let gap = self.gap(&mean).zip(mean.nats).map(|(gap, (_, error))| (gap, error));
         let found = [
@@ -103,7 +106,7 @@ impl Protocol<'_> {
             ("kl_nats", divergence),
         ];
         for (metric, mean) in found {
-            measured.metrics.extend(mean.and_then(|mean| row(metric, kind, mean, nats.numel())));
+            measured.metrics.extend(mean.map(|mean| row(metric, kind, mean, nats.numel())));
         }
     }
 
@@ -132,8 +135,7 @@ impl Protocol<'_> {
         let set = self.point_set()?;
         let rng = stream(self.options.seed, Purpose::Evaluate, 0);
         let rows = self.test.narrow(0, nats.numel()).to_batch(&self.data.spec, &rng).x;
-        let found = mean_and_error(&(set.log_prob(&rows) - nats));
-        found.0.is_finite().then_some(found)
+        Some(mean_and_error(&(set.log_prob(&rows) - nats)))
     }
 
     fn point_set(&self) -> Option<PointSet> {
@@ -148,17 +150,21 @@ fn mean_and_error(x: &Tensor) -> (f64, f64) {
     (x.mean(Kind::Double).double_value(&[]), error)
 }
 
-/// A mean over test rows, with its standard error, as a row; `None` if it is not finite.
-fn row(metric: &str, kind: LikelihoodKind, (value, error): (f64, f64), rows: usize) -> Option<Measurement> {
-    value.is_finite().then(|| Measurement {
+fn finite_error((_, error): (f64, f64)) -> Option<f64> {
+    Some(error).filter(|error| error.is_finite())
+}
+
+/// A mean over test rows, with its standard error, as a row.
+fn row(metric: &str, kind: LikelihoodKind, mean: (f64, f64), rows: usize) -> Measurement {
+    Measurement {
         metric: metric.to_owned(),
         space: NO_SPACE.to_owned(),
         parameter: kind.to_string(),
-        value,
-        standard_error: Some(error).filter(|error| error.is_finite()),
+        value: mean.0,
+        standard_error: finite_error(mean),
         floor: None,
         n_real: rows,
         n_fake: 0,
-        higher_is_better: higher_is_better(metric),
-    })
+        direction: Direction::of(metric),
+    }
 }

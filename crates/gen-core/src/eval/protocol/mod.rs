@@ -3,7 +3,10 @@
 //! - As many samples as test rows, `n` of each (10,000 unless the test split is smaller), beside what as many training
 //!   rows get in their place: the floor. What nobody asked for is not computed: likelihoods alone need neither.
 //! - Samples are turned into bytes as a file would hold them, before anything is measured.
-//! - Which rows are compared does not depend on the seed: all models meet the same ones.
+//! - Real rows are taken in one random order, which does not depend on the seed: all models meet the same ones. Samples are
+//!   put into a random order by the seed, since a folder may be sorted by class, and some metrics look at a few rows only.
+//! - The columns of points are in units of their standard deviation over the training rows.
+//! - What is not finite is a result like any other: a model whose samples are no numbers has no number for its quality.
 //! - Images are compared in two feature spaces or more; the first one fills the columns of `evaluation.csv`.
 
 mod comparison;
@@ -24,12 +27,15 @@ use super::measurement::Measurement;
 use super::{Evaluation, FeatureSpace, Metric, Reference};
 use crate::data::{Dataset, PointSet, Split, Values};
 use crate::error::{Error, Result};
-use crate::model::{GenerativeModel, LikelihoodKind, SampleRequest};
+use crate::model::{GenerativeModel, SampleRequest};
 use crate::rng::{Purpose, permutation};
+use sampling::Drawn;
 use space::RealRows;
 
-/// The share of copies above which samples are called memorised: test rows have 0.01.
+/// The share of copies above which samples are called memorised, where it is also three standard errors above the 0.01 that
+/// test rows have.
 const MEMORISED: f64 = 0.05;
+const HONEST: f64 = 0.01;
 /// Samples that are drawn where nothing compares them: as many as a picture of them shows.
 const PICTURED: usize = 64;
 
@@ -128,10 +134,14 @@ impl<'a> Protocol<'a> {
             ..SampleRequest::new(1, self.options.seed)
         };
         let sampling = model.sampling(&request)?;
+        observe(Stage::Timing);
         let latency = sampling::latency(model, &request)?;
         let compared = self.options.compares_samples();
-        let (samples, images_per_second) = self.draw(model, &request, self.samples(), observe)?;
-        let Measured { row, metrics } = self.compare_if_wanted(&samples, observe)?;
+        let Drawn { samples, per_second, finite } = self.draw(model, &request, self.samples(), observe)?;
+        let Measured { row, metrics } = match finite {
+            true => self.compare_if_wanted(&samples, observe)?,
+            false => self.without_numbers(samples.size()[0], observe)?,
+        };
         let row = Evaluation {
             family: card.family.to_string(),
             model: card.name.to_owned(),
@@ -139,8 +149,9 @@ impl<'a> Protocol<'a> {
             sampling_parameters: Some(card.sampling_parameters),
             sampler: sampling.sampler.map(str::to_owned),
             nfe: Some(sampling.evaluations),
-            sample_images_per_second: compared.then_some(images_per_second),
+            sample_images_per_second: compared.then_some(per_second),
             sample_latency_ms: Some(latency.as_secs_f64() * 1e3),
+            sample_batch: compared.then_some(sampling::PART.min(self.samples())),
             ..row
         };
         let mut measured = Measured { row, metrics };
@@ -161,7 +172,7 @@ impl<'a> Protocol<'a> {
     /// Measures a row that no model made.
     ///
     /// # Errors
-    /// When the training data has no covariance.
+    /// When there are fewer than two training rows.
     pub fn evaluate_reference(
         &self,
         reference: Reference,
@@ -169,15 +180,22 @@ impl<'a> Protocol<'a> {
     ) -> Result<Evaluated> {
         let start = Instant::now();
         // The floor is the same for all seeds.
-        let seed = if reference == Reference::Floor { 0 } else { self.options.seed };
+        let is_floor = reference == Reference::Floor;
+        let seed = if is_floor { 0 } else { self.options.seed };
         let samples = reference.sample(self.data, self.samples(), seed)?.to_device(Device::Cpu);
-        let Measured { row, metrics } = self.compare_if_wanted(&samples, observe)?;
+        let Measured { row, metrics } = match self.options.compares_samples() {
+            true => self.in_spaces(samples.size()[0], |space| match is_floor {
+                true => space.measure_floor(&samples, observe),
+                false => space.measure(&samples, observe),
+            })?,
+            false => Measured { row: self.row(None), metrics: Vec::new() },
+        };
         let row = Evaluation { family: "reference".to_owned(), model: reference.name().to_owned(), ..row };
         let mut measured = Measured { row, metrics };
         if self.options.wants(Metric::Likelihood)
             && let Some(nats) = reference.log_likelihood(self.data, &self.test.x, self.options.seed)?
         {
-            self.report_likelihood(LikelihoodKind::Exact, &nats, &mut measured);
+            self.report_likelihood(reference.likelihood_kind(&self.data.spec), &nats, &mut measured);
         }
         measured.row.evaluate_seconds = Some(start.elapsed().as_secs_f64());
         Ok(Evaluated { measured, samples })
@@ -214,11 +232,30 @@ impl<'a> Protocol<'a> {
     }
 
     /// Measures samples from anywhere, `u8 [n, channels, height, width]` or `[n, dimension]`: the numbers of quality,
-    /// and those that say against what.
+    /// and those that say against what. Their order does not matter; of more than [`EvaluateOptions::n`] a random choice is
+    /// measured.
     ///
     /// # Errors
     /// When they have not the shape of the data, are fewer than two, or hold values that are not finite.
     pub fn compare(&self, samples: &Tensor, observe: &mut dyn FnMut(Stage)) -> Result<Measured> {
+        Ok(self.evaluate_samples(samples, observe)?.measured)
+    }
+
+    /// [`Protocol::compare`], and the samples that it is about in a random order.
+    ///
+    /// # Errors
+    /// As [`Protocol::compare`].
+    pub fn evaluate_samples(&self, samples: &Tensor, observe: &mut dyn FnMut(Stage)) -> Result<Evaluated> {
+        self.check(samples)?;
+        let mut order = permutation(samples.size()[0] as usize, self.options.seed, Purpose::Evaluate, 4);
+        order.truncate(self.options.n);
+        let samples = samples.to_device(Device::Cpu).index_select(0, &Tensor::from_slice(&order));
+        let measured = self.in_spaces(samples.size()[0], |space| space.measure(&samples, observe))?;
+        Ok(Evaluated { measured, samples })
+    }
+
+    /// Whether samples have the form of the data.
+    fn check(&self, samples: &Tensor) -> Result<()> {
         let n = samples.size().first().copied().unwrap_or(0);
         let shape = self.data.spec.shape.batch(n);
         let kind_fits = (samples.kind() == Kind::Uint8) == self.data.spec.shape.is_image();
@@ -231,10 +268,43 @@ impl<'a> Protocol<'a> {
                 samples.size()
             )));
         }
+        if n < 2 {
+            return Err(Error::invalid(format!("measuring needs at least 2 samples, found {n}")));
+        }
+        if !samples.is_floating_point() {
+            return Ok(());
+        }
+        let wrong = samples.isfinite().logical_not().nonzero();
+        if wrong.size()[0] > 0 {
+            let (row, column) = (wrong.int64_value(&[0, 0]), wrong.int64_value(&[0, 1]));
+            return Err(Error::invalid(format!(
+                "row {} of the samples holds {} in column {} (both from 1): samples need finite values",
+                row + 1,
+                samples.double_value(&[row, column]),
+                column + 1
+            )));
+        }
+        Ok(())
+    }
+
+    /// The numbers of samples that are none: no number for each that there would be.
+    fn without_numbers(&self, n: i64, observe: &mut dyn FnMut(Stage)) -> Result<Measured> {
+        match self.options.compares_samples() {
+            true => self.in_spaces(n, |space| space.without_numbers(n as usize, observe)),
+            false => Ok(Measured { row: self.row(None), metrics: Vec::new() }),
+        }
+    }
+
+    /// What is found of `n` samples in every space.
+    fn in_spaces(
+        &self,
+        n: i64,
+        mut measure: impl FnMut(&RealRows<'a>) -> Result<Vec<Measurement>>,
+    ) -> Result<Measured> {
         let mut row = self.row(Some(n as usize));
         let mut metrics = Vec::new();
         for (i, space) in self.spaces.iter().enumerate() {
-            let found = space.measure(samples, observe)?;
+            let found = measure(space)?;
             match i {
                 0 => self.fill_main(&found, &mut row),
                 1 => fill_second(&found, &mut row),
@@ -267,11 +337,15 @@ impl<'a> Protocol<'a> {
         row.one_nn_accuracy = value("one_nn_accuracy");
         row.auth_pct = value("auth_pct");
         row.copied_share = value("copied_share");
-        row.memorised = value("copied_share").map(|share| share > MEMORISED);
+        row.memorised = all("copied_share").filter(|copied| copied.value.is_finite()).map(|copied| {
+            let error = copied.standard_error.unwrap_or(f64::INFINITY);
+            copied.value > MEMORISED && copied.value - 3.0 * error > HONEST
+        });
         if self.data.spec.values == Values::Continuous {
             row.mmd = value("mmd");
         }
-        row.modes_covered = value("modes_covered").map(|modes| modes as usize);
+        row.modes_covered =
+            value("modes_covered").filter(|modes| modes.is_finite()).map(|modes| modes as usize);
         row.modes_total = row
             .modes_covered
             .and_then(|_| PointSet::named(&self.data.spec.name).ok()?.modes())

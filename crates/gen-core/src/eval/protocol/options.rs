@@ -6,7 +6,7 @@ use crate::model::LikelihoodKind;
 pub struct EvaluateOptions {
     /// Samples, and test rows, to compare.
     pub n: usize,
-    /// The seed of the samples and of likelihood estimates.
+    /// The seed of the samples, of which of them are measured where there are more than `n`, and of likelihood estimates.
     pub seed: u64,
     /// Neighbours in precision, recall, density and coverage.
     pub k: i64,
@@ -66,9 +66,20 @@ pub enum Stage {
         /// Of so many.
         total: usize,
     },
+    /// Timing single samples.
+    Timing,
     /// Samples drawn.
     Sampling {
         /// So many.
+        done: usize,
+        /// Of so many.
+        total: usize,
+    },
+    /// Looking for the training rows that are nearest to the test rows.
+    Neighbours {
+        /// In this space.
+        space: String,
+        /// Test rows that are done.
         done: usize,
         /// Of so many.
         total: usize,

@@ -1,10 +1,10 @@
 //! How smoothly samples follow their codes.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::{Measured, Protocol, Stage};
 use crate::error::Result;
-use crate::eval::measurement::{Measurement, higher_is_better};
+use crate::eval::measurement::{Direction, Measurement};
 use crate::eval::{Metric, PATH_STEP, path_length};
 use crate::model::Latent;
 use crate::rng::{Purpose, derive};
@@ -25,26 +25,27 @@ impl Protocol<'_> {
         for space in &self.spaces {
             let metric = Metric::PathLength;
             observe(Stage::Comparing { space: space.name(), metric, floor: false, done: 0, total: 1 });
+            let mut finite = true;
             let mut features = |codes: &Tensor| {
-                let decoded = latent.decode(codes)?.to_kind(Kind::Float);
-                Ok(space.embed(&decoded)?.features)
+                let decoded = latent.decode(codes)?;
+                let features = space.embed(&decoded)?.features;
+                finite &= bool::try_from(features.isfinite().all())?;
+                Ok(features.nan_to_num(0.0, 0.0, 0.0))
             };
             let way = latent.interpolation();
             let found = path_length(&start, &end, way, PATH_STEP, self.options.seed, &mut features)?;
-            if found.value.is_finite() {
-                let metric = "path_length";
-                measured.metrics.push(Measurement {
-                    metric: metric.to_owned(),
-                    space: space.name(),
-                    parameter: format!("step={PATH_STEP}"),
-                    value: found.value,
-                    standard_error: found.standard_error.filter(|error| error.is_finite()),
-                    floor: None,
-                    n_real: 0,
-                    n_fake: PAIRS,
-                    higher_is_better: higher_is_better(metric),
-                });
-            }
+            let metric = "path_length";
+            measured.metrics.push(Measurement {
+                metric: metric.to_owned(),
+                space: space.name(),
+                parameter: format!("step={PATH_STEP}"),
+                value: if finite { found.value } else { f64::NAN },
+                standard_error: found.standard_error.filter(|error| finite && error.is_finite()),
+                floor: None,
+                n_real: 0,
+                n_fake: PAIRS,
+                direction: Direction::of(metric),
+            });
         }
         Ok(())
     }

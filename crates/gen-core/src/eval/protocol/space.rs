@@ -7,14 +7,16 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 
 use super::Stage;
-use super::comparison::{Comparison, Found};
+use super::comparison::{Comparison, Found, Who};
 use super::options::EvaluateOptions;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::eval::features::Embedded;
 use crate::eval::reference::as_values;
+use crate::eval::standardise::Units;
 use crate::eval::{FeatureSpace, Measurement, Metric, NearestTraining, Reference, neighbour_radii};
 use crate::params::NamedTensors;
+use crate::rng::{Purpose, permutation};
 
 /// Where what is known of the real rows is kept between two evaluations.
 ///
@@ -37,6 +39,8 @@ impl EvaluationCache for NoCache {
     fn store(&self, _: &str, _: &NamedTensors) {}
 }
 
+/// Numbers beyond this have squares and products that leave the range of numbers.
+const LARGEST: f64 = 1e75;
 /// Changes with the code of the metrics: what was kept by a program of another number is computed again.
 const REVISION: &str = env!("GEN_EVAL_REVISION");
 /// Training rows among which copies are looked for.
@@ -48,10 +52,12 @@ const PROBED: i64 = 4;
 pub(super) struct RealRows<'a> {
     data: &'a Dataset,
     space: &'a FeatureSpace,
-    options: &'a EvaluateOptions,
+    /// Those of a table's columns, in which its rows are compared.
+    units: Option<Units>,
+    pub(super) options: &'a EvaluateOptions,
     cache: &'a dyn EvaluationCache,
     pub(super) test: Embedded,
-    /// `f64 [rows, features]`, in the order of the data set
+    /// `f64 [rows, features]`, in a random order
     pub(super) train: Tensor,
     /// Distance of each test row to its `k`-th nearest other, if precision and recall are wanted: `f64 [n]`
     pub(super) radii: Option<Tensor>,
@@ -70,22 +76,21 @@ impl<'a> RealRows<'a> {
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Self> {
         let test_rows = as_values(&test.x, data);
+        let units = Units::of(data);
         // Radii take as many distances as there are pairs of rows, and are for these metrics alone.
         let with_radii = options.wants(Metric::Prdc);
         let neighbours = if with_radii { format!("k {}", options.k) } else { "no radii".to_owned() };
         let key = Self::key(data, space, &format!("rows {} {neighbours}", test.len()));
         let kept = key.as_deref().and_then(|key| cache.load(key));
-        let (test, train, radii) = match kept.and_then(|kept| Kept::read(kept, space, &test_rows)) {
+        let kept = kept.and_then(|kept| Kept::read(kept, space, units.as_ref(), &test_rows));
+        let (test, train, radii) = match kept {
             Some(Kept { test, train, radii }) => (test, train, radii),
             None => {
-                let mut embed = |x: &Tensor| {
-                    let mut progress =
-                        |done, total| observe(Stage::Features { space: space.name(), done, total });
-                    space.embed(x, &mut progress)
-                };
+                let mut embed = |x: &Tensor| embed(space, units.as_ref(), x, observe);
                 let test = embed(&test_rows)?;
-                let rows = data.train.len().min(MOST_TRAINING_ROWS);
-                let train = embed(&as_values(&data.train.narrow(0, rows).x, data))?.features;
+                let mut order = permutation(data.train.len(), 0, Purpose::Evaluate, 5);
+                order.truncate(MOST_TRAINING_ROWS);
+                let train = embed(&as_values(&data.train.select(&order).x, data))?.features;
                 let enough = test.features.size()[0] > options.k;
                 let radii =
                     (with_radii && enough).then(|| neighbour_radii(&test.features, options.k)).transpose()?;
@@ -98,6 +103,7 @@ impl<'a> RealRows<'a> {
         Ok(RealRows {
             data,
             space,
+            units,
             options,
             cache,
             test,
@@ -113,8 +119,10 @@ impl<'a> RealRows<'a> {
         let spec = &data.spec;
         let content = Some(&spec.sha256).filter(|hash| !hash.is_empty())?;
         Some(format!(
-            "{REVISION} {} {content} {:?} {:?} {:?} {} {:?} {what}",
+            "{REVISION} {} {content} {} threads {:?} {:?} {:?} {} {:?} {what}",
             spec.name,
+            // Sums in another order have other last digits.
+            tch::get_num_threads(),
             spec.options,
             spec.values,
             spec.shape,
@@ -129,21 +137,54 @@ impl<'a> RealRows<'a> {
         samples: &Tensor,
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Vec<Measurement>> {
-        let space = self.space.name();
-        let fake = self.space.embed(samples, &mut |done, total| {
-            observe(Stage::Features { space: space.clone(), done, total });
-        })?;
+        let fake = embed(self.space, self.units.as_ref(), samples, observe)?;
+        let largest = fake.features.abs().max().double_value(&[]);
+        if largest.is_nan() || largest > LARGEST {
+            return self.without_numbers(samples.size()[0] as usize, observe);
+        }
         let floors = self.floors(samples.size()[0] as usize, observe)?;
-        let found = Comparison::new(self, &fake, self.options, false).run(self.data, observe)?;
+        let found = Comparison::new(self, &fake, samples, Who::Samples).run(self.data, observe)?;
+        Ok(self.beside(found, &floors))
+    }
+
+    /// Measures the training rows that are the floor: but for the search for copies, of which they are, what they get is the
+    /// floor.
+    pub(super) fn measure_floor(
+        &self,
+        rows: &Tensor,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Vec<Measurement>> {
+        let features = embed(self.space, self.units.as_ref(), rows, observe)?;
+        let floors = self.compute_floors(rows.size()[0] as usize, &features, rows, observe)?;
+        let copies = Comparison::new(self, &features, rows, Who::Samples).copies(self.data, observe)?;
+        let is_copies = |floor: &Found| copies.iter().any(|found| found.is_of(floor));
+        let found = floors.iter().filter(|floor| !is_copies(floor)).cloned().chain(copies.iter().cloned());
+        Ok(self.beside(found.collect(), &floors))
+    }
+
+    /// For every number of `n` samples that are no numbers: that it is none.
+    pub(super) fn without_numbers(
+        &self,
+        n: usize,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Vec<Measurement>> {
+        let floors = self.floors(n, observe)?;
+        let found = floors.iter().map(|floor| floor.without_number(self.test.features.size()[0] as usize, n));
+        Ok(self.beside(found.collect(), &floors))
+    }
+
+    /// Each number beside its floor.
+    fn beside(&self, found: Vec<Found>, floors: &[Found]) -> Vec<Measurement> {
+        let space = self.space.name();
         let measurements = found.into_iter().map(|found| {
             let floor = floors.iter().find(|floor| floor.is_of(&found)).map(|floor| floor.value);
             found.in_space(&space, floor)
         });
-        Ok(measurements.collect())
+        measurements.collect()
     }
 
     /// The training rows that are nearest to the test rows, looked for once.
-    pub(super) fn nearest_of_test(&self) -> Result<Rc<NearestTraining>> {
+    pub(super) fn nearest_of_test(&self, observe: &mut dyn FnMut(Stage)) -> Result<Rc<NearestTraining>> {
         if let Some(known) = &*self.nearest_of_test.borrow() {
             return Ok(known.clone());
         }
@@ -156,7 +197,10 @@ impl<'a> RealRows<'a> {
         let found = match kept {
             Some(kept) => kept,
             None => {
-                let found = NearestTraining::find(&self.train, &self.test.features, &mut |_, _| ())?;
+                let mut progress = |done, total| {
+                    observe(Stage::Neighbours { space: self.name(), done, total });
+                };
+                let found = NearestTraining::find(&self.train, &self.test.features, &mut progress)?;
                 if let Some(key) = key {
                     let (distances, index) = found.tensors();
                     let mut tensors = NamedTensors::new();
@@ -174,7 +218,7 @@ impl<'a> RealRows<'a> {
 
     /// Rows in the space, whatever they are: bytes, images in [-1, 1], points.
     pub(super) fn embed(&self, x: &Tensor) -> Result<Embedded> {
-        self.space.embed(x, &mut |_, _| ())
+        embed(self.space, self.units.as_ref(), x, &mut |_| ())
     }
 
     /// SHA-256 of the weights of the space.
@@ -192,28 +236,59 @@ impl<'a> RealRows<'a> {
         if let Some(known) = self.floors.borrow().get(&n) {
             return Ok(known.clone());
         }
+        let key = self.key_of_floors(n);
+        let kept = key.as_deref().and_then(|key| self.cache.load(key)).and_then(|kept| Found::read(&kept));
+        match kept {
+            Some(found) => {
+                self.floors.borrow_mut().insert(n, found.clone());
+                Ok(found)
+            }
+            None => {
+                let rows = Reference::Floor.sample(self.data, n, 0)?;
+                let features = embed(self.space, self.units.as_ref(), &rows, observe)?;
+                self.compute_floors(n, &features, &rows, observe)
+            }
+        }
+    }
+
+    fn compute_floors(
+        &self,
+        n: usize,
+        features: &Embedded,
+        rows: &Tensor,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Vec<Found>> {
+        let found = Comparison::new(self, features, rows, Who::Floor).run(self.data, observe)?;
+        if let Some(key) = self.key_of_floors(n) {
+            self.cache.store(&key, &Found::tensors(&found));
+        }
+        self.floors.borrow_mut().insert(n, found.clone());
+        Ok(found)
+    }
+
+    fn key_of_floors(&self, n: usize) -> Option<String> {
         let what = format!(
             "floor {n} of {} k {} {:?}",
             self.test.features.size()[0],
             self.options.k,
             self.options.metrics
         );
-        let key = Self::key(self.data, self.space, &what);
-        let kept = key.as_deref().and_then(|key| self.cache.load(key)).and_then(|kept| Found::read(&kept));
-        let found = match kept {
-            Some(found) => found,
-            None => {
-                let rows = Reference::Floor.sample(self.data, n, 0)?;
-                let floor = self.space.embed(&rows, &mut |_, _| ())?;
-                let found = Comparison::new(self, &floor, self.options, true).run(self.data, observe)?;
-                if let Some(key) = key {
-                    self.cache.store(&key, &Found::tensors(&found));
-                }
-                found
-            }
-        };
-        self.floors.borrow_mut().insert(n, found.clone());
-        Ok(found)
+        Self::key(self.data, self.space, &what)
+    }
+}
+
+/// Rows in a space: of points, in the units of their columns.
+fn embed(
+    space: &FeatureSpace,
+    units: Option<&Units>,
+    x: &Tensor,
+    observe: &mut dyn FnMut(Stage),
+) -> Result<Embedded> {
+    let name = space.name();
+    let mut progress = |done, total| observe(Stage::Features { space: name.clone(), done, total });
+    match units {
+        Some(units) => space.embed(&units.standardise(x), &mut progress),
+        None => space.embed(x, &mut progress),
     }
 }
 
@@ -238,10 +313,10 @@ impl Kept {
     }
 
     /// What was kept, if it is what the space says today of a few of the rows.
-    fn read(kept: NamedTensors, space: &FeatureSpace, rows: &Tensor) -> Option<Self> {
+    fn read(kept: NamedTensors, space: &FeatureSpace, units: Option<&Units>, rows: &Tensor) -> Option<Self> {
         let get = |name: &str| kept.get(name).map(Tensor::shallow_clone);
         let features = get("test")?;
-        let probed = space.embed(&rows.narrow(0, 0, PROBED.min(rows.size()[0])), &mut |_, _| ()).ok()?;
+        let probed = embed(space, units, &rows.narrow(0, 0, PROBED.min(rows.size()[0])), &mut |_| ()).ok()?;
         let same = features.size()[0] == rows.size()[0] && {
             let there = features.narrow(0, 0, probed.features.size()[0]);
             there.size() == probed.features.size() && there.allclose(&probed.features, 1e-4, 1e-4, false)

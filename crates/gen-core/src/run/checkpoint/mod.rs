@@ -177,6 +177,11 @@ pub(super) fn remove_best(folder: &Path) -> Result<()> {
     ["best", BEST_BEFORE].iter().try_for_each(|name| remove(&folder.join(name)))
 }
 
+/// Whether there is a checkpoint, whole or not.
+pub(super) fn is_there(folder: &Path) -> bool {
+    ["latest", "previous"].iter().any(|name| folder.join(name).exists()) || !aside(folder).is_empty()
+}
+
 /// The newest checkpoint that is whole; `None` where there is none at all.
 pub(super) fn load(folder: &Path) -> Result<Option<Checkpoint>> {
     match newest(folder) {
@@ -220,15 +225,13 @@ fn read(folder: &Path, weights: &[&str]) -> Result<Checkpoint> {
             return Err(Error::format(&path, "not a file of a checkpoint"));
         };
         let content = file.read(&path)?;
-        let wrong = |error: &dyn std::fmt::Display| {
-            Error::format(&path, format!("not a whole checkpoint file: not safetensors ({error})"))
-        };
-        let tensors = SafeTensors::deserialize(&content).map_err(|error| wrong(&error))?;
+        let wrong = || Error::format(&path, "not a whole checkpoint file: not safetensors");
+        let tensors = SafeTensors::deserialize(&content).map_err(|_| wrong())?;
         for (name, view) in tensors.tensors() {
             if !name.starts_with(prefix) || state.get(&name).is_some() {
                 return Err(Error::format(&path, format!("the tensor `{name}` does not belong here")));
             }
-            state.insert(name, Tensor::try_from(view).map_err(|error| wrong(&Error::from(error)))?);
+            state.insert(name, Tensor::try_from(view).map_err(|_| wrong())?);
         }
     }
     if !state.iter().any(|(name, _)| weights.iter().any(|prefix| name.starts_with(prefix))) {

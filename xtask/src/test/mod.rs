@@ -1,5 +1,7 @@
 //! `cargo xtask test`: all that must hold before a change is shared.
 
+mod cpp;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -21,6 +23,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     process::catch_interrupts()?;
     setup::ensure()?;
+    step("clang-format", cpp::check_format)?;
     step("cargo fmt --check", || cargo(&["fmt", "--all", "--check"]))?;
     step("cargo clippy", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])

@@ -1,0 +1,170 @@
+//! What is written is what the name says, and what cannot be written is told before any work.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+use std::sync::LazyLock;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use predicates::prelude::*;
+use predicates::str::contains;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gen");
+
+/// A run of images and one of points.
+static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, data) in [("vae", "digits"), ("ddpm", "moons"), ("realnvp", "moons")] {
+        let done = Process::new(PROGRAM)
+            .args([
+                "train",
+                model,
+                "--data",
+                data,
+                "--budget",
+                "3steps",
+                "--threads",
+                "1",
+                "--progress",
+                "none",
+            ])
+            .args(["--set", "batch_size=16", "--out"])
+            .arg(folder.path().join(format!("{model}-{data}")))
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    folder
+});
+
+fn run(command: &str, run: &str, arguments: &[&str], out: &Path) -> Assert {
+    let mut program = Command::new(PROGRAM);
+    program
+        .arg(command)
+        .arg(RUNS.path().join(run))
+        .args(arguments)
+        .args(["--threads", "1", "--out"])
+        .arg(out);
+    program.assert()
+}
+
+fn one_line() -> impl Predicate<str> {
+    predicate::function(|text: &str| text.lines().filter(|line| line.starts_with("gen: ")).count() == 1)
+}
+
+fn magic(path: &Path) -> &'static str {
+    let bytes = fs::read(path).unwrap();
+    let kinds: [(&[u8], &str); 5] = [
+        (b"\x89PNG", "png"),
+        (b"\xff\xd8\xff", "jpg"),
+        (b"GIF8", "gif"),
+        (b"RIFF", "webp"),
+        (b"\x93NUMPY", "npy"),
+    ];
+    kinds.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("other", |(_, kind)| *kind)
+}
+
+#[test]
+fn every_picture_command_writes_what_the_name_says() {
+    let temp = tempfile::tempdir().unwrap();
+    let commands: [(&str, &str, &[&str]); 6] = [
+        ("sample", "vae-digits", &["-n", "4"]),
+        ("interpolate", "vae-digits", &["--steps", "3"]),
+        ("latent", "vae-digits", &["-n", "20", "--method", "pca"]),
+        ("nearest", "vae-digits", &["-n", "2", "--features", "pixels"]),
+        ("trajectory", "ddpm-moons", &["--frames", "3", "--steps", "4"]),
+        ("density", "realnvp-moons", &["--grid", "9"]),
+    ];
+    for (command, name, arguments) in commands {
+        for (file, kind) in
+            [("a.PNG", "png"), ("a.jpg", "jpg"), ("a.JPEG", "jpg"), ("a.webp", "webp"), ("a.gif", "gif")]
+        {
+            let out = temp.path().join(file);
+            run(command, name, arguments, &out).success();
+            assert_eq!(magic(&out), kind, "{command} {file}");
+            image::open(&out).unwrap();
+        }
+        for file in ["x.pdf", "x.jpgg", "x.txt"] {
+            let out = temp.path().join(file);
+            let told = run(command, name, arguments, &out).failure();
+            told.stderr(contains("--out takes .png, .jpg, .webp").and(contains(file)).and(one_line()));
+            assert!(!out.exists());
+        }
+    }
+    for (file, kind) in [("p.jpg", "jpg"), ("p.PNG", "png"), ("p.gif", "gif"), ("p.webp", "webp")] {
+        let out = temp.path().join(file);
+        Command::new(PROGRAM).args(["data", "preview", "digits", "--out"]).arg(&out).assert().success();
+        assert_eq!(magic(&out), kind);
+    }
+    let preview = Command::new(PROGRAM).args(["data", "preview", "digits", "--out", "x.pdf"]).assert();
+    preview.failure().stderr(contains("--out takes .png, .jpg, .webp or .gif, found x.pdf").and(one_line()));
+}
+
+#[test]
+fn folders_may_be_called_anything() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("have.dir")).unwrap();
+    for folder in ["v1.5", "have.dir", "plain", "new.folder/"] {
+        let out = temp.path().join(folder);
+        run("sample", "vae-digits", &["-n", "3"], &out).success();
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 3, "{folder}");
+    }
+    let told = run("sample", "ddpm-moons", &["-n", "3"], &temp.path().join("v1.5")).failure();
+    told.stderr(contains("--out takes .png").and(contains("found the folder")).and(one_line()));
+}
+
+#[test]
+fn what_cannot_be_written_is_told_at_once() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), "").unwrap();
+    let below: PathBuf = temp.path().join("file/below/x.png");
+    for (command, name) in
+        [("sample", "vae-digits"), ("density", "ddpm-moons"), ("ood --against", "ddpm-moons")]
+    {
+        let (command, arguments) = match command.split_once(' ') {
+            Some((command, option)) => (command, vec![option, "circles"]),
+            None => (command, vec![]),
+        };
+        let told = run(command, name, &arguments, &below).failure();
+        told.stderr(contains("file is a file: nothing can be written to").and(one_line()));
+    }
+    // A missing folder is made.
+    let deep = temp.path().join("a/b/c/x.png");
+    run("sample", "vae-digits", &["-n", "2"], &deep).success();
+    assert!(deep.is_file());
+}
+
+#[test]
+fn numbers_out_of_range_are_told_the_range() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("x.png");
+    for (arguments, told) in [
+        (&["--seed", "-1"][..], "a seed is a whole number from 0 to 18446744073709551615"),
+        (&["--seed", "1.5"], "a seed is a whole number from 0"),
+        (&["--steps", "-3"], "a whole number from 1 to"),
+        (&["--temperature", "-1"], "a temperature is a number from 0 up"),
+        (&["--temperature", "nan"], "a temperature is a number from 0 up"),
+        (&["-n", "-4"], "-4 is not in 1.."),
+        (&["--threads", "-2"], "--threads takes 0 or more, found -2"),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command.arg("sample").arg(RUNS.path().join("ddpm-moons")).args(arguments).arg("--out").arg(&out);
+        command.assert().failure().stderr(contains(told).and(contains("-- -").not()).and(one_line()));
+    }
+    let mut train = Command::new(PROGRAM);
+    train.args(["train", "vae", "--data", "moons", "--budget", "1steps", "--seed", "-1", "--out"]).arg(&out);
+    train.assert().code(2).stderr(contains("a seed is a whole number from 0").and(one_line()));
+    assert!(!out.exists());
+}
+
+#[test]
+fn samples_are_finite_or_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("x.npy");
+    let told = run("sample", "realnvp-moons", &["--temperature", "1e38"], &out).failure();
+    told.stderr(contains("samples hold infinity or what is not a number; a temperature of").and(one_line()));
+    assert!(!out.exists());
+}

@@ -1,0 +1,235 @@
+//! A stranger's files through the real program: tables, arrays and pictures as they come.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use gen_core::data::npy;
+use gen_core::rng::{Purpose, permutation, stream};
+use predicates::prelude::*;
+use predicates::str::contains;
+use tch::{Device, Kind, Tensor};
+
+/// `gen` in `folder`, with these arguments and a cache of its own.
+fn program(folder: &Path, arguments: &str) -> Assert {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gen"));
+    command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("cache"));
+    command.args(arguments.split_whitespace()).args(["--threads", "1"]).assert()
+}
+
+fn stderr(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+/// `n` draws of N(0, 1).
+fn normal(n: i64, seed: u64) -> Vec<f64> {
+    Vec::try_from(stream(seed, Purpose::Data, 0).randn([n], (Kind::Double, Device::Cpu))).unwrap()
+}
+
+fn write_table(path: &Path, header: &str, columns: &[Vec<f64>]) {
+    let mut text = format!("{header}\n");
+    for row in 0..columns[0].len() {
+        let cells: Vec<String> = columns.iter().map(|column| format!("{:?}", column[row])).collect();
+        text += &format!("{}\n", cells.join(","));
+    }
+    fs::write(path, text).unwrap();
+}
+
+/// A column of a table, by its name.
+fn column(path: &Path, name: &str) -> Vec<f64> {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let index = reader.headers().unwrap().iter().position(|header| header == name).unwrap();
+    reader.records().map(|row| row.unwrap()[index].parse().unwrap_or(f64::NAN)).collect()
+}
+
+fn mean_and_std(x: &[f64]) -> (f64, f64) {
+    let mean = x.iter().sum::<f64>() / x.len() as f64;
+    (mean, (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64).sqrt())
+}
+
+#[test]
+fn a_large_offset_and_a_tiny_scale_lose_no_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let [day, flux, z] = [1, 2, 3].map(|seed| normal(4000, seed));
+    let day: Vec<f64> = day.iter().map(|z| 2_451_545.0 + 0.3 * z).collect();
+    let flux: Vec<f64> = flux.iter().map(|z| 1e-21 * z).collect();
+    write_table(&at("x.csv"), "day,flux,z", &[day.clone(), flux.clone(), z.clone()]);
+    let stacked = Tensor::stack(&[day, flux, z].map(|column| Tensor::from_slice(&column)), 1);
+    fs::write(at("x.npy"), npy::to_bytes(&stacked).unwrap()).unwrap();
+    // 3 (1 + ln 2π) / 2 + ln 0.3 + ln 1e-21
+    let entropy = 1.5 * (2.0 * std::f64::consts::PI * std::f64::consts::E).ln() + 0.3f64.ln() + 1e-21f64.ln();
+    for (model, data) in
+        [("realnvp", "csv:x.csv"), ("vae", "npy:x.npy"), ("ddpm", "csv:x.csv"), ("dcgan", "csv:x.csv")]
+    {
+        let train = format!("train {model} --data {data} --budget 300steps --out {model} --progress none");
+        let told = stderr(&program(folder.path(), &train).success());
+        assert!(!told.contains("one value") && !told.contains("warning"), "{told}");
+        program(folder.path(), &format!("sample {model} -n 1000 --out {model}.csv")).success();
+        let names = if data.starts_with("csv") { ["day", "flux"] } else { ["x1", "x2"] };
+        let [day, flux] = names.map(|name| column(&at(&format!("{model}.csv")), name));
+        let distinct: BTreeSet<u64> = day.iter().map(|value| value.to_bits()).collect();
+        assert!(distinct.len() > 990, "{model}: {} different days", distinct.len());
+        // A GAN is not done so soon: its scale alone is looked at.
+        let (far, allowed) = if model == "dcgan" { (0.9, 0.9) } else { (0.1, 0.35) };
+        for (name, x, mean, std) in [("day", &day, 2_451_545.0, 0.3), ("flux", &flux, 0.0, 1e-21)] {
+            let (found_mean, found_std) = mean_and_std(x);
+            assert!((found_mean - mean).abs() < far * std, "{model}, {name}: mean {found_mean}");
+            assert!((found_std / std - 1.0).abs() < allowed, "{model}, {name}: deviation {found_std}");
+        }
+        if model != "dcgan" {
+            program(folder.path(), &format!("evaluate {model} --metrics likelihood")).success();
+            let nats = column(&at(model).join("evaluation.csv"), "nll_nats")[0];
+            // Four standard errors of 400 rows, below.
+            assert!((-0.25..0.6).contains(&(nats - entropy)), "{model}: {nats} nats, entropy {entropy}");
+        }
+        // The same samples as an array have the same numbers.
+        program(folder.path(), &format!("sample {model} -n 1000 --out {model}.npy")).success();
+        let array = npy::read(at(&format!("{model}.npy"))).unwrap();
+        assert_eq!(Vec::<f64>::try_from(array.select(1, 0)).unwrap(), day, "{model}");
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let last = permutation(50, 0, Purpose::Data, 0)[49];
+    let x = Tensor::from_slice(&normal(100, 1)).view([50, 2]);
+    fs::write(at("good.npy"), npy::to_bytes(&x).unwrap()).unwrap();
+    let _ = x.get(last).get(1).fill_(f64::NAN);
+    fs::write(at("x.npy"), npy::to_bytes(&x.to_kind(Kind::Float)).unwrap()).unwrap();
+    let place = format!("row {}, column 2 (x[{last}, 1]): NaN is not a finite number", last + 1);
+    let train = "train nsf --data npy:x.npy --budget 5steps --out run --progress none";
+    program(folder.path(), train).failure().code(1).stderr(contains(&place));
+    assert!(!at("run").exists());
+    let samples = "evaluate --samples x.npy --data npy:good.npy --metrics sliced-wasserstein";
+    program(folder.path(), samples).failure().code(1).stderr(contains(&place));
+}
+
+#[test]
+fn an_outlier_in_validation_is_named_and_harms_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let row = permutation(400, 0, Purpose::Data, 0)[330] as usize;
+    let mut columns = [normal(400, 1), normal(400, 2)];
+    columns[1][row] = 1e6;
+    write_table(&at("x.csv"), "a,b", &columns);
+    let place = format!("line {}, column 2 (`b`): 1000000 is", row + 2);
+    for model in ["vae", "ae", "realnvp", "nsf-ar", "maf", "ddpm", "tarflow", "residual-flow"] {
+        let train = format!(
+            "train {model} --data csv:x.csv --budget 20steps --out {model} --progress none --set validation_rows=40 \
+             --set validate_every=5"
+        );
+        program(folder.path(), &train).success().stderr(contains(&place));
+        let losses = column(&at(model).join("validation.csv"), "loss");
+        assert!(losses.len() >= 4 && losses.iter().all(|loss| loss.is_finite()), "{model}: {losses:?}");
+    }
+}
+
+#[test]
+fn discrete_columns_are_told_and_dequantised() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let z = normal(1000, 1);
+    let age: Vec<f64> = z.iter().map(|z| (40.0 + 12.0 * z).round()).collect();
+    write_table(&at("x.csv"), "age,mass", &[age, normal(1000, 2)]);
+    let train = |more: &str| {
+        format!(
+            "train realnvp --budget 60steps --progress none --set couplings=4 --set hidden=[32,32] {more}"
+        )
+    };
+    let warned =
+        contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"));
+    program(folder.path(), &train("--data csv:x.csv --out plain")).success().stderr(warned);
+    for (run, how) in
+        [("set", "--data csv:x.csv --set dequantise=true"), ("named", "--data csv:x.csv?dequantise=age")]
+    {
+        let told = || {
+            let spread = contains("likelihoods are those of dequantised values")
+                .and(contains("column 1 (`age`) by 1"));
+            spread.and(contains("not continuous").not())
+        };
+        program(folder.path(), &train(&format!("{how} --out {run}"))).success().stderr(told());
+        assert!(fs::read_to_string(at(run).join("config.toml")).unwrap().contains("step = 1.0"));
+        program(folder.path(), &format!("sample {run} -n 200 --out {run}.csv")).success();
+        assert!(column(&at(&format!("{run}.csv")), "age").iter().all(|age| age.fract() == 0.0));
+        assert!(column(&at(&format!("{run}.csv")), "mass").iter().all(|mass| mass.fract() != 0.0));
+        program(folder.path(), &format!("evaluate {run} --metrics likelihood")).success().stderr(told());
+        let table = fs::read_to_string(at(run).join("evaluation.csv")).unwrap();
+        assert!(table.contains(",dequantised,") && !table.contains(",exact,"), "{table}");
+    }
+    // A model of images takes no notice, and a GAN has no likelihood.
+    let gan = "train dcgan --data csv:x.csv --budget 5steps --progress none --out gan";
+    program(folder.path(), gan).success().stderr(contains("continuous").not());
+}
+
+#[test]
+fn samples_may_be_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (a, b): (Vec<f64>, Vec<f64>) =
+        (normal(600, 1), normal(600, 2).iter().map(|z| 100.0 + 5.0 * z).collect());
+    write_table(&at("x.csv"), "a,b", &[a.clone(), b.clone()]);
+    let x = Tensor::stack(&[Tensor::from_slice(&a), Tensor::from_slice(&b)], 1);
+    fs::write(at("same.npy"), npy::to_bytes(&x).unwrap()).unwrap();
+    // The same columns in another order, and one that the data have not.
+    write_table(&at("other.csv"), "b,weight,a", &[b, normal(600, 3), a]);
+    let evaluate = |samples: &str, out: &str| {
+        format!("evaluate --samples {samples} --data csv:x.csv --metrics sliced-wasserstein --out {out}")
+    };
+    program(folder.path(), &evaluate("same.npy", "first")).success();
+    program(folder.path(), &evaluate("other.csv", "second")).success();
+    let [first, second] = ["first", "second"].map(|out| column(&at(out).join("metrics.csv"), "value"));
+    assert_eq!(first, second);
+    write_table(&at("wrong.csv"), "a,c", &[normal(600, 1), normal(600, 2)]);
+    program(folder.path(), &evaluate("wrong.csv", "third"))
+        .failure()
+        .stderr(contains("wrong.csv has the columns a, c; samples of").and(contains("x.csv` have a, b")));
+    write_table(&at("three.csv"), "1.5,2.5,3.5", &[normal(600, 1), normal(600, 2), normal(600, 3)]);
+    program(folder.path(), &evaluate("three.csv", "fourth"))
+        .failure()
+        .stderr(contains("holds an array [601, 3]").and(contains("[n, 2]")));
+}
+
+#[test]
+fn grey_pictures_are_grey_however_they_are_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["grey", "rgb", "deep", "colour"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    for i in 0..30u32 {
+        let grey = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * 7 + y * 11 + i * 5) as u8]));
+        let grey = image::DynamicImage::ImageLuma8(grey);
+        let file = format!("{i:02}.png");
+        grey.save(at("grey").join(&file)).unwrap();
+        if i % 2 == 0 {
+            grey.to_rgb8().save(at("rgb").join(&file)).unwrap();
+        } else {
+            grey.to_rgba8().save(at("rgb").join(&file)).unwrap();
+        }
+        grey.to_luma16().save(at("deep").join(&file)).unwrap();
+        let mut colour = grey.to_rgb8();
+        colour.put_pixel(1, 1, image::Rgb([255, 0, 0]));
+        colour.save(at("colour").join(&file)).unwrap();
+    }
+    let evaluate = |samples: &str| {
+        format!(
+            "evaluate --samples {samples} --data digits --metrics sliced-wasserstein --features pca --out out-{samples}"
+        )
+    };
+    let value = |samples: &str| {
+        program(folder.path(), &evaluate(samples)).success();
+        column(&at(&format!("out-{samples}")).join("metrics.csv"), "value")
+    };
+    let grey = value("grey");
+    assert_eq!(value("rgb"), grey);
+    assert_eq!(value("deep"), grey);
+    program(folder.path(), &evaluate("colour"))
+        .failure()
+        .stderr(contains("in colour: samples of this data are grey"));
+}

@@ -1,0 +1,392 @@
+//! Work is not lost: runs that fail at their start, that go on elsewhere or for longer, that are stopped by any signal.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use predicates::prelude::*;
+use predicates::str::contains;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gen");
+
+/// `gen` with these words, each of `{}` in its place.
+fn words(line: &str, places: &[&Path]) -> Vec<String> {
+    let mut places = places.iter();
+    let mut words = Vec::new();
+    for word in line.split_whitespace() {
+        words.push(match word.contains("{}") {
+            true => word.replace("{}", &places.next().unwrap().to_string_lossy()),
+            false => word.to_owned(),
+        });
+    }
+    words
+}
+
+fn r#gen(folder: &Path, line: &str, places: &[&Path]) -> Assert {
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(folder).env("GEN_DATA", folder.join("cache")).env("OMP_NUM_THREADS", "1");
+    command.args(words(line, places)).assert()
+}
+
+/// One line, whatever progress is shown.
+fn one_line() -> impl Predicate<str> {
+    predicate::function(|text: &str| text.lines().filter(|line| line.starts_with("gen: ")).count() == 1)
+}
+
+/// A table of `columns` columns and `rows` rows, which the file's name is given for.
+fn table(path: &Path, columns: usize, rows: usize) {
+    let mut text = String::new();
+    for row in 0..rows {
+        let cells: Vec<String> = (0..columns)
+            .map(|column| {
+                (((row * 7 + column * 13) as f64 * 0.37 + 0.1).sin() * (1.0 + column as f64)).to_string()
+            })
+            .collect();
+        writeln!(text, "{}", cells.join(",")).unwrap();
+    }
+    fs::write(path, text).unwrap();
+}
+
+/// A column of a history.
+fn column(run: &Path, name: &str) -> Vec<f64> {
+    let text = fs::read_to_string(run.join("history.csv")).unwrap();
+    let mut rows = text.lines();
+    let at = rows.next().unwrap().split(',').position(|column| column == name).unwrap();
+    rows.map(|row| row.split(',').nth(at).unwrap().parse().unwrap()).collect()
+}
+
+fn config(run: &Path) -> toml::Table {
+    toml::from_str(&fs::read_to_string(run.join("config.toml")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_table_of_one_column_trains_to_its_end_and_has_pictures() {
+    let temp = tempfile::tempdir().unwrap();
+    let (csv, run) = (temp.path().join("one.csv"), temp.path().join("run"));
+    table(&csv, 1, 300);
+    let train = "train maf --data csv:{} --budget 20steps --out {} --set validation_rows=9";
+    r#gen(temp.path(), train, &[&csv, &run]).success().stderr(contains("warning").not());
+    assert_eq!(fs::read_dir(run.join("samples")).unwrap().count(), 10);
+    let picture = image::open(run.join("samples/step-0000020.png")).unwrap().into_rgb8();
+    let colours: std::collections::HashSet<_> = picture.pixels().collect();
+    assert!(picture.width() > 600 && colours.len() > 4, "two histograms, each in its colour");
+    r#gen(temp.path(), &format!("{train} --resume"), &[&csv, &run]).success();
+
+    for out in ["grid.png", "grid.JPG", "x.npy"] {
+        let out = temp.path().join(out);
+        r#gen(temp.path(), "sample {} --out {}", &[&run, &out]).success();
+        assert!(out.is_file());
+    }
+    for (command, out) in [
+        ("density", "density.png"),
+        ("density", "density.csv"),
+        ("latent -n 20", "latent.png"),
+        ("interpolate", "way.png"),
+        ("interpolate --steps 3", "way.gif"),
+        ("interpolate --between 1,2", "between.png"),
+        ("trajectory", "path.png"),
+    ] {
+        let out = temp.path().join(out);
+        r#gen(temp.path(), &format!("{command} {{}} --out {{}}"), &[&run, &out]).success();
+        assert!(out.is_file(), "{command}");
+    }
+    let density = fs::read_to_string(temp.path().join("density.csv")).unwrap();
+    assert!(density.starts_with("x,log_density_nats\n") && density.lines().count() == 201);
+    let preview = temp.path().join("preview.webp");
+    r#gen(temp.path(), "data preview csv:{} --out {}", &[&csv, &preview]).success();
+}
+
+#[test]
+fn tables_of_any_width_are_trained_on_and_drawn() {
+    let temp = tempfile::tempdir().unwrap();
+    for columns in [2, 3, 200] {
+        let (csv, run) = (temp.path().join("x.csv"), temp.path().join(columns.to_string()));
+        table(&csv, columns, 60);
+        let train = "train vae --data csv:{} --budget 4steps --set batch_size=16 --out {}";
+        r#gen(temp.path(), train, &[&csv, &run]).success().stderr(contains("warning").not());
+        let out = temp.path().join("x.png");
+        for command in ["sample", "latent -n 10", "interpolate"] {
+            r#gen(temp.path(), &format!("{command} {{}} --out {{}}"), &[&run, &out]).success();
+        }
+        let density = r#gen(temp.path(), "density {} --out {} --grid 9", &[&run, &out]);
+        if columns == 2 {
+            density.success();
+        } else {
+            density.failure().stderr(contains("numbers or of points in the plane").and(one_line()));
+        }
+    }
+}
+
+#[test]
+fn a_picture_that_fails_does_not_cost_a_run() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    fs::create_dir(&run).unwrap();
+    // Where the folder of pictures should be.
+    fs::write(run.join("samples"), "in the way").unwrap();
+    let train = "train vae --data moons --budget 10steps --set validation_rows=9 --out {}";
+    let told = r#gen(temp.path(), train, &[&run]).success();
+    told.stderr(contains("warning: there is no picture of step 10, training goes on: "));
+    assert!(run.join("checkpoint/latest/weights.safetensors").is_file());
+}
+
+#[test]
+fn a_failed_start_leaves_the_folder_free() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let start = |set: &str| {
+        let train =
+            format!("train vae --data digits --budget 50steps --out {{}} --set batch_size=8 --set {set}");
+        r#gen(temp.path(), &train, &[&run])
+    };
+    start("batch_size=0").failure().stderr(contains("`batch_size`").and(one_line()));
+    assert!(!run.exists(), "what is wrong is found before the folder is made");
+    // This one fails at its second step; the first checkpoint would follow the fifth.
+    start("optimizer.learning_rate=1e30").failure().stderr(contains("there is no checkpoint yet"));
+    assert!(run.join("config.toml").exists() && !run.join("checkpoint").exists());
+    start("latent_dim=8").success();
+    assert_eq!(config(&run)["model"]["latent_dim"].as_integer(), Some(8));
+    // Now there is something to lose.
+    start("batch_size=9").failure().stderr(contains("holds a run already").and(one_line()));
+    let foreign = temp.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("config.toml"), "title = \"something else\"\n").unwrap();
+    let told = r#gen(temp.path(), "train vae --data digits --budget 2steps --out {}", &[&foreign]);
+    told.failure().stderr(contains("not a run's configuration").and(contains("choose another folder")));
+    assert_eq!(fs::read_to_string(foreign.join("config.toml")).unwrap(), "title = \"something else\"\n");
+}
+
+#[test]
+fn other_settings_are_named_with_both_values() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let train = "train vae --data digits --budget 2steps --out {} --set batch_size=8";
+    r#gen(temp.path(), train, &[&run]).success();
+    let other = "--resume --set log_every=3 --set latent_dim=5 --set pad=10 --seed 4";
+    let told = r#gen(temp.path(), &format!("{train} {other}"), &[&run]).failure();
+    let text = String::from_utf8(told.get_output().stderr.clone()).unwrap();
+    for expected in [
+        "started with other settings",
+        "training.log_every was 50, now 3",
+        "latent_dim was 32, now 5",
+        "data.pad was 0, now 10",
+        "seed was \"0\", now \"4\"",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("batch_size"), "{text}");
+    // The same again, with or without repeating what the run knows.
+    r#gen(temp.path(), &format!("{train} --resume"), &[&run]).success();
+    r#gen(temp.path(), "train --resume {}", &[&run]).success();
+}
+
+#[test]
+fn a_finished_run_can_be_given_more_budget() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let train =
+        "train vae --data moons --out {} --set log_every=5 --set warmup_steps=0 --set validation_rows=20";
+    r#gen(temp.path(), &format!("{train} --budget 20steps"), &[&run]).success();
+    let told = r#gen(temp.path(), "train --resume {} --budget 40steps", &[&run]).success();
+    told.stderr(
+        contains("resuming at step 20")
+            .and(contains("the budget was 20steps and is 40steps now, of which 50 % are used"))
+            .and(contains("goes on at 0.500 of its full height")),
+    );
+    assert_eq!(column(&run, "step"), [5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]);
+    let rate = column(&run, "lr_scale");
+    assert!(rate[3] < 0.05 && rate[4] > 0.3 && rate[7] < 0.05, "{rate:?}");
+    let recorded = config(&run);
+    assert_eq!(recorded["run"]["budget"].as_str(), Some("40steps"));
+    let before = &recorded["run"]["earlier_budgets"][0];
+    assert_eq!((before["until_step"].as_integer(), before["budget"].as_str()), (Some(20), Some("20steps")));
+    // It is at its end again, and less than is used is no budget.
+    r#gen(temp.path(), "train --resume {}", &[&run]).success().stderr(contains("40 steps in"));
+    let less = r#gen(temp.path(), "train --resume {} --budget 30steps", &[&run]);
+    less.failure().stderr(contains("has used up a budget of 30steps: it is at step 40").and(one_line()));
+    assert_eq!(config(&run), recorded);
+}
+
+/// A run of a table, trained by a relative path in a folder of its own.
+fn run_of_a_relative_path(temp: &TempDir) -> PathBuf {
+    let home = temp.path().join("home");
+    fs::create_dir(&home).unwrap();
+    table(&home.join("x.csv"), 2, 100);
+    let train = "train realnvp --data csv:x.csv --budget 3steps --out run";
+    r#gen(&home, train, &[]).success();
+    home.join("run")
+}
+
+#[test]
+fn a_run_finds_its_data_from_every_folder() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = run_of_a_relative_path(&temp);
+    let elsewhere = temp.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for line in ["evaluate {} --metrics likelihood", "train --resume {}", "density {} --grid 5 --out x.png"] {
+        r#gen(&elsewhere, line, &[&run]).success();
+    }
+    r#gen(
+        &elsewhere,
+        "train realnvp --data csv:../home/x.csv --budget 3steps --out ../home/run --resume",
+        &[],
+    )
+    .success();
+}
+
+#[test]
+fn data_that_have_moved_are_known_by_their_hash() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = run_of_a_relative_path(&temp);
+    let (there, moved, other) =
+        (temp.path().join("home/x.csv"), temp.path().join("moved.csv"), temp.path().join("other.csv"));
+    fs::rename(&there, &moved).unwrap();
+    table(&other, 2, 101);
+    let lines = [
+        "evaluate {} --metrics likelihood",
+        "latent {} -n 10 --method pca --out x.png",
+        "density {} --grid 5 --out x.png",
+        "interpolate {} --between 1,2 --out x.png",
+        "ood {} --against moons -n 5 --out ood",
+        "train --resume {}",
+    ];
+    for line in lines {
+        let missing = r#gen(temp.path(), line, &[&run]).failure();
+        missing.stderr(
+            contains("are not where they were (--data says where they are now)")
+                .and(contains("x.csv: No such file"))
+                .and(one_line()),
+        );
+        let wrong = r#gen(temp.path(), &format!("{line} --data csv:{{}}"), &[&run, &other]).failure();
+        wrong.stderr(
+            contains("was trained on other data")
+                .and(contains("the SHA-256"))
+                .and(contains("wherever they lie"))
+                .and(one_line()),
+        );
+        r#gen(temp.path(), &format!("{line} --data csv:{{}}"), &[&run, &moved]).success();
+    }
+    // Resuming has recorded where the data lie now.
+    r#gen(temp.path(), "evaluate {} --metrics likelihood", &[&run]).success();
+}
+
+/// A run that takes longer than any test.
+fn endless(run: &Path) -> Process {
+    let mut command = Process::new(PROGRAM);
+    if cfg!(target_os = "linux") {
+        // The tests themselves may run where SIGHUP is ignored, which a child inherits.
+        command = Process::new("env");
+        command.args(["--default-signal=HUP", PROGRAM]);
+    }
+    let line = "train ae --data moons --budget 1000000steps --set widths=[8] --set log_every=500000 --threads 1 \
+                --progress none --checkpoint-every 100steps --resume --out {}";
+    command.args(words(&line.replace(if run.exists() { "" } else { " --resume" }, ""), &[run]));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(120), "{what} does not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
+fn saved(run: &Path) -> Option<u64> {
+    let text = fs::read_to_string(run.join("checkpoint/latest/checkpoint.toml")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("step = ")?.parse().ok())
+}
+
+#[test]
+fn every_signal_that_would_end_the_program_saves_first() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let mut before = 0;
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGXCPU,
+        Signal::SIGALRM,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+    ] {
+        let child = endless(&run).spawn().unwrap();
+        wait_until("the next checkpoint", || saved(&run).is_some_and(|step| step > before));
+        send(&child, signal);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(128 + signal as i32), "{signal}: {said}");
+        let step = saved(&run).unwrap();
+        assert!(said.contains(&format!("gen: interrupted at step {step} (")), "{signal}: {said}");
+        before = step;
+    }
+}
+
+#[test]
+fn a_closed_terminal_that_says_so_twice_does_not_cost_the_work() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let child = endless(&run).spawn().unwrap();
+    wait_until("a checkpoint", || saved(&run).is_some());
+    for _ in 0..3 {
+        send(&child, Signal::SIGHUP);
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("interrupted at step"), "{said}");
+}
+
+#[test]
+fn nohup_goes_on_when_the_terminal_is_closed() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let child = Process::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh", PROGRAM])
+        .args(endless(&run).get_args().skip_while(|word| *word != "train"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("a checkpoint", || saved(&run).is_some());
+    send(&child, Signal::SIGHUP);
+    let step = saved(&run).unwrap();
+    wait_until("two more checkpoints", || saved(&run).is_some_and(|now| now > step + 200));
+    send(&child, Signal::SIGTERM);
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(143));
+}
+
+#[test]
+fn time_in_which_the_program_is_stopped_is_not_charged() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let line = "train ae --data moons --budget 3s --set widths=[8] --set log_every=1 --threads 1 --progress none --out {}";
+    let mut child = Process::new(PROGRAM).args(words(line, &[&run])).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the first rows", || run.join("history.csv").exists() && column(&run, "step").len() > 5);
+    let started = Instant::now();
+    for _ in 0..2 {
+        send(&child, Signal::SIGSTOP);
+        std::thread::sleep(Duration::from_secs(3));
+        send(&child, Signal::SIGCONT);
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    assert!(child.wait().unwrap().success());
+    let (seconds, passed) = (column(&run, "seconds"), started.elapsed().as_secs_f64());
+    let longest = seconds.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    assert!(longest < 1.5, "a step took {longest} s, of {passed} s in all");
+    assert!(passed > 6.5, "it ended after {passed} s, though it was stopped for 6 of them");
+    assert!((3.0..4.5).contains(seconds.last().unwrap()), "{:?}", seconds.last());
+}

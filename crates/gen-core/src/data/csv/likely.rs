@@ -1,0 +1,108 @@
+//! What a table is likely to hold that its reader took for data.
+
+use tch::Tensor;
+
+use super::{CsvOptions, Table};
+
+/// Rows that a column of numbers in a row should have before it is taken for an index.
+const COUNTED: usize = 10;
+
+/// Adds a line for a first row that may be a header, for each column that may count the rows, and for commas that may be
+/// decimal.
+pub(super) fn warn(
+    table: &Table,
+    options: &CsvOptions,
+    commas_separate: bool,
+    body: &str,
+    warnings: &mut Vec<String>,
+) {
+    if table.names.is_empty() && options.header.is_none() && first_row_is_like_a_header(&table.x) {
+        warnings.push(
+            "the first row is like a header of numbers, and was read as data: say ?header=yes if it is one, ?header=no if \
+             it is not"
+                .to_owned(),
+        );
+    }
+    if options.columns.is_empty() {
+        for column in 0..table.x.size()[1] as usize {
+            if let Some(why) = like_an_index(table, column) {
+                warnings.push(format!(
+                    "column {}{} {why}, as an index does, and is learned like the others: leave it out by naming those to \
+                     take, ?columns=",
+                    column + 1,
+                    name(table, column).map(|name| format!(" (`{name}`)")).unwrap_or_default()
+                ));
+            }
+        }
+    }
+    if commas_separate && table.names.is_empty() && options.decimal_comma.is_none() && pairs_of_digits(body) {
+        warnings.push(
+            "all cells are whole numbers, in pairs: if the commas between them are decimal ones, say ?decimal=comma (or \
+             ?decimal=point, if they are not)"
+                .to_owned(),
+        );
+    }
+}
+
+fn name(table: &Table, column: usize) -> Option<&str> {
+    table.names.get(column).map(String::as_str)
+}
+
+/// Whole numbers at equal distances, ascending, where most other rows have no such thing.
+fn first_row_is_like_a_header(x: &Tensor) -> bool {
+    let [rows, columns] = x.size()[..] else { return false };
+    if rows < 3 {
+        return false;
+    }
+    let looked_at = x.narrow(0, 0, rows.min(1000));
+    let Ok(values) = Vec::<f64>::try_from(looked_at.reshape([-1])) else { return false };
+    let rows: Vec<&[f64]> = values.chunks_exact(columns as usize).collect();
+    let is_like = |row: &&[f64]| {
+        let whole = row.iter().all(|value| value.fract() == 0.0);
+        let step = row.get(1).map_or(1.0, |second| second - row[0]);
+        whole && step > 0.0 && row.windows(2).all(|pair| pair[1] - pair[0] == step)
+    };
+    let alone = columns == 1;
+    // A column of its own is called 0 where nobody gave it a name.
+    let first = if alone { rows[0][0] == 0.0 } else { is_like(&rows[0]) };
+    let others = rows[1..].iter().filter(|row| is_like(row)).count();
+    first && if alone { others == 0 } else { 10 * others <= rows.len() }
+}
+
+/// Why a column is like an index of the rows, if it is.
+fn like_an_index(table: &Table, column: usize) -> Option<&'static str> {
+    let values = Vec::<f64>::try_from(table.x.select(1, column as i64)).ok()?;
+    if values.iter().any(|value| value.fract() != 0.0) {
+        return None;
+    }
+    let counts = values.windows(2).all(|pair| pair[1] - pair[0] == 1.0);
+    if counts && values.len() >= COUNTED {
+        return Some("counts the rows");
+    }
+    if column > 0 {
+        return None;
+    }
+    let mut sorted = values;
+    sorted.sort_by(f64::total_cmp);
+    let distinct = sorted.windows(2).all(|pair| pair[1] > pair[0]);
+    let unnamed = name(table, column).is_some_and(|name| name.is_empty() || name.starts_with("Unnamed"));
+    if unnamed && distinct {
+        return Some("has no name and another whole number in every row");
+    }
+    let contiguous = sorted.windows(2).all(|pair| pair[1] - pair[0] == 1.0);
+    (contiguous && sorted.len() >= COUNTED).then_some("has each number of a range once")
+}
+
+/// Whether every cell is made of digits, those in even places with a sign at most, and there is an even number of them in
+/// each row.
+fn pairs_of_digits(body: &str) -> bool {
+    let digits = |cell: &str| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
+    let is_pair = |line: &str| {
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        let sound =
+            |(i, cell): (usize, &&str)| digits(if i % 2 == 0 { cell.trim_start_matches('-') } else { cell });
+        cells.len().is_multiple_of(2) && cells.iter().enumerate().all(sound)
+    };
+    let mut lines = body.split(['\r', '\n']).filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    lines.all(is_pair)
+}

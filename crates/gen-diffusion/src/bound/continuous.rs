@@ -1,0 +1,134 @@
+//! The bound of a process without steps, over the signal-to-noise ratio (Kingma et al. 2021, Variational Diffusion Models,
+//! section 5).
+//!
+//! With λ = ln SNR between the last level of a process and its first,
+//!
+//! > -log p(x_0) ≤ KL(q(x_last | x_0) ‖ N(0, I)) + E[-log p(x_0 | x_first)] + ½ ∫ e^λ E‖x_0 - D(x_λ)‖² dλ
+//!
+//! which is their equation 18 with v = e^λ. A schedule has no part in it beyond its two ends, and nothing is lost to the
+//! variance of steps: with a perfect denoiser of a Gaussian the bound is its entropy, but for what the two ends leave.
+
+use gen_core::rng::Generator;
+use tch::{Device, Kind, Tensor};
+
+use super::{Decoder, prior, sum};
+use crate::prediction::Scales;
+use crate::schedule::{DiscreteVp, Level, Path};
+
+/// The bound of the process that goes through all levels between those of a discrete one. All results are `f64 [batch]`.
+///
+/// ```
+/// use gen_core::rng::Generator;
+/// use gen_diffusion::bound::{ContinuousBound, Decoder};
+/// use gen_diffusion::schedule::{DiscreteVp, NoiseSchedule};
+/// use tch::{Device, Kind, Tensor};
+///
+/// // The best estimate of x_0 ~ N(0, I) is α x.
+/// let bound = ContinuousBound::new(&DiscreteVp::new(NoiseSchedule::Cosine, 1000)?, Decoder::Gaussian);
+/// let rng = Generator::seeded(0);
+/// let x0 = rng.randn([1000, 2], (Kind::Double, Device::Cpu));
+/// let log_p = bound.estimate(|x, scales, _| x * &scales.alpha, &x0, 20, &rng);
+/// let entropy = (std::f64::consts::TAU * std::f64::consts::E).ln();
+/// assert!((log_p.mean(Kind::Double).double_value(&[]) + entropy).abs() < 0.2);
+/// # Ok::<(), gen_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ContinuousBound {
+    path: Path,
+    first: Level,
+    last: Level,
+    decoder: Decoder,
+    decoder_std: f64,
+}
+
+impl ContinuousBound {
+    /// The bound of `process` without its steps.
+    pub fn new(process: &DiscreteVp, decoder: Decoder) -> Self {
+        let (first, last) = (process.level(0), process.level(process.timesteps() - 1));
+        // Of x_0 given x_first where data varies as much as N(0, I). Where it varies less, which only a process of few
+        // steps feels, the variance is smaller.
+        let variance = 1.0 / (1.0 + first.snr());
+        let decoder_variance = match decoder {
+            Decoder::Gaussian => variance,
+            // A Gaussian cut into cells varies by a twelfth of their squared width more than what is on their grid
+            // (Sheppard 1898); cells far wider than the noise are not filled by it.
+            Decoder::Discretised(levels) => {
+                let width = 2.0 / (f64::from(levels) - 1.0);
+                variance - (width.powi(2) / 12.0).min(variance / 2.0)
+            }
+        };
+        ContinuousBound {
+            path: Path::new(process),
+            first,
+            last,
+            decoder,
+            decoder_std: decoder_variance.sqrt(),
+        }
+    }
+
+    /// The KL divergence from N(0, I) of what is left of `x0: [batch, ...]` at the end. No network has a part in it.
+    pub fn prior(&self, x0: &Tensor) -> Tensor {
+        prior(x0, &self.last)
+    }
+
+    /// -log p(x_0 | x_first), where the network's estimate of x_0 is `estimate`.
+    pub fn reconstruction(&self, x0: &Tensor, estimate: &Tensor) -> Tensor {
+        self.decoder.nats(x0, estimate, self.decoder_std)
+    }
+
+    /// The level at a share of the way, 0 for the last and 1 for the first, and what the squared error of x_0 there weighs
+    /// in the mean over all shares.
+    ///
+    /// Equal shares are equal steps of ln(1 + SNR). An error of N(0, I) by its best denoiser, 1 / (1 + SNR) for each value,
+    /// is worth the same at all of them, and no data that varies less has more: draws of the share differ little.
+    pub fn level(&self, share: f64) -> (Level, f64) {
+        let [low, high] = [self.last, self.first].map(|level| level.snr().ln_1p());
+        let place = low + share * (high - low);
+        // Of place = ln(1 + e^λ): e^λ = e^place - 1.
+        let snr = place.exp_m1();
+        (self.path.at_log_snr(snr.ln()), 0.5 * (high - low) * (1.0 + snr))
+    }
+
+    /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of the
+    /// network, at least 2: one for the reconstruction, the others for the integral.
+    ///
+    /// Noise and levels are drawn from `rng`, for each row by itself, so that the standard error of a mean over rows has
+    /// that of the estimates in it. `denoise` estimates x_0 from x, its scales and the network's times `[batch]`. The
+    /// levels are cut into as many equal shares as there are calls for them, and one is drawn from each.
+    pub fn estimate(
+        &self,
+        mut denoise: impl FnMut(&Tensor, &Scales, &Tensor) -> Tensor,
+        x0: &Tensor,
+        evaluations: usize,
+        rng: &Generator,
+    ) -> Tensor {
+        let batch = x0.size()[0];
+        let mut guess = |levels: &[Level]| {
+            let column = |of: fn(&Level) -> f64| {
+                let values: Vec<f64> = levels.iter().map(of).collect();
+                Tensor::from_slice(&values).to_kind(x0.kind()).to_device(x0.device())
+            };
+            let mut shape = vec![1; x0.dim()];
+            shape[0] = batch;
+            let scales = Scales {
+                alpha: column(|level| level.alpha).view(shape.as_slice()),
+                sigma: column(|level| level.sigma).view(shape.as_slice()),
+            };
+            denoise(&scales.diffuse(x0, &rng.randn_like(x0)), &scales, &column(|level| level.time))
+        };
+        let first = vec![self.first; batch as usize];
+        let mut bound = self.prior(x0) + self.reconstruction(x0, &guess(&first));
+        let parts = evaluations.saturating_sub(1).max(1);
+        for part in 0..parts {
+            let within = rng.rand([batch], (Kind::Double, x0.device())).to_device(Device::Cpu);
+            let shares = (within + part as f64) / parts as f64;
+            let shares: Vec<f64> = (0..batch).map(|row| shares.double_value(&[row])).collect();
+            let (levels, weights): (Vec<Level>, Vec<f64>) =
+                shares.into_iter().map(|share| self.level(share)).unzip();
+            let error = (x0.to_kind(Kind::Double) - guess(&levels).to_kind(Kind::Double)).square();
+            let weights = Tensor::from_slice(&weights).to_device(x0.device());
+            bound += sum(&error) * weights / parts as f64;
+        }
+        -bound
+    }
+}
