@@ -64,7 +64,7 @@ impl Ladder {
         Ladder { sets: measured.collect(), next_to_nothing: 0.01 + 30.0 / n as f64 }
     }
 
-    /// Classifier, random network, principal components.
+    /// Classifier, self-supervised network, principal components.
     fn spaces(&self) -> Vec<String> {
         self.sets["test"].spaces.keys().cloned().collect()
     }

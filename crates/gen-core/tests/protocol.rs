@@ -4,7 +4,8 @@
 
 use gen_core::data::{Batch, DataOptions, DataSpec, Dataset, PointSet, Shape, Split, bytes_to_signed};
 use gen_core::eval::features::{
-    FEATURES, FeatureNetwork, FeatureTraining, PrincipalComponents, RandomNetwork, train,
+    Classification, FEATURES, FeatureNetwork, FeatureTraining, PrincipalComponents, RandomNetwork,
+    SelfSupervision, train, train_self_supervised,
 };
 use gen_core::eval::{
     Direction, EvaluateOptions, Evaluation, FeatureSpace, Measured, Metric, NoCache, Protocol, Reference,
@@ -606,7 +607,7 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     let data = images();
     let config = FeatureTraining { epochs: 6, batch_size: 32, ..Default::default() };
     let mut records = Vec::new();
-    let network = train(&data, &config, |record| records.push(record)).unwrap();
+    let network = train(&data, &config, &Classification::default(), |record| records.push(record)).unwrap();
     assert_eq!(records.len(), 6);
     assert!(
         records[5].loss < records[0].loss && records[5].validation_accuracy.unwrap() > 0.95,
@@ -614,7 +615,7 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     );
     assert!(network.accuracy(&data.test).unwrap() > 0.95);
 
-    let features_of = |network: &FeatureNetwork, x: &Tensor| network.features_and_logits(x, &mut |_, _| ()).0;
+    let features_of = |network: &FeatureNetwork, x: &Tensor| network.features(x, &mut |_, _| ()).features;
     let features = features_of(&network, &data.train.x);
     assert_eq!((features.size(), features.kind()), (vec![1200, FEATURES], Kind::Double));
     let zeros = Tensor::zeros([FEATURES], (Kind::Double, Device::Cpu));
@@ -634,7 +635,10 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     assert_eq!(features_of(&again, &data.train.x), features);
     assert_eq!(again.to_safetensors().unwrap(), bytes);
     // The same seed, the same network.
-    assert_eq!(train(&data, &config, |_| ()).unwrap().to_safetensors().unwrap(), bytes);
+    assert_eq!(
+        train(&data, &config, &Classification::default(), |_| ()).unwrap().to_safetensors().unwrap(),
+        bytes
+    );
 
     let spaces = [FeatureSpace::Classifier { name: "bars".to_owned(), sha256: "0".to_owned(), network }];
     let options = EvaluateOptions::default();
@@ -661,14 +665,48 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
 }
 
 #[test]
+fn a_network_learns_without_labels_and_compares_as_a_space() {
+    let with_labels = images();
+    let mut data = images();
+    data.train.labels = None;
+    let config = FeatureTraining { epochs: 4, batch_size: 32, ..FeatureTraining::self_supervised() };
+    let learn = |data: &Dataset| {
+        let mut records = Vec::new();
+        let supervision = SelfSupervision::default();
+        let network =
+            train_self_supervised(data, &config, &supervision, |record| records.push(record)).unwrap();
+        (network, records)
+    };
+    let (network, records) = learn(&data);
+    assert_eq!(records.len(), 4);
+    assert!(records[3].loss < records[0].loss && records[3].validation_accuracy.is_none(), "{records:?}");
+    assert!(!network.knows_classes() && network.classes(&data.test.x).is_none());
+    assert!(network.accuracy(&with_labels.test).is_err());
+    let bytes = network.to_safetensors().unwrap();
+    // What only training needs is gone, labels play no part, and the same seed gives the same network.
+    let again = FeatureNetwork::from_safetensors(&bytes).unwrap();
+    assert_eq!(again.to_safetensors().unwrap(), bytes);
+    assert_eq!(learn(&with_labels).0.to_safetensors().unwrap(), bytes);
+
+    let spaces = [FeatureSpace::SelfSupervised { name: "bars".to_owned(), sha256: "0".to_owned(), network }];
+    let options = EvaluateOptions::default();
+    let protocol = protocol(&data, &spaces, &options);
+    let rows = Reference::ALL.map(|which| reference(&protocol, which));
+    assert_eq!(rows[0].feature_space, "self-supervised:bars");
+    assert!(rows[1].fd.unwrap() > 2.0 * rows[0].fd.unwrap() && rows[2].fd > rows[1].fd, "{rows:?}");
+    let metrics = compare(&protocol, &data.test.x).metrics;
+    assert!(metrics.iter().all(|found| !found.metric.starts_with("class")), "it knows no classes");
+}
+
+#[test]
 fn broken_networks_are_refused() {
     let error = |bytes: &[u8]| FeatureNetwork::from_safetensors(bytes).err().unwrap();
     assert!(matches!(error(b"no safetensors"), Error::Invalid(_)));
     let shape = Shape::Image { channels: 1, height: 8, width: 8 };
-    let bytes = FeatureNetwork::new(shape, 3, 0).unwrap().to_safetensors().unwrap();
+    let bytes = FeatureNetwork::classifier(shape, 3, 0).unwrap().to_safetensors().unwrap();
     assert!(matches!(error(&bytes[..bytes.len() - 5]), Error::Invalid(_)));
-    assert!(FeatureNetwork::new(Shape::Points { dimension: 2 }, 3, 0).is_err());
-    assert!(FeatureNetwork::new(shape, 1, 0).is_err());
+    assert!(FeatureNetwork::classifier(Shape::Points { dimension: 2 }, 3, 0).is_err());
+    assert!(FeatureNetwork::classifier(shape, 1, 0).is_err());
     let unlabelled = Dataset::from_tensor("mine", bars(10, 0).x).unwrap();
-    assert!(train(&unlabelled, &FeatureTraining::default(), |_| ()).is_err());
+    assert!(train(&unlabelled, &FeatureTraining::default(), &Classification::default(), |_| ()).is_err());
 }
