@@ -23,14 +23,17 @@ at::Tensor activated(const at::Tensor& z, Activation activation) {
   }
 }
 
-// What libtorch 2.13 is given on a processor. It takes strides that are nearly those of channels-last for them, and
-// then gradients are wrong, or without a gradient of the feature map are written where there is no memory.
-at::Tensor as_plain(const at::Tensor& x) { return x.is_cpu() ? x.contiguous() : x; }
+// What libtorch 2.13 is given on a processor. It takes strides that are nearly those of channels-last for them, those of
+// tensors that are contiguous too where a side is 1, and then gradients are wrong, or without a gradient of the feature
+// map are written where there is no memory.
+at::Tensor as_plain(const at::Tensor& x) {
+  const bool is_plain = x.is_contiguous() && x.suggest_memory_format() == at::MemoryFormat::Contiguous;
+  return is_plain || !x.is_cpu() ? x : x.clone(at::MemoryFormat::Contiguous);
+}
 
 // The same of the gradient that comes back to `z`, which may lie in any way too.
 at::Tensor with_plain_gradient(const at::Tensor& z) {
-  if (z.is_cpu() && z.requires_grad())
-    z.register_hook([](const at::Tensor& g) { return g.resolve_neg().contiguous(); });
+  if (z.is_cpu() && z.requires_grad()) z.register_hook([](const at::Tensor& g) { return as_plain(g.resolve_neg()); });
   return z;
 }
 
