@@ -23,9 +23,9 @@ at::Tensor activated(const at::Tensor& z, Activation activation) {
   }
 }
 
-// What libtorch 2.13 is given on a processor. It takes strides that are nearly those of channels-last for them, those of
-// tensors that are contiguous too where a side is 1, and then gradients are wrong, or without a gradient of the feature
-// map are written where there is no memory.
+// What libtorch 2.13 is given on a processor. It takes strides that are nearly those of channels-last for them, those
+// of tensors that are contiguous too where a side is 1, and then gradients are wrong, or without a gradient of the
+// feature map are written where there is no memory.
 at::Tensor as_plain(const at::Tensor& x) {
   const bool is_plain = x.is_contiguous() && x.suggest_memory_format() == at::MemoryFormat::Contiguous;
   return is_plain || !x.is_cpu() ? x : x.clone(at::MemoryFormat::Contiguous);
