@@ -23,14 +23,24 @@ at::Tensor activated(const at::Tensor& z, Activation activation) {
   }
 }
 
-// What libtorch 2.13 is given on a processor. It takes strides that are nearly those of channels-last for them, and
-// then gradients are wrong, or without a gradient of the feature map are written where there is no memory.
-at::Tensor as_plain(const at::Tensor& x) { return x.is_cpu() ? x.contiguous() : x; }
+// What libtorch 2.13 is given on a processor. It takes strides that are nearly those of channels-last for them, those
+// of tensors that are contiguous too where a side is 1, and then gradients are wrong, or without a gradient of the
+// feature map are written where there is no memory.
+at::Tensor as_plain(const at::Tensor& x) {
+  const bool is_plain = x.is_contiguous() && x.suggest_memory_format() == at::MemoryFormat::Contiguous;
+  return is_plain || !x.is_cpu() ? x : x.clone(at::MemoryFormat::Contiguous);
+}
+
+// x * weight + bias, for each channel.
+at::Tensor scaled(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  std::vector<int64_t> shape(x.dim(), 1);
+  shape[1] = x.size(1);
+  return at::addcmul(bias.reshape(shape), x, weight.reshape(shape));
+}
 
 // The same of the gradient that comes back to `z`, which may lie in any way too.
 at::Tensor with_plain_gradient(const at::Tensor& z) {
-  if (z.is_cpu() && z.requires_grad())
-    z.register_hook([](const at::Tensor& g) { return g.resolve_neg().contiguous(); });
+  if (z.is_cpu() && z.requires_grad()) z.register_hook([](const at::Tensor& g) { return as_plain(g.resolve_neg()); });
   return z;
 }
 
@@ -51,8 +61,11 @@ at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, co
 
 at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
                                const at::Tensor& modulation, Activation activation) {
-  at::Tensor z = with_plain_gradient(
-      at::group_norm(as_plain(x), groups, as_plain(weight), as_plain(bias), kEpsilon, /*cudnn_enabled=*/false));
+  // Of nothing libtorch's gradients of gradients are no numbers.
+  at::Tensor z = x.numel() == 0
+                     ? scaled(x, weight, bias)
+                     : with_plain_gradient(at::group_norm(as_plain(x), groups, as_plain(weight), as_plain(bias),
+                                                          kEpsilon, /*cudnn_enabled=*/false));
   if (modulation.defined()) {
     std::vector<int64_t> shape(x.dim(), 1);
     shape[0] = x.size(0);
