@@ -48,8 +48,6 @@ impl Distortion {
             Distortion::Noise if small => &[8.0, 16.0, 32.0, 64.0, 128.0],
             Distortion::Noise => &[2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0],
             Distortion::MissingClasses => &[1.0, 2.0, 5.0],
-            // A few copies among some hundred images are less than other images would make.
-            Distortion::Collapse if small => &[0.1, 0.25, 0.5, 1.0],
             Distortion::Collapse => &[0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0],
             Distortion::Mix => &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5],
             Distortion::Shift if small => &[1.0, 2.0],

@@ -49,7 +49,8 @@ impl Default for SelfSupervision {
 /// VICReg (Bardes, Ponce & LeCun 2022): two views of an image shall have the same vector, the vectors of a batch shall vary
 /// in every direction and not do so together. Views differ by shift, size, turn, brightness and, where `flip` says so, side.
 /// A flaw (blur, a little noise) is the same in both views of an image and thus part of what the network has to keep.
-/// Outliers made of the images are told from them, as a classifier's are ([`train`](super::train)): they need no labels.
+/// Outliers made of the images are told from them, as a classifier's are ([`train`](super::train)): they need no labels. They
+/// have views as well, so that they do not all become one vector, which may lie next to an unusual image.
 ///
 /// # Errors
 /// When the data is not images.
@@ -70,16 +71,17 @@ pub fn train_self_supervised(
     let config = FeatureTraining { flip: false, ..*config };
     let loss = |Batch { x, .. }: &Batch, rng: &Generator| {
         let images = flawed(x, config.flaws, config.blur, config.noise, rng);
-        let both = Tensor::cat(&[viewed(&images, &views, rng), viewed(&images, &views, rng)], 0);
-        let (all, made) = with_outliers(&both, x, config.outliers, rng);
-        let embedding = network.embed(&all, |h| h);
-        let expanded = embedding.narrow(0, 0, both.size()[0]);
-        let expanded = expander[1].forward(&expander[0].forward(&expanded).silu());
-        let [a, b] = [0, 1].map(|half| expanded.narrow(0, half * x.size()[0], x.size()[0]));
+        let (images, made) = with_outliers(&images, x, config.outliers, rng);
+        let views = [viewed(&images, &views, rng), viewed(&images, &views, rng)];
+        let embeddings = views.map(|view| network.embed(&view, |h| h));
+        let [a, b] = embeddings.each_ref().map(|h| expander[1].forward(&expander[0].forward(h).silu()));
         let loss = vicreg(&a, &b, supervision);
         match made {
             0 => loss,
-            made => loss + outlier_loss(&network, &embedding, made) * supervision.outlier_weight,
+            made => {
+                let told = embeddings.each_ref().map(|h| outlier_loss(&network, h, made));
+                loss + (&told[0] + &told[1]) * (supervision.outlier_weight / 2.0)
+            }
         }
     };
     minimise(network.params(), data, &config, loss, || Ok(None), &mut observe)?;
