@@ -286,7 +286,12 @@ mod tests {
             .flat_map(|kind| sets.map(|(name, side)| at(kind, name, side)))
             .flatten()
             .collect();
-        let expected = [f64::NAN; 24];
+        #[rustfmt::skip]
+        let expected = [
+            -0.775309, -0.897437, 7.111266, 3.650247, -0.204698, -0.050895, 0.878161, 3.402153,
+            -0.460683, -2.408351, 20.062676, 8.593818, 2.321474, 5.687180, -0.712076, 2.132658,
+            2.990555, 3.690398, -0.280027, 1.245511, 1.725109, 8.166499, -2.054174, 3.102131,
+        ];
         let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4 * (1.0 + b.abs());
         assert!(found.iter().zip(&expected).all(near), "{found:.6?}");
     }
@@ -301,10 +306,10 @@ mod tests {
         assert_eq!(names(&data, "auto").unwrap(), ["classifier:digits", "self-supervised:digits"]);
         assert_eq!(names(&data, "pca, classifier,pca").unwrap(), ["pca-61", "classifier:digits"]);
         let error = |choices| names(&data, choices).unwrap_err().to_string();
-        assert_eq!(names(&data, "random,self-supervised").unwrap(), ["random-61", "self-supervised:digits"]);
+        assert_eq!(names(&data, "random,self-supervised").unwrap(), ["random-64", "self-supervised:digits"]);
         let mut unknown = catalog::load("digits").unwrap();
         unknown.spec.name = "mine".to_owned();
-        assert_eq!(names(&unknown, "auto").unwrap(), ["random-61", "pca-61"]);
+        assert_eq!(names(&unknown, "auto").unwrap(), ["random-64", "pca-61"]);
         let none = names(&unknown, "self-supervised").unwrap_err().to_string();
         assert!(none.contains("`gen features train --kind self-supervised` makes one"), "{none}");
         assert!(error("nothing").starts_with("--features takes auto, classifier, self-supervised, random"));

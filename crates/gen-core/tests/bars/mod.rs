@@ -5,7 +5,7 @@ use gen_core::rng::{Purpose, derive};
 use tch::{Kind, Tensor};
 
 /// Classes of 8x8 images: a bright bar in one of four places, in grey noise.
-pub fn bars(n: i64, seed: u64) -> Split {
+pub(crate) fn bars(n: i64, seed: u64) -> Split {
     let uniform = |i: i64| (derive(seed, Purpose::Data, i as u64) >> 11) as f64 / (1u64 << 53) as f64;
     let noise: Vec<f64> = (0..n * 64).map(|i| 60.0 * uniform(i)).collect();
     let x = Tensor::from_slice(&noise).view([n, 1, 8, 8]);
@@ -18,7 +18,7 @@ pub fn bars(n: i64, seed: u64) -> Split {
 }
 
 /// 1,200 training images of them, 100 for validation, 300 for tests.
-pub fn images() -> Dataset {
+pub(crate) fn images() -> Dataset {
     let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
     Dataset::from_splits("bars", bars(1200, 1), Some(bars(100, 3)), Some(bars(300, 2)), classes).unwrap()
 }
