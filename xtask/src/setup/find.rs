@@ -76,7 +76,8 @@ impl Search {
     pub(super) fn find(&self, build: Build) -> Result<Option<Found>> {
         if let Some(root) = &self.libtorch {
             let what = format!("LIBTORCH={}", root.display());
-            let root = std::path::absolute(root).with_context(|| what.clone())?;
+            // A link may be another workspace's, which may come to lead here.
+            let root = fs::canonicalize(root).with_context(|| what.clone())?;
             let found = inspect(&root, Origin::Environment).with_context(|| what.clone())?;
             if build == Build::Cuda && !found.cuda {
                 bail!(
@@ -272,16 +273,29 @@ mod tests {
     #[test]
     fn the_environment_comes_first_and_must_be_right() {
         let folder = tempfile::tempdir().unwrap();
-        let (named, cached) = (folder.path().join("named"), folder.path().join("cache/libtorch-2.13.0-cpu"));
+        let folder = folder.path().canonicalize().unwrap();
+        let (named, cached) = (folder.join("named"), folder.join("cache/libtorch-2.13.0-cpu"));
         libtorch(&named, HEADER);
         libtorch(&cached, HEADER);
-        let mut search = search(folder.path());
+        let mut search = search(&folder);
         assert_eq!(search.find(Build::Any).unwrap().unwrap().root, cached);
         search.libtorch = Some(named.clone());
         assert_eq!(search.find(Build::Any).unwrap().unwrap().root, named);
         write(&named, "build-version", "2.5.0");
         let error = format!("{:#}", search.find(Build::Any).unwrap_err());
         assert!(error.contains("LIBTORCH=") && error.contains("found 2.5.0"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_the_environment_names_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let (real, link) = (folder.join("real"), folder.join("other"));
+        libtorch(&real, HEADER);
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let search = Search { libtorch: Some(link), ..search(&folder) };
+        assert_eq!(search.find(Build::Any).unwrap().unwrap().root, real);
     }
 
     #[cfg(unix)]

@@ -6,9 +6,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process::{self, run_lines, run_merged};
 use crate::{note, setup, workspace};
@@ -25,13 +27,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure()?;
     step("clang-format", cpp::check_format)?;
     step("cargo fmt --check", || cargo(&["fmt", "--all", "--check"]))?;
-    step("cargo clippy", || {
-        cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
-    })?;
-    let mut closing = step("cargo test", || test_workspace(&args.arguments))?;
-    if args.arguments.is_empty() {
-        closing.push(step("a crate outside the workspace", outside_crate)?);
-    }
+    let (compiled, begin) = mpsc::channel();
+    // The compiler keeps every core busy and most tests keep one: what else has to be compiled is compiled beside them.
+    let (tests, beside) = thread::scope(|scope| {
+        let beside = scope.spawn(move || match begin.recv() {
+            Ok(()) => beside_tests(args.arguments.is_empty()),
+            Err(mpsc::RecvError) => Ok(None),
+        });
+        let tests = step("cargo test", || {
+            test_workspace(&args.arguments, || {
+                // Nobody listens any more once something beside the tests has failed.
+                let _ = compiled.send(());
+            })
+        });
+        drop(compiled);
+        (tests, beside.join())
+    });
+    let beside = beside.map_err(|_| anyhow!("a check beside the tests panicked"))?;
+    let mut closing = tests?;
+    closing.extend(beside?);
     let mut out = std::io::stdout().lock();
     writeln!(out)?;
     for line in closing {
@@ -40,13 +54,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Lints, and the crate outside the workspace with its closing line.
+fn beside_tests(outside: bool) -> Result<Option<String>> {
+    step("cargo clippy", || {
+        quietly(workspace::cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    })?;
+    outside.then(|| step("a crate outside the workspace", outside_crate)).transpose()
+}
+
 /// Runs one of the checks under a heading, and tells how long it took.
 fn step<T>(name: &str, check: impl FnOnce() -> Result<T>) -> Result<T> {
     note(&format!("== {name}"));
     let started = Instant::now();
-    let result = check().with_context(|| format!("{name} failed"))?;
-    note(&format!("== {name}: passed in {:.0} s", started.elapsed().as_secs_f64()));
-    Ok(result)
+    let result = check();
+    let ending = if result.is_ok() { "passed in" } else { "failed after" };
+    note(&format!("== {name}: {ending} {:.0} s", started.elapsed().as_secs_f64()));
+    result.with_context(|| format!("{name} failed"))
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
@@ -57,8 +88,24 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests of the workspace and returns the closing line of each test program.
-fn test_workspace(arguments: &[String]) -> Result<Vec<String>> {
+/// Runs a command whose output is of interest only when it fails.
+fn quietly(command: &mut Command) -> Result<()> {
+    let mut output = Vec::new();
+    let status = run_lines(command, |_, line| {
+        output.push(line.to_owned());
+        Ok(())
+    })?;
+    if !status.success() {
+        output.iter().for_each(|line| note(line));
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+        bail!("`cargo {}`: {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// Runs the tests of the workspace and returns the closing line of each test program. `compiled` is called when the first
+/// of them starts.
+fn test_workspace(arguments: &[String], compiled: impl FnOnce()) -> Result<Vec<String>> {
     let mut command = workspace::cargo();
     command.arg("test");
     let chooses = |argument: &String| argument.starts_with("-p") || argument.starts_with("--package");
@@ -67,10 +114,16 @@ fn test_workspace(arguments: &[String]) -> Result<Vec<String>> {
     }
     command.arg("--all-features").args(arguments);
     let mut closing = Closing::default();
+    let mut compiled = Some(compiled);
     let status = run_merged(command, |line| {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}")?;
         closing.read(line);
+        if !closing.program.is_empty()
+            && let Some(compiled) = compiled.take()
+        {
+            compiled();
+        }
         Ok(())
     })?;
     if !status.success() {
@@ -135,10 +188,7 @@ fn build_and_start(folder: &Path) -> Result<String> {
     let target = workspace::root().join("target/outside");
     let mut build = Command::new(workspace::cargo_program());
     build.current_dir(folder).args(["build", "--target-dir"]).arg(&target);
-    let status = process::run(without_variables(&mut build))?;
-    if !status.success() {
-        bail!("`cargo build` in a crate outside the workspace: {status}");
-    }
+    quietly(without_variables(&mut build))?;
     let mut lines = Vec::new();
     let mut program = Command::new(target.join("debug/outside-crate"));
     let status = run_lines(without_variables(program.current_dir(folder)), |_, line| {
