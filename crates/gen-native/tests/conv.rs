@@ -4,7 +4,7 @@
 
 use gen_native::{
     Direction, Instructions, Operands, batch_innermost, conv_stack, conv2d, has_bfloat16, is_batch_innermost,
-    use_instructions,
+    prefers_batch_innermost, use_instructions,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -66,7 +66,7 @@ impl Case {
         };
         let ours = run(Kind::Float, &|x, w, b| self.ours(x, w, b));
         let theirs = run(Kind::Double, &|x, w, b| self.libtorch(x, w, b));
-        assert!(is_batch_innermost(&ours[0]), "{:?}", ours[0].stride());
+        assert!(is_batch_innermost(&ours[0]) || !prefers_batch_innermost(&x), "{:?}", ours[0].stride());
         assert_alike(&ours, &theirs, tolerance);
     }
 }
