@@ -63,6 +63,9 @@ fn main() {
         // torch-sys looked for no libtorch: documentation is being built.
         return;
     };
+    if is_clippy() {
+        return;
+    }
     let root = env::var("LIBTORCH_INCLUDE").map_or_else(|_| parent(&lib), PathBuf::from);
     let include = root.join("include");
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
@@ -118,6 +121,12 @@ fn main() {
     println!("cargo:rustc-link-lib=c10");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
     println!("cargo:libtorch_lib={lib}");
+}
+
+/// Whether Clippy asks, which links nothing. Cargo runs this program once for it and once for the compiler.
+fn is_clippy() -> bool {
+    let wrapper = env::var_os("RUSTC_WORKSPACE_WRAPPER").map(PathBuf::from);
+    wrapper.and_then(|path| path.file_stem().map(|name| name == "clippy-driver")).unwrap_or(false)
 }
 
 /// A file that includes these.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -11,6 +13,7 @@ use gen_native::{
     use_instructions,
 };
 use gen_native::{Ends, Knots};
+use shared::reference;
 use tch::{Device, Kind, Tensor};
 
 gen_native::mkl_on_amd!();
@@ -60,8 +63,9 @@ const OPERATIONS: [Operation; 12] = [
     ("perceptron", &[&[70, 3], &[9, 3], &[9], &[2, 9], &[2]], |x| perceptron(&x[0], &refs(&x[1..])).unwrap()),
     ("discretised_logistic", &[&[9, 2, 3, 3], &[1]], |x| {
         let bytes = Tensor::zeros([9, 2, 3, 3], FLOAT);
-        let nothing = || x[0].flatten(1, -1).sum_dim_intlist(1, false, Kind::Float) * x[1].sum(Kind::Float);
-        discretised_logistic(&x[0], &x[1], &bytes, 1.0 / 255.0).unwrap().unwrap_or_else(nothing)
+        const HALF: f64 = 1.0 / 255.0;
+        let by_libtorch = || reference::logistic(&x[0], &x[1], &bytes, HALF);
+        discretised_logistic(&x[0], &x[1], &bytes, HALF).unwrap().unwrap_or_else(by_libtorch)
     }),
 ];
 
@@ -111,7 +115,15 @@ fn a_backward_pass_has_the_instructions_of_its_forward_pass() {
 fn while_another_thread_changes_them() {
     let available = available();
     let done = AtomicBool::new(false);
+    // Also where an assertion fails, or the other thread would go on for ever.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     thread::scope(|scope| {
+        let _stop = Stop(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 for &which in &available {
@@ -135,6 +147,5 @@ fn while_another_thread_changes_them() {
                 }
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
 }

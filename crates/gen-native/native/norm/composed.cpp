@@ -31,6 +31,13 @@ at::Tensor as_plain(const at::Tensor& x) {
   return is_plain || !x.is_cpu() ? x : x.clone(at::MemoryFormat::Contiguous);
 }
 
+// x * weight + bias, for each channel.
+at::Tensor scaled(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  std::vector<int64_t> shape(x.dim(), 1);
+  shape[1] = x.size(1);
+  return at::addcmul(bias.reshape(shape), x, weight.reshape(shape));
+}
+
 // The same of the gradient that comes back to `z`, which may lie in any way too.
 at::Tensor with_plain_gradient(const at::Tensor& z) {
   if (z.is_cpu() && z.requires_grad()) z.register_hook([](const at::Tensor& g) { return as_plain(g.resolve_neg()); });
@@ -54,8 +61,11 @@ at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, co
 
 at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
                                const at::Tensor& modulation, Activation activation) {
-  at::Tensor z = with_plain_gradient(
-      at::group_norm(as_plain(x), groups, as_plain(weight), as_plain(bias), kEpsilon, /*cudnn_enabled=*/false));
+  // Of nothing libtorch's gradients of gradients are no numbers.
+  at::Tensor z = x.numel() == 0
+                     ? scaled(x, weight, bias)
+                     : with_plain_gradient(at::group_norm(as_plain(x), groups, as_plain(weight), as_plain(bias),
+                                                          kEpsilon, /*cudnn_enabled=*/false));
   if (modulation.defined()) {
     std::vector<int64_t> shape(x.dim(), 1);
     shape[0] = x.size(0);

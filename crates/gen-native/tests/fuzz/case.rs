@@ -38,6 +38,7 @@ pub(crate) enum Values {
 }
 
 pub(crate) type Ours = Box<dyn Fn(&[Tensor]) -> Result<Option<Vec<Tensor>>, TchError>>;
+pub(crate) type Amplification = Box<dyn Fn(&[Tensor]) -> f64>;
 pub(crate) type Reference = Box<dyn Fn(&[Tensor]) -> Vec<Tensor>>;
 
 /// One call of an operation.
@@ -55,8 +56,8 @@ pub(crate) struct Case {
     pub(crate) second: Option<[f64; 2]>,
     /// How exact operands are in single precision.
     pub(crate) precision: f64,
-    /// The least value that a tolerance is a part of: sums that cancel keep the errors of what they add.
-    pub(crate) least: f64,
+    /// How much larger errors of the inputs are in what comes out, where that depends on them.
+    pub(crate) amplification: Option<Amplification>,
 }
 
 impl Case {
@@ -74,8 +75,13 @@ impl Case {
             tolerance: [1e-5, 1e-11],
             second: Some([1e-4, 1e-9]),
             precision: f64::from(f32::EPSILON),
-            least: 0.1,
+            amplification: None,
         }
+    }
+
+    /// The least value that a tolerance is a part of: sums that cancel keep the errors of what they add.
+    pub(crate) fn least(&self, exact: &[Tensor]) -> f64 {
+        self.amplification.as_ref().map_or(0.1, |of| of(exact).max(1.0))
     }
 
     pub(crate) fn tolerances(self, tolerance: [f64; 2], second: [f64; 2]) -> Self {

@@ -43,8 +43,7 @@ pub(crate) struct Args {
     n: u32,
 
     /// Which likelihood, for models that have several: exact, dequantised, dequantised-importance-8, lower-bound,
-    /// importance-64, ode or dequantised-ode; the model's main one
-    /// if not given
+    /// importance-64, ode or dequantised-ode; the model's main one if not given
     #[arg(long)]
     kind: Option<LikelihoodKind>,
 

@@ -41,7 +41,7 @@ pub(crate) fn discretised_logistic_of(draw: &mut Draw) -> Case {
     };
     let theirs = |x: &[Tensor]| vec![reference::logistic(&x[0], &x[1], &x[2], HALF)];
     let case = Case::new(String::new(), vec![mean, scale, x], |_| Ok(Vec::new()), theirs);
-    Case { ours: Box::new(ours), ..case }.tolerances([3e-5, 1e-10], [3e-4, 1e-8])
+    Case { ours: Box::new(ours), ..case }.tolerances([3e-5, 1e-10], [3e-3, 1e-8])
 }
 
 /// Whether anything is done here: not if all is left to libtorch.
@@ -90,8 +90,10 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
         x[..4 * count].chunks(4).flat_map(|of| [&of[0], &of[2], &of[3]]).map(Tensor::detach).collect()
     };
     let ours = move |x: &[Tensor]| {
-        // An undefined gradient counts as none.
-        if x.iter().any(|x| !x.defined()) {
+        // An undefined gradient counts as none, and what stands in its place is not looked at.
+        let unseen = x[..4 * count].get(1 + 4 * without.max(0) as usize).filter(|_| without >= 0);
+        let is_odd = |x: &Tensor| x.is_sparse() || x.device() != CPU || !x.is_floating_point();
+        if x.iter().any(|x| !x.defined()) || unseen.is_some_and(is_odd) {
             return Err(TchError::Torch("undefined".to_owned()));
         }
         let [p, g, m, v] = lists(x);
@@ -108,14 +110,14 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
     };
     let theirs = move |x: &[Tensor]| {
         let AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay } = settings;
-        let t = x[4 * count].double_value(&[]);
+        let t = scalar(&x[4 * count]);
         for (i, of) in x[..4 * count].chunks(4).enumerate() {
             if i as i64 == without {
                 continue;
             }
             let [mut p, mut m, mut v] = [0, 2, 3].map(|k| of[k].detach());
             assert!([&p, &m, &v].iter().all(|x| x.size() == of[1].size()));
-            let g = if scaled { &of[1] / &x[4 * count + 1] } else { of[1].shallow_clone() };
+            let g = if scaled { &of[1] / scalar(&x[4 * count + 1]) } else { of[1].shallow_clone() };
             m.copy_(&(&m * beta1 + &g * (1.0 - beta1)));
             v.copy_(&(&v * beta2 + g.square() * (1.0 - beta2)));
             let (m_hat, v_hat) = (&m / (1.0 - beta1.powf(t)), &v / (1.0 - beta2.powf(t)));
@@ -128,6 +130,11 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
     };
     let text = format!("{count} parameters, without a gradient: {without}, {settings:?}");
     Case::new(text, tensors, ours, theirs).tolerances([1e-5, 1e-6], [1.0, 1.0])
+}
+
+/// The one number of a tensor of any dimensions.
+fn scalar(x: &Tensor) -> f64 {
+    x.reshape([1]).double_value(&[0])
 }
 
 /// A tensor of the same numbers that lies as `x` does, elsewhere in memory.
