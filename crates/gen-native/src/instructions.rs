@@ -19,15 +19,10 @@ pub enum Instructions {
     Libtorch,
 }
 
-<<<<<<< HEAD
 /// Chooses them for the whole process, for the calls that begin after this, in any thread. An operation keeps those that it
 /// began with, also for its backward pass. Returns false, and changes nothing, where the processor has no such
-/// instructions.
-=======
-/// Chooses them for the whole process, between calls. Returns false, and changes nothing, where the processor has no
-/// such instructions, or the environment variable `GEN_INSTRUCTIONS` allows less: `libtorch`, `portable`, `avx2`,
+/// instructions, or the environment variable `GEN_INSTRUCTIONS` allows less: `libtorch`, `portable`, `avx2`,
 /// `avx512` (without bfloat16) or `avx512-bf16`, in this order.
->>>>>>> 4b6780e (gen-native's tests run under sanitizers: cargo xtask test --sanitize)
 ///
 /// # Errors
 /// When the variable is something else.
