@@ -114,9 +114,10 @@ pub(crate) fn check_folder(folder: &Path) -> anyhow::Result<()> {
     for place in folder.ancestors() {
         let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
         match fs::metadata(place) {
-            Ok(found) if !found.is_dir() => {
-                bail!("{} is a file: nothing can be written to {}", place.display(), folder.display())
-            }
+            Ok(found) if !found.is_dir() => match place == folder {
+                true => bail!("{} is a file, not a folder", place.display()),
+                false => bail!("{} is a file: there can be no folder {}", place.display(), folder.display()),
+            },
             Ok(_) => {
                 let trial = place.join(format!(".gen-{}.tmp", std::process::id()));
                 fs::write(&trial, "").map_err(Error::io(place)).context("nothing can be written here")?;
@@ -173,7 +174,7 @@ mod tests {
         assert!(message("x", &ALL[..2]).starts_with("--out takes .png or .npy, found "));
         assert!(message("", &ALL[..1]).starts_with("--out takes .png, found the folder "));
         for name in ["file/x.png", "file/deep/down/x.png", "file/pictures"] {
-            assert!(message(name, &ALL).contains("file is a file: nothing can be written to"), "{name}");
+            assert!(message(name, &ALL).contains("file is a file"), "{name}");
         }
         assert!(message("file", &ALL).contains("is a file"));
     }

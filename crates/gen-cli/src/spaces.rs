@@ -1,6 +1,7 @@
 //! Feature spaces by name, and the feature networks of `features/`, compiled in.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -18,6 +19,35 @@ static NETWORKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/features");
 /// The file that says what the networks are.
 pub(crate) const RECORDS: &str = "features.toml";
 
+/// What the feature networks of a data set learned from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NetworkKind {
+    /// Its classes.
+    Classifier,
+    /// Its images alone.
+    SelfSupervised,
+}
+
+impl NetworkKind {
+    /// The file of the network for a data set of this name.
+    pub(crate) fn file(self, dataset: &str) -> String {
+        format!("{self}-{}.safetensors", dataset.replace([':', '/', '\\'], "-"))
+    }
+}
+
+impl fmt::Display for NetworkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NetworkKind::Classifier => "classifier",
+            NetworkKind::SelfSupervised => "self-supervised",
+        })
+    }
+}
+
+/// What is known of the networks: kind, data set, record.
+pub(crate) type Records = BTreeMap<NetworkKind, BTreeMap<String, Record>>;
+
 /// What is known of a network: its table in `features.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,8 +56,9 @@ pub(crate) struct Record {
     pub(crate) sha256: String,
     /// Of the data set.
     pub(crate) dataset_sha256: String,
-    /// Share of the test images that are classified as labelled.
-    pub(crate) test_accuracy: f64,
+    /// Share of the test images that a classifier sees as labelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) test_accuracy: Option<f64>,
     pub(crate) parameters: usize,
     /// What made it.
     pub(crate) command: String,
@@ -39,20 +70,24 @@ pub(crate) struct Choices(Vec<Choice>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Choice {
-    /// Of images two spaces: the classifier of the data set if the program has one, and one that no label had a part in.
-    /// Points as they are.
+    /// Of images two spaces: the classifier and the self-supervised network of the data set as far as the program has
+    /// them, then a random network, then principal components. Points as they are.
     Auto,
-    /// The classifier of the data set, which the program carries.
-    Classifier,
+    /// A network of the data set, which the program carries.
+    Network(NetworkKind),
     /// A convolutional network that nobody trained.
     Random,
     /// 64 principal components of the training pixels.
     Pca,
     /// The Inception network of published FIDs, from a file, an address, or where it is published.
     Inception(InceptionSource),
-    /// The classifier in this file.
+    /// The feature network in this file.
     File(PathBuf),
 }
+
+/// What a user may write there.
+const TAKEN: &str =
+    "auto, classifier, self-supervised, random, pca, inception:FILE or the file of a feature network";
 
 impl Choices {
     /// What is taken where nothing is asked for.
@@ -66,11 +101,10 @@ impl FromStr for Choices {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let one = |name: &str| match name.trim() {
-            "" => Err(Error::invalid(
-                "--features takes auto, classifier, random, pca, inception:FILE or a file, with commas between",
-            )),
+            "" => Err(Error::invalid(format!("--features takes {TAKEN}, with commas between"))),
             "auto" => Ok(Choice::Auto),
-            "classifier" => Ok(Choice::Classifier),
+            "classifier" => Ok(Choice::Network(NetworkKind::Classifier)),
+            "self-supervised" => Ok(Choice::Network(NetworkKind::SelfSupervised)),
             "random" => Ok(Choice::Random),
             "pca" => Ok(Choice::Pca),
             other => Ok(match other.strip_prefix("inception:") {
@@ -106,23 +140,40 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
     let pca =
         || Ok::<_, Error>(FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, features::FEATURES)?));
     let random = || Ok::<_, Error>(FeatureSpace::Random(RandomNetwork::fit(spec.shape, &data.train.x)?));
-    let classifier = |network, sha256| FeatureSpace::Classifier { name: spec.name.clone(), sha256, network };
+    let network = |network: FeatureNetwork, sha256: String| {
+        let name = spec.name.clone();
+        match network.knows_classes() {
+            true => FeatureSpace::Classifier { name, sha256, network },
+            false => FeatureSpace::SelfSupervised { name, sha256, network },
+        }
+    };
+    let fitting =
+        |kind| Ok::<_, anyhow::Error>(built_in(kind, &spec.name)?.filter(|(network, _)| network.fits(spec)));
     Ok(match choice {
         Choice::Pca => vec![pca()?],
         Choice::Random => vec![random()?],
-        Choice::Auto => match built_in(&spec.name)?.filter(|(network, _)| network.fits(spec)) {
-            Some((network, sha256)) => vec![classifier(network, sha256), random()?],
-            None => vec![random()?, pca()?],
+        Choice::Auto => match (fitting(NetworkKind::Classifier)?, fitting(NetworkKind::SelfSupervised)?) {
+            (None, None) => vec![random()?, pca()?],
+            (first, second) => {
+                let missing = first.is_none() || second.is_none();
+                let mut found: Vec<_> =
+                    [first, second].into_iter().flatten().map(|(found, hash)| network(found, hash)).collect();
+                if missing {
+                    found.push(random()?);
+                }
+                found
+            }
         },
-        Choice::Classifier => {
-            let Some((network, sha256)) = built_in(&spec.name)? else {
-                let known = records()?.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+        Choice::Network(kind) => {
+            let Some((found, sha256)) = built_in(*kind, &spec.name)? else {
+                let known = records()?.remove(kind).unwrap_or_default();
+                let known = known.into_keys().collect::<Vec<_>>().join(", ");
                 bail!(
-                    "there is no classifier of `{}`: `gen features train` makes one; there are {known}",
+                    "there is no {kind} network of `{}`: `gen features train --kind {kind}` makes one; there are those of {known}",
                     spec.name
                 );
             };
-            vec![classifier(checked(network, spec, "the classifier")?, sha256)]
+            vec![network(checked(found, spec, &format!("the {kind} network"))?, sha256)]
         }
         Choice::Inception(source) => {
             let mut told = false;
@@ -136,15 +187,10 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
             vec![FeatureSpace::Inception(Box::new(network))]
         }
         Choice::File(path) => {
-            let bytes = std::fs::read(path).with_context(|| {
-                format!(
-                    "--features takes auto, classifier, random, pca, inception:FILE or the file of a classifier: {}",
-                    path.display()
-                )
-            })?;
-            let network = FeatureNetwork::from_safetensors(&bytes).context(path.display().to_string())?;
-            let network = checked(network, spec, &path.display().to_string())?;
-            vec![classifier(network, sha256(&bytes))]
+            let bytes = std::fs::read(path)
+                .with_context(|| format!("--features takes {TAKEN}: {}", path.display()))?;
+            let found = FeatureNetwork::from_safetensors(&bytes).context(path.display().to_string())?;
+            vec![network(checked(found, spec, &path.display().to_string())?, sha256(&bytes))]
         }
     })
 }
@@ -157,17 +203,16 @@ fn checked(network: FeatureNetwork, spec: &DataSpec, what: &str) -> anyhow::Resu
 }
 
 /// The network for a data set that the program carries, and the SHA-256 of its weights.
-fn built_in(dataset: &str) -> anyhow::Result<Option<(FeatureNetwork, String)>> {
-    let Some(file) = NETWORKS.get_file(format!("{dataset}.safetensors")) else { return Ok(None) };
+fn built_in(kind: NetworkKind, dataset: &str) -> anyhow::Result<Option<(FeatureNetwork, String)>> {
+    let Some(file) = NETWORKS.get_file(kind.file(dataset)) else { return Ok(None) };
     let network = FeatureNetwork::from_safetensors(file.contents())?;
     Ok(Some((network, sha256(file.contents()))))
 }
 
-/// The records of the networks that the program carries, sorted by name.
-pub(crate) fn records() -> anyhow::Result<Vec<(String, Record)>> {
+/// The records of the networks that the program carries.
+pub(crate) fn records() -> anyhow::Result<Records> {
     let file = NETWORKS.get_file(RECORDS).and_then(|file| file.contents_utf8());
-    let table: std::collections::BTreeMap<String, Record> = toml::from_str(file.unwrap_or_default())?;
-    Ok(table.into_iter().collect())
+    Ok(toml::from_str(file.unwrap_or_default())?)
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
@@ -184,48 +229,68 @@ mod tests {
     use super::*;
     use crate::catalog;
 
+    const KINDS: [NetworkKind; 2] = [NetworkKind::Classifier, NetworkKind::SelfSupervised];
+
     #[test]
     fn the_records_are_those_of_the_networks() {
         let records = records().unwrap();
-        let names: Vec<&str> = records.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["digits", "fashion-mnist", "mnist"]);
+        assert!(records.keys().eq(&KINDS));
         let catalog = catalog::open().unwrap();
-        for (name, record) in &records {
-            let file = NETWORKS.get_file(format!("{name}.safetensors")).unwrap();
-            assert!(file.contents().len() < 1_000_000, "{name}");
-            let (network, hash) = built_in(name).unwrap().unwrap();
-            assert_eq!((hash, network.parameters()), (record.sha256.clone(), record.parameters), "{name}");
-            assert_eq!(network.shape(), catalog.manifest(name).unwrap().shape, "{name}");
+        for (kind, networks) in &records {
+            assert!(networks.keys().eq(["digits", "fashion-mnist", "mnist"]), "{kind}");
+            for (name, record) in networks {
+                let file = NETWORKS.get_file(kind.file(name)).unwrap();
+                assert!(file.contents().len() < 1_000_000, "{kind} {name}");
+                let (network, hash) = built_in(*kind, name).unwrap().unwrap();
+                assert_eq!(
+                    (&hash, network.parameters()),
+                    (&record.sha256, record.parameters),
+                    "{kind} {name}"
+                );
+                assert_eq!(network.shape(), catalog.manifest(name).unwrap().shape, "{kind} {name}");
+                assert_eq!(network.knows_classes(), *kind == NetworkKind::Classifier, "{name}");
+                assert_eq!(record.test_accuracy.is_some(), network.knows_classes(), "{kind} {name}");
+            }
         }
-        let accuracy = |at: usize| records[at].1.test_accuracy;
-        assert!(accuracy(0) > 0.98 && accuracy(1) > 0.92 && accuracy(2) > 0.99);
+        let accuracy = |name: &str| records[&NetworkKind::Classifier][name].test_accuracy.unwrap();
+        assert!(accuracy("digits") > 0.98 && accuracy("fashion-mnist") > 0.9 && accuracy("mnist") > 0.99);
     }
 
     #[test]
     fn the_accuracy_and_the_data_of_the_digits_are_as_recorded() {
         let data = catalog::load("digits").unwrap();
-        let (network, _) = built_in("digits").unwrap().unwrap();
-        let record = &records().unwrap()[0].1;
-        assert_eq!(data.spec.sha256, record.dataset_sha256);
+        let (network, _) = built_in(NetworkKind::Classifier, "digits").unwrap().unwrap();
+        let records = records().unwrap();
+        for kind in KINDS {
+            assert_eq!(data.spec.sha256, records[&kind]["digits"].dataset_sha256);
+        }
         let accuracy = network.accuracy(&data.test).unwrap();
+        let recorded = records[&NetworkKind::Classifier]["digits"].test_accuracy.unwrap();
         // One image may lie on the border between two classes.
-        assert!((accuracy - record.test_accuracy).abs() < 1.5 / data.test.len() as f64, "{accuracy}");
+        assert!((accuracy - recorded).abs() < 1.5 / data.test.len() as f64, "{accuracy}");
     }
 
     /// The first four features of an image by formula, as they were when the weights were committed.
     #[test]
     fn features_are_as_they_were() {
-        let at = |name: &str, side: i64| {
+        let at = |kind: NetworkKind, name: &str, side: i64| {
             let i = Tensor::arange(side * side, (Kind::Double, Device::Cpu));
             let image = ((&i * 0.37).sin() * 100.0 + 128.0).to_kind(Kind::Uint8).view([1, 1, side, side]);
-            let features = built_in(name).unwrap().unwrap().0.features_and_logits(&image, &mut |_, _| ()).0;
+            let network = built_in(kind, name).unwrap().unwrap().0;
+            let features = network.features(&image, &mut |_, _| ()).features;
             Vec::<f64>::try_from(features.get(0).narrow(0, 0, 4)).unwrap()
         };
-        let found = [at("digits", 8), at("fashion-mnist", 28), at("mnist", 28)].concat();
+        let sets = [("digits", 8), ("fashion-mnist", 28), ("mnist", 28)];
+        let found: Vec<f64> = KINDS
+            .into_iter()
+            .flat_map(|kind| sets.map(|(name, side)| at(kind, name, side)))
+            .flatten()
+            .collect();
+        #[rustfmt::skip]
         let expected = [
-            -1.859902, 5.059050, -0.449485, -1.033867, //
-            -0.163919, 0.287001, -0.220097, -0.743938, //
-            -0.591900, -3.410264, -1.525546, -1.005192,
+            -0.775309, -0.897437, 7.111266, 3.650247, -0.204698, -0.050895, 0.878161, 3.402153,
+            -0.460683, -2.408351, 20.062676, 8.593818, 2.321474, 5.687180, -0.712076, 2.132658,
+            2.990555, 3.690398, -0.280027, 1.245511, 1.725109, 8.166499, -2.054174, 3.102131,
         ];
         let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4 * (1.0 + b.abs());
         assert!(found.iter().zip(&expected).all(near), "{found:.6?}");
@@ -238,10 +303,16 @@ mod tests {
             let spaces = of(data, &choices.parse().unwrap())?;
             Ok::<_, anyhow::Error>(spaces.iter().map(FeatureSpace::name).collect::<Vec<_>>())
         };
-        assert_eq!(names(&data, "auto").unwrap(), ["classifier:digits", "random-64"]);
+        assert_eq!(names(&data, "auto").unwrap(), ["classifier:digits", "self-supervised:digits"]);
         assert_eq!(names(&data, "pca, classifier,pca").unwrap(), ["pca-61", "classifier:digits"]);
         let error = |choices| names(&data, choices).unwrap_err().to_string();
-        assert!(error("nothing").starts_with("--features takes auto, classifier, random"));
+        assert_eq!(names(&data, "random,self-supervised").unwrap(), ["random-64", "self-supervised:digits"]);
+        let mut unknown = catalog::load("digits").unwrap();
+        unknown.spec.name = "mine".to_owned();
+        assert_eq!(names(&unknown, "auto").unwrap(), ["random-64", "pca-61"]);
+        let none = names(&unknown, "self-supervised").unwrap_err().to_string();
+        assert!(none.contains("`gen features train --kind self-supervised` makes one"), "{none}");
+        assert!(error("nothing").starts_with("--features takes auto, classifier, self-supervised, random"));
         assert!(error("inception:nothing.pth").starts_with("--features inception"));
         assert!("auto,".parse::<Choices>().is_err());
         let points = catalog::load("moons").unwrap();

@@ -210,9 +210,9 @@ fn a_feature_network_is_trained_recorded_and_used() {
     let trained = program().args(train.split(' ')).arg(folder.path()).assert();
     trained.success().stderr(contains("epoch 2 of 2"));
     let records = std::fs::read_to_string(folder.path().join("features.toml")).unwrap();
-    let command = "gen features train --data digits --out crates/gen-cli/features --threads 1 --epochs 2";
+    let command = "gen features train --data digits --kind classifier --out crates/gen-cli/features --threads 1 --epochs 2";
     assert!(records.contains(command), "{records}");
-    let file = folder.path().join("digits.safetensors");
+    let file = folder.path().join("classifier-digits.safetensors");
     let out = folder.path().join("out");
     let arguments = format!("--reference floor --data digits --features {}", file.display());
     evaluate(&arguments, &out).success();

@@ -46,7 +46,7 @@ fn bytes(x: &Tensor) -> Tensor {
 }
 
 impl Ladder {
-    fn climb(data: &str, train: &Tensor, test: &Tensor, folder: &Path) -> Self {
+    fn climb(data: &str, features: &str, train: &Tensor, test: &Tensor, folder: &Path) -> Self {
         let n = test.size()[0].min(train.size()[0]);
         tch::manual_seed(5);
         let train = train.narrow(0, 0, n);
@@ -60,23 +60,24 @@ impl Ladder {
             ("noise", bytes(&(noise - 0.5))),
             ("blur", bytes(&real.avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None))),
         ];
-        let measured = sets.into_iter().map(|(name, x)| (name, measure(data, name, &x, folder)));
+        let measured = sets.into_iter().map(|(name, x)| (name, measure(data, features, name, &x, folder)));
         Ladder { sets: measured.collect(), next_to_nothing: 0.01 + 30.0 / n as f64 }
     }
 
-    /// Classifier, random network, principal components.
+    /// Classifier, self-supervised network and, of the digits, principal components.
     fn spaces(&self) -> Vec<String> {
         self.sets["test"].spaces.keys().cloned().collect()
     }
 }
 
 /// One set, through the program.
-fn measure(data: &str, name: &str, x: &Tensor, folder: &Path) -> Measured {
+fn measure(data: &str, features: &str, name: &str, x: &Tensor, folder: &Path) -> Measured {
     let file = folder.join(format!("{name}.npy"));
     std::fs::write(&file, npy::to_bytes(x).unwrap()).unwrap();
     let out = folder.join(name);
-    let metrics = "fd,kid,prdc,memorisation";
-    let arguments = ["evaluate", "--data", data, "--features", "auto,pca", "--metrics", metrics, "--samples"];
+    // Every training image is looked at for copies: where a test asks for them only.
+    let metrics = if ["test", "train"].contains(&name) { "fd,kid,prdc,memorisation" } else { "fd,kid,prdc" };
+    let arguments = ["evaluate", "--data", data, "--features", features, "--metrics", metrics, "--samples"];
     let assert = program().args(arguments).arg(&file).arg("--out").arg(&out).assert().success();
     let mut spaces: BTreeMap<String, Numbers> = BTreeMap::new();
     for row in csv::Reader::from_path(out.join("metrics.csv")).unwrap().deserialize() {
@@ -99,7 +100,7 @@ fn digits() -> &'static Ladder {
             let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits");
             idx::read_images(root.join(format!("{part}-images.gz"))).unwrap()
         };
-        Ladder::climb("digits", &read("train"), &read("test"), folder.path())
+        Ladder::climb("digits", "auto,pca", &read("train"), &read("test"), folder.path())
     })
 }
 
@@ -123,7 +124,7 @@ fn fashion() -> Option<&'static Ladder> {
             }
             let read = |file: &str| idx::read_images(root.join(file)).unwrap();
             let (train, test) = (read("train-images-idx3-ubyte"), read("t10k-images-idx3-ubyte"));
-            Some(Ladder::climb("fashion-mnist", &train, &test, folder.path()))
+            Some(Ladder::climb("fashion-mnist", "auto", &train, &test, folder.path()))
         })
         .as_ref()
 }
@@ -137,7 +138,7 @@ fn ladders() -> Vec<&'static Ladder> {
 fn the_test_images_are_at_distance_0() {
     for ladder in ladders() {
         let found = &ladder.sets["test"];
-        assert_eq!(ladder.spaces().len(), 3);
+        assert!(ladder.spaces().len() >= 2);
         for space in ladder.spaces() {
             assert!(found.value(&space, "fd") < 1e-6, "{space}");
             for metric in ["precision", "recall", "coverage"] {

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use gen_core::data::{Batch, DataOptions, DataSpec, Dataset, PointSet, Shape, Split, bytes_to_signed};
-use gen_core::eval::features::{
-    FEATURES, FeatureNetwork, FeatureTraining, PrincipalComponents, RandomNetwork, train,
-};
+mod bars;
+
+use gen_core::Result;
+use gen_core::data::{Batch, DataSpec, Dataset, PointSet, Split, bytes_to_signed};
+use gen_core::eval::features::{FEATURES, PrincipalComponents, RandomNetwork};
 use gen_core::eval::{
     Direction, EvaluateOptions, Evaluation, FeatureSpace, Measured, Metric, NoCache, Protocol, Reference,
     Stage,
@@ -15,9 +16,10 @@ use gen_core::model::{
 };
 use gen_core::params::NamedTensors;
 use gen_core::rng::{Purpose, derive, permutation};
-use gen_core::testing::{assert_close, assert_close_f64};
-use gen_core::{Error, Result};
+use gen_core::testing::assert_close_f64;
 use tch::{Device, Kind, Tensor};
+
+use bars::{bars, images};
 
 /// A model that gives the same sample over and over, or that of a closure.
 struct Known<F> {
@@ -84,24 +86,6 @@ impl<F> Density for Known<F> {
             _ => Ok(Tensor::full([x.size()[0]], nats, (Kind::Float, Device::Cpu))),
         }
     }
-}
-
-/// Classes of 8x8 images: a bright bar in one of four places, in grey noise.
-fn bars(n: i64, seed: u64) -> Split {
-    let uniform = |i: i64| (derive(seed, Purpose::Data, i as u64) >> 11) as f64 / (1u64 << 53) as f64;
-    let noise: Vec<f64> = (0..n * 64).map(|i| 60.0 * uniform(i)).collect();
-    let x = Tensor::from_slice(&noise).view([n, 1, 8, 8]);
-    let labels: Vec<i64> = (0..n).map(|i| (4.0 * uniform(n * 64 + i)) as i64).collect();
-    for (i, class) in labels.iter().enumerate() {
-        let image = x.get(i as i64).get(0);
-        let _ = image.narrow((class % 2) as usize as i64, 2 + 3 * (class / 2), 2).g_add_scalar_(150.0);
-    }
-    Split { x: x.to_kind(Kind::Uint8), labels: Some(Tensor::from_slice(&labels)) }
-}
-
-fn images() -> Dataset {
-    let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-    Dataset::from_splits("bars", bars(1200, 1), Some(bars(100, 3)), Some(bars(300, 2)), classes).unwrap()
 }
 
 fn points() -> Dataset {
@@ -599,76 +583,4 @@ fn impossible_requests_are_explained() {
         error.to_string(),
         "measuring needs at least 2 test rows: `mine` has 0, and 10000 are asked for"
     );
-}
-
-#[test]
-fn a_feature_network_learns_and_comes_back_from_its_file() {
-    let data = images();
-    let config = FeatureTraining { epochs: 6, batch_size: 32, ..Default::default() };
-    let mut records = Vec::new();
-    let network = train(&data, &config, |record| records.push(record)).unwrap();
-    assert_eq!(records.len(), 6);
-    assert!(
-        records[5].loss < records[0].loss && records[5].validation_accuracy.unwrap() > 0.95,
-        "{records:?}"
-    );
-    assert!(network.accuracy(&data.test).unwrap() > 0.95);
-
-    let features_of = |network: &FeatureNetwork, x: &Tensor| network.features_and_logits(x, &mut |_, _| ()).0;
-    let features = features_of(&network, &data.train.x);
-    assert_eq!((features.size(), features.kind()), (vec![1200, FEATURES], Kind::Double));
-    let zeros = Tensor::zeros([FEATURES], (Kind::Double, Device::Cpu));
-    assert_close(&features.mean_dim(0, false, Kind::Double), &zeros, 0.0, 1e-5);
-    let std = features.std_dim(0, true, false);
-    assert!(std.max().double_value(&[]) < 1.0 + 1e-5 && std.mean(Kind::Double).double_value(&[]) > 0.5);
-
-    // The features of an image depend on that image only.
-    assert_close(
-        &features_of(&network, &data.train.x.narrow(0, 7, 1)),
-        &features.narrow(0, 7, 1),
-        1e-5,
-        1e-5,
-    );
-    let bytes = network.to_safetensors().unwrap();
-    let again = FeatureNetwork::from_safetensors(&bytes).unwrap();
-    assert_eq!(features_of(&again, &data.train.x), features);
-    assert_eq!(again.to_safetensors().unwrap(), bytes);
-    // The same seed, the same network.
-    assert_eq!(train(&data, &config, |_| ()).unwrap().to_safetensors().unwrap(), bytes);
-
-    let spaces = [FeatureSpace::Classifier { name: "bars".to_owned(), sha256: "0".to_owned(), network }];
-    let options = EvaluateOptions::default();
-    let protocol = protocol(&data, &spaces, &options);
-    let rows = Reference::ALL.map(|which| reference(&protocol, which));
-    assert_eq!(rows[0].feature_space, "classifier:bars");
-    assert!(rows[1].fd.unwrap() > 2.0 * rows[0].fd.unwrap() && rows[2].fd > rows[1].fd, "{rows:?}");
-
-    // Padding is cut off again.
-    let padded = images().with_options(&DataOptions { pad: 12, ..Default::default() }).unwrap();
-    let embedded = |x: &Tensor| spaces[0].embed(x, &mut |_, _| ()).unwrap().features;
-    assert_eq!(embedded(&padded.test.x), embedded(&data.test.x));
-    // Floating-point images are those of the bytes.
-    assert_close(&embedded(&bytes_to_signed(&data.test.x)), &embedded(&data.test.x), 1e-5, 1e-5);
-    // What a classifier tells of classes: all four are hit as often as in the test images.
-    let metrics = compare(&protocol, &data.test.x).metrics;
-    let value = |metric: &str| metrics.iter().find(|found| found.metric == metric).unwrap().value;
-    assert_eq!((value("class_tv"), value("class_kl")), (0.0, 0.0));
-    assert!(value("classifier_score") > 3.0);
-    assert_eq!(metrics.iter().filter(|found| found.metric == "class_fd").count(), 4);
-    assert!(again.fits(&padded.spec) && again.fits(&data.spec));
-    let resized = images().with_options(&DataOptions { resize: 12, ..Default::default() }).unwrap();
-    assert!(!again.fits(&resized.spec));
-}
-
-#[test]
-fn broken_networks_are_refused() {
-    let error = |bytes: &[u8]| FeatureNetwork::from_safetensors(bytes).err().unwrap();
-    assert!(matches!(error(b"no safetensors"), Error::Invalid(_)));
-    let shape = Shape::Image { channels: 1, height: 8, width: 8 };
-    let bytes = FeatureNetwork::new(shape, 3, 0).unwrap().to_safetensors().unwrap();
-    assert!(matches!(error(&bytes[..bytes.len() - 5]), Error::Invalid(_)));
-    assert!(FeatureNetwork::new(Shape::Points { dimension: 2 }, 3, 0).is_err());
-    assert!(FeatureNetwork::new(shape, 1, 0).is_err());
-    let unlabelled = Dataset::from_tensor("mine", bars(10, 0).x).unwrap();
-    assert!(train(&unlabelled, &FeatureTraining::default(), |_| ()).is_err());
 }

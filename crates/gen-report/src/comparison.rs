@@ -86,6 +86,7 @@ impl<'a> Comparison<'a> {
 pub(crate) fn spoken_space(space: &str) -> &str {
     match space.split(':').next().unwrap_or(space) {
         "classifier" => "classifier",
+        "self-supervised" => "self-supervised network",
         "random-64" => "random network",
         "pca-64" => "principal components",
         "inception" => "Inception",

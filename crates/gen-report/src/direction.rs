@@ -33,14 +33,17 @@ impl Direction {
     /// What the column `higher_is_better` of earlier versions says. They knew no target, and gave a better side to metrics
     /// that have none: those are read as they are meant today.
     pub(crate) fn of_earlier_version(metric: &str, higher_is_better: bool) -> Self {
-        const WITHOUT: [&str; 7] = [
+        // `Direction::of` in gen-core says why.
+        const WITHOUT: [&str; 9] = [
             "auth_pct",
             "class_share",
             "classifier_entropy_conditional",
             "classifier_entropy_marginal",
+            "copied_share",
             "effective_sample_size",
             "nearest_train_z",
             "path_length",
+            "vendi",
         ];
         match MEASURES.iter().find(|measure| measure.column == metric) {
             Some(measure) => measure.direction,

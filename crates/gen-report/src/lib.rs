@@ -36,6 +36,7 @@ use figures::{agreement::Agreement, classes::Classes, classes::Of, curves, scatt
 pub use copy::without_checkpoints;
 pub use dictionary::COLUMNS;
 pub use error::{Error, Result};
+pub use ranking::spearman;
 pub use record::{Machine, RECORD_FILE, Record, write_atomically};
 pub use runs::{ERROR_FILE, REFERENCE_PREFIX, Run, Status, Values, evaluation, read_all};
 

@@ -157,7 +157,7 @@ pub(crate) fn floor(models: &[Model<'_>], key: &Key) -> Option<f64> {
 }
 
 /// Spearman's rank correlation, with mean ranks for equal values; `None` for fewer than three pairs or no spread.
-pub(crate) fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
+pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
     if pairs.len() < 3 {
         return None;
     }

@@ -14,7 +14,11 @@ pub(super) fn markdown(runs: &[Run]) -> String {
     let heads = columns.iter().map(|column| column.head.to_owned()).collect();
     let rule = columns.iter().map(|column| if column.is_text { "---" } else { "---:" }.to_owned()).collect();
     let row = |index: usize| line(columns.iter().map(|column| column.cells[index].clone()).collect());
-    line(heads) + &line(rule) + &(0..runs.len()).map(row).collect::<String>()
+    let table = line(heads) + &line(rule) + &(0..runs.len()).map(row).collect::<String>();
+    match on_kinds(runs) {
+        Some(note) => format!("{table}\n{note}\n"),
+        None => table,
+    }
 }
 
 /// The main columns, aligned.
@@ -31,7 +35,26 @@ pub(super) fn plain(runs: &[Run]) -> String {
     for run in runs.iter().filter(|run| !run.is_done()) {
         text += &format!("{}: {}\n", run.name(), run.text("error"));
     }
+    if let Some(note) = on_kinds(runs) {
+        text += &format!("{note}\n");
+    }
     text
+}
+
+/// Which likelihoods may be compared, where those of a table are of several kinds.
+pub(super) fn on_kinds(runs: &[Run]) -> Option<String> {
+    let with_one =
+        |run: &&Run| MEASURES.iter().any(|it| is_likelihood(it.column) && run.number(it.column).is_some());
+    let mut kinds: Vec<&str> = runs.iter().filter(with_one).map(|run| run.text("likelihood_kind")).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    (kinds.len() > 1).then(|| {
+        format!(
+            "Likelihoods of one kind may be compared, of different kinds ({}) they may not: all but exact ones are bounds, each \
+             with a gap of its own.",
+            kinds.join(", ")
+        )
+    })
 }
 
 /// A column of the main table.
@@ -123,6 +146,22 @@ mod tests {
         assert_eq!(lines[2], "vae (seed 1)  failed");
         assert_eq!(lines[3], "floor         done    0.500");
         assert_eq!(lines[4], "vae-digits-s1: unfinished");
+    }
+
+    #[test]
+    fn kinds_of_likelihoods_that_differ_are_told() {
+        let table = |kinds: [&str; 2]| {
+            let folder = tempfile::tempdir().unwrap();
+            for (model, kind) in ["vae", "realnvp"].into_iter().zip(kinds) {
+                let row = format!("family,model,likelihood_kind,bits_per_dim\nx,{model},{kind},3.21\n");
+                run_folder(folder.path(), model, Some(&row));
+            }
+            let runs = read_all(folder.path()).unwrap();
+            [plain(&runs), markdown(&runs)]
+        };
+        let said = "of different kinds (dequantised, lower-bound) they may not";
+        assert!(table(["lower-bound", "dequantised"]).iter().all(|text| text.contains(said)));
+        assert!(table(["lower-bound"; 2]).iter().all(|text| !text.contains("different kinds")));
     }
 
     #[test]

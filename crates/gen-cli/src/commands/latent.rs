@@ -123,7 +123,8 @@ fn seen(trained: &Trained, data: &Dataset, samples: &Tensor) -> anyhow::Result<V
         let (high, wide) = (images.size()[2], images.size()[3]);
         images = images.narrow(2, (high - height) / 2, height).narrow(3, (wide - width) / 2, width);
     }
-    let classes = Vec::<i64>::try_from(network.logits(&images).argmax(1, false))?;
+    let classes = network.classes(&images).context("the classifier has no classes")?;
+    let classes = Vec::<i64>::try_from(classes)?;
     Ok(classes.into_iter().map(|class| class as usize).collect())
 }
 

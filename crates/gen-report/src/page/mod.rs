@@ -20,6 +20,7 @@ use crate::metrics::format;
 use crate::record::Record;
 use crate::runs::Run;
 use crate::style;
+use crate::summary::on_kinds;
 use crate::svg::Svg;
 
 /// What a page is made of.
@@ -182,8 +183,9 @@ fn comparison(report: &Report<'_>) -> String {
     format!(
         "<section><h2>All runs</h2><p class=\"note\">Arrows say which way is better, or what number is best; the best of \
          each column is marked where its error is known. Rows below the line are no trained models: <i>floor</i> is the training data itself, which no honest \
-         model beats, the others are the least that a model has to beat.</p>{}\
+         model beats, the others are the least that a model has to beat.{}</p>{}\
          <details><summary>What the columns mean</summary><dl>{meanings}</dl></details></section>",
+        on_kinds(report.runs).map(|note| format!(" {}", escape(&note))).unwrap_or_default(),
         table::table(report.runs)
     )
 }

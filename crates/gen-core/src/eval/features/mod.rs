@@ -1,12 +1,16 @@
-//! Where samples are compared: a classifier's hidden layer, a network that nobody trained, principal components of the
-//! pixels, the Inception network, the points themselves.
+//! Where samples are compared: a hidden layer of a classifier or of a self-supervised network, a network that nobody
+//! trained, principal components of the pixels, the Inception network, the points themselves.
 
+mod augment;
 mod inception;
 mod network;
 mod outliers;
 mod pca;
 mod random;
+mod self_supervised;
 mod training;
+
+pub use augment::{Views, blurred};
 
 #[cfg(feature = "pytorch-files")]
 pub use inception::InceptionSource;
@@ -14,7 +18,8 @@ pub use inception::{InceptionNetwork, InceptionOutput};
 pub use network::{FEATURES, FeatureNetwork};
 pub use pca::PrincipalComponents;
 pub use random::RandomNetwork;
-pub use training::{FeatureRecord, FeatureTraining, train};
+pub use self_supervised::{SelfSupervision, train_self_supervised};
+pub use training::{Classification, FeatureRecord, FeatureTraining, train};
 
 use tch::{Device, Kind, Tensor};
 
@@ -32,6 +37,15 @@ pub enum FeatureSpace {
         /// The classifier.
         network: FeatureNetwork,
     },
+    /// The hidden layer of a network that learned from images of the same data set, without their labels.
+    SelfSupervised {
+        /// The data set that it was trained on.
+        name: String,
+        /// SHA-256 of the file of its weights.
+        sha256: String,
+        /// The network.
+        network: FeatureNetwork,
+    },
     /// A network that nobody trained.
     Random(RandomNetwork),
     /// Principal components of the training pixels.
@@ -43,11 +57,12 @@ pub enum FeatureSpace {
 }
 
 impl FeatureSpace {
-    /// The name in reports: `classifier:<data set>`, `random-<count>`, `pca-<count>`,
+    /// The name in reports: `classifier:<data set>`, `self-supervised:<data set>`, `random-<count>`, `pca-<count>`,
     /// `inception` or `identity`.
     pub fn name(&self) -> String {
         match self {
             FeatureSpace::Classifier { name, .. } => format!("classifier:{name}"),
+            FeatureSpace::SelfSupervised { name, .. } => format!("self-supervised:{name}"),
             FeatureSpace::Random(network) => format!("random-{}", network.count()),
             FeatureSpace::Pca(pca) => format!("pca-{}", pca.count()),
             FeatureSpace::Inception(_) => "inception".to_owned(),
@@ -58,7 +73,9 @@ impl FeatureSpace {
     /// SHA-256 of the weights, where the space has such.
     pub fn sha256(&self) -> Option<&str> {
         match self {
-            FeatureSpace::Classifier { sha256, .. } => Some(sha256),
+            FeatureSpace::Classifier { sha256, .. } | FeatureSpace::SelfSupervised { sha256, .. } => {
+                Some(sha256)
+            }
             FeatureSpace::Inception(network) => Some(network.sha256()),
             _ => None,
         }
@@ -67,17 +84,15 @@ impl FeatureSpace {
     /// Features of images `u8 [n, channels, height, width]`, or floating-point ones in [-1, 1], or of points
     /// `[n, dimension]`, and what a classifier makes of them. `progress` hears how many rows are done, and of how many.
     ///
-    /// Of images that were padded, a classifier sees the middle, as it was before.
+    /// Of images that were padded, a network of the data set sees the middle, as it was before.
     ///
     /// # Errors
     /// When the images have another size than the space is for.
     pub fn embed(&self, x: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> Result<Embedded> {
         let x = x.to_device(Device::Cpu);
         let features = match self {
-            FeatureSpace::Classifier { network, .. } => {
-                let (features, logits) =
-                    network.features_and_logits(&cropped(&x, network.shape())?, progress);
-                return Ok(Embedded { features, logits: Some(logits) });
+            FeatureSpace::Classifier { network, .. } | FeatureSpace::SelfSupervised { network, .. } => {
+                return Ok(network.features(&cropped(&x, network.shape())?, progress));
             }
             FeatureSpace::Random(network) => network.features(&x, progress)?,
             FeatureSpace::Inception(network) => {

@@ -2,7 +2,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
-use super::as_signed;
+use super::{Embedded, as_signed};
 use crate::data::{DataSpec, Shape, Split};
 use crate::error::{Error, Result};
 use crate::nn::{Conv2d, ConvConfig, Linear};
@@ -18,39 +18,67 @@ const SCALE_FLOOR: f64 = 0.05;
 /// Images in one forward pass.
 const CHUNK: i64 = 500;
 
-/// A small convolutional classifier whose last hidden layer is the feature space.
+/// Channels of the convolutions; further ones have as many as the last.
+const CHANNELS: [i64; 3] = [16, 32, 64];
+
+/// Convolutions of a network for small images.
+const LEAST_STAGES: usize = 4;
+
+/// A small convolutional network of which one hidden layer is the feature space.
 ///
-/// A 5x5 convolution (of stride 2 where the side is above 16), a 3x3 one, then 3x3 ones of stride 2 down to a side
-/// of 4 or less, SiLU after each; a linear layer to 64 units; SiLU; a linear layer to the classes, and one to a score
-/// for images that are none of the data set's (see [`FeatureTraining::outliers`](super::FeatureTraining)). The features are
-/// the 64 values *before* that nonlinearity, so that no direction is dead, less their mean over the training set
-/// and divided by their standard deviation over it (see [`FeatureNetwork::whiten`]). There is no normalisation
-/// layer: the features of an image depend on that image only, and contrast counts.
+/// A 5x5 convolution and 3x3 ones, SiLU after each, averages over 2x2 between them and before the end until the side is
+/// 4 or less: what is averaged before it is thinned out does not jump when an image moves by a pixel (Zhang 2019). A
+/// linear layer to 64 units. The features are these 64 values, *before* the nonlinearity in front of the heads, so that no
+/// direction is dead, less their mean over the training set and divided by their standard deviation over it (see
+/// [`FeatureNetwork::whiten`]). There is no normalisation layer: the features of an image depend on that image only, and
+/// contrast counts.
+///
+/// A classifier has a linear layer to its classes behind SiLU, a self-supervised network has none; both have one to a
+/// score for images that are none of the data set's (see [`train`](super::train) and
+/// [`train_self_supervised`](super::train_self_supervised)).
 pub struct FeatureNetwork {
     shape: Shape,
     params: Params,
-    stages: Vec<Conv2d>,
+    stages: Vec<Stage>,
     embedding: Linear,
-    head: Linear,
+    head: Option<Linear>,
     outlier: Linear,
     mean: Tensor,
     scale: Tensor,
 }
 
+/// A convolution, and whether an average over 2x2 follows.
+struct Stage {
+    conv: Conv2d,
+    pooled: bool,
+}
+
 impl FeatureNetwork {
-    /// A network with fresh weights for images of `shape` in `classes` classes.
+    /// A classifier with fresh weights for images of `shape` in `classes` classes.
     ///
     /// # Errors
     /// When the shape is not that of images, or there are fewer than two classes.
-    pub fn new(shape: Shape, classes: i64, seed: u64) -> Result<Self> {
+    pub fn classifier(shape: Shape, classes: i64, seed: u64) -> Result<Self> {
+        if classes < 2 {
+            return Err(Error::invalid(format!(
+                "a classifier learns from classes: at least 2 are needed, found {classes}"
+            )));
+        }
+        Self::new(shape, Some(classes), seed)
+    }
+
+    /// A network without classes, with fresh weights for images of `shape`.
+    ///
+    /// # Errors
+    /// When the shape is not that of images.
+    pub fn self_supervised(shape: Shape, seed: u64) -> Result<Self> {
+        Self::new(shape, None, seed)
+    }
+
+    fn new(shape: Shape, classes: Option<i64>, seed: u64) -> Result<Self> {
         let Shape::Image { channels, height, width } = shape else {
             return Err(Error::invalid("a feature network needs images; points are their own features"));
         };
-        if classes < 2 {
-            return Err(Error::invalid(format!(
-                "a feature network learns from classes: at least 2 are needed, found {classes}"
-            )));
-        }
         let params = Params::drawn_from(stream(seed, Purpose::Init, 0), Kind::Float, Device::Cpu);
         let root = params.root();
         let buffer = |name: &str, value: Tensor| root.buffer(name, value);
@@ -58,21 +86,22 @@ impl FeatureNetwork {
 
         let mut stages = Vec::new();
         let (mut side, mut inputs) = ([height, width], channels);
-        for (i, stage) in plan(height.max(width)).into_iter().enumerate() {
-            let std = (2.0 / (inputs * stage.kernel * stage.kernel) as f64).sqrt();
-            let config = ConvConfig::strided(stage.kernel, stage.stride, stage.kernel / 2)
-                .init(Init::Normal { mean: 0.0, std });
-            let place = &root / format!("stages.{i}");
-            stages.push(Conv2d::new(place, inputs, stage.channels, config));
-            side = side.map(|side| (side - 1) / stage.stride + 1);
-            inputs = stage.channels;
+        for (i, Plan { kernel, outputs, pooled }) in plan(height.max(width)).into_iter().enumerate() {
+            let std = (2.0 / (inputs * kernel * kernel) as f64).sqrt();
+            let config = ConvConfig::same(kernel).init(Init::Normal { mean: 0.0, std });
+            let conv = Conv2d::new(&root / format!("stages.{i}"), inputs, outputs, config);
+            stages.push(Stage { conv, pooled });
+            if pooled {
+                side = side.map(|side| (side + 1) / 2);
+            }
+            inputs = outputs;
         }
         let options = (Kind::Float, Device::Cpu);
         Ok(FeatureNetwork {
             shape,
             stages,
             embedding: Linear::new(&root / "embedding", inputs * side[0] * side[1], FEATURES),
-            head: Linear::new(&root / "head", FEATURES, classes),
+            head: classes.map(|classes| Linear::new(&root / "head", FEATURES, classes)),
             outlier: Linear::new(&root / "outlier", FEATURES, 1),
             mean: buffer("feature_mean", Tensor::zeros([FEATURES], options)),
             scale: buffer("feature_scale", Tensor::ones([FEATURES], options)),
@@ -80,7 +109,7 @@ impl FeatureNetwork {
         })
     }
 
-    /// The network that [`FeatureNetwork::to_safetensors`] wrote.
+    /// The network that [`FeatureNetwork::to_safetensors`] wrote: a classifier where the file has a layer of classes.
     ///
     /// # Errors
     /// When the bytes are not safetensors or not of such a network.
@@ -93,10 +122,8 @@ impl FeatureNetwork {
         }
         let shape = tensors.get("input_shape").map(Vec::<i64>::try_from).transpose()?;
         let classes = tensors.get("head.bias").map(|bias| bias.numel() as i64);
-        let (Some(&[channels, height @ 1..4096, width @ 1..4096]), Some(classes)) =
-            (shape.as_deref(), classes)
-        else {
-            return Err(wrong("`input_shape` or `head.bias` is missing or malformed".to_owned()));
+        let Some(&[channels, height @ 1..4096, width @ 1..4096]) = shape.as_deref() else {
+            return Err(wrong("`input_shape` is missing or malformed".to_owned()));
         };
         let network = Self::new(Shape::Image { channels, height, width }, classes, 0)?;
         network.params.all().assign(&tensors)?;
@@ -142,6 +169,11 @@ impl FeatureNetwork {
         }
     }
 
+    /// Whether it is a classifier.
+    pub fn knows_classes(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// The number of trained parameters.
     pub fn parameters(&self) -> usize {
         self.params.count()
@@ -152,19 +184,23 @@ impl FeatureNetwork {
         &self.params
     }
 
-    /// Pre-activations of the last hidden layer of `x: f32 [n, channels, height, width]` in [-1, 1]: `[n, 64]`.
-    /// `drop` is applied to what enters that layer.
+    /// What [`FeatureNetwork::whiten`] makes the features of, for `x: f32 [n, channels, height, width]` in [-1, 1]:
+    /// `[n, 64]`. `drop` is applied to what enters that layer.
     pub(super) fn embed(&self, x: &Tensor, drop: impl Fn(Tensor) -> Tensor) -> Tensor {
         let mut h = x.shallow_clone();
-        for stage in &self.stages {
-            h = stage.forward(&h).silu();
+        for Stage { conv, pooled } in &self.stages {
+            h = conv.forward(&h).silu();
+            if *pooled {
+                // Of an odd side, the last row and column are averages of what is there.
+                h = h.avg_pool2d([2, 2], [2, 2], [0, 0], true, false, None);
+            }
         }
         self.embedding.forward(&drop(h.flatten(1, -1)))
     }
 
-    /// Class scores from pre-activations: `[n, classes]`.
-    pub(super) fn classify(&self, embedding: &Tensor) -> Tensor {
-        self.head.forward(&embedding.silu())
+    /// Class scores from an embedding, `[n, classes]`, if the network is a classifier.
+    pub(super) fn classify(&self, embedding: &Tensor) -> Option<Tensor> {
+        self.head.as_ref().map(|head| head.forward(&embedding.silu()))
     }
 
     /// How much images are unlike those of the data set, as a logit, from pre-activations: `[n]`.
@@ -172,30 +208,27 @@ impl FeatureNetwork {
         self.outlier.forward(&embedding.silu()).squeeze_dim(1)
     }
 
-    /// Class scores of images `u8 [n, channels, height, width]`: `f64 [n, classes]`, logits.
-    pub fn logits(&self, images: &Tensor) -> Tensor {
-        let _no_grad = tch::no_grad_guard();
-        self.chunked(images, |x| self.classify(&self.embed(x, |h| h))).to_kind(Kind::Double)
-    }
-
     /// Takes mean and standard deviation of every feature from the training images,
     /// `u8 [n, channels, height, width]`. A deviation is at least 5 % of the largest: a direction in which the
     /// training set hardly varies would otherwise outweigh all others.
     pub fn whiten(&mut self, train: &Tensor) {
-        let raw = self.raw_features(train);
+        let raw = self.raw(train, &mut |_, _| ()).0;
         let scale = raw.std_dim(0, true, false);
         let scale = scale.maximum(&(scale.max() * SCALE_FLOOR));
         self.mean.copy_(&raw.mean_dim(0, false, Kind::Double));
         self.scale.copy_(&scale);
     }
 
-    /// Features of images `u8 [n, channels, height, width]`, `f64 [n, 64]`, and their class scores,
-    /// `f64 [n, classes]`, logits. `progress` hears how many images are done, and of how many.
-    pub fn features_and_logits(
-        &self,
-        images: &Tensor,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> (Tensor, Tensor) {
+    /// Features of images `u8 [n, channels, height, width]`, `f64 [n, 64]`, and the class scores of a classifier.
+    /// `progress` hears how many images are done, and of how many.
+    pub fn features(&self, images: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> Embedded {
+        let (raw, logits) = self.raw(images, progress);
+        let features = (raw - self.mean.to_kind(Kind::Double)) / self.scale.to_kind(Kind::Double);
+        Embedded { features, logits }
+    }
+
+    /// What features are made of, `f64 [n, 64]`, and class scores, `f64 [n, classes]`, logits.
+    fn raw(&self, images: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> (Tensor, Option<Tensor>) {
         let _no_grad = tch::no_grad_guard();
         let total = images.size()[0] as usize;
         let (mut raw, mut logits, mut done) = (Vec::new(), Vec::new(), 0);
@@ -203,56 +236,50 @@ impl FeatureNetwork {
             progress(done, total);
             done += part.size()[0] as usize;
             let embedding = self.embed(&as_signed(&part), |h| h);
-            logits.push(self.classify(&embedding));
+            logits.extend(self.classify(&embedding));
             raw.push(embedding);
         }
-        let raw = Tensor::cat(&raw, 0).to_kind(Kind::Double);
-        let features = (raw - self.mean.to_kind(Kind::Double)) / self.scale.to_kind(Kind::Double);
-        (features, Tensor::cat(&logits, 0).to_kind(Kind::Double))
+        let joined = |parts: &[Tensor]| Tensor::cat(parts, 0).to_kind(Kind::Double);
+        (joined(&raw), (!logits.is_empty()).then(|| joined(&logits)))
     }
 
-    fn raw_features(&self, images: &Tensor) -> Tensor {
-        self.chunked(images, |x| self.embed(x, |h| h)).to_kind(Kind::Double)
+    /// The class of each image, `i64 [n]`, if the network is a classifier.
+    pub fn classes(&self, images: &Tensor) -> Option<Tensor> {
+        self.raw(images, &mut |_, _| ()).1.map(|logits| logits.argmax(1, false))
     }
 
     /// The share of `split` that is classified as labelled.
     ///
     /// # Errors
-    /// When the split has no labels.
+    /// When the split has no labels, or the network is no classifier.
     pub fn accuracy(&self, split: &Split) -> Result<f64> {
         let labels = split.labels.as_ref().ok_or_else(|| Error::invalid("the split has no labels"))?;
-        Ok(self
-            .logits(&split.x)
-            .argmax(1, false)
-            .eq_tensor(labels)
-            .to_kind(Kind::Double)
-            .mean(Kind::Double)
-            .double_value(&[]))
-    }
-
-    fn chunked(&self, images: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
-        let _no_grad = tch::no_grad_guard();
-        let parts: Vec<_> = images.split(CHUNK, 0).iter().map(|part| f(&as_signed(part))).collect();
-        Tensor::cat(&parts, 0)
+        let classes = self.classes(&split.x).ok_or_else(|| Error::invalid("the network knows no classes"))?;
+        Ok(classes.eq_tensor(labels).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]))
     }
 }
 
-/// One convolution, with as much padding as keeps the size at stride 1.
-struct Stage {
+/// One convolution, with as much padding as keeps the size.
+struct Plan {
     kernel: i64,
-    stride: i64,
-    channels: i64,
+    outputs: i64,
+    pooled: bool,
 }
 
 /// The convolutions for images of this larger side.
-fn plan(side: i64) -> Vec<Stage> {
-    let stride = if side > 16 { 2 } else { 1 };
-    let mut stages =
-        vec![Stage { kernel: 5, stride, channels: 32 }, Stage { kernel: 3, stride: 1, channels: 64 }];
-    let mut side = (side - 1) / stride + 1;
-    while side > 4 {
-        side = (side - 1) / 2 + 1;
-        stages.push(Stage { kernel: 3, stride: 2, channels: if side > 4 { 96 } else { 64 } });
+fn plan(side: i64) -> Vec<Plan> {
+    let mut halvings = 0;
+    let mut left = side;
+    while left > 4 {
+        left = (left + 1) / 2;
+        halvings += 1;
     }
-    stages
+    let count = LEAST_STAGES.max(halvings + 1);
+    let stage = |i: usize| Plan {
+        kernel: if i == 0 { 5 } else { 3 },
+        outputs: CHANNELS[i.min(CHANNELS.len() - 1)],
+        // The last average comes at the end, the others as early as can be.
+        pooled: halvings > 0 && (i + 1 < halvings || i + 1 == count),
+    };
+    (0..count).map(stage).collect()
 }

@@ -1,14 +1,15 @@
 use tch::{Kind, Tensor};
 
+use super::augment::each;
 use crate::rng::Generator;
 
 /// Images that are none of the data set's, made from `x: [n, channels, height, width]` in [-1, 1], as many, for a
-/// classifier that shall tell them from the real ones (outlier exposure, Hendrycks et al. 2019).
+/// network that shall tell them from the real ones (outlier exposure, Hendrycks et al. 2019).
 ///
 /// A classifier knows what tells its classes apart and nothing else: it takes noise for one of them. What is drawn
 /// here are failures that generators are known for, each from a part of `x`: noise alone, noise on an image, pixels
-/// in the wrong places, halves in the wrong places, two images in one, smooth blots. Blurred images are none: a space
-/// that is trained on one side of a trade-off would decide it.
+/// in the wrong places, halves in the wrong places, two images in one, smooth blots. Blurred images are none: those
+/// belong to the flaws that leave an image what it is ([`flawed`](super::augment::flawed)).
 pub(super) fn outliers(x: &Tensor, rng: &Generator) -> Tensor {
     type Kinds = [fn(&Tensor, &Generator) -> Tensor; 6];
     const KINDS: Kinds = [noise, noisy, shuffled, halves_swapped, blended, blots];
@@ -19,11 +20,6 @@ pub(super) fn outliers(x: &Tensor, rng: &Generator) -> Tensor {
         .map(|(part, make)| make(part, rng).clamp(-1.0, 1.0))
         .collect();
     Tensor::cat(&parts, 0)
-}
-
-/// One number an image in [low, high].
-fn each(x: &Tensor, low: f64, high: f64, rng: &Generator) -> Tensor {
-    rng.rand([x.size()[0], 1, 1, 1], (Kind::Float, x.device())) * (high - low) + low
 }
 
 /// Independent uniform values of some mean and range.

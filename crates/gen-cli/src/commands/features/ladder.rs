@@ -1,0 +1,263 @@
+//! Sets of known quality, made of training images: what a feature space is held against.
+
+use gen_core::data::{Dataset, bytes_to_signed, signed_to_bytes};
+use gen_core::eval::Reference;
+use gen_core::eval::features::blurred;
+use gen_core::rng::{Purpose, permutation, stream};
+use tch::{Device, IndexOp, Kind, Tensor};
+
+/// Images whose larger side is at most this are small: a pixel more is a lot.
+const SMALL: i64 = 16;
+
+/// What can be done to a set more or less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Distortion {
+    /// A Gaussian blur of so many pixels.
+    Blur,
+    /// Gaussian noise of so many grey levels.
+    Noise,
+    /// So many of the classes are left out.
+    MissingClasses,
+    /// So large a share is one image.
+    Collapse,
+    /// Another image shines through each with so large a share.
+    Mix,
+    /// Each image lies so many pixels aside, in one of eight directions.
+    Shift,
+    /// Squares of so many pixels on a side are of one grey.
+    Blocks,
+}
+
+impl Distortion {
+    pub(super) const ALL: [Distortion; 7] = [
+        Distortion::Blur,
+        Distortion::Noise,
+        Distortion::MissingClasses,
+        Distortion::Collapse,
+        Distortion::Mix,
+        Distortion::Shift,
+        Distortion::Blocks,
+    ];
+
+    /// The severities that are tried on images of this larger side, mildest first.
+    pub(super) fn severities(self, side: i64) -> &'static [f64] {
+        let small = side <= SMALL;
+        match self {
+            Distortion::Blur => &[0.3, 0.5, 0.7, 1.0, 1.5, 2.0],
+            // The digits have 17 grey levels: what is smaller than a step of theirs is lost among few images.
+            Distortion::Noise if small => &[8.0, 16.0, 32.0, 64.0, 128.0],
+            Distortion::Noise => &[2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0],
+            Distortion::MissingClasses => &[1.0, 2.0, 5.0],
+            Distortion::Collapse => &[0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0],
+            Distortion::Mix => &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5],
+            Distortion::Shift if small => &[1.0, 2.0],
+            Distortion::Shift => &[1.0, 2.0, 3.0, 4.0],
+            Distortion::Blocks if small => &[2.0, 4.0],
+            Distortion::Blocks => &[2.0, 4.0, 7.0],
+        }
+    }
+
+    /// The distortion of this severity in words.
+    pub(super) fn spoken(self, severity: f64) -> String {
+        let percent = 100.0 * severity;
+        match self {
+            Distortion::Blur => format!("blur, sigma {severity}"),
+            Distortion::Noise => format!("noise, sd {severity}"),
+            Distortion::MissingClasses if severity == 1.0 => "1 class dropped".to_owned(),
+            Distortion::MissingClasses => format!("{severity} classes dropped"),
+            Distortion::Collapse => format!("{percent} % are one image"),
+            Distortion::Mix => format!("{percent} % of another image"),
+            Distortion::Shift => format!("shift by {severity} px"),
+            Distortion::Blocks => format!("blocks of {severity}x{severity}"),
+        }
+    }
+}
+
+/// A set of the ladder.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Rung {
+    /// Training images as they are.
+    Floor,
+    /// Those, distorted.
+    Distorted(Distortion, f64),
+    /// Averages of 3x3 pixels.
+    BoxBlur,
+    /// A Gaussian with mean and covariance of the pixels.
+    PixelGaussian,
+    /// Uniform noise.
+    PixelNoise,
+}
+
+impl Rung {
+    /// All of them for images of this larger side.
+    pub(super) fn all(side: i64) -> Vec<Rung> {
+        let graded = Distortion::ALL.into_iter().flat_map(|distortion| {
+            distortion.severities(side).iter().map(move |severity| Rung::Distorted(distortion, *severity))
+        });
+        let ungraded = [Rung::BoxBlur, Rung::PixelGaussian, Rung::PixelNoise];
+        std::iter::once(Rung::Floor).chain(graded).chain(ungraded).collect()
+    }
+
+    /// A blur that leaves images of this larger side what they are. In 8x8 pixels one of 3x3 would not; the one that is
+    /// taken there is as wide in parts of the side.
+    pub(super) fn mild_blur(side: i64) -> Rung {
+        if side <= SMALL { Rung::Distorted(Distortion::Blur, 0.3) } else { Rung::BoxBlur }
+    }
+
+    /// In words.
+    pub(super) fn spoken(self) -> String {
+        match self {
+            Rung::Floor => "training images (floor)".to_owned(),
+            Rung::Distorted(distortion, severity) => distortion.spoken(severity),
+            Rung::BoxBlur => "3x3 blur".to_owned(),
+            Rung::PixelGaussian => "pixel Gaussian".to_owned(),
+            Rung::PixelNoise => "uniform noise".to_owned(),
+        }
+    }
+}
+
+/// What the rungs are made of: the same rows for all, in the same order, with the same draws.
+pub(super) struct Base<'a> {
+    data: &'a Dataset,
+    /// All training rows, those of the floor first.
+    order: Vec<i64>,
+    n: usize,
+}
+
+impl<'a> Base<'a> {
+    /// Of `n` training images, or of all.
+    pub(super) fn new(data: &'a Dataset, n: usize) -> Self {
+        let order = permutation(data.train.len(), 0, Purpose::Evaluate, 1);
+        Base { data, n: n.min(order.len()), order }
+    }
+
+    fn rows(&self, order: &[i64]) -> Tensor {
+        self.data.train.x.index_select(0, &Tensor::from_slice(order))
+    }
+
+    /// The images of a rung, `u8 [n, channels, height, width]`: fewer where so many are not left.
+    pub(super) fn samples(&self, rung: Rung) -> gen_core::Result<Tensor> {
+        Ok(match rung {
+            Rung::Floor => self.rows(&self.order[..self.n]),
+            Rung::PixelGaussian => Reference::PixelGaussian.sample(self.data, self.n, 0)?,
+            Rung::PixelNoise => Reference::PixelNoise.sample(self.data, self.n, 0)?,
+            Rung::BoxBlur => {
+                let x = self.samples(Rung::Floor)?.to_kind(Kind::Float);
+                bytes(&x.avg_pool2d([3, 3], [1, 1], [1, 1], false, true, None))
+            }
+            Rung::Distorted(Distortion::MissingClasses, count) => self.without_classes(count as i64),
+            Rung::Distorted(distortion, severity) => {
+                distorted(&self.samples(Rung::Floor)?, distortion, severity)
+            }
+        })
+    }
+
+    fn without_classes(&self, count: i64) -> Tensor {
+        let labels = self.data.train.labels.as_ref().map(Vec::<i64>::try_from);
+        let labels = labels.and_then(Result::ok).unwrap_or_default();
+        let is_left = |row: &i64| labels.get(*row as usize).is_some_and(|label| *label >= count);
+        let left: Vec<i64> = self.order.iter().copied().filter(is_left).take(self.n).collect();
+        self.rows(&left)
+    }
+}
+
+fn distorted(x: &Tensor, distortion: Distortion, severity: f64) -> Tensor {
+    let n = x.size()[0];
+    let rng = stream(0, Purpose::Evaluate, 8);
+    let real = x.to_kind(Kind::Float);
+    match distortion {
+        Distortion::Blur => {
+            let sigma = Tensor::full([n, 1, 1, 1], severity, (Kind::Float, Device::Cpu));
+            signed_to_bytes(&blurred(&bytes_to_signed(x), &sigma))
+        }
+        Distortion::Noise => bytes(&(&real + rng.randn_like(&real) * severity)),
+        Distortion::MissingClasses => unreachable!("what is left out is chosen before"),
+        Distortion::Collapse => {
+            let count = ((n as f64 * severity).round() as i64).max(1);
+            // Growing shares hold each other.
+            let chosen = rng.randperm(n).narrow(0, 0, count);
+            let _ = real.shallow_clone().index_copy_(0, &chosen, &real.i(0..1).repeat([count, 1, 1, 1]));
+            bytes(&real)
+        }
+        Distortion::Mix => bytes(&(&real * (1.0 - severity) + real.roll([1], [0]) * severity)),
+        Distortion::Shift => {
+            shifted(x, severity as i64, &rng.randint(0, 8, [n, 1, 1, 1], (Kind::Int64, Device::Cpu)))
+        }
+        Distortion::Blocks => blocks(&real, severity as i64),
+    }
+}
+
+/// Each image `by` pixels aside in its direction, a number from 0 to 7, `[n, 1, 1, 1]`; black comes in.
+fn shifted(x: &Tensor, by: i64, direction: &Tensor) -> Tensor {
+    const DIRECTIONS: [[i64; 2]; 8] = [[0, 1], [1, 0], [0, -1], [-1, 0], [1, 1], [1, -1], [-1, 1], [-1, -1]];
+    let (height, width) = (x.size()[2], x.size()[3]);
+    let wide = x.constant_pad_nd([by, by, by, by]);
+    let mut moved = x.shallow_clone();
+    for (index, [down, right]) in DIRECTIONS.into_iter().enumerate() {
+        let part = wide.narrow(2, by * (1 - down), height).narrow(3, by * (1 - right), width);
+        moved = part.where_self(&direction.eq(index as i64), &moved);
+    }
+    moved
+}
+
+/// Squares of `side` pixels, each of its mean.
+fn blocks(x: &Tensor, side: i64) -> Tensor {
+    let means = x.avg_pool2d([side, side], [side, side], [0, 0], true, false, None);
+    let large = means.repeat_interleave_self_int(side, 2, None).repeat_interleave_self_int(side, 3, None);
+    bytes(&large.narrow(2, 0, x.size()[2]).narrow(3, 0, x.size()[3]))
+}
+
+fn bytes(x: &Tensor) -> Tensor {
+    x.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+
+    /// By how much a set differs from the floor, in grey levels.
+    fn change(base: &Base<'_>, rung: Rung) -> f64 {
+        let [a, b] = [Rung::Floor, rung].map(|rung| base.samples(rung).unwrap().to_kind(Kind::Float));
+        (a - b).abs().mean(Kind::Double).double_value(&[])
+    }
+
+    #[test]
+    fn more_is_more() {
+        let data = catalog::load("digits").unwrap();
+        let base = Base::new(&data, 300);
+        for distortion in Distortion::ALL.into_iter().filter(|it| *it != Distortion::MissingClasses) {
+            let changes: Vec<f64> = distortion
+                .severities(8)
+                .iter()
+                .map(|severity| change(&base, Rung::Distorted(distortion, *severity)))
+                .collect();
+            assert!(changes.is_sorted_by(|a, b| a < b) && changes[0] > 0.0, "{distortion:?} {changes:?}");
+        }
+    }
+
+    #[test]
+    fn a_shift_keeps_what_stays_inside() {
+        let x =
+            Tensor::arange(8 * 25, (Kind::Float, Device::Cpu)).view([8, 1, 5, 5]).to_kind(Kind::Uint8) + 1;
+        let direction = Tensor::arange(8, (Kind::Int64, Device::Cpu)).view([8, 1, 1, 1]);
+        let moved = shifted(&x, 2, &direction);
+        assert_eq!(moved.i((0, 0, .., 2..)), x.i((0, 0, .., ..3)));
+        assert_eq!(moved.i((3, 0, ..3, ..)), x.i((3, 0, 2.., ..)));
+        assert_eq!(moved.i((6, 0, ..3, 2..)), x.i((6, 0, 2.., ..3)));
+        assert_eq!(moved.i((0, 0, .., ..2)).max().int64_value(&[]), 0);
+    }
+
+    #[test]
+    fn blocks_are_of_their_mean_and_dropped_classes_are_gone() {
+        let x = Tensor::from_slice(&[0f32, 4., 8., 8., 2., 6., 1., 3., 9.]).view([1, 1, 3, 3]);
+        let expected = Tensor::from_slice(&[4u8, 4, 7, 4, 4, 7, 2, 2, 9]).view([1, 1, 3, 3]);
+        assert_eq!(blocks(&x, 2), expected);
+        let data = catalog::load("digits").unwrap();
+        let without = |count: i64| Base::new(&data, 10_000).without_classes(count).size()[0];
+        let labels = Vec::<i64>::try_from(data.train.labels.as_ref().unwrap()).unwrap();
+        for count in [1, 5] {
+            assert_eq!(without(count) as usize, labels.iter().filter(|label| **label >= count).count());
+        }
+    }
+}
