@@ -173,8 +173,12 @@ mod tests {
         assert!(unknown.ends_with("x.jpg (a folder may be called so, too: put a / behind its name)"));
         assert!(message("x", &ALL[..2]).starts_with("--out takes .png or .npy, found "));
         assert!(message("", &ALL[..1]).starts_with("--out takes .png, found the folder "));
-        for name in ["file/x.png", "file/deep/down/x.png", "file/pictures"] {
-            assert!(message(name, &ALL).contains("file is a file"), "{name}");
+        for (name, problem) in [
+            ("file/x.png", "file is a file, not a folder"),
+            ("file/deep/down/x.png", "file is a file: there can be no folder "),
+            ("file/pictures", "file is a file: there can be no folder "),
+        ] {
+            assert!(message(name, &ALL).contains(problem), "{name}: {}", message(name, &ALL));
         }
         assert!(message("file", &ALL).contains("is a file"));
     }

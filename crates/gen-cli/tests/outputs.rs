@@ -129,7 +129,7 @@ fn what_cannot_be_written_is_told_at_once() {
             None => (command, vec![]),
         };
         let told = run(command, name, &arguments, &below).failure();
-        told.stderr(contains("file is a file").and(one_line()));
+        told.stderr(contains("file is a file: there can be no folder").and(one_line()));
     }
     // A missing folder is made.
     let deep = temp.path().join("a/b/c/x.png");

@@ -47,7 +47,8 @@ impl Default for SelfSupervision {
 /// Trains a network on the images of the training split of `data`, without their labels, and whitens its features.
 ///
 /// VICReg (Bardes, Ponce & LeCun 2022): two views of an image shall have the same vector, the vectors of a batch shall vary
-/// in every direction and not do so together. Views differ by shift, size, turn, brightness and, where `flip` says so, side.
+/// in every direction and not do so together. Views differ by shift, size, turn, brightness and, where `config` or the views say
+/// so, side.
 /// A flaw (blur, a little noise) is the same in both views of an image and thus part of what the network has to keep.
 /// Outliers made of the images are told from them, as a classifier's are ([`train`](super::train)): they need no labels. They
 /// have views as well, so that they do not all become one vector, which may lie next to an unusual image.
@@ -67,7 +68,7 @@ pub fn train_self_supervised(
         Linear::new(&root / "1", supervision.expander, supervision.expander),
     ];
     // The views are mirrored, each by itself.
-    let views = Views { flip: config.flip, ..supervision.views };
+    let views = Views { flip: config.flip || supervision.views.flip, ..supervision.views };
     let config = FeatureTraining { flip: false, ..*config };
     let loss = |Batch { x, .. }: &Batch, rng: &Generator| {
         let images = flawed(x, config.flaws, config.blur, config.noise, rng);
@@ -93,7 +94,8 @@ pub fn train_self_supervised(
     Ok(trained)
 }
 
-/// Equation 6 of Bardes et al. (2022) for the vectors of two views, `[n, dimensions]` each.
+/// Equation 6 of Bardes et al. (2022) for the vectors of two views, `[n, dimensions]` each, with the averages of the authors'
+/// program, which the default weights are for: the invariance is a mean over dimensions, too, and the variance one over views.
 fn vicreg(a: &Tensor, b: &Tensor, weights: &SelfSupervision) -> Tensor {
     let invariance = a.mse_loss(b, Reduction::Mean);
     let (mut variance, mut covariance): (Tensor, Tensor) = (Tensor::from(0f32), Tensor::from(0f32));
