@@ -54,19 +54,15 @@ impl Sanitizer {
 
     /// What it is told, in variables of the environment.
     fn options(self) -> Vec<(&'static str, String)> {
-        let folder = workspace::root().join("crates/gen-native/native/sanitize");
-        let suppressions =
-            |name: &str| format!("print_suppressions=0:suppressions={}", folder.join(name).display());
         match self {
             Sanitizer::Address => vec![
                 ("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1".to_owned()),
-                ("LSAN_OPTIONS", suppressions("leaks.txt")),
-                (
-                    "UBSAN_OPTIONS",
-                    format!("halt_on_error=1:print_stacktrace=1:{}", suppressions("undefined.txt")),
-                ),
+                ("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1".to_owned()),
             ],
-            Sanitizer::Thread => vec![("TSAN_OPTIONS", suppressions("threads.txt"))],
+            Sanitizer::Thread => {
+                let names = workspace::root().join("crates/gen-native/native/sanitize/threads.txt");
+                vec![("TSAN_OPTIONS", format!("print_suppressions=0:suppressions={}", names.display()))]
+            }
         }
     }
 
