@@ -1,10 +1,11 @@
 //! What each hand-written kernel buys against the same of libtorch's operations, on the shapes of our models: the table
 //! of `native/README.md`.
 //!
-//! `cargo bench --package gen-native --bench worth` prints it; words after `--` choose rows that contain one of them.
+//! `cargo bench --package gen-native --bench worth` prints it; words after `--` choose rows that contain one of them, and
+//! GEN_WORTH_THREADS says with how many threads (1).
 //!
 //! Both sides do the same work one after another, many times in turn, so that whatever else the machine does meets both. With
-//! one thread its time on a core counts, so that others do not; with two the clock does.
+//! one thread its time on a core counts, so that others do not; with more the clock does.
 //! Libtorch's operations are measured on maps that are contiguous and on maps whose batch is innermost, and the faster
 //! counts. The gain is the median over the rounds of the quotient of two neighbours.
 
@@ -50,22 +51,22 @@ const THEIRS: [Way; 2] = [
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let threads = std::env::var("GEN_WORTH_THREADS").map_or(1, |text| text.parse().unwrap());
+    tch::set_num_threads(threads);
     tch::manual_seed(1);
     let mut out = std::io::stdout().lock();
-    writeln!(out, "| kernel | on | in | ours, us | libtorch's, us | gain, 1 thread | gain, 2 threads |")
-        .unwrap();
-    writeln!(out, "|---|---|---|---|---|---|---|").unwrap();
+    writeln!(out, "| kernel | on | in | ours, us | libtorch's, us | gain |").unwrap();
+    writeln!(out, "|---|---|---|---|---|---|").unwrap();
     for case in cases::all() {
         let name = format!("{} {} {}", case.kernel, case.shape, case.models);
         if !words.is_empty() && !words.iter().any(|word| name.contains(word.as_str())) {
             continue;
         }
-        let one = compare(&case, 1);
-        let two = compare(&case, 2);
+        let Compared { ours, theirs, gain } = compare(&case);
         writeln!(
             out,
-            "| {} | {} | {} | {:.1} | {:.1} | {:.2} | {:.2} |",
-            case.kernel, case.shape, case.models, one.ours, one.theirs, one.gain, two.gain
+            "| {} | {} | {} | {ours:.1} | {theirs:.1} | {gain:.2} |",
+            case.kernel, case.shape, case.models
         )
         .unwrap();
         out.flush().unwrap();
@@ -80,8 +81,7 @@ struct Compared {
     gain: f64,
 }
 
-fn compare(case: &Case, threads: i32) -> Compared {
-    tch::set_num_threads(threads);
+fn compare(case: &Case) -> Compared {
     let ways = [OURS, THEIRS[0], THEIRS[1]];
     let inputs = ways.map(|way| laid_out(case, way.layout));
     let mut seconds: [Vec<f64>; 3] = Default::default();
