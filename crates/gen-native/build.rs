@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Files of loops, the folders that have one, and the instructions that they may use.
 const KERNELS: [(&str, &[&str], &[&str]); 3] = [
@@ -47,11 +48,17 @@ const UNITS: [(&str, &[&str]); 4] = [
     ),
 ];
 
+/// A part of what the compiler calls itself that is known to have no warning for us, and its series: with it a new
+/// warning is a mistake of ours, and an error. With others it remains a warning, so that they build this too.
+const WITHOUT_WARNINGS: (&str, &str) = ("Free Software Foundation", "12");
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=native");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    println!("cargo:rerun-if-env-changed=GEN_SANITIZE");
+    println!("cargo:rustc-check-cfg=cfg(sanitized)");
     let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") else {
         // torch-sys looked for no libtorch: documentation is being built.
         return;
@@ -61,18 +68,25 @@ fn main() {
     }
     let root = env::var("LIBTORCH_INCLUDE").map_or_else(|_| parent(&lib), PathBuf::from);
     let include = root.join("include");
+    let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    let sanitizer = env::var("GEN_SANITIZE").ok().filter(|name| !name.is_empty());
     let cpp = || {
         let mut build = cc::Build::new();
         // A square root tells nobody of a negative number, so that vectors have one.
         build.cpp(true).std("c++20").opt_level(3).flag_if_supported("-fno-math-errno");
+        build.warnings(true).extra_warnings(true);
+        if let Some(name) = &sanitizer {
+            // Warnings are then of what the sanitizer adds.
+            sanitize(&mut build, name);
+        } else if x86_64 && is_without_warnings(&build.get_compiler()) {
+            build.warnings_into_errors(true);
+        }
         build
     };
-    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
+    if x86_64 {
         // The same loops for three kinds of processors; which one runs is decided when the program does.
         for (name, folders, flags) in KERNELS {
             let mut build = cpp();
-            // GCC warns of its own header of intrinsics.
-            build.warnings(false);
             for flag in flags {
                 build.flag(flag);
             }
@@ -81,18 +95,28 @@ fn main() {
                 .compile(&format!("gen_native_{name}"));
         }
     }
-    cpp()
-        .include(&include)
-        .include(include.join("torch/csrc/api/include"))
+    let mut build = cpp();
+    // The warnings of libtorch's headers are not ours to mend.
+    for folder in [&include, &include.join("torch/csrc/api/include")] {
+        build.flag("-isystem").flag(folder);
+    }
+    build
         .define("_GLIBCXX_USE_CXX11_ABI", env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
         // libtorch's own threads, where they are those of OpenMP.
         .flag_if_supported("-fopenmp")
-        // The warnings of libtorch's headers are not ours to mend.
-        .warnings(false)
         .include("native")
         .files(UNITS.iter().map(|(name, sources)| unit(name, sources)))
-        .files(PORTABLE.iter().map(|name| format!("native/{name}.cpp")))
-        .compile("gen_native");
+        .files(PORTABLE.iter().map(|name| format!("native/{name}.cpp")));
+    if let Some(name) = &sanitizer {
+        build.file("native/sanitize/faults.cpp");
+        if name == "thread" {
+            build.file("native/sanitize/openmp.cpp");
+        }
+    }
+    build.compile("gen_native");
+    if let Some(name) = &sanitizer {
+        link_sanitizer(name);
+    }
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
@@ -115,4 +139,39 @@ fn unit(name: &str, sources: &[&str]) -> PathBuf {
 
 fn parent(folder: &str) -> PathBuf {
     Path::new(folder).parent().unwrap_or(Path::new("")).to_owned()
+}
+
+fn is_without_warnings(compiler: &cc::Tool) -> bool {
+    let said = |argument: &str| {
+        let output = Command::new(compiler.path()).arg(argument).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    };
+    let (name, version) = (said("--version"), said("-dumpversion"));
+    let series = version.trim().split('.').next().unwrap_or_default();
+    let (calls_itself, known) = WITHOUT_WARNINGS;
+    name.contains(calls_itself) && series == known
+}
+
+/// `cargo xtask test --sanitize` sets GEN_SANITIZE: address, which looks for what is undefined too, or thread.
+fn sanitize(build: &mut cc::Build, name: &str) {
+    // Reports name lines and whole stacks. Optimised a little, since each loop is compiled for many sizes.
+    build.opt_level(1).flag("-g1").flag("-fno-omit-frame-pointer");
+    match name {
+        // Whether an object has the type it says cannot be asked of libtorch's, whose types are hidden.
+        "address" => {
+            build.flag("-fsanitize=address,undefined,float-cast-overflow").flag("-fno-sanitize=vptr")
+        }
+        "thread" => build.flag("-fsanitize=thread"),
+        _ => panic!("GEN_SANITIZE is `{name}`: it may be address or thread"),
+    };
+}
+
+/// Everything in this package, and what links it, gets the sanitizer's library, which must be loaded before all others:
+/// programs are started with it in LD_PRELOAD.
+fn link_sanitizer(name: &str) {
+    let libraries: &[&str] = if name == "address" { &["asan", "ubsan"] } else { &["tsan"] };
+    for library in libraries {
+        println!("cargo:rustc-link-lib=dylib={library}");
+    }
+    println!("cargo:rustc-cfg=sanitized");
 }

@@ -1,7 +1,14 @@
 #include "instructions.h"
 
+#include <c10/util/Exception.h>
+
+#include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <initializer_list>
+#include <iterator>
+#include <string>
+#include <string_view>
 
 namespace gen_native {
 
@@ -9,15 +16,40 @@ namespace {
 
 std::atomic<Instructions> chosen{Instructions::kBest};
 
+// What GEN_INSTRUCTIONS allows at most: this many of the following.
+constexpr std::string_view kNames[] = {"libtorch", "portable", "avx2", "avx512", "avx512-bf16"};
+enum Most : int { kMostLibtorch, kMostPortable, kMostAvx2, kMostAvx512, kMostBfloat16 };
+
+int most_allowed() {
+  struct Limit {
+    std::string wanted;
+    int most;
+  };
+  // What is wrong with it is said afterwards: where an initialiser throws, GCC 12's ThreadSanitizer leaves the threads
+  // that wait for it asleep.
+  static const Limit limit = [] {
+    const char* const wanted = std::getenv("GEN_INSTRUCTIONS");
+    if (wanted == nullptr || *wanted == '\0') return Limit{"", kMostBfloat16};
+    const auto* const found = std::find(std::begin(kNames), std::end(kNames), std::string_view(wanted));
+    return Limit{wanted, found == std::end(kNames) ? -1 : static_cast<int>(found - std::begin(kNames))};
+  }();
+  TORCH_CHECK(limit.most >= 0, "GEN_INSTRUCTIONS is '", limit.wanted,
+              "': it may be libtorch, portable, avx2, avx512 or avx512-bf16");
+  return limit.most;
+}
+
+// Whether the processor has such instructions, and they may be used.
 bool supported(Instructions which) {
   switch (which) {
 #if defined(__x86_64__)
-    case Instructions::kAvx512: return __builtin_cpu_supports("avx512f");
-    case Instructions::kAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case Instructions::kAvx512: return most_allowed() >= kMostAvx512 && __builtin_cpu_supports("avx512f");
+    case Instructions::kAvx2:
+      return most_allowed() >= kMostAvx2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
     case Instructions::kAvx512:
     case Instructions::kAvx2: return false;
 #endif
+    case Instructions::kPortable: return most_allowed() >= kMostPortable;
     default: return true;
   }
 }
@@ -33,16 +65,16 @@ bool use_instructions(Instructions which) {
 Instructions instructions() {
   const Instructions now = chosen;
   if (now != Instructions::kBest) return now;
-  for (const Instructions which : {Instructions::kAvx512, Instructions::kAvx2}) {
+  for (const Instructions which : {Instructions::kAvx512, Instructions::kAvx2, Instructions::kPortable}) {
     if (supported(which)) return which;
   }
-  return Instructions::kPortable;
+  return Instructions::kLibtorch;
 }
 
 bool has_bfloat16(Instructions which) {
 #if defined(__x86_64__)
-  return which == Instructions::kAvx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl");
+  return most_allowed() >= kMostBfloat16 && which == Instructions::kAvx512 && __builtin_cpu_supports("avx512bf16") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 #else
   static_cast<void>(which);
   return false;

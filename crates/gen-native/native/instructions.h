@@ -5,7 +5,9 @@
 namespace gen_native {
 
 // The best that the processor has; vectors of 16 floats; of 8; loops for any processor, which convolutions and
-// normalisations are not worth; or none, and libtorch's operations in their place.
+// normalisations are not worth; or none, and libtorch's operations in their place. The environment variable
+// GEN_INSTRUCTIONS (libtorch, portable, avx2, avx512 or avx512-bf16) may allow less than the processor has; what asks
+// throws if it is something else.
 enum class Instructions : int { kBest = 0, kAvx512 = 1, kAvx2 = 2, kPortable = 3, kLibtorch = 4 };
 
 // For the whole process; false, and nothing is changed, where the processor has no such instructions.

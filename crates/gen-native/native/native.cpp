@@ -272,7 +272,12 @@ char* gn_use_instructions(int which, bool* possible) {
   return guarded([&] { *possible = gen_native::use_instructions(static_cast<gen_native::Instructions>(which)); });
 }
 
-bool gn_has_bfloat16() { return gen_native::has_bfloat16(); }
+// A GEN_INSTRUCTIONS that is none counts as none; operations say what is wrong with it.
+bool gn_has_bfloat16() {
+  bool has = false;
+  gn_free(guarded([&] { has = gen_native::has_bfloat16(); }));
+  return has;
+}
 
 // `results` as those of an operation with a gradient of the caller's; the tensors in `out` are the caller's.
 char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* results, size_t m,

@@ -21,10 +21,11 @@ pub enum Instructions {
 
 /// Chooses them for the whole process, for the calls that begin after this, in any thread. An operation keeps those that it
 /// began with, also for its backward pass. Returns false, and changes nothing, where the processor has no such
-/// instructions.
+/// instructions, or the environment variable `GEN_INSTRUCTIONS` allows less: `libtorch`, `portable`, `avx2`,
+/// `avx512` (without bfloat16) or `avx512-bf16`, in this order.
 ///
 /// # Errors
-/// Never by itself.
+/// When the variable is something else.
 pub fn use_instructions(which: Instructions) -> Result<bool, TchError> {
     let which = match which {
         Instructions::Best => 0,

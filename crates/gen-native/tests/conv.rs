@@ -4,7 +4,7 @@
 
 use gen_native::{
     Direction, Instructions, Operands, batch_innermost, conv_stack, conv2d, has_bfloat16, is_batch_innermost,
-    use_instructions,
+    prefers_batch_innermost, use_instructions,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -66,7 +66,7 @@ impl Case {
         };
         let ours = run(Kind::Float, &|x, w, b| self.ours(x, w, b));
         let theirs = run(Kind::Double, &|x, w, b| self.libtorch(x, w, b));
-        assert!(is_batch_innermost(&ours[0]), "{:?}", ours[0].stride());
+        assert!(is_batch_innermost(&ours[0]) || !prefers_batch_innermost(&x), "{:?}", ours[0].stride());
         assert_alike(&ours, &theirs, tolerance);
     }
 }
@@ -341,12 +341,17 @@ fn wrong_shapes_are_errors() {
     let message = |x: &Tensor, weight: &Tensor, stride, padding| {
         conv2d(x, weight, None, stride, padding, Direction::Down, Operands::Exact).unwrap_err().to_string()
     };
-    assert!(message(&x.narrow(1, 0, 2), &weight, 1, 1).contains("3 input channels"));
-    assert!(message(&x.narrow(2, 0, 2), &weight, 1, 0).contains("does not fit"));
+    // What is left to libtorch it refuses in its own words.
+    let [three, two, size] = match prefers_batch_innermost(&x) {
+        true => ["3 input channels", "2 input channels", "does not fit"],
+        false => ["to have 3 channels", "to have 2 channels", "greater than actual input size"],
+    };
+    assert!(message(&x.narrow(1, 0, 2), &weight, 1, 1).contains(three));
+    assert!(message(&x.narrow(2, 0, 2), &weight, 1, 0).contains(size));
     assert!(message(&x, &weight, 0, 1).contains("stride"));
     let message = |layers: &[&Tensor]| conv_stack(&x, layers, Operands::Exact).unwrap_err().to_string();
     let bias = Tensor::zeros([weight.size()[0]], FLOAT);
     assert!(message(&[]).contains("a weight and a bias each"));
     assert!(message(&[&weight.narrow(2, 0, 2).narrow(3, 0, 2), &bias]).contains("odd side"));
-    assert!(message(&[&weight.narrow(1, 0, 2), &bias]).contains("2 input channels"));
+    assert!(message(&[&weight.narrow(1, 0, 2), &bias]).contains(two));
 }

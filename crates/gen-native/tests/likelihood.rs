@@ -30,16 +30,25 @@ fn the_logistic_mass_of_bytes_and_its_gradients() {
                     true => (batch_innermost(&x).unwrap(), batch_innermost(&mean).unwrap()),
                     false => (x, mean),
                 };
-                for which in
-                    [Instructions::Avx512, Instructions::Avx2, Instructions::Portable, Instructions::Best]
-                {
+                for which in [Instructions::Avx512, Instructions::Avx2, Instructions::Portable] {
                     if use_instructions(which).unwrap() {
                         check(&mean, scale, &x);
                     }
                 }
+                assert!(use_instructions(Instructions::Best).unwrap());
+                if works() {
+                    check(&mean, scale, &x);
+                }
             }
         }
     }
+}
+
+/// Whether there are loops for it, as there are on every processor, unless `GEN_INSTRUCTIONS` leaves all to libtorch.
+fn works() -> bool {
+    let works = use_instructions(Instructions::Portable).unwrap();
+    assert!(use_instructions(Instructions::Best).unwrap());
+    works
 }
 
 #[track_caller]
@@ -69,7 +78,9 @@ fn check(mean: &Tensor, scale: f32, x: &Tensor) {
 fn no_number_stays_no_number_and_the_rest_stays_finite() {
     let x = bytes(&[32, 1, 2, 2]);
     let scale = Tensor::from_slice(&[-7.0f32]);
-    let far = discretised_logistic(&(&x + 1e6), &scale, &x, HALF).unwrap().unwrap();
+    let far = discretised_logistic(&(&x + 1e6), &scale, &x, HALF).unwrap();
+    assert_eq!(far.is_some(), works());
+    let Some(far) = far else { return };
     assert!(bool::try_from(far.isfinite().all()).unwrap());
     let nan = discretised_logistic(&(&x * f64::NAN), &scale, &x, HALF).unwrap().unwrap();
     assert!(bool::try_from(nan.isnan().all()).unwrap());

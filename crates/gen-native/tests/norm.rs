@@ -4,7 +4,7 @@
 
 use gen_native::{
     Activation, Instructions, Statistics, batch_innermost, batch_norm, group_norm, is_batch_innermost,
-    use_instructions,
+    prefers_batch_innermost, use_instructions,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -67,9 +67,13 @@ fn normalisations_and_their_gradients_are_those_of_libtorch() {
     silu_is_right_wherever_it_is_asked();
     gradients_of_gradients_are_those_of_libtorch();
     channels_of_a_wider_map_are_read_in_place();
-    a_large_mean_does_not_hide_small_deviations();
     nan_stays_with_its_statistics();
-    threads_change_nothing();
+    // Not so with libtorch's own loops, to which all may be left: a large mean makes a gradient 4 % wrong, and sums depend
+    // on the number of threads.
+    if prefers_batch_innermost(&Tensor::zeros([32, 4, 6, 6], FLOAT)) {
+        a_large_mean_does_not_hide_small_deviations();
+        threads_change_nothing();
+    }
     wrong_shapes_are_errors();
 }
 
@@ -90,7 +94,8 @@ fn batch_norm_is_right(shape: [i64; 4], activation: Activation) {
         list
     };
     let (ours, theirs) = (run(Kind::Float), run(Kind::Double));
-    assert!(is_batch_innermost(&ours[0]) && is_batch_innermost(&ours[1]));
+    let innermost = is_batch_innermost(&ours[0]) && is_batch_innermost(&ours[1]);
+    assert!(innermost || !prefers_batch_innermost(&inputs[0]));
     assert_close(&ours, &theirs, 2e-5, &what);
 }
 
@@ -110,7 +115,7 @@ fn group_norm_is_right(shape: [i64; 4], activation: Activation) {
             };
             let inputs = if modulated { &inputs[..] } else { &inputs[..3] };
             let ours = results(operation, inputs, Kind::Float);
-            assert!(is_batch_innermost(&ours[0]));
+            assert!(is_batch_innermost(&ours[0]) || !prefers_batch_innermost(&inputs[0]));
             assert_close(&ours, &results(operation, inputs, Kind::Double), 1e-4, &what);
         }
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all that must hold before a change is shared.
 
 mod cpp;
+mod sanitize;
 
 use std::fs;
 use std::io::Write;
@@ -17,6 +18,10 @@ use crate::{note, setup, workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Run gen-native's tests under sanitizers instead, with each set of instructions that the processor has: all of
+    /// them, or --sanitize=address (which finds undefined behaviour too) or --sanitize=thread
+    #[arg(long, value_name = "NAMES", num_args = 0.., require_equals = true, value_delimiter = ',')]
+    sanitize: Option<Vec<sanitize::Sanitizer>>,
     /// Arguments for `cargo test`, such as `-p gen-flow`; with any, the crate outside the workspace is left out
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -25,6 +30,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     process::catch_interrupts()?;
     setup::ensure()?;
+    if let Some(sanitizers) = &args.sanitize {
+        return sanitize::run(sanitizers, &args.arguments);
+    }
     step("clang-format", cpp::check_format)?;
     step("cargo fmt --check", || cargo(&["fmt", "--all", "--check"]))?;
     let (compiled, begin) = mpsc::channel();

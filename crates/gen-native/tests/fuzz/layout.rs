@@ -143,10 +143,11 @@ impl Placed {
         exact
     }
 
-    /// Whether the buffer is as it was, but for the tensor itself if that is to be `written`.
+    /// Whether the buffer is as it was, but for the tensor itself if that is to be `written`. Nothing may be written where
+    /// entries overlap.
     pub(crate) fn is_untouched(&self, written: bool) -> bool {
         let after = self.base.copy();
-        if written {
+        if written && !self.layout.overlaps {
             let inside = |buffer: &Tensor| {
                 let layout = &self.layout;
                 buffer.as_strided(&layout.shape, &layout.strides, layout.offset)

@@ -81,7 +81,8 @@ fn spline_inputs(draw: &mut Draw, around: &(i64, Vec<i64>), of: &Spline) -> Vec<
 }
 
 /// In single precision gradients are less exact than values, and knots are sums of widths that are rounded one by one: where
-/// they are 0.001 apart, a place between them is known to 1e-4, and the slope there to the tolerance.
+/// they are 0.001 apart, a place between them is known to 1e-4, and the slope there to the tolerance. libtorch's own operations
+/// are as far off in single precision: by 2.0e-3 in case 18006 of seed 501796817, where our loops are off by the same.
 fn of_splines(case: Case) -> Case {
     Case { precision: 64.0 * f64::from(f32::EPSILON), ..case }.tolerances([4e-3, 1e-8], [3e-2, 1e-5])
 }
