@@ -2,9 +2,8 @@
 
 use gen_native::{
     Activation, Degrees, Direction, Ends, Factors, Knots, Operands, Order, Spline, Statistics, Univariate,
-    Way, affine_coupling, autoregressive_inverse, batch_norm, conv_stack, conv2d, discretised_logistic,
-    group_norm, join_channels, masked_perceptron, mixing, perceptron, shifted_relu, spline_coupling,
-    split_channels,
+    Way, affine_coupling, autoregressive_inverse, batch_innermost, batch_norm, conv_stack, conv2d,
+    discretised_logistic, group_norm, masked_perceptron, mixing, perceptron, shifted_relu, spline_coupling,
 };
 use tch::{Kind, Tensor};
 
@@ -31,6 +30,8 @@ pub(crate) struct Case {
     /// Inputs without a gradient.
     pub(crate) constants: Vec<usize>,
     pub(crate) call: Call,
+    /// The same of libtorch's operations, where it is not what the call does without loops of ours.
+    pub(crate) composed: Option<Call>,
     pub(crate) work: Work,
 }
 
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<Case> {
     let mut cases = convolutions();
     cases.extend(stacks());
     cases.extend(normalisations());
+    cases.extend(layouts());
     cases.extend(couplings());
     cases.extend(channels());
     cases.extend(perceptrons());
@@ -100,6 +102,7 @@ fn convolution(
         inputs: vec![random(&x), small(&weight), small(&[outputs])],
         with_batch: 1,
         constants: vec![],
+        composed: None,
         call: Box::new(move |x| {
             let done = conv2d(&x[0], &x[1], Some(&x[2]), stride, padding, direction, Operands::Exact);
             vec![done.unwrap()]
@@ -127,6 +130,7 @@ fn stacks() -> Vec<Case> {
             inputs: list,
             with_batch: 1,
             constants: vec![],
+            composed: None,
             call: Box::new(|x| {
                 let layers: Vec<&Tensor> = x[1..].iter().collect();
                 vec![conv_stack(&x[0], &layers, Operands::Exact).unwrap()]
@@ -151,6 +155,7 @@ fn normalisations() -> Vec<Case> {
             inputs: vec![random(&x), random(&[x[1]]) + 1.0, small(&[x[1]])],
             with_batch: 1,
             constants: vec![],
+            composed: None,
             call: Box::new(move |x| {
                 vec![batch_norm(&x[0], &x[1], &x[2], Statistics::Batch, activation).unwrap()]
             }),
@@ -176,6 +181,7 @@ fn normalisations() -> Vec<Case> {
             inputs,
             with_batch: 1,
             constants: vec![],
+            composed: None,
             call: Box::new(move |x| {
                 vec![group_norm(&x[0], groups, &x[1], &x[2], x.get(3), Activation::Silu).unwrap()]
             }),
@@ -183,6 +189,24 @@ fn normalisations() -> Vec<Case> {
         });
     }
     cases
+}
+
+/// Images on their way to the first convolution.
+fn layouts() -> Vec<Case> {
+    let shapes = [("vae", [128, 1, 28, 28]), ("dcgan", [64, 1, 28, 28]), ("ddpm", [32, 4, 14, 14])];
+    let case = |(models, x): (&'static str, [i64; 4])| Case {
+        kernel: "`batch_innermost`",
+        shape: format!("{}, without gradients", text(&x)),
+        models,
+        inputs: vec![random(&x)],
+        // It lies as a data set has it.
+        with_batch: 0,
+        constants: vec![],
+        call: Box::new(|x| vec![batch_innermost(&x[0]).unwrap()]),
+        composed: Some(Box::new(|x| vec![x[0].permute([2, 3, 1, 0]).contiguous().permute([3, 2, 0, 1])])),
+        work: Work::Forward,
+    };
+    shapes.map(case).into()
 }
 
 fn couplings() -> Vec<Case> {
@@ -202,6 +226,7 @@ fn couplings() -> Vec<Case> {
             inputs: vec![random(&rest), random(&rest), random(&parameters), random(&[1])],
             with_batch: 3,
             constants: vec![],
+            composed: None,
             call: Box::new(|x| {
                 let (same, bound) = (Some(&x[0]), Some(&x[3]));
                 let done =
@@ -227,6 +252,7 @@ fn couplings() -> Vec<Case> {
             inputs: vec![random(&rest), random(&rest), random(&parameters)],
             with_batch: 3,
             constants: vec![],
+            composed: None,
             call: Box::new(move |x| {
                 let done =
                     spline_coupling(Some(&x[0]), &x[1], &x[2], &spline, Order::SameFirst, way).unwrap();
@@ -259,6 +285,7 @@ fn channels() -> Vec<Case> {
             inputs,
             with_batch: 0,
             constants: vec![5, 6],
+            composed: None,
             call: Box::new(|x| {
                 let [scale, shift, lower, upper, log_scale, permutation, sign] =
                     [0, 1, 2, 3, 4, 5, 6].map(|i| &x[i]);
@@ -277,23 +304,8 @@ fn channels() -> Vec<Case> {
             inputs: vec![random(&x), random(&x[1..])],
             with_batch: 1,
             constants: vec![],
+            composed: None,
             call: Box::new(|x| vec![shifted_relu(&x[0], &x[1]).unwrap()]),
-            work: Work::Train,
-        });
-    }
-    for x in [vec![64, 4, 14, 14], vec![64, 8, 7, 7], vec![256, 2]] {
-        let half = x[1] / 2;
-        cases.push(Case {
-            kernel: "`split_channels`, `join_channels`",
-            shape: text(&x),
-            models: "glow, realnvp",
-            inputs: vec![random(&x)],
-            with_batch: 1,
-            constants: vec![],
-            call: Box::new(move |x| {
-                let [first, second] = split_channels(&x[0], half).unwrap();
-                vec![join_channels(&first, &second).unwrap()]
-            }),
             work: Work::Train,
         });
     }
@@ -323,6 +335,7 @@ fn perceptrons() -> Vec<Case> {
             inputs,
             with_batch: 1,
             constants: vec![],
+            composed: None,
             call: Box::new(|x| {
                 let layers: Vec<&Tensor> = x[1..].iter().collect();
                 vec![perceptron(&x[0], &layers).unwrap()]
@@ -341,6 +354,7 @@ fn perceptrons() -> Vec<Case> {
             inputs,
             with_batch: 1,
             constants: vec![],
+            composed: None,
             call: Box::new(move |x| {
                 let (layers, masks): (Vec<&Tensor>, Vec<&Tensor>) =
                     (x[1..].iter().collect(), masks.iter().collect());
@@ -366,6 +380,7 @@ fn inverses() -> Vec<Case> {
             inputs,
             with_batch: 1,
             constants: vec![],
+            composed: None,
             call: Box::new(move |x| {
                 let layers: Vec<&Tensor> = x[1..].iter().collect();
                 let own: Vec<i64> = (1..=values).collect();
@@ -395,6 +410,7 @@ fn likelihood() -> Case {
         inputs: vec![random(&x), bytes, Tensor::full([1], -2.0, OPTIONS)],
         with_batch: 2,
         constants: vec![1],
+        composed: None,
         call: Box::new(|x| {
             let (mean, bytes, log_scale) = (&x[0], &x[1], &x[2]);
             // None where it is left to the caller: then as `gen-vae` has it.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use gen_native::{Instructions, batch_innermost, use_instructions, with_gradient};
 use tch::{Device, Kind, Tensor};
 
-use cases::{Case, Work};
+use cases::{Call, Case, Work};
 
 gen_native::mkl_on_amd!();
 
@@ -130,13 +130,17 @@ fn repeats(case: &Case, way: Way, inputs: &[Tensor]) -> u32 {
 
 fn time(case: &Case, way: Way, inputs: &[Tensor], repeats: u32) -> Duration {
     use_instructions(way.instructions).unwrap();
+    let call = match &case.composed {
+        Some(composed) if way.instructions == Instructions::Libtorch => composed,
+        _ => &case.call,
+    };
     let (started, started_on_core) = (Instant::now(), on_core());
     for _ in 0..repeats {
         match case.work {
             Work::Forward => tch::no_grad(|| {
-                (case.call)(inputs);
+                call(inputs);
             }),
-            Work::Train => train(case, inputs),
+            Work::Train => train(case, call, inputs),
         }
     }
     if tch::get_num_threads() == 1 { on_core() - started_on_core } else { started.elapsed() }
@@ -152,10 +156,10 @@ fn on_core() -> Duration {
 }
 
 /// The call, and the gradients of what has one.
-fn train(case: &Case, inputs: &[Tensor]) {
+fn train(case: &Case, call: &Call, inputs: &[Tensor]) {
     let leaf = |(i, x): (usize, &Tensor)| x.detach().set_requires_grad(!case.constants.contains(&i));
     let leaves: Vec<Tensor> = inputs.iter().enumerate().map(leaf).collect();
-    let results = (case.call)(&leaves);
+    let results = call(&leaves);
     // A loss whose gradients are there already and cost nothing, so that only the kernel is measured.
     let gradients: Vec<Tensor> = results.iter().map(Tensor::detach).collect();
     let list: Vec<&Tensor> = results.iter().collect();
