@@ -111,8 +111,8 @@ fn quietly(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests of the workspace and returns the closing line of each test program. `compiled` is called when the first
-/// of them starts.
+/// Runs the tests of the workspace and returns the closing line of each test program. `compiled` is called once all is
+/// compiled: when the first of them starts, or at the end.
 fn test_workspace(arguments: &[String], compiled: impl FnOnce()) -> Result<Vec<String>> {
     let mut command = workspace::cargo();
     command.arg("test");
@@ -136,6 +136,10 @@ fn test_workspace(arguments: &[String], compiled: impl FnOnce()) -> Result<Vec<S
     })?;
     if !status.success() {
         bail!("{status}");
+    }
+    // Nothing was started, as with `--no-run`.
+    if let Some(compiled) = compiled.take() {
+        compiled();
     }
     Ok(closing.lines)
 }
