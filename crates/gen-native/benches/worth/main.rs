@@ -16,6 +16,7 @@ mod cases;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use cpu_time::ThreadTime;
 use gen_native::{Instructions, batch_innermost, use_instructions, with_gradient};
 use tch::{Device, Kind, Tensor};
 
@@ -134,7 +135,7 @@ fn time(case: &Case, way: Way, inputs: &[Tensor], repeats: u32) -> Duration {
         Some(composed) if way.instructions == Instructions::Libtorch => composed,
         _ => &case.call,
     };
-    let (started, started_on_core) = (Instant::now(), on_core());
+    let (started, on_core) = (Instant::now(), ThreadTime::now());
     for _ in 0..repeats {
         match case.work {
             Work::Forward => tch::no_grad(|| {
@@ -143,16 +144,7 @@ fn time(case: &Case, way: Way, inputs: &[Tensor], repeats: u32) -> Duration {
             Work::Train => train(case, call, inputs),
         }
     }
-    if tch::get_num_threads() == 1 { on_core() - started_on_core } else { started.elapsed() }
-}
-
-/// How long this thread has been on a core.
-fn on_core() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the place outlives the call.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0, "the system has no clock of a thread");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    if tch::get_num_threads() == 1 { on_core.elapsed() } else { started.elapsed() }
 }
 
 /// The call, and the gradients of what has one.
