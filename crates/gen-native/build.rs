@@ -26,7 +26,6 @@ const UNITS: [(&str, &[&str]); 4] = [
             "flow/coupling",
             "flow/mixing",
             "flow/perceptron",
-            "flow/relu",
             "flow/spline",
         ],
     ),
