@@ -4,15 +4,16 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Files of loops, the folders that have one, and the instructions that they may use.
-const KERNELS: [(&str, &[&str], &[&str]); 3] = [
+/// Files of loops, which know nothing of libtorch: the folders that have one, and the instructions that they may use.
+const KERNELS: [(&str, &[&str], &[&str]); 4] = [
+    (PORTABLE, &["flow", "likelihood"], &[]),
     ("avx2", &["conv", "flow", "likelihood", "norm"], &["-mavx2", "-mfma"]),
     ("avx512", &["conv", "flow", "likelihood", "norm"], &["-mavx512f", "-mfma"]),
     ("avx512_bf16", &["conv"], &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
 ];
 
-/// Loops for any processor, which know nothing of libtorch.
-const PORTABLE: [&str; 2] = ["flow/portable", "likelihood/portable"];
+/// Loops for any processor.
+const PORTABLE: &str = "portable";
 
 /// Everything else, in as many translation units: libtorch's headers take longer to read than all that follows them.
 const UNITS: [(&str, &[&str]); 4] = [
@@ -26,7 +27,6 @@ const UNITS: [(&str, &[&str]); 4] = [
             "flow/coupling",
             "flow/mixing",
             "flow/perceptron",
-            "flow/relu",
             "flow/spline",
         ],
     ),
@@ -70,10 +70,10 @@ fn main() {
     let include = root.join("include");
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     let sanitizer = env::var("GEN_SANITIZE").ok().filter(|name| !name.is_empty());
-    let cpp = || {
+    let cpp = |optimised: u32| {
         let mut build = cc::Build::new();
         // A square root tells nobody of a negative number, so that vectors have one.
-        build.cpp(true).std("c++20").opt_level(3).flag_if_supported("-fno-math-errno");
+        build.cpp(true).std("c++20").opt_level(optimised).flag_if_supported("-fno-math-errno");
         build.warnings(true).extra_warnings(true);
         if let Some(name) = &sanitizer {
             // Warnings are then of what the sanitizer adds.
@@ -83,19 +83,20 @@ fn main() {
         }
         build
     };
-    if x86_64 {
-        // The same loops for three kinds of processors; which one runs is decided when the program does.
-        for (name, folders, flags) in KERNELS {
-            let mut build = cpp();
-            for flag in flags {
-                build.flag(flag);
-            }
-            build
-                .files(folders.iter().map(|folder| format!("native/{folder}/{name}.cpp")))
-                .compile(&format!("gen_native_{name}"));
+    // The same loops for several kinds of processors; which one runs is decided when the program does. They take the
+    // time of training: they are as fast in a debug build.
+    for (name, folders, flags) in KERNELS.into_iter().filter(|(name, ..)| x86_64 || *name == PORTABLE) {
+        let mut build = cpp(3);
+        for flag in flags {
+            build.flag(flag);
         }
+        build
+            .files(folders.iter().map(|folder| format!("native/{folder}/{name}.cpp")))
+            .compile(&format!("gen_native_{name}"));
     }
-    let mut build = cpp();
+    // What calls them, a little in any build: libtorch's templates are slow to optimise, and slow without.
+    let profile = env::var("OPT_LEVEL").ok().and_then(|level| level.parse().ok());
+    let mut build = cpp(profile.unwrap_or(3).max(1));
     // The warnings of libtorch's headers are not ours to mend.
     for folder in [&include, &include.join("torch/csrc/api/include")] {
         build.flag("-isystem").flag(folder);
@@ -105,8 +106,7 @@ fn main() {
         // libtorch's own threads, where they are those of OpenMP.
         .flag_if_supported("-fopenmp")
         .include("native")
-        .files(UNITS.iter().map(|(name, sources)| unit(name, sources)))
-        .files(PORTABLE.iter().map(|name| format!("native/{name}.cpp")));
+        .files(UNITS.iter().map(|(name, sources)| unit(name, sources)));
     if let Some(name) = &sanitizer {
         build.file("native/sanitize/faults.cpp");
         if name == "thread" {

@@ -7,7 +7,7 @@ mod made;
 
 use std::fmt::Debug;
 
-use gen_core::native::{prefers_batch_innermost, shifted_relu};
+use gen_core::native::prefers_batch_innermost;
 use gen_core::nn::{Activation, Conv2d, ConvConfig, Linear, Mlp};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
@@ -101,10 +101,6 @@ impl Conditioner for ConvConditioner {
         let mut h = self.input.forward(x);
         if let (Some(map), Some(context)) = (&self.context, given.context) {
             h += map.forward(context).unsqueeze(-1).unsqueeze(-1);
-        }
-        if self.blocks.is_empty() {
-            let h = shifted_relu(&h, &self.position).unwrap_or_else(|error| panic!("{error}"));
-            return self.output.forward(&h);
         }
         h += &self.position;
         for (first, second) in &self.blocks {

@@ -218,11 +218,6 @@ char* gn_spline(const at::Tensor* same, const at::Tensor* rest, const at::Tensor
   });
 }
 
-// max(0, x + shift) (gen_native::flow::shifted_relu).
-char* gn_shifted_relu(const at::Tensor* x, const at::Tensor* shift, at::Tensor** out) {
-  return guarded([&] { *out = new at::Tensor(gen_native::flow::shifted_relu(*x, *shift)); });
-}
-
 // The weight, the bias and the log-determinant of a mixing of channels (gen_native::flow::mixing). The factors are in
 // the order of gen_native::flow::Factors; the results take three places.
 char* gn_mixing(at::Tensor* const* factors, bool inverse, at::Tensor** results) {

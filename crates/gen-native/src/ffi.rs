@@ -122,11 +122,6 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
         log_slope: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(crate) fn gn_shifted_relu(
-        x: *const C_tensor,
-        shift: *const C_tensor,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
     pub(crate) fn gn_mixing(factors: List, inverse: bool, results: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn gn_perceptron(
         x: *const C_tensor,

@@ -18,9 +18,7 @@ mod spline;
 pub use autoregressive::{Degrees, Univariate, autoregressive_inverse, masked_perceptron};
 pub use spline::{Ends, Knots, Mapped, Spline, spline, spline_coupling};
 
-use crate::ffi::{
-    check, gn_affine_coupling, gn_join_channels, gn_mixing, gn_perceptron, gn_shifted_relu, gn_split_channels,
-};
+use crate::ffi::{check, gn_affine_coupling, gn_join_channels, gn_mixing, gn_perceptron, gn_split_channels};
 
 /// The first `at` channels of `x: [batch, channels, ...]`, and the others: views.
 ///
@@ -105,19 +103,6 @@ pub fn affine_coupling(
             &raw mut log_det,
         ))?;
         Ok(Coupled { values: Tensor::from_ptr(values), log_det: Tensor::from_ptr(log_det) })
-    }
-}
-
-/// max(0, x + shift) of `x: [batch, channels, height, width]` and `shift: [channels, height, width]`.
-///
-/// # Errors
-/// When the shapes do not fit.
-pub fn shifted_relu(x: &Tensor, shift: &Tensor) -> Result<Tensor, TchError> {
-    let mut out = ptr::null_mut();
-    // SAFETY: the tensors are live; without an error `out` is a new tensor, which is ours.
-    unsafe {
-        check(gn_shifted_relu(x.as_ptr(), shift.as_ptr(), &raw mut out))?;
-        Ok(Tensor::from_ptr(out))
     }
 }
 

@@ -23,8 +23,8 @@ pub use conv::{Direction, Operands, conv_stack, conv2d};
 pub use custom::with_gradient;
 pub use flow::{
     Coupled, Degrees, Ends, Factors, Knots, Mapped, Mixing, Order, Spline, Univariate, Way, affine_coupling,
-    autoregressive_inverse, join_channels, masked_perceptron, mixing, perceptron, shifted_relu, spline,
-    spline_coupling, split_channels,
+    autoregressive_inverse, join_channels, masked_perceptron, mixing, perceptron, spline, spline_coupling,
+    split_channels,
 };
 pub use generator::Generator;
 pub use instructions::{Instructions, has_bfloat16, use_instructions};

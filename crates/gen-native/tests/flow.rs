@@ -6,7 +6,7 @@ mod shared;
 
 use gen_native::{
     Coupled, Factors, Mixing, Order, Way, affine_coupling, batch_innermost, is_batch_innermost,
-    join_channels, mixing, perceptron, shifted_relu, split_channels,
+    join_channels, mixing, perceptron, split_channels,
 };
 use shared::{
     DOUBLE, Function, assert_close, check, check_by_differences, layouts, leaves, reference, run, score,
@@ -153,23 +153,6 @@ fn extremes_are_those_of_libtorch() {
     }
 }
 
-#[test]
-fn shifted_relus_are_what_they_are_made_of() {
-    tch::manual_seed(3);
-    for rows in [1, 16, 21] {
-        let x = Tensor::randn([rows, 3, 4, 2], DOUBLE);
-        let shift = Tensor::randn([3, 4, 2], DOUBLE);
-        for x in layouts(&x) {
-            let inputs = [x, shift.shallow_clone()];
-            let ours = |x: &[Tensor]| vec![shifted_relu(&x[0], &x[1]).unwrap()];
-            check(&ours, &|x| vec![(&x[0] + &x[1]).relu()], &inputs);
-        }
-    }
-    let nan = Tensor::full([2, 1, 1, 1], f64::NAN, DOUBLE);
-    let zero = Tensor::zeros([1, 1, 1], DOUBLE);
-    assert!(shifted_relu(&nan, &zero).unwrap().isnan().all().int64_value(&[]) == 1);
-}
-
 fn mixed(inputs: &[Tensor], permutation: &Tensor, sign: &Tensor, way: Way) -> Vec<Tensor> {
     let [scale, shift, lower, upper, log_scale] = inputs else { unreachable!() };
     let (permutation, sign) = (permutation.to_kind(lower.kind()), sign.to_kind(lower.kind()));
@@ -254,7 +237,6 @@ fn what_does_not_fit_is_refused() {
         affine_coupling(Some(&x(1)), &x(rest), &x(parameters), None, Order::SameFirst, Way::Forward)
     };
     assert!(couple(2, 4).is_ok() && couple(2, 3).is_err());
-    assert!(shifted_relu(&Tensor::zeros([2, 3, 4, 4], DOUBLE), &Tensor::zeros([3, 4], DOUBLE)).is_err());
     assert!(perceptron(&x(3), &[&Tensor::zeros([2, 4], DOUBLE), &Tensor::zeros([2], DOUBLE)]).is_err());
     assert!(perceptron(&x(3), &[]).is_err());
 }

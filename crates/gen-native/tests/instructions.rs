@@ -9,8 +9,7 @@ use std::thread;
 
 use gen_native::{
     Activation, Direction, Instructions, Operands, Order, Spline, Statistics, Way, affine_coupling,
-    batch_norm, conv_stack, conv2d, discretised_logistic, group_norm, perceptron, shifted_relu, spline,
-    use_instructions,
+    batch_norm, conv_stack, conv2d, discretised_logistic, group_norm, perceptron, spline, use_instructions,
 };
 use gen_native::{Ends, Knots};
 use shared::reference;
@@ -59,7 +58,6 @@ const OPERATIONS: [Operation; 12] = [
         let of = Spline { bins: 4, low: -3.0, high: 3.0, knots, ends: Ends::Unit };
         spline(&x[0], &x[1], &of, Way::Forward).unwrap().values
     }),
-    ("shifted_relu", &[&[19, 2, 3, 3], &[2, 3, 3]], |x| shifted_relu(&x[0], &x[1]).unwrap()),
     ("perceptron", &[&[70, 3], &[9, 3], &[9], &[2, 9], &[2]], |x| perceptron(&x[0], &refs(&x[1..])).unwrap()),
     ("discretised_logistic", &[&[9, 2, 3, 3], &[1]], |x| {
         let bytes = Tensor::zeros([9, 2, 3, 3], FLOAT);

@@ -3,7 +3,7 @@
 use gen_native::{
     Activation, Degrees, Direction, Ends, Factors, Knots, Operands, Order, Spline, Statistics, Univariate,
     Way, affine_coupling, autoregressive_inverse, batch_innermost, batch_norm, conv_stack, conv2d,
-    discretised_logistic, group_norm, masked_perceptron, mixing, perceptron, shifted_relu, spline_coupling,
+    discretised_logistic, group_norm, masked_perceptron, mixing, perceptron, spline_coupling,
 };
 use tch::{Kind, Tensor};
 
@@ -293,19 +293,6 @@ fn channels() -> Vec<Case> {
                 let done = mixing(factors, Way::Forward).unwrap();
                 vec![done.weight, done.bias, done.log_det]
             }),
-            work: Work::Train,
-        });
-    }
-    for x in [[32, 32, 14, 14], [32, 64, 7, 7]] {
-        cases.push(Case {
-            kernel: "`shifted_relu`",
-            shape: text(&x),
-            models: "realnvp",
-            inputs: vec![random(&x), random(&x[1..])],
-            with_batch: 1,
-            constants: vec![],
-            composed: None,
-            call: Box::new(|x| vec![shifted_relu(&x[0], &x[1]).unwrap()]),
             work: Work::Train,
         });
     }

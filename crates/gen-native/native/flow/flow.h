@@ -54,9 +54,6 @@ Moved spline(const std::optional<at::Tensor>& same, const at::Tensor& rest, cons
 std::array<at::Tensor, 2> composed_spline(const at::Tensor& x, const at::Tensor& parameters, const SplineShape& shape,
                                           bool inverse);
 
-// max(0, x + shift) for `x: [rows, channels, height, width]` and a shift of each of [channels, height, width].
-at::Tensor shifted_relu(const at::Tensor& x, const at::Tensor& shift);
-
 // The parameters of a channel-wise affine map, y = W (exp(scale) x + shift) with W = P L (U + diag(sign
 // exp(diagonal))), as those of one 1 x 1 convolution; with `inverse`, of the map back.
 struct Mixing {

@@ -38,14 +38,6 @@ struct AffineGradients {
   T* bound;  // the part of each row; null if there is no bound
 };
 
-// y = max(0, x + shift), with a shift for each channel and pixel.
-template <typename T>
-struct ShiftedRelu {
-  Map<const T> in;
-  Map<const T> shift;
-  int64_t rows, channels, pixels;
-};
-
 // More bins than a spline here has.
 constexpr int64_t kMostSplineBins = 64;
 
@@ -164,11 +156,6 @@ struct Kernels {
   void (*perceptron_backward)(const Perceptron<T>&, const PerceptronGradients<T>&, int64_t begin, int64_t end);
   // `scratch` has a place for every input, hidden unit and parameter of one value.
   void (*autoregression)(const Autoregression<T>&, Map<T> out, T* log_det, T* scratch, int64_t begin, int64_t end);
-  // The pixels from `begin` to `end`.
-  void (*shifted_relu)(const ShiftedRelu<T>&, Map<T> out, int64_t begin, int64_t end);
-  // From the output and its gradient to those of the input and of the shift.
-  void (*shifted_relu_backward)(const ShiftedRelu<T>& out, Map<const T> gradient, Map<T> in, Map<T> shift,
-                                int64_t begin, int64_t end);
 };
 
 const Kernels<float>* portable(float);

@@ -1,7 +1,7 @@
 //! Couplings, splines and mixings.
 
 use gen_native::{
-    Ends, Factors, Knots, Order, Spline, Way, affine_coupling, join_channels, mixing, shifted_relu, spline,
+    Ends, Factors, Knots, Order, Spline, Way, affine_coupling, join_channels, mixing, spline,
     spline_coupling, split_channels,
 };
 use tch::{Kind, Tensor};
@@ -115,14 +115,6 @@ pub(crate) fn spline_coupling_of(draw: &mut Draw) -> Case {
         vec![reference::joined(x.get(2), &moved, order), reference::summed(&log)]
     };
     of_splines(Case::new(format!("{of:?}, {order:?}, {way:?}"), tensors, ours, theirs))
-}
-
-pub(crate) fn shifted_relu_of(draw: &mut Draw) -> Case {
-    let shape = [draw.rows(), draw.few(5), draw.few(5), draw.few(5)];
-    let tensors =
-        vec![learned(draw, "x", &shape, Values::Grid), learned(draw, "shift", &shape[1..], Values::Grid)];
-    let ours = |x: &[Tensor]| Ok(vec![shifted_relu(&x[0], &x[1])?]);
-    Case::new(String::new(), tensors, ours, |x| vec![(&x[0] + &x[1]).relu()])
 }
 
 pub(crate) fn mixing_of(draw: &mut Draw) -> Case {

@@ -31,7 +31,6 @@ pub(crate) const OPERATIONS: [Operation; 24] = [
     row("affine_coupling", flows::affine_coupling_of),
     row("spline", flows::spline_of),
     row("spline_coupling", flows::spline_coupling_of),
-    row("shifted_relu", flows::shifted_relu_of),
     row("mixing", flows::mixing_of),
     row("split_channels", flows::split_channels_of),
     row("join_channels", flows::join_channels_of),
