@@ -19,7 +19,7 @@ const fn row(name: &'static str, draw: fn(&mut Draw) -> Case) -> Operation {
 }
 
 /// One row for each entry point that takes tensors.
-pub(crate) const OPERATIONS: [Operation; 24] = [
+pub(crate) const OPERATIONS: [Operation; 23] = [
     row("conv2d", maps::conv2d_of),
     row("conv2d of rounded operands", maps::rounded_conv2d),
     row("conv_stack", maps::conv_stack_of),
