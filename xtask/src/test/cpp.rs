@@ -61,10 +61,98 @@ mod tests {
         assert_eq!(series("gofmt"), None);
     }
 
+    fn native(folder: &str) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        collect(&workspace::root().join("crates/gen-native/native").join(folder), &mut files).unwrap();
+        files
+    }
+
+    /// What a line of C++ is called that begins with a name.
+    fn name(text: &str) -> &str {
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+        &text[..end]
+    }
+
+    /// The lines that read or write a unit of a convolution through a pointer to units.
+    ///
+    /// A unit is a float to one reader and a pair of halves to another, so the compiler may take what one wrote for
+    /// something that the other cannot see. `memcpy` and the instructions for vectors may look at any memory.
+    fn looked_at(source: &str) -> Vec<&str> {
+        let unit = "uint32_t*";
+        let lines: Vec<&str> =
+            source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+        let mut found = Vec::new();
+        // A name means something until the function ends in which it is.
+        for function in lines.split(|line| line.starts_with('}')) {
+            let mut pointers = Vec::new();
+            for line in function {
+                for (at, _) in line.match_indices(unit) {
+                    let rest = line[at + unit.len()..].trim_start();
+                    pointers.push(name(rest.strip_prefix("const ").unwrap_or(rest).trim_start()));
+                }
+                let (declared, value) = line.split_once('=').unwrap_or_default();
+                if declared.trim_start().starts_with("auto") && value.contains(&format!("{unit}>(")) {
+                    pointers.push(declared.trim_end().rsplit([' ', '*']).next().unwrap_or_default());
+                }
+            }
+            pointers.retain(|pointer| !pointer.is_empty());
+            let is_pointer = |text: &str| pointers.contains(&name(text));
+            for line in function {
+                let begins = |at: usize| {
+                    !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_.>".contains(c))
+                };
+                let indexed = line.match_indices('[').any(|(at, _)| {
+                    let before = &line[..at];
+                    let from = before.len()
+                        - before.chars().rev().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').count();
+                    begins(from) && is_pointer(&line[from..])
+                });
+                // A star with a value before it multiplies, one with a type before it declares.
+                let followed = line.match_indices('*').any(|(at, _)| {
+                    let before = line[..at].trim_end();
+                    let is_operator = before.ends_with(|c: char| "(,=;{}+-<&|!?:[".contains(c))
+                        || before.ends_with("return")
+                        || before.is_empty();
+                    let rest = line[at + 1..].trim_start_matches(['(', '+', '-']);
+                    is_operator && (is_pointer(rest) || rest.contains(&format!("{unit}>(")))
+                });
+                if indexed || followed {
+                    found.push(*line);
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn units_are_read_and_written_as_memory() {
+        for (source, expected) in [
+            ("f(const uint32_t* at) {\n  return at[0];\n}", vec!["  return at[0];"]),
+            ("f(const uint32_t* at) {\n  return *at * 2;\n}", vec!["  return *at * 2;"]),
+            ("f(uint32_t* const to) {\n  *to++ = 1;\n}", vec!["  *to++ = 1;"]),
+            ("  auto* const x = static_cast<const uint32_t*>(g.in) + n;\n  y = x[n];", vec!["  y = x[n];"]),
+            (
+                "  y = *reinterpret_cast<const uint32_t*>(x);",
+                vec!["  y = *reinterpret_cast<const uint32_t*>(x);"],
+            ),
+            // Another function's, other pointers, products, and what is said about it.
+            ("f(uint32_t* at) {\n}\ng(float* at) {\n  return at[0];\n}", vec![]),
+            ("f(uint32_t* at, float* of) {\n  of[at - o.at[1]] = n * at_once;  // at[0]\n}", vec![]),
+            ("f(const uint32_t* at, int n) {\n  memcpy(&x, at + n * 2, 4);\n  load(at * n);\n}", vec![]),
+        ] {
+            assert_eq!(looked_at(source), expected, "{source}");
+        }
+        let files = native("conv");
+        assert!(files.iter().any(|path| path.ends_with("passes.cpp")));
+        for path in files {
+            let source = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(looked_at(&source), Vec::<&str>::new(), "in {}", path.display());
+        }
+    }
+
     #[test]
     fn all_sources_are_found() {
-        let mut files = Vec::new();
-        collect(&workspace::root().join("crates/gen-native/native"), &mut files).unwrap();
+        let files = native("");
         for name in ["native.cpp", "math.inc", "conv/kernels.h", ".clang-format"] {
             let found = files.iter().any(|path| path.ends_with(name));
             assert_eq!(found, name != ".clang-format", "{name}");
