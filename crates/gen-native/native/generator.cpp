@@ -7,6 +7,7 @@
 #include <ATen/ops/randperm.h>
 #include <c10/core/GradMode.h>
 
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "guarded.h"
+#include "operands.h"
 
 using gen_native::guarded;
 
@@ -42,6 +44,29 @@ struct Generator {
 std::optional<at::Generator> chosen(Generator* generator, const at::Tensor& x) {
   if (generator == nullptr) return std::nullopt;
   return generator->on(x.device());
+}
+
+// Where a state says how many numbers of its block are left, in 4 bytes, and which one is next, in 8.
+constexpr int64_t kLeft = 8, kNext = 16, kBlock = at::MERSENNE_STATE_N;
+
+// A copy that libtorch may read: it takes bytes for numbers wherever they begin, and believes what they say of their
+// block, beyond the end of it too.
+at::Tensor readable_state(const at::Tensor& state) {
+  TORCH_CHECK(state.defined(), "a tensor is undefined");
+  TORCH_CHECK(state.layout() == at::kStrided && state.is_cpu() && state.scalar_type() == at::kByte,
+              "a state is bytes in the memory of a processor");
+  const at::Tensor bytes = gen_native::as_memory(state).clone(at::MemoryFormat::Contiguous);
+  // Of states that are too short libtorch says so.
+  int32_t left;
+  int64_t next;
+  if (bytes.numel() < kNext + static_cast<int64_t>(sizeof next)) return bytes;
+  const auto* const from = static_cast<const char*>(bytes.const_data_ptr());
+  std::memcpy(&left, from + kLeft, sizeof left);
+  std::memcpy(&next, from + kNext, sizeof next);
+  // A new generator has one left and 0 next, and makes its block before it reads.
+  TORCH_CHECK(left > 0 && next >= 0 && next <= kBlock && left + next <= kBlock + 1, "a state says that ", left,
+              " numbers are left from the one of number ", next, " on, of ", kBlock);
+  return bytes;
 }
 
 enum Distribution { kNormal = 0, kUniform = 1, kIntegers = 2, kBernoulli = 3, kPermutation = 4 };
@@ -96,8 +121,9 @@ char* gn_generator_state(Generator* generator, at::Tensor** state) {
 // Back to such a state; streams elsewhere are left as they are.
 char* gn_generator_set_state(Generator* generator, const at::Tensor* state) {
   return guarded([&] {
+    const at::Tensor bytes = readable_state(*state);
     const std::lock_guard<std::mutex> lock(generator->host.mutex());
-    generator->host.set_state(*state);
+    generator->host.set_state(bytes);
   });
 }
 

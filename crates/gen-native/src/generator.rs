@@ -127,10 +127,10 @@ impl Generator {
         }
     }
 
-    /// Takes the stream of the host to where [`Generator::state`] was asked.
+    /// Takes the stream of the host to where [`Generator::state`] was asked. The bytes may lie in any way.
     ///
     /// # Errors
-    /// For the [shared](Generator::shared) generator, and when `state` is no such state.
+    /// For the [shared](Generator::shared) generator, and when `state` is no such state; then the stream stays where it is.
     pub fn set_state(&self, state: &Tensor) -> Result<(), TchError> {
         self.require_own()?;
         // SAFETY: the object and the tensor are live.

@@ -88,6 +88,27 @@ fn a_state_is_a_place_in_the_stream() {
 }
 
 #[test]
+fn a_state_may_lie_anywhere_and_says_nothing_that_is_beyond_it() {
+    let rng = Generator::seeded(5);
+    let _ = draws(&rng);
+    let state = rng.state().unwrap();
+    let next = draws(&rng);
+    let bytes = (Kind::Uint8, Device::Cpu);
+    let mut apart = Tensor::zeros([2 * state.numel() as i64], bytes).slice(0, 1, i64::MAX, 2);
+    apart.copy_(&state);
+    rng.set_state(&apart).unwrap();
+    assert_eq!(draws(&rng), next);
+    rng.set_state(&state).unwrap();
+    assert!(rng.set_state(&Tensor::internal_efficientzerotensor(state.size(), bytes)).is_err());
+    // So many numbers left, behind the last of the block.
+    let mut beyond = Vec::<u8>::try_from(&state).unwrap();
+    beyond[8..12].copy_from_slice(&624_i32.to_le_bytes());
+    beyond[16..24].copy_from_slice(&624_u64.to_le_bytes());
+    assert!(rng.set_state(&Tensor::from_slice(&beyond)).is_err());
+    assert_eq!(draws(&rng), next, "what is refused changes nothing");
+}
+
+#[test]
 fn gradients_pass_through_dropout() {
     let x = Tensor::ones([100], DOUBLE).set_requires_grad(true);
     let y = Generator::seeded(0).dropout(&x, 0.5);

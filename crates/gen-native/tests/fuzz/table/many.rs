@@ -196,7 +196,8 @@ pub(crate) fn lerp_of(draw: &mut Draw) -> Case {
             .zip(&end)
             .map(|(a, b)| {
                 assert_eq!(a.size(), b.size());
-                a + (b - a) * weight
+                let a = a.detach();
+                &a + (b - &a) * weight
             })
             .collect()
     };
@@ -222,6 +223,79 @@ pub(crate) fn with_gradient_of(draw: &mut Draw) -> Case {
     };
     let theirs = |x: &[Tensor]| vec![&x[0] * &x[1], &x[0] + &x[1]];
     Case { second: None, ..Case::new(String::new(), tensors, ours, theirs) }
+}
+
+/// What is drawn after a generator has gone to a state, which lies in memory as the input does.
+pub(crate) fn set_state_of(draw: &mut Draw) -> Case {
+    let seed = draw.from(0..=1000);
+    let rng = Generator::seeded(seed);
+    let drawn = draw.pick(&[0_i64, 1, 311, 623, 624, 625, 2000]);
+    let _ = rng.rand([drawn], (Kind::Float, CPU));
+    let state = rng.state().unwrap();
+    let mut bytes = Vec::<f64>::try_from(state.to_kind(Kind::Double)).unwrap();
+    let next = following(&rng);
+    // How many numbers of the block are left, and which one is next: what no generator says.
+    let spoilt = draw.chance(20);
+    if spoilt {
+        let [left, next] = draw.pick(&[[624, 624], [0, 1], [-1, 1], [1, 625], [600, 26], [2, -1_i64]]);
+        let said = [(8, (left as i32).to_le_bytes().to_vec()), (16, next.to_le_bytes().to_vec())];
+        for (at, value) in said {
+            for (byte, value) in bytes[at..].iter_mut().zip(value) {
+                *byte = f64::from(value);
+            }
+        }
+    }
+    let offset = draw.from(0..=9);
+    let wanted = bytes.clone();
+    let ours = move |x: &[Tensor]| {
+        let x = &x[0];
+        let rng = Generator::seeded(seed + 1);
+        let before = following(&rng.clone());
+        let plain = x.defined() && !x.is_sparse() && x.device() == CPU && x.is_floating_point();
+        let set = if plain && !x.internal_is_zerotensor() {
+            let [base, view] = bytes_like(x, offset);
+            let untouched = base.copy();
+            let set = rng.set_state(&view);
+            assert_eq!(base, untouched);
+            set
+        } else if plain {
+            rng.set_state(&Tensor::internal_efficientzerotensor(x.size(), (Kind::Uint8, CPU)))
+        } else if x.defined() && x.is_floating_point() {
+            rng.set_state(&x.f_to_kind(Kind::Uint8)?)
+        } else {
+            rng.set_state(x)
+        };
+        let after = following(&rng);
+        if set.is_err() {
+            assert_eq!(after, before, "what is refused changes nothing");
+        }
+        set.map(|()| vec![after.to_kind(x.kind())])
+    };
+    let theirs = move |x: &[Tensor]| {
+        assert!(!spoilt && Vec::<f64>::try_from(x[0].flatten(0, -1)).unwrap() == wanted);
+        vec![next.shallow_clone()]
+    };
+    let text = format!("seed {seed}, {drawn} numbers drawn before, spoilt: {spoilt}, bytes from {offset} on");
+    let size = bytes.len() as i64;
+    Case::new(text, vec![structured("state", &[size], bytes)], ours, theirs)
+}
+
+/// The next numbers of a generator, those that it keeps for later as well.
+fn following(rng: &Generator) -> Tensor {
+    let some =
+        [rng.randn([3], (Kind::Double, CPU)), rng.randn([3], (Kind::Float, CPU)).to_kind(Kind::Double)];
+    Tensor::cat(&[&some[0], &some[1], &rng.rand([640], (Kind::Double, CPU))], 0)
+}
+
+/// Bytes of these values that lie as `x` does, and the buffer in which they begin at `offset`.
+fn bytes_like(x: &Tensor, offset: i64) -> [Tensor; 2] {
+    let reach: i64 = x.size().iter().zip(x.stride()).map(|(size, stride)| (size - 1).max(0) * stride).sum();
+    let base = Tensor::full([offset + reach + 40], 85, (Kind::Uint8, CPU));
+    let mut view = base.as_strided(x.size(), x.stride(), offset);
+    let negated = x.is_neg();
+    let values = x.resolve_neg();
+    view.copy_(&if negated { (values * -1.0 + 256.0).remainder(256.0) } else { values });
+    [base, if negated { view.internal_neg_view() } else { view }]
 }
 
 /// What is drawn does not depend on how the pattern lies, and panics where it says that it does.

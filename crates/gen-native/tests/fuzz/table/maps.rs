@@ -156,6 +156,7 @@ pub(crate) fn batch_norm_of(draw: &mut Draw) -> Case {
         Ok(results)
     };
     let theirs = move |x: &[Tensor]| {
+        assert!(x[3..].iter().all(|x| !x.requires_grad()), "statistics have no gradient");
         let z = x[0].batch_norm(Some(&x[1]), Some(&x[2]), x.get(3), x.get(4), which < 2, 0.1, 1e-5, false);
         let mut results = vec![activated(&z, activation)];
         results.extend(x[3..].iter().map(Tensor::detach));

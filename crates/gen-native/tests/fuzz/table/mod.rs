@@ -19,7 +19,7 @@ const fn row(name: &'static str, draw: fn(&mut Draw) -> Case) -> Operation {
 }
 
 /// One row for each entry point that takes tensors.
-pub(crate) const OPERATIONS: [Operation; 23] = [
+pub(crate) const OPERATIONS: [Operation; 24] = [
     row("conv2d", maps::conv2d_of),
     row("conv2d of rounded operands", maps::rounded_conv2d),
     row("conv_stack", maps::conv_stack_of),
@@ -43,4 +43,5 @@ pub(crate) const OPERATIONS: [Operation; 23] = [
     row("lerp", many::lerp_of),
     row("with_gradient", many::with_gradient_of),
     row("Generator", many::generator_of),
+    row("Generator::set_state", many::set_state_of),
 ];
