@@ -64,7 +64,8 @@ pub enum Statistics<'a> {
 /// statistics only if these are not moved; several may go back through one graph that is kept.
 ///
 /// # Errors
-/// When shapes, kinds or devices do not fit, a tensor is undefined or sparse, or statistics that are moved share memory.
+/// When shapes, kinds or devices do not fit, a tensor is undefined or sparse, statistics that are moved share memory, or
+/// running ones require a gradient while gradients are recorded.
 pub fn batch_norm(
     x: &Tensor,
     weight: &Tensor,

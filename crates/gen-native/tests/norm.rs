@@ -74,7 +74,7 @@ fn normalisations_and_their_gradients_are_those_of_libtorch() {
         a_large_mean_does_not_hide_small_deviations();
         threads_change_nothing();
     }
-    wrong_shapes_are_errors();
+    what_does_not_fit_is_an_error();
 }
 
 fn batch_norm_is_right(shape: [i64; 4], activation: Activation) {
@@ -232,10 +232,18 @@ fn threads_change_nothing() {
     }
 }
 
-fn wrong_shapes_are_errors() {
+fn what_does_not_fit_is_an_error() {
     let (x, weight) = (random(&[32, 6, 4, 4]), random(&[6]));
     assert!(group_norm(&x, 4, &weight, &weight, None, Activation::None).is_err());
     assert!(group_norm(&x, 3, &weight, &random(&[5]), None, Activation::None).is_err());
     assert!(group_norm(&x, 3, &weight, &weight, Some(&random(&[32, 6])), Activation::None).is_err());
     assert!(batch_norm(&x, &random(&[5]), &weight, Statistics::Batch, Activation::None).is_err());
+    let (mean, var) = (random(&[6]).set_requires_grad(true), random(&[6]).square() + 0.5);
+    for statistics in
+        [Statistics::Running { mean: &mean, var: &var }, Statistics::BatchMoving { mean: &mean, var: &var }]
+    {
+        let normed = || batch_norm(&x, &weight, &weight, statistics, Activation::None);
+        assert!(normed().is_err(), "{statistics:?}");
+        assert!(tch::no_grad(normed).is_ok(), "{statistics:?}");
+    }
 }

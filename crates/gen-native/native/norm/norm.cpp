@@ -301,6 +301,10 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   if (uses_running) others.insert(others.end(), {running_mean, running_var});
   check_operands(x, others);
   check_channels(x, others);
+  // libtorch refuses this on its way, our loops would not.
+  TORCH_CHECK(
+      !uses_running || !c10::GradMode::is_enabled() || !(running_mean.requires_grad() || running_var.requires_grad()),
+      "running statistics require a gradient, which they do not have");
   if (statistics == Statistics::kBatchMovingRunning) {
     check_exclusive({running_mean, running_var}, {x, weight, bias});
     if (running_mean.is_neg() || running_var.is_neg()) {

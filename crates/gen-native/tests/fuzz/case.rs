@@ -11,7 +11,7 @@ pub(crate) enum Role {
     Learned,
     /// It has none.
     Fixed,
-    /// The operation changes it.
+    /// The operation changes it, and records no gradient of that, whether or not it requires one.
     Written,
 }
 

@@ -71,7 +71,12 @@ impl Plan {
         let learns = case
             .inputs
             .iter()
-            .map(|input| input.role == Role::Learned && learning && draw.chance(75))
+            .map(|input| match input.role {
+                Role::Learned => learning && draw.chance(75),
+                Role::Fixed => false,
+                // A parameter that is moved is a leaf as a rule.
+                Role::Written => draw.chance(40),
+            })
             .collect();
         let forward = draw.pick(available);
         let backward = if draw.chance(60) { forward } else { draw.pick(available) };
