@@ -19,13 +19,15 @@ pub(crate) struct Place {
     pub(crate) model: usize,
     pub(crate) seeds: Seeds,
     /// `None` of a number without a known error: it was measured once, and nobody knows how it would come out again.
+    /// Likewise of what is infinite or NaN where nothing else is a number.
     pub(crate) rank: Option<Rank>,
 }
 
 /// Where a model stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rank {
-    /// By the mean, 1 for the best; equal means share it. What is infinite or NaN shares the last.
+    /// By the mean, 1 for the best; equal means share it. What is infinite or NaN shares the one behind all numbers, those
+    /// without a known error among them: it is never the best.
     pub(crate) rank: usize,
     /// The rank of the best model that this one cannot be told from.
     pub(crate) place: usize,
@@ -55,26 +57,29 @@ pub(crate) fn places(models: &[Model<'_>], key: &Key) -> Vec<Place> {
         .collect();
     found.sort_by(|(_, a, x), (_, b, y)| class(a).cmp(&class(b)).then(x.total_cmp(y)));
     let noise = Differences { floor: floor_error(models, key), key_noise: key.noise() };
+    let finite = found.iter().filter(|(_, seeds, _)| seeds.is_finite()).count();
     let mut places: Vec<(Place, f64)> = Vec::new();
     for (position, (model, seeds, loss)) in found.into_iter().enumerate() {
-        let rank = (class(&seeds) != Class::Unknown).then(|| {
-            let same = |a: &Seeds, x: f64, b: &Seeds, y: f64| {
-                !b.is_finite() && !a.is_finite() || a.is_finite() && b.is_finite() && x == y
-            };
-            let before = places.last().and_then(|(place, x)| Some((place, *x, place.rank?)));
+        let of_known = || {
+            let before = places.last().and_then(|(place, x)| Some((*x, place.rank?)));
             let rank = match before {
-                Some((place, x, rank)) if same(&place.seeds, x, &seeds, loss) => rank.rank,
+                Some((x, rank)) if x == loss => rank.rank,
                 _ => position + 1,
             };
             // Who leads the group that the one before belongs to.
-            let leader = before.and_then(|(_, _, last)| {
+            let leader = before.and_then(|(_, last)| {
                 places.iter().find(|(leader, _)| leader.rank.is_some_and(|leader| leader.rank == last.place))
             });
             let ties = |(place, x): &&(Place, f64)| noise.is_tie((&place.seeds, *x), (&seeds, loss));
             let leader = leader.filter(ties).and_then(|(leader, _)| leader.rank);
             let tied = places.first().is_some_and(|best| ties(&best));
             Rank { rank, place: leader.map_or(rank, |leader| leader.place), tied }
-        });
+        };
+        let rank = match class(&seeds) {
+            Class::Known => Some(of_known()),
+            Class::NotFinite if finite > 0 => Some(Rank { rank: finite + 1, place: finite + 1, tied: false }),
+            Class::NotFinite | Class::Unknown => None,
+        };
         places.push((Place { model, seeds, rank }, loss));
     }
     let shared = places.iter().skip(1).any(|(place, _)| place.rank.is_some_and(|rank| rank.tied));
@@ -117,9 +122,6 @@ impl Differences {
     /// difference is at most two of its standard errors. Besides, no difference counts that is below two standard errors
     /// of the floor, or a twentieth of a time.
     fn is_tie(&self, (a, x): (&Seeds, f64), (b, y): (&Seeds, f64)) -> bool {
-        if !a.is_finite() || !b.is_finite() {
-            return a.is_finite() == b.is_finite();
-        }
         let (Some(first), Some(second)) = (a.error, b.error) else { return false };
         let parts = [first, second].map(|error| (error.standard_error.powi(2), error.freedom));
         let variance = parts[0].0 + parts[1].0;
@@ -156,9 +158,10 @@ pub(crate) fn floor(models: &[Model<'_>], key: &Key) -> Option<f64> {
     own.or_else(|| models.iter().find_map(|model| model.seeds(key)?.floor)).filter(|floor| floor.is_finite())
 }
 
-/// Spearman's rank correlation, with mean ranks for equal values; `None` for fewer than three pairs or no spread.
+/// Spearman's rank correlation, with mean ranks for equal values; `None` for fewer than three pairs, no spread, or where a
+/// value is NaN, which has no rank.
 pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
-    if pairs.len() < 3 {
+    if pairs.len() < 3 || pairs.iter().any(|(a, b)| a.is_nan() || b.is_nan()) {
         return None;
     }
     let ranks = |values: Vec<f64>| -> Vec<f64> {
@@ -275,16 +278,35 @@ mod tests {
         found[1..4].sort();
         let expected = [
             expect("c", 1, 1, false),
-            expect("a", 2, 2, false),
-            expect("b", 2, 2, false),
-            expect("e", 2, 2, false),
+            expect("a", 3, 3, false),
+            expect("b", 3, 3, false),
+            expect("e", 3, 3, false),
             ("f".to_owned(), None),
         ];
         assert_eq!(found, expected);
-        assert_eq!(
-            summary(&rows[..3], "fd").iter().map(|(_, rank)| *rank).collect::<Vec<_>>(),
-            [Some((1, 1, true)); 2]
-        );
+    }
+
+    /// Not even where no number has an error, or there is no number.
+    #[test]
+    fn what_is_infinite_or_nan_never_leads() {
+        let rows = [
+            ("a-d-s0", "fd,s,,NaN,,lower,"),
+            ("b-d-s0", "fd,s,,-inf,0.1,lower,"),
+            ("c-d-s0", "fd,s,,2,,lower,"),
+            ("e-d-s0", "fd,s,,1,,lower,"),
+        ];
+        let mut found = summary(&rows, "fd");
+        found.sort();
+        let (c, e) = (("c".to_owned(), None), ("e".to_owned(), None));
+        assert_eq!(found, [expect("a", 3, 3, false), expect("b", 3, 3, false), c, e]);
+        let mut found = summary(&rows[..2], "fd");
+        found.sort();
+        assert_eq!(found, [("a".to_owned(), None), ("b".to_owned(), None)]);
+        let runs = runs(&rows);
+        for models in [Model::all(&runs), Model::all(&runs[..2])] {
+            let places = places(&models, &Key::new("fd", "s", ""));
+            assert!(places.iter().all(|place| !place.leads()), "{places:?}");
+        }
     }
 
     #[test]
@@ -380,5 +402,9 @@ mod tests {
         assert!((with_ties - 0.1f64.sqrt()).abs() < 1e-12, "{with_ties}");
         assert_eq!(spearman(&[(1.0, 1.0), (2.0, 2.0)]), None);
         assert_eq!(spearman(&[(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]), None);
+        assert_eq!(spearman(&[(1.0, 1.0), (2.0, 2.0), (f64::INFINITY, 3.0)]), Some(1.0));
+        for with_nan in [(f64::NAN, 3.0), (3.0, f64::NAN)] {
+            assert_eq!(spearman(&[(1.0, 1.0), (2.0, 2.0), with_nan]), None);
+        }
     }
 }

@@ -13,10 +13,15 @@ const NEAR: f64 = -3.0;
 /// The numbers that tell, in the order of the table.
 const TELLING: [&str; 3] = ["copied_share", "auth_pct", "nearest_train_z"];
 
+/// The numbers of a model in all spaces.
+fn values(model: &Model<'_>, metric: &str) -> impl Iterator<Item = f64> {
+    let metrics = model.runs.iter().flat_map(|run| &run.metrics);
+    metrics.filter(move |found| found.key.metric == metric).map(|found| found.value)
+}
+
 /// The lowest or highest number of a model in any space: a copy that one space sees is a copy.
 fn extreme(model: &Model<'_>, metric: &str, choose: fn(f64, f64) -> f64) -> Option<f64> {
-    let metrics = model.runs.iter().flat_map(|run| &run.metrics);
-    metrics.filter(|found| found.key.metric == metric).map(|found| found.value).reduce(choose)
+    values(model, metric).reduce(choose)
 }
 
 /// Whether a model copies training data.
@@ -32,6 +37,9 @@ fn verdict(model: &Model<'_>) -> (&'static str, &'static str) {
         ("", "closer to training data than test data is: look at its nearest neighbours")
     } else if z.is_none() && extreme(model, "copied_share", f64::max).is_none() {
         ("", "cannot be told: not measured")
+    } else if ["copied_share", "nearest_train_z"].iter().any(|metric| values(model, metric).any(f64::is_nan))
+    {
+        ("", "cannot be told: what was measured is no number")
     } else {
         ("", "no sign of copying")
     }
@@ -140,5 +148,21 @@ mod tests {
             "no sign of copying"
         );
         assert!(verdict_of("auth_pct,pca-64,60,\n").1.contains("not measured"));
+    }
+
+    #[test]
+    fn what_is_nan_clears_no_model() {
+        for rows in [
+            "copied_share,pca-64,NaN,lower\nnearest_train_z,pca-64,NaN,\n",
+            "copied_share,pca-64,0.01,lower\nnearest_train_z,pca-64,NaN,\n",
+            "copied_share,pca-64,NaN,lower\ncopied_share,random-64,0,lower\n",
+        ] {
+            assert!(verdict_of(rows).1.ends_with("no number"), "{rows}");
+        }
+        // Where another number tells, it does.
+        let copied = "copied_share,pca-64,NaN,lower\ncopied_share,random-64,0.06,lower\n";
+        assert_eq!(verdict_of(copied).0, "failed");
+        let near = "copied_share,pca-64,NaN,lower\nnearest_train_z,pca-64,-4,\n";
+        assert!(verdict_of(near).1.starts_with("closer"));
     }
 }

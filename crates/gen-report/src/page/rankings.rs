@@ -30,7 +30,7 @@ pub(super) fn section(report: &Report<'_>) -> String {
     format!(
         "<section><h2>Which is best?</h2><p class=\"note\">Models that share a place (1=) cannot be told apart: their \
          difference is within the noise. Without a place (\u{2013}) stands what was measured once, by a number whose error is \
-         not known. The floor is what real training data gets.</p>\
+         not known, or no number where no other model has one. The floor is what real training data gets.</p>\
          <div class=\"rankings\">{cards}</div></section>"
     )
 }

@@ -94,6 +94,7 @@ fn read(folders: &[PathBuf]) -> anyhow::Result<([String; 2], Vec<Row>)> {
         }
         let distance = |column: &str| {
             run.number(column)
+                .filter(|value| value.is_finite())
                 .with_context(|| format!("{}: evaluation.csv has no finite `{column}`", place()))
         };
         rows.push(Row {
@@ -224,6 +225,12 @@ mod tests {
         let mut folders = runs(folder.path(), &[("a", 2.0, 5.0), ("b", 1.0, 4.0)]);
         folders.push(folder.path().join("nothing"));
         assert!(read(&folders).unwrap_err().to_string().contains("nothing: not evaluated"));
+        for text in ["NaN", "inf", "-inf"] {
+            let endless = runs(folder.path(), &[(text, text.parse().unwrap(), 1.0)]);
+            let all = [&folders[..2], &endless[..]].concat();
+            let error = read(&all).unwrap_err().to_string();
+            assert!(error.ends_with("has no finite `fd`"), "{error}");
+        }
         folders[2] = folders[0].clone();
         assert!(read(&folders).unwrap_err().to_string().contains("two runs are called `a`"));
         let file = folders[1].join("evaluation.csv");
