@@ -45,6 +45,7 @@ pub use fetch::{FetchEvent, OnFetch};
 #[cfg(feature = "datasets")]
 pub use manifest::{DataFile, Format, Manifest, Role, Source};
 pub use points::PointSet;
+pub(crate) use spec::column_moments;
 pub use spec::{Binarise, DataOptions, DataSpec, Shape, Splits, Values};
 
 use tch::{Device, Kind, Tensor};

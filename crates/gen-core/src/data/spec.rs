@@ -314,9 +314,15 @@ impl DataSpec {
     pub(super) fn spread_over(&mut self, grids: Vec<Grid>) {
         let before = std::mem::take(&mut self.grids);
         for (column, grid) in grids.iter().enumerate() {
-            // Uniform noise of one step has the variance step² / 12.
-            let added = grid.step.powi(2) - before.get(column).map_or(0.0, |grid| grid.step.powi(2));
-            self.std[column] = (self.std[column].powi(2) + added / 12.0).sqrt();
+            // Uniform noise of one step has the variance step² / 12. By a power of 2 near them, no square overflows or
+            // vanishes, and no digit changes.
+            let parts = [self.std[column], grid.step, before.get(column).map_or(0.0, |grid| grid.step)];
+            let largest = parts.into_iter().fold(0.0, f64::max);
+            if largest > 0.0 {
+                let unit = largest.log2().floor().exp2();
+                let [std, step, earlier] = parts.map(|part| (part / unit).powi(2));
+                self.std[column] = unit * (std + (step - earlier) / 12.0).sqrt();
+            }
         }
         self.grids = grids;
     }
@@ -341,23 +347,30 @@ impl DataSpec {
     }
 }
 
-/// Mean and standard deviation of each column of `x: f64 [n, columns]`, by way of the share of the range that a value
-/// is at: so no offset takes digits away, and no square overflows.
+/// The [`column_moments`] of a training set.
 fn moments(name: &str, x: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
-    let (low, high) = (x.amin([0].as_slice(), false), x.amax([0].as_slice(), false));
-    let range = &high - &low;
-    if !bool::try_from(range.isfinite().all())? {
+    let [mean, std] = column_moments(x);
+    if !bool::try_from(std.isfinite().all())? {
         return Err(Error::invalid(format!(
             "the values of a column of `{name}` lie further apart than the largest number: divide them by a constant"
         )));
     }
+    Ok((Vec::try_from(mean)?, Vec::try_from(std)?))
+}
+
+/// Mean and standard deviation of each column of `x: f64 [n, columns]`, by way of the share of the range that a value
+/// is at: so no offset takes digits away, and no square overflows or vanishes. They are NaN where the range itself is no
+/// number.
+pub(crate) fn column_moments(x: &Tensor) -> [Tensor; 2] {
+    let (low, high) = (x.amin([0].as_slice(), false), x.amax([0].as_slice(), false));
+    let range = &high - &low;
     let is_constant = range.eq(0.0);
     let share = (x - &low) / (&range + &is_constant);
     let mean = &low + share.mean_dim(0, false, Kind::Double) * &range;
     let std = share.std_dim(0, false, false) * &range;
     // A range of the smallest numbers there are has no smaller ones for its deviation.
     let std = std.clamp_min(f64::MIN_POSITIVE).masked_fill(&is_constant, 0.0);
-    Ok((Vec::try_from(mean)?, Vec::try_from(std)?))
+    [mean, std]
 }
 
 #[cfg(test)]
@@ -392,5 +405,19 @@ mod tests {
         assert_eq!(spec.on_grids(&x), Tensor::from_slice(&[1.0, 0.3, 7.0, 0.7]).view([2, 2]));
         assert_close_f64(spec.std[0].powi(2), std[0].powi(2) + 0.75, 1e-14, 0.0);
         assert_eq!(spec.std[1], std[1]);
+    }
+
+    #[test]
+    fn the_noise_of_a_grid_has_a_deviation_at_every_scale() {
+        let values = Tensor::from_slice(&[0.0, 1.0, 3.0]).view([3, 1]);
+        let std = |scale: f64| {
+            let mut spec = DataSpec::of("x", &(&values * scale), Vec::new()).unwrap();
+            spec.spread_over(vec![Grid { origin: 0.0, step: scale }]);
+            spec.std[0] / scale
+        };
+        let expected = (14.0f64 / 9.0 + 1.0 / 12.0).sqrt();
+        for scale in [1.0, 1e200, 1e-200, 1e307] {
+            assert_close_f64(std(scale), expected, 1e-14, 0.0);
+        }
     }
 }

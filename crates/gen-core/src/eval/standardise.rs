@@ -1,6 +1,6 @@
 use tch::{Device, Kind, Tensor};
 
-use crate::data::{Dataset, Values};
+use crate::data::{Dataset, Values, column_moments};
 
 /// The units of a table's columns: the mean and the standard deviation of each over the training rows, so that a column of
 /// large numbers does not decide alone how far two rows are apart.
@@ -20,11 +20,8 @@ impl Units {
         if data.spec.values != Values::Continuous || data.train.is_empty() {
             return None;
         }
-        let x = host(&data.train.x);
-        let mean = x.mean_dim(0, true, Kind::Double);
-        let deviation = (&x - &mean).square().mean_dim(0, true, Kind::Double).sqrt();
-        let varies = x.amax([0i64].as_slice(), true).gt_tensor(&x.amin([0i64].as_slice(), true));
-        let deviation = deviation.where_self(&varies.logical_and(&deviation.gt(0.0)), &mean.ones_like());
+        let [mean, deviation] = column_moments(&host(&data.train.x)).map(|row| row.unsqueeze(0));
+        let deviation = &deviation + deviation.eq(0.0);
         Some(Units { mean, deviation })
     }
 
@@ -69,5 +66,28 @@ mod tests {
             0.0,
         );
         assert!((units.log_volume() - 0.1f64.ln()).abs() < 1e-6);
+    }
+
+    /// Whose squares are infinite, or 0.
+    #[test]
+    fn columns_of_extreme_size() {
+        let z = Tensor::from_slice(&[-1.0, 0.5, 2.0, 3.0]);
+        let scales = [1.0, 1e200, 1e-200, 1e-300];
+        let mut columns: Vec<Tensor> = scales.iter().map(|scale| &z * *scale).collect();
+        columns.push(z.ones_like() * 1e300);
+        let x = Tensor::stack(&columns, 1);
+        let data =
+            Dataset::from_splits("x", Split::unlabelled(x.shallow_clone()), None, None, Vec::new()).unwrap();
+        let units = Units::of(&data).unwrap();
+        let standardised = units.standardise(&x);
+        for (column, scale) in scales.iter().enumerate() {
+            let own = standardised.select(1, column as i64);
+            assert_close(&own, &standardised.select(1, 0), 1e-12, 1e-12);
+            let restored = units.restore(&standardised).select(1, column as i64);
+            assert_close(&(restored / *scale), &z, 1e-12, 1e-12);
+        }
+        assert_eq!(standardised.select(1, 4), z.zeros_like());
+        let expected = 4.0 * z.std(false).double_value(&[]).ln() + (1e200f64 * 1e-200).ln() + 1e-300f64.ln();
+        assert!((units.log_volume() - expected).abs() < 1e-9, "{}", units.log_volume());
     }
 }
