@@ -123,6 +123,55 @@ fn a_run_is_measured_into_its_folder_or_another() {
     twice.failure().stderr(contains("would both be written to"));
 }
 
+/// By the one the report groups seeds, by the other it ranks times.
+#[test]
+fn an_evaluation_tells_its_configuration_and_how_sampling_was_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let run = |arguments: &str, folder: &Path| {
+        program().args(arguments.split_whitespace()).arg(folder).assert().success();
+    };
+    let evaluated = |name: &str, settings: &str, more: &str| {
+        let train = "train realnvp --data moons --budget 2steps --device cpu --threads 1";
+        run(&format!("{train} {settings} --out"), &at(name));
+        run(&format!("evaluate --metrics fd --device cpu {more}"), &at(name));
+        let row = row(&at(name));
+        let folder = gen_core::run::RunFolder::open(at(name)).unwrap();
+        assert_eq!(row["config_sha256"], folder.config().sha256().unwrap());
+        assert_eq!((row["device"].as_str(), row["threads"].as_str()), ("cpu", "1"));
+        assert_eq!(row["sample_device"], "cpu");
+        assert_eq!(row["sample_processor"], gen_report::Machine::this().cpu);
+        assert!(number(&row, "sample_images_per_second") > 0.0 && number(&row, "sample_latency_ms") > 0.0);
+        row
+    };
+    let first = evaluated("first", "--seed 0", "-n 700 --threads 1");
+    let second = evaluated("of-another-name", "--seed 1", "-n 700 --threads 2");
+    let other = evaluated("other", "--seed 1 --set batch_size=16", "-n 200 --threads 1");
+    assert_eq!(first["config_sha256"], second["config_sha256"]);
+    assert_ne!(first["config_sha256"], other["config_sha256"]);
+    for (row, threads, batch) in [(&first, "1", "500"), (&second, "2", "500"), (&other, "1", "200")] {
+        assert_eq!((row["sample_threads"].as_str(), row["sample_batch"].as_str()), (threads, batch));
+    }
+    let both = at("both");
+    program()
+        .arg("compare")
+        .args([at("first"), at("of-another-name")])
+        .arg("--out")
+        .arg(&both)
+        .assert()
+        .success();
+    let mut models = csv::Reader::from_path(both.join("models.csv")).unwrap();
+    let rows: Vec<BTreeMap<String, String>> = models.deserialize().map(|row| row.unwrap()).collect();
+    let of = |metric: &str| rows.iter().filter(|row| row["metric"] == metric).collect::<Vec<_>>();
+    assert_eq!((of("fd").len(), of("fd")[0]["n_seeds"].as_str()), (1, "2"));
+    // Apart, for each number of threads.
+    assert_eq!(of("sample_images_per_second").len(), 2);
+    // Where no samples were wanted, none were timed together.
+    run("evaluate -n 200 --metrics likelihood --device cpu --threads 1", &at("other"));
+    let row = row(&at("other"));
+    assert_eq!((row["sample_batch"].as_str(), row["sample_images_per_second"].as_str()), ("", ""));
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_is_told_before_the_work_and_costs_no_numbers() {
     let folder = tempfile::tempdir().unwrap();
