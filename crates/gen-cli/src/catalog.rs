@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gen_core::data::{Catalog, DataFile, Dataset, FetchEvent, Manifest};
+use gen_core::number::plain;
 use include_dir::{Dir, DirEntry, include_dir};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
@@ -71,7 +72,7 @@ pub(crate) fn tell_of_discrete_columns(data: &Dataset) -> anyhow::Result<()> {
     let spread: Vec<String> = (0..)
         .zip(&spec.grids)
         .filter(|(_, grid)| grid.step > 0.0)
-        .map(|(column, grid)| format!("{} by {}", spec.column(column), grid.step))
+        .map(|(column, grid)| format!("{} by {}", spec.column(column), plain(grid.step)))
         .collect();
     if !spread.is_empty() {
         crate::eprint(&format!(
@@ -89,12 +90,12 @@ pub(crate) fn tell_of_discrete_columns(data: &Dataset) -> anyhow::Result<()> {
         .iter()
         .map(|found| match found.grid {
             Some(grid) => {
-                format!("{}, {} values {} apart", spec.column(found.column), found.distinct, grid.step)
+                format!("{}, {} values {} apart", spec.column(found.column), found.distinct, plain(grid.step))
             }
             None => format!(
                 "{}, {} in {} % of the rows",
                 spec.column(found.column),
-                found.commonest,
+                plain(found.commonest),
                 percent(found.share)
             ),
         })

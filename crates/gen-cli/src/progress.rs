@@ -5,6 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use gen_core::number::fixed;
 use gen_core::train::{self, LogRecord};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -247,13 +248,13 @@ fn describe(record: &LogRecord) -> String {
         .iter()
         .filter(|(name, _)| !name.starts_with("grad_norm"))
         .take(4)
-        .map(|(name, value)| format!("{name} {value:.4}"))
+        .map(|(name, value)| format!("{name} {}", fixed(*value, 4)))
         .collect();
     format!(
-        "step {}  {}  {:.0} images/s  {} left",
+        "step {}  {}  {} images/s  {} left",
         record.progress.step,
         losses.join("  "),
-        record.images_per_second,
+        fixed(record.images_per_second, 0),
         left(record.progress.seconds, record.budget_used)
     )
 }
@@ -279,6 +280,20 @@ mod tests {
         assert_eq!(line(&state(0, 9, 3)), "drawing samples: 0 of 9, 3 seconds so far");
         let some = line(&state(3, 9, 14));
         assert_eq!(some, "drawing samples: 3 of 9, 14 seconds so far, about 28 seconds left");
+    }
+
+    #[test]
+    fn losses_of_any_size_fit_a_line() {
+        let record = LogRecord {
+            progress: train::Progress { step: 20, seconds: 1.0, ..train::Progress::default() },
+            budget_used: 0.5,
+            lr_scale: 1.0,
+            losses: vec![("elbo", 3.25), ("kl", 1e300), ("mse", f64::NAN)],
+            images_per_second: 4e7,
+            rss_mib: None,
+        };
+        let expected = "step 20  elbo 3.2500  kl 1.00e300  mse NaN  4.00e7 images/s  1 second left";
+        assert_eq!(describe(&record), expected);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod error;
 pub mod eval;
 pub mod model;
 pub mod nn;
+pub mod number;
 pub mod ode;
 pub mod optim;
 pub mod params;

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use gen_core::data::Dataset;
 use gen_core::data::npy;
 use gen_core::model::{Density, LikelihoodKind};
+use gen_core::number::fixed;
 use gen_core::rng::{Purpose, derive};
 use gen_core::run::{save_picture, write_atomically};
 use image::{Rgb, RgbImage};
@@ -101,8 +102,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let points = vec![args.grid.to_string(); shape.dimensions() as usize].join(" x ");
     crate::eprint(&format!(
-        "log-density ({kind}) at {points} points in {}; it integrates to {mass:.4} over the grid",
-        args.out.display()
+        "log-density ({kind}) at {points} points in {}; it integrates to {} over the grid",
+        args.out.display(),
+        fixed(mass, 4)
     ));
     Ok(())
 }

@@ -5,6 +5,7 @@ use anyhow::bail;
 use gen_core::data::{Dataset, signed_to_bytes};
 use gen_core::eval;
 use gen_core::model::SampleRequest;
+use gen_core::number::fixed;
 use gen_core::run::{save_picture, write_atomically};
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -156,7 +157,7 @@ impl Nearest {
             neighbours.push(pictures::tiles(&x)?);
         }
         let (tile_width, tile_height) = samples[0].dimensions();
-        let label = |distance: f64| format!("{distance:.2}");
+        let label = |distance: f64| fixed(distance, 2);
         let widest = self.distances.iter().flatten().map(|distance| text_width(&label(*distance))).max();
         let cell = tile_width.max(widest.unwrap_or(0)) + GAP;
         let line = tile_height + TEXT_HEIGHT + GAP;
@@ -186,7 +187,7 @@ impl Nearest {
             let cells: Vec<String> = rows
                 .iter()
                 .zip(distances)
-                .map(|(row, distance)| format!("{row:>7}: {distance:<7.3}"))
+                .map(|(row, distance)| format!("{row:>7}: {:<7}", fixed(*distance, 3)))
                 .collect();
             writeln!(out, "{i:>6}  {}", cells.join(" ").trim_end())?;
         }

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 use super::discrete::grid;
 use super::{DataSpec, Dataset, Grid, Loaded, Place, Split, not_finite};
 use crate::error::{Error, Result};
+use crate::number::plain;
 use crate::rng::{Purpose, permutation};
 
 /// Says where a value stands in its file, from its row and column counted from 0.
@@ -129,7 +130,7 @@ fn far(
     let what = format!(
         "{}: {} is {furthest:.0e} standard deviations from the mean of the training rows",
         in_file(row as usize, column as usize),
-        split.x.double_value(&[row, column]),
+        plain(split.x.double_value(&[row, column])),
     );
     if furthest > TOO_FAR {
         return Err(format!("{what}, too far for any model: correct it, or leave the row out"));

@@ -34,6 +34,7 @@ use self::lock::Lock;
 use crate::data::{DataSpec, Dataset};
 use crate::error::{Error, Result};
 use crate::model::{BuildContext, Family, GenerativeModel, ModelEntry};
+use crate::number::plain;
 use crate::params::NamedTensors;
 use crate::train::{Budget, LogRecord, OpenRow, TrainConfig, Trainer, Validated, ValidationRecord};
 
@@ -461,6 +462,6 @@ fn read_otherwise(found: &DataSpec, expected: &DataSpec) -> Option<String> {
         (*mean - *mean_then).abs() > 1e-3 * scale || (*std - *std_then).abs() > 1e-3 * scale
     });
     other.map(|(column, ((mean, _), (mean_then, _)))| {
-        format!("the mean of column {column} is {mean}, and was {mean_then}")
+        format!("the mean of column {column} is {}, and was {}", plain(*mean), plain(*mean_then))
     })
 }

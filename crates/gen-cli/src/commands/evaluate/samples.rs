@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use gen_core::Error;
 use gen_core::data::csv::CsvOptions;
 use gen_core::data::{DataSpec, Place, Shape, csv, folder, not_finite, npy};
+use gen_core::number::fixed;
 use tch::{Kind, Tensor};
 
 /// What the values of floating-point images go from and to.
@@ -165,15 +166,16 @@ fn bytes(x: &Tensor, range: Option<Range>) -> anyhow::Result<Tensor> {
         bail!("image {} (x[{first}]) holds values that are not finite numbers", first + 1);
     }
     let (least, most) = (x.min().double_value(&[]), x.max().double_value(&[]));
+    let extent = format!("{} to {}", fixed(least, 3), fixed(most, 3));
     let Some(Range { low, high }) = range else {
         bail!(
-            "floating-point images from {least:.3} to {most:.3}: say what their values go from and to, --range 0,1 or \
+            "floating-point images from {extent}: say what their values go from and to, --range 0,1 or \
              --range=-1,1 or --range 0,255"
         );
     };
     let slack = SLACK * (high - low);
     if !(least >= low - slack && most <= high + slack) {
-        bail!("values from {least:.3} to {most:.3} are outside of --range {low},{high}");
+        bail!("values from {extent} are outside of --range {low},{high}");
     }
     Ok(((x.to_kind(Kind::Float) - low) * (255.0 / (high - low)))
         .round()

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use gen_core::eval::{Estimate, Evaluation, Measured};
+use gen_core::number::fixed;
 
 /// A line for each run and feature space, then what a reader should not miss.
 pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
@@ -107,13 +108,9 @@ fn aligned(lines: &[[String; 12]]) -> Vec<String> {
     lines.iter().map(line).collect()
 }
 
-/// With this many digits after the point, or with an exponent where that would take a long row of them.
+/// Nothing where there is none.
 fn number(x: Option<f64>, digits: usize) -> String {
-    match x {
-        None => String::new(),
-        Some(x) if x.is_finite() && x.abs() >= 1e6 => format!("{x:.2e}"),
-        Some(x) => format!("{x:.digits$}"),
-    }
+    x.map(|x| fixed(x, digits)).unwrap_or_default()
 }
 
 /// Bits per dimension of images, nats of points.

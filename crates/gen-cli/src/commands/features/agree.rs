@@ -3,6 +3,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use gen_core::number::fixed;
 use gen_report::{Run, Status, spearman};
 
 #[derive(clap::Args)]
@@ -160,10 +161,10 @@ fn table(spaces: &[String; 2], rows: &mut [Row]) -> String {
         let seconds = row.seconds.map(|seconds| format!("{seconds:.0}")).unwrap_or_default();
         let Row { name, family, fd, .. } = row;
         let cells = format!(
-            "| {name} | {family} | {seconds} | {:.3} | {} | {:.3} | {} |",
-            fd[0],
+            "| {name} | {family} | {seconds} | {} | {} | {} | {} |",
+            fixed(fd[0], 3),
             rank(0),
-            fd[1],
+            fixed(fd[1], 3),
             rank(1)
         );
         text.push_str(&cells);

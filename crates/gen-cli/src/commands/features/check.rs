@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use gen_core::data::{Dataset, Shape};
 use gen_core::eval::{FeatureSpace, frechet_distance, prdc};
+use gen_core::number::fixed;
 use gen_core::rng::{Purpose, permutation};
 use tch::Tensor;
 
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     )?;
     for (at, rung) in ladders[0].rungs.iter().enumerate() {
         let cell = |value: fn(&Seen) -> f64, digits: usize| {
-            let values = ladders.iter().map(|ladder| format!("{:.digits$}", value(&ladder.rungs[at].1)));
+            let values = ladders.iter().map(|ladder| fixed(value(&ladder.rungs[at].1), digits));
             values.collect::<Vec<_>>().join(" / ")
         };
         writeln!(
@@ -310,7 +311,8 @@ fn ordered(text: &str, steps: &[(String, Seen)], distance: fn(&Seen) -> f64) -> 
         text: text.to_owned(),
         problem: wrong.map(|pair| {
             let [before, after] = [&pair[0], &pair[1]];
-            format!("{:.4} of {}, {:.4} of {}", distance(&before.1), before.0, distance(&after.1), after.0)
+            let told = |(name, seen): &(String, Seen)| format!("{} of {name}", fixed(distance(seen), 4));
+            format!("{}, {}", told(before), told(after))
         }),
     }
 }

@@ -5,6 +5,7 @@ use gen_core::eval::features::{
     Classification, FeatureNetwork, FeatureRecord, FeatureTraining, SelfSupervision, Views, train,
     train_self_supervised,
 };
+use gen_core::number::fixed;
 use gen_core::run::write_atomically;
 use tch::Device;
 
@@ -100,10 +101,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let accuracy =
             record.validation_accuracy.map(|share| format!(", {:.2} % on validation", 100.0 * share));
         crate::eprint(&format!(
-            "epoch {} of {}: loss {:.4}{}",
+            "epoch {} of {}: loss {}{}",
             record.epoch,
             config.epochs,
-            record.loss,
+            fixed(record.loss, 4),
             accuracy.unwrap_or_default()
         ));
     };

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use gen_core::eval::{Detection, OodScore};
+use gen_core::number::fixed;
 
 use super::Found;
 
@@ -26,8 +27,8 @@ fn lines(found: &Found) -> Vec<String> {
             format!("{:.3}", auroc.value),
             auroc.standard_error.map(|error| format!("{error:.3}")).unwrap_or_default(),
             format!("{fpr95:.3}"),
-            format!("{mean_in:.2}"),
-            format!("{mean_out:.2}"),
+            fixed(*mean_in, 2),
+            fixed(*mean_out, 2),
         ]
     }));
     let width = |i: usize| cells.iter().map(|line| line[i].chars().count()).max().unwrap_or(0);
@@ -75,9 +76,13 @@ fn warning(found: &Found) -> Option<String> {
         _ => "no other score here does better than chance".to_owned(),
     };
     Some(format!(
-        "{} gives {} {higher} ({:.2} against {:.2} nats, AUROC {:.3}): what is unlike its training data is not what it finds \
+        "{} gives {} {higher} ({} against {} nats, AUROC {:.3}): what is unlike its training data is not what it finds \
          unlikely (Nalisnick et al. 2019); {advice}",
-        found.run, found.against, plain.mean_out, plain.mean_in, plain.auroc.value
+        found.run,
+        found.against,
+        fixed(plain.mean_out, 2),
+        fixed(plain.mean_in, 2),
+        plain.auroc.value
     ))
 }
 
@@ -98,6 +103,16 @@ mod tests {
         let caveat = "flow gives digits a HIGHER likelihood than its own test data, on average (-500.00 against -900.00";
         assert!(lines[4].starts_with(caveat), "{lines:?}");
         assert!(lines[4].ends_with("the best of the other scores is the typicality, 0.875"), "{lines:?}");
+    }
+
+    /// The likelihoods of a model that fell apart, or of rows far from its data.
+    #[test]
+    fn numbers_of_any_size_fit_the_table() {
+        let mut found = found();
+        (found.scores[0].1.mean_in, found.scores[0].1.mean_out) = (-1e300, -2.5e8);
+        let lines = lines(&found);
+        assert!(lines[1].ends_with("-1.00e300         -2.50e8"), "{lines:?}");
+        assert!(lines[4].contains("(-2.50e8 against -1.00e300 nats"), "{lines:?}");
     }
 
     #[test]

@@ -324,7 +324,10 @@ fn a_value_far_from_the_training_rows_is_told_or_refused() {
     );
     assert!(warning.contains("validation row"), "{warning}");
     let error = own("x.csv", table("1e200"), "").unwrap_err().to_string();
-    assert!(error.contains(&format!("line {line}, column 2")) && error.contains("too far"), "{error}");
+    assert!(
+        error.contains(&format!("line {line}, column 2: 1e200 is")) && error.contains("too far"),
+        "{error}"
+    );
     assert!(own("x.csv", table("3.5"), "").unwrap().warnings.is_empty());
 }
 
