@@ -6,6 +6,8 @@ use super::{CsvOptions, Table};
 
 /// Rows that a column of numbers in a row should have before it is taken for an index.
 const COUNTED: usize = 10;
+/// Of so many rows the first is seldom the only one whose values ascend, if it is one of them.
+const ENOUGH: usize = 20;
 
 /// Adds a line for a first row that may be a header, for each column that may count the rows, and for commas that may be
 /// decimal.
@@ -48,7 +50,7 @@ fn name(table: &Table, column: usize) -> Option<&str> {
     table.names.get(column).map(String::as_str)
 }
 
-/// Whole numbers at equal distances, ascending, where most other rows have no such thing.
+/// Whether the first row is what the others are not: were they all of one kind, each of them would be so as easily.
 fn first_row_is_like_a_header(x: &Tensor) -> bool {
     let [rows, columns] = x.size()[..] else { return false };
     if rows < 3 {
@@ -57,16 +59,38 @@ fn first_row_is_like_a_header(x: &Tensor) -> bool {
     let looked_at = x.narrow(0, 0, rows.min(1000));
     let Ok(values) = Vec::<f64>::try_from(looked_at.reshape([-1])) else { return false };
     let rows: Vec<&[f64]> = values.chunks_exact(columns as usize).collect();
-    let is_like = |row: &&[f64]| {
-        let whole = row.iter().all(|value| value.fract() == 0.0);
-        let step = row.get(1).map_or(1.0, |second| second - row[0]);
-        whole && step > 0.0 && row.windows(2).all(|pair| pair[1] - pair[0] == step)
-    };
-    let alone = columns == 1;
-    // A column of its own is called 0 where nobody gave it a name.
-    let first = if alone { rows[0][0] == 0.0 } else { is_like(&rows[0]) };
-    let others = rows[1..].iter().filter(|row| is_like(row)).count();
-    first && if alone { others == 0 } else { 10 * others <= rows.len() }
+    let [first, others @ ..] = &rows[..] else { return false };
+    let alone_is_whole = is_whole(first) && !others.iter().any(|row| is_whole(row));
+    if columns == 1 {
+        // A column of its own is called 0 where nobody gave it a name.
+        return alone_is_whole && (first[0] == 0.0 || is_far(first, others));
+    }
+    let alone_counts = counts(first) && 10 * others.iter().filter(|row| counts(row)).count() <= rows.len();
+    let alone_ascends = ascends(first) && rows.len() >= ENOUGH && !others.iter().any(|row| ascends(row));
+    alone_counts || alone_ascends || (alone_is_whole && ascends(first)) || is_far(first, others)
+}
+
+fn is_whole(row: &[f64]) -> bool {
+    row.iter().all(|value| value.fract() == 0.0)
+}
+
+fn ascends(row: &[f64]) -> bool {
+    row.windows(2).all(|pair| pair[1] > pair[0])
+}
+
+/// Whole numbers at equal distances, such as years.
+fn counts(row: &[f64]) -> bool {
+    is_whole(row) && ascends(row) && row.windows(2).all(|pair| pair[1] - pair[0] == row[1] - row[0])
+}
+
+/// Whether each value is further from all others of its column than these are from each other.
+fn is_far(first: &[f64], others: &[&[f64]]) -> bool {
+    first.iter().enumerate().all(|(column, value)| {
+        let ends = (f64::INFINITY, f64::NEG_INFINITY);
+        let ends = others.iter().fold(ends, |(low, high), row| (low.min(row[column]), high.max(row[column])));
+        let (low, high) = ends;
+        high > low && (low - value).max(value - high) > high - low
+    })
 }
 
 /// Why a column is like an index of the rows, if it is.

@@ -103,6 +103,30 @@ fn a_header_of_numbers_is_told_and_can_be_declared() {
 }
 
 #[test]
+fn headers_of_any_numbers_are_told() {
+    let rows = |count: u8, row: fn(f64) -> String| (0..count).map(|i| row(f64::from(i))).collect::<String>();
+    let descending = |i: f64| format!("{:.3},{:.3},{:.3}\n", 3.0 + i.sin(), i.cos(), -3.0 - i.sin());
+    let ages = |i: f64| format!("{},{},{}\n", 20.0 + i * 7.0 % 37.0, 60.0 - i, 40.0 + i * 3.0 % 7.0);
+    for table in [
+        // At distances that differ.
+        "1990,2000,2020\n1.5,2.5,3\n0.5,4,5\n0.25,0,1\n".to_owned(),
+        // Fractions, such as levels.
+        "0.05,0.5,0.95\n".to_owned() + &rows(20, descending),
+        // Far from whole numbers, in any order.
+        "2021,2019,2020\n".to_owned() + &rows(10, ages),
+        // A column of its own.
+        "2019\n0.53\n1.2\n7.5\n".to_owned(),
+    ] {
+        assert!(warning(&table).contains("like a header of numbers"), "{table}");
+    }
+    let counts = |i: f64| format!("{},{},{}\n", i * 7.0 % 5.0, i * 3.0 % 11.0, i * 5.0 % 8.0);
+    let falls = |i: f64| format!("{}\n", 0.97f64.powf(i));
+    for table in [rows(5, descending), rows(40, ages), rows(40, counts), rows(40, falls)] {
+        assert_eq!(read(&table).unwrap().warnings, Vec::<String>::new(), "{table}");
+    }
+}
+
+#[test]
 fn an_index_is_told() {
     let rows = |first: fn(usize) -> usize| -> String {
         (0..20).map(|i| format!("{},{}\n", first(i), (i * i) as f64 / 7.0)).collect()
