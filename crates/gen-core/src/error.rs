@@ -169,3 +169,47 @@ fn checkpoint_hint(step: &Option<u64>) -> String {
 fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tch::{Device, Kind, TchError, Tensor};
+
+    use super::*;
+
+    /// The system's, for a disk without room.
+    fn full() -> io::Error {
+        io::Error::from(io::ErrorKind::StorageFull)
+    }
+
+    fn check(error: &Error) {
+        assert!(matches!(error, Error::Io { .. }), "{error:?}");
+        assert_eq!(error.to_string(), format!("run/file: {}", full()));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_in_the_systems_words() {
+        check(&Error::io("run/file")(full()));
+        let err = SafeTensorError::IoError(full());
+        check(&TchError::SafeTensorError { path: "run/file".to_owned(), err }.into());
+    }
+
+    #[cfg(any(feature = "runs", feature = "datasets"))]
+    #[test]
+    fn a_full_disk_is_no_fault_of_a_picture_or_a_table() {
+        check(&Error::image("run/file", image::ImageError::IoError(full())));
+        check(&Error::csv("run/file", csv::Error::from(full())));
+    }
+
+    /// The device has no room for anything.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn weights_that_find_no_room_are_told_with_their_file() {
+        let weights = Tensor::ones([1000], (Kind::Float, Device::Cpu));
+        let error: Error =
+            Tensor::write_safetensors(&[("weights", &weights)], "/dev/full").unwrap_err().into();
+        let said = error.to_string();
+        assert!(said.starts_with("/dev/full: No space left on device"), "{said}");
+    }
+}
