@@ -196,6 +196,30 @@ fn noise_covers_nothing_and_is_the_last_but_for_one_image() {
     }
 }
 
+/// To principal components, which never saw what images look like, it may be.
+#[test]
+fn noise_is_precise_to_no_network() {
+    for ladder in ladders() {
+        let networks: Vec<String> =
+            ladder.spaces().into_iter().filter(|space| !space.starts_with("pca")).collect();
+        assert_eq!(networks.len(), 2, "{networks:?}");
+        for space in networks {
+            let found = ladder.sets["noise"].value(&space, "precision");
+            assert!(found < 0.02, "{space}: {found}");
+        }
+    }
+}
+
+/// Many images that are a little wrong are nearer to the data than one of them over and over.
+#[test]
+fn blurred_clothes_are_nearer_than_one_image() {
+    let Some(ladder) = fashion() else { return };
+    for space in ladder.spaces() {
+        let fd = |set: &str| ladder.sets[set].value(&space, "fd");
+        assert!(fd("blur") < fd("one"), "{space}: {} and {}", fd("blur"), fd("one"));
+    }
+}
+
 #[test]
 fn blurred_images_lose_to_the_images() {
     for ladder in ladders() {
