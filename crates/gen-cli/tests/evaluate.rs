@@ -1,21 +1,16 @@
 //! `gen evaluate` and `gen features` through the real program.
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use predicates::str::contains;
+use shared::program;
 use tch::{Device, Kind, Tensor};
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gen"));
-    // A cache of its own: what the user's evaluations kept is of other threads and other code.
-    command.env("GEN_DATA", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
-    command
-}
 
 fn evaluate(arguments: &str, out: &Path) -> Assert {
     program().arg("evaluate").args(arguments.split_whitespace()).arg("--out").arg(out).assert()

@@ -1,27 +1,23 @@
 //! A stranger's files through the real program: tables, arrays and pictures as they come.
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use gen_core::data::npy;
 use gen_core::rng::{Purpose, permutation, stream};
 use predicates::prelude::*;
 use predicates::str::contains;
+use shared::{column, run_in, stderr};
 use tch::{Device, Kind, Tensor};
 
 /// `gen` in `folder`, with these arguments and a cache of its own.
 fn program(folder: &Path, arguments: &str) -> Assert {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gen"));
-    command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("cache"));
-    command.args(arguments.split_whitespace()).args(["--threads", "1"]).assert()
-}
-
-fn stderr(assert: &Assert) -> String {
-    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    run_in(folder, &format!("{arguments} --threads 1"), &[])
 }
 
 /// `n` draws of N(0, 1).
@@ -36,13 +32,6 @@ fn write_table(path: &Path, header: &str, columns: &[Vec<f64>]) {
         text += &format!("{}\n", cells.join(","));
     }
     fs::write(path, text).unwrap();
-}
-
-/// A column of a table, by its name.
-fn column(path: &Path, name: &str) -> Vec<f64> {
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    let index = reader.headers().unwrap().iter().position(|header| header == name).unwrap();
-    reader.records().map(|row| row.unwrap()[index].parse().unwrap_or(f64::NAN)).collect()
 }
 
 fn mean_and_std(x: &[f64]) -> (f64, f64) {
