@@ -108,7 +108,9 @@ fn an_outlier_in_validation_is_named_and_harms_no_model() {
     columns[1][row] = 1e6;
     write_table(&at("x.csv"), "a,b", &columns);
     let place = format!("line {}, column 2 (`b`): 1000000 is", row + 2);
-    for model in ["vae", "ae", "realnvp", "nsf-ar", "maf", "ddpm", "tarflow", "residual-flow"] {
+    let models =
+        ["vae", "ae", "realnvp", "nsf", "nsf-ar", "maf", "iaf", "ffjord", "residual-flow", "tarflow", "ddpm"];
+    for model in models {
         let train = format!(
             "train {model} --data csv:x.csv --budget 20steps --out {model} --progress none --set validation_rows=40 \
              --set validate_every=5"
