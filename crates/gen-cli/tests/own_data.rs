@@ -133,9 +133,19 @@ fn discrete_columns_are_told_and_dequantised() {
             "train realnvp --budget 60steps --progress none --set couplings=4 --set hidden=[32,32] {more}"
         )
     };
-    let warned =
-        contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"));
-    program(folder.path(), &train("--data csv:x.csv --out plain")).success().stderr(warned);
+    let warned = || {
+        contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"))
+    };
+    program(folder.path(), &train("--data csv:x.csv --out plain")).success().stderr(warned());
+    // Whatever shows a likelihood says so.
+    for line in [
+        "evaluate plain --metrics likelihood",
+        "evaluate --reference pixel-gaussian --data csv:x.csv --metrics likelihood --out gaussian",
+        "density plain --grid 5 --out density.csv",
+        "ood plain --against moons -n 20 --out ood",
+    ] {
+        program(folder.path(), line).success().stderr(warned());
+    }
     for (run, how) in
         [("set", "--data csv:x.csv --set dequantise=true"), ("named", "--data csv:x.csv?dequantise=age")]
     {
@@ -150,12 +160,49 @@ fn discrete_columns_are_told_and_dequantised() {
         assert!(column(&at(&format!("{run}.csv")), "age").iter().all(|age| age.fract() == 0.0));
         assert!(column(&at(&format!("{run}.csv")), "mass").iter().all(|mass| mass.fract() != 0.0));
         program(folder.path(), &format!("evaluate {run} --metrics likelihood")).success().stderr(told());
+        program(folder.path(), &format!("density {run} --grid 5 --out density.csv")).success().stderr(told());
         let table = fs::read_to_string(at(run).join("evaluation.csv")).unwrap();
         assert!(table.contains(",dequantised,") && !table.contains(",exact,"), "{table}");
     }
-    // A model of images takes no notice, and a GAN has no likelihood.
+    // What has no likelihood takes no notice.
+    let floor = "evaluate --reference floor --data csv:x.csv --metrics sliced-wasserstein --out floor";
+    program(folder.path(), floor).success().stderr(contains("continuous").not());
     let gan = "train dcgan --data csv:x.csv --budget 5steps --progress none --out gan";
     program(folder.path(), gan).success().stderr(contains("continuous").not());
+}
+
+/// The kinds of the likelihoods that were measured.
+fn kinds(folder: &Path) -> BTreeSet<String> {
+    let mut reader = csv::Reader::from_path(folder.join("metrics.csv")).unwrap();
+    let at = reader.headers().unwrap().iter().position(|header| header == "parameter").unwrap();
+    reader.records().map(|row| row.unwrap()[at].to_owned()).collect()
+}
+
+#[test]
+fn likelihoods_of_dequantised_points_are_named_for_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let age: Vec<f64> = normal(500, 1).iter().map(|z| (40.0 + 12.0 * z).round()).collect();
+    write_table(&folder.path().join("x.csv"), "age,mass", &[age, normal(500, 2)]);
+    let few = "--metrics likelihood --n-bound 20 --n-ode 5";
+    // Bounds are bounds of what is dequantised, too.
+    for (model, expected) in [
+        ("maf", &["dequantised"][..]),
+        ("tarflow", &["dequantised"]),
+        ("vae", &["importance-64", "lower-bound"]),
+        ("ddpm", &["dequantised-ode", "lower-bound"]),
+    ] {
+        let train = format!(
+            "train {model} --data csv:x.csv --set dequantise=true --budget 3steps --progress none --out {model}"
+        );
+        program(folder.path(), &train).success();
+        program(folder.path(), &format!("evaluate {model} {few}")).success();
+        assert!(kinds(&folder.path().join(model)).iter().eq(expected), "{model}");
+    }
+    for (data, expected) in [("csv:x.csv?dequantise=age", "dequantised"), ("csv:x.csv", "exact")] {
+        let reference = format!("evaluate --reference pixel-gaussian --data {data} {few} --out {expected}");
+        program(folder.path(), &reference).success();
+        assert!(kinds(&folder.path().join(expected)).iter().eq([expected]), "{data}");
+    }
 }
 
 #[test]

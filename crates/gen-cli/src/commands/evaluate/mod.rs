@@ -292,6 +292,10 @@ fn evaluate_reference(
     data: &str,
 ) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let data = catalog::load(data)?;
+    let asks_for_likelihood = args.metrics.0.contains(&Metric::Likelihood);
+    if asks_for_likelihood && reference == Reference::PixelGaussian {
+        catalog::tell_of_discrete_columns(&data)?;
+    }
     let found = measure(args, &data, |protocol, progress| {
         let evaluated = protocol.evaluate_reference(reference, progress)?;
         // What has no seed is the same in every run.
@@ -302,7 +306,7 @@ fn evaluate_reference(
             ..evaluated
         })
     })?;
-    let has_none = found.0.row.likelihood_kind.is_none() && args.metrics.0.contains(&Metric::Likelihood);
+    let has_none = found.0.row.likelihood_kind.is_none() && asks_for_likelihood;
     if has_none && reference == Reference::PixelGaussian && data.spec.values == Values::Continuous {
         crate::eprint(
             "warning: the covariance of the training rows is singular: the Gaussian has samples and no density",

@@ -16,7 +16,7 @@ use crate::pictures;
 use crate::pictures::histogram::histogram;
 use crate::progress::Work;
 use crate::trained::{OwnData, Trained, TrainedArgs};
-use crate::{arguments, output};
+use crate::{arguments, catalog, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let trained = args.trained.load()?;
     let kind = kind(args, &trained)?;
     let (data, other) = (trained.data(&args.own)?, trained.data_like_its_own(&args.against)?);
+    catalog::tell_of_discrete_columns(&data)?;
     let (inside, outside) = (Rows::of_test(&data, args, INSIDE)?, Rows::of_test(&other, args, OUTSIDE)?);
     let background =
         args.background.as_deref().map(|run| Background::load(args, run, &trained)).transpose()?;
