@@ -240,8 +240,10 @@ fn grey_pictures_are_grey_however_they_are_stored() {
     for name in ["grey", "rgb", "deep", "colour"] {
         fs::create_dir(at(name)).unwrap();
     }
+    let mut bytes: Vec<u8> = Vec::new();
     for i in 0..30u32 {
         let grey = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * 7 + y * 11 + i * 5) as u8]));
+        bytes.extend(grey.as_raw());
         let grey = image::DynamicImage::ImageLuma8(grey);
         let file = format!("{i:02}.png");
         grey.save(at("grey").join(&file)).unwrap();
@@ -255,19 +257,80 @@ fn grey_pictures_are_grey_however_they_are_stored() {
         colour.put_pixel(1, 1, image::Rgb([255, 0, 0]));
         colour.save(at("colour").join(&file)).unwrap();
     }
-    let evaluate = |samples: &str| {
-        format!(
-            "evaluate --samples {samples} --data digits --metrics sliced-wasserstein --features pca --out out-{samples}"
+    let array = |name: &str, x: &Tensor| fs::write(at(name), npy::to_bytes(x).unwrap()).unwrap();
+    let one = Tensor::from_slice(&bytes).view([30, 1, 8, 8]);
+    let three = one.expand([30, 3, 8, 8], false).contiguous();
+    array("one.npy", &one);
+    array("three.npy", &three);
+    array("floats.npy", &(three.to_kind(Kind::Float) / 255.0));
+    // As compression leaves them, and with a colour that nobody could overlook.
+    let (almost, colour) = (three.copy(), three.copy());
+    let _ = almost.get(7).get(0).g_add_scalar_(1);
+    let _ = colour.get(7).get(0).fill_(255);
+    array("almost.npy", &almost);
+    array("colour.npy", &colour);
+    let evaluate = |samples: &str, more: &str| {
+        program(
+            folder.path(),
+            &format!(
+                "evaluate --samples {samples} --data digits --metrics sliced-wasserstein --features pca --out out {more}"
+            ),
         )
     };
-    let value = |samples: &str| {
-        program(folder.path(), &evaluate(samples)).success();
-        column(&at(&format!("out-{samples}")).join("metrics.csv"), "value")
+    let value = |samples: &str, more: &str| {
+        evaluate(samples, more).success();
+        column(&at("out").join("metrics.csv"), "value")
     };
-    let grey = value("grey");
-    assert_eq!(value("rgb"), grey);
-    assert_eq!(value("deep"), grey);
-    program(folder.path(), &evaluate("colour"))
-        .failure()
-        .stderr(contains("in colour: samples of this data are grey"));
+    let grey = value("grey", "");
+    for (samples, more) in [
+        ("rgb", ""),
+        ("deep", ""),
+        ("one.npy", ""),
+        ("three.npy", ""),
+        ("floats.npy", "--range 0,1"),
+        ("almost.npy", ""),
+    ] {
+        assert_eq!(value(samples, more), grey, "{samples}");
+    }
+    for samples in ["colour", "colour.npy"] {
+        let told = contains(format!("{samples} holds images in colour: samples of this data are grey"));
+        evaluate(samples, "").failure().stderr(told);
+    }
+}
+
+/// What starts from the first batch learns little from one row of it.
+#[test]
+fn one_picture_is_enough_to_start_from() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("one")).unwrap();
+    let picture = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * 7 + y * 11) as u8]));
+    picture.save(folder.path().join("one/a.png")).unwrap();
+    for (model, data, run) in [
+        ("realnvp", "digits --set batch_size=1", "a"),
+        ("realnvp", "folder:one", "b"),
+        ("residual-flow", "digits --set batch_size=1", "c"),
+        ("residual-flow", "folder:one", "d"),
+    ] {
+        let train = format!("train {model} --data {data} --budget 3steps --progress none --out {run}");
+        program(folder.path(), &train).success();
+        program(folder.path(), &format!("sample {run} -n 4 --out x.npy")).success();
+    }
+}
+
+#[test]
+fn a_vae_of_heavy_tails_has_finite_samples_at_every_temperature() {
+    let folder = tempfile::tempdir().unwrap();
+    let cauchy = |seed| -> Vec<f64> {
+        normal(1000, seed).iter().zip(normal(1000, seed + 2)).map(|(a, b)| a / b).collect()
+    };
+    write_table(&folder.path().join("x.csv"), "a,b", &[cauchy(1), cauchy(2)]);
+    let train = "train vae --data csv:x.csv --budget 200steps --progress none --out run";
+    program(folder.path(), train).success();
+    for temperature in [1, 10, 100] {
+        // Samples that are not finite are refused.
+        let sample = format!("sample run -n 1000 --temperature {temperature} --out samples.csv");
+        program(folder.path(), &sample).success();
+        let x = column(&folder.path().join("samples.csv"), "a");
+        assert!(x.len() == 1000 && x.iter().all(|x| x.is_finite()), "{temperature}");
+    }
 }
