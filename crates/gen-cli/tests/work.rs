@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
 use nix::sys::signal::Signal;
 use predicates::prelude::*;
 use predicates::str::contains;
-use shared::{PROGRAM, column, one_line, run_in, send, wait_until, words};
+use shared::{PROGRAM, column, one_line, run_in, send, stderr, wait_until, words};
 use tempfile::TempDir;
 
 /// A table of `columns` columns and `rows` rows, which the file's name is given for.
@@ -129,6 +131,84 @@ fn a_failed_start_leaves_the_folder_free() {
     let told = run_in(temp.path(), "train vae --data digits --budget 2steps --out {}", &[&foreign]);
     told.failure().stderr(contains("not a run's configuration").and(contains("choose another folder")));
     assert_eq!(fs::read_to_string(foreign.join("config.toml")).unwrap(), "title = \"something else\"\n");
+}
+
+#[test]
+fn a_dry_run_refuses_what_a_run_would_and_leaves_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let dry = |set: &str| {
+        let train = format!("train vae --data moons --budget 5steps --out {{}} --dry-run --set {set}");
+        let told = run_in(temp.path(), &train, &[&run]);
+        assert!(!run.exists(), "{set}");
+        told
+    };
+    for (set, told) in [
+        ("batch_size=0", "`batch_size` must be a whole number from 1 up, found 0"),
+        ("ema_decay=2", "`ema_decay` must be from 0 to less than 1"),
+        ("log_every=0", "`log_every` must be a whole number from 1 up, found 0"),
+        ("warmup_steps=-1", "`warmup_steps` must be a whole number from 0 up, found -1"),
+        ("validation_rows=0 --set patience=2", "`patience` counts validations"),
+        ("optimizer.learning_rate=0", "`learning_rate` of an optimizer must be a positive number"),
+        ("latent_dim=0", "`latent_dim` must be at least 1, found 0"),
+        ("batch_sise=4", "did you mean `batch_size`?"),
+    ] {
+        dry(set).failure().code(1).stderr(contains(told).and(one_line()));
+    }
+    dry("batch_size=4").success().stdout("").stderr("");
+    // A folder that is taken, and data that are not there.
+    run_in(temp.path(), "train vae --data moons --budget 2steps --out {} --set batch_size=4", &[&run])
+        .success();
+    let before = config(&run);
+    let again = run_in(temp.path(), "train vae --data moons --budget 9steps --out {} --dry-run", &[&run]);
+    again.failure().stderr(contains("holds a run already").and(one_line()));
+    assert_eq!(config(&run), before);
+    let missing = "train vae --data csv:missing.csv --budget 9steps --out other --dry-run";
+    run_in(temp.path(), missing, &[]).failure().stderr(contains("missing.csv: No such file").and(one_line()));
+}
+
+/// `gen` where no file can be larger than 4 KiB, as on a disk that is nearly full.
+fn on_a_full_disk(folder: &Path, line: &str, places: &[&Path]) -> Assert {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh", PROGRAM]);
+    command.current_dir(folder).env("GEN_DATA", folder.join("cache")).env("OMP_NUM_THREADS", "1");
+    command.args(words(line, places)).assert()
+}
+
+#[test]
+fn a_full_disk_costs_no_more_than_the_steps_since_the_last_checkpoint() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let train = "train vae --data digits --out {} --set batch_size=8 --set ema_decay=0";
+    let told = on_a_full_disk(temp.path(), &format!("{train} --budget 4steps"), &[&run]).failure().code(1);
+    let full = || contains("File too large (os error").and(one_line());
+    told.stderr(full().and(contains("step 1 cannot be saved, and nothing was before")));
+    // What has saved nothing gives way.
+    run_in(temp.path(), &format!("{train} --budget 4steps"), &[&run]).success();
+    let told = on_a_full_disk(temp.path(), "train --resume {} --budget 8steps", &[&run]).failure().code(1);
+    let told = told.stderr(full().and(contains("step 5 cannot be saved; the checkpoint of step 4 is whole")));
+    // The reason why there is no picture is said once.
+    let text = stderr(&told);
+    let pictures: Vec<&str> =
+        text.lines().filter(|line| line.contains("there is no picture of step")).collect();
+    assert!(!pictures.is_empty(), "{text}");
+    assert!(pictures.iter().all(|line| line.matches("os error").count() == 1), "{text}");
+    run_in(temp.path(), "train --resume {}", &[&run]).success().stderr(contains("8 steps in"));
+
+    for (command, out) in [
+        ("sample -n 2000", "x.npy"),
+        ("sample -n 2000", "x.png"),
+        ("latent -n 300 --method pca", "x.csv"),
+        ("latent -n 300 --method pca", "x.jpg"),
+    ] {
+        let out = temp.path().join(out);
+        on_a_full_disk(temp.path(), &format!("{command} {{}} --out {{}}"), &[&run, &out])
+            .failure()
+            .code(1)
+            .stderr(full().and(contains("panicked").not()));
+    }
+    let left: Vec<_> = fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "run" || name == "cache"), "{left:?}");
 }
 
 #[test]

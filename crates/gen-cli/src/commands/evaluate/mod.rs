@@ -171,7 +171,7 @@ fn evaluate_runs(args: &Args, device: Device) -> anyhow::Result<Outcome> {
         };
         if let Err(error) = saved {
             if args.runs.len() > 1 {
-                crate::eprint(&format!("gen: {}: {error:#}", path.display()));
+                crate::eprint(&format!("gen: {}: {}", path.display(), crate::in_one_line(&error)));
             }
             failures.push(error);
         }

@@ -153,7 +153,7 @@ fn keep(
     };
     let file = args.out.join(args.kind.file(name));
     write_atomically(&file, |temporary| {
-        std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(temporary))
+        std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(&file))
     })?;
     note(&args.out.join(RECORDS), args.kind, name, &record)?;
     let accuracy = test_accuracy.map(|share| format!("{:.2} % on test: ", 100.0 * share));
@@ -193,8 +193,6 @@ fn note(path: &Path, kind: NetworkKind, name: &str, record: &Record) -> anyhow::
     let mut records: Records = toml::from_str(&text).with_context(|| path.display().to_string())?;
     records.entry(kind).or_default().insert(name.to_owned(), record.clone());
     let text = format!("# Written by `gen features train`.\n\n{}", toml::to_string_pretty(&records)?);
-    write_atomically(path, |temporary| {
-        std::fs::write(temporary, &text).map_err(gen_core::Error::io(temporary))
-    })?;
+    write_atomically(path, |temporary| std::fs::write(temporary, &text).map_err(gen_core::Error::io(path)))?;
     Ok(())
 }
