@@ -17,6 +17,7 @@ use tch::Device;
 
 use crate::cache::FolderCache;
 use crate::device::{self, Compute};
+use crate::progress::Work;
 use crate::spaces::{self, Choices};
 use crate::trained::OwnData;
 use crate::{catalog, checkpoint, registry};
@@ -359,7 +360,12 @@ fn measure(
 
 /// The spaces of `--features`; none for what is compared in none.
 fn spaces_for(options: &EvaluateOptions, data: &Dataset, args: &Args) -> anyhow::Result<Vec<FeatureSpace>> {
-    if options.needs_features() { spaces::of(data, &args.features) } else { Ok(Vec::new()) }
+    if !options.needs_features() {
+        return Ok(Vec::new());
+    }
+    // Those without a network of the data are fitted to the training rows.
+    let _work = Work::on("feature spaces");
+    spaces::of(data, &args.features)
 }
 
 fn options(args: &Args) -> EvaluateOptions {

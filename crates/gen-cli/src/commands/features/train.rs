@@ -10,6 +10,7 @@ use tch::Device;
 
 use crate::catalog;
 use crate::device::Compute;
+use crate::progress::Work;
 use crate::spaces::{NetworkKind, RECORDS, Record, Records, sha256};
 
 #[derive(clap::Args)]
@@ -96,7 +97,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         seed: args.seed,
         ..defaults
     };
+    let epoch = |number: u64| Work::on(format!("epoch {number} of {}", config.epochs));
+    let mut work = Some(epoch(1));
     let tell = |record: FeatureRecord| {
+        // A bar would be in the way of the line.
+        drop(work.take());
         let accuracy =
             record.validation_accuracy.map(|share| format!(", {:.2} % on validation", 100.0 * share));
         crate::eprint(&format!(
@@ -106,6 +111,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             record.loss,
             accuracy.unwrap_or_default()
         ));
+        work = (record.epoch < config.epochs).then(|| epoch(record.epoch + 1));
     };
     let network = match args.kind {
         NetworkKind::Classifier => {
@@ -129,7 +135,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         &data.spec.sha256,
         &network,
         match args.kind {
-            NetworkKind::Classifier => Some(network.accuracy(&data.test)?),
+            NetworkKind::Classifier => {
+                let _work = Work::on("accuracy on test images");
+                Some(network.accuracy(&data.test)?)
+            }
             NetworkKind::SelfSupervised => None,
         },
     )
