@@ -161,6 +161,9 @@ fn discrete_columns_are_told_and_dequantised() {
         assert!(column(&at(&format!("{run}.csv")), "mass").iter().all(|mass| mass.fract() != 0.0));
         program(folder.path(), &format!("evaluate {run} --metrics likelihood")).success().stderr(told());
         program(folder.path(), &format!("density {run} --grid 5 --out density.csv")).success().stderr(told());
+        // What is continuous is no worse a stranger to it.
+        let ood = format!("ood {run} --against moons -n 20 --out ood");
+        program(folder.path(), &ood).success().stderr(told()).stdout(contains("(dequantised)"));
         let table = fs::read_to_string(at(run).join("evaluation.csv")).unwrap();
         assert!(table.contains(",dequantised,") && !table.contains(",exact,"), "{table}");
     }
