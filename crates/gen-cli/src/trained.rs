@@ -93,7 +93,13 @@ impl Trained {
     /// The data set of this name as the model would see it, if its rows are of the same shape as the run's own.
     pub(crate) fn data_like_its_own(&self, name: &str) -> anyhow::Result<Dataset> {
         let spec = &self.model.card().data;
-        let data = catalog::load(name)?.with_options(&spec.options)?;
+        let data = catalog::load(name)?;
+        let mut options = spec.options.clone();
+        // Points that have no steps of their own are spread over none.
+        if !spec.shape.is_image() && data.discrete_columns()?.iter().all(|found| found.grid.is_none()) {
+            options.dequantise = false;
+        }
+        let data = data.with_options(&options)?;
         if data.spec.shape != spec.shape {
             bail!("`{}` makes {:?}, `{name}` has {:?}", self.folder.name(), spec.shape, data.spec.shape);
         }

@@ -1,16 +1,17 @@
 //! `gen compare` through the real program, with run folders written by hand.
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
+use shared::program;
 
 fn compare(runs: &[&Path], out: &Path) -> assert_cmd::assert::Assert {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gen"));
-    command.arg("compare").args(runs).arg("--out").arg(out).assert()
+    program().arg("compare").args(runs).arg("--out").arg(out).assert()
 }
 
 /// A folder as `gen evaluate` leaves it: distances in two spaces, and a coverage.

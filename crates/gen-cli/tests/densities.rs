@@ -1,25 +1,20 @@
 //! What a likelihood is for, through the real program: a table of a user's own, and telling data from other data.
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use gen_core::data::{idx, npy};
 use gen_core::rng::{Purpose, stream};
 use predicates::prelude::*;
 use predicates::str::contains;
+use shared::{program, stderr};
 use tch::{Device, Kind, Tensor};
-
-/// The program, with a cache of its own.
-fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_gen"));
-    program.env("GEN_DATA", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
-    program
-}
 
 /// `gen <command> <run> <rest>`, or `gen train <model> --out <run> <rest>`, with `more` in the places of `{}`.
 fn run(arguments: &str, run: &Path, more: &[&Path]) -> Assert {
@@ -47,10 +42,6 @@ fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
 
 fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
     row[column].parse().unwrap_or_else(|_| panic!("{column}: {:?}", row[column]))
-}
-
-fn stderr(assert: &Assert) -> String {
-    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
 
 /// Writes five columns of very different units that depend on each other, a map of N(0, I) with a triangular Jacobian: a bent

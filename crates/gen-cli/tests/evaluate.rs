@@ -1,21 +1,16 @@
 //! `gen evaluate` and `gen features` through the real program.
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use predicates::str::contains;
+use shared::program;
 use tch::{Device, Kind, Tensor};
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gen"));
-    // A cache of its own: what the user's evaluations kept is of other threads and other code.
-    command.env("GEN_DATA", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
-    command
-}
 
 fn evaluate(arguments: &str, out: &Path) -> Assert {
     program().arg("evaluate").args(arguments.split_whitespace()).arg("--out").arg(out).assert()
@@ -268,4 +263,46 @@ fn a_feature_network_is_trained_recorded_and_used() {
     assert!(records.contains(&row(&out)["feature_sha256"]));
     let list = program().args(["features", "list"]).assert().success();
     list.stdout(contains("fashion-mnist").and(contains("gen features train --data mnist")));
+}
+
+#[test]
+fn a_network_without_labels_is_trained_recorded_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |arguments: &str| {
+        let line = format!("features train --kind self-supervised --threads 1 {arguments} --out");
+        program().args(line.split_whitespace()).arg(folder.path()).assert()
+    };
+    let refused = |arguments: &str, told: &str| {
+        train(arguments).failure().code(1).stderr(contains(told).and(contains("panicked").not()));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{arguments}");
+    };
+    refused("--data digits --dropout 0.1", "--dropout is of classifiers");
+    refused("--data moons", "a feature network needs images");
+    let trained = train("--data digits --epochs 1").success();
+    trained.stderr(contains("epoch 1 of 1: loss ").and(contains("on validation").not()));
+    let records = std::fs::read_to_string(folder.path().join("features.toml")).unwrap();
+    let command = "gen features train --data digits --kind self-supervised --out crates/gen-cli/features --threads 1 --epochs 1";
+    assert!(records.contains("[self-supervised.digits]") && records.contains(command), "{records}");
+    assert!(!records.contains("test_accuracy"), "{records}");
+    let file = folder.path().join("self-supervised-digits.safetensors");
+    let out = folder.path().join("out");
+    let arguments =
+        format!("--reference floor --data digits --metrics fd,prdc --features {}", file.display());
+    evaluate(&arguments, &out).success();
+    let measured = row(&out);
+    assert_eq!(measured["feature_space"], "self-supervised:digits");
+    assert!(records.contains(&measured["feature_sha256"]));
+    // Noise is far from the digits in it, though it never saw a label.
+    let noise = folder.path().join("noise");
+    evaluate(&arguments.replace("floor", "pixel-noise"), &noise).success();
+    let fd = |folder: &Path| number(&row(folder), "fd");
+    assert!(fd(&noise) > 5.0 * fd(&out), "{} {}", fd(&noise), fd(&out));
+    // Both kinds have their places in one table.
+    let other = program()
+        .args("features train --data digits --epochs 1 --threads 1 --out".split(' '))
+        .arg(folder.path())
+        .assert();
+    other.success();
+    let both = std::fs::read_to_string(folder.path().join("features.toml")).unwrap();
+    assert!(both.contains("[classifier.digits]") && both.contains(&measured["feature_sha256"]), "{both}");
 }

@@ -1,17 +1,16 @@
 //! The commands that look into a trained model, through the real program, on runs that are trained once.
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
 use std::sync::LazyLock;
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use predicates::str::contains;
+use shared::program;
 use tempfile::TempDir;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_gen");
 
 /// Tiny runs of every model on digits and on moons.
 static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
@@ -28,7 +27,7 @@ static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
         ("ddpm", "moons", "ddim_steps=5"),
     ];
     for (model, data, set) in runs {
-        let done = Process::new(PROGRAM)
+        let done = program()
             .args([
                 "train",
                 model,
@@ -60,9 +59,9 @@ impl Scratch {
     /// Runs `gen <command> <run> <arguments> --out <file>`; the file, and what became of it.
     fn run(&self, command: &str, run: &str, arguments: &str, file: &str) -> (PathBuf, Assert) {
         let out = self.0.path().join(file);
-        let mut program = Command::new(PROGRAM);
-        program.arg(command).arg(RUNS.path().join(run)).args(arguments.split_whitespace());
-        let assert = program.args(["--threads", "1", "--out"]).arg(&out).assert();
+        let mut started = program();
+        started.arg(command).arg(RUNS.path().join(run)).args(arguments.split_whitespace());
+        let assert = started.args(["--threads", "1", "--out"]).arg(&out).assert();
         (out, assert)
     }
 

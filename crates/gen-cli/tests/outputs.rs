@@ -1,24 +1,23 @@
 //! What is written is what the name says, and what cannot be written is told before any work.
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
 use std::sync::LazyLock;
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use predicates::str::contains;
+use shared::{one_line, program};
 use tempfile::TempDir;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_gen");
 
 /// A run of images and one of points.
 static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     for (model, data) in [("vae", "digits"), ("ddpm", "moons"), ("realnvp", "moons")] {
-        let done = Process::new(PROGRAM)
+        let done = program()
             .args([
                 "train",
                 model,
@@ -41,18 +40,14 @@ static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
 });
 
 fn run(command: &str, run: &str, arguments: &[&str], out: &Path) -> Assert {
-    let mut program = Command::new(PROGRAM);
-    program
+    let mut command = program();
+    command
         .arg(command)
         .arg(RUNS.path().join(run))
         .args(arguments)
         .args(["--threads", "1", "--out"])
         .arg(out);
-    program.assert()
-}
-
-fn one_line() -> impl Predicate<str> {
-    predicate::function(|text: &str| text.lines().filter(|line| line.starts_with("gen: ")).count() == 1)
+    command.assert()
 }
 
 fn magic(path: &Path) -> &'static str {
@@ -96,10 +91,10 @@ fn every_picture_command_writes_what_the_name_says() {
     }
     for (file, kind) in [("p.jpg", "jpg"), ("p.PNG", "png"), ("p.gif", "gif"), ("p.webp", "webp")] {
         let out = temp.path().join(file);
-        Command::new(PROGRAM).args(["data", "preview", "digits", "--out"]).arg(&out).assert().success();
+        program().args(["data", "preview", "digits", "--out"]).arg(&out).assert().success();
         assert_eq!(magic(&out), kind);
     }
-    let preview = Command::new(PROGRAM).args(["data", "preview", "digits", "--out", "x.pdf"]).assert();
+    let preview = program().args(["data", "preview", "digits", "--out", "x.pdf"]).assert();
     preview.failure().stderr(contains("--out takes .png, .jpg, .webp or .gif, found x.pdf").and(one_line()));
 }
 
@@ -150,11 +145,11 @@ fn numbers_out_of_range_are_told_the_range() {
         (&["-n", "-4"], "-4 is not in 1.."),
         (&["--threads", "-2"], "--threads takes 0 or more, found -2"),
     ] {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command.arg("sample").arg(RUNS.path().join("ddpm-moons")).args(arguments).arg("--out").arg(&out);
         command.assert().failure().stderr(contains(told).and(contains("-- -").not()).and(one_line()));
     }
-    let mut train = Command::new(PROGRAM);
+    let mut train = program();
     train.args(["train", "vae", "--data", "moons", "--budget", "1steps", "--seed", "-1", "--out"]).arg(&out);
     train.assert().code(2).stderr(contains("a seed is a whole number from 0").and(one_line()));
     assert!(!out.exists());

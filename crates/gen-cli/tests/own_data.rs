@@ -1,27 +1,23 @@
 //! A stranger's files through the real program: tables, arrays and pictures as they come.
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use gen_core::data::npy;
 use gen_core::rng::{Purpose, permutation, stream};
 use predicates::prelude::*;
 use predicates::str::contains;
+use shared::{column, run_in, stderr};
 use tch::{Device, Kind, Tensor};
 
 /// `gen` in `folder`, with these arguments and a cache of its own.
 fn program(folder: &Path, arguments: &str) -> Assert {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gen"));
-    command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("cache"));
-    command.args(arguments.split_whitespace()).args(["--threads", "1"]).assert()
-}
-
-fn stderr(assert: &Assert) -> String {
-    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    run_in(folder, &format!("{arguments} --threads 1"), &[])
 }
 
 /// `n` draws of N(0, 1).
@@ -36,13 +32,6 @@ fn write_table(path: &Path, header: &str, columns: &[Vec<f64>]) {
         text += &format!("{}\n", cells.join(","));
     }
     fs::write(path, text).unwrap();
-}
-
-/// A column of a table, by its name.
-fn column(path: &Path, name: &str) -> Vec<f64> {
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    let index = reader.headers().unwrap().iter().position(|header| header == name).unwrap();
-    reader.records().map(|row| row.unwrap()[index].parse().unwrap_or(f64::NAN)).collect()
 }
 
 fn mean_and_std(x: &[f64]) -> (f64, f64) {
@@ -119,7 +108,9 @@ fn an_outlier_in_validation_is_named_and_harms_no_model() {
     columns[1][row] = 1e6;
     write_table(&at("x.csv"), "a,b", &columns);
     let place = format!("line {}, column 2 (`b`): 1000000 is", row + 2);
-    for model in ["vae", "ae", "realnvp", "nsf-ar", "maf", "ddpm", "tarflow", "residual-flow"] {
+    let models =
+        ["vae", "ae", "realnvp", "nsf", "nsf-ar", "maf", "iaf", "ffjord", "residual-flow", "tarflow", "ddpm"];
+    for model in models {
         let train = format!(
             "train {model} --data csv:x.csv --budget 20steps --out {model} --progress none --set validation_rows=40 \
              --set validate_every=5"
@@ -142,9 +133,19 @@ fn discrete_columns_are_told_and_dequantised() {
             "train realnvp --budget 60steps --progress none --set couplings=4 --set hidden=[32,32] {more}"
         )
     };
-    let warned =
-        contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"));
-    program(folder.path(), &train("--data csv:x.csv --out plain")).success().stderr(warned);
+    let warned = || {
+        contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"))
+    };
+    program(folder.path(), &train("--data csv:x.csv --out plain")).success().stderr(warned());
+    // Whatever shows a likelihood says so.
+    for line in [
+        "evaluate plain --metrics likelihood",
+        "evaluate --reference pixel-gaussian --data csv:x.csv --metrics likelihood --out gaussian",
+        "density plain --grid 5 --out density.csv",
+        "ood plain --against moons -n 20 --out ood",
+    ] {
+        program(folder.path(), line).success().stderr(warned());
+    }
     for (run, how) in
         [("set", "--data csv:x.csv --set dequantise=true"), ("named", "--data csv:x.csv?dequantise=age")]
     {
@@ -159,12 +160,52 @@ fn discrete_columns_are_told_and_dequantised() {
         assert!(column(&at(&format!("{run}.csv")), "age").iter().all(|age| age.fract() == 0.0));
         assert!(column(&at(&format!("{run}.csv")), "mass").iter().all(|mass| mass.fract() != 0.0));
         program(folder.path(), &format!("evaluate {run} --metrics likelihood")).success().stderr(told());
+        program(folder.path(), &format!("density {run} --grid 5 --out density.csv")).success().stderr(told());
+        // What is continuous is no worse a stranger to it.
+        let ood = format!("ood {run} --against moons -n 20 --out ood");
+        program(folder.path(), &ood).success().stderr(told()).stdout(contains("(dequantised)"));
         let table = fs::read_to_string(at(run).join("evaluation.csv")).unwrap();
         assert!(table.contains(",dequantised,") && !table.contains(",exact,"), "{table}");
     }
-    // A model of images takes no notice, and a GAN has no likelihood.
+    // What has no likelihood takes no notice.
+    let floor = "evaluate --reference floor --data csv:x.csv --metrics sliced-wasserstein --out floor";
+    program(folder.path(), floor).success().stderr(contains("continuous").not());
     let gan = "train dcgan --data csv:x.csv --budget 5steps --progress none --out gan";
     program(folder.path(), gan).success().stderr(contains("continuous").not());
+}
+
+/// The kinds of the likelihoods that were measured.
+fn kinds(folder: &Path) -> BTreeSet<String> {
+    let mut reader = csv::Reader::from_path(folder.join("metrics.csv")).unwrap();
+    let at = reader.headers().unwrap().iter().position(|header| header == "parameter").unwrap();
+    reader.records().map(|row| row.unwrap()[at].to_owned()).collect()
+}
+
+#[test]
+fn likelihoods_of_dequantised_points_are_named_for_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let age: Vec<f64> = normal(500, 1).iter().map(|z| (40.0 + 12.0 * z).round()).collect();
+    write_table(&folder.path().join("x.csv"), "age,mass", &[age, normal(500, 2)]);
+    let few = "--metrics likelihood --n-bound 20 --n-ode 5";
+    // Bounds are bounds of what is dequantised, too.
+    for (model, expected) in [
+        ("maf", &["dequantised"][..]),
+        ("tarflow", &["dequantised"]),
+        ("vae", &["importance-64", "lower-bound"]),
+        ("ddpm", &["dequantised-ode", "lower-bound"]),
+    ] {
+        let train = format!(
+            "train {model} --data csv:x.csv --set dequantise=true --budget 3steps --progress none --out {model}"
+        );
+        program(folder.path(), &train).success();
+        program(folder.path(), &format!("evaluate {model} {few}")).success();
+        assert!(kinds(&folder.path().join(model)).iter().eq(expected), "{model}");
+    }
+    for (data, expected) in [("csv:x.csv?dequantise=age", "dequantised"), ("csv:x.csv", "exact")] {
+        let reference = format!("evaluate --reference pixel-gaussian --data {data} {few} --out {expected}");
+        program(folder.path(), &reference).success();
+        assert!(kinds(&folder.path().join(expected)).iter().eq([expected]), "{data}");
+    }
 }
 
 #[test]
@@ -202,8 +243,10 @@ fn grey_pictures_are_grey_however_they_are_stored() {
     for name in ["grey", "rgb", "deep", "colour"] {
         fs::create_dir(at(name)).unwrap();
     }
+    let mut bytes: Vec<u8> = Vec::new();
     for i in 0..30u32 {
         let grey = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * 7 + y * 11 + i * 5) as u8]));
+        bytes.extend(grey.as_raw());
         let grey = image::DynamicImage::ImageLuma8(grey);
         let file = format!("{i:02}.png");
         grey.save(at("grey").join(&file)).unwrap();
@@ -217,19 +260,80 @@ fn grey_pictures_are_grey_however_they_are_stored() {
         colour.put_pixel(1, 1, image::Rgb([255, 0, 0]));
         colour.save(at("colour").join(&file)).unwrap();
     }
-    let evaluate = |samples: &str| {
-        format!(
-            "evaluate --samples {samples} --data digits --metrics sliced-wasserstein --features pca --out out-{samples}"
+    let array = |name: &str, x: &Tensor| fs::write(at(name), npy::to_bytes(x).unwrap()).unwrap();
+    let one = Tensor::from_slice(&bytes).view([30, 1, 8, 8]);
+    let three = one.expand([30, 3, 8, 8], false).contiguous();
+    array("one.npy", &one);
+    array("three.npy", &three);
+    array("floats.npy", &(three.to_kind(Kind::Float) / 255.0));
+    // As compression leaves them, and with a colour that nobody could overlook.
+    let (almost, colour) = (three.copy(), three.copy());
+    let _ = almost.get(7).get(0).g_add_scalar_(1);
+    let _ = colour.get(7).get(0).fill_(255);
+    array("almost.npy", &almost);
+    array("colour.npy", &colour);
+    let evaluate = |samples: &str, more: &str| {
+        program(
+            folder.path(),
+            &format!(
+                "evaluate --samples {samples} --data digits --metrics sliced-wasserstein --features pca --out out {more}"
+            ),
         )
     };
-    let value = |samples: &str| {
-        program(folder.path(), &evaluate(samples)).success();
-        column(&at(&format!("out-{samples}")).join("metrics.csv"), "value")
+    let value = |samples: &str, more: &str| {
+        evaluate(samples, more).success();
+        column(&at("out").join("metrics.csv"), "value")
     };
-    let grey = value("grey");
-    assert_eq!(value("rgb"), grey);
-    assert_eq!(value("deep"), grey);
-    program(folder.path(), &evaluate("colour"))
-        .failure()
-        .stderr(contains("in colour: samples of this data are grey"));
+    let grey = value("grey", "");
+    for (samples, more) in [
+        ("rgb", ""),
+        ("deep", ""),
+        ("one.npy", ""),
+        ("three.npy", ""),
+        ("floats.npy", "--range 0,1"),
+        ("almost.npy", ""),
+    ] {
+        assert_eq!(value(samples, more), grey, "{samples}");
+    }
+    for samples in ["colour", "colour.npy"] {
+        let told = contains(format!("{samples} holds images in colour: samples of this data are grey"));
+        evaluate(samples, "").failure().stderr(told);
+    }
+}
+
+/// What starts from the first batch learns little from one row of it.
+#[test]
+fn one_picture_is_enough_to_start_from() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("one")).unwrap();
+    let picture = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * 7 + y * 11) as u8]));
+    picture.save(folder.path().join("one/a.png")).unwrap();
+    for (model, data, run) in [
+        ("realnvp", "digits --set batch_size=1", "a"),
+        ("realnvp", "folder:one", "b"),
+        ("residual-flow", "digits --set batch_size=1", "c"),
+        ("residual-flow", "folder:one", "d"),
+    ] {
+        let train = format!("train {model} --data {data} --budget 3steps --progress none --out {run}");
+        program(folder.path(), &train).success();
+        program(folder.path(), &format!("sample {run} -n 4 --out x.npy")).success();
+    }
+}
+
+#[test]
+fn a_vae_of_heavy_tails_has_finite_samples_at_every_temperature() {
+    let folder = tempfile::tempdir().unwrap();
+    let cauchy = |seed| -> Vec<f64> {
+        normal(1000, seed).iter().zip(normal(1000, seed + 2)).map(|(a, b)| a / b).collect()
+    };
+    write_table(&folder.path().join("x.csv"), "a,b", &[cauchy(1), cauchy(2)]);
+    let train = "train vae --data csv:x.csv --budget 200steps --progress none --out run";
+    program(folder.path(), train).success();
+    for temperature in [1, 10, 100] {
+        // Samples that are not finite are refused.
+        let sample = format!("sample run -n 1000 --temperature {temperature} --out samples.csv");
+        program(folder.path(), &sample).success();
+        let x = column(&folder.path().join("samples.csv"), "a");
+        assert!(x.len() == 1000 && x.iter().all(|x| x.is_finite()), "{temperature}");
+    }
 }

@@ -2,45 +2,21 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+mod shared;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use predicates::prelude::*;
 use predicates::str::contains;
+use shared::{PROGRAM, column, one_line, run_in, send, stderr, wait_until, words};
 use tempfile::TempDir;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_gen");
-
-/// `gen` with these words, each of `{}` in its place.
-fn words(line: &str, places: &[&Path]) -> Vec<String> {
-    let mut places = places.iter();
-    let mut words = Vec::new();
-    for word in line.split_whitespace() {
-        words.push(match word.contains("{}") {
-            true => word.replace("{}", &places.next().unwrap().to_string_lossy()),
-            false => word.to_owned(),
-        });
-    }
-    words
-}
-
-fn r#gen(folder: &Path, line: &str, places: &[&Path]) -> Assert {
-    let mut command = Command::new(PROGRAM);
-    command.current_dir(folder).env("GEN_DATA", folder.join("cache")).env("OMP_NUM_THREADS", "1");
-    command.args(words(line, places)).assert()
-}
-
-/// One line, whatever progress is shown.
-fn one_line() -> impl Predicate<str> {
-    predicate::function(|text: &str| text.lines().filter(|line| line.starts_with("gen: ")).count() == 1)
-}
 
 /// A table of `columns` columns and `rows` rows, which the file's name is given for.
 fn table(path: &Path, columns: usize, rows: usize) {
@@ -56,14 +32,6 @@ fn table(path: &Path, columns: usize, rows: usize) {
     fs::write(path, text).unwrap();
 }
 
-/// A column of a history.
-fn column(run: &Path, name: &str) -> Vec<f64> {
-    let text = fs::read_to_string(run.join("history.csv")).unwrap();
-    let mut rows = text.lines();
-    let at = rows.next().unwrap().split(',').position(|column| column == name).unwrap();
-    rows.map(|row| row.split(',').nth(at).unwrap().parse().unwrap()).collect()
-}
-
 fn config(run: &Path) -> toml::Table {
     toml::from_str(&fs::read_to_string(run.join("config.toml")).unwrap()).unwrap()
 }
@@ -74,16 +42,16 @@ fn a_table_of_one_column_trains_to_its_end_and_has_pictures() {
     let (csv, run) = (temp.path().join("one.csv"), temp.path().join("run"));
     table(&csv, 1, 300);
     let train = "train maf --data csv:{} --budget 20steps --out {} --set validation_rows=9";
-    r#gen(temp.path(), train, &[&csv, &run]).success().stderr(contains("warning").not());
+    run_in(temp.path(), train, &[&csv, &run]).success().stderr(contains("warning").not());
     assert_eq!(fs::read_dir(run.join("samples")).unwrap().count(), 10);
     let picture = image::open(run.join("samples/step-0000020.png")).unwrap().into_rgb8();
     let colours: std::collections::HashSet<_> = picture.pixels().collect();
     assert!(picture.width() > 600 && colours.len() > 4, "two histograms, each in its colour");
-    r#gen(temp.path(), &format!("{train} --resume"), &[&csv, &run]).success();
+    run_in(temp.path(), &format!("{train} --resume"), &[&csv, &run]).success();
 
     for out in ["grid.png", "grid.JPG", "x.npy"] {
         let out = temp.path().join(out);
-        r#gen(temp.path(), "sample {} --out {}", &[&run, &out]).success();
+        run_in(temp.path(), "sample {} --out {}", &[&run, &out]).success();
         assert!(out.is_file());
     }
     for (command, out) in [
@@ -96,13 +64,13 @@ fn a_table_of_one_column_trains_to_its_end_and_has_pictures() {
         ("trajectory", "path.png"),
     ] {
         let out = temp.path().join(out);
-        r#gen(temp.path(), &format!("{command} {{}} --out {{}}"), &[&run, &out]).success();
+        run_in(temp.path(), &format!("{command} {{}} --out {{}}"), &[&run, &out]).success();
         assert!(out.is_file(), "{command}");
     }
     let density = fs::read_to_string(temp.path().join("density.csv")).unwrap();
     assert!(density.starts_with("x,log_density_nats\n") && density.lines().count() == 201);
     let preview = temp.path().join("preview.webp");
-    r#gen(temp.path(), "data preview csv:{} --out {}", &[&csv, &preview]).success();
+    run_in(temp.path(), "data preview csv:{} --out {}", &[&csv, &preview]).success();
 }
 
 #[test]
@@ -112,12 +80,12 @@ fn tables_of_any_width_are_trained_on_and_drawn() {
         let (csv, run) = (temp.path().join("x.csv"), temp.path().join(columns.to_string()));
         table(&csv, columns, 60);
         let train = "train vae --data csv:{} --budget 4steps --set batch_size=16 --out {}";
-        r#gen(temp.path(), train, &[&csv, &run]).success().stderr(contains("warning").not());
+        run_in(temp.path(), train, &[&csv, &run]).success().stderr(contains("warning").not());
         let out = temp.path().join("x.png");
         for command in ["sample", "latent -n 10", "interpolate"] {
-            r#gen(temp.path(), &format!("{command} {{}} --out {{}}"), &[&run, &out]).success();
+            run_in(temp.path(), &format!("{command} {{}} --out {{}}"), &[&run, &out]).success();
         }
-        let density = r#gen(temp.path(), "density {} --out {} --grid 9", &[&run, &out]);
+        let density = run_in(temp.path(), "density {} --out {} --grid 9", &[&run, &out]);
         if columns == 2 {
             density.success();
         } else {
@@ -134,7 +102,7 @@ fn a_picture_that_fails_does_not_cost_a_run() {
     // Where the folder of pictures should be.
     fs::write(run.join("samples"), "in the way").unwrap();
     let train = "train vae --data moons --budget 10steps --set validation_rows=9 --out {}";
-    let told = r#gen(temp.path(), train, &[&run]).success();
+    let told = run_in(temp.path(), train, &[&run]).success();
     told.stderr(contains("warning: there is no picture of step 10, training goes on: "));
     assert!(run.join("checkpoint/latest/weights.safetensors").is_file());
 }
@@ -146,7 +114,7 @@ fn a_failed_start_leaves_the_folder_free() {
     let start = |set: &str| {
         let train =
             format!("train vae --data digits --budget 50steps --out {{}} --set batch_size=8 --set {set}");
-        r#gen(temp.path(), &train, &[&run])
+        run_in(temp.path(), &train, &[&run])
     };
     start("batch_size=0").failure().stderr(contains("`batch_size`").and(one_line()));
     assert!(!run.exists(), "what is wrong is found before the folder is made");
@@ -160,9 +128,87 @@ fn a_failed_start_leaves_the_folder_free() {
     let foreign = temp.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("config.toml"), "title = \"something else\"\n").unwrap();
-    let told = r#gen(temp.path(), "train vae --data digits --budget 2steps --out {}", &[&foreign]);
+    let told = run_in(temp.path(), "train vae --data digits --budget 2steps --out {}", &[&foreign]);
     told.failure().stderr(contains("not a run's configuration").and(contains("choose another folder")));
     assert_eq!(fs::read_to_string(foreign.join("config.toml")).unwrap(), "title = \"something else\"\n");
+}
+
+#[test]
+fn a_dry_run_refuses_what_a_run_would_and_leaves_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let dry = |set: &str| {
+        let train = format!("train vae --data moons --budget 5steps --out {{}} --dry-run --set {set}");
+        let told = run_in(temp.path(), &train, &[&run]);
+        assert!(!run.exists(), "{set}");
+        told
+    };
+    for (set, told) in [
+        ("batch_size=0", "`batch_size` must be a whole number from 1 up, found 0"),
+        ("ema_decay=2", "`ema_decay` must be from 0 to less than 1"),
+        ("log_every=0", "`log_every` must be a whole number from 1 up, found 0"),
+        ("warmup_steps=-1", "`warmup_steps` must be a whole number from 0 up, found -1"),
+        ("validation_rows=0 --set patience=2", "`patience` counts validations"),
+        ("optimizer.learning_rate=0", "`learning_rate` of an optimizer must be a positive number"),
+        ("latent_dim=0", "`latent_dim` must be at least 1, found 0"),
+        ("batch_sise=4", "did you mean `batch_size`?"),
+    ] {
+        dry(set).failure().code(1).stderr(contains(told).and(one_line()));
+    }
+    dry("batch_size=4").success().stdout("").stderr("");
+    // A folder that is taken, and data that are not there.
+    run_in(temp.path(), "train vae --data moons --budget 2steps --out {} --set batch_size=4", &[&run])
+        .success();
+    let before = config(&run);
+    let again = run_in(temp.path(), "train vae --data moons --budget 9steps --out {} --dry-run", &[&run]);
+    again.failure().stderr(contains("holds a run already").and(one_line()));
+    assert_eq!(config(&run), before);
+    let missing = "train vae --data csv:missing.csv --budget 9steps --out other --dry-run";
+    run_in(temp.path(), missing, &[]).failure().stderr(contains("missing.csv: No such file").and(one_line()));
+}
+
+/// `gen` where no file can be larger than 4 KiB, as on a disk that is nearly full.
+fn on_a_full_disk(folder: &Path, line: &str, places: &[&Path]) -> Assert {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh", PROGRAM]);
+    command.current_dir(folder).env("GEN_DATA", folder.join("cache")).env("OMP_NUM_THREADS", "1");
+    command.args(words(line, places)).assert()
+}
+
+#[test]
+fn a_full_disk_costs_no_more_than_the_steps_since_the_last_checkpoint() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let train = "train vae --data digits --out {} --set batch_size=8 --set ema_decay=0";
+    let told = on_a_full_disk(temp.path(), &format!("{train} --budget 4steps"), &[&run]).failure().code(1);
+    let full = || contains("File too large (os error").and(one_line());
+    told.stderr(full().and(contains("step 1 cannot be saved, and nothing was before")));
+    // What has saved nothing gives way.
+    run_in(temp.path(), &format!("{train} --budget 4steps"), &[&run]).success();
+    let told = on_a_full_disk(temp.path(), "train --resume {} --budget 8steps", &[&run]).failure().code(1);
+    let told = told.stderr(full().and(contains("step 5 cannot be saved; the checkpoint of step 4 is whole")));
+    // The reason why there is no picture is said once.
+    let text = stderr(&told);
+    let pictures: Vec<&str> =
+        text.lines().filter(|line| line.contains("there is no picture of step")).collect();
+    assert!(!pictures.is_empty(), "{text}");
+    assert!(pictures.iter().all(|line| line.matches("os error").count() == 1), "{text}");
+    run_in(temp.path(), "train --resume {}", &[&run]).success().stderr(contains("8 steps in"));
+
+    for (command, out) in [
+        ("sample -n 2000", "x.npy"),
+        ("sample -n 2000", "x.png"),
+        ("latent -n 300 --method pca", "x.csv"),
+        ("latent -n 300 --method pca", "x.jpg"),
+    ] {
+        let out = temp.path().join(out);
+        on_a_full_disk(temp.path(), &format!("{command} {{}} --out {{}}"), &[&run, &out])
+            .failure()
+            .code(1)
+            .stderr(full().and(contains("panicked").not()));
+    }
+    let left: Vec<_> = fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "run" || name == "cache"), "{left:?}");
 }
 
 #[test]
@@ -170,9 +216,9 @@ fn other_settings_are_named_with_both_values() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
     let train = "train vae --data digits --budget 2steps --out {} --set batch_size=8";
-    r#gen(temp.path(), train, &[&run]).success();
+    run_in(temp.path(), train, &[&run]).success();
     let other = "--resume --set log_every=3 --set latent_dim=5 --set pad=10 --seed 4";
-    let told = r#gen(temp.path(), &format!("{train} {other}"), &[&run]).failure();
+    let told = run_in(temp.path(), &format!("{train} {other}"), &[&run]).failure();
     let text = String::from_utf8(told.get_output().stderr.clone()).unwrap();
     for expected in [
         "started with other settings",
@@ -185,8 +231,8 @@ fn other_settings_are_named_with_both_values() {
     }
     assert!(!text.contains("batch_size"), "{text}");
     // The same again, with or without repeating what the run knows.
-    r#gen(temp.path(), &format!("{train} --resume"), &[&run]).success();
-    r#gen(temp.path(), "train --resume {}", &[&run]).success();
+    run_in(temp.path(), &format!("{train} --resume"), &[&run]).success();
+    run_in(temp.path(), "train --resume {}", &[&run]).success();
 }
 
 #[test]
@@ -195,23 +241,23 @@ fn a_finished_run_can_be_given_more_budget() {
     let run = temp.path().join("run");
     let train =
         "train vae --data moons --out {} --set log_every=5 --set warmup_steps=0 --set validation_rows=20";
-    r#gen(temp.path(), &format!("{train} --budget 20steps"), &[&run]).success();
-    let told = r#gen(temp.path(), "train --resume {} --budget 40steps", &[&run]).success();
+    run_in(temp.path(), &format!("{train} --budget 20steps"), &[&run]).success();
+    let told = run_in(temp.path(), "train --resume {} --budget 40steps", &[&run]).success();
     told.stderr(
         contains("resuming at step 20")
             .and(contains("the budget was 20steps and is 40steps now, of which 50 % are used"))
             .and(contains("goes on at 0.500 of its full height")),
     );
-    assert_eq!(column(&run, "step"), [5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]);
-    let rate = column(&run, "lr_scale");
+    assert_eq!(column(&run.join("history.csv"), "step"), [5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]);
+    let rate = column(&run.join("history.csv"), "lr_scale");
     assert!(rate[3] < 0.05 && rate[4] > 0.3 && rate[7] < 0.05, "{rate:?}");
     let recorded = config(&run);
     assert_eq!(recorded["run"]["budget"].as_str(), Some("40steps"));
     let before = &recorded["run"]["earlier_budgets"][0];
     assert_eq!((before["until_step"].as_integer(), before["budget"].as_str()), (Some(20), Some("20steps")));
     // It is at its end again, and less than is used is no budget.
-    r#gen(temp.path(), "train --resume {}", &[&run]).success().stderr(contains("40 steps in"));
-    let less = r#gen(temp.path(), "train --resume {} --budget 30steps", &[&run]);
+    run_in(temp.path(), "train --resume {}", &[&run]).success().stderr(contains("40 steps in"));
+    let less = run_in(temp.path(), "train --resume {} --budget 30steps", &[&run]);
     less.failure().stderr(contains("has used up a budget of 30steps: it is at step 40").and(one_line()));
     assert_eq!(config(&run), recorded);
 }
@@ -222,7 +268,7 @@ fn run_of_a_relative_path(temp: &TempDir) -> PathBuf {
     fs::create_dir(&home).unwrap();
     table(&home.join("x.csv"), 2, 100);
     let train = "train realnvp --data csv:x.csv --budget 3steps --out run";
-    r#gen(&home, train, &[]).success();
+    run_in(&home, train, &[]).success();
     home.join("run")
 }
 
@@ -233,9 +279,9 @@ fn a_run_finds_its_data_from_every_folder() {
     let elsewhere = temp.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     for line in ["evaluate {} --metrics likelihood", "train --resume {}", "density {} --grid 5 --out x.png"] {
-        r#gen(&elsewhere, line, &[&run]).success();
+        run_in(&elsewhere, line, &[&run]).success();
     }
-    r#gen(
+    run_in(
         &elsewhere,
         "train realnvp --data csv:../home/x.csv --budget 3steps --out ../home/run --resume",
         &[],
@@ -260,23 +306,23 @@ fn data_that_have_moved_are_known_by_their_hash() {
         "train --resume {}",
     ];
     for line in lines {
-        let missing = r#gen(temp.path(), line, &[&run]).failure();
+        let missing = run_in(temp.path(), line, &[&run]).failure();
         missing.stderr(
             contains("are not where they were (--data says where they are now)")
                 .and(contains("x.csv: No such file"))
                 .and(one_line()),
         );
-        let wrong = r#gen(temp.path(), &format!("{line} --data csv:{{}}"), &[&run, &other]).failure();
+        let wrong = run_in(temp.path(), &format!("{line} --data csv:{{}}"), &[&run, &other]).failure();
         wrong.stderr(
             contains("was trained on other data")
                 .and(contains("the SHA-256"))
                 .and(contains("wherever they lie"))
                 .and(one_line()),
         );
-        r#gen(temp.path(), &format!("{line} --data csv:{{}}"), &[&run, &moved]).success();
+        run_in(temp.path(), &format!("{line} --data csv:{{}}"), &[&run, &moved]).success();
     }
     // Resuming has recorded where the data lie now.
-    r#gen(temp.path(), "evaluate {} --metrics likelihood", &[&run]).success();
+    run_in(temp.path(), "evaluate {} --metrics likelihood", &[&run]).success();
 }
 
 /// A run that takes longer than any test.
@@ -292,18 +338,6 @@ fn endless(run: &Path) -> Process {
     command.args(words(&line.replace(if run.exists() { "" } else { " --resume" }, ""), &[run]));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < Duration::from_secs(120), "{what} does not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
 }
 
 fn saved(run: &Path) -> Option<u64> {
@@ -386,7 +420,7 @@ fn time_in_which_the_program_is_stopped_is_not_charged() {
         std::thread::sleep(Duration::from_millis(400));
     }
     assert!(child.wait().unwrap().success());
-    let (seconds, passed) = (column(&run, "seconds"), started.elapsed().as_secs_f64());
+    let (seconds, passed) = (column(&run.join("history.csv"), "seconds"), started.elapsed().as_secs_f64());
     let longest = seconds.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     assert!(longest < 1.5, "a step took {longest} s, of {passed} s in all");
     assert!(passed > 6.5, "it ended after {passed} s, though it was stopped for 6 of them");

@@ -445,6 +445,36 @@ fn gradients_of_both_directions_are_those_of_differences() {
     });
 }
 
+/// Of one row, of copies of it, and of rows that rounding alone keeps apart.
+#[test]
+fn actnorm_does_not_scale_what_has_no_width() {
+    let row = Tensor::from_slice(&[1.0f64, -250.0, 5.0]).view([1, 3]);
+    let copies = |n: i64| row.expand([n, 3], false).contiguous();
+    let rounded = copies(100) + Tensor::linspace(0.0, 1e-9, 300, F64).view([100, 3]);
+    for x in [copies(1), copies(2), copies(7), copies(8), copies(100), rounded] {
+        let n = x.size()[0];
+        let params = Params::new(Kind::Double, Device::Cpu);
+        let actnorm = ActNorm::new(params.root(), 3);
+        let y = actnorm.initialise(&x, Given::NOTHING);
+        assert_close(&y, &Tensor::zeros([n, 3], F64), 0.0, 1e-8);
+        let (_, log_det) = actnorm.forward(&x, Given::NOTHING);
+        assert_eq!(log_det.abs().max().double_value(&[]), 0.0, "{n} rows");
+    }
+}
+
+#[test]
+fn a_constant_channel_of_many_rows_is_no_concern_of_the_others() {
+    tch::manual_seed(8);
+    let x = Tensor::cat(&[Tensor::randn([50, 1], F64) * 3.0, Tensor::full([50, 1], 4.0, F64)], 1);
+    let params = Params::new(Kind::Double, Device::Cpu);
+    let actnorm = ActNorm::new(params.root(), 2);
+    let y = actnorm.initialise(&x, Given::NOTHING);
+    assert_close(&y.select(1, 0).std(true), &Tensor::from(1.0f64), 0.0, 1e-12);
+    assert_close(&y.select(1, 1), &Tensor::zeros([50], F64), 0.0, 1e-12);
+    let expected = -x.select(1, 0).std(true).log();
+    assert_close(&actnorm.forward(&x, Given::NOTHING).1.get(0), &expected, 1e-12, 0.0);
+}
+
 #[test]
 fn extreme_inputs_stay_finite() {
     each(|case| {

@@ -10,7 +10,7 @@ use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_flow::{
     Architecture, Dequantisation, FlowModel, FlowPlusPlus, FlowPlusPlusConfig, Glow, GlowConfig, ImageConfig,
-    Nsf, NsfConfig, Pixels, RealNvp, RealNvpConfig, SplineImageConfig,
+    MODELS, Nsf, NsfConfig, Pixels, RealNvp, RealNvpConfig, SplineImageConfig,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -200,6 +200,35 @@ fn a_constant_image_costs_nothing_but_the_start() {
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
     let found = bits(&data, &model.log_likelihood(&x, LikelihoodKind::Dequantised, 0).unwrap());
     assert!((0.0..0.5).contains(&found), "{found} bits");
+}
+
+/// What starts from the first batch learns nothing of widths from one image, and less from one that is black.
+#[test]
+fn every_model_of_images_starts_from_a_single_one() {
+    tch::set_num_threads(1);
+    let black = Tensor::zeros([1, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+    let sets = [squares(20), squares(1), Dataset::from_tensor("black", black).unwrap()];
+    // Those of points alone.
+    let others = ["nsf-ar", "maf", "iaf"];
+    for entry in MODELS.iter().filter(|entry| !others.contains(&entry.name)) {
+        for data in &sets {
+            let config = entry.default_config(&data.spec).unwrap();
+            let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
+            let mut model = entry.build(&config, &context).unwrap();
+            let training = TrainConfig { batch_size: 1, log_every: 1, ..entry.default_training(&data.spec) };
+            let mut trainer = Trainer::new(model.as_mut(), data, training, Budget::Steps(3), 1).unwrap();
+            for step in 1..=3 {
+                // A loss that is not finite is an error.
+                let row = trainer.advance();
+                assert!(
+                    matches!(row, Ok(Some(_))),
+                    "{} of {}, step {step}: {row:?}",
+                    entry.name,
+                    data.spec.name
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use gen_core::data::{Dataset, PointSet};
 use gen_core::model::{BuildContext, GenerativeModel, LikelihoodKind, ModelEntry, SampleRequest, Step};
 use gen_core::testing::assert_close_f64;
-use gen_core::train::{Budget, Trainer};
+use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_flow::MODELS;
 use tch::{Device, Kind, Tensor};
 
@@ -196,5 +196,34 @@ fn points_of_five_coordinates_and_a_batch_of_the_wrong_shape() {
         assert_eq!(samples.size(), [7, 5]);
         let error = model.train_step(&batch(samples.narrow(1, 0, 3)), &Step::new(1)).unwrap_err();
         assert!(error.to_string().contains("[5]"), "{}: {error}", entry.name);
+    }
+}
+
+/// What starts from the first batch learns nothing of widths from one row, nor from rows that are all alike.
+#[test]
+fn every_model_of_points_starts_from_one_row_and_from_constant_columns() {
+    let options = (Kind::Double, Device::Cpu);
+    let line = Tensor::cat(&[Tensor::randn([60, 1], options), Tensor::full([60, 1], 3.5, options)], 1);
+    let same = Tensor::from_slice(&[1.5f64, 3.5]).view([1, 2]).expand([60, 2], false).contiguous();
+    let set = |name: &str, x: Tensor| Dataset::from_tensor(name, x).unwrap();
+    for entry in models() {
+        for (data, rows) in
+            [(moons(), 1), (set("line", line.shallow_clone()), 32), (set("same", same.shallow_clone()), 32)]
+        {
+            let mut model = build(entry, &data);
+            let training =
+                TrainConfig { batch_size: rows, log_every: 1, ..entry.default_training(&data.spec) };
+            let mut trainer = Trainer::new(model.as_mut(), &data, training, Budget::Steps(3), 1).unwrap();
+            for step in 1..=3 {
+                // A loss that is not finite is an error.
+                let row = trainer.advance();
+                assert!(
+                    matches!(row, Ok(Some(_))),
+                    "{} of {}, step {step}: {row:?}",
+                    entry.name,
+                    data.spec.name
+                );
+            }
+        }
     }
 }

@@ -69,7 +69,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if line.trim() == "quit" {
             break;
         }
-        let answer = worker.answer(&line).unwrap_or_else(|error| json!({ "error": format!("{error:#}") }));
+        let answer =
+            worker.answer(&line).unwrap_or_else(|error| json!({ "error": crate::in_one_line(&error) }));
         writeln!(out, "{answer}")?;
         out.flush()?;
     }

@@ -10,7 +10,6 @@ use gen_core::run::{save_picture, write_atomically};
 use image::{Rgb, RgbImage};
 use tch::{Device, Kind, Tensor};
 
-use crate::arguments;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT};
 use crate::pictures::chart::{BELOW, Chart, LEFT, Window, colour_bar, coordinates};
@@ -18,6 +17,7 @@ use crate::pictures::colour;
 use crate::pictures::histogram::histogram_and_curve;
 use crate::progress::Work;
 use crate::trained::{OwnData, Trained, TrainedArgs};
+use crate::{arguments, catalog};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -80,6 +80,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let kind = kind(args, density, &trained)?;
     let data = trained.data(&args.own)?;
+    catalog::tell_of_discrete_columns(&data)?;
     let window = match args.range {
         Some(window) => window,
         None => Window::around(&data.train.x.narrow(0, 0, data.train.len().min(DRAWN) as i64))?,

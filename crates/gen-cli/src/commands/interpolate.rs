@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let fraction = f64::from(i) / f64::from(args.steps - 1);
         steps.push(latent.decode(&way.between(&ends.codes[0], &ends.codes[1], fraction)?)?);
     }
-    drop(work);
+    work.next("picture");
     let frames = match (trained.of_images(), is_animated) {
         (true, false) => vec![image_rows(&steps, ends.originals.as_ref())?],
         (true, true) => steps.iter().map(image_grid).collect::<anyhow::Result<_>>()?,
@@ -83,6 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         false => save_picture(&frames[0], &args.out)?,
         true => pictures::save_gif(there_and_back(frames), &args.out)?,
     }
+    drop(work);
     crate::eprint(&format!(
         "{} interpolations of {} steps in {}",
         ends.codes[0].size()[0],
@@ -106,6 +107,7 @@ fn encoded(args: &Args, trained: &Trained, latent: &dyn Latent) -> anyhow::Resul
     if let Some(row) = args.between.iter().flatten().find(|row| **row >= n) {
         bail!("`{}` has {n} test rows, numbered from 0: there is no row {row}", data.spec.name);
     }
+    let _work = Work::on("codes");
     let mut ends = Vec::new();
     for end in 0..2 {
         let rows: Vec<i64> = args.between.iter().map(|pair| pair[end] as i64).collect();

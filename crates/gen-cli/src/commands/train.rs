@@ -186,7 +186,7 @@ impl Run<'_> {
             })?;
             match stretch {
                 Stretch::Row(record) => {
-                    self.folder.log(&record)?;
+                    self.folder.log(&record).with_context(|| not_saved(trainer, saves.last.step))?;
                     progress.show(&record);
                 }
                 Stretch::Paused => {}
@@ -203,11 +203,11 @@ impl Run<'_> {
             };
             if validated {
                 let _shown = progress.during("validation");
-                validate(self.folder, trainer)?;
+                validate(self.folder, trainer, saves.last.step)?;
             }
             if trainer.stopped_early() {
                 if let Stretch::Row(record) = trainer.advance_until(|_| false)? {
-                    self.folder.log(&record)?;
+                    self.folder.log(&record).with_context(|| not_saved(trainer, saves.last.step))?;
                     progress.show(&record);
                 }
                 if !part_done {
@@ -236,14 +236,7 @@ impl Run<'_> {
         trainer: &mut Trainer<'_, M>,
         last: u64,
     ) -> anyhow::Result<()> {
-        let step = trainer.progress().step;
-        self.folder.save(trainer).with_context(|| match last {
-            0 => format!("step {step} cannot be saved, and nothing was before"),
-            _ => format!(
-                "step {step} cannot be saved; the checkpoint of step {last} is whole, and the same command with --resume goes \
-                 on from it"
-            ),
-        })
+        self.folder.save(trainer).with_context(|| not_saved(trainer, last))
     }
 
     /// Samples of the weights as they are now, in one picture, beside data where they are numbers. A picture that fails is no
@@ -253,7 +246,7 @@ impl Run<'_> {
         let drawn = catch_unwind(AssertUnwindSafe(|| self.draw_grid(trainer)));
         let reason = match drawn {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => format!("{error:#}"),
+            Ok(Err(error)) => crate::in_one_line(&error),
             Err(_) => "the program failed".to_owned(),
         };
         let step = trainer.progress().step;
@@ -292,15 +285,28 @@ fn why_early<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> Option<St
     ))
 }
 
-/// Judges the weights by held-out rows, and keeps them if they are the best so far.
+/// What to say where a step cannot be saved: how much is lost, of a run whose last checkpoint is of step `last`.
+fn not_saved<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>, last: u64) -> String {
+    let step = trainer.progress().step;
+    match last {
+        0 => format!("step {step} cannot be saved, and nothing was before"),
+        _ => format!(
+            "step {step} cannot be saved; the checkpoint of step {last} is whole, and the same command with --resume goes on \
+             from it"
+        ),
+    }
+}
+
+/// Judges the weights by held-out rows, and keeps them if they are the best so far. The last checkpoint is of step `last`.
 fn validate<M: GenerativeModel + ?Sized>(
     folder: &RunFolder,
     trainer: &mut Trainer<'_, M>,
+    last: u64,
 ) -> anyhow::Result<()> {
     let Some(record) = trainer.validate()? else { return Ok(()) };
-    folder.log_validation(&record)?;
+    folder.log_validation(&record).with_context(|| not_saved(trainer, last))?;
     if record.is_best {
-        folder.save_best(trainer)?;
+        folder.save_best(trainer).with_context(|| not_saved(trainer, last))?;
     }
     Ok(())
 }

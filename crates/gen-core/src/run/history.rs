@@ -86,7 +86,7 @@ fn rewind_rows(path: &Path, columns: &[&str], step: u64) -> Result<()> {
     if kept.as_bytes() == bytes {
         return Ok(());
     }
-    write_atomically(path, |temporary| std::fs::write(temporary, &kept).map_err(Error::io(temporary)))
+    write_atomically(path, |temporary| std::fs::write(temporary, &kept).map_err(Error::io(path)))
 }
 
 #[cfg(test)]

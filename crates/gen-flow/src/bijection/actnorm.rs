@@ -11,9 +11,10 @@ use super::{Bijection, Given, constant_log_det};
 /// deviation 1 there. Unlike batch normalisation it treats each row alone, in training as in sampling.
 ///
 /// Until [`Bijection::initialise`] has seen a batch it is the identity. That it has is recorded in the buffer
-/// `initialised`, which is saved with the parameters. A channel that is constant in the first batch is shifted, and
-/// scaled by no more than 10⁶. Fewer than 8 values do not tell how wide a channel is, a single one least of all: the
-/// variance of the channels together then counts as one more value of each.
+/// `initialised`, which is saved with the parameters. A channel that is constant in the first batch, or of which there is
+/// a single value, is shifted and not scaled: nothing is known of how wide it is, and of several layers, each would enlarge
+/// what the one before has made of it. Fewer than 8 values do not tell much either: the variance of the channels together
+/// then counts as one more value of each.
 ///
 /// `x: [batch, channels, ...]`. Kingma & Dhariwal 2018 (Glow), section 3.1.
 #[derive(Debug)]
@@ -23,22 +24,22 @@ pub struct ActNorm {
     initialised: Tensor,
 }
 
-/// The smallest standard deviation that the first batch is taken to have.
+/// A channel whose standard deviation is smaller in the first batch is constant, but for rounding.
 const SMALLEST_STD: f64 = 1e-6;
 /// So many values tell the variance of a channel.
 const ENOUGH: i64 = 8;
 
-/// The standard deviation of each channel of a first batch.
+/// The standard deviation of each channel of a first batch, and 1 of those that have none.
 fn deviation(x: &Tensor, others: &[i64]) -> Tensor {
     let each = x.numel() as i64 / x.size()[1].max(1);
-    if each >= ENOUGH {
-        return x.std_dim(others, true, false).clamp_min(SMALLEST_STD);
-    }
-    let own = x.var_dim(others, false, false);
-    // Of a single row only its channels have a spread.
-    let together = if each > 1 { own.mean(x.kind()) * each / (each - 1) } else { x.var(false) };
-    let together = if together.double_value(&[]) > 0.0 { together } else { together.ones_like() };
-    ((own * each + together) / each).sqrt().clamp_min(SMALLEST_STD)
+    let std = if each >= ENOUGH {
+        x.std_dim(others, true, false)
+    } else {
+        let own = x.var_dim(others, false, false);
+        let together = own.mean(x.kind()) * each / (each - 1).max(1);
+        ((own * each + together) / each).sqrt()
+    };
+    std.where_self(&std.gt(SMALLEST_STD), &std.ones_like())
 }
 
 impl ActNorm {

@@ -22,9 +22,7 @@ pub(super) fn save(folder: &Path, measured: &Measured, samples: &Tensor) -> anyh
 }
 
 fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    write_atomically(path, |temporary| {
-        std::fs::write(temporary, text).map_err(gen_core::Error::io(temporary))
-    })?;
+    write_atomically(path, |temporary| std::fs::write(temporary, text).map_err(gen_core::Error::io(path)))?;
     Ok(())
 }
 

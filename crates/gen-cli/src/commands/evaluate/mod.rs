@@ -17,6 +17,7 @@ use tch::Device;
 
 use crate::cache::FolderCache;
 use crate::device::{self, Compute};
+use crate::progress::Work;
 use crate::spaces::{self, Choices};
 use crate::trained::OwnData;
 use crate::{catalog, checkpoint, registry};
@@ -171,7 +172,7 @@ fn evaluate_runs(args: &Args, device: Device) -> anyhow::Result<Outcome> {
         };
         if let Err(error) = saved {
             if args.runs.len() > 1 {
-                crate::eprint(&format!("gen: {}: {error:#}", path.display()));
+                crate::eprint(&format!("gen: {}: {}", path.display(), crate::in_one_line(&error)));
             }
             failures.push(error);
         }
@@ -292,6 +293,10 @@ fn evaluate_reference(
     data: &str,
 ) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let data = catalog::load(data)?;
+    let asks_for_likelihood = args.metrics.0.contains(&Metric::Likelihood);
+    if asks_for_likelihood && reference == Reference::PixelGaussian {
+        catalog::tell_of_discrete_columns(&data)?;
+    }
     let found = measure(args, &data, |protocol, progress| {
         let evaluated = protocol.evaluate_reference(reference, progress)?;
         // What has no seed is the same in every run.
@@ -302,7 +307,7 @@ fn evaluate_reference(
             ..evaluated
         })
     })?;
-    let has_none = found.0.row.likelihood_kind.is_none() && args.metrics.0.contains(&Metric::Likelihood);
+    let has_none = found.0.row.likelihood_kind.is_none() && asks_for_likelihood;
     if has_none && reference == Reference::PixelGaussian && data.spec.values == Values::Continuous {
         crate::eprint(
             "warning: the covariance of the training rows is singular: the Gaussian has samples and no density",
@@ -355,7 +360,12 @@ fn measure(
 
 /// The spaces of `--features`; none for what is compared in none.
 fn spaces_for(options: &EvaluateOptions, data: &Dataset, args: &Args) -> anyhow::Result<Vec<FeatureSpace>> {
-    if options.needs_features() { spaces::of(data, &args.features) } else { Ok(Vec::new()) }
+    if !options.needs_features() {
+        return Ok(Vec::new());
+    }
+    // Those without a network of the data are fitted to the training rows.
+    let _work = Work::on("feature spaces");
+    spaces::of(data, &args.features)
 }
 
 fn options(args: &Args) -> EvaluateOptions {

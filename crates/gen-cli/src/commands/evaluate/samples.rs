@@ -10,6 +10,8 @@ use gen_core::data::{DataSpec, Place, Shape, csv, folder, not_finite, npy};
 use gen_core::number::fixed;
 use tch::{Kind, Tensor};
 
+use crate::progress::Work;
+
 /// What the values of floating-point images go from and to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Range {
@@ -59,7 +61,7 @@ fn points(path: &Path, spec: &DataSpec, dimension: i64, range: Option<Range>) ->
     if range.is_some() {
         bail!("--range says what the values of floating-point images mean; `{}` are points", spec.name);
     }
-    let x = if is_table(path) { table(path, spec)? } else { npy::read(path)? };
+    let x = if is_table(path) { table(path, spec)? } else { reading(path, || npy::read(path))? };
     let found = x.size();
     if found.len() != 2 || found[1] != dimension {
         bail!(
@@ -79,6 +81,12 @@ fn points(path: &Path, spec: &DataSpec, dimension: i64, range: Option<Range>) ->
     Ok(x)
 }
 
+/// Does what may take a while with a file or a folder, and shows that it does.
+fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
+    let _work = Work::on(format!("reading {}", path.display()));
+    read()
+}
+
 fn is_table(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
     ["csv", "tsv", "txt"].iter().any(|known| ending == *known)
@@ -86,8 +94,10 @@ fn is_table(path: &Path) -> bool {
 
 /// The columns of a table, found by their names where both it and the data have names, else as they come.
 fn table(path: &Path, spec: &DataSpec) -> anyhow::Result<Tensor> {
-    let read =
-        |columns: &[String]| csv::read(path, &CsvOptions { columns: columns.to_vec(), ..Default::default() });
+    let read = |columns: &[String]| {
+        let options = CsvOptions { columns: columns.to_vec(), ..Default::default() };
+        reading(path, || csv::read(path, &options))
+    };
     let mut found = read(&[])?;
     let is_there = |name: &String| found.names.iter().filter(|known| *known == name).count() == 1;
     if !spec.columns.is_empty() && found.names != spec.columns && spec.columns.iter().all(is_there) {
@@ -112,7 +122,10 @@ fn images(path: &Path, [channels, height, width]: [i64; 3], range: Option<Range>
     if !path.is_dir() && is_table(path) {
         bail!("{}: samples of images come as a .npy file or a folder of pictures", path.display());
     }
-    let samples = if path.is_dir() { pictures(path, [height, width])? } else { npy::read(path)? };
+    let samples = match path.is_dir() {
+        true => pictures(path, [height, width])?,
+        false => reading(path, || npy::read(path))?,
+    };
     let found = samples.size();
     let samples = match (found.len() == 4 && samples.kind() != Kind::Uint8, range) {
         (true, _) => bytes(&samples, range).with_context(|| path.display().to_string())?,
@@ -143,7 +156,7 @@ fn grey(x: &Tensor) -> Option<Tensor> {
 
 /// Every picture of a folder, which must have the size of the data: resizing would change what is measured.
 fn pictures(path: &Path, [height, width]: [i64; 2]) -> anyhow::Result<Tensor> {
-    let sizes = folder::sizes(path)?;
+    let sizes = reading(path, || folder::sizes(path))?;
     let wrong = sizes.iter().find(|(w, h)| (i64::from(*w), i64::from(*h)) != (width, height) || w != h);
     if let Some((w, h)) = wrong {
         bail!(
@@ -152,7 +165,7 @@ fn pictures(path: &Path, [height, width]: [i64; 2]) -> anyhow::Result<Tensor> {
             path.display()
         );
     }
-    let read = folder::read(path, u32::try_from(height).ok())?;
+    let read = reading(path, || folder::read(path, u32::try_from(height).ok()))?;
     for warning in &read.warnings {
         crate::eprint(&format!("warning: {warning}"));
     }

@@ -1,5 +1,4 @@
 use std::io::Write;
-use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use gen_core::data::{Dataset, Shape};
@@ -11,6 +10,7 @@ use tch::Tensor;
 use super::ladder::{Base, Distortion, Rung};
 use crate::catalog;
 use crate::device::Compute;
+use crate::progress::Work;
 use crate::spaces::{self, Choices};
 
 #[derive(clap::Args)]
@@ -31,8 +31,6 @@ pub(crate) struct Args {
     compute: Compute,
 }
 
-/// Between two lines of progress.
-const INTERVAL: Duration = Duration::from_secs(5);
 /// Neighbours that precision, recall and coverage ask for.
 const NEIGHBOURS: i64 = 5;
 /// Rows of both sides that they are taken of.
@@ -48,14 +46,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !data.spec.shape.is_image() || data.train.labels.is_none() {
         bail!("`{}` has no classes of images to leave out", args.data);
     }
+    let work = Work::on("feature spaces");
     let spaces = spaces::of(&data, &args.features)?;
-    let mut last: Option<Instant> = None;
-    let ladders = climb(&data, &spaces, args.n as usize, |done, total| {
-        if last.is_none_or(|last| last.elapsed() > INTERVAL) {
-            last = Some(Instant::now());
-            crate::eprint(&format!("{done} of {total} sets"));
-        }
-    })?;
+    work.next("sets of images");
+    let ladders = climb(&data, &spaces, args.n as usize, |done, total| work.at(done, total))?;
+    drop(work);
     let mut out = std::io::stdout().lock();
     let names = ladders.iter().map(|ladder| format!("`{}`", ladder.space)).collect::<Vec<_>>().join(" / ");
     writeln!(

@@ -11,6 +11,7 @@ use tch::Device;
 
 use crate::catalog;
 use crate::device::Compute;
+use crate::progress::Work;
 use crate::spaces::{NetworkKind, RECORDS, Record, Records, sha256};
 
 #[derive(clap::Args)]
@@ -97,7 +98,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         seed: args.seed,
         ..defaults
     };
+    let epoch = |number: u64| Work::on(format!("epoch {number} of {}", config.epochs));
+    let mut work = Some(epoch(1));
     let tell = |record: FeatureRecord| {
+        // A bar would be in the way of the line.
+        drop(work.take());
         let accuracy =
             record.validation_accuracy.map(|share| format!(", {:.2} % on validation", 100.0 * share));
         crate::eprint(&format!(
@@ -107,6 +112,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             fixed(record.loss, 4),
             accuracy.unwrap_or_default()
         ));
+        work = (record.epoch < config.epochs).then(|| epoch(record.epoch + 1));
     };
     let network = match args.kind {
         NetworkKind::Classifier => {
@@ -130,7 +136,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         &data.spec.sha256,
         &network,
         match args.kind {
-            NetworkKind::Classifier => Some(network.accuracy(&data.test)?),
+            NetworkKind::Classifier => {
+                let _work = Work::on("accuracy on test images");
+                Some(network.accuracy(&data.test)?)
+            }
             NetworkKind::SelfSupervised => None,
         },
     )
@@ -154,7 +163,7 @@ fn keep(
     };
     let file = args.out.join(args.kind.file(name));
     write_atomically(&file, |temporary| {
-        std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(temporary))
+        std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(&file))
     })?;
     note(&args.out.join(RECORDS), args.kind, name, &record)?;
     let accuracy = test_accuracy.map(|share| format!("{:.2} % on test: ", 100.0 * share));
@@ -194,8 +203,6 @@ fn note(path: &Path, kind: NetworkKind, name: &str, record: &Record) -> anyhow::
     let mut records: Records = toml::from_str(&text).with_context(|| path.display().to_string())?;
     records.entry(kind).or_default().insert(name.to_owned(), record.clone());
     let text = format!("# Written by `gen features train`.\n\n{}", toml::to_string_pretty(&records)?);
-    write_atomically(path, |temporary| {
-        std::fs::write(temporary, &text).map_err(gen_core::Error::io(temporary))
-    })?;
+    write_atomically(path, |temporary| std::fs::write(temporary, &text).map_err(gen_core::Error::io(path)))?;
     Ok(())
 }

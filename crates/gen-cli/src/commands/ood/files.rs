@@ -29,9 +29,7 @@ struct Row<'a> {
 
 pub(super) fn save(path: &Path, found: &Found) -> anyhow::Result<()> {
     let text = text(found)?;
-    write_atomically(path, |temporary| {
-        std::fs::write(temporary, &text).map_err(gen_core::Error::io(temporary))
-    })?;
+    write_atomically(path, |temporary| std::fs::write(temporary, &text).map_err(gen_core::Error::io(path)))?;
     Ok(())
 }
 

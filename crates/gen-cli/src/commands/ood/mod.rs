@@ -16,7 +16,7 @@ use crate::pictures;
 use crate::pictures::histogram::histogram;
 use crate::progress::Work;
 use crate::trained::{OwnData, Trained, TrainedArgs};
-use crate::{arguments, output};
+use crate::{arguments, catalog, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let trained = args.trained.load()?;
     let kind = kind(args, &trained)?;
     let (data, other) = (trained.data(&args.own)?, trained.data_like_its_own(&args.against)?);
+    catalog::tell_of_discrete_columns(&data)?;
     let (inside, outside) = (Rows::of_test(&data, args, INSIDE)?, Rows::of_test(&other, args, OUTSIDE)?);
     let background =
         args.background.as_deref().map(|run| Background::load(args, run, &trained)).transpose()?;
@@ -105,15 +106,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         kind,
         scores,
     };
-    std::fs::create_dir_all(&args.out).map_err(gen_core::Error::io(&args.out))?;
+    let saved = save(&args.out, &found, [&own_nats, &other_nats]);
+    // Numbers that could not be written are shown all the same.
+    table::print(&found)?;
+    saved?;
+    crate::eprint(&format!("ood.csv and log-likelihood.png in {}", args.out.display()));
+    Ok(())
+}
+
+/// Writes the scores, and a histogram of the log-likelihoods of both sides.
+fn save(out: &Path, found: &Found, nats: [&Tensor; 2]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out).map_err(gen_core::Error::io(out))?;
+    files::save(&out.join("ood.csv"), found)?;
     let title = format!("log p under {} ({})", found.run, found.model);
     let names = [format!("{} (its own)", found.dataset), found.against.clone()];
-    let sets = [Vec::<f64>::try_from(&own_nats)?, Vec::<f64>::try_from(&other_nats)?];
-    let picture = histogram(&title, &format!("log p ({kind}), nats a row"), &names, &sets);
-    gen_core::run::save_picture(&picture, &args.out.join("log-likelihood.png"))?;
-    files::save(&args.out.join("ood.csv"), &found)?;
-    table::print(&found)?;
-    crate::eprint(&format!("ood.csv and log-likelihood.png in {}", args.out.display()));
+    let sets = [Vec::<f64>::try_from(nats[0])?, Vec::<f64>::try_from(nats[1])?];
+    let picture = histogram(&title, &format!("log p ({}), nats a row", found.kind), &names, &sets);
+    gen_core::run::save_picture(&picture, &out.join("log-likelihood.png"))?;
     Ok(())
 }
 
