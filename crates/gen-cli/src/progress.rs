@@ -22,7 +22,7 @@ pub(crate) enum Style {
 
 /// What is done within this needs no progress.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Between plain lines.
+/// Between plain lines, at least.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Between two states of a bar.
 const FRAME: Duration = Duration::from_millis(200);
@@ -114,7 +114,8 @@ fn show(shared: &Shared) {
                 next = now + FRAME;
             } else {
                 crate::eprint(&line(&state));
-                next = now + INTERVAL;
+                // Whoever reads a file of an hour's work needs no line of every five seconds.
+                next = now + INTERVAL.max(state.started.elapsed() / 4);
             }
         }
         let woken = shared.ended.wait_timeout(state, next.saturating_duration_since(Instant::now()));

@@ -1,20 +1,24 @@
 //! `cargo xtask test`: all that must hold before a change is shared.
 
 mod cpp;
+mod programs;
 mod sanitize;
 
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use self::programs::{Programs, Queue};
 use crate::process::{self, run_lines, run_merged};
 use crate::{note, setup, workspace};
+
+/// Programs of tests that run at once, at most: each may take a gigabyte of memory and threads of its own.
+const MOST_LANES: usize = 4;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -35,25 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     step("clang-format", cpp::check_format)?;
     step("cargo fmt --check", || cargo(&["fmt", "--all", "--check"]))?;
-    let (compiled, begin) = mpsc::channel();
-    // The compiler keeps every core busy and most tests keep one: what else has to be compiled is compiled beside them.
-    let (tests, beside) = thread::scope(|scope| {
-        let beside = scope.spawn(move || match begin.recv() {
-            Ok(()) => beside_tests(args.arguments.is_empty()),
-            Err(mpsc::RecvError) => Ok(None),
-        });
-        let tests = step("cargo test", || {
-            test_workspace(&args.arguments, || {
-                // Nobody listens any more once something beside the tests has failed.
-                let _ = compiled.send(());
-            })
-        });
-        drop(compiled);
-        (tests, beside.join())
-    });
-    let beside = beside.map_err(|_| anyhow!("a check beside the tests panicked"))?;
-    let mut closing = tests?;
-    closing.extend(beside?);
+    let closing = if args.arguments.is_empty() { whole()? } else { chosen(&args.arguments)? };
     let mut out = std::io::stdout().lock();
     writeln!(out)?;
     for line in closing {
@@ -62,20 +48,108 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Lints, and the crate outside the workspace with its closing line.
-fn beside_tests(outside: bool) -> Result<Option<String>> {
-    step("cargo clippy", || {
-        quietly(workspace::cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ]))
+/// The tests that `arguments` choose, and lints. Returns the closing line of each test program.
+fn chosen(arguments: &[String]) -> Result<Vec<String>> {
+    let chooses = |argument: &String| argument.starts_with("-p") || argument.starts_with("--package");
+    let packages = if arguments.iter().any(chooses) { None } else { Some("--workspace") };
+    let closing = step("cargo test", || {
+        let mut command = workspace::cargo();
+        command.arg("test").args(packages).arg("--all-features").args(arguments);
+        let mut closing = Closing::default();
+        let status = run_merged(command, |line| {
+            closing.read(line);
+            writeln!(std::io::stdout().lock(), "{line}").map_err(Into::into)
+        })?;
+        if !status.success() {
+            bail!("{status}");
+        }
+        Ok(closing.lines)
     })?;
-    outside.then(|| step("a crate outside the workspace", outside_crate)).transpose()
+    lints(cores())?;
+    Ok(closing)
+}
+
+/// All tests, lints and the crate outside the workspace, several at once. Returns the closing lines.
+fn whole() -> Result<Vec<String>> {
+    let queue = step("compiling the tests", || Programs::compile()?.queue())?;
+    let lanes = cores().min(MOST_LANES);
+    // Most tests keep one core busy. What else has to be compiled is compiled beside them, in the first lane.
+    let closing = thread::scope(|scope| {
+        let lane = |first: bool| {
+            let queue = &queue;
+            move || {
+                let result = if first { lane_of_cargo(queue, cores() / lanes) } else { test_programs(queue) };
+                if result.is_err() {
+                    queue.close();
+                }
+                result
+            }
+        };
+        let lanes: Vec<_> = (0..lanes).map(|number| scope.spawn(lane(number == 0))).collect();
+        let ended: Vec<_> = lanes.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        ended
+            .into_iter()
+            .map(|lane| lane.map_err(|_| anyhow!("a check panicked"))?)
+            .collect::<Result<Vec<_>>>()
+    })?;
+    Ok(closing.concat())
+}
+
+/// What only cargo can run, with so many `jobs` at once, and test programs after that.
+fn lane_of_cargo(queue: &Queue, jobs: usize) -> Result<Vec<String>> {
+    lints(jobs)?;
+    let mut closing = step("examples in the documentation", || doc_tests(jobs))?;
+    closing.push(step("a crate outside the workspace", || outside_crate(jobs))?);
+    closing.extend(test_programs(queue)?);
+    Ok(closing)
+}
+
+/// Runs programs until none waits.
+fn test_programs(queue: &Queue) -> Result<Vec<String>> {
+    let mut closing = Closing::default();
+    while let Some(outcome) = queue.run_next()? {
+        write_lines(&outcome.lines)?;
+        outcome.lines.iter().for_each(|line| closing.read(line));
+        if !outcome.passed {
+            bail!("the tests of `{}` failed", outcome.name);
+        }
+    }
+    Ok(closing.lines)
+}
+
+fn doc_tests(jobs: usize) -> Result<Vec<String>> {
+    let mut command = workspace::cargo();
+    command.args(["test", "--workspace", "--all-features", "--doc", "--jobs", &jobs.to_string()]);
+    let (mut closing, mut lines) = (Closing::default(), Vec::new());
+    let status = run_merged(command, |line| {
+        closing.read(line);
+        lines.push(line.to_owned());
+        Ok(())
+    })?;
+    write_lines(&lines)?;
+    if !status.success() {
+        bail!("`cargo test --doc`: {status}");
+    }
+    Ok(closing.lines)
+}
+
+/// Lines that stay together.
+fn write_lines(lines: &[String]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}")).context("cannot write to standard output")
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn lints(jobs: usize) -> Result<()> {
+    step("cargo clippy", || {
+        let mut command = workspace::cargo();
+        command.args(["clippy", "--workspace", "--all-targets", "--all-features"]);
+        command.args(["--jobs", &jobs.to_string(), "--", "-D", "warnings"]);
+        quietly(&mut command)
+    })
 }
 
 /// Runs one of the checks under a heading, and tells how long it took.
@@ -111,39 +185,6 @@ fn quietly(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests of the workspace and returns the closing line of each test program. `compiled` is called once all is
-/// compiled: when the first of them starts, or at the end.
-fn test_workspace(arguments: &[String], compiled: impl FnOnce()) -> Result<Vec<String>> {
-    let mut command = workspace::cargo();
-    command.arg("test");
-    let chooses = |argument: &String| argument.starts_with("-p") || argument.starts_with("--package");
-    if !arguments.iter().any(chooses) {
-        command.arg("--workspace");
-    }
-    command.arg("--all-features").args(arguments);
-    let mut closing = Closing::default();
-    let mut compiled = Some(compiled);
-    let status = run_merged(command, |line| {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{line}")?;
-        closing.read(line);
-        if !closing.program.is_empty()
-            && let Some(compiled) = compiled.take()
-        {
-            compiled();
-        }
-        Ok(())
-    })?;
-    if !status.success() {
-        bail!("{status}");
-    }
-    // Nothing was started, as with `--no-run`.
-    if let Some(compiled) = compiled.take() {
-        compiled();
-    }
-    Ok(closing.lines)
-}
-
 /// The closing lines of test programs, each with the program's name.
 #[derive(Debug, Default)]
 struct Closing {
@@ -168,10 +209,10 @@ impl Closing {
 
 /// Builds `tests/outside-crate` outside the workspace with nothing but the lines that `setup --print-config`
 /// prints, and starts what was built without any variable set.
-fn outside_crate() -> Result<String> {
+fn outside_crate(jobs: usize) -> Result<String> {
     let config = setup::config()?;
     let folder = std::env::temp_dir().join(format!("gen-outside-crate-{}", std::process::id()));
-    let result = prepare(&folder, &config).and_then(|()| build_and_start(&folder));
+    let result = prepare(&folder, &config).and_then(|()| build_and_start(&folder, jobs));
     let _ = fs::remove_dir_all(&folder);
     result
 }
@@ -195,11 +236,11 @@ fn prepare(folder: &Path, config: &setup::Config) -> Result<()> {
     write("Cargo.lock", &read(&workspace::root().join("Cargo.lock"))?)
 }
 
-fn build_and_start(folder: &Path) -> Result<String> {
+fn build_and_start(folder: &Path, jobs: usize) -> Result<String> {
     // Kept between runs: its torch-sys is another than the workspace's, since the compiler's flags differ.
     let target = workspace::root().join("target/outside");
     let mut build = Command::new(workspace::cargo_program());
-    build.current_dir(folder).args(["build", "--target-dir"]).arg(&target);
+    build.current_dir(folder).args(["build", "--jobs", &jobs.to_string(), "--target-dir"]).arg(&target);
     quietly(without_variables(&mut build))?;
     let mut lines = Vec::new();
     let mut program = Command::new(target.join("debug/outside-crate"));

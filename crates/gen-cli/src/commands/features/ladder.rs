@@ -98,10 +98,9 @@ impl Rung {
         std::iter::once(Rung::Floor).chain(graded).chain(ungraded).collect()
     }
 
-    /// A blur that leaves images of this larger side what they are. In 8x8 pixels one of 3x3 would not; the one that is
-    /// taken there is as wide in parts of the side.
+    /// A blur that leaves images of this larger side what they are. In 8x8 pixels one of 3x3 would not.
     pub(super) fn mild_blur(side: i64) -> Rung {
-        if side <= SMALL { Rung::Distorted(Distortion::Blur, 0.3) } else { Rung::BoxBlur }
+        if side <= SMALL { Rung::Distorted(Distortion::Blur, 0.5) } else { Rung::BoxBlur }
     }
 
     /// In words.

@@ -42,6 +42,48 @@ pub(super) fn flawed(x: &Tensor, share: f64, blur: f64, noise: f64, rng: &Genera
     Tensor::cat(&[soft, rough.clamp(-1.0, 1.0), parts[2].shallow_clone()], 0)
 }
 
+/// The last images, a share of all, as if of another cloth: their light times stripes, checks or speckles, a third each.
+/// Stripes have a period of 2 to 5 pixels and any direction. What is black stays black.
+pub(super) fn patterned(x: &Tensor, share: f64, rng: &Generator) -> Tensor {
+    let [n, channels, height, width] = sides(x);
+    let count = (n as f64 * share).round() as i64;
+    let mut parts = vec![x.narrow(0, 0, n - count)];
+    if count == 0 {
+        return x.shallow_clone();
+    }
+    for (kind, part) in x.narrow(0, n - count, count).chunk(3, 0).iter().enumerate() {
+        let pattern = match kind {
+            0 => waves(part, rng).0,
+            1 => {
+                let (one, other) = waves(part, rng);
+                one * other
+            }
+            _ => rng.rand([part.size()[0], 1, height, width], (Kind::Float, x.device())),
+        };
+        let depth = each(part, 0.0, 1.0, rng);
+        let light: Tensor = 1.0 - depth * (1.0 - pattern);
+        parts.push((part + 1.0) * light.expand([-1, channels, -1, -1], false) - 1.0);
+    }
+    Tensor::cat(&parts, 0)
+}
+
+/// Stripes of some direction, period and sharpness for each image, in [0, 1], and others across: `[n, 1, height, width]`.
+fn waves(x: &Tensor, rng: &Generator) -> (Tensor, Tensor) {
+    use std::f64::consts::{PI, TAU};
+    let [_, _, height, width] = sides(x);
+    let at = |side: i64, shape: [i64; 4]| Tensor::arange(side, (Kind::Float, x.device())).view(shape);
+    let (down, right) = (at(height, [1, 1, height, 1]), at(width, [1, 1, 1, width]));
+    let angle = each(x, 0.0, PI, rng);
+    let frequency = each(x, TAU / 5.0, PI, rng);
+    let sharpness = each(x, 0.5, 3.0, rng);
+    let wave = |along: Tensor| {
+        let phase = each(x, 0.0, TAU, rng);
+        ((along * &frequency + phase).sin() * &sharpness + 0.5).clamp(0.0, 1.0)
+    };
+    let (cos, sin) = (angle.cos(), angle.sin());
+    (wave(&right * &cos + &down * &sin), wave(&down * cos - &right * sin))
+}
+
 /// Images `f32 [n, channels, height, width]` in [-1, 1] under Gaussian blurs of one width each, `sigma: f32 [n, 1, 1, 1]`
 /// in pixels, above 0; black lies around them.
 ///
@@ -164,6 +206,36 @@ mod tests {
         assert!(changed.narrow(0, 0, 10).sum(Kind::Int64).int64_value(&[]) > 7, "{changed}");
         assert!(made.abs().max().double_value(&[]) <= 1.0);
         assert_eq!(flawed(&x, 0.0, 1.0, 0.1, &Generator::seeded(1)), x);
+    }
+
+    #[test]
+    fn the_share_that_has_a_pattern_is_the_last_and_gets_darker() {
+        let x = images(40, 12);
+        let made = patterned(&x, 0.75, &Generator::seeded(1));
+        assert_eq!(made.narrow(0, 0, 10), x.narrow(0, 0, 10));
+        let darker = (&x - &made).amax([1i64, 2, 3].as_slice(), false).gt(0.01);
+        assert!(darker.narrow(0, 10, 30).sum(Kind::Int64).int64_value(&[]) > 26, "{darker}");
+        assert!((&x - &made).min().double_value(&[]) > -1e-6);
+        assert!(made.min().double_value(&[]) >= -1.0);
+        let black = Tensor::full([6, 3, 8, 8], -1.0, (Kind::Float, Device::Cpu));
+        assert_eq!(patterned(&black, 1.0, &Generator::seeded(1)), black);
+        assert_eq!(patterned(&x, 0.0, &Generator::seeded(1)), x);
+    }
+
+    /// Along some direction the light repeats itself after 2 to 5 pixels, and across it does not change.
+    #[test]
+    fn waves_have_the_stated_periods() {
+        let x = images(64, 40);
+        let stripes = waves(&x, &Generator::seeded(2)).0;
+        assert!(stripes.min().double_value(&[]) >= 0.0 && stripes.max().double_value(&[]) <= 1.0);
+        let light = &stripes - stripes.mean_dim([2i64, 3].as_slice(), true, Kind::Float);
+        let power = light.squeeze_dim(1).fft_fft2(None::<&[i64]>, [-2, -1], "backward").abs().square();
+        let strongest = Vec::<i64>::try_from(power.flatten(1, 2).argmax(1, false)).unwrap();
+        for at in strongest {
+            let frequency = |k: i64| k.min(40 - k) as f64 / 40.0;
+            let period = 1.0 / frequency(at / 40).hypot(frequency(at % 40));
+            assert!((1.8..5.7).contains(&period), "{period}");
+        }
     }
 
     #[test]
