@@ -40,14 +40,13 @@ static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
 });
 
 fn run(command: &str, run: &str, arguments: &[&str], out: &Path) -> Assert {
-    let mut command = program();
-    command
+    program()
         .arg(command)
         .arg(RUNS.path().join(run))
         .args(arguments)
         .args(["--threads", "1", "--out"])
-        .arg(out);
-    command.assert()
+        .arg(out)
+        .assert()
 }
 
 fn magic(path: &Path) -> &'static str {
