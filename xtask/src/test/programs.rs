@@ -1,14 +1,19 @@
 //! The compiled programs of tests, several of which run at once.
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::{Stream, run_lines, run_merged};
 use crate::{note, workspace};
+
+/// What OpenMP's threads do while they wait.
+const WAIT_POLICY: &str = "OMP_WAIT_POLICY";
 
 /// A program of tests.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,8 +90,8 @@ impl Programs {
 
 /// Programs that nobody has started yet.
 pub(super) struct Queue {
-    waiting: Mutex<std::collections::VecDeque<Program>>,
-    libraries: std::ffi::OsString,
+    waiting: Mutex<VecDeque<Program>>,
+    libraries: OsString,
 }
 
 /// What a program of tests wrote, and whether all passed.
@@ -103,6 +108,10 @@ impl Queue {
         let mut command = Command::new(&path);
         command.current_dir(&folder).env("CARGO_MANIFEST_DIR", &folder);
         command.env("LD_LIBRARY_PATH", &self.libraries);
+        if std::env::var_os(WAIT_POLICY).is_none() {
+            // Threads that wait leave their core to the other programs.
+            command.env(WAIT_POLICY, "passive");
+        }
         let mut lines = vec![format!("     Running {name} ({})", path.display())];
         let status = run_merged(command, |line| {
             lines.push(line.to_owned());
@@ -120,8 +129,8 @@ impl Queue {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::VecDeque<Program>> {
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Program>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
