@@ -135,8 +135,11 @@ fn models(runs: &[Run]) -> String {
 pub(crate) fn by_dataset(runs: &[Run]) -> Vec<Vec<Model<'_>>> {
     let (known, unknown): (Vec<_>, Vec<_>) =
         Model::all(runs).into_iter().partition(|model| !model.dataset().is_empty());
+    // A name alone may be that of several data sets: what tells its hash comes first.
+    let (hashed, named): (Vec<_>, Vec<_>) =
+        known.into_iter().partition(|model| !model.runs[0].text("dataset_sha256").is_empty());
     let mut groups: Vec<Vec<Model<'_>>> = Vec::new();
-    for model in known {
+    for model in hashed.into_iter().chain(named) {
         match groups.iter_mut().find(|group| group[0].runs[0].is_of_same_data(model.runs[0])) {
             Some(group) => group.push(model),
             None => groups.push(vec![model]),

@@ -58,12 +58,12 @@ impl Programs {
     fn read(&mut self, message: &str) {
         let Ok(message) = serde_json::from_str::<Value>(message) else { return };
         if let Some(paths) = message["linked_paths"].as_array() {
-            let folders = paths.iter().filter_map(Value::as_str);
-            // `native=/folder`, where cargo says what kind of library is looked for there.
-            let folders =
-                folders.map(|path| PathBuf::from(path.split_once('=').map_or(path, |(_, folder)| folder)));
-            for folder in folders.filter(|folder| !self.libraries.contains(folder)).collect::<Vec<_>>() {
-                self.libraries.push(folder);
+            for path in paths.iter().filter_map(Value::as_str) {
+                // `native=/folder`, where cargo says what kind of library is looked for there.
+                let folder = PathBuf::from(path.split_once('=').map_or(path, |(_, folder)| folder));
+                if !self.libraries.contains(&folder) {
+                    self.libraries.push(folder);
+                }
             }
         }
         let text = |value: &Value| value.as_str().map(str::to_owned);
