@@ -9,15 +9,8 @@ use crate::nn::{Conv2d, ConvConfig, Linear};
 use crate::params::{Init, NamedTensors, Params};
 use crate::rng::{Purpose, stream};
 
-/// Dimensions that a network learns, or that are kept of others; a network's space has one more
-/// ([`FeatureNetwork::DIMENSIONS`]).
+/// Dimensions of the feature space.
 pub const FEATURES: i64 = 64;
-
-/// Standard deviations of the other features that a nat of surprise counts as much as.
-const SURPRISE: f64 = 3.0;
-
-/// A logit whose surprise is 0.
-const NO_SURPRISE: f64 = -1e4;
 
 /// Directions whose standard deviation is below this part of the largest are not blown up any further.
 const SCALE_FLOOR: f64 = 0.05;
@@ -37,9 +30,8 @@ const LEAST_STAGES: usize = 4;
 /// 4 or less: what is averaged before it is thinned out does not jump when an image moves by a pixel (Zhang 2019). A
 /// linear layer to 64 units. The features are these 64 values, *before* the nonlinearity in front of the heads, so that no
 /// direction is dead, less their mean over the training set and divided by their standard deviation over it (see
-/// [`FeatureNetwork::whiten`]), and three times the surprise that the image is one of the data set's: -ln of the probability
-/// that the network gives it, in nats, 0.02 for most images and more than 3 for noise. There is no normalisation layer: the
-/// features of an image depend on that image only, and contrast counts.
+/// [`FeatureNetwork::whiten`]). There is no normalisation layer: the features of an image depend on that image only, and
+/// contrast counts.
 ///
 /// A classifier has a linear layer to its classes behind SiLU, a self-supervised network has none; both have one to a
 /// score for images that are none of the data set's (see [`train`](super::train) and
@@ -62,9 +54,6 @@ struct Stage {
 }
 
 impl FeatureNetwork {
-    /// Dimensions of its feature space.
-    pub const DIMENSIONS: i64 = FEATURES + 1;
-
     /// A classifier with fresh weights for images of `shape` in `classes` classes.
     ///
     /// # Errors
@@ -219,16 +208,6 @@ impl FeatureNetwork {
         self.outlier.forward(&embedding.silu()).squeeze_dim(1)
     }
 
-    /// No image is a surprise to it: for a network that has seen no outliers.
-    pub(super) fn forget_outliers(&self) -> Result<()> {
-        let outlier = self.params.all().into_iter().filter(|(name, _)| name.starts_with("outlier"));
-        for (name, mut tensor) in outlier {
-            let value = if name.ends_with("bias") { NO_SURPRISE } else { 0.0 };
-            let _ = tch::no_grad(|| tensor.f_fill_(value))?;
-        }
-        Ok(())
-    }
-
     /// Takes mean and standard deviation of every feature from the training images,
     /// `u8 [n, channels, height, width]`. A deviation is at least 5 % of the largest: a direction in which the
     /// training set hardly varies would otherwise outweigh all others.
@@ -240,14 +219,12 @@ impl FeatureNetwork {
         self.scale.copy_(&scale);
     }
 
-    /// Features of images `u8 [n, channels, height, width]`, `f64 [n, 65]`, and the class scores of a classifier.
+    /// Features of images `u8 [n, channels, height, width]`, `f64 [n, 64]`, and the class scores of a classifier.
     /// `progress` hears how many images are done, and of how many.
     pub fn features(&self, images: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> Embedded {
         let (raw, logits) = self.raw(images, progress);
-        let surprise = tch::no_grad(|| self.outlier_score(&raw.to_kind(Kind::Float)).softplus());
-        let surprise = surprise.to_kind(Kind::Double).unsqueeze(1) * SURPRISE;
-        let learned = (raw - self.mean.to_kind(Kind::Double)) / self.scale.to_kind(Kind::Double);
-        Embedded { features: Tensor::cat(&[learned, surprise], 1), logits }
+        let features = (raw - self.mean.to_kind(Kind::Double)) / self.scale.to_kind(Kind::Double);
+        Embedded { features, logits }
     }
 
     /// What features are made of, `f64 [n, 64]`, and class scores, `f64 [n, classes]`, logits.

@@ -101,9 +101,6 @@ pub fn train_self_supervised(
     let kept: NamedTensors =
         network.params().all().into_iter().filter(|(name, _)| !name.starts_with(EXPANDER)).collect();
     trained.params().all().assign(&kept)?;
-    if config.outliers == 0.0 {
-        trained.forget_outliers()?;
-    }
     trained.whiten(&data.train.x);
     Ok(trained)
 }

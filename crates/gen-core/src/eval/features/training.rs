@@ -129,9 +129,6 @@ pub fn train(
         false => network.accuracy(&data.validation).map(Some),
     };
     minimise(network.params(), data, config, loss, judge, &mut observe)?;
-    if config.outliers == 0.0 {
-        network.forget_outliers()?;
-    }
     network.whiten(&data.train.x);
     Ok(network)
 }
