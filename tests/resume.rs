@@ -276,6 +276,21 @@ fn the_first_signal_saves_says_how_to_go_on_and_keeps_the_row_that_has_begun() {
 }
 
 #[test]
+fn a_signal_is_caught_from_the_moment_that_there_is_a_folder() {
+    let temp = tempfile::tempdir().unwrap();
+    for attempt in 0..5 {
+        let run = temp.path().join(attempt.to_string());
+        let mut child = start(endless(&run));
+        while !run.exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
+        }
+        send(&child, Signal::SIGTERM);
+        assert_eq!(child.wait().unwrap().code(), Some(128 + Signal::SIGTERM as i32));
+        assert!(step_of(&latest(&run)).is_some_and(|step| step > 0), "one step is taken, and kept");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_the_program_within_a_step() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");

@@ -125,9 +125,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.dry_run {
         return Ok(());
     }
+    // Before there is a folder that a signal could leave behind, and before anyone is told that training begins.
+    let signals = Signals::catch().context("cannot catch Ctrl-C")?;
     let folder = place.open(config, &mut trainer, &progress)?;
     let run = Run { folder: &folder, data: &data, seed: place.seed, checkpoint_every: args.checkpoint_every };
-    run.train(trainer, &mut progress)
+    run.train(trainer, &signals, &mut progress)
 }
 
 /// What a training needs besides the trainer.
@@ -142,11 +144,11 @@ impl Run<'_> {
     fn train(
         &self,
         mut trainer: Trainer<'_, dyn GenerativeModel>,
+        signals: &Signals,
         progress: &mut Progress,
     ) -> anyhow::Result<()> {
-        let signals = Signals::catch().context("cannot catch Ctrl-C")?;
         progress.begin();
-        let result = self.until_done(&mut trainer, &signals, progress);
+        let result = self.until_done(&mut trainer, signals, progress);
         progress.finish();
         result?;
         if let Some(reason) = why_early(&trainer) {
