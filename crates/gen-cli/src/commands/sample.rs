@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use gen_core::Precision;
@@ -161,9 +161,9 @@ fn write(
             match shape.is_image() {
                 true => {
                     let bytes = parts.map(|part| Ok(signed_to_bytes(&part?)));
-                    npy::write(&mut file, Kind::Uint8, &size, bytes)?;
+                    npy::write(&mut file, out, Kind::Uint8, &size, bytes)?;
                 }
-                false => npy::write(&mut file, Kind::Double, &size, parts)?,
+                false => npy::write(&mut file, out, Kind::Double, &size, parts)?,
             }
             file.flush().map_err(gen_core::Error::io(out))
         })?,
@@ -175,31 +175,32 @@ fn write(
         }
         Output::Table => write_atomically(out, |temporary| {
             let file = File::create(temporary).map_err(gen_core::Error::io(out))?;
-            write_table(BufWriter::new(file), &model.card().data, parts(model, request, &work))
-                .map_err(|error| gen_core::Error::format(out, error.to_string()))
+            write_table(BufWriter::new(file), out, &model.card().data, parts(model, request, &work))
         })?,
     }
     Ok(())
 }
 
 /// Points as a table, under the names of the data's own columns or `x1`, `x2`, ...: each number in the fewest digits that
-/// are read again as the same.
+/// are read again as the same. `path` is for the messages.
 fn write_table(
     out: impl Write,
+    path: &Path,
     data: &DataSpec,
     parts: impl Iterator<Item = gen_core::Result<Tensor>>,
-) -> anyhow::Result<()> {
+) -> gen_core::Result<()> {
+    let failed = |error| gen_core::Error::csv(path, error);
     let dimension = data.shape.dimensions();
     let mut writer = csv::Writer::from_writer(out);
     match data.columns.is_empty() {
-        true => writer.write_record((1..=dimension).map(|column| format!("x{column}")))?,
-        false => writer.write_record(&data.columns)?,
+        true => writer.write_record((1..=dimension).map(|column| format!("x{column}"))).map_err(failed)?,
+        false => writer.write_record(&data.columns).map_err(failed)?,
     }
     for part in parts {
         let values = Vec::<f64>::try_from(part?.to_kind(Kind::Double).reshape([-1]))?;
         for row in values.chunks_exact(dimension as usize) {
-            writer.write_record(row.iter().map(|value| format!("{value:?}")))?;
+            writer.write_record(row.iter().map(|value| format!("{value:?}"))).map_err(failed)?;
         }
     }
-    Ok(writer.flush()?)
+    writer.flush().map_err(gen_core::Error::io(path))
 }

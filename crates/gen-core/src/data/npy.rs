@@ -41,38 +41,40 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
 /// When libtorch cannot hand over the values.
 pub fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(128 + x.numel() * x.kind().elt_size_in_bytes());
-    write(&mut bytes, x.kind(), &x.size(), [Ok(x.shallow_clone())])?;
+    write(&mut bytes, Path::new("memory"), x.kind(), &x.size(), [Ok(x.shallow_clone())])?;
     Ok(bytes)
 }
 
 /// Writes an array of `shape` as [`to_bytes`] does, from `parts` that follow each other along the first dimension and are
-/// of `kind`; no more than one of them is held at a time.
+/// of `kind`; no more than one of them is held at a time. `path` is for the messages.
 ///
 /// # Errors
 /// Those of the parts, and when `out` cannot be written or the parts do not add up to the shape.
 pub fn write(
     out: impl Write,
+    path: &Path,
     kind: Kind,
     shape: &[i64],
     parts: impl IntoIterator<Item = Result<Tensor>>,
 ) -> Result<()> {
     let parts = |kind: Kind| parts.into_iter().map(move |part| part.map(|x| x.to_kind(kind)));
     match kind {
-        Kind::Uint8 => stream::<u8>(out, shape, parts(Kind::Uint8)),
-        Kind::Double => stream::<f64>(out, shape, parts(Kind::Double)),
-        _ => stream::<f32>(out, shape, parts(Kind::Float)),
+        Kind::Uint8 => stream::<u8>(out, path, shape, parts(Kind::Uint8)),
+        Kind::Double => stream::<f64>(out, path, shape, parts(Kind::Double)),
+        _ => stream::<f32>(out, path, shape, parts(Kind::Float)),
     }
 }
 
 fn stream<T: AutoSerialize + Copy>(
     out: impl Write,
+    path: &Path,
     shape: &[i64],
     parts: impl Iterator<Item = Result<Tensor>>,
 ) -> Result<()>
 where
     Vec<T>: TryFrom<Tensor, Error = TchError>,
 {
-    let failed = |error: io::Error| Error::invalid(format!("cannot write a .npy array: {error}"));
+    let failed = |error: io::Error| Error::io(path)(error);
     let shape: Vec<u64> = shape.iter().map(|side| *side as u64).collect();
     let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
     let mut writer = options.writer(out).begin_nd().map_err(failed)?;
@@ -332,12 +334,27 @@ mod tests {
         let parts = |rows: i64| {
             let mut bytes = Vec::new();
             let parts = x.narrow(0, 0, rows).split(4, 0).into_iter().map(Ok);
-            write(&mut bytes, Kind::Float, &x.size(), parts).map(|()| bytes)
+            write(&mut bytes, Path::new("x.npy"), Kind::Float, &x.size(), parts).map(|()| bytes)
         };
         assert_eq!(parts(10).unwrap(), to_bytes(&x).unwrap());
-        assert!(parts(9).unwrap_err().to_string().contains("cannot write a .npy array"));
-        let broken = write(Vec::new(), Kind::Float, &[1, 1], [Err(Error::invalid("no"))]);
+        assert!(parts(9).unwrap_err().to_string().starts_with("x.npy: "));
+        let path = Path::new("x.npy");
+        let broken = write(Vec::new(), path, Kind::Float, &[1, 1], [Err(Error::invalid("no"))]);
         assert_eq!(broken.unwrap_err().to_string(), "no");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_with_the_name_of_the_file() {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let written = write(
+            full,
+            Path::new("x.npy"),
+            Kind::Double,
+            &[3],
+            [Ok(Tensor::zeros([3], (Kind::Double, Device::Cpu)))],
+        );
+        assert_eq!(written.unwrap_err().to_string(), "x.npy: No space left on device (os error 28)");
     }
 
     #[test]
