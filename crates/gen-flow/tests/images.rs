@@ -1,6 +1,8 @@
 //! The flows of images as their users see them, on small squares.
 #![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
+mod starts;
+
 use std::collections::BTreeMap;
 
 use gen_core::data::{Dataset, Values};
@@ -12,6 +14,7 @@ use gen_flow::{
     Architecture, Dequantisation, FlowModel, FlowPlusPlus, FlowPlusPlusConfig, Glow, GlowConfig, ImageConfig,
     MODELS, Nsf, NsfConfig, Pixels, RealNvp, RealNvpConfig, SplineImageConfig,
 };
+use starts::assert_starts;
 use tch::{Device, Kind, Tensor};
 
 /// Squares of random place and brightness on black: `u8 [n, 1, 8, 8]`.
@@ -205,28 +208,13 @@ fn a_constant_image_costs_nothing_but_the_start() {
 /// What starts from the first batch learns nothing of widths from one image, and less from one that is black.
 #[test]
 fn every_model_of_images_starts_from_a_single_one() {
-    tch::set_num_threads(1);
     let black = Tensor::zeros([1, 1, 8, 8], (Kind::Uint8, Device::Cpu));
     let sets = [squares(20), squares(1), Dataset::from_tensor("black", black).unwrap()];
     // Those of points alone.
     let others = ["nsf-ar", "maf", "iaf"];
     for entry in MODELS.iter().filter(|entry| !others.contains(&entry.name)) {
         for data in &sets {
-            let config = entry.default_config(&data.spec).unwrap();
-            let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
-            let mut model = entry.build(&config, &context).unwrap();
-            let training = TrainConfig { batch_size: 1, log_every: 1, ..entry.default_training(&data.spec) };
-            let mut trainer = Trainer::new(model.as_mut(), data, training, Budget::Steps(3), 1).unwrap();
-            for step in 1..=3 {
-                // A loss that is not finite is an error.
-                let row = trainer.advance();
-                assert!(
-                    matches!(row, Ok(Some(_))),
-                    "{} of {}, step {step}: {row:?}",
-                    entry.name,
-                    data.spec.name
-                );
-            }
+            assert_starts(entry, data, 1);
         }
     }
 }

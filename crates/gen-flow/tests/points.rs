@@ -1,11 +1,14 @@
 //! Every flow of points as its users see it: trained a little on the moons, it is a density, and its samples have it.
 #![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
+mod starts;
+
 use gen_core::data::{Dataset, PointSet};
 use gen_core::model::{BuildContext, GenerativeModel, LikelihoodKind, ModelEntry, SampleRequest, Step};
 use gen_core::testing::assert_close_f64;
-use gen_core::train::{Budget, TrainConfig, Trainer};
+use gen_core::train::{Budget, Trainer};
 use gen_flow::MODELS;
+use starts::assert_starts;
 use tch::{Device, Kind, Tensor};
 
 fn moons() -> Dataset {
@@ -206,24 +209,11 @@ fn every_model_of_points_starts_from_one_row_and_from_constant_columns() {
     let line = Tensor::cat(&[Tensor::randn([60, 1], options), Tensor::full([60, 1], 3.5, options)], 1);
     let same = Tensor::from_slice(&[1.5f64, 3.5]).view([1, 2]).expand([60, 2], false).contiguous();
     let set = |name: &str, x: Tensor| Dataset::from_tensor(name, x).unwrap();
+    let sets =
+        [(moons(), 1), (set("line", line.shallow_clone()), 32), (set("same", same.shallow_clone()), 32)];
     for entry in models() {
-        for (data, rows) in
-            [(moons(), 1), (set("line", line.shallow_clone()), 32), (set("same", same.shallow_clone()), 32)]
-        {
-            let mut model = build(entry, &data);
-            let training =
-                TrainConfig { batch_size: rows, log_every: 1, ..entry.default_training(&data.spec) };
-            let mut trainer = Trainer::new(model.as_mut(), &data, training, Budget::Steps(3), 1).unwrap();
-            for step in 1..=3 {
-                // A loss that is not finite is an error.
-                let row = trainer.advance();
-                assert!(
-                    matches!(row, Ok(Some(_))),
-                    "{} of {}, step {step}: {row:?}",
-                    entry.name,
-                    data.spec.name
-                );
-            }
+        for (data, rows) in &sets {
+            assert_starts(entry, data, *rows);
         }
     }
 }
