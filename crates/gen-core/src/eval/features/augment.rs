@@ -47,10 +47,10 @@ pub(super) fn flawed(x: &Tensor, share: f64, blur: f64, noise: f64, rng: &Genera
 pub(super) fn patterned(x: &Tensor, share: f64, rng: &Generator) -> Tensor {
     let [n, channels, height, width] = sides(x);
     let count = (n as f64 * share).round() as i64;
-    let mut parts = vec![x.narrow(0, 0, n - count)];
     if count == 0 {
         return x.shallow_clone();
     }
+    let mut parts = vec![x.narrow(0, 0, n - count)];
     for (kind, part) in x.narrow(0, n - count, count).chunk(3, 0).iter().enumerate() {
         let pattern = match kind {
             0 => waves(part, rng).0,

@@ -39,13 +39,13 @@ impl Default for SelfSupervision {
     fn default() -> Self {
         SelfSupervision {
             views: Views { shift: 2.0, zoom: 0.15, turn: 8.0, contrast: 0.2, flip: false },
-            patterns: std::env::var("PATTERNS").ok().and_then(|v| v.parse().ok()).unwrap_or(0.25),
+            patterns: 0.25,
             expander: 256,
             invariance: 25.0,
             variance: 25.0,
             covariance: 1.0,
             decorrelation: 1.0,
-            outlier_weight: std::env::var("OUTW").ok().and_then(|v| v.parse().ok()).unwrap_or(10.0),
+            outlier_weight: 10.0,
         }
     }
 }
