@@ -45,6 +45,9 @@ fn bytes(x: &Tensor) -> Tensor {
     x.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
 }
 
+/// Samples in a set but that of the test images, of which all are taken.
+const MOST_SAMPLES: i64 = 3000;
+
 /// The image that is nearest to the mean of all, `[1, channels, height, width]`: an unusual one may lie in no neighbourhood.
 fn typical(images: &Tensor) -> Tensor {
     let distances = (images - images.mean_dim(0, true, Kind::Float)).square().flatten(1, -1);
@@ -54,7 +57,7 @@ fn typical(images: &Tensor) -> Tensor {
 
 impl Ladder {
     fn climb(data: &str, features: &str, train: &Tensor, test: &Tensor, folder: &Path) -> Self {
-        let n = test.size()[0].min(train.size()[0]);
+        let n = test.size()[0].min(train.size()[0]).min(MOST_SAMPLES);
         tch::manual_seed(5);
         let train = train.narrow(0, 0, n);
         let real = train.to_kind(Kind::Float);
@@ -111,7 +114,7 @@ fn digits() -> &'static Ladder {
     })
 }
 
-/// Fashion-MNIST with 10,000 images on each side; `None` where it cannot be had.
+/// Fashion-MNIST, whose 10,000 test images are what samples are held against; `None` where it cannot be had.
 fn fashion() -> Option<&'static Ladder> {
     static LADDER: OnceLock<Option<Ladder>> = OnceLock::new();
     LADDER
