@@ -70,11 +70,17 @@ fn main() {
     let include = root.join("include");
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     let sanitizer = env::var("GEN_SANITIZE").ok().filter(|name| !name.is_empty());
+    // Lines alone, as of the Rust in this workspace: types of libtorch's headers are most of all that could be told.
+    let lines = env::var("DEBUG").is_ok_and(|debug| debug == "true");
     let cpp = |optimised: u32| {
         let mut build = cc::Build::new();
         // A square root tells nobody of a negative number, so that vectors have one.
         build.cpp(true).std("c++20").opt_level(optimised).flag_if_supported("-fno-math-errno");
         build.warnings(true).extra_warnings(true);
+        build.debug(false);
+        if lines {
+            build.flag_if_supported("-g1");
+        }
         if let Some(name) = &sanitizer {
             // Warnings are then of what the sanitizer adds.
             sanitize(&mut build, name);
