@@ -57,7 +57,8 @@ fn typical(images: &Tensor) -> Tensor {
 
 impl Ladder {
     fn climb(data: &str, features: &str, train: &Tensor, test: &Tensor, folder: &Path) -> Self {
-        let n = test.size()[0].min(train.size()[0]).min(MOST_SAMPLES);
+        let whole = test.size()[0].min(train.size()[0]);
+        let n = whole.min(MOST_SAMPLES);
         tch::manual_seed(5);
         let train = train.narrow(0, 0, n);
         let real = train.to_kind(Kind::Float);
@@ -71,7 +72,7 @@ impl Ladder {
             ("blur", bytes(&real.avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None))),
         ];
         let measured = sets.into_iter().map(|(name, x)| (name, measure(data, features, name, &x, folder)));
-        Ladder { sets: measured.collect(), next_to_nothing: 0.01 + 30.0 / n as f64 }
+        Ladder { sets: measured.collect(), next_to_nothing: 0.01 + 30.0 / whole as f64 }
     }
 
     /// Classifier, self-supervised network and, of the digits, principal components.
@@ -114,7 +115,7 @@ fn digits() -> &'static Ladder {
     })
 }
 
-/// Fashion-MNIST, whose 10,000 test images are what samples are held against; `None` where it cannot be had.
+/// Fashion-MNIST; samples are held against as many of its 10,000 test images. `None` where it cannot be had.
 fn fashion() -> Option<&'static Ladder> {
     static LADDER: OnceLock<Option<Ladder>> = OnceLock::new();
     LADDER
