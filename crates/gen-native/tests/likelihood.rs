@@ -74,6 +74,27 @@ fn check(mean: &Tensor, scale: f32, x: &Tensor) {
     }
 }
 
+/// Where σ(a) is almost 1, (1 − σ(a)) σ(a) has to come from the other side.
+#[test]
+fn second_derivatives_keep_their_digits_in_both_tails() {
+    if !works() {
+        return;
+    }
+    let x = Tensor::from_slice(&[0.2f32]);
+    let run = |mean: f32, kind: Kind, log_prob: &dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
+        let mean = Tensor::from_slice(&[mean]).to_kind(kind).set_requires_grad(true);
+        let scale = Tensor::from_slice(&[-5f32]).to_kind(kind);
+        let y = log_prob(&mean, &scale, &x.to_kind(kind));
+        let first = Tensor::run_backward(&[y], &[&mean], true, true);
+        Tensor::run_backward(&[&first[0]], &[&mean], false, false)[0].double_value(&[0])
+    };
+    for mean in [0.05, 0.1, 0.18, 0.22, 0.3, 0.35] {
+        let ours = run(mean, Kind::Float, &|m, s, x| discretised_logistic(m, s, x, HALF).unwrap().unwrap());
+        let theirs = run(mean, Kind::Double, &|m, s, x| reference::logistic(m, s, x, HALF));
+        assert!((ours / theirs - 1.0).abs() < 1e-4, "mean {mean}: {ours}, expected {theirs}");
+    }
+}
+
 #[test]
 fn no_number_stays_no_number_and_the_rest_stays_finite() {
     let x = bytes(&[32, 1, 2, 2]);

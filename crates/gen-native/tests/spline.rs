@@ -234,6 +234,39 @@ fn there_and_back_is_where_it_began() {
     }
 }
 
+/// Knots in half precision would be 0.001 from where they belong, as far as the narrowest bins are wide.
+#[test]
+fn half_precision_rounds_no_knot() {
+    let rng = Generator::seeded(5);
+    for of in splines() {
+        let parameters = rng.randn([1000, of.parameters()], (Kind::Float, Device::Cpu)) * 2.0;
+        let x = rng.rand([1000, 1], (Kind::Float, Device::Cpu)) * (of.high - of.low) + of.low;
+        for (kind, of_x) in [
+            (Kind::Half, Kind::Float),
+            (Kind::Half, Kind::Half),
+            (Kind::BFloat16, Kind::BFloat16),
+            (Kind::BFloat16, Kind::Half),
+        ] {
+            let (x, parameters) = (x.to_kind(of_x), parameters.to_kind(kind));
+            for way in [Way::Forward, Way::Inverse] {
+                let ours = spline(&x, &parameters, &of, way).unwrap();
+                let expected =
+                    reference::spline(&x.to_kind(Kind::Double), &parameters.to_kind(Kind::Double), &of, way);
+                let common = if kind == of_x { kind } else { Kind::Float };
+                assert_eq!([ours.values.kind(), ours.log_slope.kind()], [common; 2]);
+                let tolerance = match common {
+                    Kind::BFloat16 => 5e-2,
+                    _ => 2e-2,
+                };
+                for (ours, theirs) in [&ours.values, &ours.log_slope].into_iter().zip(&expected) {
+                    let apart = largest(&(ours.to_kind(Kind::Double) - theirs));
+                    assert!(apart < tolerance, "{of:?}, {way:?}, {kind:?}, {of_x:?}: {apart}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_known_gives_nothing_known() {
     let of = Spline { bins: 4, low: -3.0, high: 3.0, knots: SOFT_CLIP, ends: Ends::Unit };

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/gather.h>
+#include <ATen/ops/result_type.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/where.h>
@@ -31,8 +32,12 @@ at::Tensor slopes_of(const at::Tensor& raw, const SplineShape& shape) {
 
 }  // namespace
 
-std::array<at::Tensor, 2> composed_spline(const at::Tensor& x, const at::Tensor& parameters, const SplineShape& shape,
-                                          bool inverse) {
+std::array<at::Tensor, 2> composed_spline(const at::Tensor& points, const at::Tensor& raw_parameters,
+                                          const SplineShape& shape, bool inverse) {
+  // A knot is a sum of sizes. Half precision would leave no digit of the size of a narrow bin.
+  const at::ScalarType kind = at::result_type(points, raw_parameters);
+  const at::ScalarType exact = at::isReducedFloatingType(kind) ? at::kFloat : kind;
+  const at::Tensor x = points.to(exact), parameters = raw_parameters.to(exact);
   const int64_t bins = shape.bins;
   std::vector<int64_t> sizes = x.sizes().vec();
   sizes.insert(sizes.begin() + 1, shape.parameters());
@@ -81,7 +86,7 @@ std::array<at::Tensor, 2> composed_spline(const at::Tensor& x, const at::Tensor&
     y = at::where(outside, x, y);
     log_slope = at::where(outside, 0, log_slope);
   }
-  return {y, log_slope};
+  return {y.to(kind), log_slope.to(kind)};
 }
 
 }  // namespace gen_native::flow

@@ -5,6 +5,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_sigmoid.h>
+#include <ATen/ops/softplus.h>
+#include <ATen/ops/where.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -98,12 +100,18 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// ln of the sigmoid. libtorch's has the second derivative (z - 1) z of z = sigmoid(a), which keeps no digit where z is
+// almost 1; there softplus has all of them.
+at::Tensor log_of_sigmoid(const at::Tensor& a) {
+  return at::where(a.gt(0), at::softplus(a.neg()).neg(), at::log_sigmoid(a));
+}
+
 // The same of libtorch's operations.
 at::Tensor composed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
   const at::Tensor precision = log_scale.reshape({}).neg().exp();
   const at::Tensor lowest = x.lt(half - 1), highest = x.gt(1 - half);
-  const at::Tensor upper = at::log_sigmoid(x.sub(mean).add(half).mul(precision)).masked_fill(highest, 0);
-  const at::Tensor lower = at::log_sigmoid(mean.sub(x).add(half).mul(precision)).masked_fill(lowest, 0);
+  const at::Tensor upper = log_of_sigmoid(x.sub(mean).add(half).mul(precision)).masked_fill(highest, 0);
+  const at::Tensor lower = log_of_sigmoid(mean.sub(x).add(half).mul(precision)).masked_fill(lowest, 0);
   const at::Tensor width = precision.mul(-2 * half).expm1().neg().log();
   const at::Tensor inner = width.expand_as(x).masked_fill(lowest.logical_or(highest), 0);
   return upper.add(lower).add(inner).reshape({x.size(0), -1}).sum(1);
