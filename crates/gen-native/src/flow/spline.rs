@@ -44,6 +44,7 @@ pub enum Ends {
 ///
 /// Durkan et al. 2019, section 3.1. On the CPU values and logs of slopes are found in double also for tensors of floats, and
 /// then rounded: in a narrow bin single precision leaves the slope no more than four digits.
+/// With a tensor in half precision, all is computed in single precision and the results are rounded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spline {
     /// K, from 1 to [`Spline::MOST_BINS`].
