@@ -5,7 +5,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gen_core::data::{DataOptions, Dataset};
-use gen_core::model::{BuildContext, GenerativeModel, LikelihoodKind, ModelEntry, SampleRequest};
+use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest};
+use gen_core::registry::{BuildContext, ModelEntry};
 use gen_core::rng::Generator;
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use tch::{Device, Kind, Tensor};

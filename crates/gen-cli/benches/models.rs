@@ -7,8 +7,9 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gen_core::data::{Batches, Dataset};
-use gen_core::model::{BuildContext, ModelEntry, SampleRequest, Step};
+use gen_core::model::{SampleRequest, Step};
 use gen_core::optim::Ema;
+use gen_core::registry::{BuildContext, ModelEntry};
 use tch::{Device, Kind, Tensor};
 
 gen_core::native::mkl_on_amd!();

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use gen_core::data::Catalog;
-use gen_core::eval::EvaluationCache;
 use gen_core::params::NamedTensors;
-use gen_core::run::write_atomically;
+use gen_data::Catalog;
+use gen_eval::EvaluationCache;
+use gen_run::write_atomically;
 use tch::Tensor;
 
 use crate::spaces::sha256;

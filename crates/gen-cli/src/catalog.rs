@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use gen_core::data::{Catalog, DataFile, Dataset, FetchEvent, Manifest};
+use gen_core::data::Dataset;
 use gen_core::number::plain;
+use gen_data::{Catalog, DataFile, FetchEvent, Manifest};
 use include_dir::{Dir, DirEntry, include_dir};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 

@@ -1,6 +1,6 @@
 //! Reading checkpoints, with a word about those that are not whole.
 
-use gen_core::run::{Checkpoint, RunFolder};
+use gen_run::{Checkpoint, RunFolder};
 
 /// The best weights of a run if `best` is asked for, otherwise [`newest`].
 pub(crate) fn chosen(folder: &RunFolder, best: bool) -> gen_core::Result<Checkpoint> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use gen_core::Error;
-use gen_core::run::PictureFormat;
+use gen_run::PictureFormat;
 
 /// What a command can write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

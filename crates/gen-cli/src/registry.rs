@@ -1,7 +1,7 @@
 //! The models that the program knows: one line a family.
 
 use gen_core::Error;
-use gen_core::model::ModelEntry;
+use gen_core::registry::ModelEntry;
 
 /// All models, family by family.
 pub(crate) fn models() -> Vec<ModelEntry> {

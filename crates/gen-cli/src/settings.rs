@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use gen_core::data::{DataOptions, Dataset};
-use gen_core::model::ModelEntry;
-use gen_core::run::RunConfig;
+use gen_core::registry::ModelEntry;
 use gen_core::train::TrainConfig;
 use gen_core::{Precision, config};
+use gen_run::RunConfig;
 
 /// Hyperparameters, training settings and data options after all overrides.
 pub(crate) struct Settings {

@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use gen_core::Error;
-use gen_core::data::{Catalog, DataSpec, Dataset};
-use gen_core::eval::FeatureSpace;
-use gen_core::eval::features::{self, FeatureNetwork, InceptionSource, PrincipalComponents, RandomNetwork};
+use gen_core::data::{DataSpec, Dataset};
+use gen_data::Catalog;
+use gen_eval::FeatureSpace;
+use gen_eval::features::{self, FeatureNetwork, InceptionSource, PrincipalComponents, RandomNetwork};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use gen_core::data::{Batch, Dataset, Split};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::rng::{Purpose, stream};
-use gen_core::run::RunFolder;
+use gen_run::RunFolder;
 use tch::{Device, Tensor};
 
 use crate::device::Compute;

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::Assert;
-use gen_core::data::{idx, npy};
 use gen_core::rng::{Purpose, stream};
+use gen_data::{idx, npy};
 use predicates::prelude::*;
 use predicates::str::contains;
 use shared::{program, stderr};

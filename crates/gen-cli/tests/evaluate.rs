@@ -131,7 +131,7 @@ fn an_evaluation_tells_its_configuration_and_how_sampling_was_timed() {
         run(&format!("{train} {settings} --out"), &at(name));
         run(&format!("evaluate --metrics fd --device cpu {more}"), &at(name));
         let row = row(&at(name));
-        let folder = gen_core::run::RunFolder::open(at(name)).unwrap();
+        let folder = gen_run::RunFolder::open(at(name)).unwrap();
         assert_eq!(row["config_sha256"], folder.config().sha256().unwrap());
         assert_eq!((row["device"].as_str(), row["threads"].as_str()), ("cpu", "1"));
         assert_eq!(row["sample_device"], "cpu");
@@ -206,8 +206,8 @@ fn few_and_wild_samples_get_no_verdict() {
 fn a_folder_sorted_by_class_is_taken_in_random_order() {
     let folder = tempfile::tempdir().unwrap();
     let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits");
-    let images = gen_core::data::idx::read_images(digits.join("test-images.gz")).unwrap();
-    let labels = gen_core::data::idx::read_labels(digits.join("test-labels.gz")).unwrap();
+    let images = gen_data::idx::read_images(digits.join("test-images.gz")).unwrap();
+    let labels = gen_data::idx::read_labels(digits.join("test-labels.gz")).unwrap();
     let pictures = folder.path().join("pictures");
     for (i, label) in Vec::<i64>::try_from(labels).unwrap().into_iter().enumerate() {
         let class = pictures.join(label.to_string());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use assert_cmd::Command;
-use gen_core::data::{Catalog, idx, npy};
+use gen_data::{Catalog, idx, npy};
 use tch::{Kind, Tensor};
 
 /// What evaluations keep, apart from what the user's keep.

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::assert::Assert;
-use gen_core::data::npy;
 use gen_core::rng::{Purpose, permutation, stream};
+use gen_data::npy;
 use predicates::prelude::*;
 use predicates::str::contains;
 use shared::{column, run_in, stderr};

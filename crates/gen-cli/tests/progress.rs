@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use gen_core::data::npy;
 use gen_core::rng::Generator;
+use gen_data::npy;
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use shared::{PROGRAM, run_in, words};
 use tch::{Device, Kind};

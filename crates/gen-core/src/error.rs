@@ -1,5 +1,6 @@
 //! The one error type of the libraries.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensorError;
@@ -40,7 +41,7 @@ pub enum Error {
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
 
     /// A file of a data set that none of its sources gave.
@@ -95,7 +96,7 @@ impl Error {
     }
 
     /// An [`Error::Io`] at `path`; made for `map_err(Error::io(path))`.
-    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Error::Io { path, source }
     }
@@ -105,22 +106,19 @@ impl Error {
         Error::Format { path: path.as_ref().to_owned(), problem: problem.into() }
     }
 
-    /// What became of writing or reading a picture at `path`: an [`Error::Io`] where the system refused it.
-    #[cfg(any(feature = "runs", feature = "datasets"))]
-    pub fn image(path: impl AsRef<Path>, error: image::ImageError) -> Self {
-        match error {
-            image::ImageError::IoError(source) => Error::io(path)(source),
-            error => Error::format(path, error.to_string()),
-        }
-    }
-
-    /// What became of writing or reading a table at `path`: an [`Error::Io`] where the system refused it.
-    #[cfg(any(feature = "runs", feature = "datasets"))]
-    pub fn csv(path: impl AsRef<Path>, error: csv::Error) -> Self {
-        let text = error.to_string();
-        match error.into_kind() {
-            csv::ErrorKind::Io(source) => Error::io(path)(source),
-            _ => Error::format(path, text),
+    /// An error of a library that read or wrote the file at `path`: an [`Error::Io`] where the system refused the
+    /// operation, an [`Error::Format`] otherwise. Made for `map_err(Error::file(path))`.
+    ///
+    /// ```
+    /// use gen_core::Error;
+    /// let error: Result<i32, _> = "x".parse::<i32>().map_err(Error::file("run/file"));
+    /// assert_eq!(error.unwrap_err().to_string(), "run/file: invalid digit found in string");
+    /// ```
+    pub fn file<E: std::error::Error + 'static>(path: impl AsRef<Path>) -> impl FnOnce(E) -> Self {
+        let path = path.as_ref().to_owned();
+        move |error| match refused(&error) {
+            Some(source) => Error::Io { path, source },
+            None => Error::format(path, error.to_string()),
         }
     }
 
@@ -148,6 +146,16 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(similarity, _)| *similarity > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// The system's refusal at the root of `error`, where there is one.
+fn refused(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let found = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next()?;
+    Some(match found.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(found.kind(), found.to_string()),
+    })
 }
 
 fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
@@ -193,13 +201,6 @@ mod tests {
         check(&Error::io("run/file")(full()));
         let err = SafeTensorError::IoError(full());
         check(&TchError::SafeTensorError { path: "run/file".to_owned(), err }.into());
-    }
-
-    #[cfg(any(feature = "runs", feature = "datasets"))]
-    #[test]
-    fn a_full_disk_is_no_fault_of_a_picture_or_a_table() {
-        check(&Error::image("run/file", image::ImageError::IoError(full())));
-        check(&Error::csv("run/file", csv::Error::from(full())));
     }
 
     /// The device has no room for anything.

@@ -1,16 +1,12 @@
-//! What every family of generative models needs: data in memory, layers, optimizers, one training loop,
-//! evaluation and run records.
+//! What every family of generative models needs: data in memory, layers, optimizers, one training loop.
 //!
 //! Each family lives in a crate of its own that depends on this one; this one knows no family.
 //!
 #![doc = include_str!("../README.md")]
 
-#[cfg(any(feature = "datasets", feature = "runs"))]
-mod checksum;
 pub mod config;
 pub mod data;
 mod error;
-pub mod eval;
 pub mod model;
 pub mod nn;
 pub mod number;
@@ -18,11 +14,8 @@ pub mod ode;
 pub mod optim;
 pub mod params;
 mod precision;
+pub mod registry;
 pub mod rng;
-#[cfg(feature = "runs")]
-pub mod run;
-#[cfg(feature = "pytorch-files")]
-pub mod state_dict;
 pub mod testing;
 pub mod train;
 

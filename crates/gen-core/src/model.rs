@@ -4,57 +4,24 @@ mod density;
 mod latent;
 mod trajectory;
 
-use std::fmt;
+use tch::Tensor;
 
-use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
-
-use crate::config;
 use crate::data::{Batch, DataSpec};
 use crate::error::{Error, Result};
 use crate::params::NamedTensors;
 use crate::rng::{Generator, Purpose, stream};
-use crate::train::TrainConfig;
 
 pub use density::{Density, LikelihoodKind};
 pub use latent::{Interpolation, Latent};
 pub use trajectory::{Frame, Trajectory};
-
-/// The four families that the workspace compares, and the plain autoencoder that belongs to none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Family {
-    /// Generative adversarial networks.
-    Gan,
-    /// Variational autoencoders.
-    Vae,
-    /// Normalizing flows.
-    Flow,
-    /// Diffusion models.
-    Diffusion,
-    /// Not a generative model: shown beside the families for contrast.
-    Baseline,
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Family::Gan => "gan",
-            Family::Vae => "vae",
-            Family::Flow => "flow",
-            Family::Diffusion => "diffusion",
-            Family::Baseline => "baseline",
-        })
-    }
-}
 
 /// What is known of a model without running it.
 #[derive(Debug, Clone)]
 pub struct ModelCard {
     /// The name in the registry.
     pub name: &'static str,
-    /// Its family.
-    pub family: Family,
+    /// Its family: `gan`, `vae`, `flow`, `diffusion`, or `baseline` for a model shown beside them.
+    pub family: &'static str,
     /// What it was built for.
     pub data: DataSpec,
     /// Author, year and title of the source.
@@ -239,94 +206,4 @@ pub struct ValidationLoss {
     pub objective: String,
     /// Of each row: `[batch]`.
     pub rows: Tensor,
-}
-
-/// What a model needs to know when it is built.
-#[derive(Debug, Clone)]
-pub struct BuildContext {
-    /// The data that it will see.
-    pub data: DataSpec,
-    /// Where it lives.
-    pub device: Device,
-    /// The seed of its initial weights.
-    pub seed: u64,
-}
-
-/// A model with a name and a configuration: what the registry needs of it.
-pub trait Buildable: GenerativeModel + Sized + 'static {
-    /// The hyperparameters.
-    type Config: Serialize + serde::de::DeserializeOwned;
-
-    /// The name on the command line.
-    const NAME: &'static str;
-    /// One line for `gen list`.
-    const SUMMARY: &'static str;
-    /// The family.
-    const FAMILY: Family;
-
-    /// Published hyperparameters for this kind of data.
-    fn default_config(data: &DataSpec) -> Self::Config;
-
-    /// Published training settings for this kind of data.
-    fn default_training(data: &DataSpec) -> TrainConfig;
-
-    /// Builds the model with fresh weights.
-    ///
-    /// # Errors
-    /// When the configuration or the data shape is not possible; the message says what is.
-    fn build(config: Self::Config, context: &BuildContext) -> Result<Self>;
-}
-
-/// A model in a registry: [`Buildable`] with its type erased.
-///
-/// Adding a model to the program is one such entry: `ModelEntry::of::<MyModel>()`.
-#[derive(Clone, Copy)]
-pub struct ModelEntry {
-    /// The name on the command line.
-    pub name: &'static str,
-    /// One line of description.
-    pub summary: &'static str,
-    /// The family.
-    pub family: Family,
-    default_config: fn(&DataSpec) -> Result<toml::Table>,
-    default_training: fn(&DataSpec) -> TrainConfig,
-    build: fn(&toml::Table, &BuildContext) -> Result<Box<dyn GenerativeModel>>,
-}
-
-impl ModelEntry {
-    /// The entry of model `M`.
-    pub const fn of<M: Buildable>() -> Self {
-        ModelEntry {
-            name: M::NAME,
-            summary: M::SUMMARY,
-            family: M::FAMILY,
-            default_config: |data| config::to_table(&M::default_config(data)),
-            default_training: M::default_training,
-            build: |table, context| {
-                let model = M::build(config::from_table(table)?, context)?;
-                Ok(Box::new(model))
-            },
-        }
-    }
-
-    /// The default hyperparameters as a table.
-    ///
-    /// # Errors
-    /// When the configuration cannot be written as TOML, which is a mistake in the model.
-    pub fn default_config(&self, data: &DataSpec) -> Result<toml::Table> {
-        (self.default_config)(data)
-    }
-
-    /// The default training settings.
-    pub fn default_training(&self, data: &DataSpec) -> TrainConfig {
-        (self.default_training)(data)
-    }
-
-    /// Builds the model from a full table of hyperparameters.
-    ///
-    /// # Errors
-    /// When a key or a value is not possible.
-    pub fn build(&self, table: &toml::Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
-        (self.build)(table, context)
-    }
 }

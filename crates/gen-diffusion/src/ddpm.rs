@@ -5,13 +5,13 @@ mod latent;
 
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    BuildContext, Buildable, Density, Family, GenerativeModel, Latent, Losses, ModelCard, SampleRequest,
-    Sampling, Step, Trajectory,
+    Density, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
 };
 use gen_core::native::as_convolved;
 use gen_core::nn::Standardise;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -321,7 +321,7 @@ impl Buildable for Ddpm {
     const NAME: &'static str = "ddpm";
     const SUMMARY: &'static str =
         "denoising diffusion: a U-Net (an MLP for points) removes noise step by step";
-    const FAMILY: Family = Family::Diffusion;
+    const FAMILY: &'static str = "diffusion";
 
     /// Chosen for minutes on a processor without a GPU, not for days on several; the README says what differs from
     /// Ho et al. (2020) and why.

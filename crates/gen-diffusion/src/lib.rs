@@ -12,7 +12,7 @@ pub mod unet;
 pub use ddpm::{Ddpm, DdpmConfig, Sampler};
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
-use gen_core::model::ModelEntry;
+use gen_core::registry::ModelEntry;
 
 /// The models of this crate.
 pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Ddpm>()];

@@ -5,7 +5,8 @@
 use std::f64::consts::TAU;
 
 use gen_core::data::{Binarise, DataOptions, Dataset, PointSet, Split, Values};
-use gen_core::model::{BuildContext, Buildable, Density, GenerativeModel, LikelihoodKind, SampleRequest};
+use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};

@@ -4,7 +4,8 @@
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use gen_core::data::Dataset;
-use gen_core::model::{BuildContext, Buildable, Density, LikelihoodKind};
+use gen_core::model::{Density, LikelihoodKind};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Purpose, torch_seed};
 use gen_core::train::{Budget, Trainer};
 use gen_flow::RealNvp;

@@ -24,7 +24,7 @@ pub use flow::Flow;
 pub use flow_plus_plus::{FlowPlusPlus, FlowPlusPlusConfig, MixtureCouplings};
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
-use gen_core::model::ModelEntry;
+use gen_core::registry::ModelEntry;
 pub use glow::{Glow, GlowConfig, GlowSteps};
 pub use images::{Dequantisation, Pixels};
 pub use maf::{AffineAutoregressive, Iaf, InverseAutoregressive, Maf, MafConfig};

@@ -8,11 +8,11 @@ use std::marker::PhantomData;
 
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    BuildContext, Buildable, Density, Family, GenerativeModel, Latent, Losses, ModelCard, SampleRequest,
-    Sampling, Step, Trajectory,
+    Density, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
 };
 use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::{NamedTensors, Params};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -282,7 +282,7 @@ impl<A: Architecture> Buildable for FlowModel<A> {
 
     const NAME: &'static str = A::NAME;
     const SUMMARY: &'static str = A::SUMMARY;
-    const FAMILY: Family = Family::Flow;
+    const FAMILY: &'static str = "flow";
 
     fn default_config(data: &DataSpec) -> A::Config {
         A::default_config(data)
@@ -300,7 +300,7 @@ impl<A: Architecture> Buildable for FlowModel<A> {
         Ok(FlowModel {
             card: ModelCard {
                 name: A::NAME,
-                family: Family::Flow,
+                family: "flow",
                 data: context.data.clone(),
                 citation: A::CITATION,
                 parameters: count,

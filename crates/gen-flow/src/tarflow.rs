@@ -13,11 +13,12 @@ mod transform;
 
 use gen_core::data::{Batch, DataSpec, Shape};
 use gen_core::model::{
-    BuildContext, Buildable, Density, Family, GenerativeModel, Latent, Losses, ModelCard, SampleRequest,
-    Sampling, Step, Trajectory, ValidationLoss,
+    Density, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
+    ValidationLoss,
 };
 use gen_core::optim::Adam;
 use gen_core::params::{NamedTensors, Params};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -168,7 +169,7 @@ impl Buildable for TarFlow {
 
     const NAME: &'static str = "tarflow";
     const SUMMARY: &'static str = "autoregressive transformers over patches; sharp samples, patch by patch";
-    const FAMILY: Family = Family::Flow;
+    const FAMILY: &'static str = "flow";
 
     fn default_config(data: &DataSpec) -> TarFlowConfig {
         TarFlowConfig::of(data)

@@ -8,10 +8,11 @@ use common::{
     set, shades, tensor, train, vectors,
 };
 use gen_core::data::{PointSet, Values};
-use gen_core::model::{Buildable, GenerativeModel, SampleRequest};
+use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::ode::Dopri5;
 use gen_core::optim::AdamConfig;
 use gen_core::params::Params;
+use gen_core::registry::Buildable;
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{Bijection, Chain, Continuous, Given, PerceptronField, Trace, VectorField};

@@ -6,7 +6,8 @@ mod starts;
 use std::collections::BTreeMap;
 
 use gen_core::data::{Dataset, Values};
-use gen_core::model::{BuildContext, Buildable, Density, GenerativeModel, LikelihoodKind, SampleRequest};
+use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};

@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use gen_core::data::{DataSpec, Dataset};
-use gen_core::model::{BuildContext, Buildable, GenerativeModel};
+use gen_core::model::GenerativeModel;
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
 use gen_flow::{
     ImageConfig, Maf, MafConfig, Nsf, NsfAr, NsfConfig, PointConfig, RealNvp, RealNvpConfig, SplineConfig,

@@ -4,7 +4,8 @@
 mod starts;
 
 use gen_core::data::{Dataset, PointSet};
-use gen_core::model::{BuildContext, GenerativeModel, LikelihoodKind, ModelEntry, SampleRequest, Step};
+use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest, Step};
+use gen_core::registry::{BuildContext, ModelEntry};
 use gen_core::testing::assert_close_f64;
 use gen_core::train::{Budget, Trainer};
 use gen_flow::MODELS;

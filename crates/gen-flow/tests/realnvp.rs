@@ -2,9 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Values};
-use gen_core::model::{
-    BuildContext, Buildable, Density, GenerativeModel, LikelihoodKind, ModelEntry, SampleRequest, Step,
-};
+use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest, Step};
+use gen_core::registry::{BuildContext, Buildable, ModelEntry};
 use gen_core::rng::{Generator, Purpose, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};

@@ -4,10 +4,9 @@
 use std::f64::consts::{LN_2, TAU};
 
 use gen_core::data::{Batch, DataOptions, Dataset, Split, Values};
-use gen_core::model::{
-    BuildContext, Buildable, Density, GenerativeModel, LikelihoodKind, SampleRequest, Step,
-};
+use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest, Step};
 use gen_core::params::Params;
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};

@@ -1,13 +1,11 @@
 //! DCGAN (Radford et al. 2016), and the same game between MLPs for points.
 
 use gen_core::data::{Batch, DataSpec, Shape};
-use gen_core::model::{
-    BuildContext, Buildable, Family, GenerativeModel, Interpolation, Latent, Losses, ModelCard,
-    SampleRequest, Step,
-};
+use gen_core::model::{GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step};
 use gen_core::nn::{Activation, Mlp, Standardise};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params, Scope};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -279,7 +277,7 @@ impl Buildable for Dcgan {
     type Config = DcganConfig;
     const NAME: &'static str = "dcgan";
     const SUMMARY: &'static str = "convolutional GAN with the non-saturating loss (Radford et al. 2016)";
-    const FAMILY: Family = Family::Gan;
+    const FAMILY: &'static str = "gan";
 
     fn default_config(data: &DataSpec) -> DcganConfig {
         let adam = AdamConfig { beta1: 0.5, ..AdamConfig::default() };

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use gen_core::data::Dataset;
-use gen_core::model::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
 use gen_gan::{Dcgan, DcganConfig};
 use tch::{Device, Kind, Tensor};

@@ -6,7 +6,8 @@
 
 use gen_core::Result;
 use gen_core::data::Dataset;
-use gen_core::model::{BuildContext, Buildable, Density, GenerativeModel, SampleRequest};
+use gen_core::model::{Density, GenerativeModel, SampleRequest};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::train::{Budget, Trainer};
 use gen_vae::{Ae, Vae};
 use tch::{Device, Kind, Tensor};

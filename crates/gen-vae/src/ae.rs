@@ -1,11 +1,11 @@
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    BuildContext, Buildable, Family, GenerativeModel, Interpolation, Latent, Losses, ModelCard,
-    SampleRequest, Step, ValidationLoss,
+    GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step, ValidationLoss,
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -142,7 +142,7 @@ impl Buildable for Ae {
 
     const NAME: &'static str = "ae";
     const SUMMARY: &'static str = "plain autoencoder: reconstructs, and shows why that does not generate";
-    const FAMILY: Family = Family::Baseline;
+    const FAMILY: &'static str = "baseline";
 
     fn default_config(data: &DataSpec) -> AeConfig {
         let image = data.shape.is_image();

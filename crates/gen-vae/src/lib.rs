@@ -13,7 +13,7 @@ mod vae;
 pub use ae::{Ae, AeConfig};
 /// What this crate builds on: data, the training loop, `tch` itself.
 pub use gen_core;
-use gen_core::model::ModelEntry;
+use gen_core::registry::ModelEntry;
 pub use networks::NetworkKind;
 pub use observation::Likelihood;
 pub use vae::{Vae, VaeConfig};

@@ -2,12 +2,12 @@ mod latent;
 
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    BuildContext, Buildable, Density, Family, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard,
-    SampleRequest, Step,
+    Density, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard, SampleRequest, Step,
 };
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -324,7 +324,7 @@ impl Buildable for Vae {
 
     const NAME: &'static str = "vae";
     const SUMMARY: &'static str = "variational autoencoder with a learned prior (Kingma & Welling 2014)";
-    const FAMILY: Family = Family::Vae;
+    const FAMILY: &'static str = "vae";
 
     fn default_config(data: &DataSpec) -> VaeConfig {
         let image = data.shape.is_image();

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use gen_core::data::{Binarise, DataOptions, DataSpec, Dataset};
-use gen_core::model::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
 use gen_vae::{NetworkKind, Vae, VaeConfig};
 use tch::{Device, Kind, Tensor};

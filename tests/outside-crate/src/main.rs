@@ -3,7 +3,8 @@
 use gen_flow::RealNvp;
 use gen_flow::gen_core::Result;
 use gen_flow::gen_core::data::Dataset;
-use gen_flow::gen_core::model::{BuildContext, Buildable, GenerativeModel, SampleRequest};
+use gen_flow::gen_core::model::{GenerativeModel, SampleRequest};
+use gen_flow::gen_core::registry::{BuildContext, Buildable};
 use gen_flow::gen_core::tch::{self, Device, Kind, Tensor};
 use gen_flow::gen_core::train::{Budget, Trainer};
 

@@ -11,11 +11,12 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use gen_core::Precision;
 use gen_core::data::{Batches, Binarise, Dataset};
-use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
+use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::params::NamedTensors;
+use gen_core::registry::BuildContext;
 use gen_core::rng::{Purpose, stream, torch_seed};
-use gen_core::run::LIBTORCH_VERSION;
 use gen_core::train::{Budget, TrainConfig, Trainer, cpu_seconds};
+use gen_run::LIBTORCH_VERSION;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 

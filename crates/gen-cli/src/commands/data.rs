@@ -3,7 +3,8 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Subcommand;
-use gen_core::data::{Catalog, FileState, Manifest, PointSet, Shape, Splits, bytes_to_signed};
+use gen_core::data::{PointSet, Shape, Splits, bytes_to_signed};
+use gen_data::{Catalog, FileState, Manifest};
 
 use crate::catalog::{self, FetchBar};
 use crate::{arguments, output, pictures};

@@ -2,11 +2,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gen_core::data::Dataset;
-use gen_core::data::npy;
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::number::fixed;
 use gen_core::rng::{Purpose, derive};
-use gen_core::run::{save_picture, write_atomically};
+use gen_data::npy;
+use gen_run::{save_picture, write_atomically};
 use image::{Rgb, RgbImage};
 use tch::{Device, Kind, Tensor};
 
@@ -184,7 +184,7 @@ fn write_table(out: &Path, grid: &Grid, nats: &Tensor) -> anyhow::Result<()> {
     let [x, y] = grid.axes().map(Vec::<f64>::try_from);
     let (x, y, nats) = (x?, y?, Vec::<f64>::try_from(nats.reshape([-1]))?);
     write_atomically(out, |temporary| {
-        let failed = |error: csv::Error| gen_core::Error::csv(out, error);
+        let failed = |error: csv::Error| gen_core::Error::file(out)(error);
         let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
         let axes = ["x", "y"].into_iter().take(grid.dimensions as usize);
         writer.write_record(axes.chain(["log_density_nats"])).map_err(failed)?;

@@ -12,7 +12,7 @@ use crate::pictures::chart::{BELOW, Chart, LEFT, Window, coordinates, in_the_pla
 use crate::pictures::{self, colour};
 use crate::progress::Work;
 use crate::trained::{OwnData, Trained, TrainedArgs};
-use gen_core::run::{PictureFormat, save_picture};
+use gen_run::{PictureFormat, save_picture};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use gen_core::data::{Dataset, Shape, signed_to_bytes};
-use gen_core::eval::FeatureSpace;
-use gen_core::eval::features::PrincipalComponents;
 use gen_core::model::Latent;
-use gen_core::run::{save_picture, write_atomically};
+use gen_eval::FeatureSpace;
+use gen_eval::features::PrincipalComponents;
+use gen_run::{save_picture, write_atomically};
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
@@ -187,7 +187,7 @@ fn draw(maps: &[Map], codes: &Codes, names: &[String]) -> RgbImage {
 /// A row for each code: its number, its class, its place in each map.
 fn write_table(out: &Path, maps: &[Map], classes: Option<&[usize]>, names: &[String]) -> anyhow::Result<()> {
     write_atomically(out, |temporary| {
-        let failed = |error: csv::Error| gen_core::Error::csv(out, error);
+        let failed = |error: csv::Error| gen_core::Error::file(out)(error);
         let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
         let mut header = vec!["index".to_owned(), "class".to_owned()];
         header.extend(maps.iter().flat_map(|map| [1, 2].map(|axis| format!("{}_{axis}", map.name))));

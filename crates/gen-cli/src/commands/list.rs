@@ -15,7 +15,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if args.names {
             writeln!(out, "{}", entry.name)?;
         } else {
-            writeln!(out, "{:<12} {:<10} {}", entry.name, entry.family.to_string(), entry.summary)?;
+            writeln!(out, "{:<12} {:<10} {}", entry.name, entry.family, entry.summary)?;
         }
     }
     Ok(())

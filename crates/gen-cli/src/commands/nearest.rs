@@ -3,10 +3,9 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use gen_core::data::{Dataset, signed_to_bytes};
-use gen_core::eval;
 use gen_core::model::SampleRequest;
 use gen_core::number::fixed;
-use gen_core::run::{save_picture, write_atomically};
+use gen_run::{save_picture, write_atomically};
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
@@ -135,7 +134,7 @@ impl Nearest {
         if n < k {
             bail!("there are {n} training images, fewer than the {k} that --k asks for");
         }
-        let (distances, rows) = eval::nearest(samples, train, k, false, observe)?;
+        let (distances, rows) = gen_eval::nearest(samples, train, k, false, observe)?;
         let m = samples.size()[0];
         let lines = |i| (distances.get(i), rows.get(i));
         let mut found = Nearest { rows: Vec::new(), distances: Vec::new() };
@@ -197,7 +196,7 @@ impl Nearest {
     /// A row for each pair.
     fn write(&self, out: &std::path::Path, space: &str) -> anyhow::Result<()> {
         write_atomically(out, |temporary| {
-            let failed = |error: csv::Error| gen_core::Error::csv(out, error);
+            let failed = |error: csv::Error| gen_core::Error::file(out)(error);
             let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
             writer.write_record(["sample", "rank", "train_index", "distance", "space"]).map_err(failed)?;
             for (i, (rows, distances)) in self.rows.iter().zip(&self.distances).enumerate() {

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use gen_core::Precision;
-use gen_core::data::{DataSpec, npy, signed_to_bytes};
+use gen_core::data::{DataSpec, signed_to_bytes};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::rng::{Purpose, derive};
-use gen_core::run::{RunFolder, grid, write_atomically};
+use gen_data::npy;
+use gen_run::{RunFolder, grid, write_atomically};
 use tch::{Device, Kind, Tensor};
 
 use crate::device::Compute;
@@ -189,7 +190,7 @@ fn write_table(
     data: &DataSpec,
     parts: impl Iterator<Item = gen_core::Result<Tensor>>,
 ) -> gen_core::Result<()> {
-    let failed = |error| gen_core::Error::csv(path, error);
+    let failed = |error: csv::Error| gen_core::Error::file(path)(error);
     let dimension = data.shape.dimensions();
     let mut writer = csv::Writer::from_writer(out);
     match data.columns.is_empty() {

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use anyhow::Context;
 use gen_core::Precision;
 use gen_core::data::{Dataset, Shape, Split};
-use gen_core::model::{BuildContext, GenerativeModel, SampleRequest};
-use gen_core::run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
-use gen_core::train::{Budget, Stretch, Trainer};
+use gen_core::model::{GenerativeModel, SampleRequest};
+use gen_core::registry::BuildContext;
+use gen_core::train::{Budget, TrainEvent, Trainer};
+use gen_run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
 
 use crate::device::{self, Compute};
 use crate::interrupt::{Interrupted, Signals};
@@ -100,7 +101,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let config = RunConfig {
         run: RunInfo {
             model: entry.name.to_owned(),
-            family: entry.family,
+            family: entry.family.to_owned(),
             dataset: place.dataset.clone(),
             budget: place.budget,
             seed: place.seed,
@@ -187,12 +188,12 @@ impl Run<'_> {
                     || saves.is_due(trainer)
             })?;
             match stretch {
-                Stretch::Row(record) => {
+                TrainEvent::Row(record) => {
                     self.folder.log(&record).with_context(|| not_saved(trainer, saves.last.step))?;
                     progress.show(&record);
                 }
-                Stretch::Paused => {}
-                Stretch::Finished => return Ok(()),
+                TrainEvent::Paused => {}
+                TrainEvent::Finished => return Ok(()),
             }
             let part_done = part(trainer) >= next_part;
             if part_done {
@@ -208,7 +209,7 @@ impl Run<'_> {
                 validate(self.folder, trainer, saves.last.step)?;
             }
             if trainer.stopped_early() {
-                if let Stretch::Row(record) = trainer.advance_until(|_| false)? {
+                if let TrainEvent::Row(record) = trainer.advance_until(|_| false)? {
                     self.folder.log(&record).with_context(|| not_saved(trainer, saves.last.step))?;
                     progress.show(&record);
                 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::bail;
 use gen_core::Error;
 use gen_core::data::signed_to_bytes;
-use gen_core::run::{grid, save_picture, write_atomically};
+use gen_run::{grid, save_picture, write_atomically};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{Delay, ExtendedColorType, Frame, ImageEncoder, RgbImage};
@@ -106,7 +106,7 @@ pub(crate) fn png_lengths(x: &Tensor) -> anyhow::Result<Vec<usize>> {
 /// An animation without end, each frame of which is shown for so many milliseconds.
 pub(crate) fn save_gif(frames: Vec<(RgbImage, u32)>, path: &Path) -> anyhow::Result<()> {
     write_atomically(path, |temporary| {
-        let failed = |error: image::ImageError| Error::image(path, error);
+        let failed = |error: image::ImageError| Error::file(path)(error);
         let mut file = BufWriter::new(File::create(temporary).map_err(Error::io(path))?);
         {
             let mut encoder = GifEncoder::new_with_speed(&mut file, 10);

@@ -16,6 +16,14 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// The grid of the values of one column of `x: f64 [n, columns]`; `None` where they have none.
+    ///
+    /// # Errors
+    /// When libtorch cannot hand over the values.
+    pub fn of(x: &Tensor, column: usize) -> Result<Option<Grid>> {
+        Ok(grid_of(&Counted::of(&sorted(x, column)?).distinct))
+    }
+
     /// The grid's number nearest to `x`.
     pub fn nearest(&self, x: f64) -> f64 {
         if self.step == 0.0 { x } else { self.origin + ((x - self.origin) / self.step).round() * self.step }
@@ -49,22 +57,16 @@ const ATOM: f64 = 0.05;
 /// When libtorch cannot hand over the values.
 pub(super) fn discrete_columns(x: &Tensor) -> Result<Vec<DiscreteColumn>> {
     let mut found = Vec::new();
-    for column in 0..x.size()[1] {
-        let (sorted, _) = x.select(1, column).to_device(tch::Device::Cpu).sort(0, false);
-        let values = Vec::<f64>::try_from(sorted)?;
-        found.extend(Counted::of(&values).discrete(column as usize, &values));
+    for column in 0..x.size()[1] as usize {
+        let values = sorted(x, column)?;
+        found.extend(Counted::of(&values).discrete(column, &values));
     }
     Ok(found)
 }
 
-/// The grid of the values of one column of `x: f64 [n, columns]`; `None` where they have none.
-///
-/// # Errors
-/// When libtorch cannot hand over the values.
-pub(super) fn grid(x: &Tensor, column: usize) -> Result<Option<Grid>> {
+fn sorted(x: &Tensor, column: usize) -> Result<Vec<f64>> {
     let (sorted, _) = x.select(1, column as i64).to_device(tch::Device::Cpu).sort(0, false);
-    let values = Vec::<f64>::try_from(sorted)?;
-    Ok(grid_of(&Counted::of(&values).distinct))
+    Ok(Vec::try_from(sorted)?)
 }
 
 /// The different values of a sorted column.

@@ -1,52 +1,16 @@
 //! Data sets in memory and the batches drawn from them.
 //!
 //! A set is one `u8` tensor of images or one `f64` tensor of points; a batch is an index-select and a convert.
-//!
-//! With the feature `datasets`, a `Catalog` finds sets by name: those of its manifests, which it fetches and
-//! checks, the [point sets](points), and a user's own files.
 
 mod batches;
-#[cfg(feature = "datasets")]
-mod catalog;
-#[cfg(feature = "datasets")]
-mod cifar;
-#[cfg(feature = "datasets")]
-pub mod csv;
 mod discrete;
-#[cfg(feature = "datasets")]
-mod fetch;
-#[cfg(feature = "datasets")]
-pub mod folder;
-#[cfg(feature = "datasets")]
-pub mod idx;
-#[cfg(feature = "datasets")]
-mod location;
-#[cfg(feature = "datasets")]
-mod manifest;
-#[cfg(feature = "datasets")]
-pub mod npy;
-#[cfg(feature = "datasets")]
-mod own;
 pub mod points;
-#[cfg(feature = "datasets")]
-mod source;
 mod spec;
 
 pub use batches::{Batch, Batches};
-#[cfg(feature = "datasets")]
-pub use catalog::{Catalog, FileState, Loaded};
 pub use discrete::{DiscreteColumn, Grid};
-#[cfg(feature = "pytorch-files")]
-pub(crate) use fetch::fetch_url;
-#[cfg(all(test, feature = "pytorch-files"))]
-pub(crate) use fetch::tests as fetch_tests;
-#[cfg(feature = "datasets")]
-pub use fetch::{FetchEvent, OnFetch};
-#[cfg(feature = "datasets")]
-pub use manifest::{DataFile, Format, Manifest, Role, Source};
 pub use points::PointSet;
-pub(crate) use spec::column_moments;
-pub use spec::{Binarise, DataOptions, DataSpec, Shape, Splits, Values};
+pub use spec::{Binarise, DataOptions, DataSpec, Shape, Splits, Values, column_moments};
 
 use tch::{Device, Kind, Tensor};
 

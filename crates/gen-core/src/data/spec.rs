@@ -310,8 +310,9 @@ impl DataSpec {
         self.values == Values::Dequantised || self.grids.iter().any(|grid| grid.step > 0.0)
     }
 
-    /// Has uniform noise added to the coordinates that have a step in `grids`.
-    pub(super) fn spread_over(&mut self, grids: Vec<Grid>) {
+    /// Has uniform noise added to the coordinates that have a step in `grids`, one grid a coordinate, and updates their
+    /// standard deviations.
+    pub fn spread_over(&mut self, grids: Vec<Grid>) {
         let before = std::mem::take(&mut self.grids);
         for (column, grid) in grids.iter().enumerate() {
             // Uniform noise of one step has the variance step² / 12. By a power of 2 near them, no square overflows or
@@ -361,7 +362,7 @@ fn moments(name: &str, x: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
 /// Mean and standard deviation of each column of `x: f64 [n, columns]`, by way of the share of the range that a value
 /// is at: so no offset takes digits away, and no square overflows or vanishes. They are NaN where the range itself is no
 /// number.
-pub(crate) fn column_moments(x: &Tensor) -> [Tensor; 2] {
+pub fn column_moments(x: &Tensor) -> [Tensor; 2] {
     let (low, high) = (x.amin([0].as_slice(), false), x.amax([0].as_slice(), false));
     let range = &high - &low;
     let is_constant = range.eq(0.0);

@@ -29,7 +29,7 @@ pub struct OpenRow {
 
 /// What [`Trainer::advance_until`](super::Trainer::advance_until) came to.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Stretch {
+pub enum TrainEvent {
     /// A row of the history is complete.
     Row(LogRecord),
     /// The caller asked for a pause; the next call goes on with the same row.

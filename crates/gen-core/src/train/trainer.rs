@@ -1,89 +1,23 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::clock::RunningClock;
-use super::record::{LogRecord, OpenRow, Progress, Row, Stretch};
+use super::budget::Budget;
+use super::clock::{RunningClock, cpu_seconds, rss_mib};
+use super::config::TrainConfig;
+use super::record::{LogRecord, OpenRow, Progress, Row, TrainEvent};
 use super::validation::{self, Validated, Validation, ValidationRecord};
-use super::{Budget, cpu_seconds, rss_mib};
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
 use crate::model::{GenerativeModel, Step};
-use crate::optim::{Ema, Schedule};
+use crate::optim::Ema;
 use crate::params::NamedTensors;
-use crate::precision::Precision;
 use crate::rng::{Purpose, stream};
 
-/// Training settings that every family shares.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainConfig {
-    /// Rows in a batch.
-    pub batch_size: usize,
-    /// The learning rate over the budget.
-    pub schedule: Schedule,
-    /// Steps over which the learning rate rises from 0.
-    pub warmup_steps: u64,
-    /// Decay of the moving average of the weights; 0 keeps none.
-    pub ema_decay: f64,
-    /// Steps between rows of the history.
-    pub log_every: u64,
-    /// Rows of the validation split that the averaged weights are judged by, as often as `validate_every` says; the
-    /// best are kept. 0 keeps none, and is the only choice for a model without a loss for it.
-    #[serde(default)]
-    pub validation_rows: usize,
-    /// Steps between validations; 0 is one after each tenth of the budget.
-    #[serde(default)]
-    pub validate_every: u64,
-    /// Early stopping (Goodfellow et al. 2016, algorithm 7.1): so many validations in a row, none better than the best
-    /// before them, end the training; 0 never does. The learning rate follows the budget all the same: a schedule that
-    /// falls to 0 has not come there.
-    #[serde(default)]
-    pub patience: usize,
-    /// What layers multiply in while the model trains.
-    #[serde(default)]
-    pub precision: Precision,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        TrainConfig {
-            batch_size: 128,
-            schedule: Schedule::Constant,
-            warmup_steps: 0,
-            ema_decay: 0.0,
-            log_every: 50,
-            validation_rows: 0,
-            validate_every: 0,
-            patience: 0,
-            precision: Precision::F32,
-        }
-    }
-}
-
-impl TrainConfig {
-    /// # Errors
-    /// When a setting is outside of its range, which the message says.
-    pub fn check(&self) -> Result<()> {
-        let counts = [("batch_size", self.batch_size as u64), ("log_every", self.log_every)];
-        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
-            return Err(Error::invalid(format!("`{name}` must be a whole number from 1 up, found 0")));
-        }
-        if !(0.0..1.0).contains(&self.ema_decay) {
-            return Err(Error::invalid(format!(
-                "`ema_decay` must be from 0 to less than 1, 0 for no average; found {}",
-                self.ema_decay
-            )));
-        }
-        Ok(())
-    }
-}
-
-/// Trains one model on one data set, a stretch at a time.
+/// Trains one model on one data set, a row of the history at a time.
 ///
-/// The caller decides what happens between stretches (printing, sampling, saving); the clock stands still then. It
+/// The caller decides what happens between rows (printing, sampling, saving); the clock stands still then. It
 /// stands still, too, while the process is stopped or the machine sleeps.
 ///
 /// ```no_run
@@ -174,8 +108,8 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     /// [`Error::NonFinite`] when a loss is infinite or not a number, and whatever the model's step returns.
     pub fn advance(&mut self) -> Result<Option<LogRecord>> {
         match self.advance_until(|_| false)? {
-            Stretch::Row(record) => Ok(Some(record)),
-            Stretch::Paused | Stretch::Finished => Ok(None),
+            TrainEvent::Row(record) => Ok(Some(record)),
+            TrainEvent::Paused | TrainEvent::Finished => Ok(None),
         }
     }
 
@@ -186,7 +120,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     ///
     /// # Errors
     /// As [`Trainer::advance`].
-    pub fn advance_until(&mut self, mut pause: impl FnMut(&Self) -> bool) -> Result<Stretch> {
+    pub fn advance_until(&mut self, mut pause: impl FnMut(&Self) -> bool) -> Result<TrainEvent> {
         let start = self.progress;
         let (wall, cpu) = (self.clock.seconds(), cpu_seconds());
         while !self.finished() {
@@ -197,15 +131,15 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             }
         }
         if self.progress.step == self.row.since.step {
-            return Ok(Stretch::Finished);
+            return Ok(TrainEvent::Finished);
         }
         self.check_finite(self.row.sums.iter().map(|(name, sum)| (*name, sum)))?;
         self.progress.seconds = start.seconds + self.clock.seconds() - wall;
         self.progress.cpu_seconds = start.cpu_seconds + cpu_seconds() - cpu;
         if self.row_is_full() || self.finished() {
-            Ok(Stretch::Row(self.close_row()))
+            Ok(TrainEvent::Row(self.close_row()))
         } else {
-            Ok(Stretch::Paused)
+            Ok(TrainEvent::Paused)
         }
     }
 

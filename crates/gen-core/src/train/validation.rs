@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{Progress, TrainConfig};
+use super::config::TrainConfig;
+use super::record::Progress;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::GenerativeModel;

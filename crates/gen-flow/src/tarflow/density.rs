@@ -1,4 +1,5 @@
-use gen_core::model::{Buildable, Density, LikelihoodKind};
+use gen_core::model::{Density, LikelihoodKind};
+use gen_core::registry::Buildable;
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
 use tch::Tensor;

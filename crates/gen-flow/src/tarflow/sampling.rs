@@ -1,4 +1,5 @@
-use gen_core::model::{Buildable, Frame, SampleRequest, Trajectory};
+use gen_core::model::{Frame, SampleRequest, Trajectory};
+use gen_core::registry::Buildable;
 use gen_core::rng::{Purpose, stream};
 use gen_core::{Error, Result};
 use tch::{Kind, Tensor};

@@ -1,8 +1,9 @@
 //! Numbers from elsewhere (`tests/vectors/free_form.json` has where each comes from), and short trainings.
 
 use gen_core::data::{Dataset, PointSet};
-use gen_core::model::{BuildContext, Buildable, GenerativeModel, LikelihoodKind, SampleRequest};
+use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::params::Params;
+use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};

@@ -1,7 +1,7 @@
 //! The first steps of a model, in which what starts from a batch can fail.
 
 use gen_core::data::Dataset;
-use gen_core::model::{BuildContext, ModelEntry};
+use gen_core::registry::{BuildContext, ModelEntry};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use tch::Device;
 

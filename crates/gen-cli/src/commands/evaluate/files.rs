@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use gen_core::data::bytes_to_signed;
-use gen_core::eval::{Evaluation, Measured, Measurement};
-use gen_core::run::{grid, write_atomically};
+use gen_eval::{Evaluation, Measured, Measurement};
+use gen_run::{grid, write_atomically};
 use serde::Serialize;
 use tch::Tensor;
 
@@ -90,7 +90,7 @@ pub(super) fn peak_rss_mib(history: &Path) -> anyhow::Result<Option<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use gen_core::eval::Direction;
+    use gen_eval::Direction;
 
     use super::*;
 

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gen_core::data::{Dataset, Values};
-use gen_core::eval::{
+use gen_eval::{
     EvaluateOptions, Evaluated, Evaluation, FeatureSpace, Measured, Metric, Protocol, Reference, Stage,
 };
-use gen_core::run::{LIBTORCH_VERSION, RunFolder};
+use gen_run::{LIBTORCH_VERSION, RunFolder};
 use tch::Device;
 
 use crate::cache::FolderCache;

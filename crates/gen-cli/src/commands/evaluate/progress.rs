@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gen_core::eval::Stage;
+use gen_eval::Stage;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::progress::{Work, can_draw_bars};
@@ -87,7 +87,7 @@ fn tell(stage: &Stage) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use gen_core::eval::Metric;
+    use gen_eval::Metric;
 
     use super::*;
 

@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use gen_core::Error;
-use gen_core::data::csv::CsvOptions;
-use gen_core::data::{DataSpec, Place, Shape, csv, folder, not_finite, npy};
+use gen_core::data::{DataSpec, Place, Shape, not_finite};
 use gen_core::number::fixed;
+use gen_data::csv::CsvOptions;
+use gen_data::{csv, folder, npy};
 use tch::{Kind, Tensor};
 
 use crate::progress::Work;

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use gen_core::eval::{Estimate, Evaluation, Measured};
 use gen_core::number::fixed;
+use gen_eval::{Estimate, Evaluation, Measured};
 
 /// A line for each run and feature space, then what a reader should not miss.
 pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
@@ -154,7 +154,7 @@ fn remarks(row: &Evaluation) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use gen_core::eval::{Direction, Measurement};
+    use gen_eval::{Direction, Measurement};
 
     use super::*;
 

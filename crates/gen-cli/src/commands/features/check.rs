@@ -2,9 +2,9 @@ use std::io::Write;
 
 use anyhow::bail;
 use gen_core::data::{Dataset, Shape};
-use gen_core::eval::{FeatureSpace, frechet_distance, prdc};
 use gen_core::number::fixed;
 use gen_core::rng::{Purpose, permutation};
+use gen_eval::{FeatureSpace, frechet_distance, prdc};
 use tch::Tensor;
 
 use super::ladder::{Base, Distortion, Rung};

@@ -1,9 +1,9 @@
 //! Sets of known quality, made of training images: what a feature space is held against.
 
 use gen_core::data::{Dataset, bytes_to_signed, signed_to_bytes};
-use gen_core::eval::Reference;
-use gen_core::eval::features::blurred;
 use gen_core::rng::{Purpose, permutation, stream};
+use gen_eval::Reference;
+use gen_eval::features::blurred;
 use tch::{Device, IndexOp, Kind, Tensor};
 
 /// Images whose larger side is at most this are small: a pixel more is a lot.

@@ -1,12 +1,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use gen_core::eval::features::{
+use gen_core::number::fixed;
+use gen_eval::features::{
     Classification, FeatureNetwork, FeatureRecord, FeatureTraining, SelfSupervision, Views, train,
     train_self_supervised,
 };
-use gen_core::number::fixed;
-use gen_core::run::write_atomically;
+use gen_run::write_atomically;
 use tch::Device;
 
 use crate::catalog;

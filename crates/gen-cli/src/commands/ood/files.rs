@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use gen_core::eval::Detection;
-use gen_core::run::write_atomically;
+use gen_eval::Detection;
+use gen_run::write_atomically;
 use serde::Serialize;
 
 use super::Found;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gen_core::data::{Batch, DataSpec, Dataset, Split, Values, signed_to_bytes};
-use gen_core::eval::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::rng::{Purpose, derive, permutation, stream};
+use gen_eval::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 use tch::{Device, Kind, Tensor};
 
 use crate::pictures;
@@ -122,7 +122,7 @@ fn save(out: &Path, found: &Found, nats: [&Tensor; 2]) -> anyhow::Result<()> {
     let names = [format!("{} (its own)", found.dataset), found.against.clone()];
     let sets = [Vec::<f64>::try_from(nats[0])?, Vec::<f64>::try_from(nats[1])?];
     let picture = histogram(&title, &format!("log p ({}), nats a row", found.kind), &names, &sets);
-    gen_core::run::save_picture(&picture, &out.join("log-likelihood.png"))?;
+    gen_run::save_picture(&picture, &out.join("log-likelihood.png"))?;
     Ok(())
 }
 
@@ -268,7 +268,7 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    use gen_core::eval::Estimate;
+    use gen_eval::Estimate;
 
     use super::*;
 

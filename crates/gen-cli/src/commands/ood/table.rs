@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use gen_core::eval::{Detection, OodScore};
 use gen_core::number::fixed;
+use gen_eval::{Detection, OodScore};
 
 use super::Found;
 

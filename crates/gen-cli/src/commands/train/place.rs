@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use gen_core::config::to_table;
 use gen_core::model::GenerativeModel;
-use gen_core::run::{EarlierBudget, RunConfig, RunFolder, RunInfo};
 use gen_core::train::{Budget, Trainer};
+use gen_run::{EarlierBudget, RunConfig, RunFolder, RunInfo};
 use toml::{Table, Value};
 
 use super::Args;

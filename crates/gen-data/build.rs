@@ -1,0 +1,8 @@
+//! Lets this crate's tests find libtorch when they start.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if let Ok(folder) = std::env::var("DEP_GEN_CORE_LIBTORCH_LIB") {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
+    }
+}

@@ -1,0 +1,338 @@
+//! Data sets by name.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use etcetera::base_strategy::{BaseStrategy, Xdg};
+use gen_core::data::{Dataset, PointSet, Split};
+use gen_core::{Error, Result};
+
+use crate::checksum::{sha256, sha256_of_list};
+use crate::fetch::{self, OnFetch};
+use crate::loaded::Loaded;
+use crate::location::Location;
+use crate::manifest::{DataFile, Format, Manifest, Role, Source};
+use crate::own::{self, Rows};
+use crate::{cifar, csv, folder, idx, npy};
+
+/// The data sets that a program knows: manifests, the [point sets](gen_core::data::points), and the user's own files.
+///
+/// ```no_run
+/// use gen_data::{Catalog, Manifest};
+///
+/// # fn main() -> gen_core::Result<()> {
+/// # let text = "";
+/// let manifest = Manifest::parse(text, "mnist.toml".as_ref())?;
+/// let catalog = Catalog::new(vec![manifest], Catalog::default_cache()?)?;
+/// let mnist = catalog.load("mnist", &mut |_| ())?.data;
+/// let moons = catalog.load("moons", &mut |_| ())?.data;
+/// let mine = catalog.load("folder:photos?size=32", &mut |_| ())?.data;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Catalog {
+    manifests: Vec<Manifest>,
+    bundled: BTreeMap<String, Cow<'static, [u8]>>,
+    cache: PathBuf,
+}
+
+/// How a file of a data set is on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// Part of the program.
+    Bundled,
+    /// Where it should be, and as it should be.
+    Good,
+    /// Not there.
+    Absent,
+    /// There, but not what the manifest says; the text says how.
+    Damaged(String),
+}
+
+/// The kinds of files of their own that users can name.
+const OWN: [&str; 3] = ["folder", "npy", "csv"];
+
+impl Catalog {
+    /// A catalogue of these manifests; files are kept in `cache`, in a folder for each set.
+    ///
+    /// # Errors
+    /// When two sets have one name.
+    pub fn new(mut manifests: Vec<Manifest>, cache: impl Into<PathBuf>) -> Result<Self> {
+        manifests.sort_by(|a, b| a.name.cmp(&b.name));
+        let twice = manifests.windows(2).find(|pair| pair[0].name == pair[1].name).map(|pair| &pair[0].name);
+        let points = PointSet::ALL.map(PointSet::name);
+        let taken =
+            manifests.iter().map(|manifest| &manifest.name).find(|name| points.contains(&name.as_str()));
+        if let Some(name) = twice.or(taken) {
+            return Err(Error::invalid(format!("two data sets are called `{name}`")));
+        }
+        Ok(Catalog { manifests, bundled: BTreeMap::new(), cache: cache.into() })
+    }
+
+    /// Adds a file that the program carries, for sources of the kind `bundled`.
+    #[must_use]
+    pub fn bundle(mut self, path: impl Into<String>, content: impl Into<Cow<'static, [u8]>>) -> Self {
+        self.bundled.insert(path.into(), content.into());
+        self
+    }
+
+    /// Where files are kept unless the caller decides: `$GEN_DATA`, else `gen-models/datasets` in `$XDG_CACHE_HOME`,
+    /// which has to be an absolute path, else in `~/.cache`.
+    ///
+    /// # Errors
+    /// When the user has no home folder.
+    pub fn default_cache() -> Result<PathBuf> {
+        if let Some(folder) = env::var_os("GEN_DATA").filter(|folder| !folder.is_empty()) {
+            return Ok(folder.into());
+        }
+        let xdg = Xdg::new().map_err(|error| {
+            Error::invalid(format!("{error}: set GEN_DATA to a folder in which data sets are kept"))
+        })?;
+        Ok(xdg.cache_dir().join("gen-models").join("datasets"))
+    }
+
+    /// The manifests, sorted by name.
+    pub fn manifests(&self) -> &[Manifest] {
+        &self.manifests
+    }
+
+    /// The manifest of this name.
+    ///
+    /// # Errors
+    /// When there is none; the nearest is suggested.
+    pub fn manifest(&self, name: &str) -> Result<&Manifest> {
+        let found = self.manifests.iter().find(|manifest| manifest.name == name);
+        found.ok_or_else(|| self.unknown(name))
+    }
+
+    /// The folder where the files of a set are kept.
+    pub fn folder(&self, manifest: &Manifest) -> PathBuf {
+        self.cache.join(&manifest.name)
+    }
+
+    /// Whether the program carries all files of a set.
+    pub fn is_bundled(&self, manifest: &Manifest) -> bool {
+        manifest.files.iter().all(|file| self.bundled(file).is_some())
+    }
+
+    /// Whether all files of a set are here, by their sizes alone.
+    pub fn is_present(&self, manifest: &Manifest) -> bool {
+        let folder = self.folder(manifest);
+        manifest.files.iter().all(|file| {
+            let size = || fs::metadata(folder.join(&file.name)).map(|metadata| metadata.len());
+            self.bundled(file).is_some() || size().is_ok_and(|size| size == file.size)
+        })
+    }
+
+    /// Reads each file of a set and compares its SHA-256.
+    pub fn verify<'m>(&self, manifest: &'m Manifest) -> Vec<(&'m DataFile, FileState)> {
+        manifest.files.iter().map(|file| (file, self.state(manifest, file))).collect()
+    }
+
+    fn state(&self, manifest: &Manifest, file: &DataFile) -> FileState {
+        if self.bundled(file).is_some() {
+            return match self.read(manifest, file) {
+                Ok(_) => FileState::Bundled,
+                Err(error) => FileState::Damaged(error.to_string()),
+            };
+        }
+        match self.read(manifest, file) {
+            Ok(_) => FileState::Good,
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                FileState::Absent
+            }
+            Err(error) => FileState::Damaged(error.to_string()),
+        }
+    }
+
+    /// Fetches the files of a set that are not here, and those that are damaged.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no source has a file, [`Error::Io`] when the cache cannot be written. A file that
+    /// could not be fetched leaves nothing behind.
+    pub fn fetch(&self, manifest: &Manifest, on_event: &mut OnFetch<'_>) -> Result<()> {
+        let states = self.verify(manifest).into_iter();
+        let wanted: Vec<&DataFile> = states
+            .filter(|(_, state)| matches!(state, FileState::Absent | FileState::Damaged(_)))
+            .map(|(file, _)| file)
+            .collect();
+        self.fetch_files(manifest, &wanted, on_event)
+    }
+
+    fn fetch_files(
+        &self,
+        manifest: &Manifest,
+        files: &[&DataFile],
+        on_event: &mut OnFetch<'_>,
+    ) -> Result<()> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        fetch::fetch(&self.folder(manifest), files, on_event)
+    }
+
+    /// The data set of this name: of a manifest, whose missing files are fetched; of a point set; or the user's own
+    /// files as `folder:<path>`, `npy:<path>` or `csv:<path>`.
+    ///
+    /// `folder:<path>?size=32` says how large the images are to be, see [`folder::read`];
+    /// `csv:<path>?columns=a,b&header=no&decimal=comma` how a table is to be read, see [`csv::CsvOptions`]. With
+    /// `dequantise=a,b`, of a table or an array of points, uniform noise of one step is added to these columns whenever a
+    /// model sees them, see [`DataSpec::grids`](gen_core::data::DataSpec::grids). Rows of the user's files are shuffled, always in
+    /// the same way, and divided 80/10/10 into training, validation and test.
+    ///
+    /// # Errors
+    /// When there is no such set, a file cannot be fetched, or a file is not what it should be.
+    pub fn load(&self, name: &str, on_event: &mut OnFetch<'_>) -> Result<Loaded> {
+        match name.split_once(':') {
+            Some((kind, "")) if OWN.contains(&kind) => {
+                Err(Error::invalid(format!("`{name}` lacks a path: {kind}:PATH")))
+            }
+            Some(("folder", path)) => own_folder(name, path),
+            Some(("npy", path)) => own_array(name, path),
+            Some(("csv", path)) => own_table(name, path),
+            Some((kind, _)) => Err(Error::unknown("kind of data", kind, OWN)),
+            None => {
+                let data = match PointSet::named(name) {
+                    Ok(set) => set.dataset()?,
+                    Err(_) => self.load_manifest(self.manifest(name)?, on_event)?,
+                };
+                Ok(Loaded { data, warnings: Vec::new() })
+            }
+        }
+    }
+
+    fn load_manifest(&self, manifest: &Manifest, on_event: &mut OnFetch<'_>) -> Result<Dataset> {
+        let folder = self.folder(manifest);
+        let is_absent = |file: &&DataFile| self.bundled(file).is_none() && !folder.join(&file.name).exists();
+        let absent: Vec<&DataFile> = manifest.files.iter().filter(is_absent).collect();
+        self.fetch_files(manifest, &absent, on_event)?;
+        let (train, test) = match manifest.format {
+            Format::Idx => (
+                self.read_idx(manifest, Role::TrainImages, Role::TrainLabels)?,
+                self.read_idx(manifest, Role::TestImages, Role::TestLabels)?,
+            ),
+            Format::Cifar10 => {
+                let file = require(manifest, Role::Archive)?;
+                cifar::read(&self.read(manifest, file)?[..], &folder.join(&file.name))?
+            }
+        };
+        check_rows(manifest, &train, manifest.splits.train + manifest.splits.validation)?;
+        check_rows(manifest, &test, manifest.splits.test)?;
+        let validation = train.narrow(manifest.splits.train, manifest.splits.validation);
+        let train = train.narrow(0, manifest.splits.train);
+        let classes = manifest.classes.clone();
+        let mut data = Dataset::from_splits(&manifest.name, train, Some(validation), Some(test), classes)?;
+        data.spec.sha256 =
+            sha256_of_list(manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str())));
+        Ok(data)
+    }
+
+    fn read_idx(&self, manifest: &Manifest, images: Role, labels: Role) -> Result<Split> {
+        let folder = self.folder(manifest);
+        let content = |role| {
+            let file = require(manifest, role)?;
+            Ok::<_, Error>((self.read(manifest, file)?, folder.join(&file.name)))
+        };
+        let decompressed = |bytes, path: &Path| fetch::decompressed(bytes, "").map_err(Error::io(path));
+        let (bytes, path) = content(images)?;
+        let x = idx::images(&mut *decompressed(&bytes[..], &path)?, &path)?;
+        let (bytes, path) = content(labels)?;
+        let labels = idx::labels(&mut *decompressed(&bytes[..], &path)?, &path)?;
+        Ok(Split { x, labels: Some(labels) })
+    }
+
+    /// The content of a file as it is kept, with its checksum verified.
+    fn read(&self, manifest: &Manifest, file: &DataFile) -> Result<Vec<u8>> {
+        match self.bundled(file) {
+            Some(bytes) => fetch::read_bundled(bytes, file),
+            None => fetch::read_checked(&self.folder(manifest), file),
+        }
+    }
+
+    fn bundled(&self, file: &DataFile) -> Option<&[u8]> {
+        file.sources.iter().find_map(|source| match source {
+            Source::Bundled { path } => self.bundled.get(path).map(|content| &content[..]),
+            _ => None,
+        })
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let known = self.manifests.iter().map(|manifest| manifest.name.as_str());
+        Error::unknown("data set", name, known.chain(PointSet::ALL.map(PointSet::name)))
+    }
+}
+
+fn require(manifest: &Manifest, role: Role) -> Result<&DataFile> {
+    let file = manifest.file(role);
+    file.ok_or_else(|| Error::invalid(format!("the manifest of `{}` has no {role:?}", manifest.name)))
+}
+
+fn check_rows(manifest: &Manifest, rows: &Split, expected: usize) -> Result<()> {
+    let labels = rows.labels.as_ref();
+    let label_count = labels.map_or(0, |labels| labels.size()[0]);
+    let shape = manifest.shape.batch(expected as i64);
+    if rows.x.size() != shape || label_count != expected as i64 {
+        return Err(Error::invalid(format!(
+            "the files of `{}` hold images {:?} and {label_count} labels, its manifest says {shape:?}",
+            manifest.name,
+            rows.x.size()
+        )));
+    }
+    let largest = labels.map_or(0, |labels| labels.max().int64_value(&[]));
+    if largest >= manifest.classes.len() as i64 {
+        let classes = manifest.classes.len();
+        return Err(Error::invalid(format!(
+            "`{}` has a label {largest}, but {classes} classes",
+            manifest.name
+        )));
+    }
+    Ok(())
+}
+
+fn own_folder(name: &str, location: &str) -> Result<Loaded> {
+    let place = Location::parse("option of a folder", location, &["size"])?;
+    let read = folder::read(&place.path, place.size()?)?;
+    let rows = Rows { split: read.rows, classes: read.classes, columns: Vec::new(), place: None };
+    own::load(name, rows, read.sha256, read.warnings, &[])
+}
+
+fn own_array(name: &str, location: &str) -> Result<Loaded> {
+    let place = Location::parse("option of an array", location, &["dequantise"])?;
+    let bytes = fs::read(&place.path).map_err(Error::io(&place.path))?;
+    let x = npy::parse(&bytes, &place.path)?;
+    let in_file =
+        |row: usize, column: usize| format!("row {}, column {} (x[{row}, {column}])", row + 1, column + 1);
+    let rows = Rows {
+        split: Split::unlabelled(x),
+        classes: Vec::new(),
+        columns: Vec::new(),
+        place: Some((place.path.clone(), Box::new(in_file))),
+    };
+    own::load(name, rows, sha256(&bytes), Vec::new(), &place.list("dequantise")?)
+}
+
+fn own_table(name: &str, location: &str) -> Result<Loaded> {
+    let known = ["columns", "header", "decimal", "dequantise"];
+    let place = Location::parse("option of a table", location, &known)?;
+    let bytes = fs::read(&place.path).map_err(Error::io(&place.path))?;
+    let csv::Table { x, names, lines, warnings } = csv::parse(&bytes, &place.path, &place.csv()?)?;
+    let called = names.clone();
+    let in_file = move |row: usize, column: usize| match called.get(column) {
+        Some(name) => format!("line {}, column {} (`{name}`)", lines[row], column + 1),
+        None => format!("line {}, column {}", lines[row], column + 1),
+    };
+    let rows = Rows {
+        split: Split::unlabelled(x),
+        classes: Vec::new(),
+        columns: names,
+        place: Some((place.path.clone(), Box::new(in_file))),
+    };
+    own::load(name, rows, sha256(&bytes), warnings, &place.list("dequantise")?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use std::fs::{self, File};
+use std::path::Path;
+
+use gen_core::{Error, Result};
+
+/// How the name of a file that is not whole yet ends.
+const TEMPORARY: &str = ".tmp";
+
+/// Writes `path` so that a reader finds the old file or the new one, never a part: `write` fills a file of a
+/// temporary name, which is synced and renamed.
+///
+/// # Errors
+/// When `write` fails or the file cannot be renamed; the temporary file is removed then.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(TEMPORARY);
+    // As any other file of the user's: the umask takes away what it takes away.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let temporary = builder.tempfile_in(folder).map_err(Error::io(path))?.into_temp_path();
+    write(&temporary).map_err(|error| match error {
+        Error::Io { path: written, source } if written == *temporary => Error::io(path)(source),
+        error => error,
+    })?;
+    sync(&temporary)?;
+    temporary.persist(path).map_err(|error| Error::io(path)(error.error))?;
+    sync_parent(path)
+}
+
+/// Waits until the content of a file is on the disk.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))
+}
+
+/// Waits until the name of a file is on the disk.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => sync(folder),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the PNG files named `prefix…`; what cannot be removed stays.
+pub(crate) fn remove_pictures(folder: &Path, prefix: &str) {
+    remove_all(folder, |name| name.starts_with(prefix) && name.ends_with(".png"));
+}
+
+/// Removes what processes that were killed have left of files named `prefix…`; what cannot be removed stays.
+pub(crate) fn remove_temporary(folder: &Path, prefix: &str) {
+    remove_all(folder, |name| name.starts_with(prefix) && name.ends_with(TEMPORARY));
+}
+
+fn remove_all(folder: &Path, is_meant: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_meant(&entry.file_name().to_string_lossy()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

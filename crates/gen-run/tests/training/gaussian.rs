@@ -1,0 +1,121 @@
+//! A model of two parameters, a Gaussian fitted by maximum likelihood, and what to train it on.
+
+use gen_core::Result;
+use gen_core::data::{Batch, DataSpec, Dataset};
+use gen_core::model::{GenerativeModel, Losses, ModelCard, SampleRequest, Step, ValidationLoss};
+use gen_core::optim::{Adam, AdamConfig, Schedule};
+use gen_core::params::{Init, NamedTensors, Params};
+use gen_core::registry::{BuildContext, Buildable};
+use gen_core::rng::{Purpose, stream, torch_seed};
+use gen_core::train::TrainConfig;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+pub(crate) struct Gaussian {
+    card: ModelCard,
+    params: Params,
+    mean: Tensor,
+    log_std: Tensor,
+    adam: Adam,
+    fail_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Config {
+    pub(crate) learning_rate: f64,
+    /// The step whose loss becomes NaN; 0 is none.
+    pub(crate) fail_at: u64,
+}
+
+impl Buildable for Gaussian {
+    type Config = Config;
+    const NAME: &'static str = "gaussian";
+    const SUMMARY: &'static str = "one Gaussian";
+    const FAMILY: &'static str = "baseline";
+
+    fn default_config(_: &DataSpec) -> Config {
+        Config { learning_rate: 0.05, fail_at: 0 }
+    }
+
+    fn default_training(_: &DataSpec) -> TrainConfig {
+        TrainConfig {
+            batch_size: 16,
+            schedule: Schedule::Cosine,
+            warmup_steps: 5,
+            ema_decay: 0.9,
+            log_every: 4,
+            ..TrainConfig::default()
+        }
+    }
+
+    fn build(config: Config, context: &BuildContext) -> Result<Self> {
+        let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
+        let dimension = context.data.shape.dimensions();
+        let mean = params.root().parameter("mean", &[dimension], Init::Normal { mean: 0.0, std: 1.0 });
+        let log_std = params.root().parameter("log_std", &[dimension], Init::ZEROS);
+        let adam =
+            Adam::new(&params, AdamConfig { learning_rate: config.learning_rate, ..Default::default() })?;
+        let card = ModelCard {
+            name: "gaussian",
+            family: "baseline",
+            data: context.data.clone(),
+            citation: "Gauss 1809",
+            parameters: params.count(),
+            sampling_parameters: params.count(),
+        };
+        Ok(Gaussian { card, params, mean, log_std, adam, fail_at: config.fail_at })
+    }
+}
+
+impl GenerativeModel for Gaussian {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
+        // Noise on the data, so that the test sees whether randomness is resumed too.
+        let x = &batch.x + step.rng.randn_like(&batch.x) * 0.01;
+        let z = (&x - &self.mean) * (-&self.log_std).exp();
+        let nll = (&z * &z * 0.5 + &self.log_std).sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float);
+        let nll = if step.index + 1 == self.fail_at { nll * f64::NAN } else { nll };
+        let grad_norm = self.adam.step(&nll, step.lr_scale)?;
+        Ok(Losses::new().with("nll", &nll).with("grad_norm", &grad_norm))
+    }
+
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        request.require_one_pass("gaussian")?;
+        let _no_grad = tch::no_grad_guard();
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let z = rng.randn([request.n as i64, self.mean.size()[0]], (Kind::Float, self.mean.device()));
+        Ok(z * self.log_std.exp() + &self.mean)
+    }
+
+    fn validation_loss(&self, x: &Tensor, _seed: u64) -> Result<Option<ValidationLoss>> {
+        let _no_grad = tch::no_grad_guard();
+        let rows = (x - &self.mean).square().sum_dim_intlist(1, false, Kind::Float);
+        Ok(Some(ValidationLoss { objective: "squared-distance".to_owned(), rows }))
+    }
+
+    fn weights(&self) -> NamedTensors {
+        self.params.all()
+    }
+
+    fn training_state(&self) -> NamedTensors {
+        self.adam.state()
+    }
+}
+
+pub(crate) fn data() -> Dataset {
+    tch::manual_seed(torch_seed(0, Purpose::Data, 0));
+    let x = Tensor::randn([200, 2], (Kind::Float, Device::Cpu)) * 0.5 + 2.0;
+    Dataset::from_tensor("blob", x).unwrap()
+}
+
+pub(crate) fn build(data: &Dataset, config: Config) -> Gaussian {
+    let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 1 };
+    Gaussian::build(config, &context).unwrap()
+}
+
+pub(crate) fn default(data: &Dataset) -> (Gaussian, TrainConfig) {
+    (build(data, Gaussian::default_config(&data.spec)), Gaussian::default_training(&data.spec))
+}
