@@ -1,4 +1,4 @@
-//! The program from outside: what a user types, what they get, and what bad input does.
+//! The program from outside: commands, their output, and errors for bad input.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use predicates::str::contains;
 
 fn r#gen() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("gen"));
-    // A cache of its own: no test may depend on what is on the machine, or leave something there.
+    // With a cache of its own no test depends on files of the machine, or leaves any there.
     command.env("GEN_DATA", std::env::temp_dir().join("gen-tests-without-data"));
     command.timeout(std::time::Duration::from_secs(300));
     command
@@ -28,7 +28,7 @@ fn one_line() -> impl Predicate<str> {
     predicate::function(|text: &str| text.trim_end().lines().count() == 1)
 }
 
-/// Of images and of points.
+/// Models of images and of points.
 const MODELS: [&str; 9] =
     ["dcgan", "vae", "ae", "realnvp", "nsf", "ffjord", "residual-flow", "tarflow", "ddpm"];
 const OF_POINTS: [&str; 3] = ["nsf-ar", "maf", "iaf"];
@@ -62,7 +62,7 @@ fn every_model_trains_on_digits_and_samples_from_its_folder_alone() {
         );
         assert!(run.join("samples").read_dir().unwrap().count() > 0);
 
-        // The folder moved elsewhere, and no data set at hand.
+        // The folder has been moved, and there is no data set.
         let moved = temp.path().join(format!("{model}-moved"));
         fs::rename(&run, &moved).unwrap();
         let grids: Vec<Vec<u8>> = ["a.png", "b.png"]
@@ -233,7 +233,7 @@ fn a_used_folder_is_not_written_over() {
 fn the_best_weights_are_kept_beside_the_latest() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    // So large a learning rate that what comes first is the best.
+    // The learning rate is so large that the first weights are the best.
     let settings = ["warmup_steps=0", "optimizer.learning_rate=0.05", "ema_decay=0", "validation_rows=20"];
     let mut command = train("vae", "digits", "20steps", &run);
     for setting in
@@ -273,7 +273,7 @@ fn the_best_weights_are_kept_beside_the_latest() {
     let row = fs::read_to_string(run.join("evaluation.csv")).unwrap();
     assert!(row.contains(",raw-best,") && row.contains(&format!(",{},", best[0])), "{row}");
 
-    // Damage is told, and what is there is not used.
+    // Damaged weights are reported and not used.
     fs::write(run.join("checkpoint/best/weights.safetensors"), "x").unwrap();
     let out = temp.path().join("x.png");
     let mut damaged = r#gen();

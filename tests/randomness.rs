@@ -1,4 +1,4 @@
-//! What is random in a run follows from its seed, whatever else the process draws.
+//! The randomness of a run follows from its seed, whatever else the process draws.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ fn entries() -> Vec<ModelEntry> {
     [gen_gan::MODELS, gen_vae::MODELS, gen_flow::MODELS, gen_diffusion::MODELS].concat()
 }
 
-/// Images whose batches are random themselves.
+/// Images with random batches.
 fn images(dequantise: bool) -> Dataset {
     let bytes = Generator::seeded(1).randint(0, 256, [48, 1, 8, 8], (Kind::Uint8, Device::Cpu));
     let options = DataOptions { flip: true, dequantise, ..DataOptions::default() };
@@ -29,7 +29,7 @@ fn points() -> Dataset {
     Dataset::from_tensor("points", x).unwrap()
 }
 
-/// The model for this data; `None` if it is a model of the other kind.
+/// A small model for this data; `None` if the model does not support its kind.
 fn build(entry: &ModelEntry, data: &Dataset) -> Option<Box<dyn GenerativeModel>> {
     let mut config = entry.default_config(&data.spec).unwrap();
     let network = config.get_mut("network").and_then(toml::Value::as_table_mut);
@@ -51,7 +51,7 @@ fn trainer<'a>(
     Trainer::new(model, data, config, Budget::Steps(STEPS), 4).unwrap()
 }
 
-/// All that a run leaves, and what its model then draws and estimates: every tensor in full.
+/// All tensors of a run: its state, and the samples and estimates of its model.
 fn outcome(trainer: &mut Trainer<'_, dyn GenerativeModel + '_>, data: &Dataset) -> Vec<(String, Tensor)> {
     let mut all: Vec<(String, Tensor)> = trainer.state().snapshot().into_iter().collect();
     let model = trainer.model();
@@ -69,14 +69,14 @@ fn outcome(trainer: &mut Trainer<'_, dyn GenerativeModel + '_>, data: &Dataset) 
     all
 }
 
-/// What else a process may do between two steps.
+/// Other work of a process between two steps.
 fn disturb(i: i64) {
     let options = (Kind::Float, Device::Cpu);
     tch::manual_seed(i);
     let _ = (Tensor::rand([3 + i], options), Tensor::randn([100], options), Tensor::randperm(5, options));
 }
 
-/// Both tests look at the generator that the process shares, so they take turns.
+/// Both tests use the generator that the process shares, so they take turns.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -113,7 +113,7 @@ fn other_draws_in_the_process_change_no_byte() {
     }
 }
 
-/// The other way round: a run leaves the generator that the process shares as it found it.
+/// Conversely, a run does not change the generator that the process shares.
 #[test]
 fn a_run_takes_nothing_from_the_process() {
     let _turn = turn();

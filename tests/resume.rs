@@ -1,4 +1,4 @@
-//! Runs that are interrupted: wherever a run is stopped, and however, it can be resumed and ends with the same bytes.
+//! Interrupted runs: wherever and however a run is stopped, it can be resumed and ends with the same bytes.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
@@ -69,12 +69,12 @@ const CASES: [Case; 12] = [
     Case { model: "ddpm", data: "moons", settings: &["width=8", "blocks=1", "ddim_steps=2"] },
 ];
 
-/// So that each model is stopped twenty times.
+/// Each model is stopped about twenty times.
 const STOPS: usize = 10;
 const STEPS: &str = "151steps";
 
 impl Case {
-    /// Starts the run, or goes on with it if it has begun.
+    /// Starts the run, or resumes it if it has begun.
     fn command(&self, run: &Path) -> Command {
         let mut command = train(self.model, self.data, STEPS, run);
         command.args(["--checkpoint-every", "23steps", "--set", "batch_size=8", "--set", "log_every=10"]);
@@ -93,7 +93,7 @@ impl Case {
         assert!(output.status.success(), "{name}: {}", stderr(&output));
         let duration = started.elapsed();
         let expected = outcome(&whole);
-        // A header and ten tenths, where the model has a loss for it; or what the patience allows of every seventh step.
+        // A header and a row each tenth if the model has a validation loss, or each seventh step until patience ends.
         let validations = match self.model {
             "dcgan" => 0..=0,
             _ if self.settings.contains(&"patience=3") => 5..=22,
@@ -118,7 +118,7 @@ impl Case {
             if was_stopped(output.status, signal) {
                 stopped += 1;
             } else {
-                // It was done before the signal came.
+                // The run ended before the signal came.
                 assert!(output.status.success(), "{name}: {:?} {}", output.status, stderr(&output));
                 assert_eq!(outcome(&run), expected, "{name}");
                 fs::remove_dir_all(&run).unwrap();
@@ -146,7 +146,7 @@ fn start(mut command: Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// The child is waited for later, so that its number cannot be another's.
+/// The child is waited for later, so its number cannot belong to another process.
 fn send(child: &Child, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
 }
@@ -160,7 +160,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What a run has left, by path: every file but those that tell the time.
+/// The files of a run by path, without those that contain times.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     history: Vec<String>,
@@ -182,7 +182,7 @@ fn outcome(run: &Path) -> Outcome {
     }
 }
 
-/// The rows of a table without some of its columns; none where there is no table.
+/// The rows of a table without some of its columns; no rows if there is no table.
 fn without(columns: &[usize], table: &Path) -> Vec<String> {
     let text = fs::read_to_string(table).unwrap_or_default();
     let line = |line: &str| {
@@ -200,7 +200,7 @@ fn collect(run: &Path, under: &Path, files: &mut BTreeMap<PathBuf, Option<Vec<u8
             collect(run, &path, files);
             continue;
         }
-        // Which checkpoint was the one before depends on where the run was stopped.
+        // The step of the previous checkpoint depends on where the run was stopped.
         let compared = ["safetensors", "png"].iter().any(|kind| path.extension().is_some_and(|e| e == *kind))
             && !path.starts_with("checkpoint/previous");
         files.insert(path.clone(), compared.then(|| fs::read(run.join(&path)).unwrap()));
@@ -210,7 +210,7 @@ fn collect(run: &Path, under: &Path, files: &mut BTreeMap<PathBuf, Option<Vec<u8
 #[test]
 fn every_model_ends_with_the_same_bytes_wherever_it_is_stopped() {
     let temp = tempfile::tempdir().unwrap();
-    // Each has processes of its own, so two at a time do not disturb each other.
+    // Each has processes of its own, so two of them can run at once.
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -224,11 +224,11 @@ fn every_model_ends_with_the_same_bytes_wherever_it_is_stopped() {
     });
 }
 
-/// Waits for what a child is about to do.
+/// Waits for a result of a child.
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
-        assert!(started.elapsed() < Duration::from_secs(120), "{what} does not happen");
+        assert!(started.elapsed() < Duration::from_secs(120), "{what} did not happen");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -327,7 +327,7 @@ fn one_process_trains_in_a_folder() {
     assert_eq!(second.status.code(), Some(1));
     let said = stderr(&second);
     assert!(said.contains("another process is training in") && said.lines().count() == 1, "{said}");
-    // However the first one ends, the folder is free.
+    // The folder is free however the first process ends.
     first.kill().unwrap();
     first.wait().unwrap();
     let third = start(endless(&run));
@@ -395,7 +395,7 @@ fn memory_stays_level_over_ten_thousand_steps() {
     let history = fs::read_to_string(run.join("history.csv")).unwrap();
     let rss = history.lines().skip(1).map(|row| row.split(',').nth(6).unwrap().parse::<f64>().unwrap());
     let rss: Vec<f64> = rss.collect();
-    // The allocator gives back what the start took when it sees fit, so a single row may be low or high.
+    // The allocator returns the memory of the start at any time, so a single row may be low or high.
     let largest = |rows: &[f64]| rows.iter().copied().fold(0.0, f64::max);
     let (first, later) = (largest(&rss[..5]), largest(&rss[5..]));
     assert!(later < 1.02 * first, "{first} MiB in the first 2500 steps, later {later} MiB");

@@ -1,4 +1,4 @@
-"""What all peers share: perceptrons, the optimizer with its clipping, the moving average of the weights."""
+"""Code that all peers share: perceptrons, the optimizer with its clipping, the moving average of the weights."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 LOG_2PI = math.log(2 * math.pi)
 
 
-# Random numbers are drawn in single precision also where the model is in double: the same seed gives the same ones.
+# Random numbers are drawn in single precision even if the model is in double, so that a seed gives the same numbers.
 
 
 def randn(*shape: int) -> Tensor:

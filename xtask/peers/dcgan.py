@@ -8,7 +8,7 @@ from common import Optimizer, randn, sum_rows
 
 
 def pyramid(image: dict) -> tuple[int, tuple[int, int]]:
-    """How often the sides are halved, and what is left of them."""
+    """The number of times that the sides are halved, and the remaining height and width."""
     height, width = image["height"], image["width"]
     levels = 0
     while min(height, width) >> levels > 7:
@@ -17,7 +17,7 @@ def pyramid(image: dict) -> tuple[int, tuple[int, int]]:
 
 
 def channels(image: dict, first: int) -> list[int]:
-    """Of the feature maps, from the image inwards."""
+    """Channels of the feature maps, from the image inwards."""
     levels, _ = pyramid(image)
     return [image["channels"], *(first << level for level in range(levels))]
 
@@ -95,7 +95,7 @@ class Model:
         return self.generator(z)
 
     def loss_d(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The discriminator's loss, and its logits of both."""
+        """The discriminator's loss, and its logits of real and of fake images."""
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean(), real_logits, fake_logits
 

@@ -21,7 +21,7 @@ class Exported:
         self.data = load_file(folder / "data.safetensors")
 
     def model(self):
-        """The peer with these settings and weights, and these moments in its optimizers."""
+        """The peer with the exported settings, weights and moments of optimizers."""
         peer = importlib.import_module(self.step["model"].replace("-", "_"))
         model = peer.Model(self.step["config"], self.step["data"])
         for prefix, network in model.networks.items():
@@ -86,7 +86,7 @@ class Exported:
             def gradient(state: dict[str, Tensor], name: str) -> Tensor:
                 return (state[name] - beta1 * self.before[name]) / (1 - beta1)
 
-            # A tensor of which the loss hardly depends has nothing but rounding errors for a gradient.
+            # If the loss hardly depends on a tensor, its gradient is only rounding errors.
             floor = 1e-4 * sum(gradient(self.after, name).square().sum() for name in moments).sqrt()
             for name in moments:
                 gradients[name] = difference(gradient(after, name), gradient(self.after, name), floor)
@@ -115,6 +115,6 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    # The only thing that PyTorch's batch normalisation has and ours has not.
+    # PyTorch's batch normalisation counts batches, ours does not.
     counters = {name: t for name, t in network.state_dict().items() if name.endswith("num_batches_tracked")}
     network.load_state_dict(weights | counters)

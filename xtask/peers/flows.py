@@ -1,4 +1,4 @@
-"""What the flows of points and of images share: affine maps, couplings, training."""
+"""Code that flows of points and of images share: affine maps, couplings, training."""
 
 import math
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Coupling(nn.Module):
         self.odd = layer % 2 == 1
         self.kept = size - size // 2 if self.odd else size // 2
         self.sizes = [size - self.kept, self.kept] if self.odd else [self.kept, size - self.kept]
-        # As gen names what an affine map learns; other maps learn nothing of their own.
+        # The name that gen has for the parameters of an affine map. Other maps have no parameters.
         self.affine = univariate
         self.net = net(self.kept, univariate.parameters * (size - self.kept))
 

@@ -1,13 +1,13 @@
-"""Trains the multi-scale Glow of normflows on Fashion-MNIST for so many seconds; prints its bits per dimension as JSON.
+"""Trains the multi-scale Glow of normflows on Fashion-MNIST for a given time; prints its bits per dimension as JSON.
 
     python glow_baseline.py --seconds 600 --threads 2
 
-`cargo xtask bench --libraries` makes an environment that has what it needs; `gen data fetch fashion-mnist` the data.
+`cargo xtask bench --libraries` makes an environment for it, and `gen data fetch fashion-mnist` fetches the data.
 
 The test likelihood is of all 10,000 test images, dequantised once with uniform noise, in bits over their 784 pixels.
-With `--pad`, the bits of the pixels around the image count as well, and are still divided by 784: what remains
-is a bound, since the black frame has to be coded too. The clock runs while training steps are taken, and not
-while data is read or the test images are looked at.
+With `--pad`, the bits of the pixels around the image count as well, and are still divided by 784. The result is an
+upper bound, since the black frame has to be coded too. The clock runs only during training steps, not while data is
+read or test images are evaluated.
 """
 
 import argparse
@@ -41,11 +41,13 @@ def images(folder: Path, name: str) -> Tensor:
 
 
 def default_folder() -> Path:
-    """Where `gen data fetch fashion-mnist` keeps it."""
+    """The folder that `gen data fetch fashion-mnist` fills."""
     if folder := os.environ.get("GEN_DATA"):
         return Path(folder) / "fashion-mnist"
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "gen-models/datasets/fashion-mnist"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache.is_absolute():
+        cache = Path.home() / ".cache"
+    return cache / "gen-models/datasets/fashion-mnist"
 
 
 def dequantise(x: Tensor) -> Tensor:
@@ -54,12 +56,12 @@ def dequantise(x: Tensor) -> Tensor:
 
 
 def bits_per_dim(log_prob: Tensor, dimensions: int) -> Tensor:
-    """Of images with so many dimensions in [0, 1), in bits of a byte over the 784 pixels that are the image's own."""
+    """Bits of images with values in [0, 1) and this number of dimensions, divided by the 784 pixels of the image."""
     return (dimensions * math.log(LEVELS) - log_prob) / (PIXELS * math.log(2))
 
 
 def learning_rate(settings: argparse.Namespace, step: int, done: float) -> float:
-    """A linear start over `warmup` steps; then, unless it is constant, a cosine; `done` goes from 0 to 1."""
+    """A linear warm-up over `warmup` steps, then a cosine if the schedule has one; `done` goes from 0 to 1."""
     scale = min((step + 1) / max(settings.warmup, 1), 1.0)
     if settings.schedule == "cosine":
         scale *= 0.5 * (1 + math.cos(math.pi * done))
@@ -67,7 +69,7 @@ def learning_rate(settings: argparse.Namespace, step: int, done: float) -> float
 
 
 def train(flow: nn.Module, x: Tensor, settings: argparse.Namespace) -> tuple[int, float]:
-    """Returns the steps and the seconds that they took."""
+    """Returns the number of steps, and their seconds."""
     dimensions = x[0].numel()
     kind = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[settings.optimizer]
     fused = {"fused": True} if settings.optimizer == "adam" else {}
@@ -114,7 +116,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scales", type=int, default=2, help="L")
     parser.add_argument("--steps", type=int, default=8, help="K, the steps of a scale")
     parser.add_argument("--width", type=int, default=64, help="channels of the hidden layers")
-    parser.add_argument("--logit", type=float, default=1e-6, metavar="ALPHA", help="the margin of the logit; 0 for none")
+    parser.add_argument("--logit", type=float, default=1e-6, metavar="ALPHA", help="margin of the logit; 0 for none")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--optimizer", choices=["adam", "adamax"], default="adam")
     parser.add_argument("--lr", type=float, default=8e-3)
@@ -136,7 +138,7 @@ def main() -> None:
     transform = nf.transforms.Logit(settings.logit) if settings.logit > 0 else None
     flow = multiscale_glow(train_set.shape[1:], settings.scales, settings.steps, settings.width, transform)
     with torch.no_grad():
-        # Activation normalisation starts from data.
+        # Activation normalisation is initialised from data.
         flow.log_prob(dequantise(train_set[torch.randperm(len(train_set))[:512]]), None)
     steps, seconds = train(flow, train_set, settings)
     bits = evaluate(flow, test_set)

@@ -1,7 +1,7 @@
 """Normalizing flows of the published libraries zuko, nflows and normflows, as their users would build them.
 
-Each has the architecture of gen's model of the same name, by the settings that `gen bench` exports, and is trained by
-what their examples do: the negative log-likelihood and Adam, without `torch.compile`.
+Each has the architecture of gen's model of the same name, from the settings that `gen bench` exports, and is trained as
+in the examples of its library: on the negative log-likelihood with Adam, without `torch.compile`.
 """
 
 import importlib.metadata

@@ -1,7 +1,6 @@
 """Flows of points in the plane, as gen-flow's `realnvp`, `nsf`, `nsf-ar` and `maf`, written by hand.
 
-Where a gather over stacked knots takes the place of many, and `where` that of boolean indexing, nothing else is done
-for speed.
+The only optimisations are one gather over stacked knots in place of many, and `where` in place of boolean indexing.
 """
 
 import math
@@ -15,11 +14,11 @@ from flows import Coupling, Mapped
 
 
 class Spline(nn.Module):
-    """The monotonic rational-quadratic spline (Durkan et al. 2019, section 3.1) on [-bound, bound], which is the identity
-    outside.
+    """The monotonic rational-quadratic spline (Durkan et al. 2019, section 3.1) on [-bound, bound], which is the
+    identity outside.
 
-    Takes `x: [batch, n]` and `parameters: [batch, (3 bins - 1) n]`: the widths of the bins of all entries, their heights,
-    and the slopes at the inner knots, each as numbers that are softly clipped.
+    Takes `x: [batch, n]` and `parameters: [batch, (3 bins - 1) n]`: the widths of the bins of all entries, their
+    heights, and the slopes at the inner knots, each as numbers that are softly clipped.
     """
 
     LOG_LEAST = math.log(1e-3)
@@ -30,7 +29,7 @@ class Spline(nn.Module):
         self.parameters = 3 * bins - 1
 
     def bin(self, value: Tensor, parameters: Tensor, axis: int) -> tuple[Tensor, ...]:
-        """Of the bin in which `value` lies on an axis: both ends' (x, y, slope)."""
+        """The (x, y, slope) of both ends of the bin that contains `value` on an axis."""
         parameters = parameters.unflatten(1, (self.parameters, -1))
         sizes, slopes = parameters.split([2 * self.bins, self.bins - 1], 1)
         sizes = sizes.unflatten(1, (2, self.bins))
@@ -69,7 +68,7 @@ class Spline(nn.Module):
 
 
 class MaskedLinear(nn.Linear):
-    """A linear layer that keeps the weights from entries of a degree to those that may see it."""
+    """A linear layer with only the weights from entries of a degree to those that may depend on it."""
 
     def __init__(self, mask: Tensor):
         outputs, inputs = mask.shape
@@ -81,7 +80,8 @@ class MaskedLinear(nn.Linear):
 
 
 class Autoregressive(nn.Module):
-    """Moves each entry by a masked network (Germain et al. 2015) of those before it, backwards in odd layers."""
+    """Maps each entry with parameters from a masked network (Germain et al. 2015) of those before it; odd layers go
+    backwards."""
 
     def __init__(self, dimension: int, layer: int, univariate: nn.Module, hidden: list[int]):
         super().__init__()

@@ -1,6 +1,6 @@
 """RealNVP (Dinh et al. 2017), as gen-flow's `realnvp`.
 
-Activation normalisation starts from data there; here it is loaded as it has started.
+There, activation normalisation is initialised from data; here its state is loaded.
 """
 
 import math

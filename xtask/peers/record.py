@@ -1,8 +1,8 @@
-"""Writes what a peer makes of one training step and of one request for samples, for the tests of the family crates.
+"""Records one training step and some samples of a peer, for the tests of the family crates.
 
     python record.py FOLDER FILE COMMAND
 
-FOLDER is what `gen bench` exported of a small model. FILE (safetensors) gets the weights before the step, the batch,
+FOLDER is an export of a small model by `gen bench`. FILE (safetensors) gets the weights before the step, the batch,
 the seed, the losses, and the first moments of an optimizer that starts there, which are the gradients up to a factor;
 and samples of the weights before the step. With convolutions there are also the losses and moments of layers that round
 their operands to bfloat16. The peer works in double precision. COMMAND is kept in the file's metadata: how FOLDER was

@@ -12,14 +12,14 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 
-# Two full vectors of 16 numbers, five of 8, and a rest that is no even number.
+# Two full vectors of 16 numbers or five of 8, and an odd remainder.
 batch=43
 
 record() {
     crate=$1 name=$2
     shift 2
     case $names in "  " | *" $name "*) ;; *) return 0 ;; esac
-    # After some steps, layers that start at zero have gradients, and what starts from data has started.
+    # After some steps, layers that start at zero have gradients, and layers have been initialised from data.
     printf 'train 20\nexport %s\n' "$folder/$name" |
         "$gen" bench "$@" --set batch_size=$batch --threads 1 >"$folder/log"
     "$python" "$root/xtask/peers/record.py" "$folder/$name" \
@@ -27,7 +27,7 @@ record() {
         "$(echo "gen bench $* --set batch_size=$batch: train 20, export" | sed "s|$folder/||")"
 }
 
-# Larger than digits, so that a network halves them twice.
+# Images larger than the digits, so that a network halves them twice.
 "$python" - "$folder/waves.npy" <<'END'
 import sys
 import numpy as np
@@ -36,9 +36,10 @@ waves = np.sin(0.3 * x + 0.011 * image) * np.sin(0.5 * y + 0.017 * image)
 np.save(sys.argv[1], np.round(127.5 + 127.5 * waves).astype(np.uint8)[:, None])
 END
 
-record gen-gan dcgan dcgan --data "npy:$folder/waves.npy" --set latent=8 --set generator_width=4 --set discriminator_width=4
-record gen-gan dcgan-r1 dcgan --data "npy:$folder/waves.npy" --set latent=8 --set generator_width=4 --set discriminator_width=4 \
-    --set discriminator_batch_norm=false --set r1_gamma=2
+record gen-gan dcgan dcgan --data "npy:$folder/waves.npy" --set latent=8 --set generator_width=4 \
+    --set discriminator_width=4
+record gen-gan dcgan-r1 dcgan --data "npy:$folder/waves.npy" --set latent=8 --set generator_width=4 \
+    --set discriminator_width=4 --set discriminator_batch_norm=false --set r1_gamma=2
 record gen-vae vae vae --data digits --set latent_dim=3 --set 'widths=[4,6]' --set prior_layers=2
 record gen-vae vae-mlp vae --data digits --set network=mlp --set latent_dim=3 --set 'widths=[16,12]' \
     --set prior_layers=0 --set binarise=static --set beta=0.25

@@ -1,8 +1,8 @@
-"""What `gen sample RUN -n N --out FILE.png` does of a DCGAN, as a plain PyTorch script, for `cargo xtask bench --programs`.
+"""`gen sample RUN -n N --out FILE.png` for a DCGAN as a plain PyTorch script, for `cargo xtask bench --programs`.
 
     python sample.py RUN FILE [-n N] [--threads N]
 
-It imports what it needs and no more: the generator, safetensors, and zlib for the PNG.
+It imports only the modules that it needs: the generator, safetensors, and zlib for the PNG.
 """
 
 import argparse

@@ -53,7 +53,7 @@ class ConvDecoder(nn.Module):
 
 
 class Coupling(Mlp):
-    """An affine coupling layer whose network is itself."""
+    """An affine coupling layer that is its own network."""
 
     def __init__(self, latent: int, width: int, swapped: bool):
         self.sizes = [latent // 2, latent - latent // 2]

@@ -2,9 +2,9 @@
 
     python worker.py FOLDER --mode eager|compile|zuko|nflows|normflows [--threads N]
 
-FOLDER is what `gen bench` exported. `eager` and `compile` are the peer of the same name with the weights there; the others
-are of `libraries.py` and start from weights of their own. `train N` and `sample N` answer with wall-clock and processor
-seconds, `check` with the largest differences of a peer from the step that is exported there, `quit` ends.
+FOLDER is an export of `gen bench`. `eager` and `compile` are the peer of the same name with the exported weights; the
+others are of `libraries.py` and start from weights of their own. `train N` and `sample N` answer with wall-clock and
+processor seconds, `check` with the largest differences of a peer from the exported step, and `quit` ends the worker.
 """
 
 import argparse

@@ -1,12 +1,38 @@
-//! Where experiments are, and how they are called.
+//! The places and the names of experiments.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::workspace;
+use crate::{setup, workspace};
 
-/// Where experiments are.
+/// The program that experiments run, and the folder that has them all. Only tests name others than the usual ones.
+#[derive(clap::Args, Debug, Clone)]
+pub(crate) struct Places {
+    #[arg(long = "gen", hide = true)]
+    program: Option<PathBuf>,
+
+    #[arg(long, hide = true)]
+    pub(crate) results: Option<PathBuf>,
+}
+
+impl Places {
+    /// The program `gen`, which is built if need be.
+    pub(crate) fn program(&self) -> Result<PathBuf> {
+        if let Some(program) = &self.program {
+            return Ok(program.clone());
+        }
+        setup::ensure()?;
+        workspace::build_program()
+    }
+
+    /// The folder of all experiments.
+    pub(crate) fn results(&self) -> PathBuf {
+        self.results.clone().unwrap_or_else(results)
+    }
+}
+
+/// The folder of all experiments.
 pub(crate) fn results() -> PathBuf {
     workspace::root().join("results")
 }
@@ -22,7 +48,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A part of a file name that tells `text` apart: `folder:/home/me/shoes` becomes `folder-shoes`.
+/// `text` as a part of a file name: `folder:/home/me/shoes` becomes `folder-shoes`.
 pub(crate) fn slug(text: &str) -> String {
     let short = match text.split_once(':') {
         Some((scheme, path)) => {

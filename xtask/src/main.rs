@@ -1,6 +1,6 @@
 //! `cargo xtask`: set-up, experiments, reports and checks of this workspace.
 //!
-//! It never links libtorch, so that it can install it, and that a crash of one training leaves the rest alone.
+//! It never links libtorch: it has to install it, and a crash in one training run must not stop the others.
 
 mod bench;
 mod experiment;
@@ -8,7 +8,11 @@ mod points;
 mod process;
 mod report;
 mod setup;
+mod statistics;
+mod terminal;
 mod test;
+#[cfg(all(test, unix))]
+mod testing;
 mod train_all;
 mod workspace;
 
@@ -16,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+
+use terminal::note;
 
 /// Set-up, experiments, reports and checks of this workspace
 #[derive(Parser)]
@@ -31,13 +37,13 @@ enum Task {
     Setup(setup::Args),
     /// Train and evaluate a model of each family on one data set, and write the report
     TrainAll(train_all::Args),
-    /// Train flows of points on the nine sets, and tell how far each is above the entropy
+    /// Train flows on the nine sets of points, and report how far each is above the entropy
     Points(points::Args),
     /// Rebuild the summary and the report of an experiment
     Report(report::Args),
     /// Time training and sampling, alone or against PyTorch
     Bench(bench::Args),
-    /// Check formatting, lints and tests, and that a crate outside this workspace can use it
+    /// Check formatting, lints, dependencies and tests, and that a crate outside this workspace can use it
     Test(test::Args),
 }
 
@@ -64,7 +70,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is not a task: the help that was asked for, or what is wrong with the arguments, in one line.
+/// Prints the help that was asked for, or one line about wrong arguments.
 fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -77,28 +83,19 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What clap says is wrong, without its usage and its advice to ask for help.
+/// The message of clap without the usage and the hint to ask for help.
 fn in_one_line(text: &str) -> String {
     let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let words: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
     words.join(" ").replace(" tip: ", "; ").trim_start_matches("error: ").to_owned()
 }
 
-/// A reader that closes the pipe (`cargo xtask report x | head`) has seen enough.
+/// Whether the reader closed the pipe, as in `cargo xtask report x | head`. That is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
         io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     })
-}
-
-/// One line on standard error; a closed one is nobody's loss.
-fn note(line: &str) {
-    use std::io::Write;
-    // The test harness would not capture it.
-    if !cfg!(test) {
-        let _ = writeln!(std::io::stderr(), "{line}");
-    }
 }
 
 #[cfg(test)]

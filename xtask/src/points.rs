@@ -1,7 +1,7 @@
 //! `cargo xtask points`: how close models of points come to the entropy of the nine sets, which no density can beat.
 //!
-//! Each model is trained on each set with each seed for the same time, and judged by 100,000 points that it has not seen.
-//! The networks are so small that two runs side by side, with a thread each, use two cores better than one run with two.
+//! Each model is trained on each set with each seed for the same time, and evaluated on 100,000 held-out points. The
+//! networks are so small that two runs side by side, with one thread each, use two cores better than one run with two.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -12,8 +12,10 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, bail};
 use gen_report::write_atomically;
 
+use crate::experiment::{self, Places};
 use crate::process::{self, Stream};
-use crate::{experiment, note, setup, workspace};
+use crate::statistics::median;
+use crate::terminal::{note, table};
 
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Args {
@@ -49,15 +51,11 @@ pub(crate) struct Args {
     #[arg(long)]
     experiment: Option<String>,
 
-    /// The program to run instead of building it.
-    #[arg(long = "gen", hide = true)]
-    program: Option<PathBuf>,
-
-    #[arg(long, hide = true)]
-    results: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
 }
 
-/// Points that a likelihood is the mean over: all test points of a set.
+/// A likelihood is the mean over all test points of a set.
 const TEST_POINTS: &str = "100000";
 
 /// One model on one set.
@@ -69,7 +67,7 @@ struct Job {
     folder: PathBuf,
 }
 
-/// What a run came to: a row of `flow.csv`.
+/// The result of a run: a row of `flow.csv`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Row {
     dataset: String,
@@ -93,16 +91,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let name =
         args.experiment.clone().unwrap_or_else(|| format!("points-{}", experiment::slug(&args.budget)));
     experiment::check_name(&name)?;
-    let results = args.results.clone().unwrap_or_else(experiment::results);
+    let results = args.places.results();
     let folder = results.join(name);
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => {
-            setup::ensure()?;
-            workspace::build_program()?
-        }
-    };
+    let program = args.places.program()?;
     let jobs = jobs(args, &folder);
     let total = jobs.len();
     let queue = Mutex::new(jobs.iter().cloned().enumerate().collect::<VecDeque<_>>());
@@ -135,8 +127,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     rows.sort_by_key(order);
     let table = folder.join("flow.csv");
     write_atomically(&table, &to_csv(&rows)?)?;
-    print("nats above the entropy", &medians(&rows, |row| row.nll_gap_nats), args);
-    print("KL(data || model), nats", &medians(&rows, |row| row.kl_nats), args);
+    note(&format!("medians of {} seeds, in nats", args.seeds.len()));
+    print("above the entropy", &medians(&rows, |row| row.nll_gap_nats), args);
+    print("KL(data || model)", &medians(&rows, |row| row.kl_nats), args);
     note(&table.display().to_string());
     Ok(())
 }
@@ -159,7 +152,7 @@ impl Job {
         (&self.set, &self.model, self.seed) == (&row.dataset, &row.model, row.seed)
     }
 
-    /// Trains, unless that is done, measures and draws.
+    /// Trains and evaluates, unless that is done. The density of the first seed is drawn.
     fn run(&self, args: &Args, program: &Path) -> Result<Row> {
         let folder = self.folder.to_string_lossy().into_owned();
         let (seed, threads) = (self.seed.to_string(), args.threads.to_string());
@@ -185,15 +178,15 @@ impl Job {
     fn call(&self, program: &Path, arguments: &[&str], threads: &str) -> Result<()> {
         let mut command = Command::new(program);
         command.args(arguments).env("OMP_NUM_THREADS", threads);
-        let mut said = String::new();
-        let status = process::run_lines(&mut command, |stream, line| {
+        let mut last_error = String::new();
+        let status = process::run_lines(command, |stream, line| {
             if stream == Stream::Err {
-                said = line.to_owned();
+                line.clone_into(&mut last_error);
             }
             Ok(())
         })?;
         if !status.success() {
-            bail!("`gen {}` on {}: {said}", arguments[0], self.set);
+            bail!("`gen {}` on {}: {last_error}", arguments[0], self.set);
         }
         Ok(())
     }
@@ -240,31 +233,27 @@ fn to_csv(rows: &[Row]) -> Result<Vec<u8>> {
 fn medians(rows: &[Row], number: impl Fn(&Row) -> f64) -> Vec<(String, String, f64)> {
     let mut found: Vec<(String, String, f64)> = Vec::new();
     for row in rows {
-        if found.iter().any(|(set, model, _)| *set == row.dataset && *model == row.model) {
-            continue;
+        if !found.iter().any(|(set, model, _)| *set == row.dataset && *model == row.model) {
+            let same = rows.iter().filter(|other| other.dataset == row.dataset && other.model == row.model);
+            let numbers: Vec<f64> = same.map(&number).collect();
+            found.push((row.dataset.clone(), row.model.clone(), median(&numbers)));
         }
-        let same = rows.iter().filter(|other| other.dataset == row.dataset && other.model == row.model);
-        let mut numbers: Vec<f64> = same.map(&number).collect();
-        numbers.sort_by(f64::total_cmp);
-        let middle = numbers.len() / 2;
-        let odd = numbers.len() % 2 == 1;
-        let median = if odd { numbers[middle] } else { (numbers[middle - 1] + numbers[middle]) / 2.0 };
-        found.push((row.dataset.clone(), row.model.clone(), median));
     }
     found
 }
 
 /// A row for each set, a column for each model.
 fn print(what: &str, medians: &[(String, String, f64)], args: &Args) {
-    let columns: Vec<String> = args.models.iter().map(|model| format!("{model:>14}")).collect();
-    note(&format!("{:<14}{}  ({what}; median of {} seeds)", "", columns.concat(), args.seeds.len()));
-    for set in &args.sets {
-        let cell = |model: &String| {
-            let found = medians.iter().find(|(of, by, _)| of == set && by == model);
-            found.map_or_else(|| format!("{:>14}", ""), |(_, _, median)| format!("{median:>14.4}"))
-        };
-        note(&format!("{set:<14}{}", args.models.iter().map(cell).collect::<String>()));
-    }
+    let cell = |set: &String, model: &String| {
+        let found = medians.iter().find(|(of, by, _)| of == set && by == model);
+        found.map(|(_, _, median)| format!("{median:.4}")).unwrap_or_default()
+    };
+    let head = std::iter::once(what.to_owned()).chain(args.models.iter().cloned()).collect();
+    let row = |set: &String| {
+        std::iter::once(set.clone()).chain(args.models.iter().map(|model| cell(set, model))).collect()
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(args.sets.iter().map(row)).collect();
+    note(&table(rows, 1));
 }
 
 #[cfg(test)]
@@ -309,7 +298,8 @@ mod tests {
     fn a_row_is_the_last_evaluation_of_a_run() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("evaluation.csv");
-        let columns = "run,model,dataset,seed,steps,train_seconds,train_cpu_seconds,parameters,nll_nats,nll_standard_error,nll_gap_nats,kl_nats,kl_standard_error,n_likelihood";
+        let columns = "run,model,dataset,seed,steps,train_seconds,train_cpu_seconds,parameters,nll_nats,\
+                       nll_standard_error,nll_gap_nats,kl_nats,kl_standard_error,n_likelihood";
         let (old, new) = (
             "a,nsf,moons,1,9,1,1,5,2.5,0.1,0.1,0.2,0.1,100000",
             "a,nsf,moons,1,10,1,1,5,2.4,0.001,0.4,0.525,0.0005,100000",

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     print(&build(&folder)?)
 }
 
-/// The folder of an experiment: by name, or as a path that the shell completed.
+/// The folder of an experiment, given by name or as a path that the shell completed.
 fn find(results: &Path, experiment: &str) -> Result<PathBuf> {
     let as_path = PathBuf::from(experiment);
     if experiment.contains(std::path::MAIN_SEPARATOR) && as_path.is_dir() {
@@ -54,7 +54,7 @@ fn find(results: &Path, experiment: &str) -> Result<PathBuf> {
     bail!("there is no experiment `{experiment}` in {}: {there}", results.display())
 }
 
-/// Writes the files of an experiment, as [`gen_report::build`] does.
+/// Writes the files of a report with [`gen_report::build`]; its error says how to make runs.
 pub(crate) fn build(folder: &Path) -> Result<Built> {
     gen_report::build(folder).map_err(|error| match error {
         Error::NoRuns { .. } => anyhow!("{error}: `cargo xtask train-all` makes some"),
@@ -62,7 +62,7 @@ pub(crate) fn build(folder: &Path) -> Result<Built> {
     })
 }
 
-/// Prints the table, and where the report is.
+/// Prints the table and the path of the report.
 pub(crate) fn print(built: &Built) -> Result<()> {
     std::io::stdout().lock().write_all(built.text().as_bytes())?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Where things are, and how cargo is called.
+//! Paths of the workspace, and calls of cargo.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(crate) fn libtorch_link() -> PathBuf {
 
 /// The cargo that started this program, at the root of the workspace.
 ///
-/// It sees the same LIBTORCH as a cargo that the user starts without one, so that nothing is built twice.
+/// It has the same LIBTORCH as a cargo that the user starts, so that nothing is built twice.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(cargo_program());
     command.current_dir(root()).env("LIBTORCH", libtorch_link());
@@ -33,7 +33,7 @@ pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// Builds `gen` and returns where it is, which the user's configuration of cargo decides.
+/// Builds `gen` and returns its path, which depends on the user's configuration of cargo.
 pub(crate) fn build_program() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--release", "--package", "gen-cli", "--message-format", "json-render-diagnostics"]);

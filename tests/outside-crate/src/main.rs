@@ -1,4 +1,4 @@
-//! Trains a flow on a tensor of this program's own, as a crate that has only `gen-flow` would.
+//! Trains a flow on a tensor that the program makes, with only `gen-flow` as a dependency.
 
 use gen_flow::RealNvp;
 use gen_flow::gen_core::Result;
@@ -8,11 +8,11 @@ use gen_flow::gen_core::registry::{BuildContext, Buildable};
 use gen_flow::gen_core::tch::{self, Device, Kind, Tensor};
 use gen_flow::gen_core::train::{Budget, Trainer};
 
-// The fast path of MKL on processors of AMD, by the line that the README gives.
+// Enables the fast path of MKL on AMD processors, with the line that the README gives.
 gen_flow::gen_core::native::mkl_on_amd!();
 
 fn main() -> Result<()> {
-    // So small a model is quicker on one thread.
+    // Such a small model is faster on one thread.
     tch::set_num_threads(1);
     // A noisy parabola, which no Gaussian fits.
     tch::manual_seed(0);
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     }
     trainer.finish()?;
 
-    // Whatever MKL was told, products are right.
+    // Matrix products are right on every processor.
     assert!(gen_flow::gen_core::native::mkl::check() < 1e-4);
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     assert!(last < first - 0.3, "the loss went from {first} to {last}");

@@ -1,8 +1,17 @@
-//! What is timed, and against whom.
+//! The models that are timed, and the implementations of each.
 
 use anyhow::{Result, bail};
 
 use Implementation::{Compiled, Eager, Gen, GenBf16, Nflows, Normflows, Zuko};
+
+/// The other implementations. The output depends on them, the timing does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Against {
+    /// The same models in PyTorch, eager and compiled; the faster one counts.
+    PyTorch,
+    /// Published libraries; each is compared on its own.
+    Libraries,
+}
 
 /// A model with its settings and data.
 #[derive(Debug, Clone, Copy)]
@@ -12,14 +21,14 @@ pub(super) struct Case {
     pub(super) family: &'static str,
     pub(super) data: &'static str,
     pub(super) set: &'static [&'static str],
-    /// How many samples are drawn at once; each is timed on its own.
+    /// Numbers of samples drawn at once; each is timed on its own.
     pub(super) samples: &'static [u64],
-    /// Who is timed, ours first.
+    /// The implementations, ours first.
     pub(super) implementations: &'static [Implementation],
 }
 
 impl Case {
-    /// With default settings, to be held against the same model in PyTorch.
+    /// With default settings, for comparison with the same model in PyTorch.
     pub(super) const fn new(
         name: &'static str,
         model: &'static str,
@@ -38,7 +47,7 @@ impl Case {
         }
     }
 
-    /// A flow of points in the plane, to be held against the libraries.
+    /// A flow of points in the plane, for comparison with the libraries.
     const fn points(
         model: &'static str,
         set: &'static [&'static str],
@@ -54,12 +63,12 @@ impl Case {
     }
 }
 
-/// What is timed of a case.
+/// A task that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
     /// Training steps.
     Train,
-    /// Samples, so many at once.
+    /// Drawing this number of samples at once.
     Sample(u64),
 }
 
@@ -74,14 +83,14 @@ impl Task {
     }
 }
 
-/// Who is timed.
+/// An implementation of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Implementation {
     /// This workspace.
     Gen,
-    /// This workspace, with factors rounded to bfloat16.
+    /// This workspace, with factors of products rounded to bfloat16.
     GenBf16,
-    /// The same model in PyTorch, with our weights, as it is.
+    /// The same model in plain PyTorch, with our weights.
     Eager,
     /// The same with `torch.compile`.
     Compiled,
@@ -113,7 +122,7 @@ impl Implementation {
         }
     }
 
-    /// What `worker.py` calls it.
+    /// The name of its mode in `worker.py`.
     pub(super) fn mode(self) -> &'static str {
         match self {
             Compiled => "compile",
@@ -122,19 +131,19 @@ impl Implementation {
         }
     }
 
-    /// Whether it starts from our weights and has to take the same training step.
+    /// Whether it starts from our weights, so that its training step has to be the same.
     pub(super) fn has_our_weights(self) -> bool {
         matches!(self, Eager | Compiled)
     }
 }
 
-/// Each family on images with its default settings, and two small networks, which show the cost of everything around
-/// the arithmetic.
+/// Each family on images with its default settings, and two small networks, which show the cost of everything but the
+/// arithmetic.
 pub(super) const FAMILIES: [Case; 6] = [
     Case::new("dcgan", "dcgan", "gan", "fashion-mnist", &[500]),
     Case::new("vae", "vae", "vae", "fashion-mnist", &[1000]),
     Case {
-        // The networks of Kingma & Welling's paper, wider.
+        // Wider versions of the networks in Kingma & Welling's paper.
         set: &["network=mlp", "widths=[512,512]", "latent_dim=20", "prior_layers=0", "binarise=static"],
         ..Case::new("vae-mlp", "vae", "vae", "fashion-mnist", &[1000])
     },
@@ -143,10 +152,10 @@ pub(super) const FAMILIES: [Case; 6] = [
     Case::new("ddpm", "ddpm", "diffusion", "fashion-mnist", &[64]),
 ];
 
-/// Flows that published libraries have too, in single precision but for a row that says otherwise: eight transforms of
-/// points whose networks have two hidden layers of 64, beside the same model written by hand, and a small Glow.
+/// Flows that published libraries have too: eight transforms of points whose networks have two hidden layers of 64,
+/// also as plain PyTorch written by hand, and a small Glow. All are in single precision except `gen-bf16`.
 ///
-/// The settings say what the libraries build as well. Nobody keeps an average of the weights.
+/// The libraries build the same architectures from these settings. No implementation averages the weights.
 pub(super) const FLOWS: [Case; 5] = [
     Case::points(
         "realnvp",
@@ -175,14 +184,14 @@ pub(super) const FLOWS: [Case; 5] = [
     },
 ];
 
-/// Those of these names, in their own order; all for none.
+/// The cases with these names, in the order of `cases`; all of them if there are no names.
 pub(super) fn choose(cases: &[Case], names: &[String]) -> Result<Vec<Case>> {
     if names.is_empty() {
         return Ok(cases.to_vec());
     }
     let known: Vec<&str> = cases.iter().map(|case| case.name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        bail!("there is nothing called `{unknown}` to time: there are {}", known.join(", "));
+        bail!("there is no model `{unknown}` to time: there are {}", known.join(", "));
     }
     Ok(cases.iter().filter(|case| names.iter().any(|name| name == case.name)).copied().collect())
 }

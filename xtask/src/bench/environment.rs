@@ -6,16 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::say;
+use super::progress::say;
 use crate::{process, setup};
 
-/// The published libraries of flows, as they are timed.
+/// The published libraries of flows, at the versions that are timed.
 ///
-/// Of what they ask for, PyTorch and NumPy are there, and the rest is for other parts of them; so they are installed as they
-/// are.
+/// They are installed without their dependencies: PyTorch and NumPy are there, and flows need no others.
 const LIBRARIES: [&str; 3] = ["zuko==1.6.0", "nflows==0.14", "normflows==1.7.3"];
 
-/// [`ensure`], with the libraries of flows.
+/// [`ensure`], then installs the libraries of flows if they are not there.
 pub(super) fn ensure_libraries() -> Result<PathBuf> {
     let python = ensure()?;
     let present = folder()?.join("libraries");
@@ -30,12 +29,12 @@ pub(super) fn ensure_libraries() -> Result<PathBuf> {
 }
 
 fn folder() -> Result<PathBuf> {
-    Ok(setup::cache()?.join(format!("peers-torch-{}", setup::VERSION)))
+    Ok(setup::cache_folder()?.join(format!("peers-torch-{}", setup::VERSION)))
 }
 
-/// The interpreter of an environment that has what the peers need; made if it is not there yet.
+/// Returns the interpreter of an environment with the packages that the peers need, which is made if it is not there.
 ///
-/// An environment that an interruption left unfinished is begun anew.
+/// An environment whose installation was interrupted is made again.
 pub(super) fn ensure() -> Result<PathBuf> {
     let folder = folder()?;
     let python = folder.join("bin/python");
@@ -71,13 +70,13 @@ fn install(python: &Path, arguments: &[&str]) -> Result<()> {
         let packages: Vec<&str> =
             arguments.iter().copied().filter(|argument| !argument.starts_with('-')).collect();
         format!(
-            "cannot install {} for Python; see whether this machine reaches its package index",
+            "cannot install {} for Python; check that this machine reaches its package index",
             packages.join(", ")
         )
     })
 }
 
-/// Shows what is being fetched; of what goes wrong, the last line that says so.
+/// Shows the packages while they are fetched; the error is the last line that reports one.
 fn run(command: Command) -> Result<()> {
     let mut problem = String::new();
     let status = process::run_merged(command, |line| {
@@ -98,16 +97,11 @@ fn run(command: Command) -> Result<()> {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
-    /// An interpreter that says this and fails.
+    /// An interpreter that prints this and fails.
     fn python(folder: &Path, says: &str) -> PathBuf {
-        let path = folder.join("python3");
-        fs::write(&path, format!("#!/bin/sh\ncat <<END\n{says}\nEND\nexit 1\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
+        crate::testing::script(folder, "python3", &format!("cat <<END\n{says}\nEND\nexit 1"))
     }
 
     #[test]
@@ -116,7 +110,7 @@ mod tests {
         let says = "WARNING: Retrying after connection broken\nERROR: Could not find a version\n\
                     ERROR: No matching distribution found for torch==2.13.0";
         let error = format!("{:#}", install(&python(folder.path(), says), &["torch==2.13.0"]).unwrap_err());
-        assert!(error.starts_with("cannot install torch==2.13.0 for Python; see whether"), "{error}");
+        assert!(error.starts_with("cannot install torch==2.13.0 for Python; check that"), "{error}");
         assert!(
             error.contains("ERROR: No matching distribution found") && error.lines().count() == 1,
             "{error}"

@@ -1,15 +1,16 @@
-//! The ratios to others as a figure.
+//! A figure of the ratios to other implementations.
 
-use super::Against;
-use super::cases::{Implementation, Task};
-use super::measure::Row;
-use super::report::{max, median, min, ratios};
 use gen_report::svg::{Anchor, Scale, Svg, tick_label};
 
-/// `bench.svg`; `None` where there was no peer.
+use super::cases::{Against, Implementation, Task};
+use super::measure::Row;
+use super::report::ratios;
+use crate::statistics::{max, median, min};
+
+/// `bench.svg`; `None` if there was no peer.
 ///
-/// A line a case and task: our time over that of the faster PyTorch, the range over the rounds and their median. Of
-/// libraries each has a line of its own.
+/// There is a line for each case and task, with the median over the rounds and the range of our time divided by that of
+/// the faster PyTorch. Libraries have a line each.
 pub(super) fn file(rows: &[Row], against: Against) -> Option<String> {
     let title = match against {
         Against::PyTorch => "Time of gen over that of the faster PyTorch",
@@ -54,7 +55,7 @@ pub(super) fn file(rows: &[Row], against: Against) -> Option<String> {
     Some(svg.file(size, &format!("{title}: {}", alt.join(", "))))
 }
 
-/// What a line is about: `train vae`, `train vae, bf16` or `sample 256 nsf, zuko`.
+/// The label of a line: `train vae`, `train vae, bf16` or `sample 256 nsf, zuko`.
 fn name(row: &Row) -> String {
     let of = match row.implementation {
         Implementation::Gen => String::new(),

@@ -1,36 +1,35 @@
-//! Workers, asked in turn.
+//! Timing of workers, in turn.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 use super::cases::{Case, Implementation, Task};
-use super::{is_final, say};
-use crate::process::Worker;
+use super::progress::say;
+use crate::process::{Interrupted, Worker};
 use crate::workspace;
 
-/// What was found of one implementation at one task.
+/// The measurements of one implementation at one task.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) case: Case,
     pub(super) task: Task,
     pub(super) implementation: Implementation,
-    /// What the worker says of itself.
+    /// The description that the worker prints at its start.
     pub(super) description: Value,
-    /// How its training step differs from ours, where that was looked at.
+    /// The differences of its training step from ours, if they were checked.
     pub(super) check: Value,
-    /// Why there are no times.
+    /// The reason if there are no times.
     pub(super) error: Option<String>,
-    /// A round each: milliseconds a step, or a sample.
+    /// Milliseconds for a step or a sample, a number for each round.
     pub(super) ms: Vec<f64>,
-    /// The same in processor time, all threads together.
+    /// The same in processor time, summed over threads.
     pub(super) cpu_ms: Vec<f64>,
 }
 
-/// How everything is timed.
+/// The programs and the amount of timing.
 pub(super) struct Plan {
     pub(super) program: PathBuf,
     pub(super) python: Option<PathBuf>,
@@ -39,25 +38,25 @@ pub(super) struct Plan {
     pub(super) seconds: f64,
 }
 
-/// Steps before anything is timed or compared: layers that start at zero have gradients by then.
+/// Steps before anything is timed or compared, after which layers that start at zero have gradients.
 const FIRST_STEPS: u64 = 20;
 
 /// The largest relative difference between the same step of two implementations in single precision.
 const TOLERANCE: f64 = 1e-4;
 
-/// How many steps are looked at before a gradient that differs is another model's.
+/// The number of steps that are compared before a different gradient means another model.
 const TRIALS: u32 = 5;
 
-/// A task of one implementation.
+/// The times of one implementation at one task.
 struct Timing {
     task: Task,
-    /// Steps, or draws, in a round.
+    /// The number of steps or draws in a round.
     block: u64,
     ms: Vec<f64>,
     cpu_ms: Vec<f64>,
 }
 
-/// A worker and what is known of it.
+/// A worker with its measurements.
 struct Runner {
     implementation: Implementation,
     description: Value,
@@ -65,33 +64,34 @@ struct Runner {
     /// `None` after an error.
     worker: Option<Worker>,
     error: Option<String>,
-    /// A task of the case each, as [`Case::tasks`] has them.
+    /// One for each of [`Case::tasks`].
     timings: Vec<Timing>,
 }
 
 impl Plan {
-    /// The rows of a case. What goes wrong in a peer is in its rows; what goes wrong in ours is an error.
+    /// The rows of a case. A failure of a peer is in its rows; a failure of ours is an error.
     pub(super) fn measure(&self, case: &Case) -> Result<Vec<Row>> {
-        let exported = Scratch::new(case.name)?;
+        let exported = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let exported = exported.path();
         let mut runners: Vec<Runner> = Vec::new();
         for implementation in case.implementations.iter().copied() {
-            let mut command = match (implementation, &self.python) {
+            let command = match (implementation, &self.python) {
                 (Implementation::Gen, _) => self.ours(case, "f32"),
-                // A processor without the instructions says so in its rows.
+                // If the processor lacks the instructions, the rows say so.
                 (Implementation::GenBf16, _) => self.ours(case, "bf16"),
-                (_, Some(python)) => self.peer(python, &exported.0, implementation),
+                (_, Some(python)) => self.peer(python, exported, implementation),
                 (_, None) => continue,
             };
             say(&format!("{}: starting {}", case.name, implementation.name()));
-            let mut runner = Runner::start(case, implementation, &mut command);
+            let mut runner = Runner::start(case, implementation, command);
             if implementation == Implementation::Gen {
                 runner.attempt(|runner| {
                     runner.seconds(&format!("train {FIRST_STEPS}"))?;
-                    runner.export(&exported.0)
+                    runner.export(exported)
                 })?;
                 runner.fail_if_broken(case)?;
             } else if implementation.has_our_weights() {
-                runner.attempt(|runner| runner.compare(|| runners[0].export(&exported.0)))?;
+                runner.attempt(|runner| runner.compare(|| runners[0].export(exported)))?;
             }
             runners.push(runner);
         }
@@ -102,7 +102,7 @@ impl Plan {
             say(&format!("{}: round {} of {}", case.name, round + 1, self.rounds));
             for task in 0..case.tasks().len() {
                 for turn in 0..runners.len() {
-                    // Each is first and last in turn.
+                    // The order rotates, so that each is first and last in turn.
                     let index = (turn + round as usize) % runners.len();
                     runners[index].attempt(|runner| runner.time(task))?;
                 }
@@ -129,14 +129,14 @@ impl Plan {
         let mut command = Command::new(python);
         command.arg(workspace::root().join("xtask/peers/worker.py")).arg(exported);
         command.args(["--mode", implementation.mode(), "--threads", &self.threads.to_string()]);
-        // Nothing is left beside the sources.
+        // Leave no compiled modules beside the sources.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
 }
 
 impl Runner {
-    fn start(case: &Case, implementation: Implementation, command: &mut Command) -> Self {
+    fn start(case: &Case, implementation: Implementation, command: Command) -> Self {
         let timing = |task| Timing { task, block: 1, ms: Vec::new(), cpu_ms: Vec::new() };
         let mut runner = Runner {
             implementation,
@@ -156,13 +156,13 @@ impl Runner {
         runner
     }
 
-    /// Does something with a worker that still works; its errors are kept, an interruption is handed on.
+    /// Runs an action with a worker that has not failed. Its error is kept; an interruption is returned.
     fn attempt(&mut self, action: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         if self.error.is_some() {
             return Ok(());
         }
         match action(self) {
-            Err(error) if is_final(&error) => Err(error),
+            Err(error) if error.is::<Interrupted>() => Err(error),
             Err(error) => {
                 say(&format!("{}: {error:#}", self.implementation.name()));
                 self.error = Some(format!("{error:#}"));
@@ -201,10 +201,10 @@ impl Runner {
         self.ask(&format!("export {}", folder.display())).map(drop)
     }
 
-    /// Whether it takes the same training step as ours: another model's times would mean nothing.
+    /// Checks that its training step is the same as ours, since the times of another model would mean nothing.
     ///
-    /// Where a ReLU stands so near to 0 that rounding turns it, a gradient jumps. That is seldom, so the `next` step is
-    /// looked at too before a difference counts.
+    /// If the input of a ReLU is so close to 0 that rounding changes its sign, a gradient jumps. That is rare, so a
+    /// different gradient counts only if the `next` steps differ too.
     fn compare(&mut self, mut next: impl FnMut() -> Result<()>) -> Result<()> {
         for trial in 1.. {
             self.check = self.ask("check")?;
@@ -217,7 +217,7 @@ impl Runner {
                 Some("gradient_difference") if trial < TRIALS => next()?,
                 Some(name) => {
                     return Err(anyhow!(
-                        "its training step is another one: {name} is {:.1e}",
+                        "its training step is different: {name} is {:.1e}",
                         difference(name)
                     ));
                 }
@@ -226,7 +226,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Warms up, which for compiled code is most of the work, and finds out how much fills a block.
+    /// Warms up, which compiles code where need be, and finds the number of steps or draws that fill a round.
     fn calibrate(&mut self, seconds: f64) -> Result<()> {
         for index in 0..self.timings.len() {
             let (request, each) = match self.timings[index].task {
@@ -276,34 +276,14 @@ impl Runner {
     }
 }
 
-/// A folder of its own that goes when it is dropped.
-pub(super) struct Scratch(pub(super) PathBuf);
-
-impl Scratch {
-    pub(super) fn new(name: &str) -> Result<Self> {
-        static MADE: AtomicUsize = AtomicUsize::new(0);
-        let count = MADE.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("gen-bench-{name}-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::testing::script;
 
     /// A program that answers like a worker: 2 ms a step, 1 ms a sample.
-    const WORKER: &str = r#"#!/bin/sh
+    const WORKER: &str = r#"
 echo '{"parameters": 5}'
 while read -r command n; do
   case $command in
@@ -316,15 +296,9 @@ done
 "#;
 
     fn plan(folder: &Path, worker: &str, python: Option<&str>) -> Plan {
-        let write = |name: &str, text: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-            path
-        };
         Plan {
-            program: write("gen", worker),
-            python: python.map(|text| write("python", text)),
+            program: script(folder, "gen", worker),
+            python: python.map(|text| script(folder, "python", text)),
             threads: 1,
             rounds: 2,
             seconds: 0.01,
@@ -352,7 +326,7 @@ done
     fn a_peer_that_fails_says_why_and_ours_is_timed_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let case = Case::new("vae", "vae", "vae", "digits", &[10]);
-        let broken = "#!/bin/sh\necho no compiler >&2\nexit 3\n";
+        let broken = "echo no compiler >&2\nexit 3";
         let rows = plan(folder.path(), WORKER, Some(broken)).measure(&case).unwrap();
         assert_eq!(rows.len(), 8);
         assert_eq!(rows[0].ms.len(), 2);
@@ -360,6 +334,7 @@ done
         let error = plan(folder.path(), broken, None).measure(&case).unwrap_err().to_string();
         assert!(error.contains("vae: no compiler"), "{error}");
     }
+
     #[test]
     fn a_library_is_asked_for_by_name_and_each_number_of_samples_has_a_row() {
         let folder = tempfile::tempdir().unwrap();
@@ -368,7 +343,7 @@ done
             implementations: &[Implementation::Gen, Implementation::Zuko, Implementation::Nflows],
             ..Case::new("realnvp", "realnvp", "flow", "moons", &[])
         };
-        // One library of the two cannot be imported.
+        // One of the two libraries cannot be imported.
         let python = WORKER
             .replace("echo '{", "case \"$*\" in *\"--mode zuko\"*) echo no zuko >&2; exit 1;; esac\necho '{");
         let rows = plan(folder.path(), WORKER, Some(&python)).measure(&case).unwrap();

@@ -2,47 +2,48 @@
 //! `--libraries` times flows against those of published libraries.
 //!
 //! Every implementation is a worker process that waits for requests, so that all are timed in turn, in short blocks, on
-//! the same machine in the same minutes. What is compared is the ratio within a round; a machine that gets slower
-//! during the run slows all alike.
+//! the same machine in the same minutes. Ratios are taken within a round, since a machine that becomes slower during
+//! the run slows all of them.
 
 mod cases;
 mod environment;
 mod figure;
 mod measure;
 mod programs;
+mod progress;
 mod report;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-
-use crate::experiment;
-use crate::process::{self, Interrupted};
-use crate::{note, setup, workspace};
 use gen_report::{Machine, write_atomically};
-use measure::{Plan, Scratch};
+
+use crate::experiment::Places;
+use crate::{process, terminal};
+use cases::Against;
+use measure::Plan;
 use programs::Programs;
 
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Args {
-    /// Time the same models in PyTorch too, eager and compiled; installs torch (3 GB to download) in a Python
-    /// environment of its own, once
+    /// Time the same models in PyTorch too, eager and compiled; the first time, this installs torch (3 GB to
+    /// download) in a Python environment of its own
     #[arg(long)]
     peers: bool,
 
-    /// Time instead normalizing flows beside the same architectures in zuko, nflows and normflows, used eagerly; installs
-    /// them and torch as --peers does
+    /// Time normalizing flows instead, against the same architectures in zuko, nflows and normflows, used eagerly;
+    /// installs them and torch as --peers does
     #[arg(long, conflicts_with = "peers")]
     libraries: bool,
 
-    /// Time instead a whole program, from its start to its end: `gen sample` of a DCGAN's pictures, beside a plain PyTorch
-    /// script that does the same; installs torch as --peers does
+    /// Time a whole program instead, from start to end: `gen sample` with a DCGAN, against a plain PyTorch script that
+    /// does the same; installs torch as --peers does
     #[arg(long, conflicts_with_all = ["peers", "libraries", "models", "seconds"])]
     programs: bool,
 
-    /// A Python that has torch, safetensors and numpy (for --libraries these too), instead of an environment of its own
+    /// A Python with torch, safetensors and numpy, and for --libraries with those too, instead of a new environment
     #[arg(long)]
     python: Option<PathBuf>,
 
@@ -62,12 +63,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0)]
     threads: usize,
 
-    /// The program to run instead of building it.
-    #[arg(long = "gen", hide = true)]
-    program: Option<PathBuf>,
-
-    #[arg(long, hide = true)]
-    results: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -82,25 +79,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         0 => Machine::this().cores.max(1),
         threads => threads,
     };
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => {
-            setup::ensure()?;
-            workspace::build_program()?
-        }
-    };
+    let program = args.places.program()?;
     let python = match &args.python {
         Some(python) => Some(python.clone()),
         None if args.libraries => Some(environment::ensure_libraries()?),
         None if with_python => Some(environment::ensure()?),
         None => None,
     };
-    let results = args.results.clone().unwrap_or_else(experiment::results);
+    let results = args.places.results();
     std::fs::create_dir_all(&results).with_context(|| format!("cannot write {}", results.display()))?;
     if let (Some(python), true) = (&python, args.programs) {
         fetch(&program, &[programs::DATA])?;
         let programs = Programs { program, python: python.clone(), threads, rounds: args.rounds };
-        return tell(&programs.run(&results)?);
+        return terminal::print([programs.run(&results)?]);
     }
     let data: Vec<&str> = cases.iter().map(|case| case.data).collect();
     fetch(&program, &data)?;
@@ -122,42 +113,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     run.print(&written)
 }
 
-/// Who the others are: what is shown depends on it, not how it is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Against {
-    /// The same models in PyTorch, the faster of which counts.
-    PyTorch,
-    /// Published libraries, each of which is of interest.
-    Libraries,
-}
-
-fn fetch(program: &std::path::Path, data: &[&str]) -> Result<()> {
+fn fetch(program: &Path, data: &[&str]) -> Result<()> {
     let mut data = data.to_vec();
     data.sort_unstable();
     data.dedup();
     for name in data {
         let status = process::run(Command::new(program).args(["data", "fetch", name]))?;
         if !status.success() {
-            bail!("the data set `{name}` is not there: see above");
+            bail!("cannot get the data set `{name}`: see above");
         }
     }
     Ok(())
-}
-
-/// Lines for standard output.
-fn tell(lines: &str) -> Result<()> {
-    use std::io::Write;
-    Ok(writeln!(std::io::stdout().lock(), "{lines}")?)
-}
-
-/// An error that ends everything, not one row.
-fn is_final(error: &anyhow::Error) -> bool {
-    error.is::<Interrupted>()
-}
-
-/// One line about what is going on.
-fn say(line: &str) {
-    note(&format!("bench: {line}"));
 }
 
 /// The columns that the data dictionary has for a file.

@@ -1,22 +1,23 @@
-//! Whole programs, from their start to their end: what somebody waits for who types a command.
+//! Timing of whole programs from start to end, which is the time that a user waits.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-
-use super::report::{load_average, max, median, min};
-use super::{Scratch, say};
-use crate::process::{self, Stream};
-use crate::{setup, workspace};
 use gen_report::{Machine, write_atomically};
 
-/// Samples in the picture.
+use super::progress::say;
+use super::report::load_average;
+use crate::process::{self, Stream};
+use crate::statistics::{max, median, min, ratios};
+use crate::{setup, workspace};
+
+/// The number of samples in the picture.
 const SAMPLES: &str = "64";
-/// What the samples are of.
+/// The data set of the DCGAN.
 pub(super) const DATA: &str = "fashion-mnist";
-/// Enough for a checkpoint; how good the weights are changes nothing.
+/// Enough for a checkpoint; the quality of the samples does not matter.
 const BUDGET: &str = "20steps";
 
 /// Described in the data dictionary, `gen_report::COLUMNS`.
@@ -38,7 +39,7 @@ const COLUMNS: [&str; 15] = [
     "torch_version",
 ];
 
-/// What is started, and how often.
+/// The programs, and how often each is started.
 pub(super) struct Programs {
     pub(super) program: PathBuf,
     pub(super) python: PathBuf,
@@ -47,22 +48,25 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Times both in turn, writes `programs.csv` in `results` and says what it found.
+    /// Times both in turn, writes `programs.csv` in `results` and returns a summary.
     pub(super) fn run(&self, results: &Path) -> Result<String> {
-        let scratch = Scratch::new("programs")?;
-        let run = scratch.0.join("run");
+        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let scratch = scratch.path();
+        let run = scratch.join("run");
         let load = load_average();
-        seconds(self.ours("train").args(["dcgan", "--data", DATA, "--budget", BUDGET, "--out"]).arg(&run))?;
+        let mut train = self.ours("train");
+        train.args(["dcgan", "--data", DATA, "--budget", BUDGET, "--out"]).arg(&run);
+        seconds(train)?;
         let start = |implementation: usize| {
-            let picture = scratch.0.join(format!("{implementation}.png"));
-            let took = seconds(&mut if implementation == 0 {
+            let picture = scratch.join(format!("{implementation}.png"));
+            let took = seconds(if implementation == 0 {
                 let mut command = self.ours("sample");
                 command.arg(&run).args(["-n", SAMPLES, "--out"]).arg(&picture);
                 command
             } else {
                 let mut command = Command::new(&self.python);
-                // Compiled modules are kept, as they are for whoever runs a script twice, but not beside the sources.
-                command.env("PYTHONPYCACHEPREFIX", scratch.0.join("pycache"));
+                // Compiled modules are kept, as for a user who runs a script twice, but not beside the sources.
+                command.env("PYTHONPYCACHEPREFIX", scratch.join("pycache"));
                 command.arg(workspace::root().join("xtask/peers/sample.py")).arg(&run).arg(&picture);
                 command.args(["-n", SAMPLES, "--threads", &self.threads.to_string()]);
                 command
@@ -70,7 +74,7 @@ impl Programs {
             let size = size(&picture)?;
             Ok::<_, anyhow::Error>((took, size))
         };
-        // The first start reads from the disk what later ones find in memory.
+        // The first start reads files from the disk that later ones find in memory.
         let sizes = [start(0)?.1, start(1)?.1];
         if sizes[0] != sizes[1] {
             bail!("the pictures should be of one size: gen's is {:?}, PyTorch's {:?}", sizes[0], sizes[1]);
@@ -79,7 +83,7 @@ impl Programs {
         for round in 0..self.rounds as usize {
             say(&format!("programs: round {} of {}", round + 1, self.rounds));
             for turn in 0..2 {
-                // Each is first in turn.
+                // They take turns at being first.
                 let implementation = (turn + round) % 2;
                 times[implementation].push(start(implementation)?.0);
             }
@@ -137,16 +141,11 @@ impl Programs {
     }
 }
 
-/// Ours over theirs, a round each.
-fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
-    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
-}
-
-/// How long a program takes from its start to its end; what it says is only shown if it fails.
-fn seconds(command: &mut Command) -> Result<f64> {
+/// The seconds that a program takes from start to end. Its last error line is shown only if it fails.
+fn seconds(command: Command) -> Result<f64> {
     let start = Instant::now();
     let mut last = String::new();
-    command.stdin(Stdio::null());
+    let program = command.get_program().to_string_lossy().into_owned();
     let status = process::run_lines(command, |stream, line| {
         if stream == Stream::Err && !line.trim().is_empty() {
             line.trim().clone_into(&mut last);
@@ -155,7 +154,7 @@ fn seconds(command: &mut Command) -> Result<f64> {
     })?;
     let took = start.elapsed().as_secs_f64();
     if !status.success() {
-        bail!("{} failed: {last}", command.get_program().to_string_lossy());
+        bail!("{program} failed: {last}");
     }
     Ok(took)
 }
@@ -173,23 +172,17 @@ fn size(picture: &Path) -> Result<(u32, u32)> {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
-    /// Writes the header of a PNG to its last argument but those of the options after it.
-    const PROGRAM: &str = r#"#!/bin/sh
+    /// Writes the header of a PNG to the argument that ends in `.png`.
+    const PROGRAM: &str = r#"
 for argument in "$@"; do case $argument in *.png) file=$argument ;; esac; done
 if [ -n "$file" ]; then printf '\211PNG\r\n\032\n\0\0\0\rIHDR\0\0\0SIZE\0\0\0\100' > "$file"; fi
 "#;
 
     fn programs(folder: &Path, sizes: [&str; 2]) -> Programs {
-        let [program, python] = [0, 1].map(|i| {
-            let path = folder.join(i.to_string());
-            std::fs::write(&path, PROGRAM.replace("SIZE", sizes[i])).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-            path
-        });
+        let [program, python] = [0, 1]
+            .map(|i| crate::testing::script(folder, &i.to_string(), &PROGRAM.replace("SIZE", sizes[i])));
         Programs { program, python, threads: 1, rounds: 3 }
     }
 

@@ -1,20 +1,20 @@
-//! The times as `bench.csv`, and what is worked out of them.
+//! The times as `bench.csv`, and ratios of them.
 
 use std::fs;
 
 use anyhow::Result;
-
-use super::Against;
-use super::cases::{Implementation, Task};
-use super::measure::Row;
 use gen_report::Machine;
+
+use super::cases::{Against, Implementation, Task};
+use super::measure::Row;
+use crate::statistics::{self, max, median, min};
 
 /// All that was timed in one run.
 pub(super) struct Run<'a> {
     pub(super) rows: &'a [Row],
     pub(super) against: Against,
     pub(super) machine: &'a Machine,
-    /// Processes that wanted to run in the minute before, where the system tells.
+    /// The load average of the minute before; `None` if the system does not report it.
     pub(super) load: Option<f64>,
     pub(super) rounds: u32,
 }
@@ -54,7 +54,7 @@ pub(super) const COLUMNS: [&str; 30] = [
 ];
 
 impl Run<'_> {
-    /// One row a case, a task and an implementation.
+    /// A row for each case, task and implementation.
     pub(super) fn csv(&self) -> Result<Vec<u8>> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(COLUMNS)?;
@@ -99,12 +99,12 @@ impl Run<'_> {
     }
 }
 
-/// Of the run queue, in the last minute.
+/// The load average of the last minute.
 pub(super) fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// What the worker says of itself under this name.
+/// A value in the description that the worker printed.
 pub(super) fn said(row: &Row, name: &str) -> String {
     match &row.description[name] {
         serde_json::Value::String(text) => text.clone(),
@@ -121,7 +121,8 @@ pub(super) fn rows_at_once(row: &Row) -> String {
     }
 }
 
-/// Our row and the one it is divided by: of ours that of the peer with the lowest median, of a peer its own.
+/// The numerator and the denominator of the ratio in `row`. For a row of ours the denominator is the peer with the
+/// lowest median; for a row of a peer the numerator is `gen` in single precision.
 fn compared<'r>(rows: &'r [Row], row: &'r Row) -> Option<(&'r Row, &'r Row)> {
     if !row.implementation.is_ours() {
         return Some((peer(rows, row, Implementation::Gen)?, row));
@@ -137,39 +138,23 @@ pub(super) fn cpu_ratio(rows: &[Row], row: &Row) -> Option<f64> {
     Some(median(some(&ours.cpu_ms)?) / median(some(&theirs.cpu_ms)?))
 }
 
-/// Our time over that of the fastest peer, a round each, and in a peer's row that of gen in single precision over its
-/// own; `None` where one of the two was not timed.
+/// Our time divided by that of the other, a ratio for each round, as [`compared`] pairs them; `None` if one of the two
+/// was not timed.
 pub(super) fn ratios(rows: &[Row], row: &Row) -> Option<Vec<f64>> {
     let (ours, theirs) = compared(rows, row)?;
-    let ratios: Vec<f64> = ours.ms.iter().zip(&theirs.ms).map(|(ours, theirs)| ours / theirs).collect();
+    let ratios = statistics::ratios(&ours.ms, &theirs.ms);
     (!ratios.is_empty()).then_some(ratios)
 }
 
-/// The row of another implementation of the same.
+/// The row of another implementation at the same case and task.
 pub(super) fn peer<'r>(rows: &'r [Row], row: &Row, implementation: Implementation) -> Option<&'r Row> {
     let same = |other: &&Row| other.case.name == row.case.name && other.task == row.task;
     rows.iter().filter(same).find(|other| other.implementation == implementation)
 }
 
-/// `None` for no values.
+/// `None` if there are no values.
 pub(super) fn some(values: &[f64]) -> Option<&[f64]> {
     (!values.is_empty()).then_some(values)
-}
-
-/// Of at least one value.
-pub(super) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { 0.5 * (sorted[middle - 1] + sorted[middle]) }
-}
-
-pub(super) fn min(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
-}
-
-pub(super) fn max(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
 #[cfg(test)]
@@ -194,7 +179,7 @@ pub(super) mod tests {
         vec![row(Implementation::Gen, &[3.0, 4.0, 2.0]), row(Implementation::Eager, &[2.0, 2.0, 4.0]), failed]
     }
 
-    /// Samples of a flow: gen takes half as long as zuko, and as plain PyTorch from 0.5 to 1 times as long; nflows failed.
+    /// Samples of a flow: gen takes half the time of zuko and 0.5 to 1 times that of plain PyTorch; nflows failed.
     pub(in super::super) fn libraries() -> Vec<Row> {
         use Implementation::{Eager, Gen, Nflows, Zuko};
         let implementations: &[Implementation] = &[Gen, Eager, Zuko, Nflows];
@@ -229,7 +214,6 @@ pub(super) mod tests {
         assert_eq!(ratios(&rows, &rows[0]).unwrap(), [1.5, 2.0, 0.5]);
         assert_eq!(cpu_ratio(&rows, &rows[0]).unwrap(), 1.5);
         assert_eq!(ratios(&rows[..1], &rows[0]), None);
-        assert_eq!((median(&[1.0, 4.0, 2.0]), median(&[1.0, 2.0])), (2.0, 1.5));
     }
 
     #[test]

@@ -1,17 +1,18 @@
-//! What was timed, as it is printed.
+//! The printed tables of times.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::Against;
-use super::cases::{Implementation, Task};
+use super::cases::{Against, Implementation, Task};
 use super::measure::Row;
-use super::report::{Run, cpu_ratio, max, median, min, peer, ratios, rows_at_once, said, some};
+use super::report::{Run, cpu_ratio, peer, ratios, rows_at_once, said, some};
+use crate::statistics::{geometric_mean, max, median, min};
+use crate::terminal::table;
 
 impl Run<'_> {
-    /// The table, the mean ratios, and what was written where.
+    /// Prints the table, the mean ratios, and the paths of the files.
     pub(super) fn print(&self, written: &[PathBuf]) -> Result<()> {
         let mut out = std::io::stdout().lock();
         write!(out, "{}{}", self.table(), self.failures())?;
@@ -45,7 +46,7 @@ impl Run<'_> {
         }
     }
 
-    /// A line for each of ours, beside both peers.
+    /// A line for each row of ours, with both peers.
     fn ours_by_line(&self) -> String {
         let mut lines = vec![
             [
@@ -78,11 +79,11 @@ impl Run<'_> {
                 largest.map(|value| format!("{value:.0e}")).unwrap_or_default(),
             ]);
         }
-        aligned(&lines, 3)
+        table(lines, 3) + "\n"
     }
 
-    /// A line for everyone: with many libraries, columns would be too many. Ours has no ratio, the others have that of
-    /// gen's time to theirs.
+    /// A line for each implementation, since a column for each would be too wide. The ratios divide gen's time by that
+    /// of the line.
     fn all_by_line(&self) -> String {
         let head = [
             "case",
@@ -110,7 +111,7 @@ impl Run<'_> {
                 of_others(self.cpu_ratio(row)),
             ]);
         }
-        aligned(&lines, 4)
+        table(lines, 4) + "\n"
     }
 
     fn ratio(&self, row: &Row) -> String {
@@ -123,7 +124,7 @@ impl Run<'_> {
         cpu_ratio(self.rows, row).map(|ratio| format!("{ratio:.2}")).unwrap_or_default()
     }
 
-    /// The reasons, one for each implementation of a case.
+    /// The reasons of failures, one for each case and implementation.
     fn failures(&self) -> String {
         let mut told: Vec<String> = Vec::new();
         for row in self.rows {
@@ -138,7 +139,7 @@ impl Run<'_> {
     }
 }
 
-/// The median, or that there is none.
+/// The median time, or `failed`.
 fn time(row: &Row) -> String {
     match &row.error {
         Some(_) => "failed".to_owned(),
@@ -146,27 +147,7 @@ fn time(row: &Row) -> String {
     }
 }
 
-/// Columns of text, the first ones `left`, then numbers.
-fn aligned<const N: usize>(lines: &[[String; N]], left: usize) -> String {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for line in lines {
-        let cells = line.iter().zip(widths).enumerate().map(|(index, (cell, width))| {
-            if index < left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        text += &format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    text
-}
-
-fn geometric_mean(values: &[f64]) -> Option<f64> {
-    let n = values.len() as f64;
-    (n > 0.0).then(|| (values.iter().map(|value| value.ln()).sum::<f64>() / n).exp())
-}
-
-/// A time in as many digits as a measurement has, with its unit.
+/// A time with three significant digits and its unit.
 fn milliseconds(ms: f64) -> String {
     match ms {
         100.0.. => format!("{ms:.0} ms"),
@@ -181,12 +162,6 @@ mod tests {
     use super::super::report::tests::{libraries, rows, run};
     use super::*;
     use gen_report::Machine;
-
-    #[test]
-    fn a_geometric_mean_is_of_ratios() {
-        assert!((geometric_mean(&[0.5, 2.0]).unwrap() - 1.0).abs() < 1e-12);
-        assert_eq!(geometric_mean(&[]), None);
-    }
 
     #[test]
     fn the_table_has_a_line_a_case_and_the_reasons_of_failures() {

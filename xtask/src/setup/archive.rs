@@ -1,18 +1,17 @@
 //! The official libtorch archive, for machines without pip.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Read, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use indicatif::ProgressBar;
 use zip::ZipArchive;
 
-use super::install::byte_bar;
-use super::{Build, VERSION};
+use super::release::{Build, VERSION};
+use crate::terminal::byte_bar;
 
-/// Where the archive is; there is one for processors only, for the most usual machine.
+/// The address of the archive. The only one with the right version is for Linux on x86-64, without GPU support.
 pub(super) fn url(build: Build) -> Result<String> {
     if build == Build::Cuda {
         bail!("libtorch with GPU support is installed by pip: install pip, or set LIBTORCH");
@@ -25,7 +24,7 @@ pub(super) fn url(build: Build) -> Result<String> {
     Ok(format!("https://download.pytorch.org/libtorch/cpu/libtorch-shared-with-deps-{VERSION}%2Bcpu.zip"))
 }
 
-/// Downloads `url` to `path`, and goes on where an earlier download stopped.
+/// Downloads `url` to `path`, continuing an earlier download.
 pub(super) fn download(url: &str, path: &Path) -> Result<()> {
     let part = path.with_extension("zip.part");
     fetch(url, &part).with_context(|| {
@@ -55,24 +54,14 @@ fn fetch(url: &str, part: &Path) -> Result<()> {
         206 if header("content-range").is_some_and(|range| range.starts_with(&format!("bytes {have}-"))) => {
             (OpenOptions::new().append(true).open(part)?, have)
         }
-        // Nothing after what is there; whether that is all of it, the archive's checksums will say.
+        // Nothing is left to download. The checksums in the archive tell whether it is whole.
         416 if have > 0 => return Ok(()),
         status => bail!("the server answered with status {status}"),
     };
     let progress = byte_bar("libtorch", length.map(|length| start + length));
     progress.set_position(start);
-    let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
-    let mut buffer = vec![0; 1 << 16];
-    let mut received = 0;
-    loop {
-        let n = body.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        file.write_all(&buffer[..n])?;
-        received += n as u64;
-        progress.inc(n as u64);
-    }
+    let body = response.body_mut().with_config().limit(u64::MAX).reader();
+    let received = std::io::copy(&mut progress.wrap_read(body), &mut file)?;
     file.sync_all()?;
     progress.finish_and_clear();
     if length.is_some_and(|length| length != received) {
@@ -81,7 +70,7 @@ fn fetch(url: &str, part: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks headers, shared libraries and the version; the archive's checksums are verified on the way.
+/// Unpacks headers, shared libraries and the version, and verifies the checksums of the archive.
 ///
 /// A damaged archive is removed, so that it is downloaded anew.
 pub(super) fn unpack(path: &Path, root: &Path) -> Result<()> {
@@ -89,7 +78,7 @@ pub(super) fn unpack(path: &Path, root: &Path) -> Result<()> {
     if result.is_err() {
         let _ = fs::remove_file(path);
     }
-    result.with_context(|| format!("{} was damaged and is removed: start again", path.display()))
+    result.with_context(|| format!("{} was damaged and has been removed: start again", path.display()))
 }
 
 fn unpack_checked(path: &Path, root: &Path) -> Result<()> {
@@ -104,14 +93,10 @@ fn unpack_checked(path: &Path, root: &Path) -> Result<()> {
             fs::create_dir_all(folder)?;
         }
         let mut file = File::create(&target)?;
-        copy(&mut entry, &mut file, &progress).with_context(|| name.display().to_string())?;
+        std::io::copy(&mut progress.wrap_read(&mut entry), &mut file)
+            .with_context(|| name.display().to_string())?;
     }
     progress.finish_and_clear();
-    Ok(())
-}
-
-fn copy(reader: &mut impl Read, file: &mut File, progress: &ProgressBar) -> Result<()> {
-    std::io::copy(&mut progress.wrap_read(reader), file)?;
     Ok(())
 }
 
@@ -126,14 +111,14 @@ fn target(name: &Path, root: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
     use zip::write::{SimpleFileOptions, ZipWriter};
 
     use super::*;
 
-    /// Serves `content` for one request a given behaviour; returns the address and the request lines.
+    /// Serves `content`, one request for each behaviour; returns the address and the ranges that were asked for.
     fn serve(
         content: &'static [u8],
         behaviours: Vec<Behaviour>,

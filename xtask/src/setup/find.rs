@@ -1,4 +1,4 @@
-//! Where libtorch may be, and whether what is there is the right one.
+//! The search for a libtorch of the right version.
 
 use std::fmt;
 use std::fs;
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Build, VERSION};
-use crate::note;
+use super::release::{Build, VERSION, cache_folder, installation, root_in};
+use crate::terminal::note;
 
 /// A libtorch of the right version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) struct Found {
     pub(super) origin: Origin,
 }
 
-/// Who said where it is.
+/// The way in which it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     Environment,
@@ -42,10 +42,10 @@ impl fmt::Display for Found {
     }
 }
 
-/// All that the search depends on.
+/// The inputs of the search.
 #[derive(Debug)]
 pub(super) struct Search {
-    /// LIBTORCH, unless it is only what cargo passes on from `.cargo/config.toml`.
+    /// LIBTORCH, unless its value comes from `.cargo/config.toml`.
     pub(super) libtorch: Option<PathBuf>,
     /// LIBTORCH_USE_PYTORCH: Python's torch and no other.
     pub(super) use_pytorch: bool,
@@ -70,13 +70,13 @@ impl Search {
         })
     }
 
-    /// The first that is there: named by the environment, set up before, Python's, in the cache.
+    /// Looks at the environment, the earlier set-up, Python's torch and the cache, in this order.
     ///
-    /// What the environment names must be right; what is only found is passed over when it is not.
+    /// A wrong libtorch is an error if the environment names it; elsewhere it is skipped.
     pub(super) fn find(&self, build: Build) -> Result<Option<Found>> {
         if let Some(root) = &self.libtorch {
             let what = format!("LIBTORCH={}", root.display());
-            // A link may be another workspace's, which may come to lead here.
+            // The link of another workspace may change later.
             let root = fs::canonicalize(root).with_context(|| what.clone())?;
             let found = inspect(&root, Origin::Environment).with_context(|| what.clone())?;
             if build == Build::Cuda && !found.cuda {
@@ -117,7 +117,7 @@ impl Search {
         let torch = python_torch(&self.python)?;
         if base(&torch.version) != VERSION {
             note(&format!(
-                "{} has torch {}, not {VERSION}: it is left alone",
+                "{} has torch {}, not {VERSION}: it is not used",
                 self.python.display(),
                 torch.version
             ));
@@ -125,29 +125,6 @@ impl Search {
         }
         inspect(&torch.root, Origin::Python).ok()
     }
-}
-
-/// `$XDG_CACHE_HOME/gen-models`, by default `~/.cache/gen-models`.
-pub(super) fn cache_folder() -> Result<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-    let cache =
-        cache.context("neither XDG_CACHE_HOME nor HOME is an absolute path: set one, or set LIBTORCH")?;
-    Ok(cache.join("gen-models"))
-}
-
-/// The folder of one installation in the cache.
-pub(super) fn installation(cache: &Path, build: Build) -> PathBuf {
-    let kind = if build == Build::Cuda { "cuda" } else { "cpu" };
-    cache.join(format!("libtorch-{VERSION}-{kind}"))
-}
-
-/// Where libtorch lies in an installation.
-///
-/// With GPU support it lies beside the `nvidia` folder, as in a Python installation: its libraries look for
-/// theirs in `../../nvidia`.
-pub(super) fn root_in(installation: &Path, build: Build) -> PathBuf {
-    if build == Build::Cuda { installation.join("torch") } else { installation.to_owned() }
 }
 
 /// Checks that `root` is a whole libtorch of the right version.
@@ -163,10 +140,10 @@ pub(super) fn inspect(root: &Path, origin: Origin) -> Result<Found> {
         }
     }
     let version = version(root)
-        .with_context(|| format!("{} does not say which version of libtorch it is", root.display()))?;
+        .with_context(|| format!("cannot read the version of libtorch in {}", root.display()))?;
     if base(&version) != VERSION {
         bail!(
-            "expected libtorch {VERSION}, which this workspace's tch is made for, found {version} in {}: \
+            "expected libtorch {VERSION}, which this workspace's tch needs, found {version} in {}: \
              install torch=={VERSION} there, or unset the variable to have it installed",
             root.display()
         );
@@ -174,7 +151,7 @@ pub(super) fn inspect(root: &Path, origin: Origin) -> Result<Found> {
     Ok(Found { root: root.to_owned(), cuda: library("libtorch_cuda").is_file(), origin })
 }
 
-/// What a libtorch says of itself: the official archive in a file, a wheel in its headers.
+/// The version, which the official archive has in a file and a wheel has in its headers.
 fn version(root: &Path) -> Option<String> {
     if let Ok(version) = fs::read_to_string(root.join("build-version")) {
         return Some(version.trim().to_owned());
@@ -196,7 +173,7 @@ fn base(version: &str) -> &str {
     version.split('+').next().unwrap_or(version)
 }
 
-/// Python's torch, by its record; importing it would take seconds.
+/// Python's torch according to its metadata; importing it would take seconds.
 struct PythonTorch {
     version: String,
     root: PathBuf,
@@ -229,7 +206,7 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    /// A folder with the names that are looked at.
+    /// A folder with the files that `inspect` looks for.
     pub(crate) fn libtorch(root: &Path, header: &str) {
         let suffix = if cfg!(target_os = "macos") { "dylib" } else { "so" };
         for name in ["libtorch_cpu", "libc10", "libtorch"] {
@@ -318,17 +295,17 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn python_is_asked_without_importing_torch() {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let torch = folder.path().join("site-packages/torch");
         libtorch(&torch, HEADER);
         let mut search = search(folder.path());
-        search.python = folder.path().join("python3");
-        let answer = |version: &str| format!("#!/bin/sh\necho {version}\necho {}\n", torch.display());
-        write(folder.path(), "python3", &answer("2.13.0+cpu"));
-        fs::set_permissions(&search.python, fs::Permissions::from_mode(0o755)).unwrap();
+        let python = |version: &str| {
+            let text = format!("echo {version}\necho {}", torch.display());
+            crate::testing::script(folder.path(), "python3", &text)
+        };
+        search.python = python("2.13.0+cpu");
         assert_eq!(search.find(Build::Any).unwrap().unwrap().origin, Origin::Python);
-        write(folder.path(), "python3", &answer("2.12.0"));
+        python("2.12.0");
         assert_eq!(search.find(Build::Any).unwrap(), None);
     }
 

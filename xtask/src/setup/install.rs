@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
 
-use super::find::{Found, Origin, Search, inspect, installation, root_in};
+use super::find::{Found, Origin, Search, inspect};
 use super::pip::Dependencies;
+use super::release::{Build, VERSION, installation, root_in};
 use super::wheel::Wheel;
-use super::{Build, VERSION, archive, pip};
-use crate::note;
+use super::{archive, pip};
+use crate::process::Interrupted;
+use crate::terminal::{byte_bar, note};
 
-/// Installs libtorch in the cache. Another set-up that is at it is waited for.
+/// Installs libtorch in the cache. Waits while another set-up is running.
 pub(super) fn install(search: &Search, build: Build) -> Result<Found> {
     let cache = &search.cache;
     fs::create_dir_all(cache).with_context(|| {
@@ -22,23 +24,23 @@ pub(super) fn install(search: &Search, build: Build) -> Result<Found> {
     let _lock = lock(&cache.join("setup.lock"))?;
     let installation = installation(cache, build);
     let root = root_in(&installation, build);
-    // The set-up that was waited for may have done it.
+    // Another set-up may have installed it meanwhile.
     if let Ok(found) = inspect(&root, Origin::Cache) {
         return Ok(found);
     }
     remove_partials(&installation)?;
-    let partial = Partial::new(&installation)?;
+    let partial = partial(&installation)?;
     let size = if build == Build::Cuda { "about 2 GB" } else { "about 530 MB" };
     note(&format!("installing libtorch {VERSION} in {} ({size} to download)", installation.display()));
-    fill(search, build, &partial.0)?;
-    let unpacked = root_in(&partial.0.join("install"), build);
+    fill(search, build, partial.path())?;
+    let install = partial.path().join("install");
+    let unpacked = root_in(&install, build);
     inspect(&unpacked, Origin::Cache)?;
     check_loader(&unpacked)?;
     if installation.exists() {
         fs::remove_dir_all(&installation).with_context(|| installation.display().to_string())?;
     }
-    fs::rename(partial.0.join("install"), &installation)
-        .with_context(|| installation.display().to_string())?;
+    fs::rename(&install, &installation).with_context(|| installation.display().to_string())?;
     inspect(&root, Origin::Cache)
 }
 
@@ -52,22 +54,14 @@ fn lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// A folder for an installation that is not whole yet; it goes when it is dropped.
-struct Partial(PathBuf);
-
-impl Partial {
-    fn new(installation: &Path) -> Result<Self> {
-        let name = format!("{}{}", partial_prefix(installation), std::process::id());
-        let path = installation.with_file_name(name);
-        fs::create_dir_all(path.join("install")).with_context(|| path.display().to_string())?;
-        Ok(Partial(path))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A folder for an unfinished installation, with an empty folder `install`.
+fn partial(installation: &Path) -> Result<TempDir> {
+    let cache = installation.parent().unwrap_or(installation);
+    let folder = tempfile::Builder::new().prefix(&partial_prefix(installation)).tempdir_in(cache);
+    let folder = folder.with_context(|| cache.display().to_string())?;
+    let install = folder.path().join("install");
+    fs::create_dir(&install).with_context(|| install.display().to_string())?;
+    Ok(folder)
 }
 
 fn partial_prefix(installation: &Path) -> String {
@@ -75,7 +69,7 @@ fn partial_prefix(installation: &Path) -> String {
     format!("{name}.partial-")
 }
 
-/// Removes what interrupted installations left; nobody is using it while the lock is held.
+/// Removes the remains of interrupted installations. The lock ensures that none is in use.
 fn remove_partials(installation: &Path) -> Result<()> {
     let (Some(cache), prefix) = (installation.parent(), partial_prefix(installation)) else { return Ok(()) };
     for entry in fs::read_dir(cache).with_context(|| cache.display().to_string())? {
@@ -87,7 +81,7 @@ fn remove_partials(installation: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fills `partial/install`, from the wheel where there is pip, else from the official archive.
+/// Fills `partial/install` from a wheel if there is pip, otherwise from the official archive.
 fn fill(search: &Search, build: Build, partial: &Path) -> Result<()> {
     let from_wheels = if pip::is_there(&search.python) {
         fill_from_wheels(&search.python, build, partial)
@@ -95,7 +89,7 @@ fn fill(search: &Search, build: Build, partial: &Path) -> Result<()> {
         Err(anyhow::anyhow!("{} has no pip", search.python.display()))
     };
     let Err(no_wheel) = from_wheels else { return Ok(()) };
-    if no_wheel.is::<crate::process::Interrupted>() || no_wheel.is::<Damaged>() {
+    if no_wheel.is::<Interrupted>() || no_wheel.is::<Damaged>() {
         return Err(no_wheel);
     }
     note(&format!("{no_wheel:#}: trying the official archive"));
@@ -109,7 +103,7 @@ fn fill(search: &Search, build: Build, partial: &Path) -> Result<()> {
     fill().with_context(|| format!("{no_wheel:#}"))
 }
 
-/// A wheel that is not what its record says: another source would only hide that.
+/// A wheel that differs from its record. Trying another source would hide that.
 #[derive(Debug)]
 struct Damaged(anyhow::Error);
 
@@ -129,7 +123,9 @@ fn fill_from_wheels(python: &Path, build: Build, partial: &Path) -> Result<()> {
     let mut wheel = Wheel::open(&torch).map_err(Damaged)?;
     let for_gpus = wheel.has("torch/lib/libtorch_cuda.so");
     if build == Build::Cuda && !for_gpus {
-        bail!("pip's torch {VERSION} has no GPU support: choose an index that has, or set LIBTORCH");
+        bail!(
+            "pip's torch {VERSION} has no GPU support: choose an index that has a build with it, or set LIBTORCH"
+        );
     }
     if for_gpus {
         let requirements = pip::native_requirements(&wheel.requirements().map_err(Damaged)?, build);
@@ -141,7 +137,7 @@ fn fill_from_wheels(python: &Path, build: Build, partial: &Path) -> Result<()> {
     unpack(&wheels, &|name| target(name, build, for_gpus, &root)).map_err(Damaged)?;
     let libtorch = root_in(&root, build);
     if for_gpus && build == Build::Any {
-        // The wheel's own libtorch.so is empty but for its dependence on the GPU libraries.
+        // The libtorch.so of the wheel only links the libraries for GPUs.
         write(&libtorch.join("lib/libtorch.so"), "INPUT(-ltorch_cpu -lc10)\n")?;
     }
     write(&libtorch.join("build-version"), &format!("{VERSION}\n"))
@@ -151,7 +147,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-/// Unpacks from all wheels in a folder the files that have a place.
+/// Unpacks the files that have a `target` from all wheels in a folder.
 fn unpack(wheels: &Path, target: &dyn Fn(&str) -> Option<PathBuf>) -> Result<()> {
     let mut opened = pip::wheels(wheels)?.iter().map(|path| Wheel::open(path)).collect::<Result<Vec<_>>>()?;
     let total = opened.iter_mut().map(|wheel| wheel.size(target)).sum();
@@ -163,7 +159,7 @@ fn unpack(wheels: &Path, target: &dyn Fn(&str) -> Option<PathBuf>) -> Result<()>
     Ok(())
 }
 
-/// Where a file of a wheel goes, if it is needed.
+/// The path at which a file of a wheel is installed; `None` if it is not needed.
 fn target(name: &str, build: Build, for_gpus: bool, root: &Path) -> Option<PathBuf> {
     let path = Path::new(name);
     let file = path.file_name()?.to_str()?;
@@ -176,7 +172,7 @@ fn target(name: &str, build: Build, for_gpus: bool, root: &Path) -> Option<PathB
         return Some(root.join("include").join(header));
     }
     let kept = if path.starts_with("torch/lib") {
-        // What of a wheel for GPUs runs without them; a wheel without GPU support has what it needs.
+        // These libraries of a wheel for GPUs run without them. A wheel without GPU support is needed as a whole.
         let cpu = ["libc10.so", "libtorch_cpu.so", "libgomp.so.1"];
         if for_gpus { cpu.contains(&file) } else { is_library(file) && !file.contains("python") }
     } else {
@@ -187,7 +183,7 @@ fn target(name: &str, build: Build, for_gpus: bool, root: &Path) -> Option<PathB
     kept.then(|| root.join("lib").join(file))
 }
 
-/// Asks the system's loader whether every library is there, so that a gap shows now and not in every program.
+/// Asks the system's loader whether every library is there, so that a missing one is reported at set-up.
 fn check_loader(root: &Path) -> Result<()> {
     let libraries = ["libtorch_cpu.so", "libtorch_cuda.so"].map(|name| root.join("lib").join(name));
     let there = libraries.iter().filter(|library| library.exists());
@@ -202,20 +198,6 @@ fn check_loader(root: &Path) -> Result<()> {
         bail!("libtorch needs {}, which neither this system nor the installation has", missing.join(", "));
     }
     Ok(())
-}
-
-/// A bar that counts bytes; hidden where standard error is not a terminal.
-pub(super) fn byte_bar(what: &str, total: Option<u64>) -> ProgressBar {
-    let bar = ProgressBar::new(total.unwrap_or(0)).with_prefix(what.to_owned());
-    let template = if total.is_some() {
-        "{prefix} {bar:30.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} {eta} left"
-    } else {
-        "{prefix} {spinner} {bytes} {bytes_per_sec}"
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
 }
 
 #[cfg(test)]
@@ -282,10 +264,11 @@ mod tests {
         }
         remove_partials(&installation).unwrap();
         assert!(!stale.exists() && other.exists());
-        let partial = Partial::new(&installation).unwrap();
-        let path = partial.0.clone();
-        assert!(path.join("install").is_dir());
-        drop(partial);
+        let partial = partial(&installation).unwrap();
+        assert!(partial.path().join("install").is_dir());
+        // An interruption leaves what the next set-up removes.
+        let path = partial.keep();
+        remove_partials(&installation).unwrap();
         assert!(!path.exists());
     }
 }

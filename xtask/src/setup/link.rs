@@ -7,14 +7,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::{process, workspace};
 
-/// Makes `link` point at `target`; what was built against another libtorch is built again.
+/// Makes `link` point at `target`, and discards builds against another libtorch.
 pub(super) fn point(link: &Path, target: &Path) -> Result<()> {
     let before = fs::read_link(link).ok();
     if before.as_deref() == Some(target) {
         return Ok(());
     }
     replace(link, target)?;
-    // The build script of torch-sys sees the path of the link only, so cargo cannot know of the change.
+    // The build script of torch-sys sees only the path of the link, so cargo does not notice the change.
     if before.is_some() {
         for profile in ["dev", "release"] {
             let mut clean = workspace::cargo();
@@ -27,11 +27,12 @@ pub(super) fn point(link: &Path, target: &Path) -> Result<()> {
 
 fn replace(link: &Path, target: &Path) -> Result<()> {
     if link.exists() && !link.is_symlink() {
-        bail!("{} should be a link to libtorch, and is not: move it away", link.display());
+        bail!("{} is not a link to libtorch, as it should be: move it away", link.display());
     }
-    let temporary = link.with_extension(format!("{}.tmp", std::process::id()));
-    symlink(target, &temporary)
-        .and_then(|()| fs::rename(&temporary, link))
+    let folder = link.parent().unwrap_or(Path::new("."));
+    tempfile::Builder::new()
+        .make_in(folder, |temporary| symlink(target, temporary))
+        .and_then(|temporary| Ok(temporary.into_temp_path().persist(link)?))
         .with_context(|| format!("cannot make the link {} to {}", link.display(), target.display()))
 }
 

@@ -1,21 +1,23 @@
-//! `cargo xtask setup`: finds libtorch or installs it, once, and makes `.libtorch` point at it.
+//! `cargo xtask setup`: finds or installs libtorch, once, and makes `.libtorch` point at it.
 
 mod archive;
 mod find;
 mod install;
 mod link;
 mod pip;
+mod release;
 mod wheel;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
-use crate::{note, workspace};
+use crate::terminal::note;
+use crate::workspace;
 use find::{Found, Origin};
+use release::Build;
 
-/// The one libtorch release that the workspace's `tch` works with.
-pub(crate) const VERSION: &str = "2.13.0";
+pub(crate) use release::{VERSION, cache_folder};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,13 +28,6 @@ pub(crate) struct Args {
     /// Print the lines that a crate outside this workspace needs
     #[arg(long)]
     print_config: bool,
-}
-
-/// Which libtorch: with GPU support, or whichever is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Build {
-    Any,
-    Cuda,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -48,14 +43,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Finds or installs libtorch; silent and quick where that is done already.
+/// Finds or installs libtorch; quick and silent if that has been done.
 pub(crate) fn ensure() -> Result<()> {
     set_up(Build::Any).map(drop)
-}
-
-/// The folder of this user's installations.
-pub(crate) fn cache() -> Result<PathBuf> {
-    find::cache_folder()
 }
 
 /// The lines for a crate outside this workspace.
@@ -85,7 +75,7 @@ fn has_cxx_compiler() -> bool {
         command.arg("--version").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    // CXX may be a compiler with flags, or stand behind a launcher; the build says what is wrong with it.
+    // CXX may contain flags or a launcher. If it is wrong, the build reports that.
     std::env::var_os("CXX").is_some() || ["c++", "g++", "clang++"].iter().any(|name| runs(name.as_ref()))
 }
 

@@ -1,4 +1,4 @@
-//! Wheels by `pip download`: pip knows the user's mirrors, certificates and caches.
+//! Wheels from `pip download`, since pip knows the user's mirrors, certificates and caches.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::Build;
+use super::release::Build;
 use super::wheel::Requirement;
 use crate::process;
 
@@ -17,7 +17,7 @@ pub(super) fn is_there(python: &Path) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// What else to fetch.
+/// Whether to download the dependencies too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dependencies {
     No,
@@ -38,7 +38,7 @@ pub(super) fn download(
     }
     command.args(requirements);
     command.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_INPUT", "1");
-    // Standard output is for what the user asked for.
+    // Standard output is for the result of the command.
     command.stdout(Stdio::from(std::io::stderr()));
     let status = process::run(&mut command)?;
     if !status.success() {

@@ -1,4 +1,4 @@
-//! Wheels: what they require, and their files, each checked against the wheel's own record.
+//! Wheels: their requirements and their files, each checked against the record in the wheel.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -66,7 +66,7 @@ impl Wheel {
         let mut written = 0;
         for index in 0..self.archive.len() {
             let mut entry = self.archive.by_index(index)?;
-            // A name that leaves the folder it is unpacked into has no place in a wheel.
+            // A name with `..` could overwrite files elsewhere.
             let Some(safe) = entry.enclosed_name() else {
                 bail!("{}: unsafe file name in the archive: {:?}", self.path.display(), entry.name());
             };
@@ -82,8 +82,8 @@ impl Wheel {
                 bail!(
                     "{}: {name} has SHA-256 {}, its RECORD says {}: get the wheel again",
                     self.path.display(),
-                    hex(&found),
-                    hex(expected)
+                    hex::encode(&found),
+                    hex::encode(expected)
                 );
             }
             written += 1;
@@ -129,7 +129,7 @@ fn copy_hashed(reader: &mut impl Read, path: &Path, progress: &ProgressBar) -> R
     Ok(hash.finalize().to_vec())
 }
 
-/// `path,sha256=<urlsafe base64>,size` a line; only the record itself has no hash.
+/// Reads lines of `path,sha256=<URL-safe base64>,size`. Only the record itself has no hash.
 fn parse_record(text: &str) -> Result<HashMap<String, Vec<u8>>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut record = HashMap::new();
@@ -144,11 +144,7 @@ fn parse_record(text: &str) -> Result<HashMap<String, Vec<u8>>> {
     Ok(record)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A line `Requires-Dist` (PEP 508), as far as a choice among them needs it.
+/// A line `Requires-Dist` (PEP 508), in the parts that are needed to choose among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Requirement {
     /// In the normal form: lower case, hyphens.
@@ -156,7 +152,7 @@ pub(super) struct Requirement {
     pub(super) extras: Vec<String>,
     /// `==13.0.3`.
     pub(super) version: String,
-    /// What stands after the semicolon.
+    /// The condition after the semicolon.
     pub(super) marker: String,
 }
 

@@ -1,16 +1,17 @@
-//! How gen-native's C++ is laid out.
+//! The formatting of gen-native's C++, and a rule for its pointers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{note, process, workspace};
+use crate::terminal::note;
+use crate::{process, workspace};
 
-/// The series of clang-format that `.clang-format` is written for: another breaks some lines elsewhere.
+/// The series of clang-format for which `.clang-format` is written. Others break some lines elsewhere.
 const SERIES: &str = "14";
 
-/// Fails where clang-format would change a file. Without one of the right series it says so, and passes.
+/// Fails if clang-format would change a file. Without a clang-format of the right series it says so and passes.
 pub(super) fn check_format() -> Result<()> {
     let Some(program) = ["clang-format-14", "clang-format"].into_iter().find(|name| is_of_series(name))
     else {
@@ -21,7 +22,7 @@ pub(super) fn check_format() -> Result<()> {
     collect(&workspace::root().join("crates/gen-native/native"), &mut files)?;
     let status = process::run(Command::new(program).args(["--dry-run", "--Werror"]).args(&files))?;
     if !status.success() {
-        bail!("`{program} -i` formats the files that are named above");
+        bail!("some files are not formatted: run `{program} -i` on those named above");
     }
     Ok(())
 }
@@ -67,7 +68,7 @@ mod tests {
         files
     }
 
-    /// What a line of C++ is called that begins with a name.
+    /// The identifier at the beginning of `text`.
     fn name(text: &str) -> &str {
         let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
         &text[..end]
@@ -75,14 +76,14 @@ mod tests {
 
     /// The lines that read or write a unit of a convolution through a pointer to units.
     ///
-    /// A unit is a float to one reader and a pair of halves to another, so the compiler may take what one wrote for
-    /// something that the other cannot see. `memcpy` and the instructions for vectors may look at any memory.
-    fn looked_at(source: &str) -> Vec<&str> {
+    /// Some functions treat a unit as a float, others as a pair of halves, so under strict aliasing the compiler may
+    /// assume that one does not see what another wrote. `memcpy` and vector instructions may access any memory.
+    fn accesses(source: &str) -> Vec<&str> {
         let unit = "uint32_t*";
         let lines: Vec<&str> =
             source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
         let mut found = Vec::new();
-        // A name means something until the function ends in which it is.
+        // A name is valid until its function ends.
         for function in lines.split(|line| line.starts_with('}')) {
             let mut pointers = Vec::new();
             for line in function {
@@ -107,7 +108,7 @@ mod tests {
                         - before.chars().rev().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').count();
                     begins(from) && is_pointer(&line[from..])
                 });
-                // A star with a value before it multiplies, one with a type before it declares.
+                // After a value a star multiplies, after a type it declares.
                 let followed = line.match_indices('*').any(|(at, _)| {
                     let before = line[..at].trim_end();
                     let is_operator = before.ends_with(|c: char| "(,=;{}+-<&|!?:[".contains(c))
@@ -135,18 +136,18 @@ mod tests {
                 "  y = *reinterpret_cast<const uint32_t*>(x);",
                 vec!["  y = *reinterpret_cast<const uint32_t*>(x);"],
             ),
-            // Another function's, other pointers, products, and what is said about it.
+            // Pointers of another function, other pointers, products and comments.
             ("f(uint32_t* at) {\n}\ng(float* at) {\n  return at[0];\n}", vec![]),
             ("f(uint32_t* at, float* of) {\n  of[at - o.at[1]] = n * at_once;  // at[0]\n}", vec![]),
             ("f(const uint32_t* at, int n) {\n  memcpy(&x, at + n * 2, 4);\n  load(at * n);\n}", vec![]),
         ] {
-            assert_eq!(looked_at(source), expected, "{source}");
+            assert_eq!(accesses(source), expected, "{source}");
         }
         let files = native("conv");
         assert!(files.iter().any(|path| path.ends_with("passes.cpp")));
         for path in files {
             let source = std::fs::read_to_string(&path).unwrap();
-            assert_eq!(looked_at(&source), Vec::<&str>::new(), "in {}", path.display());
+            assert_eq!(accesses(&source), Vec::<&str>::new(), "in {}", path.display());
         }
     }
 

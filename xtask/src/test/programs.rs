@@ -1,4 +1,4 @@
-//! The compiled programs of tests, several of which run at once.
+//! Compiled test programs, several of which run at once.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -10,23 +10,24 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::{Stream, run_lines, run_merged};
-use crate::{note, workspace};
+use crate::terminal::note;
+use crate::workspace;
 
-/// What OpenMP's threads do while they wait.
+/// The variable that tells OpenMP's threads how to wait.
 const WAIT_POLICY: &str = "OMP_WAIT_POLICY";
 
-/// A program of tests.
+/// A test program.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Program {
     pub(super) name: String,
     path: PathBuf,
-    /// Where cargo would start it: the folder of its package.
+    /// The folder of its package, in which cargo would start it.
     folder: PathBuf,
-    /// Whether it starts programs of the workspace, which is what takes longest.
+    /// Whether it starts programs of the workspace, which takes longest.
     starts_programs: bool,
 }
 
-/// Every program of tests, and where the libraries are that they load.
+/// All test programs, and the folders of the libraries that they load.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Programs {
     all: Vec<Program>,
@@ -34,13 +35,13 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Compiles those of the whole workspace.
+    /// Compiles the test programs of the whole workspace.
     pub(super) fn compile() -> Result<Self> {
         let mut programs = Programs::default();
         let mut command = workspace::cargo();
         command.args(["test", "--workspace", "--all-features", "--no-run"]);
         command.args(["--message-format", "json-render-diagnostics"]);
-        let status = run_lines(&mut command, |stream, line| {
+        let status = run_lines(command, |stream, line| {
             match stream {
                 Stream::Out => programs.read(line),
                 Stream::Err => note(line),
@@ -54,12 +55,12 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Takes what a message of cargo says of programs and of libraries.
+    /// Reads programs and libraries from a message of cargo.
     fn read(&mut self, message: &str) {
         let Ok(message) = serde_json::from_str::<Value>(message) else { return };
         if let Some(paths) = message["linked_paths"].as_array() {
             for path in paths.iter().filter_map(Value::as_str) {
-                // `native=/folder`, where cargo says what kind of library is looked for there.
+                // `native=/folder`, with the kind of library first.
                 let folder = PathBuf::from(path.split_once('=').map_or(path, |(_, folder)| folder));
                 if !self.libraries.contains(&folder) {
                     self.libraries.push(folder);
@@ -78,7 +79,7 @@ impl Programs {
         }
     }
 
-    /// Hands them out, one after the other.
+    /// Puts the programs in a queue.
     pub(super) fn queue(self) -> Result<Queue> {
         let inherited = std::env::var_os("LD_LIBRARY_PATH");
         let inherited = inherited.iter().flat_map(std::env::split_paths);
@@ -88,13 +89,13 @@ impl Programs {
     }
 }
 
-/// Programs that nobody has started yet.
+/// Programs that have not been started.
 pub(super) struct Queue {
     waiting: Mutex<VecDeque<Program>>,
     libraries: OsString,
 }
 
-/// What a program of tests wrote, and whether all passed.
+/// The output of a test program, and whether all its tests passed.
 pub(super) struct Outcome {
     pub(super) name: String,
     pub(super) lines: Vec<String>,
@@ -102,14 +103,14 @@ pub(super) struct Outcome {
 }
 
 impl Queue {
-    /// Runs the next program to its end, where there is one.
+    /// Runs the next program to its end; `None` if there is none.
     pub(super) fn run_next(&self) -> Result<Option<Outcome>> {
         let Some(Program { name, path, folder, .. }) = self.lock().pop_front() else { return Ok(None) };
         let mut command = Command::new(&path);
         command.current_dir(&folder).env("CARGO_MANIFEST_DIR", &folder);
         command.env("LD_LIBRARY_PATH", &self.libraries);
         if std::env::var_os(WAIT_POLICY).is_none() {
-            // Threads that wait leave their core to the other programs.
+            // Waiting threads leave their core to the other programs.
             command.env(WAIT_POLICY, "passive");
         }
         let mut lines = vec![format!("     Running {name} ({})", path.display())];
@@ -124,7 +125,7 @@ impl Queue {
         Ok(Some(Outcome { name, lines, passed }))
     }
 
-    /// Nothing more is started.
+    /// Removes all waiting programs.
     pub(super) fn close(&self) {
         self.lock().clear();
     }
@@ -136,21 +137,31 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn messages_of_cargo_name_programs_and_libraries() {
         let mut programs = Programs::default();
-        for message in [
-            r#"{"reason":"build-script-executed","linked_paths":["native=/lib/torch","/other","native=/lib/torch"]}"#,
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/gen-core/Cargo.toml","target":{"name":"gen_core","kind":["lib"]},"profile":{"test":false},"executable":null}"#,
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/gen-core/Cargo.toml","target":{"name":"gen_core","kind":["lib"]},"profile":{"test":true},"executable":"/t/gen_core-1"}"#,
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/gen-cli/Cargo.toml","target":{"name":"cli","kind":["test"]},"profile":{"test":true},"executable":"/t/cli-2"}"#,
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/gen-cli/Cargo.toml","target":{"name":"gen","kind":["bin"]},"profile":{"test":false},"executable":"/t/gen"}"#,
-            "not JSON",
+        let paths = json!({ "linked_paths": ["native=/lib/torch", "/other", "native=/lib/torch"] });
+        programs.read(&paths.to_string());
+        for (package, name, kind, test, executable) in [
+            ("gen-core", "gen_core", "lib", false, None),
+            ("gen-core", "gen_core", "lib", true, Some("/t/gen_core-1")),
+            ("gen-cli", "cli", "test", true, Some("/t/cli-2")),
+            ("gen-cli", "gen", "bin", false, Some("/t/gen")),
         ] {
-            programs.read(message);
+            let artifact = json!({
+                "reason": "compiler-artifact",
+                "manifest_path": format!("/w/{package}/Cargo.toml"),
+                "target": { "name": name, "kind": [kind] },
+                "profile": { "test": test },
+                "executable": executable,
+            });
+            programs.read(&artifact.to_string());
         }
+        programs.read("not JSON");
         assert_eq!(programs.libraries, [Path::new("/lib/torch"), Path::new("/other")]);
         let found: Vec<_> = programs.all.iter().map(|p| (p.name.as_str(), p.starts_programs)).collect();
         assert_eq!(found, [("gen_core", false), ("cli", true)]);
@@ -161,18 +172,15 @@ mod tests {
     #[test]
     fn a_program_runs_in_its_folder_with_its_libraries_and_its_end_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let script = |name: &str, text: &str| {
-            use std::os::unix::fs::PermissionsExt;
-            let path = folder.path().join(name);
-            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = |name: &str, text: &str| {
+            let path = crate::testing::script(folder.path(), name, text);
             let name = name.to_owned();
             Program { name, path, folder: folder.path().to_owned(), starts_programs: false }
         };
         let all = vec![
-            script("good", "pwd; echo $LD_LIBRARY_PATH; echo error >&2"),
-            script("bad", "exit 3"),
-            script("never", "true"),
+            program("good", "pwd; echo $LD_LIBRARY_PATH; echo error >&2"),
+            program("bad", "exit 3"),
+            program("never", "true"),
         ];
         let queue = Programs { all, libraries: vec!["/lib/torch".into()] }.queue().unwrap();
         let good = queue.run_next().unwrap().unwrap();

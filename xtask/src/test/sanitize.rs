@@ -1,21 +1,21 @@
 //! `cargo xtask test --sanitize`: gen-native's tests in builds that a sanitizer watches.
 //!
-//! The C++ of gen-native is compiled with the sanitizer of GCC, which needs nothing of Rust's compiler; the tests are
-//! started with its library loaded first. They run once with each set of instructions that the processor has. Then
-//! mistakes are made on purpose, each of which must be reported: a sanitizer that sees nothing would pass everything.
+//! The C++ of gen-native is compiled with a sanitizer of GCC, which needs no support from Rust's compiler, and the
+//! tests load the library of the sanitizer first. They run once with each set of instructions that the processor has.
+//! Then planted faults must be reported, since a sanitizer that sees nothing would pass everything.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::Closing;
+use super::closing::Closing;
 use crate::process::run_merged;
-use crate::{note, workspace};
+use crate::terminal::{self, note, table};
+use crate::workspace;
 
-/// Sanitizers of GCC that go together.
+/// Sanitizers of GCC that can be used together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Sanitizer {
     /// AddressSanitizer (memory that is not the program's, or is never freed) and UndefinedBehaviorSanitizer
@@ -24,11 +24,11 @@ pub(super) enum Sanitizer {
     Thread,
 }
 
-/// A test of `tests/sanitizers.rs`, and two parts of the report that it must lead to.
+/// A test of `tests/sanitizers.rs`, and two parts of the report that it must cause.
 type Fault = (&'static str, [&'static str; 2]);
 
 impl Sanitizer {
-    /// As build.rs knows it.
+    /// The name in build.rs.
     fn name(self) -> &'static str {
         match self {
             Sanitizer::Address => "address",
@@ -36,7 +36,7 @@ impl Sanitizer {
         }
     }
 
-    /// All that it looks for.
+    /// Everything that it looks for.
     fn title(self) -> &'static str {
         match self {
             Sanitizer::Address => "address, undefined",
@@ -44,7 +44,7 @@ impl Sanitizer {
         }
     }
 
-    /// What must be loaded before all other libraries.
+    /// The library that must be loaded before all others.
     fn library(self) -> &'static str {
         match self {
             Sanitizer::Address => "libasan.so",
@@ -52,7 +52,7 @@ impl Sanitizer {
         }
     }
 
-    /// What it is told, in variables of the environment.
+    /// Its options, in environment variables.
     fn options(self) -> Vec<(&'static str, String)> {
         match self {
             Sanitizer::Address => vec![
@@ -103,27 +103,23 @@ fn instruction_sets() -> Vec<&'static str> {
 /// Runs the tests under `sanitizers`, or all; `arguments` are for `cargo test`.
 pub(super) fn run(sanitizers: &[Sanitizer], arguments: &[String]) -> Result<()> {
     let sanitizers = if sanitizers.is_empty() { &ALL } else { sanitizers };
-    let (mut lines, mut sound) = (Vec::new(), true);
+    let (mut rows, mut sound) = (Vec::new(), true);
     for &sanitizer in sanitizers {
         let build = Build::new(sanitizer)?;
         for set in instruction_sets() {
             let result = build.check(set, arguments)?;
             sound &= result.is_sound();
-            lines.push(format!("{:<20} {set:<12} {result}", sanitizer.title()));
+            rows.push([sanitizer.title().to_owned(), set.to_owned(), result.to_string()]);
         }
     }
-    let mut out = std::io::stdout().lock();
-    writeln!(out)?;
-    for line in lines {
-        writeln!(out, "{line}")?;
-    }
+    terminal::print([String::new(), table(rows, 3)])?;
     if !sound {
-        bail!("a sanitizer reported something, a test failed, or a fault on purpose was not reported");
+        bail!("a sanitizer reported something, a test failed, or a planted fault was not reported");
     }
     Ok(())
 }
 
-/// What came of the tests with one set of instructions.
+/// The result of the tests with one set of instructions.
 #[derive(Debug, Default)]
 struct Outcome {
     passed: usize,
@@ -152,7 +148,7 @@ impl std::fmt::Display for Outcome {
         write!(
             f,
             "{verdict}: {passed} passed; {failed} failed; {reports} reports; \
-             {found} of {planted} faults on purpose reported; {seconds:.0} s"
+             {found} of {planted} planted faults reported; {seconds:.0} s"
         )
     }
 }
@@ -176,7 +172,7 @@ impl Build {
         command.args(["test", "--package", "gen-native", "--no-fail-fast", "--target-dir"]).arg(&self.folder);
         command.args(["--config", &self.runner]);
         command.env("GEN_SANITIZE", self.sanitizer.name()).env("GEN_INSTRUCTIONS", set);
-        // More threads than one, without which there are no races; and waiting threads leave their core to others.
+        // Races need more than one thread. Waiting threads leave their core to others.
         command.env("OMP_NUM_THREADS", "4").env("OMP_WAIT_POLICY", "passive");
         command.envs(self.sanitizer.options());
         command
@@ -190,8 +186,7 @@ impl Build {
         let mut command = self.cargo_test(set);
         command.args(arguments);
         let status = run_merged(command, |line| {
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "{line}")?;
+            terminal::print([line])?;
             closing.read(line);
             outcome.reports += usize::from(is_report(line));
             Ok(())
@@ -210,7 +205,7 @@ impl Build {
         Ok(outcome)
     }
 
-    /// Whether a mistake on purpose is reported.
+    /// Whether a planted fault is reported.
     fn reports(&self, set: &str, (test, parts): Fault) -> Result<bool> {
         let mut command = self.cargo_test(set);
         command.args(["--test", "sanitizers", "--", "--ignored", "--exact", test]);
@@ -229,21 +224,21 @@ impl Build {
     }
 }
 
-/// The sanitizer's library, where the compiler has it.
+/// The path of the sanitizer's library, according to the compiler.
 fn library(sanitizer: Sanitizer) -> Result<PathBuf> {
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let name = sanitizer.library();
     let output = Command::new(&compiler).arg(format!("-print-file-name={name}")).output();
     let output = output.with_context(|| format!("cannot start {}", compiler.display()))?;
     let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    // A compiler that has none prints the name alone.
+    // A compiler without the library prints the bare name.
     if !path.is_absolute() {
         bail!("{} has no {name}: sanitizers need GCC on Linux and its libraries", compiler.display());
     }
     Ok(path)
 }
 
-/// How cargo starts the tests, and nothing else.
+/// The setting with which cargo starts the tests, and only them, with the library.
 fn runner(library: &Path) -> Result<String> {
     let library = library.to_str().context("the path of the sanitizer's library is not text")?;
     let words = ["env".to_owned(), format!("LD_PRELOAD={library}")];
@@ -273,7 +268,7 @@ mod tests {
 
     #[test]
     fn closing_lines_are_added_up() {
-        let line = "native  test result: ok. 12 passed; 1 failed; 6 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        let line = "native  test result: ok. 12 passed; 1 failed; 6 ignored; 0 measured; 0 filtered out";
         assert_eq!((count(line, "passed"), count(line, "failed")), (12, 1));
     }
 

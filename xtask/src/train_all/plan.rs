@@ -1,20 +1,20 @@
-//! What is to be run, and whether it agrees with what an earlier start of the same experiment ran.
+//! The runs of an experiment, which have to agree with an earlier start of the same experiment.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-
-use super::Args;
-use super::jobs::Job;
-use crate::experiment;
 use gen_report::{Machine, Record};
+
+use super::args::Args;
+use super::job::Job;
+use crate::experiment;
 
 /// The reference rows of every experiment.
 const REFERENCES: [&str; 3] = ["floor", "pixel-gaussian", "pixel-noise"];
 
-/// What is to be run.
+/// The data, models, budget and settings of an experiment.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) data: String,
@@ -55,7 +55,7 @@ impl Plan {
             evaluate_n: args.evaluate_n,
             settings,
             experiment,
-            results: args.results.clone().unwrap_or_else(experiment::results),
+            results: args.places.results(),
         })
     }
 
@@ -64,22 +64,19 @@ impl Plan {
         self.results.join(&self.experiment)
     }
 
-    /// Checks that runs can be written, and leaves nothing behind.
+    /// Checks that runs can be written, without leaving a file.
     pub(super) fn check_writable(&self) -> Result<()> {
         let folder = self.folder();
         let folder = if folder.is_dir() { folder } else { self.results.clone() };
-        let probe = folder.join(format!(".probe-{}", std::process::id()));
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&probe, ""))
-            .and_then(|()| fs::remove_file(&probe))
-            .with_context(|| {
-                format!("cannot write to {}: make it a folder that can be written", folder.display())
-            })
+        let probe = fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder));
+        probe.map(drop).with_context(|| {
+            format!("cannot write to {}: make it a folder that can be written", folder.display())
+        })
     }
 
-    /// Begins or goes on: checks that the experiment is the same and notes what it is.
+    /// Begins or continues the experiment: compares it with the record of an earlier start, and writes the record.
     ///
-    /// The lock is held as long as the file that is returned.
+    /// The lock is held as long as the returned file.
     pub(super) fn start(&self) -> Result<Option<File>> {
         let folder = self.folder();
         fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
@@ -124,7 +121,7 @@ impl Plan {
         Ok(())
     }
 
-    /// All runs; the references come first, since they are quick and test the evaluation.
+    /// All runs. References come first, since they are quick and test the evaluation.
     pub(super) fn jobs(&self) -> Vec<Job> {
         let folder = self.folder();
         let references = REFERENCES.iter().map(|name| Job::reference(&folder, name));
@@ -142,7 +139,7 @@ impl Plan {
         self.folder().join(format!("{model}-{}-s{seed}", experiment::slug(&self.data)))
     }
 
-    /// `train ...` as `gen` takes it.
+    /// The arguments of `gen` that train a model.
     pub(super) fn train_arguments(&self, model: &str, seed: u64) -> Vec<String> {
         let folder = self.run_folder(model, seed).to_string_lossy().into_owned();
         let seed = seed.to_string();
@@ -166,7 +163,7 @@ impl Plan {
         arguments
     }
 
-    /// `-n N`, where that was asked for.
+    /// `-n N`, if the user gave a number of samples.
     pub(super) fn evaluate_arguments(&self) -> Vec<String> {
         self.evaluate_n.map(|n| vec!["-n".to_owned(), n.to_string()]).unwrap_or_default()
     }
@@ -182,7 +179,7 @@ fn distinct<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
     distinct
 }
 
-/// Keeps a second `train-all` out of the folder; a file system without locks has none.
+/// Keeps a second `train-all` out of the folder. There is no lock where the file system has none.
 fn lock(folder: &Path) -> Result<Option<File>> {
     let Ok(file) = File::open(folder) else { return Ok(None) };
     match file.try_lock() {

@@ -1,12 +1,12 @@
-//! How far all runs together have come: bars on a terminal, lines elsewhere.
+//! Progress over all runs: bars on a terminal, lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-use super::jobs::{Job, Outcome};
-use crate::note;
+use super::job::{Job, Outcome};
+use crate::terminal::note;
 
 /// Shows the progress of a list of jobs.
 pub(super) struct Progress {
@@ -19,7 +19,7 @@ pub(super) struct Progress {
     times: Times,
 }
 
-/// On a terminal: what the present run says, and under it how far all have come.
+/// On a terminal: the last line of the present run, and below it the progress over all runs.
 struct Bars {
     all: MultiProgress,
     run: ProgressBar,
@@ -52,7 +52,7 @@ impl Progress {
         }
     }
 
-    /// What the run does from here on: `train`, `evaluate`.
+    /// The run begins a stage: `train` or `evaluate`.
     pub(super) fn stage(&mut self, stage: &str) {
         stage.clone_into(&mut self.stage);
         match &self.bars {
@@ -75,7 +75,7 @@ impl Progress {
         let took = self.started.elapsed();
         self.times.finish(job, outcome, took);
         let text = match outcome {
-            Outcome::Skipped => "was done before".to_owned(),
+            Outcome::Skipped => "had been done before".to_owned(),
             Outcome::Done => format!("done in {}", HumanDuration(took)),
             Outcome::Failed(reason) => format!("failed after {}: {reason}", HumanDuration(took)),
         };
@@ -83,7 +83,7 @@ impl Progress {
         let left = self.left();
         match &self.bars {
             Some(bars) => {
-                // The line goes above the bars; where even that fails there is nobody to read it.
+                // The line goes above the bars. If writing fails, the terminal is gone.
                 let _ = bars.all.println(line);
                 bars.overall.inc(1);
                 bars.overall.set_message(left);
@@ -105,7 +105,7 @@ impl Progress {
         format!("[{}/{}] {}:", self.index + 1, self.total, self.name)
     }
 
-    /// How long the runs that are left will take, in words; empty when none are, or nothing is known.
+    /// The time that the remaining runs will take, in words; empty if there are none or nothing is known.
     fn left(&self) -> String {
         let left = self.times.left().filter(|left| !left.is_zero());
         left.map(|left| format!("about {} left", HumanDuration(left))).unwrap_or_default()
@@ -132,9 +132,9 @@ impl Bars {
     }
 }
 
-/// How long runs take: trainings and references apart, by what was seen, before that by the budget.
+/// Expected durations of training and of references: means of past runs, before that a guess from the budget.
 struct Times {
-    /// Whether each job that is left is a training.
+    /// For each remaining job, whether it is a training.
     left: Vec<bool>,
     training: Mean,
     reference: Mean,
@@ -178,7 +178,7 @@ impl Times {
         }
     }
 
-    /// `None` while nothing is known of how long a training takes.
+    /// `None` while nothing is known about the duration of a training.
     fn left(&self) -> Option<Duration> {
         self.left
             .iter()
@@ -187,7 +187,7 @@ impl Times {
     }
 }
 
-/// The length of a budget of time; other budgets take as long as they take.
+/// The length of a budget of time; `None` for other budgets.
 fn seconds_of(budget: &str) -> Option<Duration> {
     let budget = budget.trim();
     let unit = budget.find(|c: char| !c.is_ascii_digit() && c != '.')?;

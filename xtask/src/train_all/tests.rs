@@ -1,17 +1,16 @@
-//! The whole of `train-all` with a stand-in for `gen`: a shell script that takes the same arguments.
+//! All of `train-all` with a shell script in place of `gen`, which takes the same arguments.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use clap::Parser;
 
 use super::*;
 
-/// Trains by writing `config.toml`, evaluates by writing `evaluation.csv`, and notes how it was called.
+/// Training writes `config.toml`, evaluation writes `evaluation.csv`, and every call is recorded in `calls`.
 ///
-/// A file `fail-<model>` beside it makes the training of that model fail; `fail-evaluate` every evaluation.
-const GEN: &str = r#"#!/bin/sh
+/// A file `fail-<model>` beside the script makes the training of that model fail, `fail-evaluate` every evaluation.
+const GEN: &str = r#"
 here=$(dirname "$0")
 echo "$*" >> "$here/calls"
 case "$*" in
@@ -48,9 +47,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("gen");
-        fs::write(&program, GEN).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        crate::testing::script(folder.path(), "gen", GEN);
         Bench { folder }
     }
 
@@ -65,13 +62,13 @@ impl Bench {
             args: Args,
         }
         let mut args = Cli::parse_from(["train-all"].into_iter().chain(arguments.split_whitespace())).args;
-        args.results = Some(self.path("results"));
+        args.places.results = Some(self.path("results"));
         let plan = Plan::of(&args)?;
         plan.check_writable()?;
         run_plan(&plan, &self.path("gen"), |_| Ok(()))
     }
 
-    /// How `gen` was called since the last time, without the questions beforehand.
+    /// The calls of `gen` since the last time, without the checks before the first run.
     fn calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("calls")).unwrap_or_default();
         let _ = fs::remove_file(self.path("calls"));
@@ -137,7 +134,7 @@ fn one_failure_does_not_stop_the_rest_and_is_tried_again() {
 
     fs::remove_file(bench.path("fail-vae")).unwrap();
     bench.start(&format!("{DIGITS} --models vae,ddpm")).unwrap();
-    // The run that has begun is resumed; all others were done.
+    // The run that had begun is resumed; all others were done.
     let calls = bench.calls();
     assert_eq!(calls.len(), 2);
     assert!(calls[0].starts_with("train vae") && calls[0].ends_with("--resume"), "{}", calls[0]);
@@ -179,7 +176,7 @@ fn wrong_arguments_are_found_before_anything_is_written() {
     };
     refused("--data digits --models gan", "unknown model `gan`: there are dcgan, vae");
     refused("--data nothing", "data set `nothing`");
-    refused("--data digits --budget 0s", "dcgan cannot be trained so: the budget is 0s");
+    refused("--data digits --budget 0s", "dcgan cannot be trained with these arguments: the budget is 0s");
     refused("--data digits --set vae:latent", "expected MODEL.KEY=VALUE");
     refused("--data digits --models vae --set ddpm.channels=8", "`ddpm` is not among the models vae");
     refused("--data digits --experiment ../x", "it names a folder");
