@@ -27,12 +27,12 @@ const CASES: [Case; 12] = [
     Case {
         model: "dcgan",
         data: "digits",
-        settings: &["latent=4", "generator_width=4", "discriminator_width=4", "ema_decay=0.9"],
+        settings: &["latent_dim=4", "generator_width=4", "discriminator_width=4", "ema_decay=0.9"],
     },
     Case {
         model: "dcgan",
         data: "moons",
-        settings: &["latent=2", "generator_width=8", "discriminator_width=8", "ema_decay=0.9"],
+        settings: &["latent_dim=2", "generator_width=8", "discriminator_width=8", "ema_decay=0.9"],
     },
     Case {
         model: "vae",

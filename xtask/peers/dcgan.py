@@ -77,18 +77,18 @@ class Model:
         self.r1_gamma = config["r1_gamma"]
         image = data["shape"]["image"]
         _, base = pyramid(image)
-        self.latent = config["latent"]
+        self.latent = config["latent_dim"]
         self.generator = Generator(self.latent, channels(image, config["generator_width"])[::-1], base)
         self.discriminator = Discriminator(
             channels(image, config["discriminator_width"]), base, config["discriminator_batch_norm"]
         )
-        self.optimizer_g = Optimizer(self.generator, config["generator"])
-        self.optimizer_d = Optimizer(self.discriminator, config["discriminator"])
+        self.optimizer_g = Optimizer(self.generator, config["generator_optimizer"])
+        self.optimizer_d = Optimizer(self.discriminator, config["discriminator_optimizer"])
         self.network = self.generator
         self.networks = {"weights": self.generator, "training.discriminator": self.discriminator}
         self.optimizers = {
-            "training.generator_adam": (self.generator, self.optimizer_g),
-            "training.discriminator_adam": (self.discriminator, self.optimizer_d),
+            "training.generator_optimizer": (self.generator, self.optimizer_g),
+            "training.discriminator_optimizer": (self.discriminator, self.optimizer_d),
         }
 
     def generate(self, z: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class Model:
         self.network = UNet(config["network"], image["channels"])
         self.optimizer = Optimizer(self.network, config["optimizer"])
         self.networks = {"weights": self.network}
-        self.optimizers = {"training": (self.network, self.optimizer)}
+        self.optimizers = {"training.optimizer": (self.network, self.optimizer)}
 
     def loss(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The squared error of v of each row."""

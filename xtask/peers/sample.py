@@ -28,9 +28,9 @@ def generator(run: Path) -> tuple[Generator, int]:
     config = tomllib.loads((run / "config.toml").read_text())
     image, model = config["data"]["shape"]["image"], config["model"]
     _, base = pyramid(image)
-    network = Generator(model["latent"], channels(image, model["generator_width"])[::-1], base)
+    network = Generator(model["latent_dim"], channels(image, model["generator_width"])[::-1], base)
     load_weights(network, part(load_file(run / "checkpoint/latest/ema.safetensors"), "ema.average"))
-    return network.eval(), model["latent"]
+    return network.eval(), model["latent_dim"]
 
 
 def grid(x: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ class Model:
         self.network = Network(config, data)
         self.optimizer = Optimizer(self.network, config["optimizer"])
         self.networks = {"weights": self.network}
-        self.optimizers = {"training.adam": (self.network, self.optimizer)}
+        self.optimizers = {"training.optimizer": (self.network, self.optimizer)}
 
     def loss(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_var = self.network.encode(x)

@@ -42,6 +42,28 @@ fn readable(error: &toml::de::Error) -> String {
     }
 }
 
+/// Refuses a setting below 1.
+///
+/// # Errors
+/// When `value` is, with the name of the setting.
+pub fn at_least_one(key: &str, value: i64) -> Result<()> {
+    if value < 1 {
+        return Err(Error::invalid(format!("`{key}` must be at least 1, found {value}")));
+    }
+    Ok(())
+}
+
+/// Refuses a setting that is not a positive number.
+///
+/// # Errors
+/// When `value` is 0, negative or not finite, with the name of the setting.
+pub fn positive(key: &str, value: f64) -> Result<()> {
+    if !(value > 0.0 && value.is_finite()) {
+        return Err(Error::invalid(format!("`{key}` must be a positive number, found {value}")));
+    }
+    Ok(())
+}
+
 /// Overlays `changes` on `defaults`, key by key, tables within tables.
 ///
 /// # Errors
@@ -195,6 +217,16 @@ mod tests {
         assert_eq!(message("width"), "`width` should be key=value");
         assert_eq!(message("zzz=1"), "unknown key `zzz`: there are channels, name, on, rate, width");
         assert_eq!(message("modle.rate=1"), "unknown key `modle.rate`: did you mean `model.rate`?");
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_explained() {
+        assert!(at_least_one("width", 1).is_ok() && positive("beta", 1e-9).is_ok());
+        assert_eq!(at_least_one("width", 0).unwrap_err().to_string(), "`width` must be at least 1, found 0");
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let message = positive("beta", wrong).unwrap_err().to_string();
+            assert_eq!(message, format!("`beta` must be a positive number, found {wrong}"));
+        }
     }
 
     #[test]

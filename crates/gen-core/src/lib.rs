@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod data;
+pub mod distributions;
 mod error;
 pub mod model;
 pub mod nn;

@@ -3,6 +3,7 @@
 mod density;
 mod latent;
 mod trajectory;
+mod units;
 
 use tch::Tensor;
 
@@ -14,6 +15,7 @@ use crate::rng::{Generator, Purpose, stream};
 pub use density::{Density, LikelihoodKind};
 pub use latent::{Interpolation, Latent};
 pub use trajectory::{Frame, Trajectory};
+pub use units::Units;
 
 /// What is known of a model without running it.
 #[derive(Debug, Clone)]
@@ -30,6 +32,38 @@ pub struct ModelCard {
     pub parameters: usize,
     /// Trainable parameters that sampling needs (the generator, the decoder).
     pub sampling_parameters: usize,
+}
+
+impl ModelCard {
+    /// Refuses a batch of another shape than that of the data: `[batch, channels, height, width]` or
+    /// `[batch, dimension]`.
+    ///
+    /// # Errors
+    /// When the shape is another; any number of rows will do.
+    pub fn check_batch(&self, x: &Tensor) -> Result<()> {
+        let (expected, found) = (self.data.shape.batch(0), x.size());
+        if found.is_empty() || found[1..] != expected[1..] {
+            return Err(Error::invalid(format!(
+                "`{}` was built for batches of {:?}, found a tensor of {found:?}",
+                self.name,
+                &expected[1..]
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// `f` of each run of at most `rows` rows of `x`, end to end: what is too large for one pass in parts that bound the
+/// memory. Of no rows, `f` of none.
+///
+/// # Errors
+/// Those of `f`.
+///
+/// # Panics
+/// When `rows` is not positive.
+pub fn map_chunks(x: &Tensor, rows: i64, f: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let chunks = x.split(rows, 0).iter().map(f).collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&chunks, 0))
 }
 
 /// Where a run stands when a step is taken.
@@ -110,6 +144,20 @@ impl SampleRequest {
         SampleRequest { n, seed, ..self.clone() }
     }
 
+    /// The temperature; 1 where the request leaves it open.
+    ///
+    /// # Errors
+    /// When it is negative or not finite.
+    pub fn checked_temperature(&self) -> Result<f64> {
+        let temperature = self.temperature.unwrap_or(1.0);
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return Err(Error::invalid(format!(
+                "the temperature must be a number from 0 up, found {temperature}"
+            )));
+        }
+        Ok(temperature)
+    }
+
     /// Refuses options of iterative samplers; for models that sample in one pass.
     ///
     /// # Errors
@@ -170,7 +218,7 @@ pub trait GenerativeModel {
         None
     }
 
-    /// The codes that samples are made of, for models that have such.
+    /// The latents that samples are made of, for models that have such.
     fn latent(&self) -> Option<&dyn Latent> {
         None
     }
@@ -185,9 +233,9 @@ pub trait GenerativeModel {
         Ok(None)
     }
 
-    /// The loss of each row of `x`, which is as a data set delivers it and was not trained on, for the choice of the best
-    /// weights: `[batch]`, lower is better, without gradients. By default the negative log-likelihood of the main kind;
-    /// `None` for a model that has no honest number of this sort, a GAN.
+    /// The loss of each row of `x`, which is as a data set delivers it and was not trained on, for the choice of the
+    /// best weights: `[batch]`, lower is better, without gradients. By default the negative log-likelihood of the main
+    /// kind; `None` for a model that has no honest number of this sort, a GAN.
     ///
     /// # Errors
     /// When `x` has the wrong shape.
@@ -206,4 +254,58 @@ pub struct ValidationLoss {
     pub objective: String,
     /// Of each row: `[batch]`.
     pub rows: Tensor,
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::data::Dataset;
+
+    #[test]
+    fn batches_of_another_shape_are_refused() {
+        let points = Dataset::from_tensor("points", Tensor::zeros([3, 2], (Kind::Double, Device::Cpu)));
+        let card = ModelCard {
+            name: "tiny",
+            family: "flow",
+            data: points.unwrap().spec,
+            citation: "",
+            parameters: 0,
+            sampling_parameters: 0,
+        };
+        let check = |size: &[i64]| card.check_batch(&Tensor::zeros(size, (Kind::Float, Device::Cpu)));
+        assert!(check(&[7, 2]).is_ok() && check(&[0, 2]).is_ok());
+        for wrong in [&[][..], &[2], &[4, 3], &[4, 2, 1]] {
+            let message = check(wrong).unwrap_err().to_string();
+            let expected = format!("`tiny` was built for batches of [2], found a tensor of {wrong:?}");
+            assert_eq!(message, expected);
+        }
+    }
+
+    #[test]
+    fn temperatures_are_numbers_from_0_up() {
+        let at = |temperature| SampleRequest { temperature, ..SampleRequest::new(1, 0) };
+        assert_eq!(at(None).checked_temperature().unwrap(), 1.0);
+        assert_eq!(at(Some(0.0)).checked_temperature().unwrap(), 0.0);
+        for wrong in [-1.0, f64::NAN, f64::INFINITY] {
+            let message = at(Some(wrong)).checked_temperature().unwrap_err().to_string();
+            assert_eq!(message, format!("the temperature must be a number from 0 up, found {wrong}"));
+        }
+    }
+
+    #[test]
+    fn chunks_are_put_end_to_end() {
+        let x = Tensor::arange(7, (Kind::Float, Device::Cpu)).unsqueeze(1);
+        let mut sizes = Vec::new();
+        let double = |x: &Tensor| {
+            sizes.push(x.size()[0]);
+            Ok(x * 2.0)
+        };
+        assert_eq!(map_chunks(&x, 3, double).unwrap(), &x * 2.0);
+        assert_eq!(sizes, [3, 3, 1]);
+        let none = map_chunks(&x.narrow(0, 0, 0), 3, |x| Ok(x * 2.0)).unwrap();
+        assert_eq!(none.size(), [0, 1]);
+        assert!(map_chunks(&x, 3, |_| Err(Error::invalid("wrong"))).is_err());
+    }
 }

@@ -1,4 +1,4 @@
-//! What a step is worth: eight Gaussians on a circle, sampled in more and more steps by both samplers.
+//! The worth of a step: eight Gaussians on a circle, sampled in more and more steps by both samplers.
 //!
 //! `cargo run --release -p gen-diffusion --example steps`
 

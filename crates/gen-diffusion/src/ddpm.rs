@@ -1,21 +1,21 @@
 //! Denoising diffusion probabilistic models (Ho et al. 2020).
 
+mod config;
 mod density;
 mod latent;
 
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    Density, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
+    Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
+    Units,
 };
 use gen_core::native::as_convolved;
-use gen_core::nn::Standardise;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::bound::Bound;
@@ -24,92 +24,7 @@ use crate::prediction::{Objective, Prediction, Scales, stratified_timesteps};
 use crate::samplers::{Variance, ancestral, ddim};
 use crate::schedule::{DiscreteVp, Level, NoiseSchedule, Spacing};
 
-/// Which sampler a [`Ddpm`] uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sampler {
-    /// [`ddim`].
-    Ddim,
-    /// [`ancestral`].
-    Ancestral,
-}
-
-impl Sampler {
-    /// All of them.
-    const ALL: [Sampler; 2] = [Sampler::Ddim, Sampler::Ancestral];
-
-    /// The name by which a request asks for it.
-    fn name(self) -> &'static str {
-        match self {
-            Sampler::Ddim => "ddim",
-            Sampler::Ancestral => "ancestral",
-        }
-    }
-
-    fn named(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|sampler| sampler.name() == name);
-        found.ok_or_else(|| Error::unknown("sampler", name, Self::ALL.map(Self::name)))
-    }
-}
-
-/// Hyperparameters of [`Ddpm`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DdpmConfig {
-    /// Timesteps T of the process.
-    pub timesteps: usize,
-    /// The noise over the timesteps.
-    pub schedule: NoiseSchedule,
-    /// What the network predicts.
-    pub prediction: Prediction,
-    /// γ of the min-SNR weights of the loss; 0 leaves them out.
-    pub min_snr_gamma: f64,
-    /// The sampler where a request names none.
-    pub sampler: Sampler,
-    /// Steps of the DDIM sampler where a request gives no number. (The ancestral sampler then takes all T.)
-    pub ddim_steps: usize,
-    /// η of the DDIM sampler: 0 adds no noise, 1 as much as ancestral sampling.
-    pub ddim_eta: f64,
-    /// Which timesteps a sampler with fewer steps than T goes through.
-    pub spacing: Spacing,
-    /// The variance of ancestral steps, and of the process that the discrete bound is of.
-    pub variance: Variance,
-    /// Whether estimates of x_0 are clipped to [-1, 1]; for images only.
-    pub clip: bool,
-    /// Which bound on the likelihood is estimated.
-    #[serde(default)]
-    pub bound: Bound,
-    /// Network evaluations a row in an estimate of the bound, 2 or more; from T on, every term of the discrete one is
-    /// evaluated.
-    pub bound_evaluations: usize,
-    /// The network.
-    pub network: NetworkConfig,
-    /// The optimizer.
-    pub optimizer: AdamConfig,
-}
-
-impl DdpmConfig {
-    fn check(&self, data: &DataSpec) -> Result<()> {
-        self.spacing
-            .timesteps(self.timesteps, self.ddim_steps)
-            .map_err(|error| Error::invalid(format!("`ddim_steps`: {error}")))?;
-        if !(0.0..=1.0).contains(&self.ddim_eta) {
-            return Err(Error::invalid(format!("`ddim_eta` must be in [0, 1], found {}", self.ddim_eta)));
-        }
-        if self.bound_evaluations < 2 {
-            return Err(Error::invalid(format!(
-                "`bound_evaluations` must be at least 2, found {}",
-                self.bound_evaluations
-            )));
-        }
-        if self.clip && !data.shape.is_image() {
-            return Err(Error::invalid(
-                "`clip` is for images, whose values are in [-1, 1]: points have no such range",
-            ));
-        }
-        Ok(())
-    }
-}
+pub use config::{DdpmConfig, Sampler};
 
 /// A denoising diffusion probabilistic model, on images or points.
 pub struct Ddpm {
@@ -120,9 +35,8 @@ pub struct Ddpm {
     network: Network,
     process: DiscreteVp,
     objective: Objective,
-    /// For points.
-    standardise: Option<Standardise>,
-    adam: Adam,
+    units: Units,
+    optimizer: Adam,
 }
 
 /// A request for samples, resolved.
@@ -133,26 +47,12 @@ struct Plan {
 }
 
 impl Ddpm {
-    fn encode(&self, x: &Tensor) -> Tensor {
-        match &self.standardise {
-            Some(standardise) => standardise.forward(x),
-            None => x.shallow_clone(),
-        }
-    }
-
-    /// Rows that go through the network at a time when no gradient is needed. More feature maps than that would fall out
-    /// of a processor's cache, and fewer would not fill its vectors; a GPU wants more.
+    /// Rows that go through the network at a time when no gradient is needed. More feature maps than that would fall
+    /// out of a processor's cache, and fewer would not fill its vectors; a GPU wants more.
     fn chunk(&self) -> i64 {
         match (&self.network, self.device) {
             (Network::Unet(_), Device::Cpu) => 64,
             _ => 250,
-        }
-    }
-
-    fn decode(&self, x: &Tensor) -> Tensor {
-        match &self.standardise {
-            Some(standardise) => standardise.inverse(x),
-            None => x.clamp(-1.0, 1.0),
         }
     }
 
@@ -165,27 +65,15 @@ impl Ddpm {
         self.clip(self.estimate(x, level))
     }
 
-    /// [`Ddpm::denoise`] as the network has it, never clipped.
+    /// [`Ddpm::denoise`] without the clipping.
     fn estimate(&self, x: &Tensor, level: &Level) -> Tensor {
         let scales = Scales::of(level, x);
         let time = Tensor::full([x.size()[0]], level.time, (x.kind(), x.device()));
         self.config.prediction.x0(&self.network.forward(x, &time, None), x, &scales)
     }
 
-    fn check(&self, x: &Tensor) -> Result<()> {
-        let expected = self.card.data.shape.batch(-1);
-        if x.size().len() != expected.len() || x.size()[1..] != expected[1..] {
-            return Err(Error::invalid(format!(
-                "`{}` was built for {:?}, found a batch of {:?}",
-                Self::NAME,
-                self.card.data.shape,
-                x.size()
-            )));
-        }
-        Ok(())
-    }
-
-    /// What a request asks for, or why it cannot be had.
+    /// # Errors
+    /// When the model cannot honour the request.
     fn plan(&self, request: &SampleRequest) -> Result<Plan> {
         let named = request.sampler.as_deref().map(Sampler::named).transpose()?;
         let sampler = named.unwrap_or(self.config.sampler);
@@ -194,7 +82,6 @@ impl Ddpm {
             Sampler::Ancestral => self.config.timesteps,
         });
         let timesteps = self.config.spacing.timesteps(self.config.timesteps, steps)?;
-        let temperature = request.temperature.unwrap_or(1.0);
         let deterministic = sampler == Sampler::Ddim && self.config.ddim_eta == 0.0;
         if request.temperature.is_some() && !deterministic {
             return Err(Error::invalid(
@@ -202,14 +89,10 @@ impl Ddpm {
                  `ddim_eta = 0`, where there is no other noise",
             ));
         }
-        if !(temperature.is_finite() && temperature >= 0.0) {
-            return Err(Error::invalid(format!("the temperature must be 0 or more, found {temperature}")));
-        }
-        Ok(Plan { sampler, timesteps, temperature })
+        Ok(Plan { sampler, timesteps, temperature: request.checked_temperature()? })
     }
 
-    /// The samples of `plan`. `observe` is shown each x on the way to them, which of the part's steps it is at, and the
-    /// estimate of x_0 there.
+    /// The samples of `plan`. `observe` gets the number of each step, x before it, and the estimate of x_0 there.
     fn draw(
         &self,
         plan: &Plan,
@@ -221,7 +104,7 @@ impl Ddpm {
         let rng = stream(request.seed, Purpose::Sample, 0);
         let noise = |like: &Tensor| noise_like(&rng, like);
         let none = Tensor::zeros(self.card.data.shape.batch(0), (Kind::Float, self.device));
-        let mut parts = vec![self.decode(&none)];
+        let mut parts = vec![self.units.to_data(&none)];
         for rows in self.parts(request.n) {
             let x = as_convolved(&(self.start(rows, &rng) * plan.temperature));
             let mut step = 0;
@@ -235,7 +118,7 @@ impl Ddpm {
                 Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise),
                 Sampler::Ancestral => ancestral(denoise, x, &levels, self.config.variance, noise),
             };
-            parts.push(self.decode(&x));
+            parts.push(self.units.to_data(&x));
         }
         Tensor::cat(&parts, 0)
     }
@@ -252,9 +135,15 @@ impl Ddpm {
     }
 }
 
-/// ε ~ N(0, I) of the shape of `x`, which the network takes best. What is drawn does not depend on how `x` lies.
+/// ε ~ N(0, I) of the shape of `x`, in the memory layout that the network prefers. The numbers do not depend on the
+/// layout of `x`.
 fn noise_like(rng: &Generator, x: &Tensor) -> Tensor {
     as_convolved(&rng.randn(x.size(), (x.kind(), x.device())))
+}
+
+/// The parts end to end; no rows of the kind of `like` where there are none.
+fn joined(parts: &[Tensor], like: &Tensor) -> Tensor {
+    if parts.is_empty() { like.shallow_clone() } else { Tensor::cat(parts, 0) }
 }
 
 impl GenerativeModel for Ddpm {
@@ -263,15 +152,15 @@ impl GenerativeModel for Ddpm {
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
-        self.check(&batch.x)?;
-        let x0 = as_convolved(&self.encode(&batch.x));
+        self.card.check_batch(&batch.x)?;
+        let x0 = as_convolved(&self.units.to_network(&batch.x));
         let rows = x0.size()[0];
         let t = stratified_timesteps(rows, self.config.timesteps, &x0, &step.rng);
         let noise = noise_like(&step.rng, &x0);
         let network = |x: &Tensor, time: &Tensor| self.network.forward(x, time, Some(&step.rng));
         let losses = self.objective.loss(network, &x0, &noise, &t);
         let loss = losses.mean(Kind::Float);
-        let norm = self.adam.step(&loss, step.lr_scale)?;
+        let norm = self.optimizer.step(&loss, step.lr_scale)?;
         let mut result = Losses::new().with("loss", &loss);
         if rows >= 4 {
             // Timesteps ascend with the rows.
@@ -299,7 +188,7 @@ impl GenerativeModel for Ddpm {
     }
 
     fn training_state(&self) -> NamedTensors {
-        self.adam.state()
+        self.optimizer.state().prefixed("optimizer")
     }
 
     fn density(&self) -> Option<&dyn Density> {
@@ -311,7 +200,24 @@ impl GenerativeModel for Ddpm {
     }
 
     fn trajectory(&self, request: &SampleRequest, frames: usize) -> Result<Option<Trajectory>> {
-        self.path(request, frames).map(Some)
+        let plan = self.plan(request)?;
+        // The last state is the samples, from which no step starts.
+        let chosen = Trajectory::choose(plan.timesteps.len() + 1, frames)?;
+        let mut seen: Vec<[Vec<Tensor>; 2]> = chosen.iter().map(|_| [Vec::new(), Vec::new()]).collect();
+        let samples = self.draw(&plan, request, &mut |step, x, x0| {
+            if let Ok(place) = chosen.binary_search(&step) {
+                seen[place][0].push(self.units.to_data_unclamped(x));
+                seen[place][1].push(self.units.to_data_unclamped(x0));
+            }
+        });
+        let frame = |(&step, [states, estimates]): (&usize, &[Vec<Tensor>; 2])| {
+            let (label, state, estimate) = match plan.timesteps.get(step) {
+                Some(t) => (format!("t = {t}"), joined(states, &samples), joined(estimates, &samples)),
+                None => ("sample".to_owned(), samples.shallow_clone(), samples.shallow_clone()),
+            };
+            Frame { label, state, estimate: Some(estimate) }
+        };
+        Ok(Some(Trajectory { frames: chosen.iter().zip(&seen).map(frame).collect() }))
     }
 }
 
@@ -323,8 +229,8 @@ impl Buildable for Ddpm {
         "denoising diffusion: a U-Net (an MLP for points) removes noise step by step";
     const FAMILY: &'static str = "diffusion";
 
-    /// Chosen for minutes on a processor without a GPU, not for days on several; the README says what differs from
-    /// Ho et al. (2020) and why.
+    /// Chosen for minutes on a processor without a GPU, not for days on several; the README lists the differences from
+    /// Ho et al. (2020), with reasons.
     fn default_config(data: &DataSpec) -> DdpmConfig {
         DdpmConfig {
             timesteps: 1000,
@@ -354,7 +260,7 @@ impl Buildable for Ddpm {
             schedule: Schedule::Cosine,
             warmup_steps: 100,
             ema_decay: 0.99,
-            // An estimate takes as many passes of the network as `bound_evaluations` says.
+            // An estimate takes `bound_evaluations` passes of the network.
             validation_rows: if data.shape.is_image() { 64 } else { 256 },
             ..TrainConfig::default()
         }
@@ -367,10 +273,10 @@ impl Buildable for Ddpm {
         let params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
         let network = Network::new(params.root(), &config.network, data.shape)?;
         let parameters = params.count();
-        let standardise = Standardise::of(&params.root(), data)?;
+        let units = Units::new(&params.root(), data)?;
         Ok(Ddpm {
             objective: Objective::new(&process, config.prediction, config.min_snr_gamma)?,
-            adam: Adam::new(&params, config.optimizer)?,
+            optimizer: Adam::new(&params, config.optimizer)?,
             card: ModelCard {
                 name: Self::NAME,
                 family: Self::FAMILY,
@@ -384,7 +290,7 @@ impl Buildable for Ddpm {
             params,
             network,
             process,
-            standardise,
+            units,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bound;
 mod ddpm;
+pub mod embedding;
 pub mod network;
 pub mod ode;
 pub mod prediction;
@@ -10,7 +11,7 @@ pub mod schedule;
 pub mod unet;
 
 pub use ddpm::{Ddpm, DdpmConfig, Sampler};
-/// What this crate builds on: data, the training loop, `tch` itself.
+/// Data, the training loop and `tch` itself, on which this crate builds.
 pub use gen_core;
 use gen_core::registry::ModelEntry;
 

@@ -1,13 +1,14 @@
 //! The networks that predict: one for images, one for points, with the same signature.
 
 use gen_core::data::Shape;
-use gen_core::nn::{Activation, Linear, ResidualMlp, sinusoidal_embedding};
+use gen_core::nn::{Activation, ResidualMlp};
 use gen_core::params::Scope;
 use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::embedding::TimeEmbedding;
 use crate::unet::{UNet, UNetConfig};
 
 /// A network and its size.
@@ -43,32 +44,6 @@ pub struct MlpConfig {
 impl Default for MlpConfig {
     fn default() -> Self {
         MlpConfig { width: 128, blocks: 3 }
-    }
-}
-
-/// The embedding of the time that every block is given: sines and cosines, then two linear layers with a SiLU between
-/// and one behind (Ho et al. 2020, appendix B).
-#[derive(Debug)]
-pub struct TimeEmbedding {
-    frequencies: i64,
-    first: Linear,
-    second: Linear,
-}
-
-impl TimeEmbedding {
-    /// `frequencies` sines and cosines (an even number) to `outputs` values.
-    pub fn new(scope: Scope<'_>, frequencies: i64, outputs: i64) -> Self {
-        TimeEmbedding {
-            frequencies,
-            first: Linear::new(&scope / "0", frequencies, outputs),
-            second: Linear::new(&scope / "1", outputs, outputs),
-        }
-    }
-
-    /// `time: [batch]`, in thousandths of the process, to `[batch, outputs]`.
-    pub fn forward(&self, time: &Tensor) -> Tensor {
-        let waves = sinusoidal_embedding(time, self.frequencies);
-        self.second.forward(&self.first.forward(&waves).silu()).silu()
     }
 }
 
@@ -116,8 +91,8 @@ impl Network {
         }
     }
 
-    /// `x: [batch, ...]` and `time: [batch]`, in thousandths of the process, to the shape of `x`. `dropout` is what
-    /// values are dropped by, in training.
+    /// `x: [batch, ...]` and `time: [batch]`, in thousandths of the process, to the shape of `x`. Values are
+    /// dropped by the generator `dropout`, in training.
     pub fn forward(&self, x: &Tensor, time: &Tensor, dropout: Option<&Generator>) -> Tensor {
         match self {
             Network::Unet(unet) => unet.forward(x, time, dropout),

@@ -1,4 +1,4 @@
-//! What a network predicts, and the conversions between the choices.
+//! The target that a network predicts, and the conversions between the choices.
 
 use gen_core::rng::Generator;
 use gen_core::{Error, Result};
@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use crate::schedule::{DiscreteVp, Level};
 
-/// What a network of a variance-preserving process predicts of x_t = α x_0 + σ ε.
+/// The target that a network of a variance-preserving process predicts from x_t = α x_0 + σ ε.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prediction {
@@ -15,7 +15,7 @@ pub enum Prediction {
     Epsilon,
     /// The data x_0.
     Sample,
-    /// v = α ε - σ x_0 (Salimans & Ho 2022, section 4): like ε where there is little noise, like -x_0 where there
+    /// v = α ε - σ x_0 (Salimans & Ho 2022, section 4): like ε with little noise, like -x_0 where there
     /// is nothing else, and well conditioned at both ends.
     V,
 }
@@ -43,7 +43,7 @@ impl Scales {
 }
 
 impl Prediction {
-    /// What the network should say.
+    /// The target for the network's output.
     pub fn target(self, x0: &Tensor, noise: &Tensor, scales: &Scales) -> Tensor {
         match self {
             Prediction::Epsilon => noise.shallow_clone(),
@@ -71,7 +71,7 @@ impl Prediction {
     }
 
     /// The weight min(SNR, γ) on the squared error of x_0 (Hang et al. 2023, equation 8), as a weight on the squared
-    /// error of what this network predicts. γ of 0 stands for no weight at all: 1.
+    /// error of this target. γ of 0 stands for no weight at all: 1.
     pub fn min_snr_weight(self, snr: f64, gamma: f64) -> f64 {
         if gamma == 0.0 {
             return 1.0;
@@ -96,7 +96,7 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// The squared error of what `prediction` says, weighted by [`Prediction::min_snr_weight`].
+    /// The squared error of the target that `prediction` names, weighted by [`Prediction::min_snr_weight`].
     ///
     /// # Errors
     /// When `min_snr_gamma` is negative or not a number.
@@ -122,7 +122,7 @@ impl Objective {
         Scales { alpha: rows(&self.alpha, t, x), sigma: rows(&self.sigma, t, x) }
     }
 
-    /// What the network is told at timesteps `t: i64 [batch]`, in the kind of `x`.
+    /// The times that condition the network at timesteps `t: i64 [batch]`, in the kind of `x`.
     pub fn time(&self, t: &Tensor, x: &Tensor) -> Tensor {
         pick(&self.time, t, x)
     }
@@ -155,13 +155,14 @@ pub(crate) fn rows(table: &Tensor, t: &Tensor, x: &Tensor) -> Tensor {
     pick(table, t, x).view(shape.as_slice())
 }
 
-/// Entries `t` of a table, in the kind of `like`. Tables stay on the host in f64; only what is picked travels.
+/// Entries `t` of a table, in the kind of `like`. Tables stay on the host in f64; only the entries that are picked are
+/// copied to the device.
 fn pick(table: &Tensor, t: &Tensor, like: &Tensor) -> Tensor {
     table.index_select(0, &t.to_device(table.device())).to_kind(like.kind()).to_device(like.device())
 }
 
-/// A timestep from `rng` for each of `batch` rows, one from each of `batch` equal parts of `0..timesteps`, in ascending order:
-/// `i64 [batch]`.
+/// A timestep from `rng` for each of `batch` rows, one from each of `batch` equal parts of `0..timesteps`, in ascending
+/// order: `i64 [batch]`.
 ///
 /// Each is uniform as in Ho et al. (2020), algorithm 1, when rows are in random order; together they cover the
 /// process evenly, which takes variance out of the loss at no cost (Kingma et al. 2021, appendix I.1).

@@ -10,7 +10,7 @@ use tch::Tensor;
 
 use crate::schedule::{Level, Posterior};
 
-/// The variance of an ancestral step, which Ho et al. (2020, section 3.2) take from the two ends of what is possible.
+/// The variance of an ancestral step: one of the two extremes of Ho et al. (2020, section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variance {
@@ -83,10 +83,10 @@ pub fn ddim(
 
 /// The x of the first level from which [`ddim`] with η = 0 comes to `x0`: its steps undone in reverse order.
 ///
-/// A step is undone by a guess, that of Song et al. (2021, section 5.4), which takes the denoiser's estimate at the end of
-/// the step for the one at its start, and `refinements` corrections, each of which takes the step again and moves the
-/// start by what the end is off, over αα' + σσ'. That is what the end moves with the start where data varies as much as
-/// N(0, I), and more than what it does elsewhere: the corrections do not run away.
+/// A step is undone by a guess, that of Song et al. (2021, section 5.4), which takes the denoiser's estimate at the end
+/// of the step for the one at its start, and `refinements` corrections, each of which takes the step again and moves
+/// the start by the error at the end, over αα' + σσ'. For data that varies as much as N(0, I), that is the derivative
+/// of the end by the start; elsewhere it is larger than the derivative, so that the corrections do not run away.
 ///
 /// ```
 /// use gen_diffusion::samplers::{ddim, ddim_inversion};

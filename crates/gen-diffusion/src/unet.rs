@@ -7,7 +7,7 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::network::TimeEmbedding;
+use crate::embedding::TimeEmbedding;
 
 /// Size and shape of a [`UNet`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -189,8 +189,8 @@ impl UNet {
         }
     }
 
-    /// `x: [batch, channels, height, width]` and `time: [batch]` to the shape of `x`. `dropout` is what values are dropped by,
-    /// in training.
+    /// `x: [batch, channels, height, width]` and `time: [batch]` to the shape of `x`. In training, values are dropped
+    /// by the generator `dropout`.
     pub fn forward(&self, x: &Tensor, time: &Tensor, dropout: Option<&Generator>) -> Tensor {
         let embedding = self.embedding.forward(time);
         let mut h = self.stem.forward(&maps::pixel_unshuffle(x, self.patch));

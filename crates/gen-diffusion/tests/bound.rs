@@ -1,12 +1,11 @@
-//! Variational bounds against what they are in closed form.
+//! Variational bounds against their closed forms.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside functions marked as such")]
 
+use gen_core::distributions::{DiscretisedGaussian, Gaussian};
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close_f64;
-use gen_diffusion::bound::{
-    ContinuousBound, Decoder, VariationalBound, discretised_gaussian_log_prob, gaussian_log_prob,
-};
+use gen_diffusion::bound::{ContinuousBound, Decoder, VariationalBound};
 use gen_diffusion::prediction::Scales;
 use gen_diffusion::samplers::Variance;
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule};
@@ -27,7 +26,7 @@ fn entropy(std: f64) -> f64 {
     0.5 * (2.0 * std::f64::consts::PI * std::f64::consts::E * std.powi(2)).ln()
 }
 
-/// What the best denoiser of data N(MEAN, std²) has as its root mean squared error.
+/// The root mean squared error of the best denoiser of data N(MEAN, std²).
 fn error(level: &Level, std: f64) -> f64 {
     (std.powi(-2) + level.snr()).recip().sqrt()
 }
@@ -128,8 +127,8 @@ fn continuous(process: &DiscreteVp, std: f64) -> f64 {
     mean(&ends) + between.sum::<f64>()
 }
 
-/// A perfect denoiser pays no more than the entropy, whatever the schedule, where the process begins with less noise than
-/// the data varies.
+/// A perfect denoiser pays no more than the entropy, whatever the schedule, where the process begins with less noise
+/// than the data varies.
 #[test]
 fn the_continuous_bound_of_a_gaussian_is_its_entropy() {
     for schedule in SCHEDULES {
@@ -139,7 +138,7 @@ fn the_continuous_bound_of_a_gaussian_is_its_entropy() {
                 assert!((-1e-5..0.005).contains(&gap), "{schedule:?} {timesteps} {std}: {gap}");
             }
         }
-        // What today's defaults waste otherwise.
+        // The defaults would waste this otherwise.
         let process = process(schedule, 1000);
         let saved = discrete(&process, Variance::FixedLarge) - continuous(&process, STD);
         assert!(saved > 0.11, "{schedule:?}: {saved}");
@@ -195,14 +194,15 @@ fn any_number_of_evaluations_estimates_the_continuous_bound() {
 /// A distribution over `LEVELS` values: a Gaussian cut into cells.
 const LEVELS: u32 = 256;
 
-/// How far the continuous bound of a byte ~ N(mean, std²), cut into cells, is above its entropy, with the exact denoiser:
-/// all expectations by quadrature.
+/// How far the continuous bound of a byte ~ N(mean, std²), cut into cells, is above its entropy, with the exact
+/// denoiser: all expectations by quadrature.
 fn gap_of_bytes(process: &DiscreteVp, centre: f64, std: f64) -> f64 {
     let grid = Tensor::linspace(-1.0, 1.0, i64::from(LEVELS), F64);
-    let log_p = discretised_gaussian_log_prob(&grid, &grid.full_like(centre), std, LEVELS);
+    let gaussian = Gaussian::new(grid.unsqueeze(1).full_like(centre), Tensor::from(std.ln()));
+    let log_p = DiscretisedGaussian::new(gaussian, LEVELS).log_prob(&grid.unsqueeze(1));
     let p = log_p.exp();
     let noise = Tensor::linspace(-6.0, 6.0, 25, F64);
-    let density = gaussian_log_prob(&noise, &noise.zeros_like(), 1.0).exp() * 0.5;
+    let density = Gaussian::standard(&noise).log_prob(&noise.unsqueeze(1)).exp() * 0.5;
     // Of every value with every noise, [values, noise].
     let x0 = grid.unsqueeze(1).expand([-1, 25], false);
     let weights = p.unsqueeze(1) * density.unsqueeze(0);
@@ -231,7 +231,7 @@ fn the_continuous_bound_of_bytes_is_near_their_entropy() {
         let gap = gap_of_bytes(&process, 0.1, 0.2);
         assert!((-1e-4..1e-3).contains(&gap), "{schedule:?} {timesteps}: {gap}");
     }
-    // A twelfth of these bytes are 255: what is left of them in the noise no Gaussian around one estimate has.
+    // A twelfth of these bytes are 255: no Gaussian around one estimate has such a posterior.
     let with_an_atom = gap_of_bytes(&process(NoiseSchedule::Cosine, 1000), MEAN, STD);
     assert!((0.0..0.03).contains(&with_an_atom), "{with_an_atom}");
 }

@@ -348,7 +348,7 @@ fn learns_points() {
     let (right, left) = (near(1.0), near(-1.0));
     assert!(right > 0.35 && left > 0.35 && right + left > 0.9, "{right} {left}");
 
-    // The entropy of these rows: what the density that they are of gives them.
+    // The entropy of these rows, by their true density.
     let centres = Tensor::from_slice(&[16.0, -5.3, 4.0, -4.7]).view([2, 2]);
     let std = Tensor::from_slice(&[1.0, 0.05]);
     let z = (data.train.x.to_kind(Kind::Double).unsqueeze(1) - centres) / &std;

@@ -1,4 +1,5 @@
-//! The likelihood of the probability flow, where it is known in closed form and of a trained model; codes and paths.
+//! The likelihood of the probability flow, where it is known in closed form and of a trained model; latents and
+//! trajectories.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside functions marked as such")]
 
@@ -61,8 +62,8 @@ fn lowest_noise() -> f64 {
     level.sigma / level.alpha
 }
 
-/// x ~ N(0, 0.7²) and N(0, 1) in two coordinates: the noise of the lowest level, which stays in the density, is all that
-/// the solver has not to answer for.
+/// x ~ N(0, 0.7²) and N(0, 1) in two coordinates: the noise of the lowest level, which stays in the density, is the
+/// only error that is not the solver's.
 #[test]
 fn a_gaussian_has_its_density() {
     let gaussian = Mixture {
@@ -143,8 +144,8 @@ fn moons() -> (Dataset, Ddpm) {
     (data, model)
 }
 
-/// The density of a trained model integrates to 1 in the units of the data, is near that of the set, and above the bound.
-/// Codes lead to samples and back; a path ends at the samples.
+/// The density of a trained model integrates to 1 in the units of the data, is near that of the set, and above the
+/// bound. Latents lead to samples and back; a trajectory ends at the samples.
 #[test]
 fn a_model_of_the_moons() {
     let (data, model) = moons();
@@ -164,14 +165,14 @@ fn a_model_of_the_moons() {
     assert!(-flow > entropy - 0.1 && -flow < entropy + 0.5 && flow > bound, "{flow} {bound}, not {entropy}");
 
     let latent = model.latent().unwrap();
-    let codes = latent.prior(600, 4).unwrap();
+    let latents = latent.prior(600, 4).unwrap();
     let samples = model.sample(&SampleRequest::new(600, 4)).unwrap();
-    assert_eq!(latent.decode(&codes).unwrap(), samples);
+    assert_eq!(latent.decode(&latents).unwrap(), samples);
     let back = latent.decode(&latent.encode(&test, 0).unwrap().unwrap()).unwrap();
     let rms = |x: &Tensor| x.square().mean(Kind::Double).sqrt().double_value(&[]);
     let (error, spread) = (rms(&(&back - &test)), rms(&(&test - test.mean(Kind::Float))));
     assert!(error < 0.03 * spread, "{error} of {spread}");
-    assert!(latent.decode(&codes.narrow(1, 0, 1)).is_err());
+    assert!(latent.decode(&latents.narrow(1, 0, 1)).is_err());
 
     for (sampler, steps) in [("ddim", 10), ("ancestral", 30)] {
         let request = SampleRequest {
@@ -185,11 +186,11 @@ fn a_model_of_the_moons() {
             (6, "t = 999", "sample")
         );
         assert_eq!(frames[5].state, model.sample(&request).unwrap());
-        // x_T is the code, in the units of the data, of the rows that are drawn together first.
+        // x_T is the latents, in the units of the data, of the rows that are drawn together first.
         let row = |values: &[f64]| Tensor::from_slice(values);
-        let start = &codes * row(&data.spec.std) + row(&data.spec.mean);
+        let start = &latents * row(&data.spec.std) + row(&data.spec.mean);
         assert_eq!(frames[0].state.narrow(0, 0, 250), start.narrow(0, 0, 250));
-        // Estimates come nearer to what they end at.
+        // Estimates come nearer to the samples.
         let off: Vec<f64> =
             frames.iter().map(|frame| rms(&(frame.estimate.as_ref().unwrap() - &frames[5].state))).collect();
         assert!(off[0] > off[3] && off[3] > off[4] && off[5] == 0.0, "{sampler}: {off:?}");
@@ -204,8 +205,8 @@ fn images(options: &DataOptions) -> Dataset {
     Dataset::from_tensor("images", bytes).unwrap().with_options(options).unwrap()
 }
 
-/// Pictures of `width` pixels in a row, and a small model that was trained a little: as bytes, and with the same weights
-/// as numbers that were spread over their cells.
+/// Pictures of `width` pixels in a row, and a small model that was trained a little: as bytes, and with the same
+/// weights as numbers that were spread over their cells.
 fn bytes_and_spread(width: i64) -> (Dataset, [Ddpm; 2]) {
     let place = Tensor::arange(64 * width, (Kind::Int64, Device::Cpu));
     let bytes = (place.square() * 7).fmod(256).to_kind(Kind::Uint8).view([64, 1, 1, width]);
@@ -224,7 +225,7 @@ fn bytes_and_spread(width: i64) -> (Dataset, [Ddpm; 2]) {
 /// The mass of a byte is the density at a place in its cell times the width of the cell: bits per dimension of the same
 /// model mean the same for bytes and for numbers that were spread already, but for cells of 2/255 and of 2/256.
 #[test]
-fn bytes_have_the_density_of_what_noise_makes_of_them() {
+fn bytes_have_the_density_of_their_dequantised_values() {
     let (data, [model, spread]) = bytes_and_spread(2);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
     assert_eq!(model.kinds(), [LikelihoodKind::LowerBound, LikelihoodKind::DequantisedOde]);

@@ -4,13 +4,12 @@
 
 use std::sync::LazyLock;
 
+use gen_core::distributions::Gaussian;
 use gen_core::nn::sinusoidal_embedding;
 use gen_core::optim::Ema;
 use gen_core::params::NamedTensors;
 use gen_core::testing::{assert_close, assert_close_f64};
-use gen_diffusion::bound::{
-    Decoder, VariationalBound, discretised_gaussian_log_prob, gaussian_log_prob, normal_kl,
-};
+use gen_diffusion::bound::{Decoder, VariationalBound};
 use gen_diffusion::prediction::{Prediction, Scales};
 use gen_diffusion::samplers::{Variance, ancestral, ddim};
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Posterior, Spacing};
@@ -186,38 +185,6 @@ fn min_snr_weights() {
 }
 
 #[test]
-fn kl_between_normals() {
-    for case in list(&VECTORS["vlb"]["normal_kl"]) {
-        let ([mean1, log_var1, mean2, log_var2], expected): ([f64; 4], f64) = read(case);
-        let kl = normal_kl(&number(mean1), &number(log_var1), &number(mean2), &number(log_var2));
-        assert_close(&kl, &number(expected), 1e-9, 1e-15);
-    }
-}
-
-#[test]
-fn discretised_gaussian() {
-    let log_prob = |[x, mean, log_std]: [f64; 3]| {
-        discretised_gaussian_log_prob(&number(x), &number(mean), log_std.exp(), 256)
-    };
-    // By erfc in f64.
-    for (case, expected) in [
-        ([0.0, 0.0, -3.0], -2.768088505294004),
-        ([-1.0, -0.98, -4.0], -1.6606688125893703),
-        ([1.0, 0.99, -4.0], -0.9942703984090261),
-        ([0.2, 0.25, -2.0], -3.8354234197971695),
-        // By the asymptotic series of Φ: the cell holds e^-970, which f64 cannot.
-        ([0.2, 0.5, -5.0], -970.1491656765808),
-    ] {
-        assert_close(&log_prob(case), &number(expected), 1e-9, 0.0);
-    }
-    for case in list(&VECTORS["vlb"]["discretised_tanh"]) {
-        // improved-diffusion approximates Φ by a tanh, to within 1e-3.
-        let (arguments, expected): ([f64; 3], f64) = read(case);
-        assert_close(&log_prob(arguments), &number(expected), 0.0, 1e-3);
-    }
-}
-
-#[test]
 fn prior_term() {
     let bound = VariationalBound::new(&linear(), Variance::FixedSmall, Decoder::Discretised(256));
     for case in list(&VECTORS["vlb"]["prior_bits_linear"]) {
@@ -260,7 +227,7 @@ fn whole_bound_of_a_gaussian() {
         // The expectation over the noise by the trapezoidal rule.
         let level = process.level(0);
         let noise = Tensor::linspace(-9.0, 9.0, 4001, (Kind::Double, Device::Cpu)).view([-1, 1]);
-        let density = gaussian_log_prob(&noise, &noise.zeros_like(), 1.0).exp().view([-1]) * (18.0 / 4000.0);
+        let density = Gaussian::standard(&noise).log_prob(&noise).exp() * (18.0 / 4000.0);
         let estimate = (&noise * level.sigma + level.alpha * (x0 - mean)) * gain(&level) + mean;
         let reconstruction = bound.reconstruction(&row.expand([4001, 1], false), &estimate);
         let reconstruction = (reconstruction * density).sum(Kind::Double).double_value(&[]);

@@ -263,7 +263,7 @@ fn bytes_come_back_from_their_codes() {
     let bytes = |x: &Tensor| gen_core::data::signed_to_bytes(x);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
     let codes = latent.encode(&x, 1).unwrap().unwrap();
-    assert_eq!((codes.size(), latent.code_shape()), (vec![64, 64], vec![64]));
+    assert_eq!((codes.size(), latent.latent_shape()), (vec![64, 64], vec![64]));
     // In f32 a value at the edge of its cell may come back on the other side.
     let other = bytes(&latent.decode(&codes).unwrap()).ne_tensor(&bytes(&x)).sum(Kind::Int64);
     assert!(other.int64_value(&[]) < 5, "{other:?} of 4096");

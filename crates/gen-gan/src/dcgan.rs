@@ -1,8 +1,11 @@
 //! DCGAN (Radford et al. 2016), and the same game between MLPs for points.
 
+use gen_core::config::at_least_one;
 use gen_core::data::{Batch, DataSpec, Shape};
-use gen_core::model::{GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step};
-use gen_core::nn::{Activation, Mlp, Standardise};
+use gen_core::model::{
+    GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step, Units, map_chunks,
+};
+use gen_core::nn::{Activation, Mlp};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params, Scope};
 use gen_core::registry::{BuildContext, Buildable};
@@ -20,7 +23,7 @@ use crate::networks::{ConvDiscriminator, ConvGenerator, Mode, Pyramid};
 #[serde(deny_unknown_fields)]
 pub struct DcganConfig {
     /// Dimension of the noise z ~ N(0, I).
-    pub latent: i64,
+    pub latent_dim: i64,
     /// Images: channels of the generator's largest feature map, doubled with each halving of its sides. Points:
     /// units of its hidden layers.
     pub generator_width: i64,
@@ -31,9 +34,9 @@ pub struct DcganConfig {
     /// γ of the penalty γ/2 E‖∇ₓ D(x)‖² on data (R₁, Mescheder et al. 2018); 0 leaves it out.
     pub r1_gamma: f64,
     /// The generator's optimizer.
-    pub generator: AdamConfig,
+    pub generator_optimizer: AdamConfig,
     /// The discriminator's optimizer.
-    pub discriminator: AdamConfig,
+    pub discriminator_optimizer: AdamConfig,
 }
 
 /// A generator and a discriminator that learn against each other.
@@ -43,12 +46,11 @@ pub struct Dcgan {
     device: Device,
     generator: Generator,
     generator_params: Params,
-    generator_adam: Adam,
+    generator_optimizer: Adam,
     discriminator: Discriminator,
     discriminator_params: Params,
-    discriminator_adam: Adam,
-    /// For points.
-    standardise: Option<Standardise>,
+    discriminator_optimizer: Adam,
+    units: Units,
 }
 
 /// z to data.
@@ -71,17 +73,17 @@ const CHUNK: i64 = 500;
 
 impl Generator {
     fn new(scope: Scope<'_>, config: &DcganConfig, shape: Shape) -> Result<Self> {
-        let DcganConfig { latent, generator_width: width, .. } = *config;
+        let DcganConfig { latent_dim, generator_width: width, .. } = *config;
         Ok(match shape {
             Shape::Image { channels, height, width: wide } => {
                 let pyramid = Pyramid::new([channels, height, wide])?;
-                Generator::Images(ConvGenerator::new(scope, latent, width, pyramid))
+                Generator::Images(ConvGenerator::new(scope, latent_dim, width, pyramid))
             }
-            Shape::Points { dimension } => Generator::Points(mlp(scope, latent, width, dimension)),
+            Shape::Points { dimension } => Generator::Points(mlp(scope, latent_dim, width, dimension)),
         })
     }
 
-    /// `z: [batch, latent]` to images, or to standardised points.
+    /// `z: [batch, latent_dim]` to images, or to standardised points.
     fn forward(&self, z: &Tensor, mode: Mode) -> Tensor {
         match self {
             Generator::Images(network) => network.forward(z, mode),
@@ -119,16 +121,9 @@ fn mlp(scope: Scope<'_>, inputs: i64, width: i64, outputs: i64) -> Mlp {
 
 impl DcganConfig {
     fn check(&self, shape: Shape) -> Result<()> {
-        let sizes = [
-            ("latent", self.latent),
-            ("generator_width", self.generator_width),
-            ("discriminator_width", self.discriminator_width),
-        ];
-        for (name, size) in sizes {
-            if size < 1 {
-                return Err(Error::invalid(format!("`{name}` must be at least 1, found {size}")));
-            }
-        }
+        at_least_one("latent_dim", self.latent_dim)?;
+        at_least_one("generator_width", self.generator_width)?;
+        at_least_one("discriminator_width", self.discriminator_width)?;
         if !(self.r1_gamma >= 0.0 && self.r1_gamma.is_finite()) {
             return Err(Error::invalid(format!("`r1_gamma` must be at least 0, found {}", self.r1_gamma)));
         }
@@ -148,32 +143,7 @@ impl DcganConfig {
 }
 
 impl Dcgan {
-    /// Data units to what the networks see.
-    fn standardised(&self, x: &Tensor) -> Result<Tensor> {
-        let expected = self.card.data.shape.batch(-1);
-        if x.size().len() != expected.len() || x.size()[1..] != expected[1..] {
-            return Err(Error::invalid(format!(
-                "`{}` was built for {:?}, found a batch of {:?}",
-                Self::NAME,
-                self.card.data.shape,
-                x.size()
-            )));
-        }
-        Ok(match &self.standardise {
-            Some(standardise) => standardise.forward(x),
-            None => x.shallow_clone(),
-        })
-    }
-
-    /// What the generator makes to data units.
-    fn restored(&self, x: Tensor) -> Tensor {
-        match &self.standardise {
-            Some(standardise) => standardise.inverse(&x),
-            None => x,
-        }
-    }
-
-    /// Moves the discriminator alone, on fakes that carry no graph of the generator.
+    /// A step of the discriminator alone, on fakes that carry no graph of the generator.
     fn discriminator_step(&mut self, real: &Tensor, step: &Step, losses: Losses) -> Result<Losses> {
         let gamma = self.config.r1_gamma;
         let real = real.detach().set_requires_grad(gamma > 0.0);
@@ -189,23 +159,25 @@ impl Dcgan {
             .with("d_real", &real_logits.sigmoid().mean(Kind::Float))
             .with("d_fake", &fake_logits.sigmoid().mean(Kind::Float));
         if gamma == 0.0 {
-            return Ok(losses.with("grad_norm_d", &self.discriminator_adam.step(&loss, step.lr_scale)?));
+            return Ok(losses.with("grad_norm_d", &self.discriminator_optimizer.step(&loss, step.lr_scale)?));
         }
         let r1 = gradient_penalty(&real, &real_logits).mean(Kind::Float) * (gamma / 2.0);
         let losses = losses.with("r1", &r1);
-        Ok(losses.with("grad_norm_d", &self.discriminator_adam.step(&(loss + r1), step.lr_scale)?))
+        Ok(losses.with("grad_norm_d", &self.discriminator_optimizer.step(&(loss + r1), step.lr_scale)?))
     }
 
-    /// Moves the generator alone, on noise of its own.
+    /// A step of the generator alone, on noise of its own.
     fn generator_step(&mut self, n: i64, step: &Step, losses: Losses) -> Result<Losses> {
         let fake = self.generator.forward(&self.noise(n, &step.rng), Mode::Train);
         let loss = non_saturating::generator(&self.discriminator.forward(&fake));
-        Ok(losses.with("loss_g", &loss).with("grad_norm_g", &self.generator_adam.step(&loss, step.lr_scale)?))
+        Ok(losses
+            .with("loss_g", &loss)
+            .with("grad_norm_g", &self.generator_optimizer.step(&loss, step.lr_scale)?))
     }
 
-    /// z ~ N(0, I): `[n, latent]`.
+    /// z ~ N(0, I): `[n, latent_dim]`.
     fn noise(&self, n: i64, rng: &gen_core::rng::Generator) -> Tensor {
-        rng.randn([n, self.config.latent], (Kind::Float, self.device))
+        rng.randn([n, self.config.latent_dim], (Kind::Float, self.device))
     }
 }
 
@@ -215,17 +187,15 @@ impl GenerativeModel for Dcgan {
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
-        let real = self.standardised(&batch.x)?;
+        self.card.check_batch(&batch.x)?;
+        let real = self.units.to_network(&batch.x);
         let losses = self.discriminator_step(&real, step, Losses::new())?;
         self.generator_step(real.size()[0], step, losses)
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
         request.require_one_pass(Self::NAME)?;
-        let temperature = request.temperature.unwrap_or(1.0);
-        if !(temperature >= 0.0 && temperature.is_finite()) {
-            return Err(Error::invalid(format!("the temperature must be at least 0, found {temperature}")));
-        }
+        let temperature = request.checked_temperature()?;
         // All noise at once, so that the samples do not depend on how they are divided.
         self.decode(&(self.prior(request.n, request.seed)? * temperature))
     }
@@ -236,8 +206,8 @@ impl GenerativeModel for Dcgan {
 
     fn training_state(&self) -> NamedTensors {
         let mut state = self.discriminator_params.all().prefixed("discriminator");
-        state.extend("discriminator_adam", self.discriminator_adam.state());
-        state.extend("generator_adam", self.generator_adam.state());
+        state.extend("discriminator_optimizer", self.discriminator_optimizer.state());
+        state.extend("generator_optimizer", self.generator_optimizer.state());
         state
     }
 
@@ -248,20 +218,18 @@ impl GenerativeModel for Dcgan {
 
 /// The noise z ~ N(0, I). A GAN has no way back from data to noise.
 impl Latent for Dcgan {
-    fn code_shape(&self) -> Vec<i64> {
-        vec![self.config.latent]
+    fn latent_shape(&self) -> Vec<i64> {
+        vec![self.config.latent_dim]
     }
 
     fn prior(&self, n: usize, seed: u64) -> Result<Tensor> {
         Ok(self.noise(n as i64, &stream(seed, Purpose::Sample, 0)))
     }
 
-    fn decode(&self, codes: &Tensor) -> Result<Tensor> {
-        self.check_codes(codes)?;
+    fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.check_latents(latents)?;
         let _no_grad = tch::no_grad_guard();
-        let parts = codes.split(CHUNK, 0).into_iter();
-        let parts: Vec<_> = parts.map(|z| self.restored(self.generator.forward(&z, Mode::Sample))).collect();
-        Ok(Tensor::cat(&parts, 0))
+        map_chunks(latents, CHUNK, |z| Ok(self.units.to_data(&self.generator.forward(z, Mode::Sample))))
     }
 
     fn encode(&self, _x: &Tensor, _seed: u64) -> Result<Option<Tensor>> {
@@ -283,23 +251,23 @@ impl Buildable for Dcgan {
         let adam = AdamConfig { beta1: 0.5, ..AdamConfig::default() };
         if data.shape.is_image() {
             DcganConfig {
-                latent: 100,
+                latent_dim: 100,
                 generator_width: 32,
                 discriminator_width: 32,
                 discriminator_batch_norm: true,
                 r1_gamma: 0.0,
-                generator: AdamConfig { learning_rate: 2e-3, ..adam },
-                discriminator: AdamConfig { learning_rate: 1e-3, ..adam },
+                generator_optimizer: AdamConfig { learning_rate: 2e-3, ..adam },
+                discriminator_optimizer: AdamConfig { learning_rate: 1e-3, ..adam },
             }
         } else {
             DcganConfig {
-                latent: 16,
+                latent_dim: 16,
                 generator_width: 128,
                 discriminator_width: 128,
                 discriminator_batch_norm: false,
                 r1_gamma: 0.1,
-                generator: AdamConfig { learning_rate: 5e-4, ..adam },
-                discriminator: AdamConfig { learning_rate: 5e-4, ..adam },
+                generator_optimizer: AdamConfig { learning_rate: 5e-4, ..adam },
+                discriminator_optimizer: AdamConfig { learning_rate: 5e-4, ..adam },
             }
         }
     }
@@ -322,7 +290,7 @@ impl Buildable for Dcgan {
         let rng = generator_params.root().rng().clone();
         let discriminator_params = Params::drawn_from(rng, Kind::Float, *device);
         let discriminator = Discriminator::new(discriminator_params.root(), &config, data.shape)?;
-        let standardise = Standardise::of(&generator_params.root(), data)?;
+        let units = Units::new(&generator_params.root(), data)?;
         Ok(Dcgan {
             card: ModelCard {
                 name: Self::NAME,
@@ -334,13 +302,13 @@ impl Buildable for Dcgan {
                 sampling_parameters: generator_params.count(),
             },
             device: *device,
-            generator_adam: Adam::new(&generator_params, config.generator)?,
-            discriminator_adam: Adam::new(&discriminator_params, config.discriminator)?,
+            generator_optimizer: Adam::new(&generator_params, config.generator_optimizer)?,
+            discriminator_optimizer: Adam::new(&discriminator_params, config.discriminator_optimizer)?,
             generator,
             generator_params,
             discriminator,
             discriminator_params,
-            standardise,
+            units,
             config,
         })
     }
@@ -378,7 +346,7 @@ mod tests {
         let _ = model.discriminator_step(&real, &Step::new(0), Losses::new()).unwrap();
         assert_eq!(changed(&weights, &model.weights()), [""; 0]);
         let moved = changed(&state, &model.training_state());
-        // Every parameter of it, and all that its optimizer keeps.
+        // Every parameter of it, and the state of its optimizer.
         let own = state.iter().map(|(name, _)| name).filter(|name| name.starts_with("discriminator"));
         assert_eq!(moved, own.collect::<Vec<_>>());
     }
@@ -391,7 +359,7 @@ mod tests {
         // Every parameter moves, and every running statistic.
         assert_eq!(changed(&weights, &model.weights()).len(), weights.len());
         let moved = changed(&state, &model.training_state());
-        let own = state.iter().map(|(name, _)| name).filter(|name| name.starts_with("generator_adam"));
+        let own = state.iter().map(|(name, _)| name).filter(|name| name.starts_with("generator_optimizer"));
         assert_eq!(moved, own.collect::<Vec<_>>());
     }
 }

@@ -6,7 +6,7 @@ pub mod networks;
 mod dcgan;
 
 pub use dcgan::{Dcgan, DcganConfig};
-/// What this crate builds on: data, the training loop, `tch` itself.
+/// Data, the training loop and `tch` itself, on which this crate builds.
 pub use gen_core;
 use gen_core::registry::ModelEntry;
 

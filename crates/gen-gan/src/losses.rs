@@ -4,6 +4,7 @@
 //! mean over the batch. `real: [batch]` are the discriminator's logits D(x) of data, `fake: [batch]` its logits
 //! D(G(z)) of generated samples; the probability that the discriminator gives to "data" is their sigmoid.
 
+use gen_core::distributions::sum_rows;
 use tch::{Kind, Tensor};
 
 /// The game of Goodfellow et al. (2014) with the generator's non-saturating loss, which DCGAN plays.
@@ -57,7 +58,7 @@ pub mod non_saturating {
 /// When `logits` do not depend on `x`.
 pub fn gradient_penalty(x: &Tensor, logits: &Tensor) -> Tensor {
     let gradient = Tensor::run_backward(&[logits.sum(logits.kind())], &[x], true, true).remove(0);
-    gradient.flatten(1, -1).square().sum_dim_intlist(1, false, None::<Kind>)
+    sum_rows(&gradient.square())
 }
 
 fn mean(x: &Tensor) -> Tensor {
@@ -133,8 +134,8 @@ mod tests {
     fn a_sure_discriminator_neither_overflows_nor_stops_the_generator() {
         let sure = Tensor::from_slice(&[-200.0f32]).set_requires_grad(true);
         let loss = non_saturating::generator(&sure);
-        let slope = Tensor::run_backward(&[&loss], &[&sure], false, false).remove(0);
-        assert_eq!((value(&loss), slope.double_value(&[0])), (200.0, -1.0));
+        let gradient = Tensor::run_backward(&[&loss], &[&sure], false, false).remove(0);
+        assert_eq!((value(&loss), gradient.double_value(&[0])), (200.0, -1.0));
     }
 
     /// D(x) = xᵀ A x / 2 with symmetric A, whose gradient is A x.
@@ -152,8 +153,8 @@ mod tests {
         let r1 = mean(&penalty) * (case["gamma"].as_f64().unwrap() / 2.0);
         assert_close_f64(value(&r1), case["r1"].as_f64().unwrap(), 1e-8, 0.0);
         // A and its transpose are one and the same parameter.
-        let slope = Tensor::run_backward(&[r1], &[&a], false, false).remove(0);
-        assert_close(&((&slope + slope.tr()) / 2.0), &matrix(&case["r1_gradient"]), 1e-8, 0.0);
+        let gradient = Tensor::run_backward(&[r1], &[&a], false, false).remove(0);
+        assert_close(&((&gradient + gradient.tr()) / 2.0), &matrix(&case["r1_gradient"]), 1e-8, 0.0);
     }
 
     #[test]

@@ -14,14 +14,14 @@ const WEIGHT: Init = Init::Normal { mean: 0.0, std: 0.02 };
 /// Scales of batch normalisation start at N(1, 0.02²), as in the authors' code.
 const SCALE: Init = Init::Normal { mean: 1.0, std: 0.02 };
 
-/// Whose turn it is, which decides by what statistics the generator's batch normalisation works.
+/// The player that learns, which decides the statistics of the generator's batch normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The generator learns: by those of the batch, and the running ones follow.
+    /// The generator learns: statistics of the batch, and the running ones follow.
     Train,
-    /// The discriminator learns: by those of the batch, and the running ones stay.
+    /// The discriminator learns: statistics of the batch, and the running ones stay.
     Frozen,
-    /// Nobody does: by the running ones, so that a sample does not depend on those beside it.
+    /// Neither learns: the running statistics, so that a sample does not depend on those beside it.
     Sample,
 }
 
@@ -70,7 +70,8 @@ impl Pyramid {
     }
 }
 
-/// How often an image is halved until its shorter side is below 8; `None` if that is never, or a half is not whole.
+/// The number of halvings until the shorter side of an image is below 8; `None` without any, or where a half is not
+/// whole.
 fn halvings(height: i64, width: i64) -> Option<usize> {
     let levels = (0..).take_while(|level| height.min(width) >> level > 7).count();
     let whole = 1 << levels;
@@ -86,8 +87,8 @@ pub struct ConvGenerator {
 }
 
 impl ConvGenerator {
-    /// From `latent` dimensions of noise, with `width` channels in the largest feature map.
-    pub fn new(scope: Scope<'_>, latent: i64, width: i64, pyramid: Pyramid) -> Self {
+    /// From `latent_dim` dimensions of noise, with `width` channels in the largest feature map.
+    pub fn new(scope: Scope<'_>, latent_dim: i64, width: i64, pyramid: Pyramid) -> Self {
         let channels = pyramid.channels(width);
         let [height, wide] = pyramid.base();
         let base = [channels[0], height, wide];
@@ -104,7 +105,7 @@ impl ConvGenerator {
         ConvGenerator {
             project: Linear::with_init(
                 &scope / "project",
-                latent,
+                latent_dim,
                 base.iter().product(),
                 WEIGHT,
                 Init::ZEROS,
@@ -114,7 +115,7 @@ impl ConvGenerator {
         }
     }
 
-    /// `z: [batch, latent]` to `[batch, channels, height, width]` in [-1, 1].
+    /// `z: [batch, latent_dim]` to `[batch, channels, height, width]` in [-1, 1].
     pub fn forward(&self, z: &Tensor, mode: Mode) -> Tensor {
         let mut x = self.project.to_map(z, self.base);
         let statistics = match mode {
@@ -160,7 +161,7 @@ impl ConvDiscriminator {
 
     /// `x: [batch, channels, height, width]` to logits `[batch]`.
     ///
-    /// Batch normalisation is always by the batch: a discriminator is never asked about an image alone.
+    /// Batch normalisation always takes the statistics of the batch: a discriminator never judges an image alone.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let mut x = x.shallow_clone();
         for (down, norm) in &self.stages {

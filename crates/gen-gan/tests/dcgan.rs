@@ -1,4 +1,4 @@
-//! What the trainer, the program and a user rely on.
+//! The model as the trainer, the program and a user meet it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -48,7 +48,12 @@ fn ring(n: i64) -> (Dataset, Tensor) {
 
 /// The default configuration at a size that tests can afford.
 fn small(data: &Dataset) -> DcganConfig {
-    DcganConfig { latent: 8, generator_width: 8, discriminator_width: 8, ..Dcgan::default_config(&data.spec) }
+    DcganConfig {
+        latent_dim: 8,
+        generator_width: 8,
+        discriminator_width: 8,
+        ..Dcgan::default_config(&data.spec)
+    }
 }
 
 fn build(data: &Dataset, config: DcganConfig, seed: u64) -> Result<Dcgan> {
@@ -101,7 +106,7 @@ fn the_default_configurations_build() {
     }
 }
 
-/// What a step should report of this model, by the definitions and in double precision.
+/// The losses that a step should report, by the definitions and in double precision.
 struct Expected {
     loss_d: f64,
     d_real: f64,
@@ -109,14 +114,14 @@ struct Expected {
     r1: f64,
 }
 
-/// `fake` is what the generator makes of the step's first noise; `discriminator` is the model's network, and `slopes` gives
-/// ‖∇D‖² of each row.
+/// `fake` is the generator's output for the step's first noise; `discriminator` is the model's network, and
+/// `squared_norms` gives ‖∇D‖² of each row.
 fn expected(
     real: &Tensor,
     fake: &Tensor,
     gamma: f64,
     discriminator: &dyn Fn(&Tensor) -> Tensor,
-    slopes: &dyn Fn(&Tensor) -> Tensor,
+    squared_norms: &dyn Fn(&Tensor) -> Tensor,
 ) -> Expected {
     let mean = |x: Tensor| x.mean(Kind::Double).double_value(&[]);
     let (real_logits, fake_logits) = (discriminator(real), discriminator(fake));
@@ -126,7 +131,7 @@ fn expected(
         loss_d: surprise(p_real.shallow_clone()) + surprise(1.0 - &p_fake),
         d_real: mean(p_real),
         d_fake: mean(p_fake),
-        r1: gamma / 2.0 * mean(slopes(real)),
+        r1: gamma / 2.0 * mean(squared_norms(real)),
     }
 }
 
@@ -184,14 +189,14 @@ fn a_step_on_points_reports_what_the_definitions_give() {
     let row = |values: &[f64]| Tensor::from_slice(values);
     let real = (double(&data.train.x) - row(&data.spec.mean)) / row(&data.spec.std);
     let fake = mlp(&first_noise(50), &|name| double(weights.get(&name).unwrap()));
-    let slopes = |x: &Tensor| {
+    let squared_norms = |x: &Tensor| {
         let along = |i: i64| {
             let by = Tensor::eye(2, (Kind::Double, Device::Cpu)).get(i) * 1e-6;
             ((discriminator(&(x + &by)) - discriminator(&(x - by))) / 2e-6).square()
         };
         along(0) + along(1)
     };
-    let expected = expected(&real, &fake, 0.7, &discriminator, &slopes);
+    let expected = expected(&real, &fake, 0.7, &discriminator, &squared_norms);
     let batch = Batch::unlabelled(data.train.x.shallow_clone());
     let losses = model.train_step(&batch, &first_step()).unwrap().values();
     assert_reported(&losses, &expected);
@@ -200,7 +205,7 @@ fn a_step_on_points_reports_what_the_definitions_give() {
     let value = |name: &str| losses.iter().find(|(known, _)| *known == name).unwrap().1;
     let state = model.training_state();
     for (player, name) in [("discriminator", "grad_norm_d"), ("generator", "grad_norm_g")] {
-        let moments = state.iter().filter(|(name, _)| name.starts_with(&format!("{player}_adam.m.")));
+        let moments = state.iter().filter(|(name, _)| name.starts_with(&format!("{player}_optimizer.m.")));
         let squares = moments.map(|(_, m)| double(m).square().sum(Kind::Double).double_value(&[]));
         // 1 - β₁ of the gradient.
         assert_close_f64(value(name), squares.sum::<f64>().sqrt() / 0.5, 1e-5, 0.0);
@@ -222,11 +227,11 @@ fn image_logits(state: &NamedTensors, x: &Tensor) -> Tensor {
 }
 
 /// ‖∇D‖² of each row.
-fn image_slopes(state: &NamedTensors, x: &Tensor) -> Tensor {
+fn image_squared_norms(state: &NamedTensors, x: &Tensor) -> Tensor {
     let x = x.detach().set_requires_grad(true);
     let logits = image_logits(state, &x).sum(Kind::Double);
-    let slope = Tensor::run_backward(&[logits], &[&x], false, false).remove(0);
-    slope.square().flatten(1, -1).sum_dim_intlist(1, false, Kind::Double)
+    let gradient = Tensor::run_backward(&[logits], &[&x], false, false).remove(0);
+    gradient.square().flatten(1, -1).sum_dim_intlist(1, false, Kind::Double)
 }
 
 /// Convolutions are differentiated twice, with a batch that fills vectors and leaves a rest: the penalty has the value
@@ -236,7 +241,7 @@ fn a_penalty_on_images_is_trained() {
     let _turn = turn();
     let data = discs(43, [1, 16, 16]);
     let x = double(&data.train.to_batch(&data.spec, &Generator::shared()).x);
-    let slope_after = |gamma: f64| {
+    let norm_after = |gamma: f64| {
         let config = DcganConfig { discriminator_batch_norm: false, r1_gamma: gamma, ..small(&data) };
         let mut model = build(&data, config, 0).unwrap();
         shake(&model, 0.1);
@@ -248,13 +253,13 @@ fn a_penalty_on_images_is_trained() {
             let r1 = losses.iter().find(|(name, _)| *name == "r1");
             assert_eq!(r1.is_some(), gamma > 0.0);
             if let Some((_, r1)) = r1 {
-                let slopes = image_slopes(&state, &x).mean(Kind::Double).double_value(&[]);
-                assert_close_f64(*r1, gamma / 2.0 * slopes, 2e-5, 0.0);
+                let squared_norms = image_squared_norms(&state, &x).mean(Kind::Double).double_value(&[]);
+                assert_close_f64(*r1, gamma / 2.0 * squared_norms, 2e-5, 0.0);
             }
         }
-        image_slopes(&model.training_state(), &x).mean(Kind::Double).double_value(&[])
+        image_squared_norms(&model.training_state(), &x).mean(Kind::Double).double_value(&[])
     };
-    let (free, held) = (slope_after(0.0), slope_after(20.0));
+    let (free, held) = (norm_after(0.0), norm_after(20.0));
     assert!(held < free / 4.0, "{held} with a penalty, {free} without");
 }
 
@@ -274,8 +279,9 @@ fn a_step_on_images_reports_what_the_definitions_give() {
         let fake = tch::no_grad(|| generator.forward(&first_noise(rows), Mode::Frozen));
         let batch = data.train.to_batch(&data.spec, &Generator::shared());
         let real = double(&batch.x);
-        let expected =
-            expected(&real, &double(&fake), 3.0, &|x| image_logits(&state, x), &|x| image_slopes(&state, x));
+        let expected = expected(&real, &double(&fake), 3.0, &|x| image_logits(&state, x), &|x| {
+            image_squared_norms(&state, x)
+        });
         assert_reported(&model.train_step(&batch, &first_step()).unwrap().values(), &expected);
     }
 }
@@ -312,19 +318,19 @@ fn a_sample_does_not_depend_on_how_many_are_drawn_at_once() {
 }
 
 #[test]
-fn codes_are_the_noise_of_samples() {
+fn latents_are_the_noise_of_samples() {
     let _turn = turn();
     for data in [discs(32, [1, 8, 8]), ring(32).0] {
         let model = build(&data, small(&data), 0).unwrap();
         let latent = model.latent().unwrap();
-        let codes = latent.prior(7, 3).unwrap();
-        assert_eq!((codes.size(), latent.code_shape()), (vec![7, 8], vec![8]));
-        let decoded = latent.decode(&codes).unwrap();
+        let latents = latent.prior(7, 3).unwrap();
+        assert_eq!((latents.size(), latent.latent_shape()), (vec![7, 8], vec![8]));
+        let decoded = latent.decode(&latents).unwrap();
         assert_eq!(decoded, model.sample(&SampleRequest::new(7, 3)).unwrap());
         assert!(!decoded.requires_grad());
         assert!(latent.encode(&decoded, 0).unwrap().is_none());
-        let message = message(latent.decode(&codes.narrow(1, 0, 5)));
-        assert_eq!(message, "codes should be [n] of [8], found [7, 5]");
+        let message = message(latent.decode(&latents.narrow(1, 0, 5)));
+        assert_eq!(message, "latents should be [n] of [8], found [7, 5]");
         assert!(model.trajectory(&SampleRequest::new(2, 0), 5).unwrap().is_none());
     }
 }
@@ -431,7 +437,7 @@ fn impossible_configurations_are_explained() {
         change(&mut config);
         message(build(data, config, 0))
     };
-    assert_eq!(refused(&images, |c| c.latent = 0), "`latent` must be at least 1, found 0");
+    assert_eq!(refused(&images, |c| c.latent_dim = 0), "`latent_dim` must be at least 1, found 0");
     assert_eq!(refused(&images, |c| c.r1_gamma = -1.0), "`r1_gamma` must be at least 0, found -1");
     assert!(refused(&images, |c| c.r1_gamma = 1.0).ends_with("set discriminator_batch_norm=false"));
     assert!(
@@ -455,11 +461,11 @@ fn requests_that_cannot_be_honoured_are_refused() {
     assert!(ask(SampleRequest { sampler: Some("ddim".to_owned()), ..request.clone() }).contains("one pass"));
     assert_eq!(
         ask(SampleRequest { temperature: Some(-1.0), ..request.clone() }),
-        "the temperature must be at least 0, found -1"
+        "the temperature must be a number from 0 up, found -1"
     );
     let cold = model.sample(&SampleRequest { temperature: Some(0.0), ..request }).unwrap();
     assert_eq!(cold.get(0), cold.get(1));
 
     let wrong = Batch::unlabelled(Tensor::zeros([4, 3, 8, 8], (Kind::Float, Device::Cpu)));
-    assert!(message(model.train_step(&wrong, &Step::new(0))).contains("found a batch of [4, 3, 8, 8]"));
+    assert!(message(model.train_step(&wrong, &Step::new(0))).contains("found a tensor of [4, 3, 8, 8]"));
 }

@@ -1,4 +1,4 @@
-//! Trains `vae` and `ae` on images made by formula and shows what each calls a sample.
+//! Trains `vae` and `ae` on images made by formula and shows samples of each.
 //!
 //!     cargo run --release -p gen-vae --example shapes
 

@@ -1,9 +1,10 @@
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step, ValidationLoss,
+    GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step, Units, ValidationLoss,
+    map_chunks,
 };
-use gen_core::optim::{Adam, AdamConfig, Schedule};
+use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::{NamedTensors, Params};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Purpose, stream};
@@ -11,18 +12,17 @@ use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::networks::{Decoder, Encoder, NetworkKind, check_sizes, default_widths};
+use crate::networks::{Decoder, Encoder, NetworkKind, ROWS_AT_ONCE, check_sizes, default_widths};
 use crate::objectives::squared_error;
-use crate::sampling::{ROWS_AT_ONCE, latent_noise};
-use crate::units::Units;
+use crate::vae::Vae;
 
 /// Hyperparameters of [`Ae`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AeConfig {
-    /// Entries of the latent code z.
+    /// Dimensions of the latents z.
     pub latent_dim: i64,
-    /// What the encoder and the decoder are made of.
+    /// The layers of the encoder and the decoder.
     pub network: NetworkKind,
     /// From the data inwards: channels of the convolutions, each of which halves the sides of an image, or units
     /// of the hidden layers of an MLP. The decoder has them in reverse.
@@ -34,10 +34,9 @@ pub struct AeConfig {
 /// The plain autoencoder (Hinton & Salakhutdinov 2006): the networks of [`crate::Vae`], trained on the squared error of
 /// the reconstruction alone.
 ///
-/// It is here to show why an autoencoder does not generate. Nothing ties its codes to a distribution that could be
-/// drawn from: what it calls a sample decodes z ~ N(0, I), which lies where no image was ever encoded. It
-/// reconstructs at least as well as a variational autoencoder, its samples are not of the data, and it gives no
-/// likelihood.
+/// It is here to show why an autoencoder does not generate. Nothing ties its latents to a distribution that could be
+/// drawn from: a sample decodes z ~ N(0, I), far from the latents of any image. It reconstructs at least as
+/// well as a variational autoencoder, its samples do not look like data, and it gives no likelihood.
 pub struct Ae {
     config: AeConfig,
     card: ModelCard,
@@ -46,21 +45,26 @@ pub struct Ae {
     params: Params,
     encoder: Encoder,
     decoder: Decoder,
-    adam: Adam,
+    optimizer: Adam,
 }
 
 impl Ae {
-    /// The code of each row, `[batch, latent]`, of `x` as a data set delivers it.
+    /// The latents z, `[batch, latent]`, of `x` as a data set delivers it.
     ///
     /// # Errors
     /// When `x` has not the shape of the data.
     pub fn encode(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.encoder.forward(&self.units.standardise(x)?))
+        Ok(self.encoder.forward(&self.network_input(x)?))
     }
 
-    /// What codes stand for, in the units of the data, images in [-1, 1]. `z`: `[batch, latent]`.
+    /// The reconstruction from `z: [batch, latent]`, in the units of the data, images in [-1, 1].
     pub fn decode(&self, z: &Tensor) -> Tensor {
-        self.units.restore(&self.decoder.forward(z))
+        self.units.to_data(&self.decoder.forward(z))
+    }
+
+    fn network_input(&self, x: &Tensor) -> Result<Tensor> {
+        self.card.check_batch(x)?;
+        Ok(self.units.to_network(x))
     }
 }
 
@@ -70,19 +74,17 @@ impl GenerativeModel for Ae {
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
-        let x = self.units.standardise(&batch.x)?;
+        let x = self.network_input(&batch.x)?;
         let z = self.encoder.forward(&x);
         let loss = squared_error(&self.decoder.forward(&z), &x).mean(Kind::Float);
-        let grad_norm = self.adam.step(&loss, step.lr_scale)?;
+        let grad_norm = self.optimizer.step(&loss, step.lr_scale)?;
         Ok(Losses::new().with("loss", &loss).with("grad_norm", &grad_norm))
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        let _no_grad = tch::no_grad_guard();
-        let rng = stream(request.seed, Purpose::Sample, 0);
-        let noise = latent_noise(Self::NAME, request, self.config.latent_dim, self.device, &rng)?;
-        let samples: Vec<Tensor> = noise.split(ROWS_AT_ONCE, 0).iter().map(|z| self.decode(z)).collect();
-        Ok(Tensor::cat(&samples, 0))
+        request.require_one_pass(Self::NAME)?;
+        let temperature = request.checked_temperature()?;
+        Latent::decode(self, &(self.prior(request.n, request.seed)? * temperature))
     }
 
     fn weights(&self) -> NamedTensors {
@@ -90,26 +92,26 @@ impl GenerativeModel for Ae {
     }
 
     fn training_state(&self) -> NamedTensors {
-        self.adam.state().prefixed("adam")
+        self.optimizer.state().prefixed("optimizer")
     }
 
     fn latent(&self) -> Option<&dyn Latent> {
         Some(self)
     }
 
-    /// The squared error of the reconstruction, which is what training lowers.
+    /// The squared error of the reconstruction, which training lowers.
     fn validation_loss(&self, x: &Tensor, _seed: u64) -> Result<Option<ValidationLoss>> {
         let _no_grad = tch::no_grad_guard();
-        let x = self.units.standardise(x)?;
+        let x = self.network_input(x)?;
         let rows = squared_error(&self.decoder.forward(&self.encoder.forward(&x)), &x);
         Ok(Some(ValidationLoss { objective: "squared-error".to_owned(), rows }))
     }
 }
 
-/// The code z. It has no distribution of its own: [`Latent::prior`] draws what samples are made of, N(0, I), and where
-/// data is encoded is another matter. Nothing makes one way between codes better than another: they go straight.
+/// The latents z. They have no distribution of their own: [`Latent::prior`] draws N(0, I), of which samples are made,
+/// and data is encoded elsewhere. Nothing makes one way between latents better than another: interpolation is linear.
 impl Latent for Ae {
-    fn code_shape(&self) -> Vec<i64> {
+    fn latent_shape(&self) -> Vec<i64> {
         vec![self.config.latent_dim]
     }
 
@@ -118,18 +120,15 @@ impl Latent for Ae {
         Ok(stream(seed, Purpose::Sample, 0).randn(size, (Kind::Float, self.device)))
     }
 
-    fn decode(&self, codes: &Tensor) -> Result<Tensor> {
-        self.check_codes(codes)?;
+    fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.check_latents(latents)?;
         let _no_grad = tch::no_grad_guard();
-        let parts: Vec<Tensor> = codes.split(ROWS_AT_ONCE, 0).iter().map(|z| Ae::decode(self, z)).collect();
-        Ok(Tensor::cat(&parts, 0))
+        map_chunks(latents, ROWS_AT_ONCE, |z| Ok(Ae::decode(self, z)))
     }
 
     fn encode(&self, x: &Tensor, _seed: u64) -> Result<Option<Tensor>> {
         let _no_grad = tch::no_grad_guard();
-        let parts = self.units.standardise(x)?.split(ROWS_AT_ONCE, 0);
-        let codes: Vec<Tensor> = parts.iter().map(|x| self.encoder.forward(x)).collect();
-        Ok(Some(Tensor::cat(&codes, 0)))
+        map_chunks(&self.network_input(x)?, ROWS_AT_ONCE, |x| Ok(self.encoder.forward(x))).map(Some)
     }
 
     fn interpolation(&self) -> Interpolation {
@@ -154,15 +153,9 @@ impl Buildable for Ae {
         }
     }
 
-    fn default_training(_data: &DataSpec) -> TrainConfig {
-        TrainConfig {
-            batch_size: 128,
-            schedule: Schedule::Cosine,
-            warmup_steps: 200,
-            ema_decay: 0.999,
-            validation_rows: 256,
-            ..TrainConfig::default()
-        }
+    /// Those of [`Vae`], with which it is compared.
+    fn default_training(data: &DataSpec) -> TrainConfig {
+        Vae::default_training(data)
     }
 
     fn build(config: AeConfig, context: &BuildContext) -> Result<Self> {
@@ -183,7 +176,7 @@ impl Buildable for Ae {
             sampling_parameters: params.count() - encoding,
         };
         Ok(Ae {
-            adam: Adam::new(&params, config.optimizer)?,
+            optimizer: Adam::new(&params, config.optimizer)?,
             config,
             card,
             device: context.device,

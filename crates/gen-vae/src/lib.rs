@@ -1,17 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod ae;
-pub mod likelihoods;
 mod networks;
 pub mod objectives;
 mod observation;
 mod prior;
-mod sampling;
-mod units;
 mod vae;
 
 pub use ae::{Ae, AeConfig};
-/// What this crate builds on: data, the training loop, `tch` itself.
+/// Data, the training loop and `tch` itself, on which this crate builds.
 pub use gen_core;
 use gen_core::registry::ModelEntry;
 pub use networks::NetworkKind;

@@ -1,5 +1,6 @@
 //! The two networks: convolutional or fully connected.
 
+use gen_core::config::at_least_one;
 use gen_core::data::Shape;
 use gen_core::nn::{Activation, Conv2d, ConvConfig, ConvTranspose2d, Linear, Mlp};
 use gen_core::params::Scope;
@@ -7,7 +8,10 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// What the encoder and the decoder are made of.
+/// Rows that go through a network together outside training; this bounds the memory.
+pub(crate) const ROWS_AT_ONCE: i64 = 1000;
+
+/// The layers of the encoder and the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkKind {
@@ -51,9 +55,7 @@ pub(crate) fn default_widths(shape: Shape) -> Vec<i64> {
 /// # Errors
 /// When there are no widths, or one of them or the latent dimension is below 1.
 pub(crate) fn check_sizes(latent_dim: i64, widths: &[i64]) -> Result<()> {
-    if latent_dim < 1 {
-        return Err(Error::invalid(format!("`latent_dim` must be at least 1, found {latent_dim}")));
-    }
+    at_least_one("latent_dim", latent_dim)?;
     if widths.is_empty() || widths.iter().any(|width| *width < 1) {
         return Err(Error::invalid(format!("`widths` needs one or more positive numbers, found {widths:?}")));
     }
@@ -109,12 +111,12 @@ impl Encoder {
     }
 }
 
-/// A latent code to `per_value` numbers for each value of the data: the encoder's mirror image.
+/// Latents to `per_value` numbers for each value of the data: the encoder's mirror image.
 #[derive(Debug)]
 pub(crate) enum Decoder {
     /// A linear layer paints the coarsest grid; each transposed convolution doubles the sides.
     Convolutional { head: Linear, stages: Vec<ConvTranspose2d>, grids: Vec<Grid> },
-    /// Linear layers, and the shape of a batch of what they give.
+    /// Linear layers, and the shape of a batch of their outputs.
     Dense { mlp: Mlp, shape: Vec<i64> },
 }
 
@@ -169,6 +171,12 @@ impl Decoder {
     }
 }
 
+/// The two halves of the second dimension: `[batch, 2 n, ...]` to two of `[batch, n, ...]`.
+pub(crate) fn halves(x: &Tensor) -> [Tensor; 2] {
+    let n = x.size()[1] / 2;
+    [x.narrow(1, 0, n), x.narrow(1, n, n)]
+}
+
 /// The rows and columns of a feature map that the next grid has, without a pass over it where that is all of them.
 fn cropped(map: Tensor, Grid { height, width, .. }: Grid) -> Tensor {
     if map.size()[2..] == [height, width] { map } else { map.narrow(2, 0, height).narrow(3, 0, width) }
@@ -217,10 +225,10 @@ mod tests {
             let encoder = Encoder::new(&params.root() / "encoder", kind, shape, &[4, 6], 8);
             let decoder = Decoder::new(&params.root() / "decoder", kind, 4, &[4, 6], shape, 2);
             let x = Tensor::rand(shape.batch(5), (Kind::Float, Device::Cpu));
-            let code = encoder.forward(&x);
-            assert_eq!(code.size(), [5, 8]);
-            assert_eq!(decoder.forward(&code.narrow(1, 0, 4)).size(), [5, 4, 7, 10]);
-            assert_eq!(decoder.forward(&code.narrow(0, 0, 0).narrow(1, 0, 4)).size(), [0, 4, 7, 10]);
+            let outputs = encoder.forward(&x);
+            assert_eq!(outputs.size(), [5, 8]);
+            assert_eq!(decoder.forward(&outputs.narrow(1, 0, 4)).size(), [5, 4, 7, 10]);
+            assert_eq!(decoder.forward(&outputs.narrow(0, 0, 0).narrow(1, 0, 4)).size(), [0, 4, 7, 10]);
         }
         assert!(NetworkKind::Convolutional.check(Shape::Points { dimension: 2 }).is_err());
     }

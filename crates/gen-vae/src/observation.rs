@@ -1,12 +1,9 @@
 use gen_core::data::Values;
+use gen_core::distributions::{Bernoulli, DiscretisedGaussian, DiscretisedLogistic, Gaussian};
 use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
-
-use crate::likelihoods::{
-    bernoulli_log_prob, discretised_gaussian_log_prob, discretised_logistic_log_prob, gaussian_log_prob,
-};
 
 /// The family of p(x | z).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +19,7 @@ pub enum Likelihood {
 }
 
 impl Likelihood {
-    /// What fits `values`: Bernoulli for binary ones, the discretised logistic for bytes, else Gaussian.
+    /// The default for `values`: Bernoulli for binary ones, the discretised logistic for bytes, else Gaussian.
     pub fn default_for(values: Values) -> Self {
         match values {
             Values::Binary => Likelihood::Bernoulli,
@@ -76,61 +73,76 @@ impl std::fmt::Display for Likelihood {
     }
 }
 
-/// p(x | z) for a batch of codes: what the decoder's output says of x.
+/// Grey levels of a byte.
+const LEVELS: u32 = 256;
+
+/// p(x | z) of a batch of latents, over data in [-1, 1] or standardised points.
 #[derive(Debug)]
-pub(crate) struct Observation {
-    likelihood: Likelihood,
-    values: Values,
-    /// Logits or locations, `[batch, ...]`.
-    location: Tensor,
-    /// Broadcastable to the location; of no meaning to a Bernoulli.
-    log_scale: Tensor,
+pub(crate) enum Observation {
+    /// Of black, -1, and white, 1.
+    Bernoulli(Bernoulli),
+    Gaussian(Gaussian),
+    DiscretisedGaussian(DiscretisedGaussian),
+    DiscretisedLogistic(DiscretisedLogistic),
 }
 
 impl Observation {
+    /// `location`: logits or centres, `[batch, ...]`; `log_scale` broadcasts to it, and a Bernoulli has no use for it.
     pub(crate) fn new(likelihood: Likelihood, values: Values, location: Tensor, log_scale: Tensor) -> Self {
-        Observation { likelihood, values, location, log_scale }
+        match (likelihood, values) {
+            (Likelihood::Bernoulli, _) => Observation::Bernoulli(Bernoulli::new(location)),
+            (Likelihood::DiscretisedLogistic, _) => {
+                Observation::DiscretisedLogistic(DiscretisedLogistic::new(location, log_scale, LEVELS))
+            }
+            (Likelihood::Gaussian, Values::Bytes) => {
+                let gaussian = Gaussian::new(location, log_scale);
+                Observation::DiscretisedGaussian(DiscretisedGaussian::new(gaussian, LEVELS))
+            }
+            (Likelihood::Gaussian, _) => Observation::Gaussian(Gaussian::new(location, log_scale)),
+        }
     }
 
-    /// log p(x | z): `[batch, ...]` to `[batch]`, nats; masses for bytes and binary values, else densities.
+    /// ln p(x | z): `[batch, ...]` to `[batch]`, nats; masses for bytes and binary values, else densities.
     pub(crate) fn log_prob(&self, x: &Tensor) -> Tensor {
-        let Observation { location, log_scale, .. } = self;
-        match (self.likelihood, self.values) {
-            (Likelihood::Bernoulli, _) => bernoulli_log_prob(location, &((x + 1.0) * 0.5)),
-            (Likelihood::DiscretisedLogistic, _) => discretised_logistic_log_prob(location, log_scale, x),
-            (Likelihood::Gaussian, Values::Bytes) => discretised_gaussian_log_prob(location, log_scale, x),
-            (Likelihood::Gaussian, _) => gaussian_log_prob(location, log_scale, x),
+        match self {
+            Observation::Bernoulli(bernoulli) => bernoulli.log_prob(&((x + 1.0) * 0.5)),
+            Observation::Gaussian(gaussian) => gaussian.log_prob(x),
+            Observation::DiscretisedGaussian(gaussian) => gaussian.log_prob(x),
+            Observation::DiscretisedLogistic(logistic) => logistic.log_prob(x),
         }
     }
 
     /// The centre of p(x | z): a Bernoulli's mean, otherwise mean and median in one, before the edges of the range
     /// cut the tails off.
     pub(crate) fn centre(&self) -> Tensor {
-        match self.likelihood {
-            Likelihood::Bernoulli => self.location.sigmoid() * 2.0 - 1.0,
-            Likelihood::Gaussian | Likelihood::DiscretisedLogistic => self.location.shallow_clone(),
+        match self {
+            Observation::Bernoulli(bernoulli) => bernoulli.mean() * 2.0 - 1.0,
+            Observation::Gaussian(gaussian) => gaussian.mean.shallow_clone(),
+            Observation::DiscretisedGaussian(gaussian) => gaussian.gaussian.mean.shallow_clone(),
+            Observation::DiscretisedLogistic(logistic) => logistic.location.shallow_clone(),
         }
     }
 
     /// x ~ p(x | z), before rounding to the grid and clamping to the range.
     pub(crate) fn sample(&self, rng: &Generator) -> Tensor {
-        let Observation { location, log_scale, .. } = self;
-        match self.likelihood {
-            Likelihood::Bernoulli => {
-                let white = rng.rand_like(location).lt_tensor(&location.sigmoid());
-                white.to_kind(location.kind()) * 2.0 - 1.0
-            }
-            Likelihood::Gaussian => location + rng.randn_like(location) * log_scale.exp(),
-            // The logit of a uniform number is a standard logistic one.
-            Likelihood::DiscretisedLogistic => {
-                location + rng.rand_like(location).logit(1e-6) * log_scale.exp()
-            }
+        match self {
+            Observation::Bernoulli(bernoulli) => bernoulli.sample(rng) * 2.0 - 1.0,
+            Observation::Gaussian(gaussian) => gaussian.sample(rng),
+            Observation::DiscretisedGaussian(gaussian) => gaussian.gaussian.sample(rng),
+            Observation::DiscretisedLogistic(logistic) => logistic.sample_uncut(rng),
         }
     }
 
     /// The standard deviation of p(x | z), averaged over all values; `None` where it is not learned.
     pub(crate) fn sigma(&self) -> Option<Tensor> {
-        let learned = self.likelihood != Likelihood::Bernoulli;
-        learned.then(|| self.log_scale.exp().mean(Kind::Float) * self.likelihood.unit_deviation())
+        let (log_scale, likelihood) = match self {
+            Observation::Bernoulli(_) => return None,
+            Observation::Gaussian(gaussian) => (&gaussian.log_std, Likelihood::Gaussian),
+            Observation::DiscretisedGaussian(gaussian) => (&gaussian.gaussian.log_std, Likelihood::Gaussian),
+            Observation::DiscretisedLogistic(logistic) => {
+                (&logistic.log_scale, Likelihood::DiscretisedLogistic)
+            }
+        };
+        Some(log_scale.exp().mean(Kind::Float) * likelihood.unit_deviation())
     }
 }

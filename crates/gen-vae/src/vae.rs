@@ -1,8 +1,11 @@
 mod latent;
 
+use gen_core::config::positive;
 use gen_core::data::{Batch, DataSpec};
+use gen_core::distributions::{Gaussian, effective_sample_size, log_mean_exp};
 use gen_core::model::{
-    Density, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard, SampleRequest, Step,
+    Density, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard, SampleRequest, Step, Units,
+    map_chunks,
 };
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
@@ -14,24 +17,18 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::likelihoods::gaussian_log_prob;
-use crate::networks::{Decoder, Encoder, NetworkKind, check_sizes, default_widths};
-use crate::objectives::{
-    effective_sample_size, elbo, gaussian_entropy, importance_bound, kl_standard_normal,
-    log_importance_weight, reparameterise,
-};
+use crate::networks::{Decoder, Encoder, NetworkKind, ROWS_AT_ONCE, check_sizes, default_widths, halves};
+use crate::objectives::{elbo, log_importance_weight};
 use crate::observation::{Likelihood, Observation};
-use crate::prior::{Prior, halves};
-use crate::sampling::{ROWS_AT_ONCE, latent_noise};
-use crate::units::Units;
+use crate::prior::Prior;
 
 /// Hyperparameters of [`Vae`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaeConfig {
-    /// Entries of the latent code z.
+    /// Dimensions of the latents z.
     pub latent_dim: i64,
-    /// What the encoder and the decoder are made of.
+    /// The layers of the encoder and the decoder.
     pub network: NetworkKind,
     /// From the data inwards: channels of the convolutions, each of which halves the sides of an image, or units
     /// of the hidden layers of an MLP. The decoder has them in reverse.
@@ -68,10 +65,7 @@ impl VaeConfig {
                 self.prior_layers, self.latent_dim
             )));
         }
-        if !(self.beta > 0.0 && self.beta.is_finite()) {
-            return Err(Error::invalid(format!("`beta` must be a positive number, found {}", self.beta)));
-        }
-        Ok(())
+        positive("beta", self.beta)
     }
 }
 
@@ -95,61 +89,49 @@ pub struct Vae {
     encoder: Encoder,
     decoder: Decoder,
     prior: Prior,
-    /// Where the decoder's log-scales start from, or the one that all values share; 0 for a Bernoulli.
+    /// Added to the decoder's log-scales, or the one that all values share; 0 for a Bernoulli.
     log_scale: Tensor,
-    adam: Adam,
+    optimizer: Adam,
 }
 
-/// q(z | x) of a batch: a diagonal Gaussian.
-struct Posterior {
-    mean: Tensor,
-    log_var: Tensor,
-}
-
-impl Posterior {
-    fn sample(&self, rng: &Generator) -> Tensor {
-        reparameterise(&self.mean, &self.log_var, &rng.randn_like(&self.mean))
-    }
-
-    /// Every row `k` times over, one copy of the batch after the other.
-    fn repeat(&self, k: i64) -> Posterior {
-        Posterior { mean: self.mean.repeat([k, 1]), log_var: self.log_var.repeat([k, 1]) }
-    }
-
-    fn log_prob(&self, z: &Tensor) -> Tensor {
-        gaussian_log_prob(&self.mean, &(&self.log_var * 0.5), z)
-    }
-}
-
-/// log σ² of q(z | x) stays between these, as in the autoencoder of Rombach et al. (2022): for data far from all that it was
-/// trained on the encoder gives numbers whose exponential is none.
+/// ln σ² of q(z | x) stays between these, as in the autoencoder of Rombach et al. (2022): far from its training data
+/// the encoder gives numbers whose exponential overflows.
 const LOG_VARIANCES: [f64; 2] = [-30.0, 20.0];
 
 /// The scale of one value stays above e^this, so that no value is fitted to the last digit.
 const LOWEST_LOG_SCALE: f64 = -7.0;
-/// And below e^this, three million standard deviations of the data: far from where it has learned, as at a high temperature,
-/// a network gives numbers whose exponential is infinite.
+/// And below e^this, three million standard deviations of the data: far from its training data, as at a high
+/// temperature, the decoder gives numbers whose exponential overflows.
 const HIGHEST_LOG_SCALE: f64 = 15.0;
 
 impl Vae {
-    /// Mean and log-variance of q(z | x), each `[batch, latent]`, of `x` as a data set delivers it.
+    /// q(z | x), over `[batch, latent]`, of `x` as a data set delivers it.
     ///
     /// # Errors
     /// When `x` has not the shape of the data.
-    pub fn encode(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        let posterior = self.posterior(&self.units.standardise(x)?);
-        Ok((posterior.mean, posterior.log_var))
+    pub fn encode(&self, x: &Tensor) -> Result<Gaussian> {
+        Ok(self.posterior(&self.network_input(x)?))
     }
 
     /// The centre of p(x | z) in the units of the data, images in [-1, 1]. `z`: `[batch, latent]`.
     pub fn decode(&self, z: &Tensor) -> Tensor {
-        self.units.restore(&self.observation(z).centre())
+        self.units.to_data(&self.observation(z).centre())
     }
 
-    fn posterior(&self, x: &Tensor) -> Posterior {
+    fn network_input(&self, x: &Tensor) -> Result<Tensor> {
+        self.card.check_batch(x)?;
+        Ok(self.units.to_network(x))
+    }
+
+    fn posterior(&self, x: &Tensor) -> Gaussian {
         let [mean, log_var] = halves(&self.encoder.forward(x));
         let [lowest, highest] = LOG_VARIANCES;
-        Posterior { mean, log_var: log_var.clamp(lowest, highest) }
+        Gaussian::new(mean, log_var.clamp(lowest, highest) * 0.5)
+    }
+
+    /// The standard normal noise that `n` samples of z are made of.
+    fn noise(&self, n: usize, rng: &Generator) -> Tensor {
+        rng.randn([n as i64, self.config.latent_dim], (Kind::Float, self.device))
     }
 
     fn observation(&self, z: &Tensor) -> Observation {
@@ -165,15 +147,15 @@ impl Vae {
     }
 
     /// KL(q(z | x) ‖ p(z)) of each row: in closed form for the standard normal prior, else by the sample `z`.
-    fn kl(&self, posterior: &Posterior, z: &Tensor) -> Tensor {
+    fn kl(&self, posterior: &Gaussian, z: &Tensor) -> Tensor {
         if self.prior.is_standard_normal() {
-            kl_standard_normal(&posterior.mean, &posterior.log_var)
+            posterior.kl_standard_normal()
         } else {
-            gaussian_entropy(&posterior.log_var).neg() - self.prior.log_prob(z)
+            posterior.entropy().neg() - self.prior.log_prob(z)
         }
     }
 
-    /// `x` as the decoder's output lies.
+    /// `x` in the memory layout of the decoder's output.
     fn laid_out(&self, x: &Tensor) -> Tensor {
         match self.config.network {
             NetworkKind::Convolutional => as_convolved(x),
@@ -181,7 +163,8 @@ impl Vae {
         }
     }
 
-    /// log p(x | z) in the units of the data, and KL, of one sample z of each row of standardised `x`.
+    /// p(x | z), its log-likelihood in the units of the data, and KL, of one sample z for each row of the network's
+    /// input `x`.
     fn bound_terms(&self, x: &Tensor, rng: &Generator) -> (Observation, Tensor, Tensor) {
         let x = &self.laid_out(x);
         let posterior = self.posterior(x);
@@ -191,10 +174,12 @@ impl Vae {
         (observation, log_likelihood, self.kl(&posterior, &z))
     }
 
-    /// log w of `k` samples of each row of standardised `x`: `[k, batch]`.
-    fn log_weights(&self, x: &Tensor, posterior: &Posterior, k: i64, rng: &Generator) -> Tensor {
+    /// ln w of `k` samples of each row of the network's input `x`: `[k, batch]`.
+    fn log_weights(&self, x: &Tensor, posterior: &Gaussian, k: i64, rng: &Generator) -> Tensor {
         let rows = x.size()[0];
-        let posterior = posterior.repeat(k);
+        // One copy of the batch after the other.
+        let repeated = |part: &Tensor| part.repeat([k, 1]);
+        let posterior = Gaussian::new(repeated(&posterior.mean), repeated(&posterior.log_std));
         let z = posterior.sample(rng);
         let mut copies = vec![1; x.dim()];
         copies[0] = k;
@@ -203,7 +188,7 @@ impl Vae {
             .view([k, rows])
     }
 
-    /// What `reduce` makes of the log-weights of `samples` samples, `[samples, rows]`, of each row of `x`: `[batch]`.
+    /// `reduce` of the log-weights of `samples` samples, `[samples, rows]`, of each row of `x`: `[batch]`.
     fn over_weights(
         &self,
         x: &Tensor,
@@ -213,17 +198,14 @@ impl Vae {
     ) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
-        let x = self.units.standardise(x)?;
-        let mut reduced = Vec::new();
-        for x in x.split((ROWS_AT_ONCE / samples).max(1), 0) {
-            let posterior = self.posterior(&x);
+        map_chunks(&self.network_input(x)?, (ROWS_AT_ONCE / samples).max(1), |x| {
+            let posterior = self.posterior(x);
             let parts: Vec<Tensor> = (0..samples)
                 .step_by(ROWS_AT_ONCE as usize)
-                .map(|done| self.log_weights(&x, &posterior, (samples - done).min(ROWS_AT_ONCE), &rng))
+                .map(|done| self.log_weights(x, &posterior, (samples - done).min(ROWS_AT_ONCE), &rng))
                 .collect();
-            reduced.push(reduce(&Tensor::cat(&parts, 0)));
-        }
-        Ok(Tensor::cat(&reduced, 0))
+            Ok(reduce(&Tensor::cat(&parts, 0)))
+        })
     }
 }
 
@@ -233,12 +215,12 @@ impl GenerativeModel for Vae {
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
-        let x = self.units.standardise(&batch.x)?;
+        let x = self.network_input(&batch.x)?;
         let (observation, log_likelihood, kl) = self.bound_terms(&x, &step.rng);
         let reconstruction = log_likelihood.mean(Kind::Float).neg();
         let kl = kl.mean(Kind::Float);
         let loss = &reconstruction + &kl * self.config.beta;
-        let grad_norm = self.adam.step(&loss, step.lr_scale)?;
+        let grad_norm = self.optimizer.step(&loss, step.lr_scale)?;
         let losses = Losses::new()
             .with("loss", &loss)
             .with("reconstruction", &reconstruction)
@@ -251,20 +233,16 @@ impl GenerativeModel for Vae {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        request.require_one_pass(Self::NAME)?;
+        let temperature = request.checked_temperature()?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
-        let noise = latent_noise(Self::NAME, request, self.config.latent_dim, self.device, &rng)?;
-        let samples: Vec<Tensor> = noise
-            .split(ROWS_AT_ONCE, 0)
-            .iter()
-            .map(|noise| {
-                let observation = self.observation(&self.prior.sample(noise));
-                let x =
-                    if self.config.sample_noise { observation.sample(&rng) } else { observation.centre() };
-                self.units.restore(&x)
-            })
-            .collect();
-        Ok(Tensor::cat(&samples, 0))
+        let noise = self.noise(request.n, &rng) * temperature;
+        map_chunks(&noise, ROWS_AT_ONCE, |noise| {
+            let observation = self.observation(&self.prior.sample(noise));
+            let x = if self.config.sample_noise { observation.sample(&rng) } else { observation.centre() };
+            Ok(self.units.to_data(&x))
+        })
     }
 
     fn weights(&self) -> NamedTensors {
@@ -272,7 +250,7 @@ impl GenerativeModel for Vae {
     }
 
     fn training_state(&self) -> NamedTensors {
-        self.adam.state().prefixed("adam")
+        self.optimizer.state().prefixed("optimizer")
     }
 
     fn density(&self) -> Option<&dyn Density> {
@@ -294,14 +272,14 @@ impl Density for Vae {
             LikelihoodKind::LowerBound => {
                 let _no_grad = tch::no_grad_guard();
                 let rng = stream(seed, Purpose::Evaluate, 0);
-                let parts = self.units.standardise(x)?.split(ROWS_AT_ONCE, 0);
-                let bounds = parts.iter().map(|x| {
+                map_chunks(&self.network_input(x)?, ROWS_AT_ONCE, |x| {
                     let (_, log_likelihood, kl) = self.bound_terms(x, &rng);
-                    elbo(&log_likelihood, &kl)
-                });
-                Ok(Tensor::cat(&bounds.collect::<Vec<_>>(), 0))
+                    Ok(elbo(&log_likelihood, &kl))
+                })
             }
-            LikelihoodKind::Importance(k) if k > 0 => self.over_weights(x, k.into(), seed, importance_bound),
+            LikelihoodKind::Importance(k) if k > 0 => {
+                self.over_weights(x, k.into(), seed, |weights| log_mean_exp(weights, 0))
+            }
             _ => Err(Error::invalid(format!(
                 "`{}` has the likelihoods `lower-bound` and `importance-K` with K of 1 or more, not `{kind}`",
                 Self::NAME
@@ -312,7 +290,8 @@ impl Density for Vae {
     fn effective_sample_size(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
         match kind {
             LikelihoodKind::Importance(k) if k > 0 => {
-                self.over_weights(x, k.into(), seed, effective_sample_size).map(Some)
+                let size = |weights: &Tensor| effective_sample_size(weights, 0);
+                self.over_weights(x, k.into(), seed, size).map(Some)
             }
             _ => Ok(None),
         }
@@ -381,7 +360,7 @@ impl Buildable for Vae {
         };
         drop(root);
         Ok(Vae {
-            adam: Adam::new(&params, config.optimizer)?,
+            optimizer: Adam::new(&params, config.optimizer)?,
             config,
             card,
             device: context.device,

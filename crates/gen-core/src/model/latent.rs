@@ -2,7 +2,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 
-/// A model whose samples are made of codes: a number of draws from a known distribution, from which all else follows.
+/// A model whose samples are made of latents: draws from a known distribution, from which the sample follows.
 ///
 /// ```
 /// use gen_core::Result;
@@ -10,18 +10,18 @@ use crate::error::{Error, Result};
 /// use gen_core::rng::{Purpose, stream};
 /// use tch::{Device, Kind, Tensor};
 ///
-/// /// N(1, 4): the code of x is (x - 1) / 2.
+/// /// N(1, 4): the latent of x is (x - 1) / 2.
 /// struct Gaussian;
 ///
 /// impl Latent for Gaussian {
-///     fn code_shape(&self) -> Vec<i64> {
+///     fn latent_shape(&self) -> Vec<i64> {
 ///         vec![1]
 ///     }
 ///     fn prior(&self, n: usize, seed: u64) -> Result<Tensor> {
 ///         Ok(stream(seed, Purpose::Sample, 0).randn([n as i64, 1], (Kind::Float, Device::Cpu)))
 ///     }
-///     fn decode(&self, codes: &Tensor) -> Result<Tensor> {
-///         Ok(codes * 2.0 + 1.0)
+///     fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+///         Ok(latents * 2.0 + 1.0)
 ///     }
 ///     fn encode(&self, x: &Tensor, _seed: u64) -> Result<Option<Tensor>> {
 ///         Ok(Some((x - 1.0) / 2.0))
@@ -36,34 +36,34 @@ use crate::error::{Error, Result};
 /// # Ok::<(), gen_core::Error>(())
 /// ```
 pub trait Latent {
-    /// The shape of one code, without the batch.
-    fn code_shape(&self) -> Vec<i64>;
+    /// The shape of the latents of one sample, without the batch.
+    fn latent_shape(&self) -> Vec<i64>;
 
-    /// `n` codes as sampling draws them: `[n, ...]`. What they decode to is distributed as the model's samples are, but
-    /// for noise that a sampler adds after the code.
+    /// `n` latents as sampling draws them: `[n, ...]`. Decoded, they are distributed as the model's samples, but for
+    /// the noise that a sampler adds.
     ///
     /// # Errors
     /// When libtorch fails.
     fn prior(&self, n: usize, seed: u64) -> Result<Tensor>;
 
-    /// What codes `[n, ...]` stand for, in the range of samples: the same codes give the same data. Without gradients.
+    /// The data of latents `[n, ...]`, in the range of samples: the same latents give the same data. Without gradients.
     ///
-    /// It changes continuously with the codes, even where samples are rounded to grey levels: rounded, it is what the
+    /// It changes continuously with the latents, even where samples are rounded to grey levels: rounded, it is what the
     /// sample would be.
     ///
     /// # Errors
-    /// When the codes have another shape than [`Latent::code_shape`].
-    fn decode(&self, codes: &Tensor) -> Result<Tensor>;
+    /// When the latents have another shape than [`Latent::latent_shape`].
+    fn decode(&self, latents: &Tensor) -> Result<Tensor>;
 
-    /// The codes of data as a data set delivers it, `[n, ...]`; `None` for a model that has no way back. Without
+    /// The latents of data as a data set delivers it, `[n, ...]`; `None` for a model that has no way back. Without
     /// gradients. `seed` is for those that need noise on the way.
     ///
     /// # Errors
     /// When `x` has not the shape of the data.
     fn encode(&self, x: &Tensor, seed: u64) -> Result<Option<Tensor>>;
 
-    /// Where the model places data, for a map of it: `[n, ...]`; the codes, unless the model has a space of its own before
-    /// them, in which what is alike lies together.
+    /// Where the model places data, for a map of it: `[n, ...]`; the latents, unless the model has a space of its own
+    /// before them, in which similar data lies together.
     ///
     /// # Errors
     /// As [`Latent::encode`].
@@ -71,38 +71,40 @@ pub trait Latent {
         self.encode(x, seed)
     }
 
-    /// How to go from one code to another.
+    /// How to interpolate between latents.
     fn interpolation(&self) -> Interpolation;
 
-    /// Refuses codes of another shape; for implementations of [`Latent::decode`].
+    /// Refuses latents of another shape.
+    ///
+    /// [`Latent::decode`] calls it first.
     ///
     /// # Errors
-    /// When `codes` is not a batch of [`Latent::code_shape`].
-    fn check_codes(&self, codes: &Tensor) -> Result<()> {
-        let (expected, found) = (self.code_shape(), codes.size());
+    /// When `latents` is not a batch of [`Latent::latent_shape`].
+    fn check_latents(&self, latents: &Tensor) -> Result<()> {
+        let (expected, found) = (self.latent_shape(), latents.size());
         if found.is_empty() || found[1..] != expected {
-            return Err(Error::invalid(format!("codes should be [n] of {expected:?}, found {found:?}")));
+            return Err(Error::invalid(format!("latents should be [n] of {expected:?}, found {found:?}")));
         }
         Ok(())
     }
 }
 
-/// A way from one code to another.
+/// A way from the latents of one sample to those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interpolation {
-    /// Along a great circle, for codes that are standard normal noise: a + b over two is shorter than a or b in many
-    /// dimensions, and lies where no code is ever drawn.
+    /// Along a great circle, for latents that are standard normal noise: (a + b) / 2 is shorter than a or b in many
+    /// dimensions, and lies where no latents are ever drawn.
     Spherical,
     /// Along a straight line.
     Linear,
 }
 
-/// Codes this near to a common line through the origin (the sine of the angle between them) have no great circle of
+/// Latents this near to a common line through the origin (the sine of the angle between them) have no great circle of
 /// their own, and are joined by a straight line.
 const PARALLEL: f64 = 1e-4;
 
 impl Interpolation {
-    /// The codes at `fraction` of the way from each row of `from` to that of `to`, both `[n, ...]`; 0 is `from`, 1 is
+    /// The latents at `fraction` of the way from each row of `from` to that of `to`, both `[n, ...]`; 0 is `from`, 1 is
     /// `to`.
     ///
     /// Spherical: sin((1 - f) ω) / sin ω · a + sin(f ω) / sin ω · b, with ω the angle between a and b (Shoemake 1985;
@@ -122,16 +124,16 @@ impl Interpolation {
     pub fn between_each(self, from: &Tensor, to: &Tensor, fractions: &Tensor) -> Result<Tensor> {
         if from.size() != to.size() || from.dim() == 0 || fractions.size() != from.size()[..1] {
             return Err(Error::invalid(format!(
-                "two batches of codes of the same shape are interpolated, found {:?} and {:?}",
+                "two batches of latents of the same shape are interpolated, found {:?} and {:?}",
                 from.size(),
                 to.size()
             )));
         }
         let f = fractions.to_kind(Kind::Double).to_device(from.device()).unsqueeze(1);
-        let [a, b] = [from, to].map(|codes| codes.to_kind(Kind::Double).view([codes.size()[0], -1]));
+        let [a, b] = [from, to].map(|latents| latents.to_kind(Kind::Double).view([latents.size()[0], -1]));
         let rest = f.neg() + 1.0;
         let line = &a * &rest + &b * &f;
-        let codes = match self {
+        let latents = match self {
             Interpolation::Linear => line,
             Interpolation::Spherical => {
                 let dot = |a: &Tensor, b: &Tensor| (a * b).sum_dim_intlist(1, true, Kind::Double);
@@ -144,7 +146,7 @@ impl Interpolation {
                 line.where_self(&sine.lt(PARALLEL).logical_or(&lengths.eq(0.0)), &arc)
             }
         };
-        Ok(codes.to_kind(from.kind()).view_as(from))
+        Ok(latents.to_kind(from.kind()).view_as(from))
     }
 }
 
@@ -155,14 +157,14 @@ mod tests {
     use super::*;
     use crate::testing::assert_close;
 
-    fn codes(seed: i64) -> Tensor {
+    fn latents(seed: i64) -> Tensor {
         tch::manual_seed(seed);
         Tensor::randn([6, 2, 3, 4], (Kind::Double, Device::Cpu))
     }
 
     #[test]
-    fn both_ways_start_and_end_at_the_codes() {
-        let (a, b) = (codes(0), codes(1));
+    fn both_ways_start_and_end_at_the_latents() {
+        let (a, b) = (latents(0), latents(1));
         for way in [Interpolation::Linear, Interpolation::Spherical] {
             assert_close(&way.between(&a, &b, 0.0).unwrap(), &a, 1e-12, 1e-12);
             assert_close(&way.between(&a, &b, 1.0).unwrap(), &b, 1e-12, 1e-12);
@@ -175,7 +177,7 @@ mod tests {
             let norm = x.square().sum_dim_intlist([1i64, 2, 3].as_slice(), true, Kind::Double).sqrt();
             x / norm
         };
-        let (a, b) = (unit(codes(0)), unit(codes(1)));
+        let (a, b) = (unit(latents(0)), unit(latents(1)));
         let at = |f: f64| Interpolation::Spherical.between(&a, &b, f).unwrap();
         let dot = |a: &Tensor, b: &Tensor| {
             (a * b).sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Double).clamp(-1.0, 1.0)
@@ -191,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn parallel_and_opposite_codes_are_joined_by_a_line() {
-        let a = codes(0);
+    fn parallel_and_opposite_latents_are_joined_by_a_line() {
+        let a = latents(0);
         for b in [&a * 1.0, &a * 3.0, -&a, a.zeros_like()] {
             let there = Interpolation::Spherical.between(&a, &b, 0.25).unwrap();
             let line = Interpolation::Linear.between(&a, &b, 0.25).unwrap();
@@ -201,8 +203,8 @@ mod tests {
     }
 
     #[test]
-    fn codes_of_different_shapes_are_refused() {
-        let error = Interpolation::Spherical.between(&codes(0), &codes(1).narrow(0, 0, 3), 0.5);
+    fn latents_of_different_shapes_are_refused() {
+        let error = Interpolation::Spherical.between(&latents(0), &latents(1).narrow(0, 0, 3), 0.5);
         assert!(error.unwrap_err().to_string().contains("found [6, 2, 3, 4] and [3, 2, 3, 4]"));
     }
 }

@@ -1,21 +1,24 @@
-//! The bound of a process without steps, over the signal-to-noise ratio (Kingma et al. 2021, Variational Diffusion Models,
+//! The bound in continuous time, over the signal-to-noise ratio (Kingma et al. 2021, Variational Diffusion Models,
 //! section 5).
 //!
 //! With λ = ln SNR between the last level of a process and its first,
 //!
 //! > -log p(x_0) ≤ KL(q(x_last | x_0) ‖ N(0, I)) + E[-log p(x_0 | x_first)] + ½ ∫ e^λ E‖x_0 - D(x_λ)‖² dλ
 //!
-//! which is their equation 18 with v = e^λ. A schedule has no part in it beyond its two ends, and nothing is lost to the
-//! variance of steps: with a perfect denoiser of a Gaussian the bound is its entropy, but for what the two ends leave.
+//! which is their equation 18 with v = e^λ. A schedule has no part in it beyond its two ends, and no term is lost
+//! to the variance of steps: with a perfect denoiser of a Gaussian the bound is its entropy, up to terms at the two
+//! ends.
 
 use gen_core::rng::Generator;
 use tch::{Device, Kind, Tensor};
 
-use super::{Decoder, prior, sum};
+use super::decoder::Decoder;
+use super::terms::{prior, squared_error};
 use crate::prediction::Scales;
 use crate::schedule::{DiscreteVp, Level, Path};
 
-/// The bound of the process that goes through all levels between those of a discrete one. All results are `f64 [batch]`.
+/// The bound of the process that goes through all levels between those of a discrete one. All results are
+/// `f64 [batch]`.
 ///
 /// ```
 /// use gen_core::rng::Generator;
@@ -42,7 +45,7 @@ pub struct ContinuousBound {
 }
 
 impl ContinuousBound {
-    /// The bound of `process` without its steps.
+    /// The bound of `process` in continuous time.
     pub fn new(process: &DiscreteVp, decoder: Decoder) -> Self {
         let (first, last) = (process.level(0), process.level(process.timesteps() - 1));
         // Of x_0 given x_first where data varies as much as N(0, I). Where it varies less, which only a process of few
@@ -50,7 +53,7 @@ impl ContinuousBound {
         let variance = 1.0 / (1.0 + first.snr());
         let decoder_variance = match decoder {
             Decoder::Gaussian => variance,
-            // A Gaussian cut into cells varies by a twelfth of their squared width more than what is on their grid
+            // A Gaussian cut into cells varies by a twelfth of their squared width more than the values on their grid
             // (Sheppard 1898); cells far wider than the noise are not filled by it.
             Decoder::Discretised(levels) => {
                 let width = 2.0 / (f64::from(levels) - 1.0);
@@ -66,7 +69,7 @@ impl ContinuousBound {
         }
     }
 
-    /// The KL divergence from N(0, I) of what is left of `x0: [batch, ...]` at the end. No network has a part in it.
+    /// The KL divergence from N(0, I) of the last state given `x0: [batch, ...]`. No network has a part in it.
     pub fn prior(&self, x0: &Tensor) -> Tensor {
         prior(x0, &self.last)
     }
@@ -76,11 +79,12 @@ impl ContinuousBound {
         self.decoder.nats(x0, estimate, self.decoder_std)
     }
 
-    /// The level at a share of the way, 0 for the last and 1 for the first, and what the squared error of x_0 there weighs
-    /// in the mean over all shares.
+    /// The level at a share of the way, 0 for the last and 1 for the first, and the weight of the squared error of x_0
+    /// there in the mean over all shares.
     ///
-    /// Equal shares are equal steps of ln(1 + SNR). An error of N(0, I) by its best denoiser, 1 / (1 + SNR) for each value,
-    /// is worth the same at all of them, and no data that varies less has more: draws of the share differ little.
+    /// Equal shares are equal steps of ln(1 + SNR). The error of the best denoiser of N(0, I), 1 / (1 + SNR) for each
+    /// value, has the same weighted size at all of them, and data that varies less has no larger one: draws of the
+    /// share differ little.
     pub fn level(&self, share: f64) -> (Level, f64) {
         let [low, high] = [self.last, self.first].map(|level| level.snr().ln_1p());
         let place = low + share * (high - low);
@@ -89,12 +93,12 @@ impl ContinuousBound {
         (self.path.at_log_snr(snr.ln()), 0.5 * (high - low) * (1.0 + snr))
     }
 
-    /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of the
-    /// network, at least 2: one for the reconstruction, the others for the integral.
+    /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of
+    /// the network, at least 2: one for the reconstruction, the others for the integral.
     ///
-    /// Noise and levels are drawn from `rng`, for each row by itself, so that the standard error of a mean over rows has
-    /// that of the estimates in it. `denoise` estimates x_0 from x, its scales and the network's times `[batch]`. The
-    /// levels are cut into as many equal shares as there are calls for them, and one is drawn from each.
+    /// Noise and levels are drawn from `rng`, for each row by itself, so that the standard error of a mean over rows
+    /// has that of the estimates in it. `denoise` estimates x_0 from x, its scales and the network's times `[batch]`.
+    /// The levels are cut into as many equal shares as there are calls for them, and one is drawn from each.
     pub fn estimate(
         &self,
         mut denoise: impl FnMut(&Tensor, &Scales, &Tensor) -> Tensor,
@@ -103,7 +107,7 @@ impl ContinuousBound {
         rng: &Generator,
     ) -> Tensor {
         let batch = x0.size()[0];
-        let mut guess = |levels: &[Level]| {
+        let mut estimate_at = |levels: &[Level]| {
             let column = |of: fn(&Level) -> f64| {
                 let values: Vec<f64> = levels.iter().map(of).collect();
                 Tensor::from_slice(&values).to_kind(x0.kind()).to_device(x0.device())
@@ -117,7 +121,7 @@ impl ContinuousBound {
             denoise(&scales.diffuse(x0, &rng.randn_like(x0)), &scales, &column(|level| level.time))
         };
         let first = vec![self.first; batch as usize];
-        let mut bound = self.prior(x0) + self.reconstruction(x0, &guess(&first));
+        let mut bound = self.prior(x0) + self.reconstruction(x0, &estimate_at(&first));
         let parts = evaluations.saturating_sub(1).max(1);
         for part in 0..parts {
             let within = rng.rand([batch], (Kind::Double, x0.device())).to_device(Device::Cpu);
@@ -125,9 +129,9 @@ impl ContinuousBound {
             let shares: Vec<f64> = (0..batch).map(|row| shares.double_value(&[row])).collect();
             let (levels, weights): (Vec<Level>, Vec<f64>) =
                 shares.into_iter().map(|share| self.level(share)).unzip();
-            let error = (x0.to_kind(Kind::Double) - guess(&levels).to_kind(Kind::Double)).square();
+            let error = squared_error(x0, &estimate_at(&levels));
             let weights = Tensor::from_slice(&weights).to_device(x0.device());
-            bound += sum(&error) * weights / parts as f64;
+            bound += error * weights / parts as f64;
         }
         -bound
     }

@@ -3,14 +3,15 @@
 use gen_core::rng::Generator;
 use tch::{Device, Kind, Tensor};
 
-use super::{Decoder, prior, sum};
+use super::decoder::Decoder;
+use super::terms::{prior, squared_error};
 use crate::prediction::rows;
 use crate::samplers::Variance;
 use crate::schedule::{DiscreteVp, Level, Posterior};
 
 /// The bound of one process: -log p(x_0) ≤ L_T + Σ_{t>0} L_t + L_0, in expectation over the noise.
 ///
-/// Timesteps count from 0, so that what the paper calls L_0 belongs to timestep 0 and its L_{t} to timestep t.
+/// Timesteps count from 0: L_0 of the paper belongs to timestep 0 and its L_t to timestep t.
 /// All results are `f64 [batch]`.
 #[derive(Debug)]
 pub struct VariationalBound {
@@ -56,8 +57,7 @@ impl VariationalBound {
         }
     }
 
-    /// L_T: the KL divergence from N(0, I) of what is left of `x0: [batch, ...]` at the end. No network has a part in
-    /// it.
+    /// L_T: the KL divergence from N(0, I) of x_T given `x0: [batch, ...]`. No network has a part in it.
     pub fn prior(&self, x0: &Tensor) -> Tensor {
         prior(x0, &self.last)
     }
@@ -69,17 +69,16 @@ impl VariationalBound {
 
     /// L_t: KL(q(x_{t-1} | x_t, x_0) ‖ p(x_{t-1} | x_t)) at timesteps `t: i64 [batch]`, all above 0.
     pub fn transition(&self, t: &Tensor, x0: &Tensor, estimate: &Tensor) -> Tensor {
-        let error = (x0.to_kind(Kind::Double) - estimate.to_kind(Kind::Double)).square();
         let values = (x0.numel() as i64 / x0.size()[0]) as f64;
         let pick = |table: &Tensor| table.index_select(0, &t.to_device(Device::Cpu)).to_device(x0.device());
-        pick(&self.spread) * values + pick(&self.weight) * sum(&error)
+        pick(&self.spread) * values + pick(&self.weight) * squared_error(x0, estimate)
     }
 
-    /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of the
-    /// network, at least 2: one for L_0, the others for a sample of the L_t; T calls give each L_t once.
+    /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of
+    /// the network, at least 2: one for L_0, the others for a sample of the L_t; T calls give each L_t once.
     ///
-    /// Noise and timesteps are drawn from `rng`. `denoise` estimates x_0 from x_t and `t: i64 [batch]`. The timesteps from
-    /// 1 to T - 1 are cut into parts that grow with t, as the terms shrink with it, and one is drawn from each.
+    /// Noise and timesteps are drawn from `rng`. `denoise` estimates x_0 from x_t and `t: i64 [batch]`. The timesteps
+    /// from 1 to T - 1 are cut into parts that grow with t, as the terms shrink with it, and one is drawn from each.
     pub fn estimate(
         &self,
         mut denoise: impl FnMut(&Tensor, &Tensor) -> Tensor,
@@ -87,17 +86,17 @@ impl VariationalBound {
         evaluations: usize,
         rng: &Generator,
     ) -> Tensor {
-        let mut guess = |t: &Tensor| {
+        let mut estimate_at = |t: &Tensor| {
             let (alpha, sigma) = (rows(&self.alpha, t, x0), rows(&self.sigma, t, x0));
             denoise(&(alpha * x0 + sigma * rng.randn_like(x0)), t)
         };
         let batch = x0.size()[0];
         let options = (Kind::Int64, x0.device());
         let first = Tensor::zeros([batch], options);
-        let mut bound = self.prior(x0) + self.reconstruction(x0, &guess(&first));
+        let mut bound = self.prior(x0) + self.reconstruction(x0, &estimate_at(&first));
         for (start, end) in strata(self.timesteps(), evaluations.saturating_sub(1)) {
             let t = rng.randint(start, end, [batch], options);
-            bound += self.transition(&t, x0, &guess(&t)) * (end - start) as f64;
+            bound += self.transition(&t, x0, &estimate_at(&t)) * (end - start) as f64;
         }
         -bound
     }

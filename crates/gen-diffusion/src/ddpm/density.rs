@@ -1,8 +1,8 @@
 use gen_core::data::Values;
-use gen_core::model::{Density, LikelihoodKind};
+use gen_core::model::{Density, LikelihoodKind, map_chunks};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Ddpm;
 use crate::bound::{Bound, ContinuousBound, Decoder, VariationalBound};
@@ -14,8 +14,9 @@ const ODE_STEPS: usize = 40;
 
 /// The variational bound, and for grey levels and real numbers the likelihood of the probability flow.
 ///
-/// The flow has the network's estimates as they are, never clipped, as clipping would end the smoothness that its solver
-/// relies on. Bytes are spread over their cells by uniform noise, so that its bits per dimension are those of a flow.
+/// The flow has the network's estimates as they are, never clipped, as clipping would end the smoothness that its
+/// solver relies on. Bytes are spread over their cells by uniform noise, so that its bits per dimension are those of a
+/// flow.
 impl Density for Ddpm {
     fn kinds(&self) -> Vec<LikelihoodKind> {
         match self.card.data.values {
@@ -30,10 +31,10 @@ impl Density for Ddpm {
     }
 
     fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
-        self.check(x)?;
+        self.card.check_batch(x)?;
         let rng = stream(seed, Purpose::Evaluate, 0);
         match kind {
-            LikelihoodKind::LowerBound => Ok(self.bound(x, &rng)),
+            LikelihoodKind::LowerBound => self.bound(x, &rng),
             LikelihoodKind::Ode | LikelihoodKind::DequantisedOde if self.kinds().contains(&kind) => {
                 self.probability_flow(x, &rng)
             }
@@ -51,7 +52,7 @@ impl Density for Ddpm {
 }
 
 impl Ddpm {
-    fn bound(&self, x: &Tensor, rng: &Generator) -> Tensor {
+    fn bound(&self, x: &Tensor, rng: &Generator) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let decoder = match self.card.data.values {
             Values::Bytes => Decoder::Discretised(256),
@@ -75,12 +76,9 @@ impl Ddpm {
                 Box::new(move |x0| bound.estimate(at_step, x0, evaluations, rng))
             }
         };
-        let parts: Vec<Tensor> = x
-            .split(self.chunk(), 0)
-            .iter()
-            .map(|part| self.nats_of_data(of_part(&self.encode(part))))
-            .collect();
-        Tensor::cat(&parts, 0)
+        map_chunks(x, self.chunk(), |part| {
+            Ok(self.units.log_prob_of_data(of_part(&self.units.to_network(part))))
+        })
     }
 
     fn probability_flow(&self, x: &Tensor, rng: &Generator) -> Result<Tensor> {
@@ -89,24 +87,14 @@ impl Ddpm {
         // The mass of a byte is the density in its cell times the width of it.
         let cell: Option<f64> = (self.card.data.values == Values::Bytes).then_some(2.0 / 255.0);
         let log_volume = cell.map_or(0.0, |width| width.ln() * dimensions as f64);
-        let mut parts = Vec::new();
-        for part in x.split(self.chunk(), 0) {
-            let mut x = self.encode(&part);
+        map_chunks(x, self.chunk(), |part| {
+            let mut x = self.units.to_network(part);
             if let Some(width) = cell {
                 x = &x + (rng.rand_like(&x) - 0.5) * width;
             }
             let denoise = |x: &Tensor, level: &_| self.estimate(x, level);
             let log_density = log_density(denoise, &x, &self.process, ODE_STEPS, divergence, rng)?;
-            parts.push(self.nats_of_data(log_density) + log_volume);
-        }
-        Ok(Tensor::cat(&parts, 0))
-    }
-
-    /// log p of rows as the network sees them to log p of the data: of points in `f64`.
-    fn nats_of_data(&self, nats: Tensor) -> Tensor {
-        match &self.standardise {
-            Some(standardise) => nats.to_kind(Kind::Double) + standardise.log_det(),
-            None => nats,
-        }
+            Ok(self.units.log_prob_of_data(log_density) + log_volume)
+        })
     }
 }

@@ -1,9 +1,10 @@
-use super::{DiscreteVp, Level};
+use super::level::Level;
+use super::process::DiscreteVp;
 
-/// The levels of a process, and all between them: what a process without steps goes through.
+/// The levels of a process and all between them, in continuous time.
 ///
-/// Its parameter is ψ = ln(σ / (1 + α)), which grows with the noise: with little of it ψ is ln σ/2, and where there is
-/// little else it goes with the angle arctan σ/α.
+/// Its parameter is ψ = ln(σ / (1 + α)), which grows with the noise: with little noise ψ is ln σ/2, and with little
+/// signal it goes with the angle arctan σ/α.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Path {
     /// ψ and the network's time of each timestep, ascending.
@@ -60,8 +61,8 @@ fn psi(level: &Level) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::noise::NoiseSchedule;
     use super::*;
-    use crate::schedule::NoiseSchedule;
 
     #[test]
     fn the_path_goes_through_every_level() {

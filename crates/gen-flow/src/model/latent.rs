@@ -9,7 +9,7 @@ use crate::bijection::Given;
 /// The latents f(x) ~ N(0, I), end to end: of several scales the coarsest first. Data and codes are each other's images;
 /// bytes take the noise that dequantises them on the way to a code.
 impl<A: Architecture> Latent for FlowModel<A> {
-    fn code_shape(&self) -> Vec<i64> {
+    fn latent_shape(&self) -> Vec<i64> {
         vec![self.card.data.shape.dimensions()]
     }
 
@@ -19,7 +19,7 @@ impl<A: Architecture> Latent for FlowModel<A> {
     }
 
     fn decode(&self, codes: &Tensor) -> Result<Tensor> {
-        self.check_codes(codes)?;
+        self.check_latents(codes)?;
         let _no_grad = tch::no_grad_guard();
         let parts = codes.split_with_sizes(&self.parts(codes.size()[0])[..], 0);
         let parts = parts.iter().map(|z| self.restored(&self.flow.bijection().inverse(z, Given::NOTHING).0));

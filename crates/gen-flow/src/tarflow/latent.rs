@@ -11,7 +11,7 @@ use crate::bijection::{Bijection, Given};
 /// The latents f(x) ~ N(0, I), patch by patch, of a flow without classes. Data and codes are each other's images, up to
 /// the noise that is added on the way to a code and taken off on the way back.
 impl Latent for TarFlow {
-    fn code_shape(&self) -> Vec<i64> {
+    fn latent_shape(&self) -> Vec<i64> {
         vec![self.card.data.shape.dimensions()]
     }
 
@@ -21,7 +21,7 @@ impl Latent for TarFlow {
     }
 
     fn decode(&self, codes: &Tensor) -> Result<Tensor> {
-        self.check_codes(codes)?;
+        self.check_latents(codes)?;
         let _no_grad = tch::no_grad_guard();
         let guidance = self.guidance();
         let decode = |z: &Tensor| {

@@ -1,8 +1,9 @@
-//! What a model says of the probability of data.
+//! The likelihoods that a model gives to data.
 
 use std::f64::consts::TAU;
 
 use gen_core::data::{Batch, Binarise, Values};
+use gen_core::distributions::Gaussian;
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, Step};
 use gen_core::registry::Buildable;
 use gen_core::rng::{Generator, Purpose, stream};
@@ -22,8 +23,8 @@ fn log_normal(x: &Tensor, mean: &Tensor, log_std: &Tensor) -> Tensor {
     sums(&(((x - mean) / log_std.exp()).square() * -0.5 - log_std - 0.5 * TAU.ln()))
 }
 
-/// Written out in double precision from what the encoder and the decoder say, with the noise that the seed gives: the
-/// bound with the divergence of two normal distributions, and the importance weights of any number of samples.
+/// Written out in double precision from the outputs of the encoder and the decoder, with the noise that the seed gives:
+/// the bound with the divergence of two normal distributions, and the importance weights of any number of samples.
 #[test]
 fn likelihoods_are_those_of_their_definition() {
     let _turn = alone();
@@ -40,11 +41,10 @@ fn likelihoods_are_those_of_their_definition() {
     let x = data.train.narrow(0, 9).to_batch(&data.spec, &Generator::seeded(0)).x;
     let _no_grad = tch::no_grad_guard();
 
-    // So many rows of x that come together, `copies` times over, and what their samples of z are.
+    // For rows of x, `copies` times over: ln p(x | z), the samples of z, and the posterior.
     let sampled = |x: &Tensor, copies: i64, rng: &Generator| {
-        let (mean, log_var) = model.encode(x).unwrap();
-        let [mean, log_var] = [mean, log_var].map(|part| double(&part).repeat([copies, 1]));
-        let log_std = log_var * 0.5;
+        let Gaussian { mean, log_std } = model.encode(x).unwrap();
+        let [mean, log_std] = [mean, log_std].map(|part| double(&part).repeat([copies, 1]));
         let noise = rng.randn(mean.size().as_slice(), (Kind::Float, Device::Cpu));
         let z = &mean + log_std.exp() * noise;
         let centre = double(&model.decode(&z.to_kind(Kind::Float)));

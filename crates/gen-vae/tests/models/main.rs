@@ -107,7 +107,7 @@ fn every_model_trains_and_samples_on_every_kind_of_data() {
 }
 
 #[test]
-fn codes_lead_to_samples_and_back_to_reconstructions() {
+fn latents_lead_to_samples_and_back_to_reconstructions() {
     let _turn = alone();
     for data in [images(40, 1, 8, 8), points(200)] {
         let config = VaeConfig { sample_noise: false, ..small(&data) };
@@ -116,19 +116,19 @@ fn codes_lead_to_samples_and_back_to_reconstructions() {
         while trainer.advance().unwrap().is_some() {}
         trainer.finish().unwrap();
         let latent = model.latent().unwrap();
-        let codes = latent.prior(6, 1).unwrap();
-        assert_eq!((codes.size(), latent.code_shape()), (vec![6, 3], vec![3]));
-        assert_eq!(latent.decode(&codes).unwrap(), model.sample(&SampleRequest::new(6, 1)).unwrap());
+        let latents = latent.prior(6, 1).unwrap();
+        assert_eq!((latents.size(), latent.latent_shape()), (vec![6, 3], vec![3]));
+        assert_eq!(latent.decode(&latents).unwrap(), model.sample(&SampleRequest::new(6, 1)).unwrap());
 
         // The learned prior leads back to the mean of q(z | x).
         let x = data.train.narrow(0, 9).to_batch(&data.spec, &Generator::seeded(0)).x;
         let there = latent.encode(&x, 0).unwrap().unwrap();
-        let (mean, _) = tch::no_grad(|| model.encode(&x)).unwrap();
+        let mean = tch::no_grad(|| model.encode(&x)).unwrap().mean;
         assert_close(&latent.decode(&there).unwrap(), &tch::no_grad(|| model.decode(&mean)), 1e-4, 1e-4);
         assert!(!there.allclose(&mean, 1e-3, 1e-3, false), "a trained prior is not the identity");
         assert!(!there.requires_grad());
-        let wrong = latent.decode(&codes.narrow(1, 0, 2)).unwrap_err().to_string();
-        assert_eq!(wrong, "codes should be [n] of [3], found [6, 2]");
+        let wrong = latent.decode(&latents.narrow(1, 0, 2)).unwrap_err().to_string();
+        assert_eq!(wrong, "latents should be [n] of [3], found [6, 2]");
     }
 }
 
@@ -138,8 +138,8 @@ fn an_autoencoder_decodes_what_it_encodes() {
     let data = points(200);
     let model = Ae::build(Ae::default_config(&data.spec), &context(&data, 0)).unwrap();
     let latent = model.latent().unwrap();
-    let codes = latent.prior(5, 2).unwrap();
-    assert_eq!(latent.decode(&codes).unwrap(), model.sample(&SampleRequest::new(5, 2)).unwrap());
+    let latents = latent.prior(5, 2).unwrap();
+    assert_eq!(latent.decode(&latents).unwrap(), model.sample(&SampleRequest::new(5, 2)).unwrap());
     let x = data.train.narrow(0, 9).to_batch(&data.spec, &Generator::seeded(0)).x;
     let there = latent.encode(&x, 0).unwrap().unwrap();
     assert_eq!(there, tch::no_grad(|| model.encode(&x)).unwrap());
@@ -259,7 +259,7 @@ fn an_autoencoder_reconstructs_and_has_no_density() {
 }
 
 #[test]
-fn temperature_scales_the_code() {
+fn temperature_scales_the_latents() {
     let _turn = alone();
     let data = points(100);
     let config = VaeConfig { sample_noise: false, ..small(&data) };
@@ -270,10 +270,10 @@ fn temperature_scales_the_code() {
         model.sample(&request).unwrap()
     };
     let latent = model.latent().unwrap();
-    let codes = latent.prior(50, 0).unwrap();
-    assert_eq!(sample(None), latent.decode(&codes).unwrap());
+    let latents = latent.prior(50, 0).unwrap();
+    assert_eq!(sample(None), latent.decode(&latents).unwrap());
     for temperature in [0.0, 0.5, 1.0, 1.7] {
-        let expected = latent.decode(&(&codes * temperature)).unwrap();
+        let expected = latent.decode(&(&latents * temperature)).unwrap();
         assert_close(&sample(Some(temperature)), &expected, 1e-5, 1e-5);
     }
 }
@@ -288,8 +288,8 @@ fn moment(x: &Tensor, power: i32) -> f64 {
     x.to_kind(Kind::Double).pow_tensor_scalar(f64::from(power)).mean(Kind::Double).double_value(&[])
 }
 
-/// What is drawn from p(x | z) is its centre and noise of the distribution that the likelihood says, with the scale that the
-/// decoder or all values together have learned.
+/// A draw from p(x | z) is its centre and noise of the distribution that the likelihood names, with the learned scale
+/// of each value or of all together.
 #[test]
 fn sample_noise_is_that_of_the_likelihood() {
     let _turn = alone();
@@ -298,7 +298,7 @@ fn sample_noise_is_that_of_the_likelihood() {
         let model = Vae::build(config, &context(data, 0)).unwrap();
         (model.sample(&SampleRequest::new(n, 0)).unwrap(), model.weights().snapshot())
     };
-    // The same seed draws the same codes: what differs is the noise of the values.
+    // The same seed draws the same latents: the difference is the noise of the values.
     let data = points(100);
     let config = VaeConfig { predict_scale: false, ..small(&data) };
     let (noisy, weights) = sample(&config, &data, true, 4000);
@@ -310,7 +310,8 @@ fn sample_noise_is_that_of_the_likelihood() {
     assert!((moment(&noise, 2) - 1.0).abs() < 4.0 * 2f64.sqrt() * error);
     assert!((moment(&noise, 4) - 3.0).abs() < 4.0 * 96f64.sqrt() * error);
 
-    // Of the logistic distribution, away from the ends of the range where samples are clamped: its quartiles are ± ln 3.
+    // Of the logistic distribution, away from the ends of the range where samples are clamped: its quartiles are ± ln
+    // 3.
     let data = images(20, 1, 8, 8);
     let config = VaeConfig { likelihood: Likelihood::DiscretisedLogistic, ..small(&data) };
     let (noisy, weights) = sample(&config, &data, true, 100);
@@ -326,7 +327,7 @@ fn sample_noise_is_that_of_the_likelihood() {
     let config = small(&data);
     let noisy = sample(&config, &data, true, 400).0;
     assert_eq!(noisy.abs().min().double_value(&[]), 1.0, "binary data has binary samples");
-    // The standardised sum of what is independent given the codes.
+    // The standardised sum of values that are independent given the latents.
     let mean = sample(&config, &data, false, 400).0;
     let deviation = (1f64 - mean.square()).sum(Kind::Double).sqrt();
     let off = ((noisy - &mean).sum(Kind::Double) / deviation).double_value(&[]);
@@ -357,7 +358,7 @@ fn requests_that_cannot_be_honoured_are_refused() {
     let model = vae(&data);
     let x = Tensor::zeros([4, 3], (Kind::Float, Device::Cpu));
     let message = model.log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap_err().to_string();
-    assert_eq!(message, "a batch should be [4, 2], found [4, 3]");
+    assert_eq!(message, "`vae` was built for batches of [2], found a tensor of [4, 3]");
     for kind in [LikelihoodKind::Exact, LikelihoodKind::Importance(0)] {
         assert!(model.log_likelihood(&x.narrow(1, 0, 2), kind, 0).is_err());
     }
