@@ -74,7 +74,7 @@ class FlowModel:
         self.network = network
         self.optimizer = Optimizer(network, config["optimizer"])
         self.networks = {"weights": network}
-        self.optimizers = {"training": (network, self.optimizer)}
+        self.optimizers = {"training.optimizer": (network, self.optimizer)}
 
     def log_prob(self, x: Tensor) -> Tensor:
         z, log_det = self.network(x)

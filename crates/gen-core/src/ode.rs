@@ -1,13 +1,13 @@
 //! Ordinary differential equations dy/dt = f(t, y), and gradients of their solutions.
 
-mod recording;
+mod adjoint;
 mod tableau;
 
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 
-pub use recording::{Product, Recording};
+pub use adjoint::{DiscreteAdjoint, VectorJacobianProduct};
 use tableau::{ERROR, NODES, STAGES, STEP};
 
 /// The tolerances and limits of [`dopri5`].
@@ -58,16 +58,16 @@ pub struct Solution {
     pub rejected: usize,
 }
 
-/// Solves dy/dt = `slope`(t, y) from `state` at `span[0]` to `span[1]`, which may be the earlier, without gradients.
+/// Solves dy/dt = `field`(t, y) from `state` at `span[0]` to `span[1]`, which may be the earlier, without gradients.
 ///
-/// The method is that of Dormand and Prince (1980) of order 5 with an error estimate of order 4, its last stage being the
-/// first of the next step. A step is accepted when the root mean square, over all values of the state, of
+/// The method is that of Dormand and Prince (1980) of order 5 with an error estimate of order 4, its last stage being
+/// the first of the next step. A step is accepted when the root mean square, over all values of the state, of
 ///
 /// > error / (absolute + relative · max(|y|, |y'|))
 ///
-/// is at most 1, y and y' being the values before and after; its length follows from this error and the one before (a PI
-/// controller), the first from the size of y, f and its change (Hairer, Nørsett & Wanner 1993, sections II.4 and II.5,
-/// with the constants of their program, and IV.2). The rows of a batch thus share their steps.
+/// is at most 1, y and y' being the values before and after; its length follows from this error and the one before (a
+/// PI controller), the first from the size of y, f and its change (Hairer, Nørsett & Wanner 1993, sections II.4 and
+/// II.5, with the constants of their program, and IV.2). The rows of a batch thus share their steps.
 ///
 /// ```
 /// use gen_core::ode::{Dopri5, dopri5};
@@ -81,30 +81,30 @@ pub struct Solution {
 /// ```
 ///
 /// # Errors
-/// When `slope` fails or is not finite, when the steps that the tolerance asks for become too small for the precision of
-/// t, when there are more evaluations than allowed, or a tolerance is negative.
+/// When `field` fails or is not finite, when the steps that the tolerance asks for become too small for the precision
+/// of t, when there are more evaluations than allowed, or a tolerance is negative.
 pub fn dopri5(
-    slope: impl FnMut(f64, &Tensor) -> Result<Tensor>,
+    field: impl FnMut(f64, &Tensor) -> Result<Tensor>,
     state: &Tensor,
     span: [f64; 2],
     settings: &Dopri5,
 ) -> Result<Solution> {
-    solve(slope, state, span, settings, |_, _, _| {})
+    solve(field, state, span, settings, |_, _, _| {})
 }
 
-/// [`dopri5`] with a recording of the steps, by which gradients go back through the solution.
+/// [`dopri5`] with the discrete adjoint of the solution, by which gradients go back through it.
 ///
 /// # Errors
 /// As [`dopri5`].
-pub fn dopri5_recorded(
-    slope: impl FnMut(f64, &Tensor) -> Result<Tensor>,
+pub fn dopri5_with_adjoint(
+    field: impl FnMut(f64, &Tensor) -> Result<Tensor>,
     state: &Tensor,
     span: [f64; 2],
     settings: &Dopri5,
-) -> Result<(Solution, Recording)> {
-    let mut recording = Recording::default();
-    let solution = solve(slope, state, span, settings, |t, h, y| recording.push(t, h, y))?;
-    Ok((solution, recording))
+) -> Result<(Solution, DiscreteAdjoint)> {
+    let mut adjoint = DiscreteAdjoint::default();
+    let solution = solve(field, state, span, settings, |t, h, y| adjoint.push(t, h, y))?;
+    Ok((solution, adjoint))
 }
 
 /// The factor on a step that is taken off what the error estimate allows.
@@ -115,7 +115,7 @@ const BETA: f64 = 0.04;
 const FACTORS: [f64; 2] = [0.2, 10.0];
 
 fn solve(
-    mut slope: impl FnMut(f64, &Tensor) -> Result<Tensor>,
+    mut field: impl FnMut(f64, &Tensor) -> Result<Tensor>,
     state: &Tensor,
     [start, end]: [f64; 2],
     settings: &Dopri5,
@@ -129,21 +129,22 @@ fn solve(
     if length == 0.0 || y.numel() == 0 {
         return Ok(Solution { state: y, evaluations, steps, rejected });
     }
-    let mut slope = |t: f64, y: &Tensor| {
+    let mut field = |t: f64, y: &Tensor| {
         if evaluations == settings.max_evaluations {
             return Err(Error::invalid(format!(
-                "a differential equation was not solved in {evaluations} evaluations, at t = {t}: it is stiff, or the tolerance is too small"
+                "a differential equation was not solved in {evaluations} evaluations, at t = {t}: \
+                 it is stiff, or the tolerance is too small"
             )));
         }
         evaluations += 1;
-        slope(t, y)
+        field(t, y)
     };
 
     let direction = (end - start).signum();
     let mut stages = Stages::new(&y);
-    let first = slope(start, &y)?;
+    let first = field(start, &y)?;
     stages.set(0, &first);
-    let mut h = first_step(&mut slope, [start, end], &y, &first, tolerances)?;
+    let mut h = first_step(&mut field, [start, end], &y, &first, tolerances)?;
     let (mut t, mut error_before, mut may_grow) = (start, 1e-4f64, true);
     loop {
         let remaining = (end - t).abs();
@@ -152,10 +153,11 @@ fn solve(
         let signed = direction * if last { remaining } else { h };
         if signed.abs() <= 16.0 * f64::EPSILON * t.abs().max(length * 1e-3) {
             return Err(Error::invalid(format!(
-                "a differential equation needs steps below the precision of t = {t}: its slope is not finite there, or it is stiff"
+                "a differential equation needs steps below the precision of t = {t}: \
+                 the vector field is not finite there, or it is stiff"
             )));
         }
-        let next = stages.step(&mut slope, t, signed, &y)?;
+        let next = stages.step(&mut field, t, signed, &y)?;
         let error = rms(&(stages.combined(&ERROR, signed) / scale(&y, &next, tolerances)));
         if error <= 1.0 {
             accepted(t, signed, &y);
@@ -172,7 +174,8 @@ fn solve(
         } else {
             rejected += 1;
             may_grow = false;
-            // An error that is no number comes from a state where the slope is none: a shorter step may not get there.
+            // An error that is no number comes from a state where the vector field is no number: a shorter step may
+            // not get there.
             let factor = if error.is_finite() { SAFETY * error.powf(-0.2) } else { 0.0 };
             h = signed.abs() * factor.clamp(FACTORS[0], 1.0);
         }
@@ -181,7 +184,7 @@ fn solve(
 
 /// A first step of which the second derivative says that its error is small (Hairer et al., section II.4).
 fn first_step(
-    slope: &mut impl FnMut(f64, &Tensor) -> Result<Tensor>,
+    field: &mut impl FnMut(f64, &Tensor) -> Result<Tensor>,
     [start, end]: [f64; 2],
     y: &Tensor,
     first: &Tensor,
@@ -191,12 +194,12 @@ fn first_step(
     let (d0, d1) = (rms(&(y / &scale)), rms(&(first / &scale)));
     if !d1.is_finite() {
         return Err(Error::invalid(format!(
-            "the slope of a differential equation is not finite at its start, t = {start}"
+            "the vector field of a differential equation is not finite at its start, t = {start}"
         )));
     }
     let trial = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
     let trial = trial.min(span.abs());
-    let second = slope(start + span.signum() * trial, &(y + first * (span.signum() * trial)))?;
+    let second = field(start + span.signum() * trial, &(y + first * (span.signum() * trial)))?;
     let d2 = rms(&((second - first) / &scale)) / trial;
     let fastest = d1.max(d2);
     if fastest <= 1e-15 {
@@ -204,7 +207,7 @@ fn first_step(
         return Ok(span.abs());
     }
     let step = (0.01 / fastest).powf(0.2);
-    // Where the second slope is no number, the trial went too far.
+    // Where the second value is no number, the trial went too far.
     Ok(if step.is_finite() { step.min(100.0 * trial) } else { trial * 1e-3 }.min(span.abs()))
 }
 
@@ -218,7 +221,7 @@ fn rms(x: &Tensor) -> f64 {
     x.square().mean(Kind::Double).sqrt().double_value(&[])
 }
 
-/// The slopes of one step, as rows of a matrix, so that what is made of them is one product.
+/// The values of f in one step, as rows of a matrix, so that their combinations are one product.
 struct Stages {
     /// `[stages, values]`
     rows: Tensor,
@@ -231,11 +234,11 @@ impl Stages {
         Stages { rows, shape: y.size() }
     }
 
-    fn set(&mut self, i: usize, slope: &Tensor) {
-        self.rows.get(i as i64).view(self.shape.as_slice()).copy_(slope);
+    fn set(&mut self, i: usize, value: &Tensor) {
+        self.rows.get(i as i64).view(self.shape.as_slice()).copy_(value);
     }
 
-    /// The last slope is the first of the next step.
+    /// The last value is the first of the next step.
     fn advance(&mut self) {
         self.rows.get(0).copy_(&self.rows.get(STAGES as i64 - 1));
     }
@@ -263,7 +266,7 @@ impl Stages {
     /// All stages of a step of `h` from `y` at `t`, of which the first is there; the state after it.
     fn step(
         &mut self,
-        slope: &mut impl FnMut(f64, &Tensor) -> Result<Tensor>,
+        field: &mut impl FnMut(f64, &Tensor) -> Result<Tensor>,
         t: f64,
         h: f64,
         y: &Tensor,
@@ -271,7 +274,7 @@ impl Stages {
         let mut next = y.shallow_clone();
         for i in 1..STAGES {
             next = self.moved(y, STEP[i], h);
-            let k = slope(t + NODES[i] * h, &next)?;
+            let k = field(t + NODES[i] * h, &next)?;
             self.set(i, &k);
         }
         Ok(next)

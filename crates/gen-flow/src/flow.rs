@@ -4,7 +4,8 @@ use gen_core::rng::Generator;
 use tch::Tensor;
 
 use crate::base::Base;
-use crate::bijection::{Bijection, Given};
+use crate::bijection::Layer;
+use crate::given::Given;
 
 /// The distribution of x = f⁻¹(z), z ~ base, by the change of variables
 ///
@@ -16,8 +17,8 @@ use crate::bijection::{Bijection, Given};
 /// use gen_core::params::Params;
 /// use gen_core::rng::Generator;
 /// use gen_flow::base::StandardNormal;
-/// use gen_flow::bijection::{Given, Standardise};
-/// use gen_flow::Flow;
+/// use gen_flow::bijection::Standardise;
+/// use gen_flow::{Flow, Given};
 /// use tch::{Device, Kind, Tensor};
 ///
 /// // A Gaussian with mean (1, 2) and standard deviations (3, 4).
@@ -31,19 +32,14 @@ use crate::bijection::{Bijection, Given};
 /// ```
 #[derive(Debug)]
 pub struct Flow {
-    bijection: Box<dyn Bijection>,
+    bijection: Box<dyn Layer>,
     base: Box<dyn Base>,
 }
 
 impl Flow {
     /// The distribution whose latents, f(x), are distributed as `base`.
-    pub fn new(bijection: impl Bijection + 'static, base: impl Base + 'static) -> Self {
-        Self::from_parts(Box::new(bijection), Box::new(base))
-    }
-
-    /// The same of parts that are boxed already.
-    pub fn from_parts(bijection: Box<dyn Bijection>, base: Box<dyn Base>) -> Self {
-        Flow { bijection, base }
+    pub fn new(bijection: impl Layer + 'static, base: impl Base + 'static) -> Self {
+        Flow { bijection: Box::new(bijection), base: Box::new(base) }
     }
 
     /// The distribution of the latents.
@@ -51,8 +47,8 @@ impl Flow {
         self.base.as_ref()
     }
 
-    /// f, from data to latent.
-    pub fn bijection(&self) -> &dyn Bijection {
+    /// f, from data to latents.
+    pub fn bijection(&self) -> &dyn Layer {
         self.bijection.as_ref()
     }
 
@@ -69,16 +65,16 @@ impl Flow {
         self.bijection.inverse(&self.latents(n, temperature, given, rng), given).0
     }
 
-    /// `n` latents from `rng`, with the standard deviation `temperature`: what [`Flow::sample`] starts from.
+    /// `n` latents from `rng`, with the standard deviation `temperature`: [`Flow::sample`] starts from them.
     pub fn latents(&self, n: i64, temperature: f64, given: Given<'_>, rng: &Generator) -> Tensor {
         self.base.sample(n, temperature, given, rng)
     }
 
-    /// The way of latents `z` to data: the outline of the latents themselves, then the state after each step of the
-    /// bijection, in the units and the arrangement of data ([`Bijection::outline`]). The last is f⁻¹(z).
-    pub fn path(&self, z: &Tensor, given: Given<'_>) -> Vec<Tensor> {
+    /// The states between latents `z` and data: the outline of the latents themselves, then the state after each step
+    /// of the bijection, in the units and the arrangement of data ([`Layer::outline`]). The last is f⁻¹(z).
+    pub fn trajectory(&self, z: &Tensor, given: Given<'_>) -> Vec<Tensor> {
         let mut states = vec![self.bijection.outline(z, given)];
-        let _ = self.bijection.trace(z, given, &Tensor::shallow_clone, &mut |state| states.push(state));
+        let _ = self.bijection.trajectory(z, given, &mut |state| states.push(state.shallow_clone()));
         states
     }
 

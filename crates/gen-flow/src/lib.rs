@@ -2,39 +2,46 @@
 
 pub mod base;
 pub mod bijection;
+mod classes;
 pub mod conditioner;
 pub mod dequantise;
 mod ffjord;
 mod flow;
 mod flow_plus_plus;
+mod given;
 mod glow;
+mod guidance;
 mod images;
 mod maf;
 mod model;
 mod nsf;
-mod points;
 mod realnvp;
 mod residual_flow;
 mod rows;
+mod settings;
+mod tabular;
 pub mod tarflow;
+mod tensor;
 pub mod univariate;
 
 pub use ffjord::{Ffjord, FfjordConfig, FreeForm};
 pub use flow::Flow;
 pub use flow_plus_plus::{FlowPlusPlus, FlowPlusPlusConfig, MixtureCouplings};
-/// What this crate builds on: data, the training loop, `tch` itself.
+/// The crate that this one builds on: data, the training loop, `tch` itself.
 pub use gen_core;
 use gen_core::registry::ModelEntry;
+pub use given::Given;
 pub use glow::{Glow, GlowConfig, GlowSteps};
-pub use images::{Dequantisation, Pixels};
+pub use guidance::{Guidance, Weaker};
+pub use images::{AffineSteps, Dequantisation, MultiScale, Pixels};
 pub use maf::{AffineAutoregressive, Iaf, InverseAutoregressive, Maf, MafConfig};
-pub use model::{Architecture, Design, FlowModel};
+pub use model::{Architecture, Design, FlowModel, RowsPerPass};
 pub use nsf::{
     Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineConfig, SplineCouplings, SplineImageConfig,
 };
-pub use realnvp::{AffineCouplings, ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+pub use realnvp::{AffineCouplings, ImageConfig, RealNvp, RealNvpConfig, TabularConfig};
 pub use residual_flow::{Determinant, ResidualBlocks, ResidualFlow, ResidualFlowConfig};
-pub use tarflow::{TarFlow, TarFlowConfig};
+pub use tarflow::{TarFlow, TarFlowConfig, Transformers};
 
 /// The models of this family.
 pub const MODELS: &[ModelEntry] = &[

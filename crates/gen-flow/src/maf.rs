@@ -7,10 +7,12 @@ use gen_core::params::Params;
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::bijection::{Autoregressive, Bijection, Chain, Inverse};
+use crate::bijection::{Autoregressive, Inverse, Layer};
 use crate::conditioner::Made;
+use crate::dequantise::Dequantiser;
 use crate::model::{Architecture, Design, FlowModel};
-use crate::points;
+use crate::settings::{check_layers, tabular_training};
+use crate::tabular;
 use crate::univariate::{Affine, Univariate};
 
 /// A masked autoregressive flow (Papamakarios et al. 2017): a likelihood costs one pass, a sample goes through the
@@ -52,28 +54,29 @@ impl Default for MafConfig {
 }
 
 /// Standardised coordinates, then autoregressive layers, each as `wrap` makes it.
-fn layers(
+fn design(
     config: &MafConfig,
     params: &Params,
     data: &DataSpec,
     name: &str,
-    wrap: impl Fn(Autoregressive<Affine>) -> Box<dyn Bijection>,
-) -> Result<Chain> {
-    points::check(("transforms", config.transforms), &config.hidden)?;
-    let dimension = points::dimension(name, data, 1)?;
-    points::layers(params, data, "transforms", config.transforms, |place, i| {
-        let order = points::order(dimension, i);
+    wrap: impl Fn(Autoregressive<Affine>) -> Box<dyn Layer>,
+) -> Result<Design> {
+    check_layers("transforms", config.transforms, &config.hidden)?;
+    let dimension = tabular::dimension(name, data, 1)?;
+    let chain = tabular::layers(params, data, "transforms", config.transforms, |place, i| {
+        let order = tabular::order(dimension, i);
         let affine = Affine::bounded(&place / "affine");
         let made = Made::new(&place / "made", order, 0, &config.hidden, affine.parameters());
         vec![wrap(Autoregressive::new(made, affine))]
-    })
+    })?;
+    Ok(Design::new(chain, Dequantiser::none(), config.optimizer, params, data))
 }
 
 impl Architecture for AffineAutoregressive {
     type Config = MafConfig;
 
     const NAME: &'static str = "maf";
-    const SUMMARY: &'static str = "points: affine autoregressive layers; exact likelihood in one pass";
+    const SUMMARY: &'static str = "tabular data: affine autoregressive layers; exact likelihood in one pass";
     const CITATION: &'static str =
         "Papamakarios, Pavlakou & Murray 2017, Masked Autoregressive Flow for Density Estimation";
 
@@ -82,12 +85,11 @@ impl Architecture for AffineAutoregressive {
     }
 
     fn default_training(_data: &DataSpec) -> TrainConfig {
-        points::training()
+        tabular_training()
     }
 
     fn design(config: &MafConfig, params: &Params, data: &DataSpec) -> Result<Design> {
-        let chain = layers(config, params, data, Self::NAME, |layer| Box::new(layer))?;
-        Ok(Design::new(chain, None, config.optimizer, params, data))
+        design(config, params, data, Self::NAME, |layer| Box::new(layer))
     }
 }
 
@@ -95,20 +97,20 @@ impl Architecture for InverseAutoregressive {
     type Config = MafConfig;
 
     const NAME: &'static str = "iaf";
-    const SUMMARY: &'static str =
-        "points: inverse autoregressive layers; samples in one pass, an exact likelihood value by value";
-    const CITATION: &'static str = "Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling 2016, Improved Variational Inference with Inverse Autoregressive Flow";
+    const SUMMARY: &'static str = "tabular data: inverse autoregressive layers; samples in \
+        one pass, an exact likelihood value by value";
+    const CITATION: &'static str = "Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling 2016, \
+        Improved Variational Inference with Inverse Autoregressive Flow";
 
     fn default_config(_data: &DataSpec) -> MafConfig {
         MafConfig::default()
     }
 
     fn default_training(_data: &DataSpec) -> TrainConfig {
-        points::training()
+        tabular_training()
     }
 
     fn design(config: &MafConfig, params: &Params, data: &DataSpec) -> Result<Design> {
-        let chain = layers(config, params, data, Self::NAME, |layer| Box::new(Inverse(layer)))?;
-        Ok(Design::new(chain, None, config.optimizer, params, data))
+        design(config, params, data, Self::NAME, |layer| Box::new(Inverse(layer)))
     }
 }

@@ -10,21 +10,24 @@ use gen_core::train::TrainConfig;
 
 pub use config::{NsfConfig, SplineConfig, SplineImageConfig};
 
-use crate::bijection::Autoregressive;
+use self::images::splines;
+use crate::bijection::{Autoregressive, Chain};
 use crate::conditioner::Made;
-use crate::model::{Architecture, Design, FlowModel, other_data};
-use crate::points;
+use crate::dequantise::Dequantiser;
+use crate::model::{Architecture, Design, FlowModel};
+use crate::settings::{other_data, tabular_training, training};
+use crate::tabular;
 use crate::univariate::Univariate;
 
 /// RQ-NSF (C) (Durkan et al. 2019): couplings whose maps are rational-quadratic splines. As fast to sample as to train.
 ///
-/// Points are standardised and go through couplings of alternating halves. Images are dequantised and their pixels made
-/// Gaussian; splines transform one half of the pixels given the other, by a chessboard and by rows; affine couplings at
-/// several scales, as in [`RealNvp`](crate::RealNvp), remove what is left, which is nearly Gaussian.
+/// Tabular data are standardised and go through couplings of alternating halves. Images are dequantised and their
+/// pixels made Gaussian; splines transform one half of the pixels given the other, by a chessboard and by rows;
+/// affine couplings at several scales, as in [`RealNvp`](crate::RealNvp), remove the rest, which is nearly Gaussian.
 pub type Nsf = FlowModel<SplineCouplings>;
 
-/// RQ-NSF (AR) (Durkan et al. 2019): masked autoregressive layers of rational-quadratic splines. The most flexible of the
-/// flows of points.
+/// RQ-NSF (AR) (Durkan et al. 2019): masked autoregressive layers of rational-quadratic splines. The most flexible of
+/// the flows of tabular data.
 pub type NsfAr = FlowModel<SplineAutoregressive>;
 
 /// The architecture of [`Nsf`].
@@ -41,7 +44,8 @@ impl Architecture for SplineCouplings {
     type Config = NsfConfig;
 
     const NAME: &'static str = "nsf";
-    const SUMMARY: &'static str = "couplings of rational-quadratic splines, multi-scale for images; exact likelihood, samples in one pass";
+    const SUMMARY: &'static str = "couplings of rational-quadratic splines, multi-scale for images; \
+        exact likelihood, samples in one pass";
     const CITATION: &'static str = CITATION;
 
     fn default_config(data: &DataSpec) -> NsfConfig {
@@ -49,25 +53,30 @@ impl Architecture for SplineCouplings {
     }
 
     fn default_training(data: &DataSpec) -> TrainConfig {
-        config::training(data)
+        training(data, 32, 100)
     }
 
     fn design(config: &NsfConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         match (config, data.shape) {
-            (NsfConfig::Points(config), Shape::Points { .. }) => {
-                config.check()?;
-                let dimension = points::dimension(Self::NAME, data, 2)?;
-                let chain = points::layers(params, data, "couplings", config.transforms, |place, i| {
-                    points::coupling(&place, config.spline(), i, &config.hidden, dimension)
+            (NsfConfig::Tabular(config), Shape::Points { .. }) => {
+                let spline = config.spline()?;
+                let dimension = tabular::dimension(Self::NAME, data, 2)?;
+                let chain = tabular::layers(params, data, "couplings", config.transforms, |place, i| {
+                    tabular::coupling(&place, spline, i, &config.hidden, dimension)
                 })?;
-                Ok(Design::new(chain, None, config.optimizer, params, data))
+                Ok(Design::new(chain, Dequantiser::none(), config.optimizer, params, data))
             }
-            (NsfConfig::Images(config), Shape::Image { channels, height, width }) => {
-                let shape = [channels, height, width];
-                config.check(shape)?;
-                let dequantiser = config.dequantisation.build(params, data)?;
-                let chain = images::architecture(params, config, shape);
-                Ok(Design::new(chain, Some(dequantiser), config.optimizer, params, data))
+            (NsfConfig::Images(config), Shape::Image { .. }) => {
+                let shape = crate::images::shape(Self::NAME, data)?;
+                config.multi_scale.check(Self::NAME, shape)?;
+                config.steps.check()?;
+                let spline = config.spline()?;
+                let (dequantiser, layers) =
+                    config.multi_scale.build(params, data, shape, &mut |place, scale| {
+                        let splines = (scale.index == 0).then(|| splines(&place, config, spline, &scale));
+                        splines.into_iter().flatten().chain(config.steps.of(&place, &scale)).collect()
+                    })?;
+                Ok(Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data))
             }
             (config, _) => Err(other_data(config.kind(), data)),
         }
@@ -78,7 +87,7 @@ impl Architecture for SplineAutoregressive {
     type Config = SplineConfig;
 
     const NAME: &'static str = "nsf-ar";
-    const SUMMARY: &'static str = "points: autoregressive rational-quadratic splines; exact likelihood";
+    const SUMMARY: &'static str = "tabular data: autoregressive rational-quadratic splines; exact likelihood";
     const CITATION: &'static str = CITATION;
 
     fn default_config(_data: &DataSpec) -> SplineConfig {
@@ -86,18 +95,17 @@ impl Architecture for SplineAutoregressive {
     }
 
     fn default_training(_data: &DataSpec) -> TrainConfig {
-        points::training()
+        tabular_training()
     }
 
     fn design(config: &SplineConfig, params: &Params, data: &DataSpec) -> Result<Design> {
-        config.check()?;
-        let dimension = points::dimension(Self::NAME, data, 1)?;
-        let chain = points::layers(params, data, "transforms", config.transforms, |place, i| {
-            let order = points::order(dimension, i);
-            let spline = config.spline();
+        let spline = config.spline()?;
+        let dimension = tabular::dimension(Self::NAME, data, 1)?;
+        let chain = tabular::layers(params, data, "transforms", config.transforms, |place, i| {
+            let order = tabular::order(dimension, i);
             let made = Made::new(&place / "made", order, 0, &config.hidden, spline.parameters());
             vec![Box::new(Autoregressive::new(made, spline))]
         })?;
-        Ok(Design::new(chain, None, config.optimizer, params, data))
+        Ok(Design::new(chain, Dequantiser::none(), config.optimizer, params, data))
     }
 }

@@ -1,22 +1,25 @@
 //! RealNVP: affine couplings, multi-scale for images.
 
 mod config;
-mod images;
-mod points;
 
 use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::params::Params;
 use gen_core::train::TrainConfig;
 
-pub use config::{ImageConfig, PointConfig, RealNvpConfig};
+pub use config::{ImageConfig, RealNvpConfig, TabularConfig};
 
-use crate::model::{Architecture, Design, FlowModel, other_data};
+use crate::bijection::Chain;
+use crate::dequantise::Dequantiser;
+use crate::model::{Architecture, Design, FlowModel};
+use crate::settings::{check_layers, other_data, training};
+use crate::univariate::Affine;
+use crate::{images, tabular};
 
 /// RealNVP (Dinh et al. 2017): a chain of affine couplings, trained by maximum likelihood.
 ///
-/// Points are standardised and go through couplings of alternating halves. Images are dequantised, taken to the real
-/// line by a logit, squeezed, and go through couplings at each scale, half of what is left being factored out after
+/// Tabular data are standardised and go through couplings of alternating halves. Images are dequantised, taken to the
+/// real line by a logit, squeezed, and go through couplings at each scale, half of the rest being factored out after
 /// each but the last.
 ///
 /// Its likelihood is exact and its samples cost one pass.
@@ -39,23 +42,29 @@ impl Architecture for AffineCouplings {
     }
 
     fn default_training(data: &DataSpec) -> TrainConfig {
-        config::training(data)
+        training(data, 32, 50)
     }
 
     fn design(config: &RealNvpConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         match (config, data.shape) {
-            (RealNvpConfig::Points(config), Shape::Points { .. }) => {
-                config.check()?;
-                crate::points::dimension(Self::NAME, data, 2)?;
-                let chain = points::architecture(params, config, data)?;
-                Ok(Design::new(chain, None, config.optimizer, params, data))
+            (RealNvpConfig::Tabular(config), Shape::Points { .. }) => {
+                check_layers("couplings", config.couplings, &config.hidden)?;
+                let dimension = tabular::dimension(Self::NAME, data, 2)?;
+                let chain = tabular::layers(params, data, "couplings", config.couplings, |place, i| {
+                    let affine = Affine::bounded(&place / "affine");
+                    tabular::coupling(&place, affine, i, &config.hidden, dimension)
+                })?;
+                Ok(Design::new(chain, Dequantiser::none(), config.optimizer, params, data))
             }
-            (RealNvpConfig::Images(config), Shape::Image { channels, height, width }) => {
-                let shape = [channels, height, width];
-                config.check(shape)?;
-                let dequantiser = config.dequantisation.build(params, data)?;
-                let chain = images::architecture(params, config, shape);
-                Ok(Design::new(chain, Some(dequantiser), config.optimizer, params, data))
+            (RealNvpConfig::Images(config), Shape::Image { .. }) => {
+                let shape = images::shape(Self::NAME, data)?;
+                config.multi_scale.check(Self::NAME, shape)?;
+                config.steps.check()?;
+                let (dequantiser, layers) =
+                    config
+                        .multi_scale
+                        .build(params, data, shape, &mut |place, scale| config.steps.of(&place, &scale))?;
+                Ok(Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data))
             }
             (config, _) => Err(other_data(config.kind(), data)),
         }

@@ -11,11 +11,12 @@ pub use config::{Determinant, ResidualFlowConfig};
 
 use crate::bijection::{ActNorm, Chain, Contraction, Residual};
 use crate::model::{Architecture, Design, FlowModel};
-use crate::rows::Rows;
+use crate::rows;
+use crate::settings::training;
 
-/// A residual flow (Chen et al. 2019): residual blocks of perceptrons whose Lipschitz constant is below 1, with actnorm
-/// before each, trained by maximum likelihood. Images are dequantised, taken to the real line by a logit, normalised, and
-/// go through as rows of pixels.
+/// A residual flow (Chen et al. 2019): residual blocks of perceptrons whose Lipschitz constant is below 1, with
+/// actnorm before each, trained by maximum likelihood. Images are dequantised, taken to the real line by a logit,
+/// normalised, and go through as rows of pixels.
 ///
 /// Its likelihood is exact, and every output of a block may depend on every input. Samples are found by iteration.
 pub type ResidualFlow = FlowModel<ResidualBlocks>;
@@ -38,22 +39,22 @@ impl Architecture for ResidualBlocks {
     }
 
     fn default_training(data: &DataSpec) -> TrainConfig {
-        config::training(data)
+        training(data, 64, 50)
     }
 
     fn design(config: &ResidualFlowConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         config.check()?;
         let root = params.root();
         let dimension = data.shape.dimensions();
-        let Rows { mut parts, dequantiser } = Rows::of(data, &root)?;
+        let (dequantiser, mut layers) = rows::layers(data, &root)?;
         for i in 0..config.blocks {
             let place = &root / format!("blocks.{i}");
-            parts.push(Box::new(ActNorm::new(&place / "norm", dimension)));
+            layers.push(Box::new(ActNorm::new(&place / "norm", dimension)));
             let contraction = Contraction::new(place, dimension, 0, &config.hidden, config.lipschitz);
-            parts.push(Box::new(Residual::new(contraction, config.log_det())));
+            layers.push(Box::new(Residual::new(contraction, config.log_det())));
         }
-        // The blocks can only stretch so far; what is left of the scale is learned here.
-        parts.push(Box::new(ActNorm::new(&root / "norm", dimension)));
-        Ok(Design::new(Chain::new(parts), dequantiser, config.optimizer, params, data))
+        // The blocks can only stretch so far; the rest of the scale is learned here.
+        layers.push(Box::new(ActNorm::new(&root / "norm", dimension)));
+        Ok(Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data))
     }
 }

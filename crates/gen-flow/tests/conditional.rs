@@ -7,11 +7,11 @@ use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::Params;
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
-use gen_flow::Flow;
 use gen_flow::base::{Base, ConditionalNormal, Mixture, StandardNormal, Uniform};
-use gen_flow::bijection::{Autoregressive, Bijection, Chain, Coupling, Given, Inverse, Mask, Sigmoid};
+use gen_flow::bijection::{Autoregressive, Chain, Coupling, Inverse, Layer, Mask, Sigmoid};
 use gen_flow::conditioner::{Made, MlpConditioner};
 use gen_flow::univariate::{RationalQuadratic, Univariate};
+use gen_flow::{Flow, Given};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -36,7 +36,7 @@ fn integral(base: &dyn Base, radius: f64, given: Contexts<'_>) -> f64 {
     let axis = (Tensor::arange(side, F64) + 0.5) * cell - radius;
     let grid = Tensor::stack(&[axis.repeat([side]), axis.repeat_interleave_self_int(side, 0, None)], 1);
     let context = given(grid.size()[0]);
-    let given = Given { context: context.as_ref(), rng: None };
+    let given = Given { context: context.as_ref(), ..Given::NOTHING };
     base.log_prob(&grid, given).exp().sum(Kind::Double).double_value(&[]) * cell * cell
 }
 
@@ -59,12 +59,13 @@ fn bases_are_densities_and_sample_what_they_say() {
         let n = 20_000;
         let rng = Generator::seeded(1);
         let context = context(n);
-        let given = Given { context: context.as_ref(), rng: None };
+        let given = Given { context: context.as_ref(), ..Given::NOTHING };
         let z = base.sample(n, 1.0, given, &rng);
         assert_eq!(z.size(), [n, base.dimension()]);
         let log_prob = base.log_prob(&z, given);
         assert!(log_prob.isfinite().all().int64_value(&[]) == 1, "{base:?}");
-        // By importance: E_z[r(z) / p(z)] = 1 for a density r that p covers, here a narrow Gaussian at the samples' mean.
+        // By importance: E_z[r(z) / p(z)] = 1 for a density r that p covers, here a narrow Gaussian at the samples'
+        // mean.
         let mean = z.mean_dim(0, false, Kind::Double);
         let r =
             ((&z - &mean) / 0.3).square().sum_dim_intlist(1, false, Kind::Double) * -0.5 - (TAU * 0.09).ln();
@@ -103,7 +104,7 @@ fn conditional_flows_learn_a_conditional_density() {
     tch::set_num_threads(1);
     let entropy = (TAU * std::f64::consts::E * 0.25).ln();
     let spline = || RationalQuadratic::new(6, 4.0);
-    let coupling = |params: &Params, layer: usize| -> Box<dyn Bijection> {
+    let coupling = |params: &Params, layer: usize| -> Box<dyn Layer> {
         let place = &params.root() / format!("couplings.{layer}");
         let net = MlpConditioner::new(place, 1, 2, &[32], spline().parameters());
         Box::new(Coupling::new(Mask::alternating(2, layer), spline(), Box::new(net)))
@@ -116,11 +117,11 @@ fn conditional_flows_learn_a_conditional_density() {
     let builds: [(&str, Build<'_>); 3] = [
         ("couplings", &|params| Chain::new((0..4).map(|i| coupling(params, i)).collect())),
         ("autoregressive", &|params| {
-            Chain::new((0..2).map(|i| Box::new(autoregressive(params, i)) as Box<dyn Bijection>).collect())
+            Chain::new((0..2).map(|i| Box::new(autoregressive(params, i)) as Box<dyn Layer>).collect())
         }),
         ("inverse autoregressive", &|params| {
             Chain::new(
-                (0..2).map(|i| Box::new(Inverse(autoregressive(params, i))) as Box<dyn Bijection>).collect(),
+                (0..2).map(|i| Box::new(Inverse(autoregressive(params, i))) as Box<dyn Layer>).collect(),
             )
         }),
     ];
@@ -128,12 +129,12 @@ fn conditional_flows_learn_a_conditional_density() {
         let params = Params::drawn_from(Generator::seeded(0), Kind::Double, Device::Cpu);
         let flow = Flow::new(build(&params), StandardNormal::new(2, Kind::Double, Device::Cpu));
         let config = AdamConfig { learning_rate: 5e-3, ..AdamConfig::default() };
-        let mut adam = Adam::new(&params, config).unwrap();
+        let mut optimizer = Adam::new(&params, config).unwrap();
         let rng = Generator::seeded(7);
         for step in 0..400 {
             let (x, c) = draw(256, &rng);
             let loss = -flow.log_prob(&x, Given::context(&c)).mean(Kind::Double);
-            let _ = adam.step(&loss, 1.0 - f64::from(step) / 400.0).unwrap();
+            let _ = optimizer.step(&loss, 1.0 - f64::from(step) / 400.0).unwrap();
         }
         let _no_grad = tch::no_grad_guard();
         let (x, c) = draw(10_000, &rng);

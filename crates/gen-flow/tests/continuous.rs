@@ -15,8 +15,10 @@ use gen_core::params::Params;
 use gen_core::registry::Buildable;
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
-use gen_flow::bijection::{Bijection, Chain, Continuous, Given, PerceptronField, Trace, VectorField};
-use gen_flow::{Ffjord, FfjordConfig};
+use gen_flow::bijection::{
+    Bijection, Chain, Continuous, JacobianTrace, Layer, PerceptronField, Place, VectorField,
+};
+use gen_flow::{Ffjord, FfjordConfig, Given};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -30,16 +32,16 @@ impl VectorField for Linear {
         vec![self.0.shallow_clone()]
     }
 
-    fn slope(&self, prepared: &[Tensor], x: &Tensor, _t: f64) -> Tensor {
+    fn velocity(&self, prepared: &[Tensor], x: &Tensor, _t: f64) -> Tensor {
         x.matmul(&prepared[0].tr())
     }
 }
 
 /// The same perceptron without its own way to the trace.
 #[derive(Debug)]
-struct SlopeOnly(PerceptronField);
+struct VelocityOnly(PerceptronField);
 
-impl VectorField for SlopeOnly {
+impl VectorField for VelocityOnly {
     fn parameters(&self) -> Vec<Tensor> {
         self.0.parameters()
     }
@@ -48,16 +50,16 @@ impl VectorField for SlopeOnly {
         self.0.prepare(context)
     }
 
-    fn slope(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
-        self.0.slope(prepared, x, t)
+    fn velocity(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
+        self.0.velocity(prepared, x, t)
     }
 }
 
 /// The same without its own way back.
 #[derive(Debug)]
-struct SlopeAndTrace(PerceptronField);
+struct VelocityAndTrace(PerceptronField);
 
-impl VectorField for SlopeAndTrace {
+impl VectorField for VelocityAndTrace {
     fn parameters(&self) -> Vec<Tensor> {
         self.0.parameters()
     }
@@ -66,18 +68,12 @@ impl VectorField for SlopeAndTrace {
         self.0.prepare(context)
     }
 
-    fn slope(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
-        self.0.slope(prepared, x, t)
+    fn velocity(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
+        self.0.velocity(prepared, x, t)
     }
 
-    fn slope_and_trace(
-        &self,
-        prepared: &[Tensor],
-        x: &Tensor,
-        t: f64,
-        probe: Option<&Tensor>,
-    ) -> (Tensor, Tensor) {
-        self.0.slope_and_trace(prepared, x, t, probe)
+    fn velocity_and_trace(&self, prepared: &[Tensor], at: Place<'_>) -> (Tensor, Tensor) {
+        self.0.velocity_and_trace(prepared, at)
     }
 }
 
@@ -105,8 +101,8 @@ fn a_linear_field_is_the_matrix_exponential() {
         let all = params.all();
         tch::no_grad(|| all.get("layers.0.weight").unwrap().shallow_clone().copy_(&part("A")));
         let flows: [Box<dyn Bijection>; 2] = [
-            Box::new(Continuous::new(Linear(part("A")), Trace::Exact, solver(1e-12))),
-            Box::new(Continuous::new(own, Trace::Exact, solver(1e-12))),
+            Box::new(Continuous::new(Linear(part("A")), JacobianTrace::Exact, solver(1e-12))),
+            Box::new(Continuous::new(own, JacobianTrace::Exact, solver(1e-12))),
         ];
         for flow in flows {
             let (y, log_det) = flow.forward(&part("x"), Given::NOTHING);
@@ -137,7 +133,7 @@ fn a_perceptron_is_what_another_solver_finds() {
                 set(&params, &format!("layers.{i}.{part}"), &tensor(&layer[part]));
             }
         }
-        let flow = Continuous::new(field, Trace::Exact, solver(of_solver));
+        let flow = Continuous::new(field, JacobianTrace::Exact, solver(of_solver));
         let (y, log_det) = flow.forward(&tensor(&v["x"]).to_kind(kind), Given::NOTHING);
         assert_close(&y, &tensor(&v["y"]), tolerance, tolerance);
         assert_close(&log_det, &tensor(&v["logdet"]), tolerance, tolerance);
@@ -149,7 +145,7 @@ fn traces_of_perceptrons_are_those_of_backward_passes() {
     tch::manual_seed(0);
     for hidden in [&[][..], &[7], &[7, 6], &[5, 6, 7]] {
         let params = double();
-        let field = SlopeOnly(perceptron(&params, 3, 2, hidden));
+        let field = VelocityOnly(perceptron(&params, 3, 2, hidden));
         let x = Tensor::randn([4, 3], F64);
         let context = Tensor::randn([4, 2], F64);
         let prepared = field.prepare(Some(&context));
@@ -157,13 +153,13 @@ fn traces_of_perceptrons_are_those_of_backward_passes() {
         for probe in [None, Some(&signs)] {
             let evaluate = |way: &dyn VectorField| {
                 let x = x.copy().set_requires_grad(true);
-                let (slope, trace) = way.slope_and_trace(&prepared, &x, 0.3, probe);
-                let loss = slope.sin().sum(Kind::Double) + (&trace * &trace).sum(Kind::Double);
+                let (velocity, trace) = way.velocity_and_trace(&prepared, Place { x: &x, t: 0.3, probe });
+                let loss = velocity.sin().sum(Kind::Double) + (&trace * &trace).sum(Kind::Double);
                 let parameters = way.parameters();
                 let mut inputs: Vec<&Tensor> = parameters.iter().collect();
                 inputs.push(&x);
                 let gradients = Tensor::run_backward(&[loss], &inputs, true, false);
-                (slope, trace, gradients)
+                (velocity, trace, gradients)
             };
             let (ours, theirs) = (evaluate(&field.0), evaluate(&field));
             assert_close(&ours.0, &theirs.0, 1e-12, 1e-12);
@@ -183,17 +179,17 @@ fn the_way_back_through_perceptrons_is_that_of_automatic_differentiation() {
     tch::manual_seed(5);
     for (hidden, context) in [(&[][..], 0), (&[7], 2), (&[7, 6], 0), (&[7, 6], 2), (&[5, 6, 7], 2)] {
         let params = double();
-        let field = SlopeAndTrace(perceptron(&params, 3, context, hidden));
-        let (x, of_slope) = (Tensor::randn([4, 3], F64), Tensor::randn([4, 3], F64));
+        let field = VelocityAndTrace(perceptron(&params, 3, context, hidden));
+        let (x, of_velocity) = (Tensor::randn([4, 3], F64), Tensor::randn([4, 3], F64));
         let of_trace = Tensor::randn([4], F64);
         let context = (context > 0).then(|| Tensor::randn([4, context], F64));
         let prepared: Vec<Tensor> = field.prepare(context.as_ref()).iter().map(Tensor::detach).collect();
         let prepared: Vec<Tensor> = prepared.into_iter().map(|part| part.set_requires_grad(true)).collect();
         let evaluate = |way: &dyn VectorField| {
             let mut sums: Vec<Tensor> = prepared.iter().map(|part| part.detach().ones_like()).collect();
-            let (slope, trace, pullback) = way.linearised(&prepared, &x, 0.7, None);
-            let of_x = pullback(&of_slope, &of_trace, &mut sums).unwrap();
-            sums.extend([slope, trace, of_x]);
+            let (velocity, trace, pullback) = way.linearised(&prepared, Place { x: &x, t: 0.7, probe: None });
+            let of_x = pullback(&of_velocity, &of_trace, &mut sums).unwrap();
+            sums.extend([velocity, trace, of_x]);
             sums
         };
         for (ours, theirs) in evaluate(&field.0).iter().zip(&evaluate(&field)) {
@@ -206,7 +202,7 @@ fn the_way_back_through_perceptrons_is_that_of_automatic_differentiation() {
 fn gradients_are_those_of_finite_differences() {
     tch::manual_seed(1);
     let params = double();
-    let flow = Continuous::new(perceptron(&params, 2, 1, &[5, 4]), Trace::Exact, solver(1e-10));
+    let flow = Continuous::new(perceptron(&params, 2, 1, &[5, 4]), JacobianTrace::Exact, solver(1e-10));
     let x = Tensor::randn([3, 2], F64).set_requires_grad(true);
     let context = Tensor::randn([3, 1], F64).set_requires_grad(true);
     for inverse in [false, true] {
@@ -231,7 +227,7 @@ impl VectorField for Constant {
         vec![self.0.shallow_clone()]
     }
 
-    fn slope(&self, prepared: &[Tensor], x: &Tensor, _t: f64) -> Tensor {
+    fn velocity(&self, prepared: &[Tensor], x: &Tensor, _t: f64) -> Tensor {
         prepared[0].expand_as(x)
     }
 }
@@ -240,7 +236,7 @@ impl VectorField for Constant {
 fn kinetic_energy_is_a_penalty_of_training_alone() {
     tch::manual_seed(6);
     let by = Tensor::from_slice(&[3.0, 4.0]).set_requires_grad(true);
-    let flow = Continuous::new(Constant(by.shallow_clone()), Trace::Exact, solver(1e-8));
+    let flow = Continuous::new(Constant(by.shallow_clone()), JacobianTrace::Exact, solver(1e-8));
     let x = Tensor::randn([5, 2], F64);
     let rng = Generator::seeded(0);
     let training = Given::NOTHING.training(&rng);
@@ -265,7 +261,7 @@ fn gradients_of_penalties_are_those_of_finite_differences() {
     tch::manual_seed(7);
     for hidden in [&[5, 4][..], &[4, 4, 4]] {
         let params = double();
-        let flow = Continuous::new(perceptron(&params, 2, 1, hidden), Trace::Exact, solver(1e-10));
+        let flow = Continuous::new(perceptron(&params, 2, 1, hidden), JacobianTrace::Exact, solver(1e-10));
         let chain = Chain::new(vec![Box::new(flow.with_kinetic_penalty(0.5))]);
         let x = Tensor::randn([3, 2], F64).set_requires_grad(true);
         let context = Tensor::randn([3, 1], F64).set_requires_grad(true);
@@ -287,7 +283,7 @@ fn gradients_of_penalties_are_those_of_finite_differences() {
 fn there_and_back() {
     tch::manual_seed(2);
     let params = double();
-    let flow = Continuous::new(perceptron(&params, 4, 0, &[8, 8, 8]), Trace::Exact, solver(1e-12));
+    let flow = Continuous::new(perceptron(&params, 4, 0, &[8, 8, 8]), JacobianTrace::Exact, solver(1e-12));
     let x = Tensor::randn([6, 4], F64) * 2.0;
     let (y, log_det) = flow.forward(&x, Given::NOTHING);
     let forward = flow.evaluations();
@@ -305,7 +301,7 @@ fn there_and_back() {
 fn random_probes_are_unbiased_and_only_in_training() {
     tch::manual_seed(3);
     let params = double();
-    let flow = Continuous::new(perceptron(&params, 3, 0, &[6, 6]), Trace::Hutchinson, solver(1e-6));
+    let flow = Continuous::new(perceptron(&params, 3, 0, &[6, 6]), JacobianTrace::Hutchinson, solver(1e-6));
     let x = Tensor::randn([1, 3], F64);
     let exact = flow.forward(&x, Given::NOTHING).1;
     let many = x.expand([4000, 3], false).contiguous();
@@ -322,7 +318,7 @@ fn random_probes_are_unbiased_and_only_in_training() {
 fn what_cannot_be_solved_is_not_a_number() {
     let field = Linear(Tensor::eye(2, F64) * 1000.0);
     let few = Dopri5 { max_evaluations: 20, ..solver(1e-8) };
-    let flow = Continuous::new(field, Trace::Exact, few);
+    let flow = Continuous::new(field, JacobianTrace::Exact, few);
     let (y, log_det) = flow.forward(&Tensor::ones([3, 2], F64), Given::NOTHING);
     assert_eq!((y.size(), log_det.size()), (vec![3, 2], vec![3]));
     assert!(y.isnan().all().int64_value(&[]) == 1 && log_det.isnan().all().int64_value(&[]) == 1);
@@ -349,7 +345,7 @@ fn ffjord_learns_images() {
     let data = shades();
     let config = FfjordConfig {
         hidden: vec![24, 24, 24],
-        trace: Trace::Hutchinson,
+        trace: JacobianTrace::Hutchinson,
         tolerance: 1e-3,
         optimizer: AdamConfig { learning_rate: 5e-3, ..AdamConfig::default() },
         ..Ffjord::default_config(&data.spec)

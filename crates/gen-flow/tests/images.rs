@@ -12,8 +12,8 @@ use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_flow::{
-    Architecture, Dequantisation, FlowModel, FlowPlusPlus, FlowPlusPlusConfig, Glow, GlowConfig, ImageConfig,
-    MODELS, Nsf, NsfConfig, Pixels, RealNvp, RealNvpConfig, SplineImageConfig,
+    AffineSteps, Architecture, Dequantisation, FlowModel, FlowPlusPlus, FlowPlusPlusConfig, Glow, GlowConfig,
+    ImageConfig, MODELS, MultiScale, Nsf, NsfConfig, Pixels, RealNvp, RealNvpConfig, SplineImageConfig,
 };
 use starts::assert_starts;
 use tch::{Device, Kind, Tensor};
@@ -42,29 +42,26 @@ fn train<A: Architecture>(model: &mut FlowModel<A>, data: &Dataset, steps: u64) 
     trainer.finish().unwrap();
 }
 
+/// Two scales.
+fn multi_scale(pixels: Pixels, dequantisation: Dequantisation) -> MultiScale {
+    MultiScale { scales: 2, pixels, alpha: 1e-6, dequantisation }
+}
+
 fn glow(pixels: Pixels, dequantisation: Dequantisation) -> GlowConfig {
-    GlowConfig { steps: 2, width: 8, pixels, dequantisation, ..GlowConfig::default() }
+    let multi_scale = multi_scale(pixels, dequantisation);
+    GlowConfig { steps: 2, width: 8, multi_scale, ..GlowConfig::default() }
 }
 
 fn flow_plus_plus(pixels: Pixels, dequantisation: Dequantisation) -> FlowPlusPlusConfig {
-    FlowPlusPlusConfig {
-        couplings: 2,
-        width: 8,
-        blocks: 1,
-        heads: 2,
-        pixels,
-        dequantisation,
-        ..FlowPlusPlusConfig::default()
-    }
+    let multi_scale = multi_scale(pixels, dequantisation);
+    let default = FlowPlusPlusConfig::default();
+    FlowPlusPlusConfig { couplings: 2, width: 8, blocks: 1, heads: 2, multi_scale, ..default }
 }
 
 fn realnvp(pixels: Pixels, dequantisation: Dequantisation) -> RealNvpConfig {
     RealNvpConfig::Images(ImageConfig {
-        couplings: 2,
-        width: 8,
-        dense_width: 16,
-        pixels,
-        dequantisation,
+        multi_scale: multi_scale(pixels, dequantisation),
+        steps: AffineSteps { couplings: 2, width: 8, dense_width: 16, ..AffineSteps::default() },
         ..ImageConfig::default()
     })
 }
@@ -72,12 +69,8 @@ fn realnvp(pixels: Pixels, dequantisation: Dequantisation) -> RealNvpConfig {
 fn nsf(pixels: Pixels, dequantisation: Dequantisation) -> SplineImageConfig {
     SplineImageConfig {
         spline_width: 8,
-        couplings: 1,
-        width: 8,
-        dense_couplings: 1,
-        dense_width: 16,
-        pixels,
-        dequantisation,
+        multi_scale: multi_scale(pixels, dequantisation),
+        steps: AffineSteps { couplings: 1, width: 8, blocks: 0, dense_couplings: 1, dense_width: 16 },
         ..SplineImageConfig::default()
     }
 }
@@ -87,8 +80,8 @@ fn bits(data: &Dataset, log_likelihood: &Tensor) -> f64 {
     data.spec.values.bits_per_dim(mean, data.spec.shape.dimensions())
 }
 
-/// The bits per dimension of the distribution that has each training image as often as the training set: no other one is
-/// better at these images (Gibbs), and of 512 squares in 25 places and 150 shades hardly any two are alike.
+/// The bits per dimension of the distribution that has each training image as often as the training set: no other one
+/// is better at these images (Gibbs), and of 512 squares in 25 places and 150 shades hardly any two are alike.
 fn entropy(data: &Dataset) -> f64 {
     let n = data.train.len();
     let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
@@ -100,8 +93,8 @@ fn entropy(data: &Dataset) -> f64 {
     shares.map(|share| -share * share.log2()).sum::<f64>() / data.spec.shape.dimensions() as f64
 }
 
-/// What holds of every flow of images: it learns, its likelihoods are of the right kind and order and not better than any
-/// can be, what it samples are bytes, and codes lead back.
+/// What holds of every flow of images: it learns, its likelihoods are of the right kind and order and not better than
+/// any can be, what it samples are bytes, and latents lead back.
 fn check<A: Architecture>(config: A::Config) {
     let kinds = [LikelihoodKind::Dequantised, LikelihoodKind::DequantisedImportance(8)];
     let data = squares(512);
@@ -133,8 +126,8 @@ fn check<A: Architecture>(config: A::Config) {
     assert_eq!(samples.size(), [30, 1, 8, 8]);
     let levels = (&samples + 1.0) * 127.5;
     assert_close(&levels.round(), &levels, 0.0, 1e-3);
-    let codes = model.latent().unwrap().encode(&x, 0).unwrap().unwrap();
-    let back = model.latent().unwrap().decode(&codes).unwrap();
+    let latents = model.latent().unwrap().encode(&x, 0).unwrap().unwrap();
+    let back = model.latent().unwrap().decode(&latents).unwrap();
     let off = (&back - &x).abs().gt(1.5 / 255.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
     assert!(off < 0.02, "{}: {off} of the pixels do not come back", A::NAME);
 }
@@ -171,11 +164,11 @@ fn many_images_are_taken_in_parts() {
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
     let model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Uniform), &data);
     let latent = model.latent().unwrap();
-    let codes = latent.encode(&x, 0).unwrap().unwrap();
-    assert_eq!(codes.size(), [150, 64]);
+    let latents = latent.encode(&x, 0).unwrap().unwrap();
+    assert_eq!(latents.size(), [150, 64]);
     // Without noise it does not matter which images go together.
-    let apart: Vec<Tensor> = codes.split(30, 0).iter().map(|z| latent.decode(z).unwrap()).collect();
-    assert_close(&Tensor::cat(&apart, 0), &latent.decode(&codes).unwrap(), 0.0, 1e-5);
+    let apart: Vec<Tensor> = latents.split(30, 0).iter().map(|z| latent.decode(z).unwrap()).collect();
+    assert_close(&Tensor::cat(&apart, 0), &latent.decode(&latents).unwrap(), 0.0, 1e-5);
     for n in [0, 1, 31, 32, 33, 64, 95] {
         assert_eq!(model.sample(&SampleRequest::new(n, 0)).unwrap().size(), [n as i64, 1, 8, 8]);
     }
@@ -235,8 +228,10 @@ fn what_cannot_be_is_refused() {
         "is a model of images",
     );
     let of = |config: GlowConfig| Glow::build(config, &context(&images)).err();
-    refused(of(GlowConfig { scales: 3, ..GlowConfig::default() }), "can have 1 to 2 `scales`");
-    refused(of(GlowConfig { alpha: 0.5, ..GlowConfig::default() }), "`alpha`");
+    let default = GlowConfig::default().multi_scale;
+    let scaled = |multi_scale: MultiScale| GlowConfig { multi_scale, ..GlowConfig::default() };
+    refused(of(scaled(MultiScale { scales: 3, ..default })), "can have 1 to 2 `scales`");
+    refused(of(scaled(MultiScale { alpha: 0.5, ..default })), "`alpha`");
     refused(of(GlowConfig { width: 0, ..GlowConfig::default() }), "`width`");
     let config = FlowPlusPlusConfig { heads: 5, ..FlowPlusPlusConfig::default() };
     refused(FlowPlusPlus::build(config, &context(&images)).err(), "`heads` must divide");
@@ -245,13 +240,14 @@ fn what_cannot_be_is_refused() {
     refused(of(SplineImageConfig { bound: 0.0, ..config.clone() }), "`bound` must be a positive number");
     refused(of(SplineImageConfig { bins: 65, ..config.clone() }), "`bins` must be 1 to 64, found 65");
     refused(of(SplineImageConfig { spline_couplings: 0, ..config.clone() }), "`spline_couplings`");
-    refused(of(SplineImageConfig { dense_width: 0, ..config.clone() }), "`dense_width`");
+    let steps = AffineSteps { dense_width: 0, ..config.steps };
+    refused(of(SplineImageConfig { steps, ..config.clone() }), "`dense_width`");
     let of_images = Nsf::build(NsfConfig::Images(config), &context(&points));
     refused(of_images.err(), "the configuration is for images, `line` has Points");
     let options = gen_core::data::DataOptions { dequantise: true, ..Default::default() };
     let spread = squares(8).with_options(&options).unwrap();
     assert_eq!(spread.spec.values, Values::Dequantised);
-    let config = GlowConfig { dequantisation: Dequantisation::Variational, ..GlowConfig::default() };
+    let config = glow(Pixels::Gaussian, Dequantisation::Variational);
     refused(Glow::build(config, &context(&spread)).err(), "spread by uniform noise already");
     assert!(RealNvp::build(realnvp(Pixels::Logit, Dequantisation::Uniform), &context(&spread)).is_ok());
 }

@@ -10,31 +10,33 @@ use gen_core::model::GenerativeModel;
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
 use gen_flow::{
-    ImageConfig, Maf, MafConfig, Nsf, NsfAr, NsfConfig, PointConfig, RealNvp, RealNvpConfig, SplineConfig,
+    AffineSteps, ImageConfig, Maf, MafConfig, Nsf, NsfAr, NsfConfig, RealNvp, RealNvpConfig, SplineConfig,
+    TabularConfig,
 };
 use tch::{Device, Kind, Tensor};
 
 /// One test, since the instruction set is that of the whole process.
 #[test]
-fn images_and_points_take_pytorchs_step() {
+fn images_and_tables_take_pytorchs_step() {
     let images = Tensor::zeros([8, 1, 8, 8], (Kind::Uint8, Device::Cpu));
     let images = Dataset::from_tensor("images", images).unwrap().spec;
     let config = match RealNvp::default_config(&images) {
         RealNvpConfig::Images(config) => {
-            ImageConfig { couplings: 2, width: 4, blocks: 1, dense_couplings: 2, dense_width: 8, ..config }
+            let steps = AffineSteps { couplings: 2, width: 4, blocks: 1, dense_couplings: 2, dense_width: 8 };
+            ImageConfig { steps, ..config }
         }
-        RealNvpConfig::Points(_) => unreachable!("images have a configuration for images"),
+        RealNvpConfig::Tabular(_) => unreachable!("images have a configuration for images"),
     };
     check::<RealNvp>("realnvp", RealNvpConfig::Images(config), &images);
 
     let points = Tensor::eye(2, (Kind::Float, Device::Cpu));
     let points = Dataset::from_tensor("points", points).unwrap().spec;
-    let config = PointConfig { couplings: 3, hidden: vec![8, 8], ..Default::default() };
-    check::<RealNvp>("realnvp-moons", RealNvpConfig::Points(config), &points);
+    let config = TabularConfig { couplings: 3, hidden: vec![8, 8], ..Default::default() };
+    check::<RealNvp>("realnvp-moons", RealNvpConfig::Tabular(config), &points);
     let maf = MafConfig { transforms: 3, hidden: vec![8, 8], ..Default::default() };
     check::<Maf>("maf", maf, &points);
     let splines = SplineConfig { transforms: 3, hidden: vec![8, 8], bins: 4, ..Default::default() };
-    check::<Nsf>("nsf", NsfConfig::Points(splines.clone()), &points);
+    check::<Nsf>("nsf", NsfConfig::Tabular(splines.clone()), &points);
     check::<NsfAr>("nsf-ar", splines, &points);
 }
 

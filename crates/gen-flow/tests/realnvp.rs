@@ -7,7 +7,7 @@ use gen_core::registry::{BuildContext, Buildable, ModelEntry};
 use gen_core::rng::{Generator, Purpose, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_flow::{ImageConfig, PointConfig, RealNvp, RealNvpConfig};
+use gen_flow::{AffineSteps, ImageConfig, MultiScale, RealNvp, RealNvpConfig, TabularConfig};
 use tch::{Device, Kind, Tensor};
 
 const ENTROPY_OF_MOONS: f64 = 2.3939;
@@ -22,7 +22,7 @@ fn moons(n: i64) -> Tensor {
     (Tensor::stack(&[x, y], 1) + noise) * 2.0 + Tensor::from_slice(&[-1f32, -0.2])
 }
 
-fn point_data() -> Dataset {
+fn tabular_data() -> Dataset {
     tch::manual_seed(torch_seed(7, Purpose::Data, 0));
     Dataset::from_tensor("moons", moons(20_000)).unwrap()
 }
@@ -51,7 +51,8 @@ fn build(data: &Dataset, seed: u64) -> RealNvp {
 /// A model for 8 x 8 images that is small enough for tests.
 fn build_small(data: &Dataset, seed: u64) -> RealNvp {
     tch::set_num_threads(1);
-    let config = ImageConfig { couplings: 2, width: 8, ..ImageConfig::default() };
+    let steps = AffineSteps { couplings: 2, width: 8, ..AffineSteps::default() };
+    let config = ImageConfig { steps, ..ImageConfig::default() };
     RealNvp::build(RealNvpConfig::Images(config), &context(data, seed)).unwrap()
 }
 
@@ -71,7 +72,7 @@ fn mean(x: &Tensor) -> f64 {
 
 #[test]
 fn learns_the_moons_and_stays_a_density() {
-    let data = point_data();
+    let data = tabular_data();
     let mut model = build(&data, 0);
     train(&mut model, &data, RealNvp::default_training(&data.spec), 1000);
     tch::manual_seed(torch_seed(8, Purpose::Data, 0));
@@ -88,7 +89,7 @@ fn learns_the_moons_and_stays_a_density() {
 }
 
 #[test]
-fn points_of_more_dimensions() {
+fn tables_of_more_columns() {
     tch::manual_seed(torch_seed(9, Purpose::Data, 0));
     let z = Tensor::randn([5000, 5], (Kind::Float, Device::Cpu));
     // A correlated Gaussian whose entropy is known: x = z A, ln|det A| = 5 ln 3.
@@ -156,7 +157,7 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn samples_and_densities_depend_on_the_weights_alone() {
-    for data in [point_data(), image_data(128)] {
+    for data in [tabular_data(), image_data(128)] {
         let build = if data.spec.shape.is_image() { build_small } else { build };
         let mut trained = build(&data, 1);
         let config = TrainConfig { batch_size: 32, ..RealNvp::default_training(&data.spec) };
@@ -172,7 +173,7 @@ fn samples_and_densities_depend_on_the_weights_alone() {
 
 #[test]
 fn a_resumed_run_ends_where_an_unbroken_one_does() {
-    for data in [point_data(), image_data(128)] {
+    for data in [tabular_data(), image_data(128)] {
         let build = if data.spec.shape.is_image() { build_small } else { build };
         let config = TrainConfig {
             batch_size: 32,
@@ -213,7 +214,7 @@ fn sampling_does_not_initialise() {
 
 #[test]
 fn temperature_scales_the_latents() {
-    let data = point_data();
+    let data = tabular_data();
     let model = build(&data, 0);
     let draw = |temperature: f64| {
         let request = SampleRequest { temperature: Some(temperature), ..SampleRequest::new(500, 1) };
@@ -227,7 +228,7 @@ fn temperature_scales_the_latents() {
 
 #[test]
 fn likelihoods_do_not_depend_on_how_rows_are_grouped() {
-    let data = point_data();
+    let data = tabular_data();
     let model = build(&data, 0);
     let all = log_likelihood(&model, &data.train.x);
     assert_eq!(all.size(), [20_000]);
@@ -242,35 +243,37 @@ fn likelihoods_do_not_depend_on_how_rows_are_grouped() {
 }
 
 #[test]
-fn codes_and_points_are_each_others_images() {
-    let data = point_data();
+fn latents_and_data_are_each_others_images() {
+    let data = tabular_data();
     let mut model = build(&data, 0);
     train(&mut model, &data, TrainConfig { batch_size: 64, ..TrainConfig::default() }, 30);
     let latent = model.latent().unwrap();
-    let codes = latent.prior(12_000, 5).unwrap();
-    let x = latent.decode(&codes).unwrap();
+    let latents = latent.prior(12_000, 5).unwrap();
+    let x = latent.decode(&latents).unwrap();
     assert_close(&x, &model.sample(&SampleRequest::new(12_000, 5)).unwrap(), 1e-5, 1e-5);
-    assert_close(&latent.encode(&x, 0).unwrap().unwrap(), &codes, 1e-3, 1e-3);
-    assert!(latent.decode(&codes.narrow(1, 0, 1)).is_err() && latent.encode(&x.narrow(1, 0, 1), 0).is_err());
+    assert_close(&latent.encode(&x, 0).unwrap().unwrap(), &latents, 1e-3, 1e-3);
+    assert!(
+        latent.decode(&latents.narrow(1, 0, 1)).is_err() && latent.encode(&x.narrow(1, 0, 1), 0).is_err()
+    );
 }
 
 #[test]
-fn bytes_come_back_from_their_codes() {
+fn bytes_come_back_from_their_latents() {
     let data = image_data(64);
     let mut model = build_small(&data, 0);
     train(&mut model, &data, TrainConfig { batch_size: 16, ..TrainConfig::default() }, 10);
     let latent = model.latent().unwrap();
     let bytes = |x: &Tensor| gen_core::data::signed_to_bytes(x);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-    let codes = latent.encode(&x, 1).unwrap().unwrap();
-    assert_eq!((codes.size(), latent.latent_shape()), (vec![64, 64], vec![64]));
+    let latents = latent.encode(&x, 1).unwrap().unwrap();
+    assert_eq!((latents.size(), latent.latent_shape()), (vec![64, 64], vec![64]));
     // In f32 a value at the edge of its cell may come back on the other side.
-    let other = bytes(&latent.decode(&codes).unwrap()).ne_tensor(&bytes(&x)).sum(Kind::Int64);
+    let other = bytes(&latent.decode(&latents).unwrap()).ne_tensor(&bytes(&x)).sum(Kind::Int64);
     assert!(other.int64_value(&[]) < 5, "{other:?} of 4096");
 
     // What decodes is continuous, and rounds to what samples are.
-    let codes = latent.prior(9, 2).unwrap();
-    let decoded = latent.decode(&codes).unwrap();
+    let latents = latent.prior(9, 2).unwrap();
+    let decoded = latent.decode(&latents).unwrap();
     assert_eq!(bytes(&decoded), bytes(&model.sample(&SampleRequest::new(9, 2)).unwrap()));
     let levels = (decoded + 1.0) * 127.5;
     let between = (&levels - levels.round()).abs().gt(0.01).to_kind(Kind::Double).mean(Kind::Double);
@@ -279,7 +282,7 @@ fn bytes_come_back_from_their_codes() {
 
 #[test]
 fn a_trajectory_ends_at_the_samples() {
-    let points = point_data();
+    let points = tabular_data();
     let images = image_data(64);
     for (data, mut model) in [(&points, build(&points, 0)), (&images, build_small(&images, 0))] {
         train(&mut model, data, TrainConfig { batch_size: 16, ..TrainConfig::default() }, 10);
@@ -306,11 +309,14 @@ fn a_trajectory_ends_at_the_samples() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    let (points, images) = (point_data(), image_data(8));
+    let (points, images) = (tabular_data(), image_data(8));
     let error = |config: RealNvpConfig, data: &Dataset| {
         RealNvp::build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let image = |config: ImageConfig| RealNvpConfig::Images(config);
+    let default = ImageConfig::default();
+    let multi_scale = |multi_scale: MultiScale| ImageConfig { multi_scale, ..ImageConfig::default() };
+    let steps = |steps: AffineSteps| ImageConfig { steps, ..ImageConfig::default() };
     let odd = Tensor::zeros([4, 1, 27, 28], (Kind::Uint8, Device::Cpu));
     let odd = Dataset::from_tensor("odd", odd).unwrap();
     let line = Dataset::from_tensor("line", Tensor::randn([9, 1], (Kind::Float, Device::Cpu))).unwrap();
@@ -321,11 +327,11 @@ fn what_cannot_be_is_refused() {
         (error(image(ImageConfig::default()), &odd), "27x28"),
         (error(image(ImageConfig::default()), &binary), "binary"),
         (error(image(ImageConfig::default()), &points), "for images"),
-        (error(RealNvpConfig::Points(PointConfig::default()), &images), "for points"),
-        (error(RealNvpConfig::Points(PointConfig::default()), &line), "at least 2"),
-        (error(image(ImageConfig { alpha: 0.5, ..Default::default() }), &images), "alpha"),
-        (error(image(ImageConfig { couplings: 0, ..Default::default() }), &images), "couplings"),
-        (error(image(ImageConfig { scales: 9, ..Default::default() }), &images), "scales"),
+        (error(RealNvpConfig::Tabular(TabularConfig::default()), &images), "for tabular data"),
+        (error(RealNvpConfig::Tabular(TabularConfig::default()), &line), "at least 2"),
+        (error(image(multi_scale(MultiScale { alpha: 0.5, ..default.multi_scale })), &images), "alpha"),
+        (error(image(steps(AffineSteps { couplings: 0, ..default.steps })), &images), "couplings"),
+        (error(image(multi_scale(MultiScale { scales: 9, ..default.multi_scale })), &images), "scales"),
     ];
     for (message, expected) in cases {
         assert!(message.contains(expected), "`{message}` should say `{expected}`");
@@ -346,7 +352,7 @@ fn what_cannot_be_is_refused() {
 #[test]
 fn configurations_are_tables_without_surprises() {
     let entry = ModelEntry::of::<RealNvp>();
-    for data in [point_data(), image_data(8)] {
+    for data in [tabular_data(), image_data(8)] {
         let table = entry.default_config(&data.spec).unwrap();
         let read: RealNvpConfig = gen_core::config::from_table(&table).unwrap();
         assert_eq!(read, RealNvp::default_config(&data.spec));

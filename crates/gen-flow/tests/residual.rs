@@ -13,8 +13,8 @@ use gen_core::params::Params;
 use gen_core::registry::Buildable;
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
-use gen_flow::bijection::{Bijection, Chain, Contraction, Given, LogDet, Permutation, Residual};
-use gen_flow::{Determinant, ResidualFlow, ResidualFlowConfig};
+use gen_flow::bijection::{Bijection, Chain, Contraction, Layer, LogDet, Permutation, Residual};
+use gen_flow::{Determinant, Given, ResidualFlow, ResidualFlowConfig};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);

@@ -245,7 +245,7 @@ char* gn_masked_perceptron(const at::Tensor* x, at::Tensor* const* layers, size_
 
 // The inverse of an autoregressive map (gen_native::flow::autoregressive_inverse). `degrees` has those of the inputs,
 // then those of each of `n_hidden` layers; `widths` says how many each list has. `context`, `bound` and `shape` may be
-// null.
+// null. Both results are null where that gives nothing.
 char* gn_autoregressive_inverse(const at::Tensor* y, const at::Tensor* context, at::Tensor* const* layers, size_t n,
                                 const int64_t* const* degrees, const size_t* widths, size_t n_hidden,
                                 const at::Tensor* bound, const gen_native::flow::SplineShape* shape, at::Tensor** out,
@@ -257,8 +257,8 @@ char* gn_autoregressive_inverse(const at::Tensor* y, const at::Tensor* context, 
     auto moved = gen_native::flow::autoregressive_inverse(
         *y, optional(context), tensors(layers, n), all, optional(bound),
         shape == nullptr ? std::optional<gen_native::flow::SplineShape>() : *shape);
-    *out = new at::Tensor(std::move(moved.values));
-    *log_det = new at::Tensor(std::move(moved.log_det));
+    *out = moved ? new at::Tensor(std::move(moved->values)) : nullptr;
+    *log_det = moved ? new at::Tensor(std::move(moved->log_det)) : nullptr;
   });
 }
 

@@ -1,12 +1,12 @@
 //! What normalizing flows do besides convolutions, in few passes over memory and few nodes of autograd's graph.
 //!
-//! On a processor, in single and in double precision, each of these is one operation, forward and backward; elsewhere it
-//! is made of libtorch's. Gradients of any order are those of libtorch's operations. Feature maps may lie in any way,
-//! and what is batch-innermost stays so ([`is_batch_innermost`](crate::is_batch_innermost)).
+//! On a processor, in single and in double precision, each of these is one operation, forward and backward; elsewhere
+//! it is made of libtorch's. Gradients of any order are those of libtorch's operations. Feature maps may lie in any
+//! way, and what is batch-innermost stays so ([`is_batch_innermost`](crate::is_batch_innermost)).
 //!
 //! Tensors have floating-point numbers and are on one device; those of different kinds are promoted where libtorch's
-//! operations promote them. Undefined and sparse tensors are errors. Nothing is changed in place. Any thread may call these
-//! functions, and several may go back through one graph that is kept.
+//! operations promote them. Undefined and sparse tensors are errors. Nothing is changed in place. Any thread may call
+//! these functions, and several may go back through one graph that is kept.
 
 use std::ptr;
 
@@ -75,9 +75,10 @@ pub struct Coupled {
     pub log_det: Tensor,
 }
 
-/// An affine coupling: `same: [batch, kept, ...]` stays, if there is any, and `rest: [batch, n, ...]` becomes `rest exp(s) + t`, or the
-/// other way `(rest - t) exp(-s)`, with `parameters: [batch, 2 n, ...]` = (a, t) and s = a, or s = c tanh a for a `bound`
-/// c of one number, of any shape. The log-determinant of a row is the sum of its s, or of its -s.
+/// An affine coupling: `same: [batch, kept, ...]` stays, if there is any, and `rest: [batch, n, ...]` becomes `rest
+/// exp(s) + t`, or the other way `(rest - t) exp(-s)`, with `parameters: [batch, 2 n, ...]` = (a, t) and s = a, or s
+/// = c tanh a for a `bound` c of one number, of any shape. The log-determinant of a row is the sum of its s, or of
+/// its -s.
 ///
 /// # Errors
 /// When the shapes do not fit.
@@ -153,7 +154,8 @@ pub fn mixing(factors: Factors<'_>, way: Way) -> Result<Mixing, TchError> {
     }
 }
 
-/// Linear layers with max(0, x) between them; `layers` has a weight `[outputs, inputs]` and a bias `[outputs]` for each.
+/// Linear layers with max(0, x) between them; `layers` has a weight `[outputs, inputs]` and a bias `[outputs]` for
+/// each.
 ///
 /// # Errors
 /// When the shapes do not fit, or there is no layer.

@@ -157,7 +157,7 @@ fn inverses_are_those_of_as_many_passes() {
                             }
                             of => of,
                         };
-                        let Coupled { values, log_det } = autoregressive_inverse(
+                        let found = autoregressive_inverse(
                             &y.to_kind(kind),
                             context.as_ref().map(|x| x.to_kind(kind)).as_ref(),
                             &layers.iter().collect::<Vec<_>>(),
@@ -165,11 +165,15 @@ fn inverses_are_those_of_as_many_passes() {
                             of,
                         )
                         .unwrap();
-                        [values, log_det]
+                        found.map(|Coupled { values, log_det }| [values, log_det])
                     };
-                    assert_close(&run(Kind::Double), &expected, 1e-10);
+                    let [Some(double), Some([values, log_det])] = [Kind::Double, Kind::Float].map(run) else {
+                        // With libtorch's operations alone it is left to the caller.
+                        assert!(matches!(which, Instructions::Libtorch | Instructions::Best));
+                        continue;
+                    };
+                    assert_close(&double, &expected, 1e-10);
                     // Errors of a value grow with those that follow it.
-                    let [values, log_det] = run(Kind::Float);
                     assert!(values.isfinite().all().int64_value(&[]) == 1);
                     assert_eq!(log_det.kind(), Kind::Float);
                 }
@@ -189,7 +193,7 @@ fn inverses_have_no_gradient() {
         network.degrees(),
         Univariate::Affine { bound: None },
     );
-    assert!(!found.unwrap().values.requires_grad());
+    assert!(found.unwrap().is_none_or(|found| !found.values.requires_grad()));
 }
 
 #[test]

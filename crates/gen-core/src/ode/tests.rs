@@ -29,7 +29,7 @@ fn the_method_is_of_order_five_and_its_estimate_of_order_four() {
         let (mut y, mut stages, mut estimate) = (y.copy(), Stages::new(&y), 0f64);
         for i in 0..n {
             let t = f64::from(i) * h;
-            stages.set(0, &oscillating(t, &y).expect("a slope"));
+            stages.set(0, &oscillating(t, &y).expect("a value"));
             y = stages.step(&mut oscillating, t, h, &y).expect("a step");
             estimate = estimate.max(stages.combined(&ERROR, h).double_value(&[0]).abs());
         }
@@ -73,8 +73,8 @@ fn time_runs_in_both_directions() {
 #[test]
 fn single_precision_is_asked_for_what_it_has() {
     let y = Tensor::from_slice(&[1f32, 0.0, -3.0]).view([1, 3]);
-    let slope = |_t: f64, y: &Tensor| Ok(y.matmul(&matrix().tr().to_kind(Kind::Float)));
-    let solution = dopri5(slope, &y, [0.0, 2.0], &Dopri5::with_tolerance(0.0)).expect("solved");
+    let field = |_t: f64, y: &Tensor| Ok(y.matmul(&matrix().tr().to_kind(Kind::Float)));
+    let solution = dopri5(field, &y, [0.0, 2.0], &Dopri5::with_tolerance(0.0)).expect("solved");
     let expected = y.to_kind(Kind::Double).matmul(&(matrix() * 2.0).linalg_matrix_exp().tr());
     assert_close(&solution.state, &expected, 1e-4, 1e-4);
     assert!(solution.evaluations < 1000, "{} evaluations", solution.evaluations);
@@ -89,7 +89,7 @@ fn what_does_not_move_costs_one_step() {
         &Dopri5::with_tolerance(1e-8),
     );
     assert_eq!(still.expect("solved").steps, 1);
-    // A slope that is 0 at first, then is not.
+    // A derivative that is 0 at first, then is not.
     let late = |t: f64, y: &Tensor| Ok(y.ones_like() * (t - 0.5).max(0.0).powi(5));
     let y =
         dopri5(late, &Tensor::zeros([1], DOUBLE), [0.0, 1.0], &Dopri5::with_tolerance(1e-8)).expect("solved");
@@ -98,8 +98,8 @@ fn what_does_not_move_costs_one_step() {
 
 #[test]
 fn what_cannot_be_solved_is_an_error() {
-    let message = |slope: &dyn Fn(f64, &Tensor) -> Tensor, settings: Dopri5| {
-        let solution = dopri5(|t, y| Ok(slope(t, y)), &Tensor::ones([2], DOUBLE), [0.0, 2.0], &settings);
+    let message = |field: &dyn Fn(f64, &Tensor) -> Tensor, settings: Dopri5| {
+        let solution = dopri5(|t, y| Ok(field(t, y)), &Tensor::ones([2], DOUBLE), [0.0, 2.0], &settings);
         solution.expect_err("no solution").to_string()
     };
     let settings = Dopri5::with_tolerance(1e-6);
@@ -119,8 +119,8 @@ fn what_cannot_be_solved_is_an_error() {
         assert!(message.contains(part), "`{message}` should say `{part}`");
     }
     let failing =
-        dopri5(|_, _| Err(Error::invalid("no slope")), &Tensor::ones([2], DOUBLE), [0.0, 2.0], &settings);
-    assert!(failing.expect_err("no slope").to_string().contains("no slope"));
+        dopri5(|_, _| Err(Error::invalid("no value")), &Tensor::ones([2], DOUBLE), [0.0, 2.0], &settings);
+    assert!(failing.expect_err("no value").to_string().contains("no value"));
 }
 
 #[test]
@@ -128,23 +128,23 @@ fn gradients_are_those_of_the_steps() {
     // dy/dt = tanh(W y + t), with a gradient for W.
     let w = (matrix() * 0.5).set_requires_grad(true);
     let y = Tensor::randn([4, 3], DOUBLE);
-    let slope = |t: f64, y: &Tensor| (y.matmul(&w.tr()) + t).tanh();
+    let field = |t: f64, y: &Tensor| (y.matmul(&w.tr()) + t).tanh();
     let settings = Dopri5::with_tolerance(1e-6);
     for span in [[0.0, 2.0], [1.5, -0.5]] {
-        let (solution, recording) =
-            dopri5_recorded(|t, y| Ok(slope(t, y)), &y, span, &settings).expect("solved");
-        assert_eq!(recording.lengths().len(), solution.steps);
+        let (solution, adjoint) =
+            dopri5_with_adjoint(|t, y| Ok(field(t, y)), &y, span, &settings).expect("solved");
+        assert_eq!(adjoint.steps().len(), solution.steps);
 
         // The same steps with operations that autograd follows.
         let leaf = y.copy().set_requires_grad(true);
         let mut through = leaf.shallow_clone();
-        for &(t, h) in &recording.lengths() {
-            let mut slopes: Vec<Tensor> = Vec::new();
+        for &(t, h) in &adjoint.steps() {
+            let mut values: Vec<Tensor> = Vec::new();
             let mut state = through.shallow_clone();
             for i in 0..STAGES {
-                let moves = STEP[i].iter().zip(&slopes).map(|(weight, slope)| slope * (weight * h));
+                let moves = STEP[i].iter().zip(&values).map(|(weight, value)| value * (weight * h));
                 state = moves.fold(through.shallow_clone(), |state, part| state + part);
-                slopes.push(slope(t + NODES[i] * h, &state));
+                values.push(field(t + NODES[i] * h, &state));
             }
             through = state;
         }
@@ -154,14 +154,14 @@ fn gradients_are_those_of_the_steps() {
 
         let of_end = solution.state.cos() * 3.0;
         let of_w = std::cell::RefCell::new(w.zeros_like());
-        let of_start = recording.pull_back(&of_end, |t, y| {
+        let of_start = adjoint.pull_back(&of_end, |t, y| {
             let y = y.copy();
-            let slope = slope(t, &y);
-            let value = slope.detach();
+            let through = field(t, &y);
+            let value = through.detach();
             let of_w = &of_w;
             let w = &w;
             let product = move |g: &Tensor| {
-                let inner: Tensor = g * (1.0 - slope.square());
+                let inner: Tensor = g * (1.0 - through.square());
                 *of_w.borrow_mut() += inner.tr().matmul(&y);
                 Ok(inner.matmul(w))
             };

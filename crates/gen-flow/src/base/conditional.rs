@@ -3,9 +3,10 @@ use std::f64::consts::TAU;
 use gen_core::rng::Generator;
 use tch::Tensor;
 
-use super::Base;
-use crate::bijection::{Given, sum_per_row};
+use super::distribution::Base;
 use crate::conditioner::Conditioner;
+use crate::given::Given;
+use crate::tensor::{halves, sum_per_row};
 
 /// N(μ(c), diag σ(c)²), the mean and the deviations of which a network gives for a context c.
 #[derive(Debug)]
@@ -26,8 +27,7 @@ impl ConditionalNormal {
         let Some(context) = given.context else {
             panic!("a conditional base distribution needs a context");
         };
-        let parameters = self.network.forward(context, Given { context: None, ..given });
-        [0, 1].map(|i| parameters.narrow(1, i * self.dimension, self.dimension))
+        halves(&self.network.forward(context, Given { context: None, ..given }), 1)
     }
 }
 

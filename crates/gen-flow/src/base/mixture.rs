@@ -4,8 +4,8 @@ use gen_core::params::{Init, Scope};
 use gen_core::rng::Generator;
 use tch::{Kind, Tensor};
 
-use super::Base;
-use crate::bijection::Given;
+use super::distribution::Base;
+use crate::given::Given;
 
 /// A learned mixture of diagonal Gaussians,
 ///

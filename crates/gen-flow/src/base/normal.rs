@@ -3,8 +3,9 @@ use std::f64::consts::TAU;
 use gen_core::rng::Generator;
 use tch::{Device, Kind, Tensor};
 
-use super::Base;
-use crate::bijection::{Given, sum_per_row};
+use super::distribution::Base;
+use crate::given::Given;
+use crate::tensor::sum_per_row;
 
 /// N(0, I) over `[batch, dimension]`.
 #[derive(Debug, Clone, Copy)]

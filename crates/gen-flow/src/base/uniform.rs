@@ -1,8 +1,8 @@
 use gen_core::rng::Generator;
 use tch::{Device, Kind, Tensor};
 
-use super::Base;
-use crate::bijection::Given;
+use super::distribution::Base;
+use crate::given::Given;
 
 /// Uniform on the cube [low, high)^dimension. A flow onto it learns to equalise: its latents are quantiles.
 #[derive(Debug, Clone, Copy)]

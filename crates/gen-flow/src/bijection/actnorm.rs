@@ -1,7 +1,9 @@
 use gen_core::params::{Init, Scope};
 use tch::{Kind, Tensor};
 
-use super::{Bijection, Given, constant_log_det};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::constant_log_det;
 
 /// Activation normalisation: a scale and a shift for each channel,
 ///
@@ -10,11 +12,11 @@ use super::{Bijection, Given, constant_log_det};
 /// with s = -ln σ and b = -μ/σ of the first batch, so that each channel starts with mean 0 and (unbiased) standard
 /// deviation 1 there. Unlike batch normalisation it treats each row alone, in training as in sampling.
 ///
-/// Until [`Bijection::initialise`] has seen a batch it is the identity. That it has is recorded in the buffer
-/// `initialised`, which is saved with the parameters. A channel that is constant in the first batch, or of which there is
-/// a single value, is shifted and not scaled: nothing is known of how wide it is, and of several layers, each would enlarge
-/// what the one before has made of it. Fewer than 8 values do not tell much either: the variance of the channels together
-/// then counts as one more value of each.
+/// Until [`Layer::initialise`] has seen a batch it is the identity. The start is recorded in the buffer
+/// `initialised`, which is saved with the parameters. A channel that is constant in the first batch, or of which
+/// there is a single value, is shifted and not scaled: its width is unknown, and several layers in a row would
+/// enlarge it again and again. Fewer than 8 values do not tell much either: the mean variance of all channels then
+/// counts as one more value of each.
 ///
 /// `x: [batch, channels, ...]`. Kingma & Dhariwal 2018 (Glow), section 3.1.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub struct ActNorm {
 
 /// A channel whose standard deviation is smaller in the first batch is constant, but for rounding.
 const SMALLEST_STD: f64 = 1e-6;
-/// So many values tell the variance of a channel.
+/// Enough values to estimate the variance of a channel.
 const ENOUGH: i64 = 8;
 
 /// The standard deviation of each channel of a first batch, and 1 of those that have none.
@@ -43,7 +45,7 @@ fn deviation(x: &Tensor, others: &[i64]) -> Tensor {
 }
 
 impl ActNorm {
-    /// For inputs of `channels` channels (coordinates, for points).
+    /// For inputs of `channels` channels (columns, for tabular data).
     pub fn new(scope: Scope<'_>, channels: i64) -> Self {
         ActNorm {
             log_scale: scope.parameter("log_scale", &[channels], Init::ZEROS),
@@ -82,7 +84,9 @@ impl Bijection for ActNorm {
         let x = (y - Self::for_each_channel(&self.shift, y)) * scale;
         (x, constant_log_det(&-self.log_det(y), y))
     }
+}
 
+impl Layer for ActNorm {
     fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         if !self.is_initialised() {
             let _no_grad = tch::no_grad_guard();

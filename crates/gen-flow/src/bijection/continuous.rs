@@ -5,23 +5,24 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gen_core::native::with_gradient;
-use gen_core::ode::{Dopri5, Product, Recording, dopri5_recorded};
+use gen_core::ode::{DiscreteAdjoint, Dopri5, VectorJacobianProduct, dopri5_with_adjoint};
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
-pub use field::{Pullback, VectorField};
+pub use field::{Place, Pullback, VectorField};
 pub use perceptron::PerceptronField;
 
-use super::{Bijection, Given};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
 
 /// How tr ∂g/∂x is found along a solution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Trace {
+pub enum JacobianTrace {
     /// Exactly, always.
     Exact,
     /// In training by eᵀ (∂g/∂x) e, with a vector e of random signs for each row, the same along the whole solution:
-    /// unbiased, at the cost of one derivative (Grathwohl et al. 2019, section 3.1). Exactly where nothing is random, so
+    /// unbiased, at the cost of one derivative (Grathwohl et al. 2019, section 3.1). Exactly outside training, so
     /// that a likelihood is always exact.
     Hutchinson,
 }
@@ -30,28 +31,29 @@ pub enum Trace {
 ///
 /// > dx/dt = g(x, t, context), log|det ∂y/∂x| = ∫₀¹ tr ∂g/∂x dt
 ///
-/// Chen et al. 2018, theorem 1; Grathwohl et al. 2019 (FFJORD), section 2. Any smooth g makes a bijection; the inverse is
-/// the solution from 1 to 0.
+/// Chen et al. 2018, theorem 1; Grathwohl et al. 2019 (FFJORD), section 2. Any smooth g makes a bijection; the
+/// inverse is the solution from 1 to 0.
 ///
-/// The state and the log-determinant are solved together by [`dopri5`](gen_core::ode::dopri5), to the tolerance of the
-/// solver. Step lengths are those that the whole batch needs, so a row depends on the others by errors of that size.
-/// Gradients are exact for the steps that were taken ([`Recording::pull_back`]), and of first order only. Memory grows with the
-/// number of steps by a state each.
+/// The state and the log-determinant are solved together by [`dopri5`](gen_core::ode::dopri5), to the tolerance of
+/// the solver. Step lengths are those that the whole batch needs, so a row depends on the others by errors of that
+/// size. Gradients are exact for the steps that were taken ([`DiscreteAdjoint`]), and of first order only. Memory
+/// grows with the number of steps by a state each.
 ///
 /// In training a penalty may keep paths straight ([`Continuous::with_kinetic_penalty`]).
 ///
-/// If an equation cannot be solved (g is not finite, or it needs more evaluations than the solver is allowed) every result
-/// is NaN, which ends a training with an error that says so.
+/// If an equation cannot be solved (g is not finite, or it needs more evaluations than the solver is allowed) every
+/// result is NaN, which ends a training with an error that says so.
 ///
 /// ```
 /// use gen_core::ode::Dopri5;
 /// use gen_core::params::Params;
-/// use gen_flow::bijection::{Bijection, Continuous, Given, PerceptronField, Trace};
+/// use gen_flow::Given;
+/// use gen_flow::bijection::{Bijection, Continuous, JacobianTrace, Layer, PerceptronField};
 /// use tch::{Device, Kind, Tensor};
 ///
 /// let params = Params::new(Kind::Double, Device::Cpu);
 /// let field = PerceptronField::new(params.root(), 3, 0, &[16, 16]);
-/// let flow = Continuous::new(field, Trace::Exact, Dopri5::with_tolerance(1e-6));
+/// let flow = Continuous::new(field, JacobianTrace::Exact, Dopri5::with_tolerance(1e-6));
 /// let x = Tensor::randn([5, 3], (Kind::Double, Device::Cpu));
 /// let (y, log_det) = flow.forward(&x, Given::NOTHING);
 /// assert_eq!((y.size(), log_det.size()), (vec![5, 3], vec![5]));
@@ -59,21 +61,21 @@ pub enum Trace {
 /// ```
 #[derive(Debug)]
 pub struct Continuous<F> {
-    /// Shared with the graph of a pass, which goes through it once more for the gradient.
+    /// Shared with the graph of a pass, which evaluates it again for the gradient.
     field: Arc<Mutex<F>>,
-    trace: Trace,
+    trace: JacobianTrace,
     solver: Dopri5,
     kinetic: f64,
     evaluations: Cell<usize>,
     penalty: RefCell<Option<Tensor>>,
 }
 
-/// The states that [`Bijection::trace`] shows of a flow.
+/// The states of a flow in a [`Layer::trajectory`].
 const MOMENTS: usize = 20;
 
 impl<F: VectorField + 'static> Continuous<F> {
     /// The flow along `field`.
-    pub fn new(field: F, trace: Trace, solver: Dopri5) -> Self {
+    pub fn new(field: F, trace: JacobianTrace, solver: Dopri5) -> Self {
         Continuous {
             field: Arc::new(Mutex::new(field)),
             trace,
@@ -84,12 +86,12 @@ impl<F: VectorField + 'static> Continuous<F> {
         }
     }
 
-    /// The same flow with a [penalty](Bijection::take_penalty) in training, `weight` times the kinetic energy of each path,
+    /// The same flow with a [penalty](Layer::take_penalty) in training, `weight` times the kinetic energy of each path,
     ///
     /// > 1/(2D) ∫₀¹ |g(x(t), t)|² dt
     ///
-    /// Among all flows with the same ends, those along straight lines at an even speed have the least, and a solver takes
-    /// few evaluations along them (Finlay et al. 2020, How to train your neural ODE, section 3).
+    /// Among all flows with the same ends, those along straight lines at an even speed have the least, and a solver
+    /// takes few evaluations along them (Finlay et al. 2020, How to train your neural ODE, section 3).
     #[must_use]
     pub fn with_kinetic_penalty(self, weight: f64) -> Self {
         Continuous { kinetic: weight, ..self }
@@ -99,7 +101,9 @@ impl<F: VectorField + 'static> Continuous<F> {
     fn solve(&self, x: &Tensor, given: Given<'_>, span: [f64; 2]) -> (Tensor, Tensor) {
         let context = given.context.map(Tensor::detach);
         let probe = match (self.trace, given.rng) {
-            (Trace::Hutchinson, Some(rng)) => Some(rng.rand_like(x).ge(0.5).to_kind(x.kind()) * 2.0 - 1.0),
+            (JacobianTrace::Hutchinson, Some(rng)) => {
+                Some(rng.rand_like(x).ge(0.5).to_kind(x.kind()) * 2.0 - 1.0)
+            }
             _ => None,
         };
         let dimension = x.size()[1];
@@ -107,15 +111,15 @@ impl<F: VectorField + 'static> Continuous<F> {
         let field = lock(&self.field);
         let solved = tch::no_grad(|| {
             let prepared = field.prepare(context.as_ref());
-            let slope = |t: f64, state: &Tensor| {
-                let (slope, trace) =
-                    field.slope_and_trace(&prepared, &state.narrow(1, 0, dimension), t, probe.as_ref());
-                Ok(joined(&slope, &trace, with_energy.then(|| power(&slope)).as_ref()))
+            let derivative = |t: f64, state: &Tensor| {
+                let at = Place { x: &state.narrow(1, 0, dimension), t, probe: probe.as_ref() };
+                let (velocity, trace) = field.velocity_and_trace(&prepared, at);
+                Ok(joined(&velocity, &trace, with_energy.then(|| power(&velocity)).as_ref()))
             };
             let start = x.detach().constant_pad_nd([0, 1 + i64::from(with_energy)]);
-            dopri5_recorded(slope, &start, span, &self.solver)
+            dopri5_with_adjoint(derivative, &start, span, &self.solver)
         });
-        let Ok((solution, recording)) = solved else {
+        let Ok((solution, adjoint)) = solved else {
             return (x * f64::NAN, x.select(1, 0) * f64::NAN);
         };
         self.evaluations.set(solution.evaluations);
@@ -124,9 +128,9 @@ impl<F: VectorField + 'static> Continuous<F> {
         let columns = dimension..solution.state.size()[1];
         let mut results = vec![solution.state.narrow(1, 0, dimension).copy()];
         results.extend(columns.map(|column| solution.state.select(1, column).copy()));
-        let way_back = WayBack { field: Arc::clone(&self.field), recording, context, probe };
+        let backward = Backward { field: Arc::clone(&self.field), adjoint, context, probe };
         let results =
-            with_gradient(&inputs, results, move |of| way_back.gradients(&of[0], &of[1], of.get(2)))
+            with_gradient(&inputs, results, move |of| backward.gradients(&of[0], &of[1], of.get(2)))
                 .unwrap_or_else(|error| panic!("{error}"));
         let mut results = results.into_iter();
         let (Some(y), Some(log_det)) = (results.next(), results.next()) else {
@@ -147,28 +151,24 @@ impl<F: VectorField + 'static> Bijection for Continuous<F> {
     fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         self.solve(y, given, [1.0, 0.0])
     }
+}
 
+impl<F: VectorField + 'static> Layer for Continuous<F> {
     fn is_step(&self) -> bool {
         true
     }
 
-    /// The state at 20 equally distant times.
-    fn trace(
-        &self,
-        y: &Tensor,
-        given: Given<'_>,
-        finish: &dyn Fn(&Tensor) -> Tensor,
-        visit: &mut dyn FnMut(Tensor),
-    ) -> Tensor {
+    /// The states at 20 equally distant times.
+    fn trajectory(&self, y: &Tensor, given: Given<'_>, visit: &mut dyn FnMut(&Tensor)) -> Tensor {
         let time = |moment: usize| 1.0 - moment as f64 / MOMENTS as f64;
         let mut at = y.shallow_clone();
         for moment in 1..MOMENTS {
             at = self.solve(&at, given, [time(moment - 1), time(moment)]).0;
-            visit(finish(&at));
+            visit(&at);
         }
         // The last is the inverse itself, not a solution with more steps.
         let x = self.inverse(y, given).0;
-        visit(finish(&x));
+        visit(&x);
         x
     }
 
@@ -181,15 +181,15 @@ impl<F: VectorField + 'static> Bijection for Continuous<F> {
     }
 }
 
-/// What the gradient of a pass needs.
-struct WayBack<F> {
+/// The backward pass of a solution.
+struct Backward<F> {
     field: Arc<Mutex<F>>,
-    recording: Recording,
+    adjoint: DiscreteAdjoint,
     context: Option<Tensor>,
     probe: Option<Tensor>,
 }
 
-impl<F: VectorField> WayBack<F> {
+impl<F: VectorField> Backward<F> {
     /// The gradients of x, of the context if there is one, and of the parameters.
     fn gradients(
         &self,
@@ -200,30 +200,30 @@ impl<F: VectorField> WayBack<F> {
         let field = lock(&self.field);
         let context = self.context.as_ref().map(|context| context.detach().set_requires_grad(true));
         let prepared = tch::with_grad(|| field.prepare(context.as_ref()));
-        // The slopes see copies, whose gradients are added up and go on to the parameters in the end.
+        // The field is evaluated on copies, whose gradients are added up and go on to the parameters in the end.
         let copies: Vec<Tensor> = prepared.iter().map(|part| part.detach().set_requires_grad(true)).collect();
         let sums: Vec<Tensor> = copies.iter().map(|copy| copy.detach().zeros_like()).collect();
         let sums = RefCell::new(sums);
         let dimension = of_y.size()[1];
         let linearise = |t: f64, state: &Tensor| {
-            let x = state.narrow(1, 0, dimension);
-            let (slope, trace, pullback) = field.linearised(&copies, &x, t, self.probe.as_ref());
-            let all = joined(&slope, &trace, of_energy.map(|_| power(&slope)).as_ref());
+            let at = Place { x: &state.narrow(1, 0, dimension), t, probe: self.probe.as_ref() };
+            let (velocity, trace, pullback) = field.linearised(&copies, at);
+            let all = joined(&velocity, &trace, of_energy.map(|_| power(&velocity)).as_ref());
             let sums = &sums;
-            let product: Product<'_> = Box::new(move |of: &Tensor| {
-                let (of_slope, of_trace) = (of.narrow(1, 0, dimension), of.select(1, dimension));
-                let of_slope = match of_energy {
-                    Some(_) => of_slope + slope * of.narrow(1, dimension + 1, 1) / dimension as f64,
-                    None => of_slope,
+            let product: VectorJacobianProduct<'_> = Box::new(move |of: &Tensor| {
+                let (of_velocity, of_trace) = (of.narrow(1, 0, dimension), of.select(1, dimension));
+                let of_velocity = match of_energy {
+                    Some(_) => of_velocity + velocity * of.narrow(1, dimension + 1, 1) / dimension as f64,
+                    None => of_velocity,
                 };
-                let of_x = pullback(&of_slope, &of_trace, &mut sums.borrow_mut())?;
-                // The slope depends neither on the log-determinant nor on the energy.
+                let of_x = pullback(&of_velocity, &of_trace, &mut sums.borrow_mut())?;
+                // The velocity depends neither on the log-determinant nor on the energy.
                 Ok(of_x.constant_pad_nd([0, of.size()[1] - dimension]))
             });
             Ok((all, product))
         };
         let of_end = joined(of_y, of_log_det, of_energy);
-        let of_state = self.recording.pull_back(&of_end, linearise).map_err(as_torch)?;
+        let of_state = self.adjoint.pull_back(&of_end, linearise).map_err(as_torch)?;
 
         let mut gradients = vec![Some(of_state.narrow(1, 0, dimension))];
         let parameters = field.parameters();
@@ -252,12 +252,12 @@ fn joined(x: &Tensor, log_det: &Tensor, energy: Option<&Tensor>) -> Tensor {
     })
 }
 
-/// |g|² / 2D of each row of slopes: what the kinetic energy grows by in a unit of time.
-fn power(slope: &Tensor) -> Tensor {
-    tch::no_grad(|| slope.square().mean_dim(1, false, slope.kind()) * 0.5)
+/// |g|² / 2D of each row: the growth of the kinetic energy in a unit of time.
+fn power(velocity: &Tensor) -> Tensor {
+    tch::no_grad(|| velocity.square().mean_dim(1, false, velocity.kind()) * 0.5)
 }
 
-/// A pass that panicked has left the field as it was.
+/// The field, also after a pass that panicked: a pass changes nothing in it.
 fn lock<F>(field: &Mutex<F>) -> MutexGuard<'_, F> {
     field.lock().unwrap_or_else(PoisonError::into_inner)
 }

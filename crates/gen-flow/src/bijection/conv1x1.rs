@@ -2,7 +2,10 @@ use gen_core::native::{Direction, Factors, Mixing, Operands, Way};
 use gen_core::params::{Init, Scope};
 use tch::{Device, Kind, Tensor};
 
-use super::{ActNorm, Bijection, Given, constant_log_det};
+use super::actnorm::ActNorm;
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::constant_log_det;
 
 /// A learned invertible linear map of the channels at each position, by its LU decomposition:
 ///
@@ -11,7 +14,7 @@ use super::{ActNorm, Bijection, Given, constant_log_det};
 /// with P a fixed permutation, L unit lower and U strictly upper triangular, and fixed signs σ. It starts as a
 /// random rotation. The determinant costs a sum, where that of a full matrix would cost a decomposition a step.
 ///
-/// `x: [batch, channels, height, width]`, or `[batch, channels]` for points.
+/// `x: [batch, channels, height, width]`, or `[batch, channels]` for tabular data.
 ///
 /// Kingma & Dhariwal 2018 (Glow), section 3.2, equation 10.
 #[derive(Debug)]
@@ -84,7 +87,9 @@ impl Bijection for Conv1x1 {
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         mix(&self.mixing(None, Way::Inverse), y)
     }
+}
 
+impl Layer for Conv1x1 {
     fn is_step(&self) -> bool {
         true
     }
@@ -102,9 +107,12 @@ pub struct NormalisedConv1x1 {
 }
 
 impl NormalisedConv1x1 {
-    /// Both for the same number of channels.
-    pub fn new(norm: ActNorm, conv: Conv1x1) -> Self {
-        NormalisedConv1x1 { norm, conv }
+    /// For inputs of `channels` channels, with parameters in `actnorm` and `mixing` of this place.
+    pub fn new(place: &Scope<'_>, channels: i64) -> Self {
+        NormalisedConv1x1 {
+            norm: ActNorm::new(place / "actnorm", channels),
+            conv: Conv1x1::new(place / "mixing", channels),
+        }
     }
 }
 
@@ -116,17 +124,15 @@ impl Bijection for NormalisedConv1x1 {
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         mix(&self.conv.mixing(Some(&self.norm), Way::Inverse), y)
     }
+}
+
+impl Layer for NormalisedConv1x1 {
+    fn parts(&self) -> Vec<&dyn Layer> {
+        vec![&self.norm, &self.conv]
+    }
 
     fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         let _ = self.norm.initialise(x, given);
         self.forward(x, given).0
-    }
-
-    fn is_initialised(&self) -> bool {
-        self.norm.is_initialised()
-    }
-
-    fn is_step(&self) -> bool {
-        true
     }
 }

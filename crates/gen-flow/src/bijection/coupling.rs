@@ -1,9 +1,11 @@
 use gen_core::native::{Order, Way};
 use tch::{Device, Kind, Tensor};
 
-use super::{Bijection, Given, join, split, sum_per_row};
+use super::layer::{Bijection, Layer};
 use crate::conditioner::Conditioner;
-use crate::univariate::Univariate;
+use crate::given::Given;
+use crate::tensor::{split, sum_per_row};
+use crate::univariate::{Partition, Univariate};
 
 /// Which values a coupling keeps, and conditions on; the others it transforms.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl Mask {
         Mask::First { kept: size / 2, of: size }
     }
 
-    /// Keeps the last half: what [`Mask::first_half`] transforms.
+    /// Keeps the last half, which [`Mask::first_half`] transforms.
     pub fn last_half(size: i64) -> Self {
         Mask::Last { kept: size - size / 2, of: size }
     }
@@ -69,33 +71,7 @@ impl Mask {
     }
 }
 
-/// The two parts of what goes through a coupling, or all of what goes through an autoregressive layer.
-#[derive(Debug)]
-pub struct Halves {
-    /// What stays: `[batch, kept, ...]`; `None` where everything moves.
-    pub same: Option<Tensor>,
-    /// What moves: `[batch, size - kept, ...]`.
-    pub rest: Tensor,
-    /// Which of the two comes first.
-    pub order: Order,
-}
-
-impl Halves {
-    /// Everything moves.
-    pub fn all(x: &Tensor) -> Self {
-        Halves { same: None, rest: x.shallow_clone(), order: Order::SameFirst }
-    }
-    /// The coupling's result: what stayed and what `moved`.
-    pub fn join(&self, moved: &Tensor) -> Tensor {
-        match (&self.same, self.order) {
-            (None, _) => moved.shallow_clone(),
-            (Some(same), Order::SameFirst) => join(same, moved),
-            (Some(same), Order::MovedFirst) => join(moved, same),
-        }
-    }
-}
-
-/// A coupling layer: the kept values go through unchanged, and decide what becomes of the others,
+/// A coupling layer: the kept values go through unchanged, and give the parameters of the others,
 ///
 /// > y_kept = x_kept, y_rest = τ(x_rest; θ), θ = conditioner(x_kept), log|det| = Σ ln|∂τ/∂x|
 ///
@@ -109,7 +85,8 @@ impl Halves {
 ///
 /// ```
 /// use gen_core::params::Params;
-/// use gen_flow::bijection::{Bijection, Coupling, Given, Mask};
+/// use gen_flow::Given;
+/// use gen_flow::bijection::{Bijection, Coupling, Mask};
 /// use gen_flow::conditioner::MlpConditioner;
 /// use gen_flow::univariate::Affine;
 /// use tch::{Device, Kind, Tensor};
@@ -130,26 +107,38 @@ pub struct Coupling<U> {
 }
 
 impl<U: Univariate> Coupling<U> {
-    /// A coupling whose conditioner takes what the mask keeps and gives
+    /// A coupling whose conditioner takes the values that the mask keeps and gives
     /// [`Univariate::parameters`] numbers for each value that it does not.
     pub fn new(mask: Mask, univariate: U, conditioner: Box<dyn Conditioner>) -> Self {
         Coupling { mask, univariate, conditioner }
     }
 
+    /// A coupling of `size` coordinates or channels, whose `conditioner` is built from so many of them to so many
+    /// outputs.
+    pub fn of_size(
+        mask: Mask,
+        size: i64,
+        univariate: U,
+        conditioner: impl FnOnce(i64, i64) -> Box<dyn Conditioner>,
+    ) -> Self {
+        let conditioner = conditioner(mask.kept(size), univariate.parameters() * mask.transformed(size));
+        Self::new(mask, univariate, conditioner)
+    }
+
     fn map(&self, x: &Tensor, given: Given<'_>, way: Way) -> (Tensor, Tensor) {
-        let (same, rest, order) = match &self.mask {
+        let (kept, moving, order) = match &self.mask {
             Mask::First { kept, .. } => {
-                let [same, rest] = split(x, *kept);
-                (same, rest, Order::SameFirst)
+                let [kept, moving] = split(x, *kept);
+                (kept, moving, Order::SameFirst)
             }
             Mask::Last { kept, of } => {
-                let [rest, same] = split(x, of - kept);
-                (same, rest, Order::MovedFirst)
+                let [moving, kept] = split(x, of - kept);
+                (kept, moving, Order::MovedFirst)
             }
             Mask::Checkerboard { kept } => return self.map_checkerboard(kept, x, given, way),
         };
-        let parameters = self.conditioner.forward(&same, given);
-        self.univariate.couple(&Halves { same: Some(same), rest, order }, &parameters, way)
+        let parameters = self.conditioner.forward(&kept, given);
+        self.univariate.couple(&Partition { kept: Some(kept), moving, order }, &parameters, way)
     }
 
     fn map_checkerboard(&self, kept: &Tensor, x: &Tensor, given: Given<'_>, way: Way) -> (Tensor, Tensor) {
@@ -171,7 +160,9 @@ impl<U: Univariate> Bijection for Coupling<U> {
     fn inverse(&self, y: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
         self.map(y, given, Way::Inverse)
     }
+}
 
+impl<U: Univariate> Layer for Coupling<U> {
     fn is_step(&self) -> bool {
         true
     }

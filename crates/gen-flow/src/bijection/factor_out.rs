@@ -1,6 +1,8 @@
 use tch::Tensor;
 
-use super::{Bijection, Given, join, split};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::{join, split};
 
 /// Some channels are finished, the others go through `rest`:
 ///
@@ -31,7 +33,7 @@ impl<B: Bijection> FactorOut<B> {
         FactorOut { shape, kept, rest }
     }
 
-    /// Of a latent, what `rest` made, and the finished channels in their place.
+    /// The latents of `rest`, and the finished channels as feature maps.
     fn finished(&self, y: &Tensor) -> [Tensor; 2] {
         let [channels, height, width] = self.shape;
         let [y1, y2] = split(y, self.kept * height * width);
@@ -51,22 +53,16 @@ impl<B: Bijection> Bijection for FactorOut<B> {
         let (x1, log_det) = self.rest.inverse(&y1, given);
         (join(&x1, &x2), log_det)
     }
+}
+
+impl<B: Layer> Layer for FactorOut<B> {
+    fn parts(&self) -> Vec<&dyn Layer> {
+        vec![&self.rest]
+    }
 
     fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         let [x1, x2] = split(x, self.kept);
         Tensor::cat(&[self.rest.initialise(&x1, given), x2.flatten(1, -1)], 1)
-    }
-
-    fn is_initialised(&self) -> bool {
-        self.rest.is_initialised()
-    }
-
-    fn evaluations(&self) -> Option<usize> {
-        self.rest.evaluations()
-    }
-
-    fn take_penalty(&self) -> Option<Tensor> {
-        self.rest.take_penalty()
     }
 
     fn outline(&self, y: &Tensor, given: Given<'_>) -> Tensor {
@@ -74,15 +70,9 @@ impl<B: Bijection> Bijection for FactorOut<B> {
         join(&self.rest.outline(&y1, given), &x2)
     }
 
-    fn trace(
-        &self,
-        y: &Tensor,
-        given: Given<'_>,
-        finish: &dyn Fn(&Tensor) -> Tensor,
-        visit: &mut dyn FnMut(Tensor),
-    ) -> Tensor {
+    fn trajectory(&self, y: &Tensor, given: Given<'_>, visit: &mut dyn FnMut(&Tensor)) -> Tensor {
         let [y1, x2] = self.finished(y);
-        let x1 = self.rest.trace(&y1, given, &|x1| finish(&join(x1, &x2)), visit);
+        let x1 = self.rest.trajectory(&y1, given, &mut |x1| visit(&join(x1, &x2)));
         join(&x1, &x2)
     }
 }

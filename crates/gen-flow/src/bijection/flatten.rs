@@ -1,19 +1,22 @@
 use tch::Tensor;
 
-use super::{Bijection, Given, volume_preserving};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::volume_preserving;
 
-/// Images as vectors, in row-major order; log|det| = 0.
+/// Rows of any shape as vectors, in row-major order; log|det| = 0.
 ///
-/// `[batch, channels, height, width]` to `[batch, channels · height · width]`.
-#[derive(Debug, Clone, Copy)]
+/// `[batch, ...]` to `[batch, values]`.
+#[derive(Debug, Clone)]
 pub struct Flatten {
-    shape: [i64; 3],
+    /// Of a batch; -1 for the number of rows.
+    shape: Vec<i64>,
 }
 
 impl Flatten {
-    /// For images of `[channels, height, width]`.
-    pub fn new(shape: [i64; 3]) -> Self {
-        Flatten { shape }
+    /// For rows of this shape: `[channels, height, width]`, `[length, values]`.
+    pub fn new(shape: impl IntoIterator<Item = i64>) -> Self {
+        Flatten { shape: std::iter::once(-1).chain(shape).collect() }
     }
 }
 
@@ -23,7 +26,8 @@ impl Bijection for Flatten {
     }
 
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
-        let [channels, height, width] = self.shape;
-        (y.reshape([-1, channels, height, width]), volume_preserving(y))
+        (y.reshape(self.shape.as_slice()), volume_preserving(y))
     }
 }
+
+impl Layer for Flatten {}

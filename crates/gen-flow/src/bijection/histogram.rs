@@ -1,16 +1,18 @@
 use gen_core::params::{Init, Scope};
 use tch::{Kind, Tensor};
 
-use super::{Bijection, Given, sum_per_row};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::sum_per_row;
 
 /// The distribution function of each coordinate, straight between fixed edges: learned histograms on [0, 1],
 ///
 /// > y = Σ_{j<k} pⱼ + pₖ (x - eₖ) / (eₖ₊₁ - eₖ), log|dy/dx| = ln pₖ - ln(eₖ₊₁ - eₖ), where eₖ ≤ x < eₖ₊₁
 ///
-/// for each value, with probabilities p = softmax of K learned numbers a coordinate. What has such a histogram becomes
-/// uniform. Before a [`Probit`](super::Probit) it makes every pixel Gaussian by itself, which leaves only the
-/// dependence between pixels to the rest of a flow. A dequantised byte is uniform within its cell, and a logit or an affine
-/// map could never make that Gaussian.
+/// for each value, with probabilities p = softmax of K learned numbers a coordinate. Values with such a histogram
+/// become uniform. Before a [`Probit`](super::Probit) it makes every pixel Gaussian by itself, which leaves only the
+/// dependence between pixels to the rest of a flow. A dequantised byte is uniform within its cell, which no logit or
+/// affine map could make Gaussian.
 ///
 /// Beyond the ends it goes on straight. The first batch gives its histograms as a start, mixed with that of all its
 /// coordinates, since a batch has few values of each.
@@ -24,7 +26,7 @@ pub struct Histogram {
     initialised: Tensor,
 }
 
-/// How many rows of the first batch the histogram of all coordinates weighs as much as.
+/// The weight of the histogram of all coordinates, in rows of the first batch.
 const POOLED_ROWS: f64 = 4.0;
 /// The least share of a bin in the histogram of all coordinates, next to its width.
 const SMOOTHING: f64 = 0.01;
@@ -74,7 +76,7 @@ impl Histogram {
         (log_p - self.widths().log(), p.cumsum(1, p.kind()) - p)
     }
 
-    /// The entry of a `table: [coordinates, bins]` that belongs to each value, whose bins are `bin: [batch, coordinates]`.
+    /// The entry of `table: [coordinates, bins]` for each value, whose bins are in `bin: [batch, coordinates]`.
     fn pick(&self, table: &Tensor, bin: &Tensor) -> Tensor {
         let place = Tensor::arange(self.logits.size()[0], (Kind::Int64, bin.device())) * self.bins();
         table.reshape([-1]).index_select(0, &(bin + place).reshape([-1])).view(bin.size().as_slice())
@@ -110,7 +112,9 @@ impl Bijection for Histogram {
         let x = from.addcmul(&(y - self.pick(&below, &bin)), &(-&log_slope).exp());
         (x, -sum_per_row(&log_slope))
     }
+}
 
+impl Layer for Histogram {
     fn initialise(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         if !self.is_initialised() {
             let _no_grad = tch::no_grad_guard();

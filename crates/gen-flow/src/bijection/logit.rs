@@ -1,6 +1,8 @@
 use tch::Tensor;
 
-use super::{Bijection, Given, sum_per_row};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::sum_per_row;
 
 /// From [0, 1] to the real line,
 ///
@@ -45,3 +47,5 @@ impl Bijection for Logit {
         (x, sum_per_row(&log_slope))
     }
 }
+
+impl Layer for Logit {}

@@ -1,7 +1,9 @@
 use gen_core::params::Scope;
 use tch::Tensor;
 
-use super::{Bijection, Given, volume_preserving};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::volume_preserving;
 
 /// A fixed order of coordinates or channels: y\[:, i\] = x\[:, order\[i\]\], log|det| = 0.
 ///
@@ -49,3 +51,5 @@ impl Bijection for Permutation {
         (y.index_select(1, &self.inverse), volume_preserving(y))
     }
 }
+
+impl Layer for Permutation {}

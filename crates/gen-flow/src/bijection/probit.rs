@@ -2,13 +2,15 @@ use std::f64::consts::TAU;
 
 use tch::Tensor;
 
-use super::{Bijection, Given, sum_per_row};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::sum_per_row;
 
 /// From [0, 1] to the real line by the quantiles of the normal distribution,
 ///
 /// > p = α + (1 - 2α) x, y = Φ⁻¹(p), log|dy/dx| = ln(1 - 2α) + (y² + ln 2π) / 2
 ///
-/// for each value: what is uniform becomes Gaussian. The margin α > 0 keeps the ends of the interval finite. The
+/// for each value: uniform values become Gaussian. The margin α > 0 keeps the ends of the interval finite. The
 /// inverse maps latents far out to values slightly outside [0, 1], down to -α / (1 - 2α).
 #[derive(Debug, Clone, Copy)]
 pub struct Probit {
@@ -42,3 +44,5 @@ impl Bijection for Probit {
         (x, -sum_per_row(&self.log_slope(y)))
     }
 }
+
+impl Layer for Probit {}

@@ -10,14 +10,15 @@ use tch::{Kind, Tensor};
 pub use contraction::Contraction;
 use contraction::{Linearised, Weights};
 
-use super::{Bijection, Given};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
 
 /// How ln det(I + J) is found, J being the Jacobian of the contraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogDet {
-    /// From a matrix as large as the narrowest layer of the contraction is wide, or from J itself: whatever the dimension,
-    /// a contraction with few units in one of its layers has a determinant that costs little.
+    /// From a matrix as large as the narrowest layer of the contraction is wide, or from J itself: whatever the
+    /// dimension, a contraction with few units in one of its layers has a determinant that costs little.
     Exact,
     /// Σ (-1)ᵏ⁺¹ tr(Jᵏ) / k over this many terms, with exact traces (Behrmann et al. 2019, equation 4). In d dimensions
     /// it is off by at most d Σ cᵏ/k over the terms that are left out, c being the Lipschitz constant.
@@ -35,16 +36,17 @@ pub enum LogDet {
 /// Behrmann et al. 2019 (i-ResNet), theorem 1; Chen et al. 2019 (Residual Flows).
 ///
 /// The inverse is found by Newton's method, a step of which is kept where it does at least as well as a step of the
-/// fixed-point iteration x ← y - g(x) is bound to; otherwise that one is taken. It therefore always converges, mostly in
-/// a few steps, to rounding. Each row has linear equations of its own, as many as the narrowest layer of the contraction
-/// has units, or as there are dimensions.
+/// fixed-point iteration x ← y - g(x) is bound to; otherwise that one is taken. It therefore always converges, mostly
+/// in a few steps, to rounding. Each row has linear equations of its own, as many as the narrowest layer of the
+/// contraction has units, or as there are dimensions.
 ///
 /// In a pass with a random source the spectral norms of the weights follow them by power iteration; elsewhere they
 /// are computed anew ([`Contraction`]).
 ///
 /// ```
 /// use gen_core::params::Params;
-/// use gen_flow::bijection::{Bijection, Contraction, Given, LogDet, Residual};
+/// use gen_flow::Given;
+/// use gen_flow::bijection::{Bijection, Contraction, LogDet, Residual};
 /// use tch::{Device, Kind, Tensor};
 ///
 /// let params = Params::new(Kind::Double, Device::Cpu);
@@ -61,8 +63,7 @@ pub struct Residual {
     evaluations: Cell<usize>,
 }
 
-/// Newton steps after which what is there is taken: the iteration gains a digit in 76 steps at worst, at a constant of
-/// 0.97.
+/// The most Newton steps: the iteration gains a digit in 76 steps at worst, at a constant of 0.97.
 const MAX_STEPS: usize = 2000;
 
 impl Residual {
@@ -98,13 +99,13 @@ impl Residual {
             }
             let mut next = &x - at.solved(&at.core(), &residual);
             let (mut of_next, mut at_next) = residual_at(&next);
-            // Not so where a step led to what is no number.
+            // False where a step led to no number.
             let kept = length(&of_next).le_tensor(&(length(&residual) * self.contraction.constant()));
             if active.logical_and(&kept.logical_not()).any().int64_value(&[]) == 1 {
                 next = next.where_self(&kept, &(&x - &residual));
                 (of_next, at_next) = residual_at(&next);
             }
-            // What does not get nearer any more has come to rounding errors, and stays.
+            // A row that gets no nearer has reached rounding errors, and stays.
             active = active.logical_and(&length(&of_next).lt_tensor(&length(&residual)));
             x = next.where_self(&active, &x);
             residual = of_next.where_self(&active, &residual);
@@ -129,15 +130,17 @@ impl Bijection for Residual {
         self.evaluations.set(0);
         let x = tch::no_grad(|| self.solve(&constant, &y.detach()));
         let at = constant.linearised(&x);
-        // One more step of Newton's, whose derivative is that of the inverse: ∂x/∂y = (I + J)⁻¹.
+        // One more Newton step, whose derivative is that of the inverse: ∂x/∂y = (I + J)⁻¹.
         let residual = &x + weights.linearised(&x).value - y;
         let x = &x - at.solved(&at.core(), &residual);
         let log_det = -self.log_det(&weights.linearised(&x), given.rng);
-        // At what was found, for one more step, and after it.
+        // At the solution, for one more step, and after it.
         self.evaluations.set(self.evaluations.get() + 3);
         (x, log_det)
     }
+}
 
+impl Layer for Residual {
     fn evaluations(&self) -> Option<usize> {
         Some(self.evaluations.get())
     }

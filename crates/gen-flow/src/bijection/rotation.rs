@@ -1,7 +1,9 @@
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
-use super::{Bijection, Given, volume_preserving};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::volume_preserving;
 
 /// A learned rotation of the coordinates, or of the channels at every position:
 ///
@@ -37,7 +39,9 @@ impl Bijection for Rotation {
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         self.turn(y, true)
     }
+}
 
+impl Layer for Rotation {
     fn is_step(&self) -> bool {
         true
     }

@@ -2,7 +2,9 @@ use std::f64::consts::LN_2;
 
 use tch::Tensor;
 
-use super::{Bijection, Given, sum_per_row};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::sum_per_row;
 
 /// From the real line to (0, 1),
 ///
@@ -25,6 +27,8 @@ impl Bijection for Sigmoid {
         (log_p - log_q, sum_per_row(&log_slope))
     }
 }
+
+impl Layer for Sigmoid {}
 
 /// From the real line to (-1, 1),
 ///
@@ -52,6 +56,8 @@ impl Bijection for Tanh {
         (x, sum_per_row(&log_slope))
     }
 }
+
+impl Layer for Tanh {}
 
 /// Half of the distance from 1 to the next number above it: that to the next below.
 fn epsilon(x: &Tensor) -> f64 {

@@ -3,12 +3,14 @@ use gen_core::nn;
 use gen_core::params::Scope;
 use tch::Tensor;
 
-use super::{Bijection, Given, constant_log_det};
+use super::layer::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::constant_log_det;
 
-/// Takes off the mean and the scale of the data: y = (x - μ) / σ, log|det| = -Σ ln σ, for each coordinate.
+/// Removes the mean and the scale of the data: y = (x - μ) / σ, log|det| = -Σ ln σ, for each coordinate.
 ///
 /// `x: [batch, dimension]` in the units of the data, best in f64; y is of the kind of the parameters, and the
-/// log-determinant `f64`, as is what the inverse gives. See [`nn::Standardise`], which it is made of.
+/// log-determinant is `f64`, as is the result of the inverse. It wraps [`nn::Standardise`].
 #[derive(Debug)]
 pub struct Standardise(nn::Standardise);
 
@@ -31,3 +33,5 @@ impl Bijection for Standardise {
         (self.0.inverse(y), constant_log_det(&-self.0.log_det(), y))
     }
 }
+
+impl Layer for Standardise {}

@@ -2,16 +2,16 @@ use gen_core::nn::{Activation, Conv2d, ConvConfig, GroupNorm, SelfAttention2d};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
-use super::Conditioner;
-use crate::bijection::Given;
+use super::network::Conditioner;
+use crate::given::Given;
 
-/// The network of Flow++'s couplings: blocks of a gated convolution and of self-attention over all positions, both added
-/// to what they see,
+/// The network of Flow++'s couplings: blocks of a gated convolution and of self-attention over all positions, both
+/// added to their input,
 ///
 /// > h ← h + a σ(b), (a, b) = conv₁ₓ₁(silu(norm(conv₃ₓ₃(silu(norm h))))); h ← h + attention(norm h)
 ///
-/// between a 3 × 3 convolution, after which each position adds a vector of its own, and one to the outputs, which gives 0
-/// until it is trained. Normalisation is over the layer of one image.
+/// between a 3 × 3 convolution, after which each position adds a vector of its own, and one to the outputs, which
+/// gives 0 until it is trained. Normalisation is over the layer of one image.
 ///
 /// Ho et al. 2019 (Flow++), section 3.3, where the nonlinearity is a concatenated ELU.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ struct Block {
 const SILU: Option<Activation> = Some(Activation::Silu);
 
 impl GatedConditioner {
-    /// Images of `[inputs, height, width]` to `[outputs, height, width]`, through `blocks` blocks of `width` channels whose
-    /// attention has that many heads (0: no attention).
+    /// Images of `[inputs, height, width]` to `[outputs, height, width]`, through `blocks` blocks of `width` channels
+    /// whose attention has that many heads (0: no attention).
     pub fn new(
         scope: Scope<'_>,
         [inputs, height, width_of_image]: [i64; 3],

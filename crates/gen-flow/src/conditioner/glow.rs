@@ -2,11 +2,11 @@ use gen_core::nn::{Conv2d, ConvConfig, conv_relu_stack};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
-use super::Conditioner;
-use crate::bijection::Given;
+use super::network::Conditioner;
+use crate::given::Given;
 
-/// The network of Glow's couplings: conv₃ₓ₃ relu conv₁ₓ₁ relu conv₃ₓ₃. Without normalisation, since that of its inputs
-/// is the flow's.
+/// The network of Glow's couplings: conv₃ₓ₃ relu conv₁ₓ₁ relu conv₃ₓ₃. Without normalisation: the flow normalises its
+/// inputs.
 ///
 /// Kingma & Dhariwal 2018, section 5 and code.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Conditioner for GlowConditioner {
     }
 }
 
-/// One 3 × 3 convolution: what Glow predicts the distribution of factored-out values by.
+/// One 3 × 3 convolution, by which Glow predicts the distribution of factored-out values.
 #[derive(Debug)]
 pub struct PriorConditioner {
     output: Conv2d,

@@ -1,9 +1,10 @@
 use tch::Tensor;
 
-use super::Conditioner;
-use crate::bijection::{Bijection, Given, Squeeze};
+use super::network::Conditioner;
+use crate::given::Given;
+use crate::tensor::squeeze;
 
-/// A network that sees an image beside what it is given: the context, `[batch, channels, height, width]`, becomes
+/// A network that sees an image beside its input: the context, `[batch, channels, height, width]`, becomes
 /// channels of its input.
 #[derive(Debug)]
 pub struct WithImage<C> {
@@ -12,12 +13,13 @@ pub struct WithImage<C> {
 }
 
 impl<C: Conditioner> WithImage<C> {
-    /// Of the size of what the network is given.
+    /// The image has the size of the input.
     pub fn new(network: C) -> Self {
         WithImage { network, squeezed: false }
     }
 
-    /// Of twice the height and the width; it is squeezed to four times as many channels ([`Squeeze`]).
+    /// The image has twice the height and the width of the input; it is squeezed to four times as many channels
+    /// ([`Squeeze`](crate::bijection::Squeeze)).
     pub fn squeezed(network: C) -> Self {
         WithImage { network, squeezed: true }
     }
@@ -29,7 +31,7 @@ impl<C: Conditioner> Conditioner for WithImage<C> {
             panic!("a network that sees an image needs one as its context");
         };
         let image = match self.squeezed {
-            true => Squeeze.forward(image, Given::NOTHING).0,
+            true => squeeze(image),
             false => image.shallow_clone(),
         };
         self.network.forward(&Tensor::cat(&[x, &image], 1), Given { context: None, ..given })

@@ -1,14 +1,14 @@
 use gen_core::params::{Init, Scope};
 use tch::{Kind, Tensor};
 
-use super::Conditioner;
-use crate::bijection::Given;
+use super::network::Conditioner;
+use crate::given::Given;
 
 /// A masked perceptron (MADE): the parameters of each value depend on the values before it, and on no others.
 ///
-/// Every value has a *degree*, its place in the order, 1 to D; a context has degree 0. A hidden unit of degree d sees the
-/// inputs and units of degrees up to d, and the parameters of the value of degree d see the units of degrees below d.
-/// The parameters of the first value see the context alone.
+/// Every value has a *degree*, its place in the order, 1 to D; a context has degree 0. A hidden unit of degree d sees
+/// the inputs and units of degrees up to d, and the parameters of the value of degree d see the units of degrees
+/// below d. The parameters of the first value see the context alone.
 ///
 /// `x: [batch, dimension]` to `[batch, parameters · dimension]`, a block of `dimension` for the first parameter of each
 /// value, then a block for the second, and so on. It gives 0 until it is trained.

@@ -1,21 +1,19 @@
-use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
+use gen_core::native::Spline;
 use gen_core::optim::AdamConfig;
-use gen_core::train::TrainConfig;
+use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::images::{
-    self, AffineSteps, Dequantisation, ImageShape, Pixels, at_least_one, check_alpha, default_scales,
-};
-use crate::points;
+use crate::images::{AffineSteps, MultiScale, Pixels};
+use crate::settings::{at_least_one, check_layers};
 use crate::univariate::RationalQuadratic;
 
-/// Hyperparameters of [`Nsf`](super::Nsf): one set for points, one for images.
+/// Hyperparameters of [`Nsf`](crate::Nsf): one set for tabular data, one for images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "architecture", rename_all = "kebab-case")]
 pub enum NsfConfig {
-    /// Couplings of the coordinates of points.
-    Points(SplineConfig),
+    /// Couplings of the columns of tabular data.
+    Tabular(SplineConfig),
     /// Couplings of images at several scales.
     Images(SplineImageConfig),
 }
@@ -23,25 +21,26 @@ pub enum NsfConfig {
 impl NsfConfig {
     /// The defaults for this kind of data.
     pub fn of(data: &DataSpec) -> Self {
+        let images = SplineImageConfig::default();
         match data.shape {
-            Shape::Points { .. } => NsfConfig::Points(SplineConfig::default()),
-            Shape::Image { height, width, .. } => NsfConfig::Images(SplineImageConfig {
-                scales: default_scales(height, width),
-                ..SplineImageConfig::default()
+            Shape::Points { .. } => NsfConfig::Tabular(SplineConfig::default()),
+            Shape::Image { .. } => NsfConfig::Images(SplineImageConfig {
+                multi_scale: images.multi_scale.fitted(data),
+                ..images
             }),
         }
     }
 
-    /// What it is for, in a word.
+    /// The kind of data that it is for.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            NsfConfig::Points(_) => "points",
+            NsfConfig::Tabular(_) => "tabular data",
             NsfConfig::Images(_) => "images",
         }
     }
 }
 
-/// Hyperparameters of [`Nsf`](super::Nsf) for points, and of [`NsfAr`](super::NsfAr).
+/// Hyperparameters of [`Nsf`](crate::Nsf) for tabular data, and of [`NsfAr`](crate::NsfAr).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplineConfig {
@@ -51,7 +50,8 @@ pub struct SplineConfig {
     pub hidden: Vec<i64>,
     /// K: bins of each spline.
     pub bins: i64,
-    /// B: the splines map [-B, B] onto itself, in units of the data's standard deviations, and are the identity outside.
+    /// B: the splines map [-B, B] onto itself, in units of the data's standard deviations, and are the identity
+    /// outside.
     pub bound: f64,
     /// The optimizer.
     pub optimizer: AdamConfig,
@@ -70,17 +70,17 @@ impl Default for SplineConfig {
 }
 
 impl SplineConfig {
-    pub(super) fn spline(&self) -> RationalQuadratic {
-        RationalQuadratic::new(self.bins, self.bound)
-    }
-
-    pub(super) fn check(&self) -> Result<()> {
-        points::check(("transforms", self.transforms), &self.hidden)?;
-        points::check_spline(self.bins, self.bound)
+    /// The spline of each value.
+    ///
+    /// # Errors
+    /// When there is no layer, or a number is out of range.
+    pub(super) fn spline(&self) -> Result<RationalQuadratic> {
+        check_layers("transforms", self.transforms, &self.hidden)?;
+        spline(self.bins, self.bound)
     }
 }
 
-/// Hyperparameters of [`Nsf`](super::Nsf) for images.
+/// Hyperparameters of [`Nsf`](crate::Nsf) for images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplineImageConfig {
@@ -89,31 +89,19 @@ pub struct SplineImageConfig {
     pub spline_couplings: usize,
     /// K: bins of each spline.
     pub bins: i64,
-    /// B: the splines map [-B, B] onto itself, in units of the pixels' standard deviations, and are the identity outside.
+    /// B: the splines map [-B, B] onto itself, in units of the pixels' standard deviations, and are the identity
+    /// outside.
     pub bound: f64,
     /// Channels of these couplings' networks.
     pub spline_width: i64,
     /// Residual blocks in each of these networks.
     pub spline_blocks: usize,
-    /// How often the image is squeezed to half its side. Half of the values are factored out after each scale but the
-    /// last.
-    pub scales: usize,
-    /// Affine couplings at each scale, with convolutional networks.
-    pub couplings: usize,
-    /// Channels of these networks at the finest scale; each coarser one has twice as many.
-    pub width: i64,
-    /// Residual blocks in each of these networks.
-    pub blocks: usize,
-    /// Affine couplings after these at the last scale, with networks that see the whole of it at once.
-    pub dense_couplings: usize,
-    /// Hidden units of these networks.
-    pub dense_width: i64,
-    /// How pixels get to the real line.
-    pub pixels: Pixels,
-    /// The margin α at the ends of the interval, see [`Logit`](crate::bijection::Logit).
-    pub alpha: f64,
-    /// How bytes become real numbers.
-    pub dequantisation: Dequantisation,
+    /// The way of bytes to the real line, and scales.
+    #[serde(flatten)]
+    pub multi_scale: MultiScale,
+    /// The affine couplings of each scale.
+    #[serde(flatten)]
+    pub steps: AffineSteps,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -127,43 +115,31 @@ impl Default for SplineImageConfig {
             bound: 6.0,
             spline_width: 32,
             spline_blocks: 1,
-            scales: 2,
-            couplings: 3,
-            width: 32,
-            blocks: 0,
-            dense_couplings: 2,
-            dense_width: 256,
-            pixels: Pixels::Gaussian,
-            alpha: 1e-6,
-            dequantisation: Dequantisation::Uniform,
+            multi_scale: MultiScale::new(Pixels::Gaussian),
+            steps: AffineSteps { couplings: 3, dense_couplings: 2, ..AffineSteps::default() },
             optimizer: AdamConfig { learning_rate: 4e-3, clip_norm: 1.0, ..AdamConfig::default() },
         }
     }
 }
 
 impl SplineImageConfig {
-    pub(super) fn spline(&self) -> RationalQuadratic {
-        RationalQuadratic::new(self.bins, self.bound)
-    }
-
-    pub(super) fn steps(&self) -> AffineSteps {
-        let &SplineImageConfig { couplings, width, blocks, dense_couplings, dense_width, .. } = self;
-        AffineSteps { couplings, width, blocks, dense_couplings, dense_width }
-    }
-
-    pub(super) fn check(&self, shape: ImageShape) -> Result<()> {
-        self.steps().check("nsf", self.scales, shape)?;
-        check_alpha(self.alpha)?;
+    /// The spline of each value.
+    ///
+    /// # Errors
+    /// When there is no coupling, or a number is out of range.
+    pub(super) fn spline(&self) -> Result<RationalQuadratic> {
         at_least_one("spline_couplings", self.spline_couplings as i64)?;
         at_least_one("spline_width", self.spline_width)?;
-        points::check_spline(self.bins, self.bound)
+        spline(self.bins, self.bound)
     }
 }
 
-/// Training settings for this kind of data.
-pub(super) fn training(data: &DataSpec) -> TrainConfig {
-    match data.shape {
-        Shape::Points { .. } => points::training(),
-        Shape::Image { .. } => TrainConfig { batch_size: 32, ..images::training() },
+fn spline(bins: i64, bound: f64) -> Result<RationalQuadratic> {
+    if !(1..=Spline::MOST_BINS).contains(&bins) {
+        return Err(Error::invalid(format!("`bins` must be 1 to {}, found {bins}", Spline::MOST_BINS)));
     }
+    if !(bound > 0.0 && bound.is_finite()) {
+        return Err(Error::invalid(format!("`bound` must be a positive number, found {bound}")));
+    }
+    Ok(RationalQuadratic::new(bins, bound))
 }

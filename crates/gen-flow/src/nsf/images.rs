@@ -1,23 +1,10 @@
-use gen_core::params::{Params, Scope};
+use gen_core::params::Scope;
 
-use super::SplineImageConfig;
-use crate::bijection::{Bijection, Chain, Coupling, Mask, Permutation};
-use crate::conditioner::ConvConditioner;
-use crate::images::{ImageShape, Scale, multi_scale};
-use crate::univariate::Univariate;
-
-/// Pixels on the real line, couplings by splines of the halves of each 2 × 2 block, then affine steps at each scale.
-pub(super) fn architecture(params: &Params, config: &SplineImageConfig, shape: ImageShape) -> Chain {
-    let root = params.root();
-    let steps = config.steps();
-    let mut parts = config.pixels.bijections(&root, config.alpha, shape);
-    parts.push(Box::new(multi_scale(&root, shape, config.scales, &mut |place, scale| {
-        let mut parts = if scale.index == 0 { splines(&place, config, &scale) } else { Vec::new() };
-        parts.extend(steps.of(&place, &scale));
-        parts
-    })));
-    Chain::new(parts)
-}
+use super::config::SplineImageConfig;
+use crate::bijection::{Coupling, Layer, Mask, Permutation};
+use crate::conditioner::{Conditioner, ConvConditioner};
+use crate::images::Scale;
+use crate::univariate::RationalQuadratic;
 
 /// How each 2 × 2 block is split, the half that is kept first: a chessboard, rows, columns. The places in a block are
 /// numbered as [`Squeeze`](crate::bijection::Squeeze) does.
@@ -25,9 +12,14 @@ const SPLITS: [[[i64; 2]; 2]; 3] = [[[0, 3], [1, 2]], [[0, 1], [2, 3]], [[0, 2],
 
 /// Couplings of a squeezed image by splines, a pair for each split of its blocks in turn: of one half given the other,
 /// then the other way round.
-fn splines(place: &Scope<'_>, config: &SplineImageConfig, scale: &Scale) -> Vec<Box<dyn Bijection>> {
+pub(super) fn splines(
+    place: &Scope<'_>,
+    config: &SplineImageConfig,
+    spline: RationalQuadratic,
+    scale: &Scale,
+) -> Vec<Box<dyn Layer>> {
     let [channels, height, width] = scale.shape;
-    let mut parts: Vec<Box<dyn Bijection>> = Vec::new();
+    let mut layers: Vec<Box<dyn Layer>> = Vec::new();
     let mut layout: Vec<i64> = (0..channels).collect();
     for i in 0..config.spline_couplings {
         let place = place / format!("splines.{i}");
@@ -35,38 +27,34 @@ fn splines(place: &Scope<'_>, config: &SplineImageConfig, scale: &Scale) -> Vec<
             let split = SPLITS[i / 2 % SPLITS.len()];
             let halves = split.map(|half| (0..channels).filter(move |c| half.contains(&(c % 4))));
             let next: Vec<i64> = halves.into_iter().flatten().collect();
-            parts.push(Box::new(Permutation::new(&place / "split", &from_to(&layout, &next))));
+            layers.push(Box::new(Permutation::new(&place / "split", &from_to(&layout, &next))));
             layout = next;
         }
-        let mask = Mask::alternating(channels, i);
-        let spline = config.spline();
-        let inputs = [mask.kept(channels), height, width];
-        let outputs = spline.parameters() * mask.transformed(channels);
-        let net = ConvConditioner::new(
-            &place / "net",
-            inputs,
-            0,
-            config.spline_width,
-            config.spline_blocks,
-            outputs,
-        );
-        parts.push(Box::new(Coupling::new(mask, spline, Box::new(net))));
+        let &SplineImageConfig { spline_width, spline_blocks, .. } = config;
+        let net = |inputs, outputs| -> Box<dyn Conditioner> {
+            let inputs = [inputs, height, width];
+            Box::new(ConvConditioner::new(&place / "net", inputs, 0, spline_width, spline_blocks, outputs))
+        };
+        layers.push(Box::new(Coupling::of_size(Mask::alternating(channels, i), channels, spline, net)));
     }
-    parts
+    layers
 }
 
-/// The order that takes what lies as `now` to where it lies as `next`.
+/// The order that takes channels in the order `now` to the order `next`.
 fn from_to(now: &[i64], next: &[i64]) -> Vec<i64> {
     next.iter().filter_map(|channel| now.iter().position(|at| at == channel)).map(|at| at as i64).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use gen_core::data::{DataSpec, Dataset};
+    use gen_core::data::Dataset;
+    use gen_core::params::Params;
     use tch::{Device, Kind, Tensor};
 
     use super::*;
-    use crate::bijection::{Given, Squeeze};
+    use crate::bijection::{Bijection, Squeeze};
+    use crate::given::Given;
+    use crate::model::Architecture;
 
     /// The places in each 2 × 2 block, of three channels of 4 × 4: 0 1 / 2 3.
     fn places() -> Tensor {
@@ -79,14 +67,15 @@ mod tests {
         let params = Params::new(Kind::Float, Device::Cpu);
         let config = SplineImageConfig { spline_couplings: 6, ..SplineImageConfig::default() };
         let scale = Scale { index: 0, is_last: true, shape: [12, 2, 2], kept: 6 };
-        let parts = splines(&params.root(), &config, &scale);
-        // Six couplings, and an order before every second one. They are the identity, to rounding, until they are trained.
-        assert_eq!(parts.len(), 9);
+        let layers = splines(&params.root(), &config, config.spline().unwrap(), &scale);
+        // Six couplings, and an order before every second one. They are the identity, to rounding, until they are
+        // trained.
+        assert_eq!(layers.len(), 9);
         let mut x = Squeeze.forward(&places(), Given::NOTHING).0;
         let mut found = Vec::new();
-        for part in &parts {
-            x = part.forward(&x, Given::NOTHING).0;
-            if !part.is_step() {
+        for layer in &layers {
+            x = layer.forward(&x, Given::NOTHING).0;
+            if !layer.is_step() {
                 let places = x.select(2, 0).select(2, 0).flatten(0, -1).round().to_kind(Kind::Int64);
                 found.push(Vec::<i64>::try_from(places).unwrap());
             }
@@ -98,13 +87,11 @@ mod tests {
     #[test]
     fn colour_images_come_back() {
         let x = Tensor::randint(256, [64, 3, 8, 8], (Kind::Uint8, Device::Cpu));
-        let data: DataSpec = Dataset::from_tensor("noise", x.shallow_clone()).unwrap().spec;
+        let data = Dataset::from_tensor("noise", x.shallow_clone()).unwrap().spec;
         let params = Params::new(Kind::Double, Device::Cpu);
-        let config = match super::super::NsfConfig::of(&data) {
-            super::super::NsfConfig::Images(config) => config,
-            super::super::NsfConfig::Points(_) => panic!("images have the configuration of images"),
-        };
-        let flow = architecture(&params, &config, [3, 8, 8]);
+        let config = crate::SplineCouplings::default_config(&data);
+        let design = crate::SplineCouplings::design(&config, &params, &data).unwrap();
+        let flow = design.flow.bijection();
         let x = (x.to_kind(Kind::Double) + 0.5) / 256.0;
         let _ = flow.initialise(&x, Given::NOTHING);
         let (z, log_det) = flow.forward(&x, Given::NOTHING);

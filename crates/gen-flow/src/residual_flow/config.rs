@@ -1,10 +1,10 @@
-use gen_core::data::{DataSpec, Shape};
-use gen_core::optim::{AdamConfig, Schedule};
-use gen_core::train::TrainConfig;
+use gen_core::data::DataSpec;
+use gen_core::optim::AdamConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::bijection::LogDet;
+use crate::settings::{at_least_one, check_layers};
 
 /// How the log-determinants of a training step are found; those of a likelihood are always exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub enum Determinant {
     Roulette,
 }
 
-/// Hyperparameters of [`ResidualFlow`](super::ResidualFlow).
+/// Hyperparameters of [`ResidualFlow`](crate::ResidualFlow).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResidualFlowConfig {
@@ -24,8 +24,8 @@ pub struct ResidualFlowConfig {
     pub blocks: usize,
     /// Units in each hidden layer of a block's perceptron.
     pub hidden: Vec<i64>,
-    /// The Lipschitz constant that the perceptrons are bounded to, in (0, 1). The nearer to 1, the more a block can do and
-    /// the longer its inverse takes.
+    /// The Lipschitz constant that the perceptrons are bounded to, in (0, 1). The nearer to 1, the more a block can
+    /// do and the longer its inverse takes.
     pub lipschitz: f64,
     /// The log-determinants of training steps: `exact` or `roulette`.
     pub determinant: Determinant,
@@ -59,35 +59,11 @@ impl ResidualFlowConfig {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        let wrong = |key: &str, range: &str, value: f64| {
-            Err(Error::invalid(format!("`{key}` must be {range}, found {value}")))
-        };
-        if self.blocks == 0 {
-            return wrong("blocks", "at least 1", 0.0);
-        }
-        if let Some(units) = self.hidden.iter().find(|units| **units < 1) {
-            return wrong("hidden", "at least 1", *units as f64);
-        }
-        if self.exact_terms == 0 {
-            return wrong("exact_terms", "at least 1", 0.0);
-        }
+        check_layers("blocks", self.blocks, &self.hidden)?;
+        at_least_one("exact_terms", self.exact_terms as i64)?;
         if !(self.lipschitz > 0.0 && self.lipschitz < 1.0) {
-            return wrong("lipschitz", "in (0, 1)", self.lipschitz);
+            return Err(Error::invalid(format!("`lipschitz` must be in (0, 1), found {}", self.lipschitz)));
         }
         Ok(())
-    }
-}
-
-/// Training settings for this kind of data.
-pub(super) fn training(data: &DataSpec) -> TrainConfig {
-    let points = TrainConfig {
-        batch_size: 256,
-        schedule: Schedule::Cosine,
-        validation_rows: 256,
-        ..TrainConfig::default()
-    };
-    match data.shape {
-        Shape::Points { .. } => points,
-        Shape::Image { .. } => TrainConfig { batch_size: 64, warmup_steps: 50, ema_decay: 0.995, ..points },
     }
 }

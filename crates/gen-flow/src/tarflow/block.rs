@@ -2,8 +2,9 @@ use gen_core::nn::{KeyValueCache, LayerNorm, Linear, TransformerLayer};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
-use super::guidance::Guidance;
-use crate::bijection::{Bijection, Given, sum_per_row};
+use crate::bijection::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::{halves, sum_per_row};
 
 /// Which end of a sequence comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,22 +39,25 @@ pub struct BlockSize {
     pub heads: i64,
 }
 
-/// A block of [`TarFlow`](crate::TarFlow): an autoregressive affine map of a sequence of vectors, whose scale and shift a
-/// causal transformer gives,
+/// A block of [`TarFlow`](crate::TarFlow): an autoregressive affine map of a sequence of vectors, whose scale and
+/// shift a causal transformer gives,
 ///
 /// > z_i = (x_i - μ_i(x_<i)) exp(-α_i(x_<i)), log|det| = -Σ α
 ///
-/// with z_0 = x_0 for the position that comes first (Zhai et al. 2024, equations 5 and 6). The sequence may be taken from
-/// either end; what is at a position stays there.
+/// with z_0 = x_0 for the position that comes first (Zhai et al. 2024, equations 5 and 6). The sequence may be taken
+/// from either end; values stay at their positions.
 ///
-/// `x: [batch, length, values]`, and a context `[batch, context]`, which is projected and added at every position: a class
-/// as one row of an identity matrix, no class as zeros.
+/// `x: [batch, length, values]`, and a context `[batch, context]`, which is projected and added at every position: a
+/// class as one row of an identity matrix, no class as zeros.
 ///
-/// Data to latent is one pass; latent to data goes a position at a time.
+/// Data to latents is one pass; latents to data go a position at a time, led by the [`Guidance`](crate::Guidance)
+/// that is given. The log-determinant is that of the guided map. Guidance away from the prediction without a context
+/// needs a context.
 ///
 /// ```
 /// use gen_core::params::Params;
-/// use gen_flow::bijection::{Bijection, Given};
+/// use gen_flow::Given;
+/// use gen_flow::bijection::Bijection;
 /// use gen_flow::tarflow::{BlockSize, Direction, TransformerBlock};
 /// use tch::{Device, Kind, Tensor};
 ///
@@ -97,7 +101,7 @@ impl TransformerBlock {
         }
     }
 
-    /// The sequence with the position that comes first at its start, or back.
+    /// The sequence with its first position in front, or back.
     fn turned(&self, x: &Tensor) -> Tensor {
         match self.direction {
             Direction::Ascending => x.shallow_clone(),
@@ -105,13 +109,13 @@ impl TransformerBlock {
         }
     }
 
-    /// What the context adds at every position: `[batch, 1, width]`.
+    /// The term of the context at every position: `[batch, 1, width]`.
     fn projected(&self, context: Option<&Tensor>) -> Option<Tensor> {
         let (weight, context) = (self.context.as_ref()?, context?);
         Some(context.matmul(weight).unsqueeze(1))
     }
 
-    /// What the layers see at the positions from `at` on, of values `x: [batch, n, values]`.
+    /// The input of the layers at the positions from `at` on, for values `x: [batch, n, values]`.
     fn embedded(&self, x: &Tensor, at: i64, context: Option<&Tensor>) -> Tensor {
         let h = self.input.forward(x) + self.positions.narrow(0, at, x.size()[1]);
         match context {
@@ -124,15 +128,23 @@ impl TransformerBlock {
     fn parameters(&self, h: &Tensor) -> Tensor {
         self.output.forward(&self.output_norm.forward(h))
     }
+}
 
-    /// [`Bijection::inverse`] with `guidance`, and the log-determinant of what was done. Guidance away from the prediction
-    /// without a context needs one.
-    pub fn inverse_guided(
-        &self,
-        z: &Tensor,
-        context: Option<&Tensor>,
-        guidance: Option<&Guidance>,
-    ) -> (Tensor, Tensor) {
+impl Bijection for TransformerBlock {
+    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        let x = self.turned(x);
+        let last = self.length - 1;
+        let mut h = self.embedded(&x.narrow(1, 0, last), 0, self.projected(given.context).as_ref());
+        for layer in &self.layers {
+            h = layer.forward(&h);
+        }
+        let [log_scale, shift] = halves(&self.parameters(&h), 2);
+        let z = (x.narrow(1, 1, last) - shift) * (-&log_scale).exp();
+        (self.turned(&Tensor::cat(&[x.narrow(1, 0, 1), z], 1)), -sum_per_row(&log_scale))
+    }
+
+    fn inverse(&self, z: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        let Given { context, guidance, .. } = given;
         let z = self.turned(z);
         let context = guidance
             .map_or_else(|| context.map(Tensor::shallow_clone), |guidance| guidance.contexts(context));
@@ -153,7 +165,7 @@ impl TransformerBlock {
             if let Some(guidance) = guidance {
                 parameters = guidance.guided(&parameters, (i + 1) as f64 / last as f64);
             }
-            let [log_scale, shift] = halves(&parameters);
+            let [log_scale, shift] = halves(&parameters, 2);
             x.push(z.narrow(1, i + 1, 1) * log_scale.exp() + shift);
             log_scales.push(log_scale);
         }
@@ -161,29 +173,7 @@ impl TransformerBlock {
     }
 }
 
-/// (α, μ) of `[batch, n, 2 values]`.
-fn halves(parameters: &Tensor) -> [Tensor; 2] {
-    let values = parameters.size()[2] / 2;
-    [0, 1].map(|half| parameters.narrow(2, half * values, values))
-}
-
-impl Bijection for TransformerBlock {
-    fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
-        let x = self.turned(x);
-        let last = self.length - 1;
-        let mut h = self.embedded(&x.narrow(1, 0, last), 0, self.projected(given.context).as_ref());
-        for layer in &self.layers {
-            h = layer.forward(&h);
-        }
-        let [log_scale, shift] = halves(&self.parameters(&h));
-        let z = (x.narrow(1, 1, last) - shift) * (-&log_scale).exp();
-        (self.turned(&Tensor::cat(&[x.narrow(1, 0, 1), z], 1)), -sum_per_row(&log_scale))
-    }
-
-    fn inverse(&self, z: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
-        self.inverse_guided(z, given.context, None)
-    }
-
+impl Layer for TransformerBlock {
     fn is_step(&self) -> bool {
         true
     }

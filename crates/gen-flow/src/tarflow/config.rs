@@ -1,34 +1,32 @@
 use gen_core::data::{DataSpec, Shape};
-use gen_core::optim::{AdamConfig, Schedule};
-use gen_core::train::TrainConfig;
+use gen_core::optim::AdamConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What is added to data before the flow sees it.
+/// The noise that is added to data before the flow sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Noise {
-    /// Nothing: for points.
+    /// No noise: for tabular data.
     None,
-    /// Noise of one grey level, U(0, 1/128) on the scale of [-1, 1]: likelihoods are those of bytes, exact in the sense of
-    /// papers on flows.
+    /// Noise of one grey level, U(0, 1/128) on the scale of [-1, 1]: likelihoods are those of bytes, exact in the
+    /// sense of papers on flows.
     Uniform,
-    /// N(0, sigma²): samples look better, after the step that takes the noise off again (Zhai et al. 2024, sections 2.4
-    /// and 2.5). What has a density then is the noisy data, and bytes have no likelihood.
+    /// N(0, sigma²): samples look better, after the step that removes the noise again (Zhai et al. 2024, sections 2.4
+    /// and 2.5). The density is that of the noisy data, and bytes have no likelihood.
     Gaussian,
 }
 
-/// In which coordinates the values of a patch are scaled and shifted.
+/// The coordinates in which the values of a patch are scaled and shifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
     /// The pixels, as in the paper.
     Pixels,
-    /// The frequencies of a discrete cosine transform of rows, columns and channels. A block gives each value a scale of
-    /// its own, and frequencies depend less on each other than pixels do.
+    /// The frequencies of a discrete cosine transform of rows, columns and channels. A block gives each value a scale
+    /// of its own, and frequencies depend less on each other than pixels do.
     Cosine,
-    /// One block after the other: pixels in the first, which gives an edge through a patch its due; frequencies in the
-    /// second.
+    /// In turn: pixels in the first block, which suits edges through a patch; frequencies in the second.
     Alternating,
 }
 
@@ -43,36 +41,37 @@ impl Basis {
     }
 }
 
-/// Hyperparameters of [`TarFlow`](super::TarFlow).
+/// Hyperparameters of [`TarFlow`](crate::TarFlow).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TarFlowConfig {
-    /// The side of a patch of an image, in pixels. Patches are the positions of the sequences; of points the coordinates
-    /// are, and it must be 1.
+    /// The side of a patch of an image, in pixels. Patches are the positions of the sequences. Of tabular data the
+    /// columns are, and it must be 1.
     pub patch: i64,
-    /// In which coordinates the values of a patch are scaled and shifted; of points, in `pixels`, their own.
+    /// The coordinates in which the values of a patch are scaled and shifted; for tabular data `pixels`.
     pub basis: Basis,
-    /// Transformer layers of each block of the flow, from data to latent.
+    /// Transformer layers of each block of the flow, from data to latents.
     pub layers: Vec<usize>,
     /// Width of the transformers.
     pub width: i64,
     /// Heads of their attention.
     pub heads: i64,
-    /// What is added to data before the flow sees it.
+    /// The noise that is added to data before the flow sees them.
     pub noise: Noise,
-    /// The standard deviation of Gaussian noise, on the scale of [-1, 1]; other noise has none of it.
+    /// The standard deviation of Gaussian noise, on the scale of [-1, 1]; other noise does not use it.
     pub sigma: f64,
     /// Whether samples take the step that removes Gaussian noise.
     pub denoise: bool,
-    /// Whether the flow is given the class of an image. A sample is then of a class drawn at random, and a likelihood is
-    /// that of all classes together, in as many passes.
+    /// Whether the flow is given the class of an image. A sample is then of a class drawn at random, and a likelihood
+    /// is that of all classes together, in as many passes.
     pub labels: bool,
-    /// The part of the training data that is shown without its class, in [0, 1]: what guidance compares with.
+    /// The part of the training data that is shown without its class, in [0, 1]: guidance compares with this
+    /// prediction.
     pub label_dropout: f64,
-    /// The weight w of guidance, which leads samples away from what the flow expects of data without a class, or without
-    /// classes from what it expects with a blurred attention; 0 is none.
+    /// The weight w of guidance, which leads samples away from the prediction without a class, or for data without
+    /// classes from the prediction with a blurred attention; 0 is none.
     pub guidance: f64,
-    /// The temperature of the attention that is compared with where there are no classes.
+    /// The temperature of the blurred attention, for data without classes.
     pub guidance_temperature: f64,
     /// The optimizer.
     pub optimizer: AdamConfig,
@@ -125,18 +124,17 @@ impl TarFlowConfig {
             Shape::Points { dimension } => {
                 if dimension < 2 {
                     return wrong(
-                        "`tarflow` predicts coordinates from those before: it needs points of at least 2"
-                            .to_owned(),
+                        "`tarflow` predicts each column from those before: it needs at least 2".to_owned(),
                     );
                 }
                 if self.patch != 1 || self.basis != Basis::Pixels {
                     return wrong(
-                        "points have no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned(),
+                        "a table has no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned(),
                     );
                 }
                 if self.noise != Noise::None || self.denoise {
                     return wrong(
-                        "points take no noise: set `noise` to \"none\" and `denoise` to false".to_owned(),
+                        "a table takes no noise: set `noise` to \"none\" and `denoise` to false".to_owned(),
                     );
                 }
             }
@@ -144,7 +142,8 @@ impl TarFlowConfig {
                 let side = self.patch;
                 if side < 1 || height % side != 0 || width % side != 0 || height * width == side * side {
                     return wrong(format!(
-                        "images of {height}x{width} do not divide into several patches of {side}x{side}: choose another `patch`, or pad or resize them"
+                        "images of {height}x{width} do not divide into several patches of {side}x{side}: \
+                         choose another `patch`, or pad or resize them"
                     ));
                 }
                 if self.noise == Noise::None {
@@ -154,7 +153,7 @@ impl TarFlowConfig {
                     );
                 }
                 if self.denoise && self.noise != Noise::Gaussian {
-                    return wrong("`denoise` takes Gaussian noise off again, and needs it".to_owned());
+                    return wrong("`denoise` removes Gaussian noise, and needs it".to_owned());
                 }
             }
         }
@@ -185,18 +184,5 @@ impl TarFlowConfig {
             }
         }
         Ok(())
-    }
-}
-
-/// Training settings for this kind of data.
-pub(super) fn training(data: &DataSpec) -> TrainConfig {
-    let image = data.shape.is_image();
-    TrainConfig {
-        batch_size: if image { 32 } else { 256 },
-        schedule: Schedule::Cosine,
-        warmup_steps: 100,
-        ema_decay: 0.995,
-        validation_rows: 256,
-        ..TrainConfig::default()
     }
 }

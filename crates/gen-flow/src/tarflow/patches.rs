@@ -2,7 +2,9 @@ use std::f64::consts::PI;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::bijection::{Bijection, Given, volume_preserving};
+use crate::bijection::{Bijection, Layer};
+use crate::given::Given;
+use crate::tensor::volume_preserving;
 
 /// An image as a sequence of its patches, row by row: `[batch, channels, height, width]` to
 /// `[batch, patches, channels side²]`.
@@ -25,8 +27,8 @@ impl Patches {
         [height / side * (width / side), channels * side * side]
     }
 
-    /// The frequencies of a patch as rows of an orthonormal matrix, `f32 [values, values]`: the discrete cosine transform of
-    /// its channels, rows and columns.
+    /// The frequencies of a patch as rows of an orthonormal matrix, `f32 [values, values]`: the discrete cosine
+    /// transform of its channels, rows and columns.
     pub(super) fn cosines(&self, device: Device) -> Tensor {
         let [channels, side] = [self.shape[0], self.side].map(|n| cosines(n, device));
         channels.kron(&side).kron(&side).to_kind(Kind::Float)
@@ -64,16 +66,4 @@ impl Bijection for Patches {
     }
 }
 
-/// The coordinates of points as a sequence: `[batch, dimension]` to `[batch, dimension, 1]`.
-#[derive(Debug)]
-pub(super) struct Coordinates;
-
-impl Bijection for Coordinates {
-    fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
-        (x.unsqueeze(2), volume_preserving(x))
-    }
-
-    fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
-        (y.squeeze_dim(2), volume_preserving(y))
-    }
-}
+impl Layer for Patches {}

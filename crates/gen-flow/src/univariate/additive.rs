@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use super::Univariate;
+use super::map::Univariate;
 
 /// y = x + t, with the parameter t: volumes stay.
 ///

@@ -2,8 +2,8 @@ use gen_core::native::{self, Coupled, Way};
 use gen_core::params::{Init, Scope};
 use tch::{Kind, Tensor};
 
-use super::{Univariate, couple_by_value};
-use crate::bijection::Halves;
+use super::map::{Partition, Univariate};
+use crate::tensor::{halves, join};
 
 /// y = exp(s) x + t, with parameters (a, t) of which s is a function: the constructors.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl Affine {
         Affine { scale: Scale::SoftClip { bound } }
     }
 
-    /// exp s = σ(a + offset) + floor. Glow's code (Kingma & Dhariwal 2018) has offset 2 and floor 0; it shifts before it
-    /// scales, y = (x + b) exp s, which is this map with t = b exp s. The library nflows has 2 and 0.001.
+    /// exp s = σ(a + offset) + floor. Glow's code (Kingma & Dhariwal 2018) has offset 2 and floor 0; it shifts before
+    /// it scales, y = (x + b) exp s, which is this map with t = b exp s. The library nflows has 2 and 0.001.
     ///
     /// # Panics
     /// When the floor is negative.
@@ -70,19 +70,35 @@ impl Affine {
 
     /// s and t.
     fn scale_and_shift(&self, parameters: &Tensor) -> (Tensor, Tensor) {
-        let n = parameters.size()[1] / 2;
-        let (raw, shift) = (parameters.narrow(1, 0, n), parameters.narrow(1, n, n));
+        let [raw, shift] = halves(parameters, 1);
         let log_scale = match &self.scale {
             Scale::Exp => within_range(&raw),
             Scale::Tanh { bound } => raw.tanh() * bound,
             Scale::SoftClip { bound } => &raw / ((&raw / *bound).abs() + 1.0),
-            // Without a floor the logarithm is taken of no number that can be rounded to 0.
+            // Without a floor the sigmoid could be rounded to 0 before the logarithm.
             Scale::Sigmoid { offset, floor: 0.0 } => within_range(&(raw + *offset).log_sigmoid()),
             Scale::Sigmoid { offset, floor } => ((raw + *offset).sigmoid() + *floor).log(),
             Scale::Softplus { floor } => (raw.softplus() + *floor).log(),
         };
         (log_scale, shift)
     }
+
+    /// The image of each value, and s or -s.
+    fn map(&self, x: &Tensor, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
+        let (log_scale, shift) = self.scale_and_shift(parameters);
+        let (values, _) = coupling(&Partition::all(x), &join(&log_scale, &shift), None, way);
+        (values, if way == Way::Forward { log_scale } else { -log_scale })
+    }
+}
+
+/// The native coupling with `parameters` (s, t), or (a, t) and the `bound` c of s = c tanh a.
+#[track_caller]
+fn coupling(x: &Partition, parameters: &Tensor, bound: Option<&Tensor>, way: Way) -> (Tensor, Tensor) {
+    let Partition { kept, moving, order } = x;
+    let Coupled { values, log_det } =
+        native::affine_coupling(kept.as_ref(), moving, parameters, bound, *order, way)
+            .unwrap_or_else(|error| panic!("{error}"));
+    (values, log_det)
 }
 
 /// `log_scale` where neither its exponential nor the inverse of that overflows.
@@ -97,25 +113,19 @@ impl Univariate for Affine {
     }
 
     fn forward(&self, x: &Tensor, parameters: &Tensor) -> (Tensor, Tensor) {
-        let (log_scale, shift) = self.scale_and_shift(parameters);
-        (shift.addcmul(x, &log_scale.exp()), log_scale)
+        self.map(x, parameters, Way::Forward)
     }
 
     fn inverse(&self, y: &Tensor, parameters: &Tensor) -> (Tensor, Tensor) {
-        let (log_scale, shift) = self.scale_and_shift(parameters);
-        let log_slope = -log_scale;
-        ((y - shift) * log_slope.exp(), log_slope)
+        self.map(y, parameters, Way::Inverse)
     }
 
-    fn couple(&self, halves: &Halves, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
-        let Scale::Tanh { bound } = &self.scale else {
-            return couple_by_value(self, halves, parameters, way);
-        };
-        let Halves { same, rest, order } = halves;
-        let Coupled { values, log_det } =
-            native::affine_coupling(same.as_ref(), rest, parameters, Some(bound), *order, way)
-                .unwrap_or_else(|error| panic!("{error}"));
-        (values, log_det)
+    fn couple(&self, x: &Partition, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
+        if let Scale::Tanh { bound } = &self.scale {
+            return coupling(x, parameters, Some(bound), way);
+        }
+        let (log_scale, shift) = self.scale_and_shift(parameters);
+        coupling(x, &join(&log_scale, &shift), None, way)
     }
 
     fn native(&self) -> Option<native::Univariate<'_>> {

@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use super::Univariate;
+use super::map::Univariate;
 
 /// Halvings of the interval in which an inverse lies, before Newton's steps.
 const HALVINGS: usize = 30;
@@ -120,7 +120,7 @@ impl Univariate for LogisticMixture {
         let components = self.components(parameters);
         let logit = (y - &components.shift) * (-&components.log_scale).exp();
         let x = components.quantile(&logit);
-        // One more step of Newton's, through which gradients flow: x does not change, and its derivatives are those of the
+        // One more Newton step, through which gradients flow: x does not change, and its derivatives are those of the
         // implicit function.
         let (at, log_slope) = components.logit(&x);
         let x = x - (at - logit) * (-log_slope.detach()).exp();

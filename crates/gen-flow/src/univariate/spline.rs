@@ -1,16 +1,15 @@
 use gen_core::native::{self, Coupled, Ends, Knots, Mapped, Spline, Way};
 use tch::Tensor;
 
-use super::Univariate;
-use crate::bijection::Halves;
+use super::map::{Partition, Univariate};
 
-/// A monotone rational-quadratic spline: K bins of an interval onto K others, and a straight line outside. In the bin that
-/// begins at (xₖ, yₖ), with ξ = (x - xₖ) / w, s = h / w and slopes δ at the knots,
+/// A monotone rational-quadratic spline: K bins of an interval onto K others, and a straight line outside. In the bin
+/// that begins at (xₖ, yₖ), with ξ = (x - xₖ) / w, s = h / w and slopes δ at the knots,
 ///
 /// > y = yₖ + h (s ξ² + δₖ ξ (1 - ξ)) / (s + (δₖ + δₖ₊₁ - 2 s) ξ (1 - ξ))
 ///
-/// Its parameters are the raw widths, heights and slopes. Both directions are closed formulas, evaluated in one pass over
-/// memory with their gradients.
+/// Its parameters are the raw widths, heights and slopes. Both directions are closed formulas, evaluated in one pass
+/// over memory with their gradients.
 ///
 /// Durkan et al. 2019 (Neural Spline Flows), section 3.1, equations 4 to 8.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,9 +18,9 @@ pub struct RationalQuadratic {
 }
 
 impl RationalQuadratic {
-    /// With `bins` bins of [-bound, bound] and the identity outside. Raw numbers are softly clipped as in the library zuko,
-    /// so that no bin is narrower than a thousandth of the widest and no slope lies outside of (0.001, 1000). With zero
-    /// parameters it is the identity.
+    /// With `bins` bins of [-bound, bound] and the identity outside. Raw numbers are softly clipped as in the library
+    /// zuko, so that no bin is narrower than a thousandth of the widest and no slope lies outside of (0.001, 1000).
+    /// With zero parameters it is the identity.
     ///
     /// # Panics
     /// When there is no bin, or more than [`Spline::MOST_BINS`], or the bound is not positive.
@@ -62,10 +61,10 @@ impl Univariate for RationalQuadratic {
         self.map(y, parameters, Way::Inverse)
     }
 
-    fn couple(&self, halves: &Halves, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
-        let Halves { same, rest, order } = halves;
+    fn couple(&self, x: &Partition, parameters: &Tensor, way: Way) -> (Tensor, Tensor) {
+        let Partition { kept, moving, order } = x;
         let Coupled { values, log_det } =
-            native::spline_coupling(same.as_ref(), rest, parameters, &self.spline, *order, way)
+            native::spline_coupling(kept.as_ref(), moving, parameters, &self.spline, *order, way)
                 .unwrap_or_else(|error| panic!("{error}"));
         (values, log_det)
     }

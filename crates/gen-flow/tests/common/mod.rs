@@ -60,8 +60,8 @@ pub(crate) fn assert_gradients(inputs: &[Tensor], step: f64, loss: &dyn Fn() -> 
     }
 }
 
-/// Images of one brightness each, with noise: `u8 [256, 1, 4, 4]`. Their entropy is 5.988 bits a pixel, by sums over the
-/// brightness; pixels that know nothing of each other have 7.824.
+/// Images of one brightness each, with noise: `u8 [256, 1, 4, 4]`. Their entropy is 5.988 bits a pixel, by sums over
+/// the brightness; pixels that know nothing of each other have 7.824.
 pub(crate) fn shades() -> Dataset {
     let rng = Generator::seeded(4);
     let options = (Kind::Float, Device::Cpu);
@@ -69,8 +69,8 @@ pub(crate) fn shades() -> Dataset {
     Dataset::from_tensor("shades", x.to_kind(Kind::Uint8)).expect("images")
 }
 
-/// A likelihood of [`shades`] by a model that has learned that pixels of an image are alike, and not more than there is to
-/// know: in bits per dimension.
+/// A likelihood of [`shades`] by a model that has learned that pixels of an image are alike, and not more than there
+/// is to know: in bits per dimension.
 #[track_caller]
 pub(crate) fn assert_bits_of_shades(bits: f64, most: f64) {
     assert!((5.94..most).contains(&bits) && most < 7.8, "{bits} bits per dimension");
@@ -125,7 +125,7 @@ pub(crate) fn assert_density_of_moons(model: &dyn GenerativeModel, gap: f64) {
     let of_density = (log_prob.exp() * &log_prob).nan_to_num(0.0, 0.0, 0.0).sum(Kind::Double) * cell;
     let of_samples = of_samples.mean(Kind::Double).double_value(&[]);
     assert_close_f64(of_samples, of_density.double_value(&[]), 0.0, 4.5 * error + 0.01);
-    let latent = model.latent().expect("codes");
-    let codes = latent.encode(&samples, 0).expect("codes").expect("codes");
-    assert_close(&latent.decode(&codes).expect("points"), &samples, 1e-3, 1e-3);
+    let latent = model.latent().expect("latents");
+    let latents = latent.encode(&samples, 0).expect("latents").expect("latents");
+    assert_close(&latent.decode(&latents).expect("points"), &samples, 1e-3, 1e-3);
 }

@@ -1,11 +1,6 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/relu.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -37,41 +32,6 @@ std::vector<std::vector<int64_t>> all_degrees(const Degrees& degrees, int64_t fe
   all[0].insert(all[0].end(), degrees.inputs.begin(), degrees.inputs.end());
   all.insert(all.end(), degrees.hidden.begin(), degrees.hidden.end());
   return all;
-}
-
-// {x, log of each slope} of one value's worth of parameters a value.
-std::array<at::Tensor, 2> map_back(const at::Tensor& y, const at::Tensor& parameters,
-                                   const std::optional<at::Tensor>& bound, const std::optional<SplineShape>& shape) {
-  if (shape) return composed_spline(y, parameters, *shape, /*inverse=*/true);
-  const std::vector<at::Tensor> parts = parameters.chunk(2, 1);
-  const at::Tensor s = bound ? parts[0].tanh() * bound->reshape({}) : parts[0];
-  return {(y - parts[1]) * (-s).exp(), -s};
-}
-
-// The same of libtorch's operations: a pass of the whole network for each value.
-Moved composed(const at::Tensor& y, const std::optional<at::Tensor>& context, std::vector<at::Tensor> layers,
-               const Degrees& degrees, const std::optional<at::Tensor>& bound,
-               const std::optional<SplineShape>& shape) {
-  const auto all = all_degrees(degrees, context ? context->size(1) : 0);
-  const auto column = [&](const std::vector<int64_t>& of) { return at::tensor(of, y.options().dtype(at::kLong)); };
-  for (size_t l = 0; l < all.size(); ++l) {
-    const bool last = l + 1 == all.size();
-    const at::Tensor of_inputs = column(all[l]);
-    const at::Tensor of_outputs = column(last ? degrees.inputs : all[l + 1]).unsqueeze(1);
-    at::Tensor mask = last ? of_inputs < of_outputs : of_inputs <= of_outputs;
-    if (last) mask = mask.repeat({layers[2 * l].size(0) / mask.size(0), 1});
-    layers[2 * l] = layers[2 * l] * mask;
-  }
-  const at::Tensor x = at::zeros_like(y), log_slopes = at::zeros_like(y);
-  const Sorted values(degrees.inputs, y.size(1));
-  for (const int64_t value : values.order) {
-    at::Tensor h = context ? at::cat({*context, x}, 1) : x;
-    for (size_t l = 0; l < all.size(); ++l) h = at::linear(l == 0 ? h : at::relu(h), layers[2 * l], layers[2 * l + 1]);
-    const auto [back, log_slope] = map_back(y, h, bound, shape);
-    x.select(1, value).copy_(back.select(1, value));
-    log_slopes.select(1, value).copy_(log_slope.select(1, value));
-  }
-  return {x, log_slopes.sum(1)};
 }
 
 template <typename T>
@@ -156,15 +116,16 @@ void check(const at::Tensor& y, const std::optional<at::Tensor>& context, const 
 
 }  // namespace
 
-Moved autoregressive_inverse(const at::Tensor& y, const std::optional<at::Tensor>& context,
-                             const std::vector<at::Tensor>& layers, const Degrees& degrees,
-                             const std::optional<at::Tensor>& bound, const std::optional<SplineShape>& shape) {
+std::optional<Moved> autoregressive_inverse(const at::Tensor& y, const std::optional<at::Tensor>& context,
+                                            const std::vector<at::Tensor>& layers, const Degrees& degrees,
+                                            const std::optional<at::Tensor>& bound,
+                                            const std::optional<SplineShape>& shape) {
   check(y, context, layers, degrees, bound, shape);
   c10::NoGradGuard no_grad;
   const Instructions which = instructions();
   bool fits = done_here(which, {y, context.value_or(y), bound.value_or(y)});
   for (const at::Tensor& layer : layers) fits = fits && done_here(which, {y, layer});
-  if (!fits) return composed(y, context, layers, degrees, bound, shape);
+  if (!fits) return std::nullopt;
   return y.scalar_type() == at::kFloat ? here<float>(y, context, layers, degrees, bound, shape, which)
                                        : here<double>(y, context, layers, degrees, bound, shape, which);
 }

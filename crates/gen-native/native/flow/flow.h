@@ -85,9 +85,10 @@ struct Degrees {
 };
 
 // x with y = tau(x; network(context, x)) and the log-determinants of this map of y, without gradients: tau is the
-// affine map of a coupling, or a spline.
-Moved autoregressive_inverse(const at::Tensor& y, const std::optional<at::Tensor>& context,
-                             const std::vector<at::Tensor>& layers, const Degrees& degrees,
-                             const std::optional<at::Tensor>& bound, const std::optional<SplineShape>& shape);
+// affine map of a coupling, or a spline. Nothing where the loops do not take the tensors: the caller has its own way.
+std::optional<Moved> autoregressive_inverse(const at::Tensor& y, const std::optional<at::Tensor>& context,
+                                            const std::vector<at::Tensor>& layers, const Degrees& degrees,
+                                            const std::optional<at::Tensor>& bound,
+                                            const std::optional<SplineShape>& shape);
 
 }  // namespace gen_native::flow

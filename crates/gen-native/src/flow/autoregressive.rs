@@ -7,7 +7,8 @@ use tch::{TchError, Tensor};
 use super::{Coupled, Spline};
 use crate::ffi::{check, gn_autoregressive_inverse, gn_masked_perceptron};
 
-/// A [`perceptron`](crate::perceptron) each of whose weights is multiplied by a mask of its shape. Masks have no gradient.
+/// A [`perceptron`](crate::perceptron) each of whose weights is multiplied by a mask of its shape. Masks have no
+/// gradient.
 ///
 /// Germain et al. 2015, section 4.
 ///
@@ -46,8 +47,8 @@ pub enum Univariate<'a> {
 
 /// The degrees of an autoregressive network, which say who sees whom.
 ///
-/// A hidden unit of degree d sees inputs and hidden units of degrees up to d; the parameters of a value of degree d depend
-/// on hidden units of degrees below d. Context has degree 0.
+/// A hidden unit of degree d sees inputs and hidden units of degrees up to d; the parameters of a value of degree d
+/// depend on hidden units of degrees below d. Context has degree 0.
 ///
 /// Germain et al. 2015, section 4.
 #[derive(Debug, Clone, Copy)]
@@ -61,9 +62,12 @@ pub struct Degrees<'a> {
 /// x with y = τ(x; network(x)) for `y: [batch, D]`, and the log-determinant of this map from y to x, without gradients.
 ///
 /// The network is a [`masked_perceptron`] of `[context, x]`, whose masks follow from the `degrees`; `layers` are its
-/// weights and biases, without masks. It gives `[batch, P D]`: for each of P parameters a block of D. Values are found in the
-/// order of their degrees, and each hidden unit is computed once, as soon as what it sees is known: all of it costs about
-/// one pass of the network (Papamakarios et al. 2017, section 3.1, take one for each value).
+/// weights and biases, without masks. It gives `[batch, P D]`: for each of P parameters a block of D. Values are
+/// found in the order of their degrees, and each hidden unit is computed once, as soon as what it sees is known: all
+/// of it costs about one pass of the network (Papamakarios et al. 2017, section 3.1, take one for each value).
+///
+/// `None` unless all tensors are on a processor and of one kind, `f32` or `f64`: then the caller takes a pass for
+/// each value.
 ///
 /// # Errors
 /// When shapes or degrees do not fit.
@@ -73,7 +77,7 @@ pub fn autoregressive_inverse(
     layers: &[&Tensor],
     degrees: Degrees<'_>,
     univariate: Univariate<'_>,
-) -> Result<Coupled, TchError> {
+) -> Result<Option<Coupled>, TchError> {
     let (bound, shape) = match univariate {
         Univariate::Affine { bound } => (bound, None),
         Univariate::Spline(spline) => (None, Some(spline.shape())),
@@ -83,7 +87,7 @@ pub fn autoregressive_inverse(
     let (lists, widths): (Vec<_>, Vec<_>) = all().map(|list| (list.as_ptr(), list.len())).unzip();
     let (mut values, mut log_det) = (ptr::null_mut(), ptr::null_mut());
     // SAFETY: tensors, lists and shape are live and have as many entries as they say; without an error both places hold
-    // new tensors, which are ours.
+    // new tensors, which are ours, or both are null.
     unsafe {
         check(gn_autoregressive_inverse(
             y.as_ptr(),
@@ -98,6 +102,7 @@ pub fn autoregressive_inverse(
             &raw mut values,
             &raw mut log_det,
         ))?;
-        Ok(Coupled { values: Tensor::from_ptr(values), log_det: Tensor::from_ptr(log_det) })
+        Ok((!values.is_null())
+            .then(|| Coupled { values: Tensor::from_ptr(values), log_det: Tensor::from_ptr(log_det) }))
     }
 }

@@ -10,8 +10,8 @@ use crate::ffi::{SplineShape, check, gn_spline};
 /// How numbers from a network become bins and slopes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Knots {
-    /// The softmax of r / (1 + |2 r / ln ε|) for widths and heights, the exponential of r / (1 + |r / ln ε|) for slopes:
-    /// slopes, and ratios of sizes, are between ε and 1 / ε.
+    /// The softmax of r / (1 + |2 r / ln ε|) for widths and heights, the exponential of r / (1 + |r / ln ε|) for
+    /// slopes: slopes, and ratios of sizes, are between ε and 1 / ε.
     ///
     /// As in the library zuko.
     SoftClip {
@@ -42,9 +42,9 @@ pub enum Ends {
 
 /// A monotone rational-quadratic spline of [low, high] onto itself.
 ///
-/// Durkan et al. 2019, section 3.1. On the CPU values and logs of slopes are found in double also for tensors of floats, and
-/// then rounded: in a narrow bin single precision leaves the slope no more than four digits.
-/// With a tensor in half precision, all is computed in single precision and the results are rounded.
+/// Durkan et al. 2019, section 3.1. On the CPU values and logs of slopes are found in double also for tensors of
+/// floats, and then rounded: in a narrow bin single precision leaves the slope no more than four digits. With a
+/// tensor in half precision, all is computed in single precision and the results are rounded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spline {
     /// K, from 1 to [`Spline::MOST_BINS`].
@@ -101,9 +101,9 @@ pub struct Mapped {
 
 /// Each value of `x: [batch, n, ...]` by a spline of its own, and the log of the slope of the way that is gone.
 ///
-/// `parameters: [batch, P n, ...]` has P = [`Spline::parameters`] blocks of n: the first width of every value, and so on.
-/// Inputs and parameters may be large: nothing overflows for inputs up to 1e20 and raw numbers up to 1e4, nor do the
-/// gradients.
+/// `parameters: [batch, P n, ...]` has P = [`Spline::parameters`] blocks of n: the first width of every value, and so
+/// on. Inputs and parameters may be large: nothing overflows for inputs up to 1e20 and raw numbers up to 1e4, nor do
+/// the gradients.
 ///
 /// # Errors
 /// When the shapes do not fit, or numbers of `spline` are out of range.
@@ -112,8 +112,8 @@ pub fn spline(x: &Tensor, parameters: &Tensor, spline: &Spline, way: Way) -> Res
     Ok(Mapped { values, log_slope })
 }
 
-/// A coupling by splines: `same: [batch, kept, ...]` stays, if there is any, and the values of `rest: [batch, n, ...]` are
-/// moved as [`spline()`] moves them. The log-determinant of a row is the sum of its logs of slopes.
+/// A coupling by splines: `same: [batch, kept, ...]` stays, if there is any, and the values of `rest: [batch, n,
+/// ...]` are moved as [`spline()`] moves them. The log-determinant of a row is the sum of its logs of slopes.
 ///
 /// # Errors
 /// When the shapes do not fit, or numbers of `spline` are out of range.

@@ -2,8 +2,19 @@ use std::fmt::Debug;
 
 use tch::{TchError, Tensor};
 
-/// From the gradients of a slope, `[batch, dimension]`, and of its trace, `[batch]`, to that of x; those of what was
-/// prepared are added to the list, in its order.
+/// Where a [`VectorField`] is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// `[batch, dimension]`
+    pub x: &'a Tensor,
+    /// The time, in [0, 1].
+    pub t: f64,
+    /// e, in the shape of x, if eᵀ (∂g/∂x) e is wanted in place of the trace of ∂g/∂x.
+    pub probe: Option<&'a Tensor>,
+}
+
+/// From the gradients of a velocity, `[batch, dimension]`, and of its trace, `[batch]`, to that of x; those of the
+/// prepared tensors are added to the list, in its order.
 pub type Pullback<'a> = Box<dyn FnOnce(&Tensor, &Tensor, &mut [Tensor]) -> Result<Tensor, TchError> + 'a>;
 
 /// A vector field g(x, t, context), along which a [`Continuous`](super::Continuous) flow goes.
@@ -14,44 +25,41 @@ pub trait VectorField: Debug + Send {
     /// The tensors that are trained.
     fn parameters(&self) -> Vec<Tensor>;
 
-    /// What slopes are computed from, once for all of a solution: by default the parameters, and then the context if there
-    /// is one. Differentiable in both.
+    /// The tensors that g is computed from, once for all of a solution: by default the parameters, and then the
+    /// context if there is one. Differentiable in both.
     fn prepare(&self, context: Option<&Tensor>) -> Vec<Tensor> {
         self.parameters().into_iter().chain(context.map(Tensor::shallow_clone)).collect()
     }
 
-    /// g at `x: [batch, dimension]` and `t`, from what [`VectorField::prepare`] gave: `[batch, dimension]`.
+    /// The velocity g at `x: [batch, dimension]` and `t`, from the results of [`VectorField::prepare`]:
+    /// `[batch, dimension]`.
     ///
     /// It must depend on parameters and context by way of `prepared` alone, differentiably, and no row on another.
-    fn slope(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor;
+    fn velocity(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor;
 
-    /// The same, and the trace of the Jacobian ∂g/∂x of each row, `[batch]`; with a `probe` e, which has the shape of x,
-    /// eᵀ (∂g/∂x) e in its place.
+    /// The same, and the trace of the Jacobian ∂g/∂x of each row, `[batch]`; with a probe e, eᵀ (∂g/∂x) e in its place.
     ///
-    /// By default from as many backward passes as there are dimensions, or one. Both results have gradients if `x` has.
-    fn slope_and_trace(
-        &self,
-        prepared: &[Tensor],
-        x: &Tensor,
-        t: f64,
-        probe: Option<&Tensor>,
-    ) -> (Tensor, Tensor) {
-        let differentiable = x.requires_grad();
+    /// By default from as many backward passes as there are dimensions, or one. Both results have gradients if x has.
+    fn velocity_and_trace(&self, prepared: &[Tensor], at: Place<'_>) -> (Tensor, Tensor) {
+        let differentiable = at.x.requires_grad();
         tch::with_grad(|| {
-            let x = if differentiable { x.shallow_clone() } else { x.detach().set_requires_grad(true) };
-            let slope = self.slope(prepared, &x, t);
+            let x = match differentiable {
+                true => at.x.shallow_clone(),
+                false => at.x.detach().set_requires_grad(true),
+            };
+            let velocity = self.velocity(prepared, &x, at.t);
             // Of vᵀ g, summed over the rows, which do not depend on each other.
             let row = |v: &Tensor| {
-                let gradient = match slope.requires_grad() {
+                let gradient = match velocity.requires_grad() {
                     true => {
-                        let score = (&slope * v).sum(slope.kind());
+                        let score = (&velocity * v).sum(velocity.kind());
                         Tensor::run_backward(&[score], &[&x], true, differentiable).remove(0)
                     }
                     false => Tensor::new(),
                 };
                 if gradient.defined() { gradient } else { x.zeros_like() }
             };
-            let trace = match probe {
+            let trace = match at.probe {
                 Some(probe) => (row(probe) * probe).sum_dim_intlist(1, false, x.kind()),
                 None => {
                     let diagonal: Vec<Tensor> = (0..x.size()[1])
@@ -64,20 +72,14 @@ pub trait VectorField: Debug + Send {
                     Tensor::stack(&diagonal, 1).sum_dim_intlist(1, false, x.kind())
                 }
             };
-            if differentiable { (slope, trace) } else { (slope.detach(), trace.detach()) }
+            if differentiable { (velocity, trace) } else { (velocity.detach(), trace.detach()) }
         })
     }
 
-    /// [`VectorField::slope_and_trace`] with the way back through both, for the gradient of a flow; by default that of
-    /// automatic differentiation. What is `prepared` needs gradients.
-    fn linearised<'a>(
-        &'a self,
-        prepared: &'a [Tensor],
-        x: &Tensor,
-        t: f64,
-        probe: Option<&Tensor>,
-    ) -> (Tensor, Tensor, Pullback<'a>) {
-        by_autograd(self, prepared, x, t, probe)
+    /// [`VectorField::velocity_and_trace`] with the backward pass through both, for the gradient of a flow; by
+    /// default that of automatic differentiation. The prepared tensors need gradients.
+    fn linearised<'a>(&'a self, prepared: &'a [Tensor], at: Place<'_>) -> (Tensor, Tensor, Pullback<'a>) {
+        by_autograd(self, prepared, at)
     }
 }
 
@@ -85,16 +87,14 @@ pub trait VectorField: Debug + Send {
 pub(super) fn by_autograd<'a, F: VectorField + ?Sized>(
     field: &F,
     prepared: &'a [Tensor],
-    x: &Tensor,
-    t: f64,
-    probe: Option<&Tensor>,
+    at: Place<'_>,
 ) -> (Tensor, Tensor, Pullback<'a>) {
-    let x = x.detach().set_requires_grad(true);
-    let (slope, trace) = tch::with_grad(|| field.slope_and_trace(prepared, &x, t, probe));
-    let values = (slope.detach(), trace.detach());
-    let pullback = move |of_slope: &Tensor, of_trace: &Tensor, sums: &mut [Tensor]| {
+    let x = at.x.detach().set_requires_grad(true);
+    let (velocity, trace) = tch::with_grad(|| field.velocity_and_trace(prepared, Place { x: &x, ..at }));
+    let values = (velocity.detach(), trace.detach());
+    let pullback = move |of_velocity: &Tensor, of_trace: &Tensor, sums: &mut [Tensor]| {
         let score = tch::with_grad(|| {
-            (slope * of_slope).sum(of_slope.kind()) + (trace * of_trace).sum(of_trace.kind())
+            (velocity * of_velocity).sum(of_velocity.kind()) + (trace * of_trace).sum(of_trace.kind())
         });
         let inputs: Vec<&Tensor> = [&x].into_iter().chain(prepared).collect();
         let mut found = Tensor::f_run_backward(&[score], &inputs, false, false)?.into_iter();

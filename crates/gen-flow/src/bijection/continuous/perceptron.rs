@@ -1,8 +1,7 @@
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
-use super::field::by_autograd;
-use super::{Pullback, VectorField};
+use super::field::{Place, Pullback, VectorField, by_autograd};
 
 /// A perceptron with tanh, whose biases change with time,
 ///
@@ -12,8 +11,8 @@ use super::{Pullback, VectorField};
 ///
 /// The last layer starts as 0, so that the flow starts as the identity.
 ///
-/// Traces need no backward pass. With Dᵢ = diag(1 - hᵢ²), up to two hidden layers have a trace that costs one product of
-/// matrices whatever the dimension, for it is bilinear in what changes from row to row:
+/// Traces need no backward pass. With Dᵢ = diag(1 - hᵢ²), up to two hidden layers have a trace that costs one product
+/// of matrices whatever the dimension, for it is bilinear in the diagonals, which alone change from row to row:
 ///
 /// > tr(W₃ D₂ W₂ D₁ W₁) = d₂ᵀ (W₂ ⊙ (W₁ W₃)ᵀ) d₁, dᵢ the diagonal of Dᵢ
 ///
@@ -57,10 +56,10 @@ impl PerceptronField {
     }
 }
 
-/// Where [`VectorField::prepare`] has the bilinear form of two hidden layers.
+/// The index of the bilinear form of two hidden layers in the results of [`VectorField::prepare`].
 const BILINEAR: usize = 9;
 
-/// What [`VectorField::prepare`] gave, by name.
+/// The results of [`VectorField::prepare`], by name.
 struct Prepared<'a> {
     /// Weight, bias and bias for each unit of time of each layer.
     layers: Vec<&'a [Tensor]>,
@@ -100,7 +99,7 @@ impl Prepared<'_> {
     }
 
     /// g, and hᵢ of all hidden layers.
-    fn slope_and_hidden(&self, x: &Tensor, t: f64) -> (Tensor, Vec<Tensor>) {
+    fn velocity_and_hidden(&self, x: &Tensor, t: f64) -> (Tensor, Vec<Tensor>) {
         let last = self.layers.len() - 1;
         let mut hidden: Vec<Tensor> = Vec::with_capacity(last);
         for i in 0..last {
@@ -140,7 +139,7 @@ impl Prepared<'_> {
     }
 }
 
-/// v (1 - h²), what a derivative v becomes on its way through h = tanh z, in either direction.
+/// v (1 - h²), a derivative v after its way through h = tanh z, in either direction.
 fn through_tanh(v: &Tensor, h: &Tensor) -> Tensor {
     Tensor::tanh_backward(v, h)
 }
@@ -170,44 +169,32 @@ impl VectorField for PerceptronField {
         prepared
     }
 
-    fn slope(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
-        self.named(prepared).slope_and_hidden(x, t).0
+    fn velocity(&self, prepared: &[Tensor], x: &Tensor, t: f64) -> Tensor {
+        self.named(prepared).velocity_and_hidden(x, t).0
     }
 
-    fn slope_and_trace(
-        &self,
-        prepared: &[Tensor],
-        x: &Tensor,
-        t: f64,
-        probe: Option<&Tensor>,
-    ) -> (Tensor, Tensor) {
+    fn velocity_and_trace(&self, prepared: &[Tensor], at: Place<'_>) -> (Tensor, Tensor) {
         let prepared = self.named(prepared);
-        let (slope, hidden) = prepared.slope_and_hidden(x, t);
-        let trace = prepared.trace(x, &hidden, probe);
-        (slope, trace)
+        let (velocity, hidden) = prepared.velocity_and_hidden(at.x, at.t);
+        let trace = prepared.trace(at.x, &hidden, at.probe);
+        (velocity, trace)
     }
 
-    /// By hand where the trace is bilinear: half as many operations as automatic differentiation makes of it.
-    fn linearised<'a>(
-        &'a self,
-        prepared: &'a [Tensor],
-        x: &Tensor,
-        t: f64,
-        probe: Option<&Tensor>,
-    ) -> (Tensor, Tensor, Pullback<'a>) {
+    /// By hand where the trace is bilinear: half as many operations as automatic differentiation takes.
+    fn linearised<'a>(&'a self, prepared: &'a [Tensor], at: Place<'_>) -> (Tensor, Tensor, Pullback<'a>) {
         let named = self.named(prepared);
-        let (Some(matrix), None, 3) = (named.bilinear, probe, self.layers.len()) else {
-            return by_autograd(self, prepared, x, t, probe);
+        let (Some(matrix), None, 3) = (named.bilinear, at.probe, self.layers.len()) else {
+            return by_autograd(self, prepared, at);
         };
         let _no_grad = tch::no_grad_guard();
-        let x = x.detach();
-        let (slope, hidden) = named.slope_and_hidden(&x, t);
+        let (x, t) = (at.x.detach(), at.t);
+        let (velocity, hidden) = named.velocity_and_hidden(&x, t);
         let [h1, h2] = [0, 1].map(|i| hidden[i].shallow_clone());
         let d1 = through_tanh(&h1.ones_like(), &h1);
         // tr = Σ u (1 - h₂²), u = M d₁
         let u = d1.matmul(&matrix.tr());
         let trace = through_tanh(&u, &h2).sum_dim_intlist(1, false, x.kind());
-        let pullback = move |of_slope: &Tensor, of_trace: &Tensor, sums: &mut [Tensor]| {
+        let pullback = move |of_velocity: &Tensor, of_trace: &Tensor, sums: &mut [Tensor]| {
             let _no_grad = tch::no_grad_guard();
             let of_trace = of_trace.unsqueeze(1);
             let of_u = through_tanh(&of_trace.expand_as(&u), &h2);
@@ -216,14 +203,14 @@ impl VectorField for PerceptronField {
                 let _ = sums[i].addmm_(&of.tr(), input);
             };
             add(BILINEAR, &of_u, &d1);
-            add(6, of_slope, &h2);
-            let of_h2 = (u * &h2 * (of_trace * -2.0)).addmm(of_slope, named.weight(2));
+            add(6, of_velocity, &h2);
+            let of_h2 = (u * &h2 * (of_trace * -2.0)).addmm(of_velocity, named.weight(2));
             let of_z2 = through_tanh(&of_h2, &h2);
             add(3, &of_z2, &h1);
             let of_h1 = (of_d1 * &h1 * -2.0).addmm(&of_z2, named.weight(1));
             let of_z1 = through_tanh(&of_h1, &h1);
             add(0, &of_z1, &x);
-            for (layer, of) in [&of_z1, &of_z2, of_slope].into_iter().enumerate() {
+            for (layer, of) in [&of_z1, &of_z2, of_velocity].into_iter().enumerate() {
                 let of_bias = of.sum_dim_intlist(0, false, of.kind());
                 sums[3 * layer + 1] += &of_bias;
                 sums[3 * layer + 2] += of_bias * t;
@@ -233,6 +220,6 @@ impl VectorField for PerceptronField {
             }
             Ok(of_z1.matmul(named.weight(0)))
         };
-        (slope, trace, Box::new(pullback))
+        (velocity, trace, Box::new(pullback))
     }
 }

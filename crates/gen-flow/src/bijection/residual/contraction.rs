@@ -3,17 +3,18 @@ use std::ops::Range;
 use gen_core::params::{Init, Scope};
 use tch::{Device, Kind, Tensor};
 
-use super::Given;
+use crate::given::Given;
 
 /// A perceptron whose Lipschitz constant is at most c,
 ///
 /// > g(x) = Ŵₙ φ(… φ(Ŵ₁ x + b₁) …) + bₙ, Ŵ = W min(1, c¹ᐟⁿ / ‖W‖₂), φ(z) = z σ(β z) / 1.1
 ///
-/// to which a context adds V · context before the first φ. φ is LipSwish, with a learned β > 0 for each layer: its slope
-/// is at most 1, and its second derivative does not vanish where the first is 1 (Chen et al. 2019, section 3.3).
+/// to which a context adds V · context before the first φ. φ is LipSwish, with a learned β > 0 for each layer: its
+/// slope is at most 1, and its second derivative does not vanish where the first is 1 (Chen et al. 2019, section
+/// 3.3).
 ///
-/// Hidden layers start with orthogonal weights and the last one as 0. With such a bound the values before φ in a layer of m
-/// units are of the size 1/√m, which is where biases start, and βs at √m: elsewhere φ would hardly be more than linear.
+/// Hidden layers start with orthogonal weights and the last one as 0. With such a bound the values before φ in a
+/// layer of m units are of the size 1/√m. Biases start at that size and β at √m: elsewhere φ would be almost linear.
 ///
 /// ‖W‖₂ is uᵀ W v with the first singular vectors. Outside training they come from an eigenvalue decomposition. In
 /// training a power iteration goes on from the vector u of the step before (Miyato et al. 2018, algorithm 1), until the
@@ -88,7 +89,7 @@ impl Contraction {
         self.constant
     }
 
-    /// What a pass multiplies with.
+    /// The bounded weights of a pass.
     pub(super) fn weights(&self, given: Given<'_>) -> Weights {
         let bound = self.constant.powf(1.0 / self.layers.len() as f64);
         let layers = self.layers.iter().map(|layer| {
@@ -109,7 +110,7 @@ impl Contraction {
 }
 
 impl Layer {
-    /// The singular vectors of the largest singular value, from those of the step before, which they take the place of.
+    /// The singular vectors of the largest singular value, from those of the step before, which they replace.
     fn followed(&self) -> [Tensor; 2] {
         let weight = self.weight.detach();
         let mut u = self.singular.copy();
@@ -120,7 +121,7 @@ impl Layer {
             let product = weight.mv(&v);
             let norm = product.norm().double_value(&[]);
             if norm <= TINY {
-                // The matrix is 0, or u is orthogonal to all that it maps to: nothing is learned of its norm.
+                // The matrix is 0, or u is orthogonal to its range: the iteration says nothing about the norm.
                 let [u, v] = singular_vectors(&weight);
                 self.singular.shallow_clone().copy_(&u);
                 return [u, v];
@@ -136,7 +137,8 @@ impl Layer {
     }
 }
 
-/// A random matrix with all singular values 1; drawn on the host and in `f64`, so that it does not depend on device and kind.
+/// A random matrix with all singular values 1; drawn on the host and in `f64`, so that it does not depend on device
+/// and kind.
 fn orthogonal(scope: &Scope<'_>, outputs: i64, inputs: i64) -> Tensor {
     let wide = outputs < inputs;
     let size = if wide { [inputs, outputs] } else { [outputs, inputs] };
@@ -181,7 +183,7 @@ impl Weights {
         Weights { layers: layers.collect(), context: self.context.as_ref().map(Tensor::detach) }
     }
 
-    /// g(x), and what its derivatives are made of.
+    /// g(x), and the factors of its Jacobian.
     pub(super) fn linearised(&self, x: &Tensor) -> Linearised<'_> {
         let (mut h, mut slopes) = (x.shallow_clone(), Vec::new());
         for (i, (weight, bias, beta)) in self.layers.iter().enumerate() {
@@ -201,7 +203,7 @@ impl Weights {
     }
 }
 
-/// g at some rows, and its Jacobian there as the product Ŵₙ Dₙ₋₁ … D₁ Ŵ₁ that it is.
+/// g at some rows, and its Jacobian there, the product Ŵₙ Dₙ₋₁ … D₁ Ŵ₁.
 pub(super) struct Linearised<'a> {
     weights: &'a Weights,
     /// g(x): `[batch, dimension]`

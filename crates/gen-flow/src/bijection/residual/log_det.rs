@@ -3,9 +3,9 @@
 use gen_core::rng::Generator;
 use tch::{Kind, Tensor};
 
-use super::Linearised;
+use super::contraction::Linearised;
 
-/// Of J, or another matrix with that determinant, `[batch, d, d]`; it is positive: `[batch]`.
+/// Of `[batch, d, d]`, J or another matrix with the same positive determinant: `[batch]`.
 pub(super) fn exact(jacobian: &Tensor) -> Tensor {
     let entry = |i: i64, j: i64| jacobian.select(1, i).select(1, j);
     match jacobian.size()[1] {

@@ -106,7 +106,7 @@ pub(crate) fn autoregressive_inverse_of(draw: &mut Draw) -> Case {
         let degrees = Degrees { inputs: &inputs, hidden: &hidden };
         let context = (n_before > 1).then(|| &x[1]);
         let found = autoregressive_inverse(&x[0], context, &layers, degrees, univariate)?;
-        Ok(vec![found.values, found.log_det])
+        Ok(found.map(|found| vec![found.values, found.log_det]))
     };
     // As many passes as there are values, all of them in each.
     let theirs = move |x: &[Tensor]| {
@@ -134,7 +134,8 @@ pub(crate) fn autoregressive_inverse_of(draw: &mut Draw) -> Case {
         vec![found, log_det]
     };
     // Errors of a value grow with those that follow it.
-    Case::new(settings, tensors, ours, theirs).tolerances([1e-3, 1e-9], [1.0, 1.0])
+    let case = Case::new(settings, tensors, |_| Ok(Vec::new()), theirs);
+    Case { ours: Box::new(ours), ..case }.tolerances([1e-3, 1e-9], [1.0, 1.0])
 }
 
 /// Who sees whom, by degrees.

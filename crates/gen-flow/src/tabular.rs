@@ -1,16 +1,12 @@
-//! What flows of points share: standardised coordinates, layers, and how the layers take turns.
+//! Parts that flows of tabular data share: standardised coordinates, layers, and how the layers take turns.
 
 use gen_core::data::{DataSpec, Shape};
-use gen_core::native::Spline;
-use gen_core::optim::Schedule;
 use gen_core::params::{Params, Scope};
 use gen_core::rng::{self, Purpose};
-use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 
-use crate::bijection::{Bijection, Chain, Coupling, Mask, Permutation, Standardise};
-use crate::conditioner::MlpConditioner;
-use crate::images::at_least_one;
+use crate::bijection::{Chain, Coupling, Layer, Mask, Permutation, Standardise};
+use crate::conditioner::{Conditioner, MlpConditioner};
 use crate::univariate::Univariate;
 
 /// Standardised coordinates, then `count` layers, each registered in a place of its own under `name`.
@@ -22,30 +18,31 @@ pub(crate) fn layers(
     data: &DataSpec,
     name: &str,
     count: usize,
-    mut layer: impl FnMut(Scope<'_>, usize) -> Vec<Box<dyn Bijection>>,
+    mut layer: impl FnMut(Scope<'_>, usize) -> Vec<Box<dyn Layer>>,
 ) -> Result<Chain> {
     let root = params.root();
-    let mut parts: Vec<Box<dyn Bijection>> =
+    let mut layers: Vec<Box<dyn Layer>> =
         vec![Box::new(Standardise::new(&root / "standardise", &data.mean, &data.std)?)];
     for i in 0..count {
-        parts.extend(layer(&root / format!("{name}.{i}"), i));
+        layers.extend(layer(&root / format!("{name}.{i}"), i));
     }
-    Ok(Chain::new(parts))
+    Ok(Chain::new(layers))
 }
 
-/// The dimension of points, of at least `least`.
+/// The number of columns, `least` or more.
 ///
 /// # Errors
-/// When the data are images, or have fewer coordinates.
+/// When the data are images, or have fewer columns.
 pub(crate) fn dimension(model: &str, data: &DataSpec, least: i64) -> Result<i64> {
     match data.shape {
         Shape::Points { dimension } if dimension >= least => Ok(dimension),
         Shape::Points { dimension } => Err(Error::invalid(format!(
-            "`{model}` needs points of at least {least} coordinates, one to keep and one to transform; `{}` has {dimension}",
+            "`{model}` needs at least {least} columns, one to keep and one to transform; `{}` has {dimension}",
             data.name
         ))),
         Shape::Image { .. } => Err(Error::invalid(format!(
-            "`{model}` is a model of points, `{}` has images: `realnvp`, `nsf`, `glow`, `flow++` and `tarflow` take them",
+            "`{model}` is a model of tabular data, `{}` has images: \
+             take `realnvp`, `nsf`, `glow`, `flow++` or `tarflow`",
             data.name
         ))),
     }
@@ -59,16 +56,17 @@ pub(crate) fn coupling(
     layer: usize,
     hidden: &[i64],
     dimension: i64,
-) -> Vec<Box<dyn Bijection>> {
-    let mut parts: Vec<Box<dyn Bijection>> = Vec::new();
+) -> Vec<Box<dyn Layer>> {
+    let mut layers: Vec<Box<dyn Layer>> = Vec::new();
     if dimension > 2 && layer > 0 && layer.is_multiple_of(2) {
-        parts.push(Box::new(Permutation::random(place / "permutation", dimension)));
+        layers.push(Box::new(Permutation::random(place / "permutation", dimension)));
     }
+    let net = |inputs, outputs| -> Box<dyn Conditioner> {
+        Box::new(MlpConditioner::new(place / "net", inputs, 0, hidden, outputs))
+    };
     let mask = Mask::alternating(dimension, layer);
-    let outputs = univariate.parameters() * mask.transformed(dimension);
-    let net = MlpConditioner::new(place / "net", mask.kept(dimension), 0, hidden, outputs);
-    parts.push(Box::new(Coupling::new(mask, univariate, Box::new(net))));
-    parts
+    layers.push(Box::new(Coupling::of_size(mask, dimension, univariate, net)));
+    layers
 }
 
 /// The degrees of `dimension` values in an autoregressive layer: forwards and backwards in turn, and with more than two
@@ -85,33 +83,4 @@ pub(crate) fn order(dimension: i64, layer: usize) -> Vec<i64> {
         degrees.iter_mut().for_each(|degree| *degree = dimension + 1 - *degree);
     }
     degrees
-}
-
-/// # Errors
-/// When there is no layer, or a hidden layer has no unit.
-pub(crate) fn check(layers: (&str, usize), hidden: &[i64]) -> Result<()> {
-    at_least_one(layers.0, layers.1 as i64)?;
-    hidden.iter().try_for_each(|&units| at_least_one("hidden", units))
-}
-
-/// # Errors
-/// When a spline has no bin, too many, or no interval.
-pub(crate) fn check_spline(bins: i64, bound: f64) -> Result<()> {
-    if !(1..=Spline::MOST_BINS).contains(&bins) {
-        return Err(Error::invalid(format!("`bins` must be 1 to {}, found {bins}", Spline::MOST_BINS)));
-    }
-    if bound > 0.0 && bound.is_finite() {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("`bound` must be a positive number, found {bound}")))
-}
-
-/// Training settings for points.
-pub(crate) fn training() -> TrainConfig {
-    TrainConfig {
-        batch_size: 256,
-        schedule: Schedule::Cosine,
-        validation_rows: 256,
-        ..TrainConfig::default()
-    }
 }

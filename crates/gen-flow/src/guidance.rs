@@ -23,10 +23,11 @@ pub enum Weaker {
     Temperature(f64),
 }
 
-/// Both predictions go through a block in one batch: the good one in the first half of the rows, the weaker in the second.
+/// Both predictions go through a block in one batch: the good one in the first half of the rows, the weaker in the
+/// second.
 impl Guidance {
     /// The contexts of both halves.
-    pub(super) fn contexts(&self, context: Option<&Tensor>) -> Option<Tensor> {
+    pub(crate) fn contexts(&self, context: Option<&Tensor>) -> Option<Tensor> {
         let context = context?;
         Some(match self.weaker {
             Weaker::WithoutContext => Tensor::cat(&[context, &context.zeros_like()], 0),
@@ -35,14 +36,15 @@ impl Guidance {
     }
 
     /// Factors on the logits of the attention of both halves, of latents `z: [batch, ...]`.
-    pub(super) fn sharpness(&self, z: &Tensor) -> Option<Tensor> {
+    pub(crate) fn sharpness(&self, z: &Tensor) -> Option<Tensor> {
         let Weaker::Temperature(temperature) = self.weaker else { return None };
         let ones = Tensor::ones([z.size()[0], 1, 1, 1], (z.kind(), z.device()));
         Some(Tensor::cat(&[&ones, &(&ones / temperature)], 0))
     }
 
-    /// The parameters of the first half of `both`, led away from those of the second with the part `fraction` of the weight.
-    pub(super) fn guided(&self, both: &Tensor, fraction: f64) -> Tensor {
+    /// The parameters of the first half of `both`, led away from those of the second with the part `fraction` of the
+    /// weight.
+    pub(crate) fn guided(&self, both: &Tensor, fraction: f64) -> Tensor {
         let halves = both.chunk(2, 0);
         &halves[0] + (&halves[0] - &halves[1]) * (self.weight * fraction)
     }

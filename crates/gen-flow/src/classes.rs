@@ -2,22 +2,22 @@ use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
-/// Classes as contexts of a flow: rows of an identity matrix, and zeros for no class.
+/// The classes of a data set as contexts of a flow: rows of an identity matrix, and zeros for no class.
 #[derive(Debug)]
-pub(super) struct Labels {
+pub(crate) struct Classes {
     /// The identity, `[classes, classes]`.
     one_hot: Tensor,
-    /// The part of the training data that is shown without a class.
+    /// The part of the training data that is shown without a class, in [0, 1].
     dropout: f64,
 }
 
-impl Labels {
-    pub(super) fn new(classes: i64, dropout: f64, device: Device) -> Self {
-        Labels { one_hot: Tensor::eye(classes, (Kind::Float, device)), dropout }
+impl Classes {
+    pub(crate) fn new(count: i64, dropout: f64, device: Device) -> Self {
+        Classes { one_hot: Tensor::eye(count, (Kind::Float, device)), dropout }
     }
 
     /// How many classes there are.
-    pub(super) fn classes(&self) -> i64 {
+    pub(crate) fn count(&self) -> i64 {
         self.one_hot.size()[0]
     }
 
@@ -25,7 +25,7 @@ impl Labels {
     ///
     /// # Errors
     /// When there is no label for each row, or a label is no class.
-    pub(super) fn of_batch(&self, labels: Option<&Tensor>, rows: i64, rng: &Generator) -> Result<Tensor> {
+    pub(crate) fn of_batch(&self, labels: Option<&Tensor>, rows: i64, rng: &Generator) -> Result<Tensor> {
         let found = match labels {
             Some(labels) if labels.size() == [rows] => {
                 let context = self.one_hot.f_index_select(0, &labels.to_kind(Kind::Int64))?;
@@ -41,13 +41,13 @@ impl Labels {
     }
 
     /// The contexts of `n` classes, each as likely as the others.
-    pub(super) fn draw(&self, n: i64, rng: &Generator) -> Tensor {
-        let labels = rng.randint(0, self.classes(), [n], (Kind::Int64, self.one_hot.device()));
+    pub(crate) fn draw(&self, n: i64, rng: &Generator) -> Tensor {
+        let labels = rng.randint(0, self.count(), [n], (Kind::Int64, self.one_hot.device()));
         self.one_hot.index_select(0, &labels)
     }
 
     /// The context of class `class` for `n` rows.
-    pub(super) fn all_of(&self, class: i64, n: i64) -> Tensor {
+    pub(crate) fn all_of(&self, class: i64, n: i64) -> Tensor {
         self.one_hot.narrow(0, class, 1).expand([n, -1], false)
     }
 }

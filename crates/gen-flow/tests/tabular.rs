@@ -129,15 +129,15 @@ fn is_a_density_and_samples_it(name: &str, model: &dyn GenerativeModel) {
     assert_close_f64(found, entropy, 0.0, error + 2e-3);
 }
 
-/// Encoding and decoding undo each other, and codes are Gaussian.
+/// Encoding and decoding undo each other, and latents are Gaussian.
 fn can_be_inverted(name: &str, model: &dyn GenerativeModel) {
     let test = PointSet::Moons.sample(2000, 2);
     let latent = model.latent().unwrap();
-    let codes = latent.encode(&test, 0).unwrap().unwrap();
-    let back = latent.decode(&codes).unwrap();
+    let latents = latent.encode(&test, 0).unwrap().unwrap();
+    let back = latent.decode(&latents).unwrap();
     let difference = (back - &test).abs().max().double_value(&[]);
     assert!(difference < 5e-3, "{name}: {difference}");
-    // The codes of samples are what the samples were made of, which is N(0, I).
+    // The latents of samples are what the samples were made of, which is N(0, I).
     let prior = latent.prior(2000, 4).unwrap();
     let samples = model.sample(&SampleRequest::new(2000, 4)).unwrap();
     let back = latent.encode(&samples, 0).unwrap().unwrap();
@@ -158,9 +158,9 @@ fn temperature_scales_the_codes_and_zero_leaves_one() {
             model.sample(&request).unwrap()
         };
         let latent = model.latent().unwrap();
-        let codes = latent.prior(500, 1).unwrap();
+        let latents = latent.prior(500, 1).unwrap();
         for temperature in [0.0, 0.5, 1.0] {
-            let expected = latent.decode(&(&codes * temperature)).unwrap();
+            let expected = latent.decode(&(&latents * temperature)).unwrap();
             let difference = (sample(temperature) - expected).abs().max().double_value(&[]);
             assert!(difference < 1e-3, "{} at {temperature}: {difference}", entry.name);
         }
@@ -187,7 +187,7 @@ fn what_is_not_finite_far_out_is_found_nowhere() {
 }
 
 #[test]
-fn points_of_five_coordinates_and_a_batch_of_the_wrong_shape() {
+fn tables_of_five_columns_and_a_batch_of_the_wrong_shape() {
     let z = Tensor::randn([2000, 5], (Kind::Float, Device::Cpu));
     let mixing = Tensor::ones([5, 5], (Kind::Float, Device::Cpu)).triu(0);
     let data = Dataset::from_tensor("gaussian", z.matmul(&mixing) + 10.0).unwrap();

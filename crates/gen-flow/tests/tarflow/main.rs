@@ -1,144 +1,22 @@
 //! TarFlow's blocks by their definition, and the model as its users see it.
 #![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
+mod block;
+
 use std::f64::consts::{LN_2, TAU};
 
 use gen_core::data::{Batch, DataOptions, Dataset, Split, Values};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest, Step};
-use gen_core::params::Params;
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_flow::bijection::{Bijection, Given};
-use gen_flow::tarflow::{BlockSize, Direction, Guidance, Noise, TransformerBlock, Weaker};
+use gen_flow::tarflow::Noise;
 use gen_flow::{TarFlow, TarFlowConfig};
 use tch::{Device, Kind, Tensor};
 
-const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
-const SIZE: BlockSize = BlockSize { length: 5, values: 2, context: 3, layers: 2, width: 8, heads: 2 };
-
-/// A block whose parameters are all random: an untrained one is the identity.
-fn block(direction: Direction) -> TransformerBlock {
-    tch::set_num_threads(1);
-    tch::manual_seed(1);
-    let params = Params::new(Kind::Double, Device::Cpu);
-    let block = TransformerBlock::new(params.root(), SIZE, direction);
-    let _no_grad = tch::no_grad_guard();
-    for (_, parameter) in params.trainable() {
-        parameter.shallow_clone().copy_(&(Tensor::randn(parameter.size(), F64) * 0.4));
-    }
-    block
-}
-
-/// `[rows, length, values]` and `[rows, context]`.
-fn input(rows: i64) -> [Tensor; 2] {
-    [Tensor::randn([rows, SIZE.length, SIZE.values], F64), Tensor::randn([rows, SIZE.context], F64)]
-}
-
-/// The positions in the order in which the block goes through them.
-fn order(direction: Direction) -> Vec<i64> {
-    let ascending = 0..SIZE.length;
-    match direction {
-        Direction::Ascending => ascending.collect(),
-        Direction::Descending => ascending.rev().collect(),
-    }
-}
-
-#[test]
-fn a_position_depends_on_itself_and_those_before() {
-    for direction in [Direction::Ascending, Direction::Descending] {
-        let block = block(direction);
-        let [x, context] = input(1);
-        let order = order(direction);
-        type Map<'a> = &'a dyn Fn(&Tensor) -> Tensor;
-        let forward: Map<'_> = &|x| block.forward(x, Given::context(&context)).0;
-        let inverse: Map<'_> = &|x| block.inverse(x, Given::context(&context)).0;
-        for map in [forward, inverse] {
-            let x = x.copy().set_requires_grad(true);
-            let y = map(&x);
-            for (to, &at) in order.iter().enumerate() {
-                let sum = y.select(1, at).sum(Kind::Double);
-                let gradient = Tensor::run_backward(&[sum], &[&x], true, false).remove(0);
-                for (from, &other) in order.iter().enumerate() {
-                    let depends = gradient.select(1, other).abs().max().double_value(&[]) > 1e-12;
-                    let expected = if to == 0 { from == 0 } else { from <= to };
-                    assert_eq!(depends, expected, "{direction:?}, {to} of {from}");
-                }
-            }
-            // The position that comes first stays as it is.
-            assert_eq!(y.select(1, order[0]), x.select(1, order[0]));
-        }
-    }
-}
-
-/// (α, μ) at position `at` of a sequence that is right before it, from whole passes: z = (x - μ) exp(-α) at x = 0 and
-/// x = 1.
-fn affine(block: &TransformerBlock, x: &Tensor, at: i64, context: &Tensor) -> [Tensor; 2] {
-    let through = |value: f64| {
-        let x = x.copy();
-        let _ = x.select(1, at).fill_(value);
-        block.forward(&x, Given::context(context)).0.select(1, at)
-    };
-    let (zero, one) = (through(0.0), through(1.0));
-    let slope = one - &zero;
-    let shift = -zero / &slope;
-    [-slope.log(), shift]
-}
-
-#[test]
-fn sampling_with_a_cache_is_the_definition() {
-    for direction in [Direction::Ascending, Direction::Descending] {
-        let block = block(direction);
-        let [z, context] = input(3);
-        let x = z.copy();
-        for &at in &order(direction)[1..] {
-            let [log_scale, shift] = affine(&block, &x, at, &context);
-            x.select(1, at).copy_(&(z.select(1, at) * log_scale.exp() + shift));
-        }
-        assert_close(&block.inverse(&z, Given::context(&context)).0, &x, 1e-9, 1e-9);
-    }
-}
-
-#[test]
-fn guidance_leads_away_from_the_weaker_prediction() {
-    for direction in [Direction::Ascending, Direction::Descending] {
-        let block = block(direction);
-        let [z, context] = input(3);
-        let nothing = context.zeros_like();
-        let x = z.copy();
-        for (i, &at) in order(direction).iter().enumerate().skip(1) {
-            let weight = 1.5 * i as f64 / (SIZE.length - 1) as f64;
-            let with = affine(&block, &x, at, &context);
-            let without = affine(&block, &x, at, &nothing);
-            let [log_scale, shift] = [0, 1].map(|i| &with[i] + (&with[i] - &without[i]) * weight);
-            x.select(1, at).copy_(&(z.select(1, at) * log_scale.exp() + shift));
-        }
-        let guidance = Guidance { weight: 1.5, weaker: Weaker::WithoutContext };
-        assert_close(&block.inverse_guided(&z, Some(&context), Some(&guidance)).0, &x, 1e-9, 1e-9);
-    }
-}
-
-#[test]
-fn no_guidance_is_guidance_of_weight_zero_or_away_from_the_same() {
-    let block = block(Direction::Descending);
-    let [z, context] = input(3);
-    let plain = block.inverse(&z, Given::context(&context));
-    let guided = |weight: f64, weaker: Weaker| {
-        block.inverse_guided(&z, Some(&context), Some(&Guidance { weight, weaker }))
-    };
-    for (weight, weaker) in
-        [(0.0, Weaker::WithoutContext), (0.0, Weaker::Temperature(2.0)), (3.0, Weaker::Temperature(1.0))]
-    {
-        let (x, log_det) = guided(weight, weaker);
-        assert_close(&x, &plain.0, 1e-9, 1e-9);
-        assert_close(&log_det, &plain.1, 1e-9, 1e-9);
-    }
-    let blurred = guided(1.0, Weaker::Temperature(2.0)).0;
-    assert!(!blurred.allclose(&plain.0, 1e-3, 1e-3, false));
-}
-
-/// Squares of random place on a dark ground, the dark ones of class 0 and the bright ones of class 1: `u8 [n, 1, 8, 8]`.
+/// Squares of random place on a dark ground, the dark ones of class 0 and the bright ones of class 1: `u8 [n, 1, 8,
+/// 8]`.
 fn image_data(n: i64) -> Dataset {
     tch::manual_seed(torch_seed(7, Purpose::Data, 0));
     let index = Tensor::arange(8, (Kind::Int64, Device::Cpu));
@@ -152,8 +30,8 @@ fn image_data(n: i64) -> Dataset {
     Dataset::from_splits("squares", split, None, None, vec!["dark".to_owned(), "bright".to_owned()]).unwrap()
 }
 
-/// Points on a noisy parabola.
-fn point_data(n: i64) -> Dataset {
+/// Rows on a noisy parabola.
+fn tabular_data(n: i64) -> Dataset {
     tch::manual_seed(torch_seed(8, Purpose::Data, 0));
     let x = Tensor::randn([n], (Kind::Float, Device::Cpu));
     let y = x.square() + Tensor::randn([n], (Kind::Float, Device::Cpu)) * 0.2;
@@ -222,7 +100,7 @@ fn mean(x: &Tensor) -> f64 {
 
 #[test]
 fn training_lowers_the_loss() {
-    let (images, points) = (image_data(256), point_data(2000));
+    let (images, points) = (image_data(256), tabular_data(2000));
     let unlabelled = TarFlowConfig { labels: false, ..uniform(&images) };
     for (config, data) in [
         (small(&images), &images),
@@ -243,8 +121,8 @@ fn training_lowers_the_loss() {
 }
 
 #[test]
-fn points_stay_a_density() {
-    let data = point_data(2000);
+fn tabular_data_stay_a_density() {
+    let data = tabular_data(2000);
     let mut model = build(small(&data), &data, 0);
     train(&mut model, &data, 150);
     // The entropy of N(0, 1) and of N(0, 0.2²).
@@ -399,28 +277,28 @@ fn a_resumed_run_ends_where_an_unbroken_one_does() {
 }
 
 #[test]
-fn codes_and_images_are_each_others_images() {
+fn latents_and_images_are_each_others_images() {
     let data = image_data(32);
     let model = random(TarFlowConfig { labels: false, ..uniform(&data) }, &data);
     let latent = model.latent().unwrap();
     let bytes = |x: &Tensor| gen_core::data::signed_to_bytes(x);
     let x = batch(&data).x;
-    let codes = latent.encode(&x, 1).unwrap().unwrap();
-    assert_eq!((codes.size(), latent.latent_shape()), (vec![32, 64], vec![64]));
+    let latents = latent.encode(&x, 1).unwrap().unwrap();
+    assert_eq!((latents.size(), latent.latent_shape()), (vec![32, 64], vec![64]));
     // In f32 a value at the edge of its cell may come back on the other side.
-    let other = bytes(&latent.decode(&codes).unwrap()).ne_tensor(&bytes(&x)).sum(Kind::Int64);
+    let other = bytes(&latent.decode(&latents).unwrap()).ne_tensor(&bytes(&x)).sum(Kind::Int64);
     assert!(other.int64_value(&[]) < 5, "{other:?} of 2048");
-    let codes = latent.prior(9, 2).unwrap();
+    let latents = latent.prior(9, 2).unwrap();
     let samples = model.sample(&SampleRequest::new(9, 2)).unwrap();
-    assert_eq!(bytes(&latent.decode(&codes).unwrap()), bytes(&samples));
-    assert!(latent.decode(&codes.narrow(1, 0, 3)).is_err());
-    // A code says nothing of a class.
+    assert_eq!(bytes(&latent.decode(&latents).unwrap()), bytes(&samples));
+    assert!(latent.decode(&latents.narrow(1, 0, 3)).is_err());
+    // A latent says nothing of a class.
     assert!(random(uniform(&data), &data).latent().is_none());
 }
 
 #[test]
 fn a_trajectory_ends_at_the_samples() {
-    let (images, points) = (image_data(32), point_data(100));
+    let (images, points) = (image_data(32), tabular_data(100));
     for (config, data) in [(small(&images), &images), (uniform(&images), &images), (small(&points), &points)]
     {
         let config = TarFlowConfig { guidance: 0.5, ..config };
@@ -452,9 +330,9 @@ fn nothing_is_asked_for_and_given() {
     let (none, request) = (batch(&data).x.narrow(0, 0, 0), SampleRequest::new(0, 0));
     assert_eq!(model.sample(&request).unwrap().size(), [0, 1, 8, 8]);
     assert_eq!(log_likelihood(&model, &none).size(), [0]);
-    let codes = model.latent().unwrap().encode(&none, 0).unwrap().unwrap();
-    assert_eq!(codes.size(), [0, 64]);
-    assert_eq!(model.latent().unwrap().decode(&codes).unwrap().size(), [0, 1, 8, 8]);
+    let latents = model.latent().unwrap().encode(&none, 0).unwrap().unwrap();
+    assert_eq!(latents.size(), [0, 64]);
+    assert_eq!(model.latent().unwrap().decode(&latents).unwrap().size(), [0, 1, 8, 8]);
     assert_eq!(model.trajectory(&request, 2).unwrap().unwrap().frames[1].state.size(), [0, 1, 8, 8]);
 }
 
@@ -472,7 +350,7 @@ fn the_cost_of_a_sample_is_told() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    let (images, points) = (image_data(8), point_data(9));
+    let (images, points) = (image_data(8), tabular_data(9));
     let error = |config: TarFlowConfig, data: &Dataset| {
         TarFlow::build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()
     };
@@ -490,8 +368,8 @@ fn what_cannot_be_is_refused() {
         (TarFlowConfig { label_dropout: 1.5, ..of_images.clone() }, &images, "`label_dropout`"),
         (TarFlowConfig { guidance: -1.0, ..of_images.clone() }, &images, "`guidance`"),
         (TarFlowConfig { labels: true, ..of_points.clone() }, &points, "has no classes"),
-        (TarFlowConfig { patch: 2, ..of_points.clone() }, &points, "no patches"),
-        (TarFlowConfig { noise: Noise::Gaussian, ..of_points }, &points, "take no noise"),
+        (TarFlowConfig { patch: 2, ..of_points.clone() }, &points, "has no patches"),
+        (TarFlowConfig { noise: Noise::Gaussian, ..of_points }, &points, "takes no noise"),
     ];
     for (config, data, part) in cases {
         let found = error(config, data);

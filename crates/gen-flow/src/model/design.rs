@@ -1,0 +1,121 @@
+use gen_core::data::DataSpec;
+use gen_core::optim::AdamConfig;
+use gen_core::params::Params;
+use gen_core::rng::Generator;
+use tch::{Kind, Tensor};
+
+use crate::base::StandardNormal;
+use crate::bijection::Layer;
+use crate::classes::Classes;
+use crate::dequantise::Dequantiser;
+use crate::flow::Flow;
+use crate::given::Given;
+use crate::guidance::Guidance;
+
+/// A flow, and all that stands between it and a data set.
+#[derive(Debug)]
+pub struct Design {
+    /// From numbers that [`Design::dequantiser`] makes of data to latents, `[batch, dimension]`.
+    pub flow: Flow,
+    /// How data become numbers that have a density.
+    pub dequantiser: Dequantiser,
+    /// The optimizer of all parameters.
+    pub optimizer: AdamConfig,
+    /// The classes that the flow is conditioned on.
+    pub(crate) classes: Option<Classes>,
+    /// The guidance of samples.
+    pub(crate) guidance: Option<Guidance>,
+    /// Whether samples take the step that removes Gaussian noise.
+    pub(crate) denoises: bool,
+    /// Evaluations of the network for a sample, of a flow that always takes the same number.
+    pub(crate) evaluations: usize,
+}
+
+/// Rows whose score is found at a time: a backward pass keeps all that the forward pass made.
+const DENOISED_AT_A_TIME: i64 = 64;
+
+impl Design {
+    /// A flow onto N(0, I), without classes, a sample of which takes one evaluation.
+    pub fn new(
+        bijection: impl Layer + 'static,
+        dequantiser: Dequantiser,
+        optimizer: AdamConfig,
+        params: &Params,
+        data: &DataSpec,
+    ) -> Self {
+        let base = StandardNormal::new(data.shape.dimensions(), params.kind(), params.device());
+        Design {
+            flow: Flow::new(bijection, base),
+            dequantiser,
+            optimizer,
+            classes: None,
+            guidance: None,
+            denoises: false,
+            evaluations: 1,
+        }
+    }
+
+    /// The loss of `x` and its name ([`Dequantiser::loss`]), a bound on the negative log-likelihood where noise is
+    /// learned; and the mean penalty, of flows that have one.
+    pub(super) fn loss(
+        &self,
+        data: &DataSpec,
+        x: &Tensor,
+        context: Option<&Tensor>,
+        rng: &Generator,
+    ) -> (&'static str, Tensor, Option<Tensor>) {
+        let given = Given::NOTHING.training(rng);
+        let (y, log_q) = self.dequantiser.to_network(x, given, rng);
+        let mut log_prob = self.flow.log_prob(&y, Given { context, ..given });
+        if let Some(log_q) = log_q {
+            log_prob -= log_q;
+        }
+        let (name, loss) = self.dequantiser.loss(&log_prob.mean(x.kind()), data);
+        let penalty = self.flow.bijection().take_penalty();
+        (name, loss, penalty.map(|penalty| penalty.mean(x.kind())))
+    }
+
+    /// ln p(y); with classes ln Σ p(y | class) / classes, the density of samples without guidance: `[batch]`.
+    pub(super) fn log_prob(&self, y: &Tensor) -> Tensor {
+        let Some(classes) = &self.classes else { return self.flow.log_prob(y, Given::NOTHING) };
+        let rows = y.size()[0];
+        let of_class = |class| self.flow.log_prob(y, Given::context(&classes.all_of(class, rows)));
+        let each: Vec<Tensor> = (0..classes.count()).map(of_class).collect();
+        Tensor::stack(&each, 0).logsumexp(0, false) - (classes.count() as f64).ln()
+    }
+
+    /// Latents of `n` samples, and their classes as a context.
+    pub(super) fn draw(&self, n: i64, temperature: f64, rng: &Generator) -> (Tensor, Option<Tensor>) {
+        let context = self.classes.as_ref().map(|classes| classes.draw(n, rng));
+        (self.flow.latents(n, temperature, Given::NOTHING, rng), context)
+    }
+
+    /// The condition and the guidance of samples.
+    pub(super) fn guided<'a>(&'a self, context: Option<&'a Tensor>) -> Given<'a> {
+        Given { context, guidance: self.guidance.as_ref(), ..Given::NOTHING }
+    }
+
+    /// Latents to numbers that the dequantiser takes to data.
+    pub(super) fn generate(&self, z: &Tensor, context: Option<&Tensor>) -> Tensor {
+        let y = self.flow.bijection().inverse(z, self.guided(context)).0;
+        self.denoised(&y, context).unwrap_or(y)
+    }
+
+    /// E[x | y] of y = x + N(0, σ²) by Tweedie's formula, y + σ² ∇ ln p(y), where samples take this step.
+    ///
+    /// Zhai et al. 2024, section 2.5.
+    pub(super) fn denoised(&self, y: &Tensor, context: Option<&Tensor>) -> Option<Tensor> {
+        let sigma = self.dequantiser.sigma().filter(|_| self.denoises)?;
+        let contexts = context.map(|context| context.split(DENOISED_AT_A_TIME, 0));
+        let part = |(i, y): (usize, &Tensor)| {
+            let context = contexts.as_ref().map(|contexts| &contexts[i]);
+            let y = y.detach().copy().set_requires_grad(true);
+            let given = Given { context, ..Given::NOTHING };
+            let log_prob = tch::with_grad(|| self.flow.log_prob(&y, given).sum(Kind::Float));
+            let score = Tensor::run_backward(&[log_prob], &[&y], false, false).remove(0);
+            y.detach() + score * (sigma * sigma)
+        };
+        let parts = y.split(DENOISED_AT_A_TIME, 0);
+        Some(Tensor::cat(&parts.iter().enumerate().map(part).collect::<Vec<_>>(), 0))
+    }
+}

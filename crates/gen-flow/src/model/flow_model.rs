@@ -1,0 +1,269 @@
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use gen_core::data::{Batch, DataSpec};
+use gen_core::model::{
+    Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
+    ValidationLoss,
+};
+use gen_core::optim::Adam;
+use gen_core::params::{NamedTensors, Params};
+use gen_core::registry::{BuildContext, Buildable};
+use gen_core::rng::{Generator, Purpose, stream};
+use gen_core::train::TrainConfig;
+use gen_core::{Error, Result};
+use tch::{Device, Kind, Tensor};
+
+use super::architecture::Architecture;
+use super::design::Design;
+use crate::flow::Flow;
+use crate::given::Given;
+
+/// A normalizing flow of the architecture `A`, trained by maximum likelihood.
+///
+/// Its likelihood is exact for tabular data. For images it is that of dequantised bytes by one draw of the noise,
+/// uniform or learned: a lower bound on that of the bytes, of which importance samples give a tighter one. Images
+/// with Gaussian noise have none.
+///
+/// A flow with classes learns from labelled batches. Its likelihood is that of all classes together, and its samples
+/// are of classes drawn at random.
+pub struct FlowModel<A> {
+    card: ModelCard,
+    params: Params,
+    pub(super) design: Design,
+    optimizer: Adam,
+    initialised: Cell<bool>,
+    architecture: PhantomData<A>,
+}
+
+impl<A: Architecture> FlowModel<A> {
+    /// The density and its bijection: of tabular data as they come, of images with noise.
+    pub fn flow(&self) -> &Flow {
+        &self.design.flow
+    }
+
+    /// Everything that is learned or saved.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Whether the feature maps of a pass should stay in a cache.
+    fn is_in_cache(&self) -> bool {
+        self.card.data.shape.is_image() && self.params.device() == Device::Cpu
+    }
+
+    /// How many of so many rows each pass takes. The last one takes the remainder as well, so that none is small.
+    pub(super) fn parts(&self, rows: i64) -> Vec<i64> {
+        let size = match (self.is_in_cache(), self.card.data.shape.is_image()) {
+            (true, _) => A::ROWS.images_in_cache,
+            (false, true) => A::ROWS.images,
+            (false, false) => A::ROWS.tabular,
+        };
+        let mut parts = vec![size; (rows / size).max(1) as usize];
+        let before = size * (parts.len() as i64 - 1);
+        parts.last_mut().into_iter().for_each(|last| *last = rows - before);
+        parts
+    }
+
+    /// `f` of a part of the rows of `x` at a time, end to end.
+    pub(super) fn in_parts(&self, x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
+        let parts = x.split_with_sizes(&self.parts(x.size()[0])[..], 0);
+        Tensor::cat(&parts.iter().map(f).collect::<Vec<_>>(), 0)
+    }
+
+    /// Lets the parameters that start from data do so with the first batch. A model whose weights were loaded has
+    /// started.
+    fn initialise(&self, x: &Tensor, rng: &Generator) {
+        if self.initialised.get() {
+            return;
+        }
+        let Design { flow, dequantiser, .. } = &self.design;
+        if !flow.bijection().is_initialised() {
+            let _no_grad = tch::no_grad_guard();
+            let (y, _) = dequantiser.to_network(x, Given::NOTHING, rng);
+            let _ = flow.bijection().initialise(&y, Given::NOTHING);
+        }
+        self.initialised.set(true);
+    }
+
+    pub(super) fn check_shape(&self, x: &Tensor) -> Result<()> {
+        let shape = self.card.data.shape;
+        let size = x.size();
+        if size.is_empty() || size[1..] != shape.batch(0)[1..] {
+            return Err(Error::invalid(format!(
+                "`{}` was built for rows of {:?}, found a tensor of {size:?}",
+                A::NAME,
+                &shape.batch(0)[1..]
+            )));
+        }
+        Ok(())
+    }
+
+    /// The temperature of a request that has no other options.
+    fn temperature(request: &SampleRequest) -> Result<f64> {
+        request.require_one_pass(A::NAME)?;
+        let temperature = request.temperature.unwrap_or(1.0);
+        if !(0.0..=f64::MAX).contains(&temperature) {
+            return Err(Error::invalid(format!(
+                "the temperature must be a number from 0 up, found {temperature}"
+            )));
+        }
+        Ok(temperature)
+    }
+
+    /// The results of `f`, which is called with the latents of the samples of `request` and their classes, a part of
+    /// the rows at a time.
+    fn draw<T>(
+        &self,
+        request: &SampleRequest,
+        mut f: impl FnMut(&Tensor, Option<&Tensor>) -> T,
+    ) -> Result<Vec<T>> {
+        let temperature = Self::temperature(request)?;
+        let _no_grad = tch::no_grad_guard();
+        let rng = stream(request.seed, Purpose::Sample, 0);
+        let part = |n: i64| {
+            let (z, context) = self.design.draw(n, temperature, &rng);
+            f(&z, context.as_ref())
+        };
+        Ok(self.parts(request.n as i64).into_iter().map(part).collect())
+    }
+}
+
+impl<A: Architecture> GenerativeModel for FlowModel<A> {
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
+        let x = &batch.x;
+        self.check_shape(x)?;
+        self.initialise(x, &step.rng);
+        let (design, rows) = (&self.design, x.size()[0]);
+        let classes = design.classes.as_ref();
+        let context = classes.map(|classes| classes.of_batch(batch.labels.as_ref(), rows, &step.rng));
+        let context = context.transpose()?;
+        let sizes = if self.is_in_cache() { self.parts(rows) } else { vec![rows] };
+        let parts = x.split_with_sizes(&sizes[..], 0);
+        let contexts = context.map(|context| context.split_with_sizes(&sizes[..], 0));
+        let (mut name, mut penalties) = ("", None::<Tensor>);
+        let losses = parts.iter().enumerate().map(|(i, part)| {
+            let context = contexts.as_ref().map(|contexts| &contexts[i]);
+            let (of_loss, loss, penalty) = design.loss(&self.card.data, part, context, &step.rng);
+            name = of_loss;
+            let share = part.size()[0] as f64 / rows as f64;
+            let weighted = |x: Tensor| if parts.len() == 1 { x } else { x * share };
+            let loss = weighted(loss);
+            let Some(penalty) = penalty.map(weighted) else { return loss };
+            let total = loss + &penalty;
+            let penalty = penalty.detach();
+            penalties = Some(penalties.take().map_or_else(|| penalty.shallow_clone(), |sum| sum + &penalty));
+            total
+        });
+        let (total, norm) = self.optimizer.step_in_parts(losses, step.lr_scale)?;
+        let losses = match penalties {
+            None => Losses::new().with(name, &total),
+            Some(penalty) => Losses::new().with(name, &(total - &penalty)).with("penalty", &penalty),
+        };
+        let losses = losses.with("grad_norm", &norm);
+        Ok(match self.design.flow.bijection().evaluations() {
+            None => losses,
+            Some(evaluations) => losses.with("nfe", &Tensor::from(evaluations as f64)),
+        })
+    }
+
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        let samples = self
+            .draw(request, |z, context| self.design.dequantiser.to_data(&self.design.generate(z, context)))?;
+        Ok(Tensor::cat(&samples, 0))
+    }
+
+    /// One evaluation or another fixed number, or those that a solver takes for up to 64 samples of the request.
+    fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
+        Self::temperature(request)?;
+        let bijection = self.design.flow.bijection();
+        if bijection.evaluations().is_some() {
+            let _samples = self.sample(&SampleRequest { n: request.n.clamp(1, 64), ..request.clone() })?;
+        }
+        let evaluations = bijection.evaluations().unwrap_or(self.design.evaluations);
+        Ok(Sampling { sampler: None, evaluations })
+    }
+
+    fn weights(&self) -> NamedTensors {
+        self.params.all()
+    }
+
+    fn training_state(&self) -> NamedTensors {
+        self.optimizer.state().prefixed("optimizer")
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
+        self.design.dequantiser.log_volume(1).is_some().then_some(self as &dyn Density)
+    }
+
+    /// A latent says nothing of a class.
+    fn latent(&self) -> Option<&dyn Latent> {
+        self.design.classes.is_none().then_some(self as &dyn Latent)
+    }
+
+    /// The states after each step of the flow, and after the removal of noise.
+    fn trajectory(&self, request: &SampleRequest, frames: usize) -> Result<Option<Trajectory>> {
+        let Design { flow, dequantiser, .. } = &self.design;
+        let parts = self.draw(request, |z, context| {
+            let mut states = flow.trajectory(z, self.design.guided(context));
+            states.extend(states.last().and_then(|last| self.design.denoised(last, context)));
+            states
+        })?;
+        let last = parts[0].len() - 1;
+        let chosen = Trajectory::choose(last + 1, frames)?;
+        let frame = |at: usize| {
+            let state: Vec<Tensor> = parts.iter().map(|part| dequantiser.to_data_smooth(&part[at])).collect();
+            Frame { label: format!("{at}/{last}"), state: Tensor::cat(&state, 0), estimate: None }
+        };
+        Ok(Some(Trajectory { frames: chosen.into_iter().map(frame).collect() }))
+    }
+
+    fn validation_loss(&self, x: &Tensor, seed: u64) -> Result<Option<ValidationLoss>> {
+        let objective = match self.kinds().first() {
+            Some(kind) => format!("nll-{kind}"),
+            None => "nll-noisy".to_owned(),
+        };
+        Ok(Some(ValidationLoss { objective, rows: -self.bound(x, 1, seed)? }))
+    }
+}
+
+impl<A: Architecture> Buildable for FlowModel<A> {
+    type Config = A::Config;
+
+    const NAME: &'static str = A::NAME;
+    const SUMMARY: &'static str = A::SUMMARY;
+    const FAMILY: &'static str = "flow";
+
+    fn default_config(data: &DataSpec) -> A::Config {
+        A::default_config(data)
+    }
+
+    fn default_training(data: &DataSpec) -> TrainConfig {
+        A::default_training(data)
+    }
+
+    fn build(config: A::Config, context: &BuildContext) -> Result<Self> {
+        let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
+        let design = A::design(&config, &params, &context.data)?;
+        let count = params.count();
+        Ok(FlowModel {
+            card: ModelCard {
+                name: A::NAME,
+                family: "flow",
+                data: context.data.clone(),
+                citation: A::CITATION,
+                parameters: count,
+                sampling_parameters: count - design.dequantiser.parameters(),
+            },
+            optimizer: Adam::new(&params, design.optimizer)?,
+            design,
+            params,
+            initialised: Cell::new(false),
+            architecture: PhantomData,
+        })
+    }
+}
