@@ -297,7 +297,7 @@ fn a_model_without_a_loss_for_it_has_no_best_weights() {
         .args(["--set", "validation_rows=9"])
         .assert()
         .code(1)
-        .stderr(contains("`dcgan` has no loss to validate by: set `validation_rows` to 0").and(one_line()));
+        .stderr(contains("`dcgan` has no validation loss: set `validation_rows` to 0").and(one_line()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Passes the folder of libtorch on, to the loader of this crate's own tests and to dependent crates.
+//! Sets the rpath of this crate's tests, and passes the folder of libtorch on to dependent crates.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

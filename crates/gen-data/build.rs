@@ -1,4 +1,4 @@
-//! Lets this crate's tests find libtorch when they start.
+//! Sets the rpath, so that the tests of this crate find libtorch.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

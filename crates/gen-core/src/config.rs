@@ -1,4 +1,4 @@
-//! Configuration tables: defaults, overrides by `key=value`, unknown keys that suggest the nearest.
+//! Configuration tables: defaults, overrides by `key=value`, and suggestions for unknown keys.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// A configuration struct as a table.
 ///
 /// # Errors
-/// When the struct holds something that TOML cannot.
+/// When TOML cannot represent a value.
 pub fn to_table<T: Serialize>(config: &T) -> Result<Table> {
     Table::try_from(config).map_err(|error| Error::invalid(format!("configuration: {error}")))
 }
@@ -25,9 +25,9 @@ pub fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
     read.map_err(|error: toml::de::Error| Error::invalid(readable(&error)))
 }
 
-/// What is wrong with a value, the name of whose key comes first.
+/// The message for a wrong value, with its key first.
 fn readable(error: &toml::de::Error) -> String {
-    // The keys are in the full text only, as its last line.
+    // Only the full text names the keys, in its last line.
     let text = error.to_string();
     let key = text.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
     let Some(key) = key else { return format!("configuration: {}", error.message()) };
@@ -67,7 +67,7 @@ pub fn positive(key: &str, value: f64) -> Result<()> {
 /// Overlays `changes` on `defaults`, key by key, tables within tables.
 ///
 /// # Errors
-/// When a key is not among the defaults, or its value is of another type.
+/// When a key is not among the defaults, or its value has another type.
 pub fn overlay(defaults: &mut Table, changes: &Table) -> Result<()> {
     for (key, change) in changes {
         let Some(current) = defaults.get_mut(key) else {
@@ -81,8 +81,8 @@ pub fn overlay(defaults: &mut Table, changes: &Table) -> Result<()> {
     Ok(())
 }
 
-/// Sets one `key=value` as typed on a command line. A dotted key goes into inner tables; a plain key is looked
-/// for in the inner tables too, and must be found once.
+/// Sets one `key=value` as typed on a command line. A dotted key names a key of an inner table; a plain key may stand
+/// in any table, but in one only.
 ///
 /// ```
 /// use gen_core::config::set;
@@ -111,7 +111,7 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
     let path = match found.as_slice() {
         [path] => path.as_str(),
         [] => {
-            // Whoever types a path meant one, whoever types a name a name.
+            // The suggestion for a dotted key is dotted, that for a plain key is plain.
             let like_key = |path: &String| match path.rsplit_once('.') {
                 Some((_, name)) if !key.contains('.') => name.to_owned(),
                 _ => path.clone(),
@@ -151,7 +151,7 @@ fn leaf_paths(table: &Table) -> Vec<String> {
     paths
 }
 
-/// Reads `text` as TOML; where the present value is a string, or TOML makes nothing of it, as a string.
+/// Parses `text` as TOML, or takes it as a string where the current value is a string or TOML cannot parse it.
 fn parse(current: &Value, text: &str) -> Value {
     if current.is_str() {
         return Value::String(text.trim_matches('"').to_owned());
@@ -162,7 +162,7 @@ fn parse(current: &Value, text: &str) -> Value {
         .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The value, if its type is that of the present one; whole numbers may stand for decimal ones.
+/// The value in the type of the current one. Integers convert to floats, and floats without a fraction to integers.
 fn conform(key: &str, current: &Value, value: Value) -> Result<Value> {
     match (current, value) {
         (Value::Float(_), Value::Integer(whole)) => Ok(Value::Float(whole as f64)),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_key_cannot_be_is_said_of_the_key() {
+    fn errors_in_values_name_the_key() {
         #[derive(Debug, serde::Deserialize)]
         struct Inner {
             #[allow(dead_code)]

@@ -1,59 +1,60 @@
-//! The one error type of the libraries.
-
 use std::io;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensorError;
 
-/// What can go wrong in gen-core and in the family crates.
+/// The error type of the libraries.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A value that a caller or a configuration gave is outside what is possible.
+    /// A value of a caller or a configuration is out of range.
     #[error("{0}")]
     Invalid(String),
 
-    /// A name that is not among the known ones.
+    /// A name is unknown.
     #[error("unknown {what} `{name}`{}", suggestion(.nearest, .known))]
     Unknown {
-        /// What kind of thing was looked up: `model`, `key`, `data set`.
+        /// The kind of name: `model`, `key`, `data set`.
         what: &'static str,
         /// The name as given.
         name: String,
-        /// The nearest known name, where one is near.
+        /// The nearest known name, where one is similar.
         nearest: Option<String>,
         /// All known names.
         known: Vec<String>,
     },
 
-    /// A file that does not hold what its format promises.
+    /// A file violates its format.
     #[error("{}: {problem}", .path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What was expected, what was found and what to do.
+        /// What was expected, what was found, and what to do.
         problem: String,
     },
 
-    /// An operation on a file that the system refused.
+    /// The operating system refused an operation on a file.
     #[error("{}: {source}", .path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The reason of the system.
         source: io::Error,
     },
 
-    /// A file of a data set that none of its sources gave.
-    #[error("{}: no source has this file ({reasons}); connect to the network, or put it there by hand", .path.display())]
+    /// No source of a file has it.
+    #[error(
+        "{}: no source has this file ({reasons}); connect to the network, or put it there by hand",
+        .path.display()
+    )]
     Unavailable {
-        /// Where it would have been stored.
+        /// The place of the file.
         path: PathBuf,
-        /// Each source and what was wrong with it.
+        /// The sources, each with its reason.
         reasons: String,
     },
 
-    /// A loss became infinite or not a number.
+    /// A loss is infinite or not a number.
     #[error("the loss `{loss}` is {value} at step {step}{}", checkpoint_hint(.checkpoint))]
     NonFinite {
         /// The optimizer step, counted from 1.
@@ -72,14 +73,14 @@ pub enum Error {
 }
 
 impl From<tch::TchError> for Error {
-    /// What went wrong with a file is an error of that file.
+    /// Errors about a safetensors file become errors of that file.
     fn from(error: tch::TchError) -> Self {
         match error {
             tch::TchError::SafeTensorError { path, err: SafeTensorError::IoError(source) } => {
                 Error::io(path)(source)
             }
             tch::TchError::SafeTensorError { path, .. } => {
-                Error::format(path, "not a whole safetensors file, or none at all")
+                Error::format(path, "not a complete safetensors file")
             }
             error => Error::Torch(error),
         }
@@ -95,7 +96,7 @@ impl Error {
         Error::Invalid(message.into())
     }
 
-    /// An [`Error::Io`] at `path`; made for `map_err(Error::io(path))`.
+    /// An [`Error::Io`] at `path`, for `map_err(Error::io(path))`.
     pub fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Error::Io { path, source }
@@ -106,8 +107,8 @@ impl Error {
         Error::Format { path: path.as_ref().to_owned(), problem: problem.into() }
     }
 
-    /// An error of a library that read or wrote the file at `path`: an [`Error::Io`] where the system refused the
-    /// operation, an [`Error::Format`] otherwise. Made for `map_err(Error::file(path))`.
+    /// From the error of any library that read or wrote the file at `path`, for `map_err(Error::file(path))`: an
+    /// [`Error::Io`] where the system refused the operation, an [`Error::Format`] otherwise.
     ///
     /// ```
     /// use gen_core::Error;
@@ -122,7 +123,7 @@ impl Error {
         }
     }
 
-    /// An [`Error::Unknown`] that suggests the nearest of `known`, or lists them if none is near.
+    /// An [`Error::Unknown`] that suggests the nearest of `known`, or lists them if none is similar.
     ///
     /// ```
     /// use gen_core::Error;
@@ -138,7 +139,7 @@ impl Error {
     }
 }
 
-/// The one of `known` that is most like `name`, if it is like it at all.
+/// The most similar of `known` to `name`, if any is similar.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     known
         .into_iter()
@@ -148,7 +149,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate.to_owned())
 }
 
-/// The system's refusal at the root of `error`, where there is one.
+/// The I/O error among the causes of `error`, where there is one.
 fn refused(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let found = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next()?;
@@ -173,7 +174,7 @@ fn checkpoint_hint(step: &Option<u64>) -> String {
     }
 }
 
-/// libtorch appends its C++ stack to a message; a reader needs the first line only.
+/// The message without the C++ stack that libtorch appends.
 fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
@@ -186,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// The system's, for a disk without room.
+    /// The error of the system for a full disk.
     fn full() -> io::Error {
         io::Error::from(io::ErrorKind::StorageFull)
     }
@@ -197,16 +198,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_in_the_systems_words() {
+    fn a_full_disk_is_reported_in_the_words_of_the_system() {
         check(&Error::io("run/file")(full()));
         let err = SafeTensorError::IoError(full());
         check(&TchError::SafeTensorError { path: "run/file".to_owned(), err }.into());
     }
 
-    /// The device has no room for anything.
+    /// `/dev/full` refuses every write.
     #[cfg(target_os = "linux")]
     #[test]
-    fn weights_that_find_no_room_are_told_with_their_file() {
+    fn weights_on_a_full_disk_are_reported_with_their_file() {
         let weights = Tensor::ones([1000], (Kind::Float, Device::Cpu));
         let error: Error =
             Tensor::write_safetensors(&[("weights", &weights)], "/dev/full").unwrap_err().into();

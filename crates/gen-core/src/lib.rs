@@ -1,7 +1,3 @@
-//! What every family of generative models needs: data in memory, layers, optimizers, one training loop.
-//!
-//! Each family lives in a crate of its own that depends on this one; this one knows no family.
-//!
 #![doc = include_str!("../README.md")]
 
 pub mod config;
@@ -24,5 +20,5 @@ pub use error::{Error, Result, nearest};
 /// The native layer: fused kernels, autocast, MKL on AMD.
 pub use gen_native as native;
 pub use precision::{Precision, Region};
-/// The `tch` that these crates are built on; use this one, so that tensors are of the same type.
+/// The `tch` release that these crates are built on. Its use ensures that tensors have the same type.
 pub use tch;

@@ -1,4 +1,4 @@
-//! What a generative model is, whatever its family.
+//! The traits of generative models, common to all families.
 
 mod density;
 mod latent;
@@ -17,14 +17,14 @@ pub use latent::{Interpolation, Latent};
 pub use trajectory::{Frame, Trajectory};
 pub use units::Units;
 
-/// What is known of a model without running it.
+/// The properties of a model that are known without running it.
 #[derive(Debug, Clone)]
 pub struct ModelCard {
     /// The name in the registry.
     pub name: &'static str,
     /// Its family: `gan`, `vae`, `flow`, `diffusion`, or `baseline` for a model shown beside them.
     pub family: &'static str,
-    /// What it was built for.
+    /// The data that it was built for.
     pub data: DataSpec,
     /// Author, year and title of the source.
     pub citation: &'static str,
@@ -66,38 +66,38 @@ pub fn map_chunks(x: &Tensor, rows: i64, f: impl FnMut(&Tensor) -> Result<Tensor
     Ok(Tensor::cat(&chunks, 0))
 }
 
-/// Where a run stands when a step is taken.
+/// The context of a training step.
 #[derive(Debug)]
 pub struct Step {
     /// The number of this step, counted from 0.
     pub index: u64,
-    /// The part of the budget that is used, in [0, 1].
+    /// The used share of the budget, in [0, 1].
     pub progress: f64,
     /// The factor on every learning rate: warm-up times schedule.
     pub lr_scale: f64,
-    /// What all that is random in the step is drawn from.
+    /// The generator for all randomness in the step.
     pub rng: Generator,
 }
 
 impl Step {
-    /// Step `index` at the full learning rate, for loops that have no schedule. What is random in it follows from
-    /// `index`; a loop with a seed puts [`rng::stream`](crate::rng::stream) in the place of `rng`.
+    /// Step `index` at the full learning rate, for loops without a schedule. `rng` is seeded by `index`; a loop with a
+    /// seed of its own replaces it by [`rng::stream`](crate::rng::stream).
     pub fn new(index: u64) -> Self {
         Step { index, progress: 0.0, lr_scale: 1.0, rng: stream(0, Purpose::Train, index) }
     }
 }
 
-/// Named scalar results of one training step, in the order in which they were added.
+/// The named scalar results of a training step, in the order in which they were added.
 #[derive(Debug, Default)]
 pub struct Losses(Vec<(&'static str, Tensor)>);
 
 impl Losses {
-    /// Nothing yet.
+    /// No losses.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a scalar; it is detached, so that no graph stays alive.
+    /// Adds a scalar, detached so that its graph is freed.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &Tensor) -> Self {
         self.0.push((name, value.detach()));
@@ -115,20 +115,20 @@ impl Losses {
     }
 }
 
-/// How many samples, and how.
+/// The number of samples and the options for drawing them.
 ///
-/// What a model cannot honour it refuses; nothing is ignored.
+/// A model refuses the options that it does not support; it ignores none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleRequest {
     /// The number of samples.
     pub n: usize,
     /// The seed; the same request gives the same samples on the same machine.
     pub seed: u64,
-    /// Factor on the standard deviation of the latent noise, where the model has such a thing; `None` is 1.
+    /// Factor on the standard deviation of the latent noise, where the model has any; `None` is 1.
     pub temperature: Option<f64>,
-    /// Sampler by name, where the model has several.
+    /// The name of the sampler, where the model has several.
     pub sampler: Option<String>,
-    /// Number of steps of an iterative sampler.
+    /// The number of steps of an iterative sampler.
     pub steps: Option<usize>,
 }
 
@@ -172,16 +172,16 @@ impl SampleRequest {
     }
 }
 
-/// How a [`SampleRequest`] is carried out, with what it leaves open filled in.
+/// The options of a [`SampleRequest`] with defaults filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampling {
     /// The sampler, where the model has several.
     pub sampler: Option<&'static str>,
-    /// Network evaluations that one sample costs (NFE).
+    /// The number of network evaluations for one sample (NFE).
     pub evaluations: usize,
 }
 
-/// A model that can be trained a step at a time and sampled.
+/// A model that can be trained step by step and sampled.
 pub trait GenerativeModel {
     /// Name, family, size.
     fn card(&self) -> &ModelCard;
@@ -189,16 +189,16 @@ pub trait GenerativeModel {
     /// Takes one optimizer step (a GAN: one of each network) on a batch.
     ///
     /// # Errors
-    /// When the batch has not the shape that the model was built for, or libtorch fails.
+    /// When the batch has another shape than the model was built for, or libtorch fails.
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses>;
 
     /// Draws samples without gradients: `[n, channels, height, width]` in [-1, 1], or `[n, dimension]`.
     ///
     /// # Errors
-    /// When the request has an option that the model cannot honour.
+    /// When the request has an option that the model does not support.
     fn sample(&self, request: &SampleRequest) -> Result<Tensor>;
 
-    /// How `request` would be sampled, for records; by default in one pass.
+    /// The sampler and the cost of `request`, for records; by default one pass.
     ///
     /// # Errors
     /// As [`GenerativeModel::sample`].
@@ -207,10 +207,10 @@ pub trait GenerativeModel {
         Ok(Sampling { sampler: None, evaluations: 1 })
     }
 
-    /// All that sampling and densities need: parameters and buffers. These are averaged, saved and loaded.
+    /// The parameters and buffers for sampling and densities. They are averaged, saved and loaded.
     fn weights(&self) -> NamedTensors;
 
-    /// What only a resumed training needs besides: optimizer moments, a discriminator.
+    /// The further state of training, for a resumed run: optimizer moments, a discriminator.
     fn training_state(&self) -> NamedTensors;
 
     /// The likelihood of data, for families that have one.
@@ -223,8 +223,8 @@ pub trait GenerativeModel {
         None
     }
 
-    /// The way of the samples of `request` from noise to data, in at most `frames` moments, of which the last is what
-    /// [`GenerativeModel::sample`] gives; `None` for a model that makes a sample in one pass, with nothing between.
+    /// The samples of `request` at up to `frames` moments on their way from noise to data. The last moment is the
+    /// result of [`GenerativeModel::sample`]. `None` for a model that samples in one pass.
     ///
     /// # Errors
     /// As [`GenerativeModel::sample`], and when there are fewer than 2 frames.
@@ -233,9 +233,9 @@ pub trait GenerativeModel {
         Ok(None)
     }
 
-    /// The loss of each row of `x`, which is as a data set delivers it and was not trained on, for the choice of the
-    /// best weights: `[batch]`, lower is better, without gradients. By default the negative log-likelihood of the main
-    /// kind; `None` for a model that has no honest number of this sort, a GAN.
+    /// The loss by which the best weights are chosen, of each row of `x`, a held-out batch: `[batch]`, lower is better,
+    /// without gradients. By default the negative log-likelihood of the main kind; `None` for a model without a
+    /// meaningful validation loss, such as a GAN.
     ///
     /// # Errors
     /// When `x` has the wrong shape.
@@ -247,12 +247,12 @@ pub trait GenerativeModel {
     }
 }
 
-/// What [`GenerativeModel::validation_loss`] found.
+/// The result of [`GenerativeModel::validation_loss`].
 #[derive(Debug)]
 pub struct ValidationLoss {
-    /// What the loss is: `nll-exact`, `nll-dequantised`, `nll-lower-bound`, `squared-error`.
+    /// The name of the loss: `nll-exact`, `nll-dequantised`, `nll-lower-bound`, `squared-error`.
     pub objective: String,
-    /// Of each row: `[batch]`.
+    /// The loss of each row: `[batch]`.
     pub rows: Tensor,
 }
 

@@ -1,9 +1,9 @@
-//! Numbers as messages and tables write them: none is a long row of digits.
+//! Numbers as text for messages and tables, never a long row of digits.
 
-/// From here on a number of a table has an exponent.
+/// Numbers of tables from here on have an exponent.
 const LARGE: f64 = 1e6;
 
-/// With so many digits after the point, or with three digits and an exponent from a million on.
+/// `x` with `digits` digits after the point, or with three digits and an exponent from a million on.
 ///
 /// ```
 /// use gen_core::number::fixed;
@@ -14,7 +14,7 @@ pub fn fixed(x: f64, digits: usize) -> String {
     if x.is_finite() && x.abs() >= LARGE { format!("{x:.2e}") } else { format!("{x:.digits$}") }
 }
 
-/// With the digits that tell it from all other numbers, and with an exponent where these begin far from the point.
+/// `x` with the digits that distinguish it from all other numbers, and an exponent where they begin far from the point.
 ///
 /// ```
 /// use gen_core::number::plain;
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_written_as_it_is() {
+    fn infinities_and_nan_have_names() {
         for (x, text) in [(f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf"), (f64::NAN, "NaN")] {
             assert_eq!([fixed(x, 3), plain(x)], [text, text]);
         }

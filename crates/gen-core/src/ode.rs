@@ -1,6 +1,7 @@
 //! Ordinary differential equations dy/dt = f(t, y), and gradients of their solutions.
 
 mod adjoint;
+mod stages;
 mod tableau;
 
 use tch::{Kind, Tensor};
@@ -8,29 +9,30 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 
 pub use adjoint::{DiscreteAdjoint, VectorJacobianProduct};
-use tableau::{ERROR, NODES, STAGES, STEP};
+use stages::Stages;
+use tableau::ERROR;
 
 /// The tolerances and limits of [`dopri5`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dopri5 {
-    /// Error that is allowed in every value at each step.
+    /// Absolute error allowed in every value at each step.
     pub absolute: f64,
-    /// Error that is allowed besides, relative to the value.
+    /// Error allowed in addition, relative to the value.
     pub relative: f64,
-    /// Evaluations of f after which it gives up.
+    /// Evaluations of f after which the solver gives up.
     pub max_evaluations: usize,
 }
 
 impl Dopri5 {
     /// The same absolute and relative tolerance, and at most 10,000 evaluations.
     ///
-    /// A tolerance below 10 times the relative precision of the state's kind is taken to be that: rounding errors would
-    /// not let a step meet it.
+    /// A tolerance below 10 times the machine epsilon of the state's kind is raised to that: rounding errors would keep
+    /// a step from meeting it.
     pub fn with_tolerance(tolerance: f64) -> Self {
         Dopri5 { absolute: tolerance, relative: tolerance, max_evaluations: 10_000 }
     }
 
-    /// Absolute and relative tolerance as a state of this kind can meet them.
+    /// The absolute and the relative tolerance, raised to what a state of this kind can meet.
     fn tolerances(&self, kind: Kind) -> Result<[f64; 2]> {
         let floor = 10.0 * if kind == Kind::Double { f64::EPSILON } else { f64::from(f32::EPSILON) };
         let checked = |name: &str, value: f64| {
@@ -45,29 +47,30 @@ impl Dopri5 {
     }
 }
 
-/// What [`dopri5`] found.
+/// The result of [`dopri5`].
 #[derive(Debug)]
 pub struct Solution {
     /// y at the end.
     pub state: Tensor,
-    /// How often f was evaluated (NFE).
+    /// The number of evaluations of f (NFE).
     pub evaluations: usize,
-    /// Steps that were taken.
+    /// The number of accepted steps.
     pub steps: usize,
-    /// Steps that were tried and had too large an error.
+    /// The number of steps whose error was too large.
     pub rejected: usize,
 }
 
-/// Solves dy/dt = `field`(t, y) from `state` at `span[0]` to `span[1]`, which may be the earlier, without gradients.
+/// Solves dy/dt = `field`(t, y) from `state` at `span[0]` to `span[1]`, forward or backward in time, without gradients.
 ///
-/// The method is that of Dormand and Prince (1980) of order 5 with an error estimate of order 4, its last stage being
-/// the first of the next step. A step is accepted when the root mean square, over all values of the state, of
+/// The method is that of Dormand and Prince (1980), of order 5 with an error estimate of order 4. The last stage of a
+/// step is the first of the next. A step is accepted when the root mean square, over all values of the state, of
 ///
 /// > error / (absolute + relative · max(|y|, |y'|))
 ///
-/// is at most 1, y and y' being the values before and after; its length follows from this error and the one before (a
-/// PI controller), the first from the size of y, f and its change (Hairer, Nørsett & Wanner 1993, sections II.4 and
-/// II.5, with the constants of their program, and IV.2). The rows of a batch thus share their steps.
+/// is at most 1, where y and y' are the values before and after it. A PI controller sets the next length from this
+/// error and the one before; the first length follows from the size of y, of f and of its change (Hairer, Nørsett &
+/// Wanner 1993, sections II.4 and II.5, with the constants of their program, and IV.2). The rows of a batch share their
+/// steps.
 ///
 /// ```
 /// use gen_core::ode::{Dopri5, dopri5};
@@ -81,8 +84,8 @@ pub struct Solution {
 /// ```
 ///
 /// # Errors
-/// When `field` fails or is not finite, when the steps that the tolerance asks for become too small for the precision
-/// of t, when there are more evaluations than allowed, or a tolerance is negative.
+/// When `field` fails or is not finite, when the tolerance needs steps below the precision of t, when the evaluations
+/// exceed their limit, or when a tolerance is negative.
 pub fn dopri5(
     field: impl FnMut(f64, &Tensor) -> Result<Tensor>,
     state: &Tensor,
@@ -107,11 +110,11 @@ pub fn dopri5_with_adjoint(
     Ok((solution, adjoint))
 }
 
-/// The factor on a step that is taken off what the error estimate allows.
+/// The factor on the step length that the error estimate allows.
 const SAFETY: f64 = 0.9;
-/// How much of the error before goes into the next step.
+/// The exponent of the previous error in the PI controller.
 const BETA: f64 = 0.04;
-/// By how much a step may shrink and grow.
+/// The least and the largest factor from one step length to the next.
 const FACTORS: [f64; 2] = [0.2, 10.0];
 
 fn solve(
@@ -148,7 +151,7 @@ fn solve(
     let (mut t, mut error_before, mut may_grow) = (start, 1e-4f64, true);
     loop {
         let remaining = (end - t).abs();
-        // A rest of a rounding error would be a step that is too small.
+        // A remainder of the size of a rounding error would be too small for a step of its own.
         let last = h >= remaining * (1.0 - 1e-10);
         let signed = direction * if last { remaining } else { h };
         if signed.abs() <= 16.0 * f64::EPSILON * t.abs().max(length * 1e-3) {
@@ -174,15 +177,14 @@ fn solve(
         } else {
             rejected += 1;
             may_grow = false;
-            // An error that is no number comes from a state where the vector field is no number: a shorter step may
-            // not get there.
+            // An error that is not finite comes from a state outside the domain of the vector field: shrink at once.
             let factor = if error.is_finite() { SAFETY * error.powf(-0.2) } else { 0.0 };
             h = signed.abs() * factor.clamp(FACTORS[0], 1.0);
         }
     }
 }
 
-/// A first step of which the second derivative says that its error is small (Hairer et al., section II.4).
+/// The length of the first step, from an estimate of the second derivative (Hairer et al., section II.4).
 fn first_step(
     field: &mut impl FnMut(f64, &Tensor) -> Result<Tensor>,
     [start, end]: [f64; 2],
@@ -203,15 +205,15 @@ fn first_step(
     let d2 = rms(&((second - first) / &scale)) / trial;
     let fastest = d1.max(d2);
     if fastest <= 1e-15 {
-        // Nothing moves: the error of one step over all will tell if that stays so.
+        // The state does not move: the error of one step over the whole span will show whether it stays so.
         return Ok(span.abs());
     }
     let step = (0.01 / fastest).powf(0.2);
-    // Where the second value is no number, the trial went too far.
+    // The trial step was too long where its vector field is not finite.
     Ok(if step.is_finite() { step.min(100.0 * trial) } else { trial * 1e-3 }.min(span.abs()))
 }
 
-/// The error that is allowed in each value of a step from `y` to `next`.
+/// The error allowed in each value of a step from `y` to `next`.
 fn scale(y: &Tensor, next: &Tensor, [absolute, relative]: [f64; 2]) -> Tensor {
     y.abs().fmax(&next.abs()) * relative + absolute
 }
@@ -219,66 +221,6 @@ fn scale(y: &Tensor, next: &Tensor, [absolute, relative]: [f64; 2]) -> Tensor {
 /// The root mean square of all values.
 fn rms(x: &Tensor) -> f64 {
     x.square().mean(Kind::Double).sqrt().double_value(&[])
-}
-
-/// The values of f in one step, as rows of a matrix, so that their combinations are one product.
-struct Stages {
-    /// `[stages, values]`
-    rows: Tensor,
-    shape: Vec<i64>,
-}
-
-impl Stages {
-    fn new(y: &Tensor) -> Self {
-        let rows = Tensor::empty([STAGES as i64, y.numel() as i64], (y.kind(), y.device()));
-        Stages { rows, shape: y.size() }
-    }
-
-    fn set(&mut self, i: usize, value: &Tensor) {
-        self.rows.get(i as i64).view(self.shape.as_slice()).copy_(value);
-    }
-
-    /// The last value is the first of the next step.
-    fn advance(&mut self) {
-        self.rows.get(0).copy_(&self.rows.get(STAGES as i64 - 1));
-    }
-
-    /// Σ wᵢ h kᵢ over the first stages, as many as there are weights.
-    fn combined(&self, weights: &[f64], h: f64) -> Tensor {
-        self.product(weights, h).view(self.shape.as_slice())
-    }
-
-    fn product(&self, weights: &[f64], h: f64) -> Tensor {
-        self.rows.narrow(0, 0, weights.len() as i64).tr().mv(&self.weights(weights, h))
-    }
-
-    fn weights(&self, weights: &[f64], h: f64) -> Tensor {
-        let weights: Vec<f64> = weights.iter().map(|weight| weight * h).collect();
-        Tensor::from_slice(&weights).to_kind(self.rows.kind()).to_device(self.rows.device())
-    }
-
-    /// y + Σ wᵢ h kᵢ
-    fn moved(&self, y: &Tensor, weights: &[f64], h: f64) -> Tensor {
-        let rows = self.rows.narrow(0, 0, weights.len() as i64);
-        y.view([-1]).addmv(&rows.tr(), &self.weights(weights, h)).view(self.shape.as_slice())
-    }
-
-    /// All stages of a step of `h` from `y` at `t`, of which the first is there; the state after it.
-    fn step(
-        &mut self,
-        field: &mut impl FnMut(f64, &Tensor) -> Result<Tensor>,
-        t: f64,
-        h: f64,
-        y: &Tensor,
-    ) -> Result<Tensor> {
-        let mut next = y.shallow_clone();
-        for i in 1..STAGES {
-            next = self.moved(y, STEP[i], h);
-            let k = field(t + NODES[i] * h, &next)?;
-            self.set(i, &k);
-        }
-        Ok(next)
-    }
 }
 
 #[cfg(test)]

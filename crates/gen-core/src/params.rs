@@ -1,7 +1,7 @@
 //! Named parameters and buffers.
 //!
-//! `tch::nn::VarStore` renames on a clash, forgets the order and cannot save optimizer state, so the crates
-//! keep their own: a sorted table of tensors that layers fill while they are built.
+//! Layers fill a sorted table of tensors while they are built. `tch::nn::VarStore` is not used, because it renames on a
+//! clash, has no fixed order, and cannot hold the state of optimizers.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,10 +12,10 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::rng::Generator;
 
-/// How a parameter starts.
+/// The initial values of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// Every entry the same.
+    /// The same value in every entry.
     Const(f64),
     /// N(mean, std²).
     Normal {
@@ -24,8 +24,8 @@ pub enum Init {
         /// The standard deviation.
         std: f64,
     },
-    /// U(-bound, bound). With `bound = 1 / sqrt(fan_in)` this is PyTorch's default for linear and
-    /// convolution layers, weights and biases alike.
+    /// U(-bound, bound). With `bound = 1 / sqrt(fan_in)` it is PyTorch's default for weights and biases of linear and
+    /// convolutional layers.
     Uniform {
         /// The half-width of the interval.
         bound: f64,
@@ -38,13 +38,13 @@ impl Init {
     /// Every entry 1.
     pub const ONES: Init = Init::Const(1.0);
 
-    /// PyTorch's default of linear and convolution layers: U(-1/√fan_in, 1/√fan_in).
+    /// PyTorch's default for linear and convolutional layers: U(-1/√fan_in, 1/√fan_in).
     pub fn fan_in(fan_in: i64) -> Init {
         Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() }
     }
 
     fn tensor(self, shape: &[i64], kind: Kind, device: Device, rng: &Generator) -> Tensor {
-        // Drawn on the host, since a seed has other numbers on every device: a model starts alike on all.
+        // Drawn on the host: a seed gives different numbers on other devices, and a model should start alike on all.
         let host = (kind, Device::Cpu);
         let value = match self {
             Init::Const(value) => return Tensor::full(shape, value, (kind, device)),
@@ -57,7 +57,7 @@ impl Init {
 
 /// Tensors by name, in the order of their names.
 ///
-/// The tensors are handles: writing into one writes into the model that it came from.
+/// The tensors are handles: writing to one changes the model that owns it.
 #[derive(Debug, Default)]
 pub struct NamedTensors(BTreeMap<String, Tensor>);
 
@@ -70,7 +70,7 @@ impl NamedTensors {
     /// Adds a tensor.
     ///
     /// # Panics
-    /// When the name is taken: two parts of a model that share a name would overwrite each other on disk.
+    /// When the name is taken: two tensors of the same name would overwrite each other on disk.
     pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
         let name = name.into();
         assert!(!self.0.contains_key(&name), "the tensor name `{name}` is used twice");
@@ -101,37 +101,37 @@ impl NamedTensors {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// How many tensors there are.
+    /// The number of tensors.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The number of entries in all tensors together.
+    /// The total number of entries of all tensors.
     pub fn count_entries(&self) -> usize {
         self.0.values().map(Tensor::numel).sum()
     }
 
-    /// The same tensors again, not copies of them.
+    /// Handles to the same tensors, not copies.
     #[must_use]
     pub fn shallow_clone(&self) -> NamedTensors {
         NamedTensors(self.0.iter().map(|(name, t)| (name.clone(), t.shallow_clone())).collect())
     }
 
-    /// Copies of the values, apart from the model.
+    /// Copies of the values, independent of the model.
     pub fn snapshot(&self) -> NamedTensors {
         let copies = self.0.iter().map(|(name, t)| (name.clone(), t.detach().copy()));
         NamedTensors(copies.collect())
     }
 
-    /// Writes the values of `source` into these tensors.
+    /// Copies the values of `source` into these tensors.
     ///
     /// # Errors
-    /// When the names, a shape or a kind differ; nothing is written then.
+    /// When the names, a shape or a kind differ; nothing is changed then.
     pub fn assign(&self, source: &NamedTensors) -> Result<()> {
         for (name, ours) in &self.0 {
             let theirs =
@@ -201,33 +201,33 @@ pub struct Params {
 }
 
 impl Params {
-    /// No parameters yet; those to come are of this kind, on this device. What is random in their start comes from the
-    /// generator that the process shares, which `tch::manual_seed` starts; [`Params::drawn_from`] has one of its own.
+    /// An empty table for parameters of this kind on this device. Random initial values come from the generator that
+    /// the process shares, seeded by `tch::manual_seed`; [`Params::drawn_from`] takes a generator.
     pub fn new(kind: Kind, device: Device) -> Self {
         Self::drawn_from(Generator::shared(), kind, device)
     }
 
-    /// As [`Params::new`], with a generator for what is random in the start.
+    /// As [`Params::new`], with `rng` for random initial values.
     pub fn drawn_from(rng: Generator, kind: Kind, device: Device) -> Self {
         Params { kind, device, rng, entries: RefCell::default() }
     }
 
-    /// The place where the outermost layer registers.
+    /// The outermost scope.
     pub fn root(&self) -> Scope<'_> {
         Scope { params: self, prefix: String::new() }
     }
 
-    /// The device that parameters are made on.
+    /// The device of the parameters.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// The kind that parameters are made of.
+    /// The kind of the parameters.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Parameters that an optimizer should change, sorted by name.
+    /// The parameters that an optimizer trains, sorted by name.
     pub fn trainable(&self) -> Vec<(String, Tensor)> {
         self.select(|entry| entry.trainable)
     }
@@ -249,7 +249,7 @@ impl Params {
     }
 }
 
-/// A place in the tree of names where a layer registers its parameters.
+/// A prefix of names under which a layer registers its parameters.
 #[derive(Clone)]
 pub struct Scope<'a> {
     params: &'a Params,
@@ -260,13 +260,13 @@ impl Scope<'_> {
     /// A new trainable parameter.
     ///
     /// # Panics
-    /// When the name is taken: a mistake in the layer that registers it.
+    /// When the name is taken, which is a bug of the layer.
     pub fn parameter(&self, name: &str, shape: &[i64], init: Init) -> Tensor {
         let value = init.tensor(shape, self.params.kind, self.params.device, self.rng());
         self.register(name, value.set_requires_grad(true), true)
     }
 
-    /// A new tensor that is saved with the parameters and not trained: running statistics, flags.
+    /// A new tensor that is saved with the parameters but not trained: running statistics, flags.
     ///
     /// # Panics
     /// When the name is taken.
@@ -274,17 +274,17 @@ impl Scope<'_> {
         self.register(name, value.to_device(self.params.device), false)
     }
 
-    /// The device that parameters are made on.
+    /// The device of the parameters.
     pub fn device(&self) -> Device {
         self.params.device
     }
 
-    /// The kind that parameters are made of.
+    /// The kind of the parameters.
     pub fn kind(&self) -> Kind {
         self.params.kind
     }
 
-    /// What initial values are drawn from.
+    /// The generator of random initial values.
     pub fn rng(&self) -> &Generator {
         &self.params.rng
     }
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "used twice")]
-    fn a_name_clash_is_loud() {
+    fn a_name_clash_panics() {
         let params = Params::new(Kind::Float, Device::Cpu);
         let _ = params.root().parameter("w", &[1], Init::ZEROS);
         let _ = params.root().parameter("w", &[1], Init::ZEROS);

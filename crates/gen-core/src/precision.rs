@@ -1,5 +1,3 @@
-//! What layers multiply in.
-
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,19 +9,20 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// What the convolutions and linear layers of [`nn`](crate::nn) round their factors to.
+/// The compute dtype of convolutions and linear layers: the type to which [`nn`](crate::nn) rounds the operands of
+/// their products.
 ///
-/// Weights, activations, gradients and sums stay `f32`, and so does everything that is no layer: losses, penalties,
-/// likelihoods, normalisation, the invertible maps of flows, the optimizer.
+/// Weights, activations, gradients and sums stay `f32`, as does everything else: losses, penalties, likelihoods,
+/// normalisation, the bijections of flows, the optimizer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Nothing: products of 32-bit floats.
+    /// 32-bit floats: operands stay as they are.
     #[default]
     F32,
-    /// bfloat16, of which a processor with AVX512-BF16 or a GPU multiplies about twice as many in the same time. It has
-    /// 8 significant bits: results change a little. Where nothing is gained, layers stay exact: on a processor, in small
-    /// products and in convolutions of fewer than 16 images.
+    /// bfloat16, with 8 significant bits, for about twice the throughput on a processor with AVX512-BF16 or on a GPU.
+    /// Results change slightly. On a processor, small products and convolutions of fewer than 16 images stay in `f32`,
+    /// since they would gain nothing.
     Bf16,
 }
 
@@ -53,13 +52,13 @@ thread_local! {
 }
 
 impl Precision {
-    /// That of the region that this thread is in.
+    /// The precision of the innermost region of this thread.
     pub fn current() -> Self {
         CURRENT.get()
     }
 
-    /// Layers in this thread use it from now on until the region is dropped, also by a panic. Their backward passes use
-    /// what their forward pass did.
+    /// Sets the precision of layers in this thread until the region is dropped, also by a panic. A backward pass has
+    /// the precision of its forward pass.
     ///
     /// ```
     /// use gen_core::Precision;
@@ -72,8 +71,10 @@ impl Precision {
         Region { before: CURRENT.replace(self), thread: PhantomData }
     }
 
+    /// Checks that `device` has instructions for this precision.
+    ///
     /// # Errors
-    /// When the device does not multiply it: layers would do without, and nothing would be gained.
+    /// When it has none: layers would fall back to `f32`.
     pub fn check(self, device: Device) -> Result<()> {
         if self == Precision::Bf16 && device == Device::Cpu && !has_bfloat16() {
             return Err(Error::invalid(
@@ -84,12 +85,12 @@ impl Precision {
     }
 }
 
-/// A part of a program in which layers use a [`Precision`].
+/// The part of a program in which layers use a [`Precision`]; it ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Region {
     before: Precision,
-    /// It belongs to its thread.
+    /// Keeps a region from being sent to another thread.
     thread: PhantomData<*const ()>,
 }
 
@@ -99,6 +100,7 @@ impl Drop for Region {
     }
 }
 
+/// `x` in bfloat16.
 pub(crate) fn rounded(x: &Tensor) -> Tensor {
     x.to_kind(Kind::BFloat16)
 }

@@ -1,4 +1,4 @@
-//! Models by name: how a program that knows no model's type builds one from a table of settings.
+//! Models by name, so that a program can build one from a table of settings without its type.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,18 +10,18 @@ use crate::error::Result;
 use crate::model::GenerativeModel;
 use crate::train::TrainConfig;
 
-/// What a model needs to know when it is built.
+/// The context in which a model is built.
 #[derive(Debug, Clone)]
 pub struct BuildContext {
-    /// The data that it will see.
+    /// The data to train on.
     pub data: DataSpec,
-    /// Where it lives.
+    /// The device of its parameters.
     pub device: Device,
-    /// The seed of its initial weights.
+    /// The seed of the initial weights.
     pub seed: u64,
 }
 
-/// A model with a name and a configuration: what the registry needs of it.
+/// A model that can be built by its name from a configuration.
 pub trait Buildable: GenerativeModel + Sized + 'static {
     /// The hyperparameters.
     type Config: Serialize + DeserializeOwned;
@@ -33,22 +33,22 @@ pub trait Buildable: GenerativeModel + Sized + 'static {
     /// The family, see [`ModelCard::family`](crate::model::ModelCard::family).
     const FAMILY: &'static str;
 
-    /// Published hyperparameters for this kind of data.
+    /// The published hyperparameters for this kind of data.
     fn default_config(data: &DataSpec) -> Self::Config;
 
-    /// Published training settings for this kind of data.
+    /// The published training settings for this kind of data.
     fn default_training(data: &DataSpec) -> TrainConfig;
 
     /// Builds the model with fresh weights.
     ///
     /// # Errors
-    /// When the configuration or the data shape is not possible; the message says what is.
+    /// When the model does not support the configuration or the shape of the data; the message says what it supports.
     fn build(config: Self::Config, context: &BuildContext) -> Result<Self>;
 }
 
 /// A model in a registry: [`Buildable`] with its type erased.
 ///
-/// Adding a model to the program is one such entry: `ModelEntry::of::<MyModel>()`.
+/// `ModelEntry::of::<MyModel>()` adds a model to the program.
 #[derive(Clone, Copy)]
 pub struct ModelEntry {
     /// The name on the command line.
@@ -81,7 +81,7 @@ impl ModelEntry {
     /// The default hyperparameters as a table.
     ///
     /// # Errors
-    /// When the configuration cannot be written as TOML, which is a mistake in the model.
+    /// When TOML cannot represent the configuration, which is a bug of the model.
     pub fn default_config(&self, data: &DataSpec) -> Result<toml::Table> {
         (self.default_config)(data)
     }
@@ -91,10 +91,10 @@ impl ModelEntry {
         (self.default_training)(data)
     }
 
-    /// Builds the model from a full table of hyperparameters.
+    /// Builds the model from a complete table of hyperparameters.
     ///
     /// # Errors
-    /// When a key or a value is not possible.
+    /// When a key is missing or unknown, or as [`Buildable::build`].
     pub fn build(&self, table: &toml::Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
         (self.build)(table, context)
     }

@@ -1,18 +1,18 @@
 //! Randomness from one seed per run.
 //!
-//! Every step of a training and every call that samples or estimates draws from a [`Generator`] of its own, which starts
-//! at the number of `(seed, purpose, index)`. What is drawn depends on these three only: not on what ran before, not on
-//! what else in the process draws random numbers, and two models that train in turn do not see each other. The state of
-//! a run's generator between two steps is the number of the next step, which every checkpoint holds.
+//! Every training step and every call that samples or estimates draws from its own [`Generator`], seeded by `(seed,
+//! purpose, index)`. The draws depend on these three only: not on earlier calls, nor on other random numbers drawn in
+//! the process, so two models that train in turn do not affect each other. The state of a run's randomness between two
+//! steps is the number of the next step, which every checkpoint holds.
 //!
-//! A loop that would rather have one long stream keeps one [`Generator`], with its `state` and `set_state`.
+//! A loop that needs one long stream keeps one [`Generator`], with its `state` and `set_state`.
 
 pub use gen_native::Generator;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
-/// What random numbers are for; each purpose has its own stream.
+/// The purpose of random numbers; each has its own streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Initial weights.
@@ -25,9 +25,9 @@ pub enum Purpose {
     Sample = 4,
     /// Likelihood estimates and metrics.
     Evaluate = 5,
-    /// Data made by formula, splits, static binarisation.
+    /// Synthetic data, splits, static binarisation.
     Data = 6,
-    /// Validation: which rows, and the noise of estimates; the same at every validation of a run.
+    /// The rows of validations and the noise of their estimates, the same at every validation of a run.
     Validate = 7,
 }
 
@@ -45,18 +45,18 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A generator of random tensors that starts at `(seed, purpose, index)`.
+/// A generator of random tensors, seeded by `(seed, purpose, index)`.
 pub fn stream(seed: u64, purpose: Purpose, index: u64) -> Generator {
     Generator::seeded(torch_seed(seed, purpose, index))
 }
 
-/// The seed of [`stream`], for who wants the same draws elsewhere: PyTorch has them after `torch.manual_seed`.
+/// The seed of [`stream`]. PyTorch makes the same draws after `torch.manual_seed` of it.
 pub fn torch_seed(seed: u64, purpose: Purpose, index: u64) -> i64 {
-    // libtorch takes an i64; half the range is enough and keeps the number readable.
+    // libtorch takes an i64, and the seed should not be negative.
     (derive(seed, purpose, index) >> 1) as i64
 }
 
-/// A generator for work outside libtorch.
+/// A generator for draws outside libtorch, seeded likewise.
 pub fn generator(seed: u64, purpose: Purpose, index: u64) -> impl Rng {
     Pcg64::seed_from_u64(derive(seed, purpose, index))
 }
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// A run of an earlier version is repeated by its seed: these numbers may never change.
+    /// A seed repeats the run of an earlier version: these numbers may never change.
     #[test]
     fn the_numbers_of_seeds_stay_what_they_are() {
         let found = [
@@ -117,12 +117,12 @@ mod tests {
         let all = Tensor::stack(&(0..10).map(draw).collect::<Vec<_>>(), 0);
         let correlation = all.corrcoef() - Tensor::eye(10, (Kind::Double, Device::Cpu));
         assert!(correlation.abs().max().double_value(&[]) < 4.0 / 1000f64.sqrt());
-        // What libtorch's own generator draws after the seed.
+        // The draws of libtorch's own generator after the seed.
         tch::manual_seed(torch_seed(4, Purpose::Train, 7));
         assert_eq!(draw(7), Tensor::randn([1000], (Kind::Double, Device::Cpu)));
     }
 
-    /// Each of n! orders as often as the others, up to four standard errors of 6,000 draws.
+    /// All n! orders are equally frequent, up to four standard errors of 6,000 draws.
     #[test]
     fn orders_are_uniform() {
         let mut counts = std::collections::HashMap::new();

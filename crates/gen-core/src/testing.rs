@@ -1,4 +1,4 @@
-//! Helpers for numeric tests, here and in crates that build on this one.
+//! Assertions for numeric tests of this crate and of those that depend on it.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::rng::Generator;
 /// Asserts that `|actual - expected| <= absolute + relative * |expected|` in every entry.
 ///
 /// # Panics
-/// When a shape or an entry differs; the message has the worst entry's index, both values and their difference.
+/// When the shapes or an entry differ; the message has the index of the worst entry, both values and their difference.
 #[track_caller]
 pub fn assert_close(actual: &Tensor, expected: &Tensor, relative: f64, absolute: f64) {
     assert_eq!(actual.size(), expected.size(), "shapes differ");
@@ -97,14 +97,14 @@ pub fn assert_gradient(f: impl Fn(&Tensor) -> Tensor, x: &Tensor, tolerance: f64
     assert_close(&analytic, &numeric, tolerance, tolerance);
 }
 
-/// How near a step in bfloat16 comes to the recorded one: where two sums differ in their last digit, a value is rounded to
-/// one of two neighbours, which are 2⁻⁸ of it apart.
+/// The relative tolerance of a step in bfloat16. Where two sums differ in their last digit, a value may round to either
+/// of two neighbours, which differ by 2⁻⁸.
 const ROUNDED_TOLERANCE: f64 = 1e-2;
 
-/// [`assert_recorded_step`] of a fresh model for each instruction set that the processor has, and for libtorch's own
-/// operations; and the same step in bfloat16 where the file has it and the processor multiplies it.
+/// [`assert_recorded_step`] of a fresh model with each instruction set of the processor, and with libtorch's own
+/// operations; also in bfloat16, where the file has such a step and the processor has the instructions.
 ///
-/// Chooses the instruction set for the whole process: no other test may run beside it.
+/// It sets the instruction set of the whole process: no other test may run at the same time.
 ///
 /// # Panics
 /// As [`assert_recorded_step`], after naming the instruction set.
@@ -132,16 +132,16 @@ pub fn assert_recorded_steps<M: GenerativeModel>(build: impl Fn() -> M, file: &P
     }
 }
 
-/// Takes the training step that `xtask/peers/record.py` recorded of the same model in PyTorch, and compares samples
-/// before it, losses and gradients.
+/// Takes the training step that `xtask/peers/record.py` recorded of the same model in PyTorch, and compares the samples
+/// before it, the losses and the gradients.
 ///
-/// `file` holds the state before the step under `before.`, `samples` of it, the `batch` (images as bytes) and the
-/// `seed` of its generator, and what came of it: `loss.` by name, and under `moment.` the first moments of a fresh
-/// optimizer, which are the gradients after clipping times 1 - β₁. `tolerance` is relative; for gradients to the largest
-/// entry of the tensor.
+/// `file` holds the state before the step under `before.`, its `samples`, the `batch` (images as bytes) and the `seed`
+/// of the step's generator; then the results: `loss.` by name, and under `moment.` the first moments of a fresh
+/// optimizer, which are the gradients after clipping times 1 - β₁. `tolerance` is relative, for gradients to the
+/// largest entry of the tensor.
 ///
 /// # Panics
-/// When a number differs, or the file is not of this model.
+/// When a number differs, or the file belongs to another model.
 #[track_caller]
 pub fn assert_recorded_step(model: &mut dyn GenerativeModel, file: &Path, tolerance: f64) {
     Recorded::read(file).check(model, Precision::F32, tolerance);
@@ -155,7 +155,7 @@ impl Recorded {
         Recorded(Tensor::read_safetensors(file).expect("a file that record.py wrote"))
     }
 
-    /// Whether the step was also taken with layers that round to bfloat16.
+    /// Whether the step was also recorded in bfloat16.
     fn is_rounded_too(&self) -> bool {
         self.0.iter().any(|(name, _)| name.starts_with("bf16."))
     }
@@ -172,7 +172,7 @@ impl Recorded {
         named.collect()
     }
 
-    /// Sets the weights, and what the model trains beside them, to those before the step.
+    /// Sets the weights and the training state to those before the step.
     fn restore(&self, model: &dyn GenerativeModel) {
         let weights = model.weights();
         let recorded = self.part("before.weights.");
@@ -217,19 +217,19 @@ impl Recorded {
         let overall = moments.iter().map(|(_, moment)| largest(moment)).fold(0.0, f64::max);
         for (name, moment) in moments.iter() {
             let ours = state.get(name).unwrap_or_else(|| panic!("the model has no `{name}`"));
-            // A tensor of which the loss hardly depends has nothing but rounding errors for a gradient.
+            // The gradient of a tensor that hardly affects the loss is mostly rounding error.
             let scale = largest(moment).max(1e-4 * overall);
             assert_close(ours, moment, tolerance, tolerance * scale);
         }
     }
 
-    /// The samples of the seed 0 are those that were recorded. Of samples that a model rounds to bytes, a value at the edge of
-    /// two grey levels may come to lie on the other side.
+    /// Compares the samples of seed 0 with those recorded. Where a model rounds samples to bytes, a value between two
+    /// grey levels may round either way.
     #[track_caller]
     fn check_samples(&self, model: &dyn GenerativeModel, tolerance: f64) {
         let expected = self.given("samples");
         let found = model.sample(&SampleRequest::new(expected.size()[0] as usize, 0)).expect("samples");
-        // Images are recorded in 16 bits.
+        // Images are recorded in half precision.
         let tolerance = if expected.kind() == Kind::Half { tolerance.max(1e-3) } else { tolerance };
         let allowed = tolerance * expected.abs().max().double_value(&[]);
         let levels = (&found + 1.0) * 127.5;

@@ -1,5 +1,3 @@
-//! Data sets by name.
-
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::env;
@@ -18,7 +16,8 @@ use crate::manifest::{DataFile, Format, Manifest, Role, Source};
 use crate::own::{self, Rows};
 use crate::{cifar, csv, folder, idx, npy};
 
-/// The data sets that a program knows: manifests, the [point sets](gen_core::data::points), and the user's own files.
+/// The data sets that a program knows: those of manifests, the [point sets](gen_core::data::points), and the user's own
+/// files.
 ///
 /// ```no_run
 /// use gen_data::{Catalog, Manifest};
@@ -40,27 +39,27 @@ pub struct Catalog {
     cache: PathBuf,
 }
 
-/// How a file of a data set is on this machine.
+/// The state of a file of a data set on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
-    /// Part of the program.
+    /// The program carries it.
     Bundled,
-    /// Where it should be, and as it should be.
+    /// It is in the cache, with the right checksum.
     Good,
-    /// Not there.
+    /// It is not in the cache.
     Absent,
-    /// There, but not what the manifest says; the text says how.
+    /// It is in the cache, but differs from the manifest; the text says how.
     Damaged(String),
 }
 
-/// The kinds of files of their own that users can name.
+/// The kinds of the user's own files.
 const OWN: [&str; 3] = ["folder", "npy", "csv"];
 
 impl Catalog {
     /// A catalogue of these manifests; files are kept in `cache`, in a folder for each set.
     ///
     /// # Errors
-    /// When two sets have one name.
+    /// When two data sets have the same name.
     pub fn new(mut manifests: Vec<Manifest>, cache: impl Into<PathBuf>) -> Result<Self> {
         manifests.sort_by(|a, b| a.name.cmp(&b.name));
         let twice = manifests.windows(2).find(|pair| pair[0].name == pair[1].name).map(|pair| &pair[0].name);
@@ -73,15 +72,15 @@ impl Catalog {
         Ok(Catalog { manifests, bundled: BTreeMap::new(), cache: cache.into() })
     }
 
-    /// Adds a file that the program carries, for sources of the kind `bundled`.
+    /// Adds a file that the program carries, for sources of kind `bundled`.
     #[must_use]
     pub fn bundle(mut self, path: impl Into<String>, content: impl Into<Cow<'static, [u8]>>) -> Self {
         self.bundled.insert(path.into(), content.into());
         self
     }
 
-    /// Where files are kept unless the caller decides: `$GEN_DATA`, else `gen-models/datasets` in `$XDG_CACHE_HOME`,
-    /// which has to be an absolute path, else in `~/.cache`.
+    /// The default folder of the cache: `$GEN_DATA`, else `gen-models/datasets` in `$XDG_CACHE_HOME` if that is an
+    /// absolute path, else in `~/.cache`.
     ///
     /// # Errors
     /// When the user has no home folder.
@@ -89,9 +88,8 @@ impl Catalog {
         if let Some(folder) = env::var_os("GEN_DATA").filter(|folder| !folder.is_empty()) {
             return Ok(folder.into());
         }
-        let xdg = Xdg::new().map_err(|error| {
-            Error::invalid(format!("{error}: set GEN_DATA to a folder in which data sets are kept"))
-        })?;
+        let xdg = Xdg::new()
+            .map_err(|error| Error::invalid(format!("{error}: set GEN_DATA to a folder for data sets")))?;
         Ok(xdg.cache_dir().join("gen-models").join("datasets"))
     }
 
@@ -109,7 +107,7 @@ impl Catalog {
         found.ok_or_else(|| self.unknown(name))
     }
 
-    /// The folder where the files of a set are kept.
+    /// The folder in the cache for the files of a set.
     pub fn folder(&self, manifest: &Manifest) -> PathBuf {
         self.cache.join(&manifest.name)
     }
@@ -119,7 +117,7 @@ impl Catalog {
         manifest.files.iter().all(|file| self.bundled(file).is_some())
     }
 
-    /// Whether all files of a set are here, by their sizes alone.
+    /// Whether all files of a set are present, by their sizes alone.
     pub fn is_present(&self, manifest: &Manifest) -> bool {
         let folder = self.folder(manifest);
         manifest.files.iter().all(|file| {
@@ -128,7 +126,7 @@ impl Catalog {
         })
     }
 
-    /// Reads each file of a set and compares its SHA-256.
+    /// Reads each file of a set and compares its SHA-256 with the manifest.
     pub fn verify<'m>(&self, manifest: &'m Manifest) -> Vec<(&'m DataFile, FileState)> {
         manifest.files.iter().map(|file| (file, self.state(manifest, file))).collect()
     }
@@ -149,11 +147,11 @@ impl Catalog {
         }
     }
 
-    /// Fetches the files of a set that are not here, and those that are damaged.
+    /// Fetches the files of a set that are absent or damaged.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when no source has a file, [`Error::Io`] when the cache cannot be written. A file that
-    /// could not be fetched leaves nothing behind.
+    /// [`Error::Unavailable`] when no source has a file, [`Error::Io`] when the cache cannot be written. A failure
+    /// leaves nothing behind.
     pub fn fetch(&self, manifest: &Manifest, on_event: &mut OnFetch<'_>) -> Result<()> {
         let states = self.verify(manifest).into_iter();
         let wanted: Vec<&DataFile> = states
@@ -175,17 +173,17 @@ impl Catalog {
         fetch::fetch(&self.folder(manifest), files, on_event)
     }
 
-    /// The data set of this name: of a manifest, whose missing files are fetched; of a point set; or the user's own
+    /// Loads a data set by name: one of a manifest, whose missing files are fetched; a point set; or the user's own
     /// files as `folder:<path>`, `npy:<path>` or `csv:<path>`.
     ///
-    /// `folder:<path>?size=32` says how large the images are to be, see [`folder::read`];
-    /// `csv:<path>?columns=a,b&header=no&decimal=comma` how a table is to be read, see [`csv::CsvOptions`]. With
-    /// `dequantise=a,b`, of a table or an array of points, uniform noise of one step is added to these columns whenever a
-    /// model sees them, see [`DataSpec::grids`](gen_core::data::DataSpec::grids). Rows of the user's files are shuffled, always in
-    /// the same way, and divided 80/10/10 into training, validation and test.
+    /// Options follow the path. `folder:<path>?size=32` sets the side of the images, see [`folder::read`].
+    /// `csv:<path>?columns=a,b&header=no&decimal=comma` says how to read a table, see [`csv::CsvOptions`].
+    /// `dequantise=a,b`, for a table in CSV or NumPy form, adds uniform noise of one step to these columns whenever a
+    /// model sees them, see [`DataSpec::grids`](gen_core::data::DataSpec::grids). The user's rows are shuffled, always
+    /// in the same order, and divided 80/10/10 into training, validation and test.
     ///
     /// # Errors
-    /// When there is no such set, a file cannot be fetched, or a file is not what it should be.
+    /// When the name is unknown, a file cannot be fetched, or a file has the wrong content.
     pub fn load(&self, name: &str, on_event: &mut OnFetch<'_>) -> Result<Loaded> {
         match name.split_once(':') {
             Some((kind, "")) if OWN.contains(&kind) => {
@@ -245,7 +243,7 @@ impl Catalog {
         Ok(Split { x, labels: Some(labels) })
     }
 
-    /// The content of a file as it is kept, with its checksum verified.
+    /// The content of a file in the cache or in the program, with its checksum verified.
     fn read(&self, manifest: &Manifest, file: &DataFile) -> Result<Vec<u8>> {
         match self.bundled(file) {
             Some(bytes) => fetch::read_bundled(bytes, file),

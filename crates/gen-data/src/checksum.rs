@@ -1,13 +1,11 @@
-//! SHA-256 in hexadecimal, of bytes and of lists of files.
-
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of `bytes` in hexadecimal, in the form in which manifests give it.
+/// SHA-256 of `bytes`, 64 hexadecimal digits in small letters, as in manifests.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// One checksum for several files `(name, checksum)`: that of the list which `sha256sum` prints for them.
+/// One checksum for several files `(name, checksum)`: the SHA-256 of what `sha256sum` prints for them.
 pub(crate) fn sha256_of_list<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut checksum = Sha256::new();
     for (name, sha256) in files {

@@ -11,10 +11,10 @@ use gen_core::{Error, Result};
 
 const PIXELS: usize = 3 * 32 * 32;
 const RECORD: usize = 1 + PIXELS;
-/// Records in the largest file that is accepted; the real ones have 10,000.
+/// The largest number of records accepted in a file; the real ones have 10,000.
 const LARGEST: usize = 100_000;
 
-/// The training rows, in the order of `data_batch_1.bin` to `data_batch_5.bin`, and the test rows.
+/// Reads the training rows, in the order of `data_batch_1.bin` to `data_batch_5.bin`, and the test rows.
 ///
 /// `path` is for the messages.
 pub(super) fn read(archive: impl Read, path: &Path) -> Result<(Split, Split)> {

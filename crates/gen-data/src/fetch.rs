@@ -1,4 +1,4 @@
-//! Getting the files of a data set: from its sources in order, checked before they have their name.
+//! Fetches the files of a data set from their sources, in order, and verifies them before they get their names.
 
 use std::fs;
 use std::io::{self, Read};
@@ -12,49 +12,49 @@ use crate::manifest::{DataFile, Source};
 use crate::part::{Failure, Part, broke_off, sweep};
 use crate::source::{Counted, Opened, Sources};
 
-/// What happens while a data set is fetched.
+/// An event while a data set is fetched.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FetchEvent<'a> {
     /// A source is tried.
     Started {
-        /// The file that it is to give.
+        /// The file.
         file: &'a DataFile,
         /// The source.
         source: &'a Source,
     },
-    /// Bytes have come, as the source sends them: often compressed.
+    /// Bytes were received, as the source sends them: often compressed.
     Received {
         /// The file.
         file: &'a DataFile,
-        /// How many so far.
+        /// The number of bytes so far.
         received: u64,
-        /// How many there will be, where the source tells.
+        /// The number of bytes in all, where the source gives it.
         total: Option<u64>,
     },
-    /// A source did not give the file; the next one is tried.
+    /// A source failed; the next one is tried.
     Failed {
         /// The file.
         file: &'a DataFile,
         /// The source.
         source: &'a Source,
-        /// What went wrong.
+        /// The reason.
         reason: &'a str,
     },
-    /// The file is checked and in its place.
+    /// The file is verified and in its place.
     Stored {
         /// The file.
         file: &'a DataFile,
     },
 }
 
-/// Whoever wants to know how a fetch is going.
+/// A callback for the events of a fetch.
 pub type OnFetch<'a> = dyn FnMut(&FetchEvent<'_>) + 'a;
 
 /// Fetches `files` into `folder`, each from the first of its sources that has it.
 ///
-/// A file gets its name only when size and SHA-256 are right; until then it has a name of its own, so that two
-/// processes may fetch at once. What fails leaves nothing behind.
+/// A file gets its name when its size and SHA-256 are right; until then it has a temporary name, so that two processes
+/// may fetch at once. A failure leaves nothing behind.
 pub(crate) fn fetch(folder: &Path, files: &[&DataFile], on_event: &mut OnFetch<'_>) -> Result<()> {
     sweep(folder);
     let mut sources = Sources::new(folder);
@@ -106,7 +106,10 @@ fn store(
     part.keep_as(&folder.join(&file.name)).map_err(Failure::Local)
 }
 
-/// Whether what was found is the file, and if not, both sizes and checksums.
+/// Compares the size and the checksum that were found with those of the file.
+///
+/// # Errors
+/// When they differ; the text has both.
 fn compare(file: &DataFile, size: u64, sha256: &str) -> Result<(), String> {
     if size == file.size && sha256 == file.sha256 {
         return Ok(());
@@ -117,10 +120,10 @@ fn compare(file: &DataFile, size: u64, sha256: &str) -> Result<(), String> {
     ))
 }
 
-/// Reads the file kept in `folder`, with its size and checksum verified.
+/// Reads a file in `folder` and verifies its size and checksum.
 ///
 /// # Errors
-/// When it is not there or is damaged.
+/// When it is missing or damaged.
 pub(crate) fn read_checked(folder: &Path, file: &DataFile) -> Result<Vec<u8>> {
     let path = folder.join(&file.name);
     let size = fs::metadata(&path).map_err(Error::io(&path))?.len();
@@ -135,7 +138,7 @@ pub(crate) fn read_checked(folder: &Path, file: &DataFile) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a file that the program carries, with its size and checksum verified.
+/// Decompresses a file that the program carries and verifies its size and checksum.
 pub(crate) fn read_bundled(bytes: &[u8], file: &DataFile) -> Result<Vec<u8>> {
     let fail = |problem: String| Error::format(&file.name, problem);
     let content = decompressed(bytes, &file.name).map_err(|error| fail(error.to_string()))?;
@@ -145,7 +148,7 @@ pub(crate) fn read_bundled(bytes: &[u8], file: &DataFile) -> Result<Vec<u8>> {
     Ok(read)
 }
 
-/// The content of a stream that may be compressed with gzip, unless `name` says that it is to stay so.
+/// The content of a stream that may be compressed with gzip. A file whose `name` ends in `.gz` stays compressed.
 pub(crate) fn decompressed<'a>(mut raw: impl Read + 'a, name: &str) -> io::Result<Box<dyn Read + 'a>> {
     const GZIP: [u8; 2] = [0x1f, 0x8b];
     let mut head = Vec::with_capacity(2);

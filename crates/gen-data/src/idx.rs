@@ -14,13 +14,13 @@ use crate::fetch::decompressed;
 const IMAGES: u32 = 0x0803;
 /// Unsigned bytes in one dimension.
 const LABELS: u32 = 0x0801;
-/// More than any set has, and few enough that their product cannot overflow.
+/// The largest side accepted, beyond that of any data set.
 const LARGEST: u32 = 1 << 28;
 
 /// Reads grey images, `u8 [n, 1, height, width]`, from an IDX file, compressed with gzip or not.
 ///
 /// # Errors
-/// [`Error::Format`] when the file is not one of images, or its length is not what its header promises.
+/// [`Error::Format`] when the file does not hold images, or has another length than its header says.
 pub fn read_images(path: impl AsRef<Path>) -> Result<Tensor> {
     let path = path.as_ref();
     images(&mut *open(path)?, path)
@@ -29,7 +29,7 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Tensor> {
 /// Reads labels, `i64 [n]`, from an IDX file, compressed with gzip or not.
 ///
 /// # Errors
-/// [`Error::Format`] when the file is not one of labels, or its length is not what its header promises.
+/// [`Error::Format`] when the file does not hold labels, or has another length than its header says.
 pub fn read_labels(path: impl AsRef<Path>) -> Result<Tensor> {
     let path = path.as_ref();
     labels(&mut *open(path)?, path)
@@ -37,18 +37,18 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<Tensor> {
 
 fn open(path: &Path) -> Result<Box<dyn Read>> {
     let file = File::open(path).map_err(Error::io(path))?;
-    // A name that does not end in .gz: here gzip is always undone.
+    // A name that does not end in .gz, so that gzip is always undone.
     decompressed(BufReader::new(file), "").map_err(Error::io(path))
 }
 
-/// Images from a stream; `path` is for the messages.
+/// Reads images from a stream; `path` is for the messages.
 pub(super) fn images(stream: &mut dyn Read, path: &Path) -> Result<Tensor> {
     let (size, bytes) = read::<3>(stream, path, IMAGES, "images")?;
     let [n, height, width] = size.map(i64::from);
     Ok(Tensor::from_slice(&bytes).view([n, 1, height, width]))
 }
 
-/// Labels from a stream; `path` is for the messages.
+/// Reads labels from a stream; `path` is for the messages.
 pub(super) fn labels(stream: &mut dyn Read, path: &Path) -> Result<Tensor> {
     let (_, bytes) = read::<1>(stream, path, LABELS, "labels")?;
     Ok(Tensor::from_slice(&bytes).to_kind(Kind::Int64))
@@ -63,7 +63,7 @@ fn read<const D: usize>(
     let format = |problem: String| Error::format(path, problem);
     let cut_off = |found: u64, expected: u64| {
         format(format!(
-            "expected {expected} bytes of IDX {what}, found {found}: the file is cut off, get it again"
+            "expected {expected} bytes of IDX {what}, found {found}: the file is cut off, fetch it again"
         ))
     };
     let header_length = 4 + 4 * D as u64;
@@ -83,11 +83,11 @@ fn read<const D: usize>(
         *side = number(i + 1).ok_or_else(|| cut_off(header.len() as u64, header_length))?;
     }
     if size.contains(&0) || size.iter().any(|side| *side > LARGEST) {
-        return Err(format(format!("an IDX file of {what} of size {size:?} makes no sense")));
+        return Err(format(format!("an IDX file of {what} cannot have the size {size:?}")));
     }
     let expected = size.iter().try_fold(1u64, |product, side| product.checked_mul(u64::from(*side)));
-    let expected = expected.ok_or_else(|| format(format!("IDX {what} of size {size:?} are too many")))?;
-    // The buffer grows with what is there, not with what the header promises.
+    let expected = expected.ok_or_else(|| format(format!("IDX {what} of size {size:?} are too large")))?;
+    // The buffer grows with the content, not with what the header says.
     let bytes = read_up_to(stream, expected).map_err(|error| format(error.to_string()))?;
     if (bytes.len() as u64) < expected {
         return Err(cut_off(header_length + bytes.len() as u64, header_length + expected));
@@ -95,7 +95,7 @@ fn read<const D: usize>(
     let beyond = read_up_to(stream, 1).map_err(|error| format(error.to_string()))?;
     if !beyond.is_empty() {
         return Err(format(format!(
-            "more than the {} bytes that IDX {what} of size {size:?} take: not the file it claims to be, get it again",
+            "the file is longer than the {} bytes of IDX {what} of size {size:?}: fetch it again",
             header_length + expected
         )));
     }
@@ -159,18 +159,18 @@ mod tests {
         );
         assert!(error(&good[..7]).contains("expected 16 bytes of IDX images, found 7"));
         assert!(error(&[]).contains("found 0"));
-        assert!(error(&[&good[..], &[0]].concat()).contains("more than the 24 bytes"));
+        assert!(error(&[&good[..], &[0]].concat()).contains("longer than the 24 bytes"));
         let swapped = file(LABELS, &[8], &[0; 8]);
         assert!(error(&swapped).contains("starts with 0x00000801, expected 0x00000803"));
         assert!(error(b"<html>not here</html>").contains("not an IDX file of images"));
-        assert!(error(&file(IMAGES, &[2, 0, 2], &[])).contains("makes no sense"));
+        assert!(error(&file(IMAGES, &[2, 0, 2], &[])).contains("cannot have the size"));
     }
 
     #[test]
-    fn a_header_that_promises_too_much_costs_no_memory() {
+    fn a_header_of_a_huge_size_costs_no_memory() {
         let huge = file(IMAGES, &[1 << 28, 1 << 16, 1 << 16], &[0; 8]);
         assert!(error(&huge).contains("cut off"));
-        assert!(error(&file(IMAGES, &[1 << 28, 1 << 28, 1 << 28], &[0; 8])).contains("too many"));
-        assert!(error(&file(IMAGES, &[u32::MAX, 1, 1], &[0; 8])).contains("makes no sense"));
+        assert!(error(&file(IMAGES, &[1 << 28, 1 << 28, 1 << 28], &[0; 8])).contains("too large"));
+        assert!(error(&file(IMAGES, &[u32::MAX, 1, 1], &[0; 8])).contains("cannot have the size"));
     }
 }

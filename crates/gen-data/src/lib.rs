@@ -1,5 +1,3 @@
-//! Data sets by name: a [`Catalog`] finds those of its manifests, which it fetches and verifies, the
-//! [point sets](gen_core::data::points), and a user's own files.
 #![doc = include_str!("../README.md")]
 
 mod catalog;
@@ -17,6 +15,7 @@ mod own;
 mod part;
 mod source;
 mod url;
+mod words;
 
 pub use catalog::{Catalog, FileState};
 pub use checksum::sha256;

@@ -1,4 +1,4 @@
-//! Where a user's own files lie, and how they are to be read: `PATH?key=value&key=value`.
+//! The location of a user's own file with options for reading it: `PATH?key=value&key=value`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use gen_core::{Error, Result};
 
 use crate::csv::CsvOptions;
 
-/// A path, and what follows its question mark.
+/// A path and the options after its question mark.
 #[derive(Debug)]
 pub(super) struct Location {
     pub(super) path: PathBuf,
@@ -14,7 +14,8 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// A file whose own name has a question mark keeps it. `known` are the options of this `kind` of data.
+    /// Splits `text` at its last question mark, unless a file of that whole name exists. `known` are the options of
+    /// this `kind` of data.
     pub(super) fn parse(kind: &'static str, text: &str, known: &[&str]) -> Result<Self> {
         let (path, options) = match text.rsplit_once('?') {
             Some((path, options)) if !Path::new(text).exists() => (path, options),
@@ -47,19 +48,19 @@ impl Location {
         })
     }
 
-    /// The names in a list like `dequantise=a,b`.
+    /// The names in a list such as `dequantise=a,b`.
     pub(super) fn list(&self, key: &'static str) -> Result<Vec<String>> {
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
         if names.iter().any(String::is_empty) {
             return Err(Error::invalid(format!(
-                "`{key}` takes names or numbers of columns with commas between, as {key}=a,b; found `{value}`"
+                "`{key}` takes names or numbers of columns, separated by commas, as {key}=a,b; found `{value}`"
             )));
         }
         Ok(names)
     }
 
-    /// How a table is to be read.
+    /// The options for reading a table.
     pub(super) fn csv(&self) -> Result<CsvOptions> {
         Ok(CsvOptions {
             columns: self.list("columns")?,
@@ -68,7 +69,7 @@ impl Location {
         })
     }
 
-    /// Whether the first of two values is given; `None` where there is none.
+    /// Whether the value is the first of two choices; `None` where the key is absent.
     fn choice(&self, key: &str, [first, second]: [&str; 2]) -> Result<Option<bool>> {
         match self.get(key) {
             None => Ok(None),

@@ -1,4 +1,4 @@
-//! Manifests: what a data set is and where its files come from, one TOML file a set.
+//! Manifests: the description of a data set and the sources of its files, one TOML file for each.
 
 use std::fmt;
 use std::path::Path;
@@ -8,44 +8,45 @@ use serde::Deserialize;
 use gen_core::data::{Shape, Splits};
 use gen_core::{Error, Result};
 
-/// A data set as its manifest describes it; `datasets/README.md` explains the keys.
+/// A data set as its manifest describes it. The README of this crate has an example; `datasets/README.md` explains the
+/// keys.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// What a user types.
+    /// The name on the command line.
     pub name: String,
-    /// What a reader sees.
+    /// The full name.
     pub title: String,
-    /// The licence of the data, or that none is stated.
+    /// The licence of the data, or a note that none is stated.
     pub licence: String,
     /// Authors, year, title.
     pub citation: String,
-    /// Where it is described.
+    /// The page that describes it.
     pub homepage: String,
-    /// How the files are read.
+    /// The format of the files.
     pub format: Format,
     /// The shape of one element.
     pub shape: Shape,
     /// The names of the classes, in the order of the labels.
     pub classes: Vec<String>,
-    /// Rows of each part; the validation rows are the last ones of the training files.
+    /// The number of rows in each part; the validation rows are the last ones of the training files.
     pub splits: Splits,
     /// The files.
     pub files: Vec<DataFile>,
 }
 
-/// How the files of a set are read.
+/// The format of the files of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// Four IDX files: images and labels, training and test.
     Idx,
-    /// The archive of CIFAR-10's binary version.
+    /// The archive of the binary version of CIFAR-10.
     Cifar10,
 }
 
 impl Format {
-    /// The roles that the files of this format have, each once.
+    /// The roles of the files in this format; each occurs once.
     pub fn roles(self) -> &'static [Role] {
         match self {
             Format::Idx => &[Role::TrainImages, Role::TrainLabels, Role::TestImages, Role::TestLabels],
@@ -54,7 +55,7 @@ impl Format {
     }
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -66,7 +67,7 @@ pub enum Role {
     TestImages,
     /// Their labels.
     TestLabels,
-    /// Everything.
+    /// All rows and labels.
     Archive,
 }
 
@@ -74,37 +75,37 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataFile {
-    /// What it holds.
+    /// Its content.
     pub role: Role,
     /// Its name in the cache.
     pub name: String,
-    /// Its size as it is kept, in bytes.
+    /// Its size in the cache, in bytes.
     pub size: u64,
-    /// SHA-256 of the file as it is kept, 64 hexadecimal digits.
+    /// SHA-256 of the file in the cache, 64 hexadecimal digits in small letters.
     pub sha256: String,
-    /// Where it comes from, in the order in which they are tried.
+    /// Its sources, in the order in which they are tried.
     pub sources: Vec<Source>,
 }
 
-/// A place where a file can be had.
+/// A source of a file.
 ///
-/// What comes compressed with gzip is decompressed on the way, unless the file is kept under a name in `.gz`.
+/// Content compressed with gzip is decompressed on the way, unless the name of the file ends in `.gz`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Source {
-    /// By HTTP or HTTPS.
+    /// An address for HTTP or HTTPS.
     Url {
         /// The address.
         url: String,
     },
-    /// In a Debian package, by `apt-get download`.
+    /// A file in a Debian package, fetched by `apt-get download`.
     Debian {
         /// The package.
         package: String,
         /// The path inside it.
         path: String,
     },
-    /// In an npm package, by `npm pack`.
+    /// A file in an npm package, fetched by `npm pack`.
     Npm {
         /// The package.
         package: String,
@@ -113,9 +114,9 @@ pub enum Source {
         /// The path inside it.
         path: String,
     },
-    /// In the program.
+    /// A file that the program carries.
     Bundled {
-        /// The name under which the program gave it to [`Catalog::bundle`](crate::Catalog::bundle).
+        /// Its name in [`Catalog::bundle`](crate::Catalog::bundle).
         path: String,
     },
 }
@@ -126,7 +127,7 @@ impl fmt::Display for Source {
             Source::Url { url } => f.write_str(url),
             Source::Debian { package, .. } => write!(f, "Debian package {package}"),
             Source::Npm { package, version, .. } => write!(f, "npm package {package}@{version}"),
-            Source::Bundled { path } => write!(f, "{path} of the program"),
+            Source::Bundled { path } => write!(f, "{path} in the program"),
         }
     }
 }
@@ -135,7 +136,7 @@ impl Manifest {
     /// Reads a manifest; `path` is for the messages.
     ///
     /// # Errors
-    /// [`Error::Format`] when a key is missing or unknown or a value is not possible.
+    /// [`Error::Format`] when a key is missing or unknown, or a value is not allowed.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let manifest: Manifest = toml::from_str(text)
             .map_err(|error| Error::format(path, format!("not a manifest: {}", error.message())))?;
@@ -148,7 +149,7 @@ impl Manifest {
         self.files.iter().find(|file| file.role == role)
     }
 
-    /// A manifest may come from anywhere: its names become paths and arguments of other programs.
+    /// Refuses names that are unsafe as paths or as arguments of other programs: a manifest may come from anywhere.
     fn check(&self) -> Result<(), String> {
         if !is_plain(&self.name, "-") {
             return Err(format!("`name` should be small letters, digits and `-`, found `{}`", self.name));
@@ -258,7 +259,7 @@ mod tests {
                 "https://example.org/cifar.tar.gz",
                 "Debian package cifar",
                 "npm package @some/cifar@1.0.0-beta.1",
-                "cifar/cifar.tar.gz of the program"
+                "cifar/cifar.tar.gz in the program"
             ]
         );
     }

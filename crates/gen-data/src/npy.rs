@@ -1,4 +1,4 @@
-//! NumPy arrays: as data sets (`npy:<path>`), and as what samples are written to.
+//! NumPy arrays, as data sets (`npy:<path>`) and as files of samples.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,15 +9,15 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use gen_core::{Error, Result};
 
-/// Points `f64 [n, dimension]`, or images `u8` or `f32 [n, channels, height, width]`, from a `.npy` file.
+/// Reads a table `f64 [n, dimension]`, or images `u8` or `f32 [n, channels, height, width]`, from a `.npy` file.
 ///
-/// Points are arrays `[n, dimension]`, or `[n]` of one coordinate, of real numbers of any type: integers and booleans too.
-/// Images are `[n, height, width]`, `[n, channels, height, width]` or `[n, height, width, channels]` with 1 or 3 channels.
-/// Integers from 0 to 255 of any width are bytes; other numbers are floating-point images, and what these mean the file
-/// does not say: data sets take bytes only.
+/// A table is an array `[n, dimension]`, or `[n]` for one column, of real numbers of any type, integers and booleans
+/// included. Images are `[n, height, width]`, `[n, channels, height, width]` or `[n, height, width, channels]` with 1
+/// or 3 channels. Integers from 0 to 255 of any width become bytes; other numbers become `f32` images, whose range the
+/// file does not define: data sets take bytes only.
 ///
 /// # Errors
-/// [`Error::Format`] when the array is of another kind or shape, or the file is damaged.
+/// [`Error::Format`] when the array has another type or shape, or the file is damaged.
 pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
@@ -38,18 +38,18 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// When libtorch cannot hand over the values.
+/// When libtorch cannot read the values.
 pub fn to_bytes(x: &Tensor) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(128 + x.numel() * x.kind().elt_size_in_bytes());
     write(&mut bytes, Path::new("memory"), x.kind(), &x.size(), [Ok(x.shallow_clone())])?;
     Ok(bytes)
 }
 
-/// Writes an array of `shape` as [`to_bytes`] does, from `parts` that follow each other along the first dimension and are
-/// of `kind`; no more than one of them is held at a time. `path` is for the messages.
+/// Writes an array of `shape` as [`to_bytes`] does, from consecutive `parts` along the first dimension, all of `kind`,
+/// one at a time. `path` is for the messages.
 ///
 /// # Errors
-/// Those of the parts, and when `out` cannot be written or the parts do not add up to the shape.
+/// Those of the parts; when `out` cannot be written; when the parts do not add up to the shape.
 pub fn write(
     out: impl Write,
     path: &Path,
@@ -85,7 +85,7 @@ where
     writer.finish().map_err(failed)
 }
 
-/// [`read`] of a file's content; `path` is for the messages.
+/// Parses the content of a file; `path` is for the messages.
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tensor> {
     let format = |problem: String| Error::format(path, problem);
     check_header_length(bytes).map_err(|problem| format(problem.to_owned()))?;
@@ -96,7 +96,7 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tensor> {
     let numbers = numbers(&dtype).map_err(|problem| format(format!("{problem}; {found}")))?;
     if !(1..=4).contains(&shape.len()) {
         return Err(format(format!(
-            "expected points [n, dimension] or [n], or images [n, height, width], [n, channels, height, width] or \
+            "expected a table [n, dimension] or [n], or images [n, height, width], [n, channels, height, width] or \
              [n, height, width, channels]; {found}"
         )));
     }
@@ -125,7 +125,7 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tensor> {
         .ok_or_else(|| format(format!("images should have 1 or 3 channels, first or last; {found}")))
 }
 
-/// The types of real numbers.
+/// A type of real numbers, with its width in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Numbers {
     Bool,
@@ -135,7 +135,7 @@ enum Numbers {
 }
 
 impl Numbers {
-    /// Bytes of one number.
+    /// The number of bytes of one number.
     fn width(self) -> u64 {
         match self {
             Numbers::Bool => 1,
@@ -147,7 +147,7 @@ impl Numbers {
         matches!(self, Numbers::Int(_) | Numbers::Uint(_))
     }
 
-    /// All values in the order of the file, bytes as they are, `f16` and `f32` as `f32`, others as `f64`.
+    /// All values in the order of the file: bytes as `u8`, `f16` and `f32` as `f32`, others as `f64`.
     fn read(self, file: NpyFile<&[u8]>) -> io::Result<Tensor> {
         fn as_f64<T: npyz::Deserialize>(file: NpyFile<&[u8]>, f: impl Fn(T) -> f64) -> io::Result<Tensor> {
             let values: Vec<f64> = file.into_vec::<T>()?.into_iter().map(f).collect();
@@ -173,7 +173,10 @@ impl Numbers {
     }
 }
 
-/// The type of an array of real numbers, or why it has none and what to do.
+/// The type of an array of real numbers.
+///
+/// # Errors
+/// When the array holds something else; the text says what to do.
 fn numbers(dtype: &DType) -> Result<Numbers, String> {
     let plain = match dtype {
         DType::Plain(plain) => plain,
@@ -200,7 +203,7 @@ fn numbers(dtype: &DType) -> Result<Numbers, String> {
                 .to_owned(),
         ),
         (TypeChar::ByteStr | TypeChar::UnicodeStr, _) => {
-            Err("the elements are text: if it is numbers, save x.astype(float)".to_owned())
+            Err("the elements are text: if they are numbers, save x.astype(float)".to_owned())
         }
         (TypeChar::Complex, _) => {
             Err("the elements are complex: save real and imaginary parts as columns of their own".to_owned())
@@ -208,11 +211,11 @@ fn numbers(dtype: &DType) -> Result<Numbers, String> {
         (TypeChar::DateTime | TypeChar::TimeDelta, _) => {
             Err("the elements are dates or times: save numbers, as x.astype('int64')".to_owned())
         }
-        _ => Err("the elements are no numbers of 1, 2, 4 or 8 bytes: save x.astype(float)".to_owned()),
+        _ => Err("the elements are not numbers of 1, 2, 4 or 8 bytes: save x.astype(float)".to_owned()),
     }
 }
 
-/// A type as numpy calls it.
+/// The name of a type in NumPy.
 fn type_name(dtype: &DType) -> String {
     match dtype {
         DType::Plain(plain) => match (plain.type_char(), plain.size_field()) {
@@ -237,7 +240,7 @@ fn is_within_bytes(x: &Tensor) -> bool {
     x.min().double_value(&[]) >= 0.0 && x.max().double_value(&[]) <= 255.0
 }
 
-/// The reader makes room for the header before it looks for it.
+/// Checks the length of the header, for which the reader of npyz allocates memory before it reads.
 fn check_header_length(bytes: &[u8]) -> Result<(), &'static str> {
     let number = |range: std::ops::Range<usize>| {
         let bytes = bytes.get(range)?;
@@ -267,7 +270,7 @@ fn in_order(x: &Tensor, shape: &[u64], is_c: bool) -> Tensor {
     if is_c {
         return x.view(shape.as_slice());
     }
-    // Fortran order: the first index runs fastest.
+    // In Fortran order the first index runs fastest.
     let axes: Vec<i64> = (0..shape.len() as i64).rev().collect();
     shape.reverse();
     x.view(shape.as_slice()).permute(axes).contiguous()
@@ -312,14 +315,14 @@ mod tests {
     }
 
     #[test]
-    fn points_of_both_widths_and_orders() {
+    fn tables_of_both_widths_and_orders_are_read() {
         let expected = Tensor::from_slice(&[1f64, 2.0, 3.0, 4.0, 5.0, 6.0]).view([3, 2]);
         assert_eq!(read(&npy(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0], &[3, 2], Order::C)).unwrap(), expected);
         assert_eq!(read(&npy(&[1f64, 3.0, 5.0, 2.0, 4.0, 6.0], &[3, 2], Order::Fortran)).unwrap(), expected);
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_arrays_are_read_back() {
         let images = Tensor::arange(48, (Kind::Uint8, Device::Cpu)).view([4, 3, 2, 2]);
         assert_eq!(read(&to_bytes(&images).unwrap()).unwrap(), images);
         let points = Tensor::arange(6, (Kind::Double, Device::Cpu)).view([3, 2]).tr();
@@ -345,7 +348,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_full_disk_is_told_with_the_name_of_the_file() {
+    fn a_full_disk_is_reported_with_the_name_of_the_file() {
         let full = std::fs::File::create("/dev/full").unwrap();
         let written = write(
             full,
@@ -364,7 +367,7 @@ mod tests {
         assert_eq!((float.size(), float.kind()), (vec![2, 1, 2, 2], Kind::Float));
         assert!(error(&npy(&[0u8; 16], &[1, 4, 2, 2], Order::C)).contains("1 or 3 channels"));
         assert!(
-            error(&npy(&[0u8; 16], &[1, 1, 4, 2, 2], Order::C)).contains("expected points [n, dimension]")
+            error(&npy(&[0u8; 16], &[1, 1, 4, 2, 2], Order::C)).contains("expected a table [n, dimension]")
         );
         assert!(error(b"PK\x03\x04").contains("np.savez"));
         assert!(error(b"\x80\x04").contains("pickle"));
@@ -391,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_every_type_are_points() {
+    fn numbers_of_every_type_are_read() {
         let expected = Tensor::from_slice(&[1f64, 2.0]).view([2, 1]);
         let types: [(&str, &[u8]); 14] = [
             ("'|i1'", &[1, 2]),
@@ -431,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_told_by_its_type() {
+    fn other_types_are_named_in_the_message() {
         for (descr, expected) in [
             ("'|O'", "Python objects"),
             ("[('age', '<f8'), ('mass', '<f4')]", "np.stack([x['age'], x['mass']], axis=1)"),

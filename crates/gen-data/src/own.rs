@@ -1,4 +1,4 @@
-//! A user's own rows as a data set: checked, shuffled, divided.
+//! A user's own rows as a data set: checked, shuffled and divided.
 
 use std::path::PathBuf;
 
@@ -10,31 +10,31 @@ use gen_core::rng::{Purpose, permutation};
 use gen_core::{Error, Result};
 
 use crate::loaded::Loaded;
+use crate::words::list;
 
-/// Says where a value stands in its file, from its row and column counted from 0.
+/// The place of a value in its file, for messages, from its row and column counted from 0.
 type InFile = Box<dyn Fn(usize, usize) -> String>;
 
-/// Rows as they were read.
+/// The rows of a file.
 pub(super) struct Rows {
     pub(super) split: Split,
     pub(super) classes: Vec<String>,
-    /// Names of the coordinates of points.
+    /// The names of the columns of a table.
     pub(super) columns: Vec<String>,
-    /// The file of points.
+    /// The file of a table.
     pub(super) place: Option<(PathBuf, InFile)>,
 }
 
-/// Columns that are named in a warning.
-const NAMED: usize = 5;
-/// A value so many standard deviations from the mean of the training rows decides the mean of what is held out.
+/// A held-out value this many standard deviations from the mean of the training rows dominates the mean loss.
 const FAR: f64 = 1e3;
-/// Beyond this a few layers and a square lead out of single precision, which networks compute in.
+/// Beyond this many standard deviations, a few layers and a square overflow the single precision of networks.
 const TOO_FAR: f64 = 1e9;
 
 /// The data set of `rows`, shuffled by a fixed seed and divided 80/10/10, with noise on the columns of `dequantise`.
 ///
 /// # Errors
-/// When a value is not finite, or of validation and test rows too far from the training rows for any model; it is named.
+/// When a value is not finite, or a validation or test row has a value too far from the training rows for any model.
+/// The message names it.
 pub(super) fn load(
     name: &str,
     rows: Rows,
@@ -70,7 +70,7 @@ pub(super) fn load(
                 let found = found.map_err(|problem| Error::format(path, problem))?;
                 let told = |what: String| {
                     format!(
-                        "{}: {what}; it is in a {part} row, and decides the mean loss of these: is the value right?",
+                        "{}: {what}; it is in a {part} row, and dominates their mean loss: is the value correct?",
                         path.display()
                     )
                 };
@@ -92,24 +92,18 @@ fn constant(data: &Dataset) -> Option<String> {
         .collect();
     (!constant.is_empty()).then(|| {
         format!(
-            "`{}` has one value in all training rows of {}: no density exists there, and likelihoods mean nothing; \
-             leave it out",
+            "`{}` has one value in all training rows of {}: there is no density along it, and likelihoods mean \
+             nothing; leave it out",
             data.spec.name,
-            some(&constant)
+            list(&constant)
         )
     })
 }
 
-/// The first of `names`, and how many there are more.
-fn some(names: &[String]) -> String {
-    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > NAMED { format!("{first} and {} more", names.len() - NAMED) } else { first }
-}
-
-/// The value of `split` that is furthest from the mean of the training rows, if it is far.
+/// The value of `split` that is furthest from the mean of the training rows, if it is [`FAR`].
 ///
 /// # Errors
-/// The same, if it is too far.
+/// When it is [`TOO_FAR`].
 fn far(
     spec: &DataSpec,
     split: &Split,
@@ -119,7 +113,7 @@ fn far(
         return Ok(None);
     }
     let (mean, std) = (Tensor::from_slice(&spec.mean), Tensor::from_slice(&spec.std));
-    // Of a column that never varied there is no such distance: its units are those of the file.
+    // The distance in a constant column is in the units of the file.
     let distance = ((&split.x - mean) / (&std + std.eq(0.0))).abs();
     let columns = split.x.size()[1];
     let place = distance.reshape([-1]).argmax(0, false).int64_value(&[]);
@@ -134,14 +128,14 @@ fn far(
         plain(split.x.double_value(&[row, column])),
     );
     if furthest > TOO_FAR {
-        return Err(format!("{what}, too far for any model: correct it, or leave the row out"));
+        return Err(format!("{what}, too far for any model: correct it, or leave out the row"));
     }
     let rows = distance.amax([1].as_slice(), false).gt(FAR).sum(Kind::Int64).int64_value(&[]);
-    let more = if rows > 1 { format!(" (the furthest of those in {rows} rows)") } else { String::new() };
+    let more = if rows > 1 { format!(" (the furthest in {rows} such rows)") } else { String::new() };
     Ok(Some(what + &more))
 }
 
-/// The grids of the columns that are to be dequantised.
+/// The grids of the columns to dequantise.
 fn grids(data: &Dataset, dequantise: &[String]) -> Result<Vec<Grid>> {
     let spec = &data.spec;
     let mut grids = vec![Grid::default(); spec.mean.len()];
@@ -151,14 +145,14 @@ fn grids(data: &Dataset, dequantise: &[String]) -> Result<Vec<Grid>> {
         let column =
             by_name.or(by_number.map(|number| number - 1)).ok_or_else(|| match spec.columns.is_empty() {
                 true => Error::invalid(format!(
-                    "`dequantise`: there is no column `{name}`; they are numbered from 1 to {}",
+                    "`dequantise`: there is no column `{name}`; the columns are numbered from 1 to {}",
                     grids.len()
                 )),
                 false => Error::unknown("column", name, spec.columns.iter().map(String::as_str)),
             })?;
         grids[column] = Grid::of(&data.train.x, column)?.ok_or_else(|| {
             Error::invalid(format!(
-                "`dequantise`: the values of {} are not equally spaced: there is no step to spread them over",
+                "`dequantise`: the values of {} are not equally spaced, so there is no step for the noise",
                 spec.column(column)
             ))
         })?;

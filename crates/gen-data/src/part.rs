@@ -1,4 +1,4 @@
-//! Files that are being fetched: under a temporary name until they are whole and verified.
+//! Files under a temporary name while they are fetched.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,20 +12,20 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 /// Why a file could not be fetched.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The source's fault: the next source may do better.
+    /// A fault of the source: the next source may have the file.
     Source(String),
-    /// A local fault, such as a full disk: no source would help.
+    /// A local fault, such as a full disk: no other source would help.
     Local(Error),
 }
 
-/// A source that stopped in the middle of a file.
+/// The failure of a source that stopped in the middle of a file.
 pub(crate) fn broke_off(error: io::Error) -> Failure {
     Failure::Source(format!("it broke off: {error}"))
 }
 
 const SUFFIX: &str = ".part";
 
-/// A file that is being written. It is removed unless it is kept.
+/// A file that is being written, removed when dropped unless it is kept.
 pub(crate) struct Part {
     file: NamedTempFile,
     checksum: Sha256,
@@ -40,7 +40,7 @@ impl Part {
             let prefix = format!(".{name}.");
             let mut builder = Builder::new();
             builder.prefix(&prefix).suffix(SUFFIX);
-            // As any other file of the user's: the umask takes away what it takes away.
+            // Permissions of an ordinary new file; tempfile's own are stricter.
             #[cfg(unix)]
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
             builder.tempfile_in(folder)
@@ -49,7 +49,7 @@ impl Part {
         Ok(Part { file, checksum: Sha256::new(), size: 0 })
     }
 
-    /// Appends the bytes of `content`; more than `limit` bytes are refused with `too_large`.
+    /// Appends the bytes of `content`; fails with the reason `too_large` beyond `limit` bytes.
     pub(crate) fn receive(
         &mut self,
         mut content: impl Read,
@@ -88,7 +88,7 @@ impl Part {
         hex::encode(self.checksum.clone().finalize())
     }
 
-    /// Gives the file its name, once its content is on the disk.
+    /// Syncs the file to the disk and renames it to `path`.
     pub(crate) fn keep_as(self, path: &Path) -> Result<()> {
         self.file.as_file().sync_all().map_err(Error::io(self.path()))?;
         self.file.persist(path).map_err(|error| Error::io(path)(error.error))?;
@@ -99,7 +99,7 @@ impl Part {
     }
 }
 
-/// A folder inside `folder` for packages while their files are read; it is removed at the end.
+/// A temporary folder inside `folder`, for packages while their files are read.
 pub(crate) fn scratch(folder: &Path) -> Result<TempDir, Failure> {
     let create = || {
         fs::create_dir_all(folder)?;
@@ -108,7 +108,7 @@ pub(crate) fn scratch(folder: &Path) -> Result<TempDir, Failure> {
     create().map_err(|error| Failure::Local(Error::io(folder)(error)))
 }
 
-/// Removes the files of processes that were killed: parts that nobody has touched for a day.
+/// Removes the leftovers of killed processes: parts that have not been modified for a day.
 pub(crate) fn sweep(folder: &Path) {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let Ok(entries) = fs::read_dir(folder) else { return };

@@ -14,15 +14,15 @@ use crate::manifest::Source;
 use crate::part::{Failure, scratch};
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// Without a byte for this long, a connection is dead.
+/// A connection without a byte for this long is dead.
 const SILENCE: Duration = Duration::from_secs(20);
 /// A package client that takes longer is stopped.
 const CLIENT: Duration = Duration::from_secs(15 * 60);
 
-/// A file that is being read from its source.
+/// A file of a source, open for reading.
 pub(crate) struct Opened {
     pub(crate) reader: Box<dyn Read>,
-    /// Bytes to come, where the source tells.
+    /// The number of bytes in all, where the source gives it.
     pub(crate) total: Option<u64>,
 }
 
@@ -33,7 +33,7 @@ impl From<File> for Opened {
     }
 }
 
-/// Reads a source and reports how many bytes have come, and of how many where the source tells.
+/// Reads a source and reports the number of bytes so far, and in all where the source gives it.
 pub(crate) struct Counted<'a> {
     opened: Opened,
     received: u64,
@@ -55,14 +55,13 @@ impl Read for Counted<'_> {
     }
 }
 
-/// Opens sources for the length of one fetch: a package is downloaded once for all its files, and a host that
-/// cannot be reached is asked once.
+/// The sources of one fetch. A package is downloaded once for all its files, and an unreachable host is tried once.
 pub(crate) struct Sources<'a> {
     folder: &'a Path,
     agent: ureq::Agent,
-    /// Why hosts cannot be reached.
+    /// The hosts that could not be reached, and why.
     unreachable: HashMap<String, String>,
-    /// Where packages lie, or why they cannot be had.
+    /// The folders of packages, or the reasons why they could not be downloaded.
     packages: HashMap<String, Result<PathBuf, String>>,
     scratch: Option<TempDir>,
 }
@@ -84,7 +83,7 @@ impl<'a> Sources<'a> {
         Sources { folder, agent, unreachable: HashMap::new(), packages: HashMap::new(), scratch: None }
     }
 
-    /// Why `source` cannot be used, if that is known from an earlier file.
+    /// The reason why `source` cannot be used, where an earlier file has shown it.
     pub(crate) fn known_failure(&self, source: &Source) -> Option<&str> {
         let reason = match source {
             Source::Url { url } => self.unreachable.get(host(url)),
@@ -107,7 +106,7 @@ impl<'a> Sources<'a> {
                 let archive = self.package(source, |scratch| npm(scratch, package, version, report))?;
                 open_in_tar_gz(&archive, path)
             }
-            Source::Bundled { .. } => Err(Failure::Source("this program does not have it".to_owned())),
+            Source::Bundled { .. } => Err(Failure::Source("this program does not carry it".to_owned())),
         }
     }
 
@@ -116,7 +115,7 @@ impl<'a> Sources<'a> {
             Ok(response) => {
                 let body = response.into_body();
                 let total = body.content_length();
-                // The size is bounded where the file is stored.
+                // `Part::receive` limits the size.
                 let reader = body.into_with_config().limit(u64::MAX).reader();
                 Ok(Opened { reader: Box::new(reader), total })
             }
@@ -134,7 +133,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// What `get` makes of a package in a folder of its own, once for all files in it.
+    /// The result of `get` in a new folder, called once for each package.
     fn package(
         &mut self,
         source: &Source,
@@ -155,11 +154,12 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// Downloads and unpacks a Debian package; gives the folder that stands for the root.
+/// Downloads and unpacks a Debian package; returns the folder with its files.
 fn debian(scratch: &Path, package: &str, report: Report<'_>) -> Result<PathBuf, String> {
     let downloaded = run(apt_get(scratch).args(["download", package]), scratch, report);
     if let Err(first) = downloaded {
-        // The machine's package lists may be missing or old, and only root may renew them: use lists of our own.
+        // The package lists of the machine may be missing or old, and only root may update them: use lists in
+        // `scratch`.
         let own = |command: &mut Command| {
             for (option, folder) in [("Dir::State::lists", "lists"), ("Dir::Cache", "cache")] {
                 let folder = scratch.join(folder);
@@ -185,12 +185,12 @@ fn debian(scratch: &Path, package: &str, report: Report<'_>) -> Result<PathBuf, 
 fn apt_get(scratch: &Path) -> Command {
     let mut command = Command::new("apt-get");
     command.args(["-qq", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]);
-    // For root, apt downloads as a user of its own, who cannot write here.
+    // As root, apt downloads as another user, who cannot write here.
     command.args(["-o", "APT::Sandbox::User=root"]).current_dir(scratch);
     command
 }
 
-/// Downloads an npm package; gives its archive.
+/// Downloads an npm package; returns its archive.
 fn npm(scratch: &Path, package: &str, version: &str, report: Report<'_>) -> Result<PathBuf, String> {
     let mut command = Command::new("npm");
     command.args(["pack", "--silent", "--ignore-scripts", "--no-update-notifier"]);
@@ -200,7 +200,7 @@ fn npm(scratch: &Path, package: &str, version: &str, report: Report<'_>) -> Resu
     find(scratch, "tgz")
 }
 
-/// Runs a package client to its end; bytes are counted by the growth of `scratch`.
+/// Runs a package client to its end; the growth of `scratch` counts the bytes.
 fn run(command: &mut Command, scratch: &Path, report: Report<'_>) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let messages = scratch.join("messages");
@@ -230,12 +230,12 @@ fn run(command: &mut Command, scratch: &Path, report: Report<'_>) -> Result<(), 
     Err(format!("`{program}` failed: {}", error_line(&String::from_utf8_lossy(&said))))
 }
 
-/// The first line that looks like an error, else the last one.
+/// The first line that looks like an error, or the last one.
 fn error_line(messages: &str) -> String {
     let lines = || messages.lines().map(str::trim).filter(|line| !line.is_empty());
     let error =
         lines().find(|line| ["E:", "npm error", "npm ERR!"].iter().any(|mark| line.starts_with(mark)));
-    error.or(lines().next_back()).unwrap_or("it did not say why").to_owned()
+    error.or(lines().next_back()).unwrap_or("it gave no reason").to_owned()
 }
 
 fn host(url: &str) -> &str {
@@ -262,7 +262,7 @@ fn find(folder: &Path, extension: &str) -> Result<PathBuf, String> {
 
 fn open_in(root: &Path, path: &str) -> Result<File, Failure> {
     let found = root.join(path);
-    // A package may hold a link that leads out of it.
+    // A package may hold a link to a place outside of it.
     let inside = found.canonicalize().and_then(|found| Ok(found.starts_with(root.canonicalize()?)));
     if !inside.is_ok_and(|inside| inside) {
         return Err(missing(path));
@@ -278,7 +278,7 @@ fn open_in_tar_gz(archive: &Path, path: &str) -> Result<Opened, Failure> {
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         if entry.path().is_ok_and(|found| found == Path::new(path)) {
-            // The entry borrows the archive; beside the archive lies room for it.
+            // The entry borrows the archive, so it is copied to a file beside it.
             let copy = archive.with_extension("entry");
             let mut out = File::create(&copy).map_err(|error| Failure::Local(Error::io(&copy)(error)))?;
             io::copy(&mut entry, &mut out).map_err(broken)?;

@@ -1,5 +1,3 @@
-//! One file from one address, without a manifest.
-
 use std::path::Path;
 
 use gen_core::{Error, Result};
@@ -7,10 +5,11 @@ use gen_core::{Error, Result};
 use crate::part::{Failure, Part, sweep};
 use crate::source::{Counted, Sources};
 
-/// Fetches the file at `url` into `path`, which appears whole or not at all.
+/// Fetches the file at `url`, without a manifest, into `path`. It appears whole or not at all.
 ///
-/// It may have at most `most` bytes. `check` sees it before it has its name, with its SHA-256, and returns the reason
-/// when it is not the right file. `report` receives the number of bytes so far, and the total where the source gives it.
+/// The file may have at most `most` bytes. `check` receives it under a temporary name, with its SHA-256, and returns
+/// the reason when it is not the right file. `report` receives the number of bytes so far, and the total where the
+/// source gives it.
 ///
 /// # Errors
 /// [`Error::Unavailable`] with the reason of the source or of `check`; [`Error::Io`] when the file cannot be written.

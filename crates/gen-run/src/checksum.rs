@@ -1,14 +1,13 @@
-//! SHA-256 in hexadecimal.
-
 use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
+/// SHA-256 of `bytes` in hexadecimal.
 pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// The number of bytes that `reader` gives, and their SHA-256.
+/// The number of bytes of a stream, and their SHA-256 in hexadecimal.
 pub(crate) fn sha256_of_reader(mut reader: impl Read) -> io::Result<(u64, String)> {
     let mut checksum = Sha256::new();
     let mut buffer = vec![0; 1 << 16];

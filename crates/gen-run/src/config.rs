@@ -2,13 +2,13 @@ use gen_core::data::DataSpec;
 use gen_core::train::{Budget, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-/// All that is needed to run a training again: `config.toml`.
+/// The configuration of a run, enough to repeat it: `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// What was run.
+    /// The run.
     pub run: RunInfo,
-    /// The model's hyperparameters.
+    /// The hyperparameters of the model.
     pub model: toml::Table,
     /// The training settings.
     pub training: TrainConfig,
@@ -16,43 +16,43 @@ pub struct RunConfig {
     pub data: DataSpec,
 }
 
-/// The part of [`RunConfig`] that is neither the model's, the training's nor the data's.
+/// The part of [`RunConfig`] outside model, training and data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunInfo {
-    /// The model's name in the registry.
+    /// The name of the model in the registry.
     pub model: String,
     /// Its family, see [`ModelCard::family`](gen_core::model::ModelCard::family).
     pub family: String,
-    /// The name of the data set, as it was asked for.
+    /// The name of the data set, as given by the user.
     pub dataset: String,
-    /// How long it trains.
+    /// The length of the training.
     pub budget: Budget,
-    /// The seed of all that is random in it.
+    /// The seed of all randomness.
     pub seed: u64,
     /// `cpu` or `cuda`.
     pub device: String,
-    /// Threads that libtorch uses.
+    /// The number of threads of libtorch.
     pub threads: i32,
     /// The version of this workspace.
     pub tool_version: String,
     /// The version of libtorch that `tch` was built for.
     pub libtorch_version: String,
-    /// The budgets that the run had before, the first one first. The learning rate followed each of them while it was that of
-    /// the run, so that such a run is not one that had its last budget from the start.
+    /// The earlier budgets of the run, in order. The learning rate followed each of them in its time, so the run
+    /// differs from one that had the last budget from the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_budgets: Vec<EarlierBudget>,
 }
 
-/// A budget that a run had, up to a step.
+/// An earlier budget of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlierBudget {
-    /// The steps that were taken under it, and before it.
+    /// The number of steps at which it was replaced.
     pub until_step: u64,
-    /// How long the run was to train.
+    /// The budget.
     pub budget: Budget,
 }
 
-/// The libtorch release that `tch` 0.26 works with.
+/// The libtorch release that `tch` 0.26 requires.
 pub const LIBTORCH_VERSION: &str = "2.13.0";

@@ -3,11 +3,11 @@ use std::path::Path;
 
 use gen_core::{Error, Result};
 
-/// How the name of a file that is not whole yet ends.
+/// The suffix of a file that is not complete yet.
 const TEMPORARY: &str = ".tmp";
 
-/// Writes `path` so that a reader finds the old file or the new one, never a part: `write` fills a file of a
-/// temporary name, which is synced and renamed.
+/// Writes `path` so that a reader finds the old file or the new one, never a part: `write` fills a temporary file,
+/// which is then synced and renamed.
 ///
 /// # Errors
 /// When `write` fails or the file cannot be renamed; the temporary file is removed then.
@@ -19,7 +19,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) ->
     let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix).suffix(TEMPORARY);
-    // As any other file of the user's: the umask takes away what it takes away.
+    // Permissions of an ordinary new file; tempfile's own are stricter.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary = builder.tempfile_in(folder).map_err(Error::io(path))?.into_temp_path();
@@ -45,7 +45,7 @@ pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path)(error)),
@@ -53,19 +53,19 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes the PNG files named `prefix…`; what cannot be removed stays.
+/// Removes the PNG files named `prefix…`, as far as possible.
 pub(crate) fn remove_pictures(folder: &Path, prefix: &str) {
     remove_all(folder, |name| name.starts_with(prefix) && name.ends_with(".png"));
 }
 
-/// Removes what processes that were killed have left of files named `prefix…`; what cannot be removed stays.
+/// Removes the temporary files of killed processes named `prefix…`, as far as possible.
 pub(crate) fn remove_temporary(folder: &Path, prefix: &str) {
     remove_all(folder, |name| name.starts_with(prefix) && name.ends_with(TEMPORARY));
 }
 
-fn remove_all(folder: &Path, is_meant: impl Fn(&str) -> bool) {
+fn remove_all(folder: &Path, matches: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if is_meant(&entry.file_name().to_string_lossy()) {
+        if matches(&entry.file_name().to_string_lossy()) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! Pictures of samples: images side by side, points as a scatter plot, numbers as a histogram.
+//! Pictures of samples: grids of images, and plots of tabular data.
 
 use std::path::Path;
 
@@ -12,21 +12,21 @@ use crate::picture::save_picture;
 
 /// Black pixels between the images of a grid.
 const GAP: u32 = 2;
-/// The side of the smallest image in a grid; smaller ones are enlarged by a whole factor.
+/// Images with a shorter side are enlarged by a whole factor.
 const SMALLEST: u32 = 28;
-/// The side of a scatter plot, and how wide a histogram is.
+/// The side of a scatter plot and the width of a histogram, in pixels.
 const CANVAS: u32 = 480;
-/// What points and bars are drawn in.
+/// The colour of points and bars.
 const INK: [u8; 3] = [20, 60, 120];
 
-/// Bins of a histogram, and how high it is.
+/// The number of bins of a histogram.
 const BINS: u32 = 60;
+/// The height of a histogram, in pixels.
 const HEIGHT: u32 = 240;
 
-/// Writes samples as one picture, in the format that the end of the file's name asks for: images
-/// `[n, channels, height, width]` in [-1, 1] in rows of `columns`, points `[n, dimension]` as a scatter plot of their first
-/// two coordinates, numbers `[n, 1]` as a histogram. The channels of images that are neither grey nor in colour stand side
-/// by side.
+/// Writes samples as one picture, in the format of the file's extension: images `[n, channels, height, width]` in [-1,
+/// 1] in rows of `columns`; tabular data `[n, dimension]` as a scatter plot of its first two columns, `[n, 1]` as a
+/// histogram. The channels of images with neither 1 nor 3 of them stand side by side.
 ///
 /// # Errors
 /// When the shape is another, or the file cannot be written.
@@ -39,7 +39,7 @@ pub fn save_grid(x: &Tensor, path: &Path, columns: usize) -> Result<()> {
         [_, dimension] if dimension >= 2 => scatter(x)?,
         _ => {
             return Err(Error::invalid(format!(
-                "a grid takes images [n, channels, height, width] or points [n, dimension], found {:?}",
+                "a grid takes images [n, channels, height, width] or tabular data [n, dimension], found {:?}",
                 x.size()
             )));
         }
@@ -47,8 +47,8 @@ pub fn save_grid(x: &Tensor, path: &Path, columns: usize) -> Result<()> {
     save_picture(&picture, path)
 }
 
-/// Writes each image of `[n, channels, height, width]` in [-1, 1] as a PNG of its own in `folder`, which is there. They
-/// are numbered from `first`, in as many digits as `total` has. Channels are as in [`save_grid`].
+/// Writes each image of `[n, channels, height, width]` in [-1, 1] as a PNG in `folder`, which must exist. The names are
+/// numbers from `first`, with as many digits as `total` has. Channels are as in [`save_grid`].
 ///
 /// # Errors
 /// When the shape is another, or a file cannot be written.
@@ -72,9 +72,8 @@ pub fn save_each(x: &Tensor, folder: &Path, first: usize, total: usize) -> Resul
     Ok(())
 }
 
-/// Images with 1 or 3 channels as they are; of others the channels side by side, in grey.
-///
-/// `x: [n, channels, height, width]`.
+/// Images `x: [n, channels, height, width]` with 1 or 3 channels as they are; others as grey images with their channels
+/// side by side.
 pub fn grey_or_colour(x: &Tensor) -> Tensor {
     match x.size()[..] {
         [n, channels, height, width] if channels != 1 && channels != 3 => {
@@ -104,7 +103,8 @@ fn image_grid(x: &Tensor, columns: u32) -> Result<RgbImage> {
     Ok(canvas)
 }
 
-/// The ends of the middle 99.8 % of the finite values of each of the first `axes` coordinates; 0 and 0 where there is none.
+/// The ends of the middle 99.8 % of the finite values in each of the first `axes` columns; 0 and 0 where none is
+/// finite.
 fn window(x: &Tensor, axes: i64) -> Vec<(f64, f64)> {
     let ends = (0..axes).map(|axis| {
         let column = x.select(1, axis);
@@ -116,14 +116,14 @@ fn window(x: &Tensor, axes: i64) -> Vec<(f64, f64)> {
     ends.collect()
 }
 
-/// The side of a window that shows these ends: such that what is drawn in it has a place in numbers of double precision.
+/// The side of a window around these ends, large enough that double precision resolves places in it.
 fn side(ends: &[(f64, f64)]) -> f64 {
     let largest = ends.iter().map(|(low, high)| high.abs().max(low.abs())).fold(0.0, f64::max);
     let side = ends.iter().map(|(low, high)| high - low).fold(0.0, f64::max) * 1.1;
     if side > 1e-12 * largest && side.is_finite() { side } else { largest.clamp(1.0, f64::MAX / 4.0) }
 }
 
-/// What lies outside of the middle 99.8 % and a margin is left out.
+/// Draws the middle 99.8 % of the values, with a margin.
 fn histogram(x: &Tensor) -> Result<RgbImage> {
     let x = x.to_kind(Kind::Double).to_device(tch::Device::Cpu);
     let ends = window(&x, 1);
@@ -143,7 +143,7 @@ fn histogram(x: &Tensor) -> Result<RgbImage> {
     }))
 }
 
-/// Points as darkness on white; the window holds the middle 99.8 % of each coordinate and a margin.
+/// Draws points as darkness on white, in a window around the middle 99.8 % of each column, with a margin.
 fn scatter(x: &Tensor) -> Result<RgbImage> {
     let x = x.narrow(1, 0, 2).to_kind(Kind::Double).to_device(tch::Device::Cpu);
     let window = window(&x, 2);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_or_does_not_vary_is_no_obstacle() {
+    fn values_that_are_constant_or_not_finite_are_drawn() {
         let folder = tempfile::tempdir().unwrap();
         let rows: [&[f64]; 5] = [
             &[f64::NAN; 4],
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_says_what_is_written() {
+    fn the_extension_is_the_format() {
         let folder = tempfile::tempdir().unwrap();
         let x = Tensor::zeros([1, 3, 8, 8], (Kind::Float, Device::Cpu));
         for (name, magic) in

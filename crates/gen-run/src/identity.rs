@@ -1,4 +1,4 @@
-//! What makes two runs seeds of one model.
+//! The identity of a model across seeds.
 
 use gen_core::data::DataOptions;
 use gen_core::train::TrainConfig;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::checksum::sha256;
 use crate::config::RunConfig;
 
-/// What is hashed.
+/// The hashed part of a configuration.
 #[derive(Serialize)]
 struct Identity<'a> {
     name: &'a str,
@@ -18,13 +18,13 @@ struct Identity<'a> {
 }
 
 impl RunConfig {
-    /// SHA-256, in hexadecimal, of the configuration without its seed: the model, its hyperparameters, the training
-    /// settings and the options of the data. Runs of the same data and budget with the same hash are seeds of one model.
+    /// SHA-256, in hexadecimal, of the model, its hyperparameters, the training settings and the data options. Runs on
+    /// the same data and budget with the same hash are seeds of one model.
     ///
-    /// The budget, the data, the device and the versions are not in it; a run tells them by themselves.
+    /// The hash excludes the seed, the budget, the data, the device and the versions, which a run records separately.
     ///
     /// # Errors
-    /// When the configuration cannot be written as TOML.
+    /// When TOML cannot represent the configuration.
     pub fn sha256(&self) -> Result<String> {
         let RunConfig { run, model, training, data } = self;
         let identity = Identity { name: &run.model, model, training, options: &data.options };
@@ -38,10 +38,11 @@ impl RunConfig {
 mod tests {
     use tch::{Device, Kind, Tensor};
 
-    use super::*;
-    use crate::RunInfo;
     use gen_core::data::Dataset;
     use gen_core::train::Budget;
+
+    use super::*;
+    use crate::RunInfo;
 
     fn config() -> RunConfig {
         RunConfig {
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_and_machines_do_not_matter_and_every_setting_does() {
+    fn only_settings_change_the_hash() {
         let hash = config().sha256().unwrap();
         assert_eq!(hash.len(), 64);
         let change = |change: &dyn Fn(&mut RunConfig)| {
@@ -93,7 +94,6 @@ mod tests {
         }
     }
 
-    /// A run that was written is the same run when it is read.
     #[test]
     fn the_hash_survives_the_file() {
         let text = toml::to_string_pretty(&config()).unwrap();

@@ -3,16 +3,18 @@ use std::path::Path;
 
 use gen_core::{Error, Result};
 
-/// Keeps other processes from training in a folder, until it is dropped or the process ends, however it ends.
+/// Keeps other processes from training in a folder until it is dropped or the process ends, even by a crash.
 #[derive(Debug)]
 pub(super) struct Lock {
-    /// Without one where the file system has no locks.
+    /// `None` where the file system has no locks.
     _folder: Option<File>,
 }
 
 impl Lock {
+    /// Locks `folder`.
+    ///
     /// # Errors
-    /// When another process holds it.
+    /// When another process holds the lock.
     pub(super) fn take(folder: &Path) -> Result<Self> {
         let file = File::open(folder).map_err(Error::io(folder))?;
         match file.try_lock() {

@@ -12,24 +12,24 @@ use gen_core::{Error, Result};
 
 use crate::files::write_atomically;
 
-/// A kind of picture file.
+/// The format of a picture file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureFormat {
-    /// Without loss.
+    /// Lossless.
     Png,
-    /// With losses that can hardly be seen.
+    /// Lossy, with hardly visible losses.
     Jpeg,
-    /// Without loss.
+    /// Lossless.
     WebP,
-    /// With up to 256 colours.
+    /// Up to 256 colours.
     Gif,
 }
 
-/// The quality of JPEG files, of 100.
+/// The quality of JPEG files, up to 100.
 const QUALITY: u8 = 95;
 
 impl PictureFormat {
-    /// What the end of a file's name asks for, in capital letters or small ones.
+    /// The format of a file's extension, in any case.
     ///
     /// ```
     /// use gen_run::PictureFormat;
@@ -63,7 +63,7 @@ impl PictureFormat {
     }
 }
 
-/// Writes a picture in the format that the end of the file's name asks for; PNG where it asks for none.
+/// Writes a picture in the format of the file's extension, or as PNG without a known one.
 ///
 /// # Errors
 /// When the file cannot be written, or the picture is larger than its format allows.

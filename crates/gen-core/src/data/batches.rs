@@ -1,13 +1,17 @@
 use tch::{Kind, Tensor};
 
-use super::spec::{draw_binary, perturbed};
-use super::{Binarise, DataSpec, Shape, Split, Values, bytes_to_signed};
+use super::bytes::bytes_to_signed;
+use super::options::{Binarise, draw_binary, perturbed};
+use super::shape::Shape;
+use super::spec::DataSpec;
+use super::split::Split;
+use super::values::Values;
 use crate::rng::{Generator, Purpose, permutation};
 
-/// What a model sees in one step.
+/// The data of one training step.
 #[derive(Debug)]
 pub struct Batch {
-    /// `f32 [batch, channels, height, width]` in [-1, 1], or points in the units that they came in, `f64 [batch, dimension]`.
+    /// `f32 [batch, channels, height, width]` in [-1, 1], or `f64 [batch, dimension]` in the units of the file.
     pub x: Tensor,
     /// `i64 [batch]`, where the set has classes.
     pub labels: Option<Tensor>,
@@ -30,10 +34,10 @@ impl Batch {
     }
 }
 
-/// Batches of a split, epoch after epoch without end, each epoch in an order of its own.
+/// Batches of a split, epoch after epoch without end. Each epoch has its own random order.
 ///
-/// Batch `i` is a function of the seed and `i` alone, so the position in the data needs no saving. What is left
-/// at the end of an epoch and does not fill a batch is dropped.
+/// Batch `i` is a function of the seed and `i` alone, so the position in the data needs no saving. Rows at the end of
+/// an epoch that do not fill a batch are dropped.
 pub struct Batches<'a> {
     split: &'a Split,
     spec: &'a DataSpec,
@@ -89,7 +93,7 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// Stored values to what a model sees, by the options of `spec`.
+/// Converts stored values to the input of a model, by the options of `spec`.
 pub(crate) fn to_model(x: &Tensor, spec: &DataSpec, rng: &Generator) -> Tensor {
     match (spec.shape, spec.values) {
         (Shape::Points { .. }, _) => spec.spread(x, rng),
@@ -105,7 +109,7 @@ pub(crate) fn to_model(x: &Tensor, spec: &DataSpec, rng: &Generator) -> Tensor {
 }
 
 impl Split {
-    /// All rows as a model would see them; random options draw from `rng`.
+    /// All rows as the input of a model; random options draw from `rng`.
     pub fn to_batch(&self, spec: &DataSpec, rng: &Generator) -> Batch {
         Batch { x: to_model(&self.x, spec, rng), labels: self.labels.as_ref().map(Tensor::shallow_clone) }
     }
@@ -167,14 +171,6 @@ mod tests {
     }
 
     #[test]
-    fn bytes_span_minus_one_to_one() {
-        let x = Tensor::from_slice(&[0u8, 255]);
-        let signed = bytes_to_signed(&x);
-        assert_eq!(Vec::<f32>::try_from(&signed).unwrap(), [-1.0, 1.0]);
-        assert_eq!(crate::data::signed_to_bytes(&signed), x);
-    }
-
-    #[test]
     fn padding_centres_the_image() {
         let data = image(DataOptions { pad: 6, ..Default::default() });
         assert_eq!(data.spec.shape, Shape::Image { channels: 1, height: 6, width: 6 });
@@ -202,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn perturbed_are_training_batches_alone_and_anew_each_time() {
+    fn only_training_batches_are_perturbed_and_anew_each_time() {
         let x = Tensor::full([40, 1, 8, 8], 7, (Kind::Uint8, tch::Device::Cpu));
         let part = || Split::unlabelled(x.shallow_clone());
         let data = Dataset::from_splits("grey", part(), Some(part()), Some(part()), Vec::new()).unwrap();
@@ -219,7 +215,7 @@ mod tests {
         let (first, second) = (batch(0), batch(1));
         assert_ne!(first, second);
         assert_eq!(first, batch(0));
-        // 2560 values: a quarter is replaced, one in 256 of those by itself.
+        // A quarter of the 2560 values is replaced, one in 256 of those by the same value.
         let changed = first.ne(7).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
         assert!((changed - 0.25).abs() < 0.04, "{changed}");
         let replaced = first.masked_select(&first.ne(7)).to_kind(Kind::Double);
@@ -228,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_perturbation_that_cannot_be_is_refused() {
+    fn a_perturbation_out_of_range_is_refused() {
         let refused = |options: DataOptions| {
             let x = Tensor::zeros([2, 1, 4, 4], (Kind::Uint8, tch::Device::Cpu));
             Dataset::from_tensor("image", x).unwrap().with_options(&options).unwrap_err().to_string()
@@ -242,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn image_options_on_points_are_refused() {
+    fn image_options_on_tables_are_refused() {
         let error = numbered(3).with_options(&DataOptions { flip: true, ..Default::default() });
         assert!(error.is_err());
     }

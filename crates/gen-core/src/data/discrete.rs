@@ -1,5 +1,3 @@
-//! Columns that are not continuous: a density of them has no bound.
-
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -11,15 +9,15 @@ use crate::error::Result;
 pub struct Grid {
     /// One of the numbers.
     pub origin: f64,
-    /// The distance of neighbours; 0 where there is no grid, and any number stands for itself.
+    /// The distance of neighbours; 0 for no grid, so that each number is its own nearest.
     pub step: f64,
 }
 
 impl Grid {
-    /// The grid of the values of one column of `x: f64 [n, columns]`; `None` where they have none.
+    /// The grid of the values of one column of `x: f64 [n, columns]`; `None` where they are not equally spaced.
     ///
     /// # Errors
-    /// When libtorch cannot hand over the values.
+    /// When libtorch cannot read the values.
     pub fn of(x: &Tensor, column: usize) -> Result<Option<Grid>> {
         Ok(grid_of(&Counted::of(&sorted(x, column)?).distinct))
     }
@@ -30,31 +28,32 @@ impl Grid {
     }
 }
 
-/// What makes a column of a table discrete.
+/// A column of a table that is not continuous: its density is unbounded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DiscreteColumn {
     /// The column, counted from 0.
     pub column: usize,
-    /// How many different values it has in the training rows.
+    /// The number of different values in the training rows.
     pub distinct: usize,
-    /// What all its values lie on, where they do.
+    /// The grid of all its values, where they are equally spaced.
     pub grid: Option<Grid>,
-    /// The commonest value.
+    /// The most frequent value.
     pub commonest: f64,
     /// The share of the rows that have it.
     pub share: f64,
 }
 
-/// A step this small, beside the standard deviation, is that of numbers with many digits.
+/// A column whose step is a smaller share of the standard deviation counts as continuous: the step is that of the last
+/// digit.
 const FINEST: f64 = 0.01;
-/// From this share of the rows on, one value is more than chance among continuous ones.
+/// A value that this share of the rows has is no chance among continuous ones.
 const ATOM: f64 = 0.05;
 
-/// The columns of `x: f64 [n, columns]` that are discrete, or have a value that too many rows share. A column with one
-/// value only is not among them.
+/// The columns of `x: f64 [n, columns]` that are discrete, or have a value that too many rows share. A constant column
+/// is not among them.
 ///
 /// # Errors
-/// When libtorch cannot hand over the values.
+/// When libtorch cannot read the values.
 pub(super) fn discrete_columns(x: &Tensor) -> Result<Vec<DiscreteColumn>> {
     let mut found = Vec::new();
     for column in 0..x.size()[1] as usize {
@@ -72,7 +71,7 @@ fn sorted(x: &Tensor, column: usize) -> Result<Vec<f64>> {
 /// The different values of a sorted column.
 struct Counted {
     distinct: Vec<f64>,
-    /// Rows whose value another row has too.
+    /// The number of rows whose value another row has too.
     shared: usize,
     commonest: f64,
     most: usize,
@@ -106,7 +105,7 @@ impl Counted {
         is_discrete.then_some(DiscreteColumn {
             column,
             distinct: self.distinct.len(),
-            // A grid finer than this is that of the numbers' last digit.
+            // A finer grid comes from the last digit of the numbers.
             grid: grid.filter(|grid| grid.step >= 1e-6 * std),
             commonest: self.commonest,
             share,
@@ -114,7 +113,7 @@ impl Counted {
     }
 }
 
-/// What all of `distinct`, ascending, lie on: the step is the greatest common divisor of their distances.
+/// The grid of the values `distinct`, ascending. Its step is the greatest common divisor of their distances.
 fn grid_of(distinct: &[f64]) -> Option<Grid> {
     let [first, .., last] = distinct else { return None };
     let range = last - first;
@@ -129,7 +128,7 @@ fn grid_of(distinct: &[f64]) -> Option<Grid> {
             return None;
         }
     }
-    // Rounding errors add up in the divisor, not in the number of steps from end to end.
+    // Rounding errors add up in the divisor, but not in the number of steps from end to end.
     let step = range / (range / step).round();
     Some(Grid { origin: *first, step })
 }
@@ -144,7 +143,7 @@ fn common_divisor(mut a: f64, mut b: f64, tolerance: f64) -> f64 {
     a
 }
 
-/// Uniform noise of one step on each coordinate of `x: f64 [n, dimension]` that has a grid: the values in the middle.
+/// Adds uniform noise of one step, centred at 0, to each column of `x: f64 [n, dimension]` that has a grid.
 pub(super) fn spread(x: &Tensor, grids: &[Grid], rng: &crate::rng::Generator) -> Tensor {
     let steps: Vec<f64> = grids.iter().map(|grid| grid.step).collect();
     let steps = Tensor::from_slice(&steps).to_device(x.device());
@@ -183,7 +182,7 @@ mod tests {
             Vec::<f64>::try_from(Generator::seeded(1).randn([500], (Kind::Double, tch::Device::Cpu)));
         let normal = normal.unwrap();
         assert_eq!(column(&normal), None);
-        // Dollars: whole, and fine beside their spread.
+        // Dollars: whole numbers, with a step that is small against the standard deviation.
         let income: Vec<f64> = normal.iter().map(|z| (z * 1e4).round()).collect();
         assert_eq!(column(&income), None);
         assert_eq!(column(&[3.0; 20]), None);
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_many_rows_share_is_told() {
+    fn a_value_that_many_rows_share_is_reported() {
         let normal = Vec::<f64>::try_from(Generator::seeded(2).rand([300], (Kind::Double, tch::Device::Cpu)));
         let mut values = normal.unwrap();
         values[..60].fill(0.0);

@@ -6,30 +6,30 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 
-/// How a log-likelihood was computed.
+/// The method by which a log-likelihood was computed.
 ///
-/// Numbers of one kind may be compared with each other. Every kind but `exact` and the two by the probability flow is a
-/// lower bound on average, which better models need not raise: of two kinds, a difference tells the model from the bound
-/// only where a bound is above an exact value.
+/// Only numbers of one kind are comparable. Every kind but `exact` and the two by the probability flow is a lower bound
+/// in expectation. A difference between two kinds may come from the gap of a bound rather than from the model, except
+/// where a bound exceeds an exact value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LikelihoodKind {
-    /// By the change of variables, of what the data set delivers: points.
+    /// The change of variables, for tabular data.
     Exact,
-    /// By the change of variables, of bytes that noise spread over their cells, by one draw of it: a lower bound on the
-    /// log-probability of the bytes (Theis et al. 2016, section 3.1; with learned noise Ho et al. 2019, equation 9). It is what
-    /// papers on flows report.
+    /// The change of variables for dequantised bytes, with one draw of the noise: a lower bound on the log-probability
+    /// of the bytes (Theis et al. 2016, section 3.1; with learned noise Ho et al. 2019, equation 9). Papers on flows
+    /// report it.
     Dequantised,
-    /// The importance-weighted bound of so many draws of that noise.
+    /// The importance-weighted bound with this many draws of that noise.
     DequantisedImportance(u32),
     /// A variational lower bound on the log-likelihood.
     LowerBound,
     /// An importance-weighted lower bound with this many samples (Burda et al. 2016).
     Importance(u32),
-    /// By the change of variables along the probability flow of a diffusion model (Song et al. 2021, section 4.3), up to
-    /// the error of the solver and of an estimated divergence: of points.
+    /// The change of variables along the probability flow of a diffusion model (Song et al. 2021, section 4.3), up to
+    /// the errors of the solver and of the estimated divergence, for tabular data.
     Ode,
-    /// The same of bytes, by one draw of noise as [`LikelihoodKind::Dequantised`].
+    /// The same for bytes, with one draw of noise as in [`LikelihoodKind::Dequantised`].
     DequantisedOde,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for LikelihoodKind {
 impl FromStr for LikelihoodKind {
     type Err = Error;
 
-    /// What [`fmt::Display`] writes.
+    /// Reads the output of [`fmt::Display`].
     fn from_str(text: &str) -> Result<Self> {
         let samples = |prefix: &str| text.strip_prefix(prefix)?.parse().ok().filter(|k| *k > 0);
         if let Some(k) = samples("importance-") {
@@ -82,23 +82,23 @@ impl FromStr for LikelihoodKind {
     }
 }
 
-/// A model that gives data a likelihood.
+/// A model with a likelihood.
 pub trait Density {
-    /// The kinds that this model can compute, the main one first.
+    /// The kinds of likelihood that the model computes, the main one first.
     fn kinds(&self) -> Vec<LikelihoodKind>;
 
-    /// log p of each row of `x`, which is as a data set delivers it: `[batch]`, in nats, without gradients.
+    /// log p of each row of `x`, a batch of a data set: `[batch]`, in nats, without gradients.
     ///
-    /// For values on the 256-level grid this is the log of a probability mass (or its bound); for binary values
-    /// too; for continuous values of a density. See [`Values`](crate::data::Values).
+    /// For bytes and binary values it is the log of a probability mass or a bound on it; for continuous values, of a
+    /// density. See [`Values`](crate::data::Values).
     ///
     /// # Errors
     /// When `kind` is not one of [`Density::kinds`] or `x` has the wrong shape.
     fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor>;
 
-    /// How many of the samples behind the estimate of each row carry it, `[batch]`, for likelihoods of a `kind` that
-    /// weighs samples: an importance-weighted bound of K has from 1, where one sample is all there is to the estimate,
-    /// to K. `None` for others. The same `seed` looks at the samples of [`Density::log_likelihood`].
+    /// The effective sample size of the estimate of each row, `[batch]`, for importance-weighted kinds; `None` for
+    /// others. It ranges from 1, where a single sample dominates, to K, where all have equal weight. The same `seed`
+    /// gives the samples of [`Density::log_likelihood`].
     ///
     /// # Errors
     /// As [`Density::log_likelihood`].

@@ -2,27 +2,27 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 
-/// How samples came to be: the states on the way from noise to data.
+/// The intermediate states of samples on the way from noise to data.
 #[derive(Debug)]
 pub struct Trajectory {
-    /// From the noise to the samples; at least two.
+    /// At least two, from the noise to the samples.
     pub frames: Vec<Frame>,
 }
 
 /// One moment of a [`Trajectory`].
 #[derive(Debug)]
 pub struct Frame {
-    /// Where on the way this is, in few words: `t = 480`, `3/8`.
+    /// A short label of the moment: `t = 480`, `3/8`.
     pub label: String,
-    /// The states, in the units of the data; values of images may lie outside [-1, 1] on the way.
+    /// The states, in the units of the data; values of images may lie outside [-1, 1] before the end.
     pub state: Tensor,
-    /// What the model takes the data to be at this point, where it makes such a guess at every step.
+    /// The model's estimate of the final sample at this moment, where it makes one at every step.
     pub estimate: Option<Tensor>,
 }
 
 impl Trajectory {
-    /// Which of `states` (numbered from 0) are shown in `frames` frames: the first, the last, and others between them at
-    /// equal distances; all of them where there are not more.
+    /// The indices of `frames` of the `states` states: the first, the last, and others at equal distances between them;
+    /// all states if there are no more.
     ///
     /// ```
     /// use gen_core::model::Trajectory;
@@ -36,7 +36,7 @@ impl Trajectory {
     pub fn choose(states: usize, frames: usize) -> Result<Vec<usize>> {
         if frames < 2 {
             return Err(Error::invalid(format!(
-                "a trajectory has a start and an end: at least 2 frames, found {frames}"
+                "a trajectory needs at least 2 frames, its start and its end; found {frames}"
             )));
         }
         if frames >= states {

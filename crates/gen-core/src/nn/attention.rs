@@ -14,8 +14,8 @@ pub struct SelfAttention2d {
 }
 
 impl SelfAttention2d {
-    /// `heads` heads of `channels / heads`; the output projection starts at zero, so that the layer starts as
-    /// the identity.
+    /// `heads` heads of `channels / heads` channels. The output projection starts at zero, so the layer starts as the
+    /// identity.
     pub fn new(scope: Scope<'_>, groups: i64, channels: i64, heads: i64) -> Self {
         let point = ConvConfig::same(1);
         SelfAttention2d {
@@ -58,9 +58,9 @@ mod tests {
     use crate::params::Params;
     use crate::testing::assert_close;
 
-    /// A batch that fills a vector lies otherwise in memory than the same images one by one.
+    /// A batch that fills a vector has another layout than the same images one by one.
     #[test]
-    fn images_do_not_depend_on_how_they_lie() {
+    fn images_do_not_depend_on_their_layout() {
         tch::manual_seed(2);
         let params = Params::new(Kind::Float, Device::Cpu);
         let layer = SelfAttention2d::new(params.root(), 2, 8, 2);

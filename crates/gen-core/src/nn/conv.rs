@@ -4,10 +4,10 @@ use tch::{Device, Tensor};
 use crate::params::{Init, Scope};
 use crate::precision::{Precision, rounded};
 
-/// Kernel geometry of a convolution.
+/// The geometry and the initial values of a convolution.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvConfig {
-    /// Side of the square kernel.
+    /// The side of the square kernel.
     pub kernel: i64,
     /// Stride in both directions.
     pub stride: i64,
@@ -17,12 +17,12 @@ pub struct ConvConfig {
     pub weight: Option<Init>,
     /// Initial biases; `None` is PyTorch's default.
     pub bias: Option<Init>,
-    /// Whether there is a bias; a layer before a normalisation needs none.
+    /// Whether the layer has a bias; before a normalisation it needs none.
     pub with_bias: bool,
 }
 
 impl ConvConfig {
-    /// A kernel of side `kernel` that keeps the size: stride 1, padding `kernel / 2`.
+    /// A kernel of odd side `kernel` that keeps the size: stride 1, padding `kernel / 2`.
     pub fn same(kernel: i64) -> Self {
         ConvConfig { kernel, stride: 1, padding: kernel / 2, weight: None, bias: None, with_bias: true }
     }
@@ -32,13 +32,13 @@ impl ConvConfig {
         ConvConfig { stride, padding, ..Self::same(kernel) }
     }
 
-    /// The same geometry with these initial weights, and biases of zero.
+    /// The same geometry with these initial weights and zero biases.
     #[must_use]
     pub fn init(self, weight: Init) -> Self {
         ConvConfig { weight: Some(weight), bias: Some(Init::ZEROS), ..self }
     }
 
-    /// The same without a bias.
+    /// The same configuration without a bias.
     #[must_use]
     pub fn no_bias(self) -> Self {
         ConvConfig { with_bias: false, ..self }
@@ -75,11 +75,11 @@ impl Conv2d {
     }
 }
 
-/// Convolutions with max(0, x) between them, in one pass over each map. All have a bias, stride 1, an odd kernel and
-/// half of it as padding ([`ConvConfig::same`]).
+/// Applies convolutions with ReLU between them, in one pass over each map, to `x: [batch, inputs, height, width]`. All
+/// have a bias and the geometry of [`ConvConfig::same`].
 ///
 /// # Panics
-/// When one of them has not, or `x: [batch, inputs, height, width]` does not fit the first.
+/// When a layer has another geometry or no bias, or `x` does not fit the first.
 #[track_caller]
 pub fn conv_relu_stack(x: &Tensor, layers: &[&Conv2d]) -> Tensor {
     let mut list = Vec::with_capacity(2 * layers.len());
@@ -110,7 +110,8 @@ pub struct ConvTranspose2d {
 }
 
 impl ConvTranspose2d {
-    /// `inputs` to `outputs` channels. PyTorch's default start takes the fan-in from the *output* channels.
+    /// `inputs` to `outputs` channels. As in PyTorch, the default initial values take the fan-in from the *output*
+    /// channels.
     pub fn new(scope: Scope<'_>, inputs: i64, outputs: i64, config: ConvConfig) -> Self {
         let default = Init::fan_in(outputs * config.kernel * config.kernel);
         let shape = [inputs, outputs, config.kernel, config.kernel];
@@ -130,7 +131,7 @@ impl ConvTranspose2d {
     }
 }
 
-/// [`gen_native::conv2d`], for layers: their weights fit each other, and what does not fit is the programmer's error.
+/// [`gen_native::conv2d`] in the current precision. Panics if `x` does not fit, which is a bug of the caller.
 #[track_caller]
 fn convolve(
     x: &Tensor,

@@ -1,7 +1,7 @@
 use tch::{Kind, Tensor};
 
-/// Sines and cosines of `t` at `dimension / 2` geometric frequencies from 1 down to 1/10,000 (Vaswani et al.
-/// 2017, section 3.5): `[batch]` to `[batch, dimension]`, cosines first.
+/// Cosines and sines of `t` at `dimension / 2` frequencies in geometric progression from 1 to almost 1/10,000 (Vaswani
+/// et al. 2017, section 3.5): `[batch]` to `[batch, dimension]`, cosines first.
 ///
 /// # Panics
 /// When `dimension` is odd.
@@ -20,7 +20,7 @@ mod tests {
     use crate::testing::assert_close;
 
     #[test]
-    fn of_one_in_eight_dimensions() {
+    fn one_in_eight_dimensions() {
         // diffusers' get_timestep_embedding(1, 8, flip_sin_to_cos=True, downscale_freq_shift=0)
         let expected = [
             0.540302306,

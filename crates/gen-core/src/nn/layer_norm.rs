@@ -2,7 +2,7 @@ use tch::Tensor;
 
 use crate::params::{Init, Scope};
 
-/// Normalisation of the last dimension, with a scale and a shift (Ba et al. 2016).
+/// Normalisation over the last dimension, with a scale and a shift (Ba et al. 2016).
 #[derive(Debug)]
 pub struct LayerNorm {
     weight: Tensor,
@@ -18,7 +18,7 @@ impl LayerNorm {
         }
     }
 
-    /// `x: [..., width]`.
+    /// `x: [..., width]`, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-5, true)
     }

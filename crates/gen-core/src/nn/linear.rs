@@ -11,7 +11,7 @@ pub struct Linear {
     bias: Tensor,
 }
 
-/// Fewer products than these are as fast in `f32`, with which nothing has to be converted.
+/// Below this number of products, `f32` is as fast as bfloat16 with its conversions.
 const WORTH_ROUNDING: usize = 1 << 22;
 
 impl Linear {
@@ -21,12 +21,12 @@ impl Linear {
         Self::with_init(scope, inputs, outputs, init, init)
     }
 
-    /// A layer that gives 0 until it is trained.
+    /// A layer whose weights and biases start at 0.
     pub fn zeros(scope: Scope<'_>, inputs: i64, outputs: i64) -> Self {
         Self::with_init(scope, inputs, outputs, Init::ZEROS, Init::ZEROS)
     }
 
-    /// A layer with chosen initial weights and biases.
+    /// A layer with the given initial weights and biases.
     pub fn with_init(scope: Scope<'_>, inputs: i64, outputs: i64, weight: Init, bias: Init) -> Self {
         Linear {
             weight: scope.parameter("weight", &[outputs, inputs], weight),
@@ -49,12 +49,12 @@ impl Linear {
         [&self.weight, &self.bias]
     }
 
-    /// A feature map `x: [batch, channels, height, width]` to `[batch, outputs]`, as its `flatten(1, -1)` would go.
+    /// A feature map `x: [batch, channels, height, width]` to `[batch, outputs]`: the layer of `x.flatten(1, -1)`.
     pub fn of_map(&self, x: &Tensor) -> Tensor {
         if !is_batch_innermost(x) {
             return self.forward(&x.flatten(1, -1));
         }
-        // The map lies as [height, width, channels, batch]; there are fewer weights to rearrange than values.
+        // In memory the map is [height, width, channels, batch]. Rearranging the weights moves fewer values.
         let [batch, channels, height, width] = sizes(x);
         let values = x.permute([2, 3, 1, 0]).reshape([-1, batch]);
         let weight = self.weight.view([-1, channels, height, width]).permute([0, 2, 3, 1]);
@@ -62,8 +62,8 @@ impl Linear {
         self.bias.unsqueeze(1).addmm(&weight, &values).tr()
     }
 
-    /// `x: [batch, inputs]` to a feature map of `[channels, height, width]`, whose sizes multiply to `outputs`, as a
-    /// `view` of the result would be.
+    /// `x: [batch, inputs]` to a feature map of `[channels, height, width]`, whose product is `outputs`: a view of the
+    /// result.
     pub fn to_map(&self, x: &Tensor, [channels, height, width]: [i64; 3]) -> Tensor {
         if !prefers_batch_innermost(x) {
             return self.forward(x).view([-1, channels, height, width]);
@@ -77,7 +77,7 @@ impl Linear {
     }
 }
 
-/// [`gen_native::perceptron`], for layers: they fit each other, and what does not fit is the programmer's error.
+/// [`gen_native::perceptron`] of layers that fit each other. Panics if `x` does not fit, which is a bug of the caller.
 #[track_caller]
 pub(super) fn perceptron(x: &Tensor, layers: &[&Tensor]) -> Tensor {
     gen_native::perceptron(x, layers)
@@ -96,9 +96,9 @@ mod tests {
     use crate::params::Params;
     use crate::testing::assert_close;
 
-    /// The way through a batch that lies innermost, beside the one through vectors.
+    /// Compares feature maps in both layouts with flattened vectors.
     #[test]
-    fn feature_maps_and_vectors_are_each_other_flattened() {
+    fn feature_maps_are_flattened_vectors() {
         let params = Params::new(Kind::Float, Device::Cpu);
         let (from, to) =
             (Linear::new(&params.root() / "from", 24, 5), Linear::new(&params.root() / "to", 5, 24));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn large_products_round_their_operands_and_small_ones_do_not() {
+    fn only_large_products_round_their_operands() {
         let params = Params::new(Kind::Float, Device::Cpu);
         let layer = Linear::new(params.root(), 128, 128);
         let x = Tensor::randn([256, 128], (Kind::Float, Device::Cpu));

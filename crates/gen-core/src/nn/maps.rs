@@ -1,22 +1,19 @@
-//! Feature maps, which lie as their convolutions left them: batch-innermost or as libtorch's do.
-//!
-//! Operations on single values keep either. What moves values from one place to another is here, since libtorch's own
-//! operations take long detours to a batch that is innermost.
+//! Operations that rearrange feature maps, in either memory layout: with the batch innermost, as the convolutions of
+//! gen-native leave them, or in libtorch's order. libtorch's own operations are slow on the former.
 
 use gen_native::is_batch_innermost;
 use tch::Tensor;
 
-/// `[batch, channels, height, width]` seen as `[height, width, channels, batch]`, and back from it.
-///
-/// It moves nothing; a batch-innermost map is contiguous then.
+/// `[batch, channels, height, width]` as a view `[height, width, channels, batch]`, which is contiguous if the batch is
+/// innermost, and back.
 const INSIDE_OUT: [i64; 4] = [2, 3, 1, 0];
 const OUTSIDE_IN: [i64; 4] = [3, 2, 0, 1];
 
-/// The channels of two feature maps beside each other: `[batch, a, height, width]` and `[batch, b, height, width]` to
+/// Concatenates the channels of two feature maps: `[batch, a, height, width]` and `[batch, b, height, width]` to
 /// `[batch, a + b, height, width]`.
 ///
 /// # Panics
-/// When other sides than the channels differ.
+/// When any side but the channels differs.
 pub fn concat_channels(a: &Tensor, b: &Tensor) -> Tensor {
     if !(is_batch_innermost(a) && is_batch_innermost(b)) {
         return Tensor::cat(&[a, b], 1);
@@ -24,7 +21,7 @@ pub fn concat_channels(a: &Tensor, b: &Tensor) -> Tensor {
     Tensor::cat(&[a.permute(INSIDE_OUT), b.permute(INSIDE_OUT)], 2).permute(OUTSIDE_IN)
 }
 
-/// Channels to squares of pixels (Shi et al. 2016): `[batch, channels * by * by, height, width]` to
+/// Rearranges channels into squares of pixels (Shi et al. 2016): `[batch, channels * by * by, height, width]` to
 /// `[batch, channels, height * by, width * by]`.
 ///
 /// # Panics
@@ -44,7 +41,7 @@ pub fn pixel_shuffle(x: &Tensor, by: i64) -> Tensor {
         .permute(OUTSIDE_IN)
 }
 
-/// Squares of pixels to channels: `[batch, channels, height * by, width * by]` to
+/// Rearranges squares of pixels into channels: `[batch, channels, height * by, width * by]` to
 /// `[batch, channels * by * by, height, width]`.
 ///
 /// # Panics
@@ -64,14 +61,14 @@ pub fn pixel_unshuffle(x: &Tensor, by: i64) -> Tensor {
         .permute(OUTSIDE_IN)
 }
 
-/// The values of each image beside each other, the channels innermost: `[batch, channels, height, width]` to
-/// `[batch, height, width, channels]`, which is contiguous.
+/// The pixels of each image with their channels innermost: `[batch, channels, height, width]` to a contiguous
+/// `[batch, height, width, channels]`.
 pub(crate) fn to_rows(x: &Tensor) -> Tensor {
     if !is_batch_innermost(x) {
         return x.permute([0, 2, 3, 1]).contiguous();
     }
     let &[batch, channels, height, width] = &x.size()[..] else { unreachable!("it has four dimensions") };
-    // Of a matrix libtorch knows how to turn it over.
+    // libtorch transposes a matrix fast.
     x.permute(INSIDE_OUT)
         .view([height * width * channels, batch])
         .transpose(0, 1)
@@ -79,7 +76,7 @@ pub(crate) fn to_rows(x: &Tensor) -> Tensor {
         .view([batch, height, width, channels])
 }
 
-/// Back from [`to_rows`], to a map that is batch-innermost or not.
+/// The inverse of [`to_rows`], to a map in either layout.
 pub(crate) fn from_rows(x: &Tensor, batch_innermost: bool) -> Tensor {
     if !batch_innermost {
         return x.permute([0, 3, 1, 2]).contiguous();
@@ -106,14 +103,14 @@ mod tests {
         [x, innermost]
     }
 
-    /// The same values, and, where the batch was innermost, it still is.
+    /// The values are equal, and a batch that was innermost still is.
     fn assert_moved(got: [Tensor; 2], expected: &Tensor) {
         assert!(got.iter().all(|got| got == expected));
         assert!(is_batch_innermost(&got[1]));
     }
 
     #[test]
-    fn values_move_as_libtorch_moves_them() {
+    fn values_are_rearranged_as_by_libtorch() {
         let (a, b) = (random([16, 12, 4, 6]), random([16, 4, 4, 6]));
         let both = [0, 1].map(|i| concat_channels(&a[i], &b[i]));
         assert_moved(both, &Tensor::cat(&[&a[0], &b[0]], 1));

@@ -30,14 +30,14 @@ impl Activation {
             Activation::Silu => x.silu(),
             Activation::Gelu => x.gelu("none"),
             Activation::Tanh => x.tanh(),
-            // tch's `leaky_relu` has a fixed slope of 0.01. This kernel is the function itself when it is given
-            // x as the gradient, and far cheaper than a maximum and its backward pass.
+            // tch's `leaky_relu` has a fixed slope of 0.01. The backward kernel with x as the gradient is the function
+            // itself, and far cheaper than a maximum and its backward pass.
             Activation::LeakyRelu => x.detach().leaky_relu_backward(x, 0.2, false),
         }
     }
 }
 
-/// What a normalisation does in the same pass, and what remains to be done after it.
+/// Divides an activation after a normalisation into the part fused into its pass and the remainder.
 pub(super) fn fused(activation: Option<Activation>) -> (gen_native::Activation, Option<Activation>) {
     match activation {
         None => (gen_native::Activation::None, None),
@@ -48,7 +48,7 @@ pub(super) fn fused(activation: Option<Activation>) -> (gen_native::Activation, 
     }
 }
 
-/// Linear layers with a nonlinearity between them.
+/// A multilayer perceptron: linear layers with a nonlinearity between them.
 #[derive(Debug)]
 pub struct Mlp {
     layers: Vec<Linear>,
@@ -61,7 +61,7 @@ impl Mlp {
         Self::build(scope, sizes, activation, false)
     }
 
-    /// The same with a last layer that gives 0 until it is trained.
+    /// As [`Mlp::new`], with a last layer that starts at 0.
     pub fn zero_output(scope: Scope<'_>, sizes: &[i64], activation: Activation) -> Self {
         Self::build(scope, sizes, activation, true)
     }
@@ -97,7 +97,7 @@ impl Mlp {
     }
 }
 
-/// An MLP of residual blocks: `x + W₂ f(W₁ f(x))`, with a projection before and after.
+/// A perceptron of residual blocks `x + W₂ f(W₁ f(x))` between two linear layers.
 #[derive(Debug)]
 pub struct ResidualMlp {
     input: Linear,
@@ -128,8 +128,8 @@ impl ResidualMlp {
         }
     }
 
-    /// `x: [batch, inputs]`, and something of `[batch, width]` or `[width]` added after the input projection:
-    /// a time embedding, a condition.
+    /// `x: [batch, inputs]` to `[batch, outputs]`. `condition`, such as a time embedding, of `[batch, width]` or
+    /// `[width]`, is added after the first layer.
     pub fn forward(&self, x: &Tensor, condition: Option<&Tensor>) -> Tensor {
         let f = |x: &Tensor| self.activation.apply(x);
         let mut h = self.input.forward(x);

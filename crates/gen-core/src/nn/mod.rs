@@ -1,5 +1,5 @@
-//! Layers. A file a layer; each registers its parameters in a [`Scope`](crate::params::Scope) under PyTorch's
-//! names and starts as PyTorch's does, unless its documentation says otherwise.
+//! Layers, a file for each. A layer registers its parameters in a [`Scope`](crate::params::Scope) under PyTorch's
+//! names, with PyTorch's initial values unless its documentation says otherwise.
 
 mod attention;
 mod conv;

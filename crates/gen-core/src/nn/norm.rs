@@ -5,15 +5,15 @@ use super::Activation;
 use super::mlp::fused;
 use crate::params::{Init, Scope};
 
-/// By which statistics a [`BatchNorm`] normalises.
+/// The statistics by which a [`BatchNorm`] normalises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchStatistics {
-    /// Those of the batch, towards which the running ones move.
+    /// Those of the batch, with an update of the running ones.
     Train,
-    /// Those of the batch; the running ones stay as they are. For passes that do not train this layer, such as the
-    /// generator's while the discriminator learns.
+    /// Those of the batch, without an update of the running ones. For passes that do not train this layer, such as the
+    /// generator's pass in a step of the discriminator.
     Batch,
-    /// The running ones, so that what becomes of an image does not depend on those beside it.
+    /// The running ones, so that the output for an image does not depend on the rest of the batch.
     Running,
 }
 
@@ -34,7 +34,7 @@ impl BatchNorm {
         Self::with_init(scope, channels, Init::ONES)
     }
 
-    /// With a chosen initial scale; DCGAN's is N(1, 0.02²).
+    /// With the given initial scale; DCGAN's is N(1, 0.02²).
     pub fn with_init(scope: Scope<'_>, channels: i64, weight: Init) -> Self {
         let options = (Kind::Float, scope.device());
         BatchNorm {
@@ -45,7 +45,7 @@ impl BatchNorm {
         }
     }
 
-    /// `x: [batch, channels, ...]`, normalised and then through `activation`, in one pass where that is possible.
+    /// Normalises `x: [batch, channels, ...]` and applies `activation`, in one pass where the kernel supports it.
     ///
     /// # Panics
     /// When `x` has another number of channels.
@@ -83,7 +83,7 @@ impl GroupNorm {
         }
     }
 
-    /// `x: [batch, channels, ...]`, normalised and then through `activation`, in one pass where that is possible.
+    /// Normalises `x: [batch, channels, ...]` and applies `activation`, in one pass where the kernel supports it.
     ///
     /// # Panics
     /// When `x` has another number of channels.
@@ -91,8 +91,8 @@ impl GroupNorm {
         self.normalise(x, None, activation)
     }
 
-    /// The same with `x (1 + scale) + shift` before the activation, where `modulation: [batch, 2 channels]` has the
-    /// scales of each image and, after them, the shifts (Nichol & Dhariwal 2021, section 3).
+    /// As [`GroupNorm::forward`], with `x (1 + scale) + shift` before the activation. `modulation: [batch, 2 channels]`
+    /// holds the scales of each image, then the shifts (Nichol & Dhariwal 2021, section 3).
     ///
     /// # Panics
     /// When `x` or `modulation` has another shape.
@@ -111,7 +111,7 @@ impl GroupNorm {
     }
 }
 
-/// What a normalisation left to do. It fails, as tch's operations do, only where a shape does not fit.
+/// Applies the rest of the activation. Panics, as tch's operations do, where a shape does not fit.
 fn finish(result: std::result::Result<Tensor, TchError>, rest: Option<Activation>) -> Tensor {
     let normal = result.unwrap_or_else(|error| panic!("{error}"));
     match rest {
@@ -129,7 +129,7 @@ mod tests {
     use crate::testing::assert_close;
 
     #[test]
-    fn only_a_training_pass_moves_the_running_statistics() {
+    fn only_a_training_pass_updates_the_running_statistics() {
         let params = Params::new(Kind::Float, Device::Cpu);
         let norm = BatchNorm::new(params.root(), 1);
         let x = Tensor::from_slice(&[1.0f32, 3.0]).view([2, 1]);

@@ -1,18 +1,15 @@
 use tch::{Kind, Tensor};
 
-use crate::data::DataSpec;
+use crate::data::{ColumnMoments, DataSpec};
 use crate::error::{Error, Result};
 use crate::params::Scope;
 
-/// Points in the units of their file, to and from coordinates of mean 0 and standard deviation 1, which networks take:
-/// z = (x - μ) / σ for each coordinate.
+/// Tabular data in the units of its file, to and from columns of mean 0 and standard deviation 1 for networks:
+/// z = (x - μ) / σ for each column, as [`ColumnMoments`] computes it.
 ///
-/// The difference is taken in f64 and its quotient rounded to the kind of the scope, since a coordinate with a large
-/// offset has no digits to lose: 2451545.3, a Julian day, is 2451545.25 in f32. The way back ends in f64. μ and σ are
-/// buffers, `f64 [dimension]` each, saved with the parameters.
-///
-/// A coordinate with σ = 0 never varied: its z is x - μ, and the way back leads to μ, whatever z is. It has no part in
-/// [`Standardise::log_det`], since there is no density along it.
+/// The difference is taken in f64 and the quotient rounded to the kind of the scope, since a column with a large offset
+/// has no digits to lose: 2451545.3, a Julian day, is 2451545.25 in f32. The inverse ends in f64. μ and σ are buffers,
+/// `f64 [dimension]` each, saved with the parameters.
 ///
 /// ```
 /// use gen_core::nn::Standardise;
@@ -30,14 +27,13 @@ use crate::params::Scope;
 /// ```
 #[derive(Debug)]
 pub struct Standardise {
-    mean: Tensor,
-    std: Tensor,
-    /// Of what networks see.
+    moments: ColumnMoments,
+    /// The kind of z.
     kind: Kind,
 }
 
 impl Standardise {
-    /// By the statistics of a training set, as [`DataSpec`] gives them.
+    /// From the moments of a training set, as [`DataSpec`] gives them.
     ///
     /// # Errors
     /// When the lists differ in length or are empty, a value is not finite, or a standard deviation is negative.
@@ -46,29 +42,29 @@ impl Standardise {
             mean.iter().chain(std).all(|value| value.is_finite()) && std.iter().all(|&std| std >= 0.0);
         if mean.is_empty() || mean.len() != std.len() || !sound {
             return Err(Error::invalid(format!(
-                "standardising needs a mean of each coordinate and a standard deviation that is 0 or more, found \
+                "standardisation needs the mean and the standard deviation (0 or more) of each column, found \
                  {mean:?} and {std:?}"
             )));
         }
-        Ok(Standardise {
+        let moments = ColumnMoments {
             mean: scope.buffer("mean", Tensor::from_slice(mean)),
             std: scope.buffer("std", Tensor::from_slice(std)),
-            kind: scope.kind(),
-        })
+        };
+        Ok(Standardise { moments, kind: scope.kind() })
     }
 
-    /// What points of `data` need, registered in `scope` under `standardise`; nothing for images, whose values are in
-    /// [-1, 1] already.
+    /// The layer for `data`, registered in `scope` under `standardise`; `None` for images, whose values are in [-1, 1]
+    /// already.
     ///
     /// # Errors
-    /// When points come without the statistics of their coordinates.
+    /// When a table comes without the moments of its columns.
     pub fn of(scope: &Scope<'_>, data: &DataSpec) -> Result<Option<Self>> {
         if data.shape.is_image() {
             return Ok(None);
         }
         if data.mean.len() as i64 != data.shape.dimensions() {
             return Err(Error::invalid(format!(
-                "`{}` has points of {} coordinates: their means and standard deviations are needed",
+                "`{}` has {} columns: the mean and the standard deviation of each are needed",
                 data.name,
                 data.shape.dimensions()
             )));
@@ -76,24 +72,19 @@ impl Standardise {
         Self::new(scope / "standardise", &data.mean, &data.std).map(Some)
     }
 
-    /// `[batch, dimension]` in the units of the data, of any kind, to z in the kind of the scope.
+    /// `x: [batch, dimension]` in the units of the data, of any kind, to z in the kind of the scope.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        ((x.to_device(self.mean.device()) - &self.mean) / self.divisor()).to_kind(self.kind)
+        self.moments.standardise(x).to_kind(self.kind)
     }
 
     /// z to the units of the data: `f64 [batch, dimension]`.
     pub fn inverse(&self, z: &Tensor) -> Tensor {
-        z * &self.std + &self.mean
+        self.moments.restore(z)
     }
 
-    /// log |det ∂z/∂x| of [`Standardise::forward`], -Σ ln σ: a scalar, `f64`.
+    /// ln |det ∂z/∂x| of [`Standardise::forward`], -Σ ln σ over the columns with σ > 0: a scalar, `f64`.
     pub fn log_det(&self) -> Tensor {
-        -self.divisor().log().sum(Kind::Double)
-    }
-
-    /// σ, and 1 where it is 0.
-    fn divisor(&self) -> Tensor {
-        &self.std + self.std.eq(0.0)
+        self.moments.log_det()
     }
 }
 
@@ -123,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_varies_comes_back_as_it_was() {
+    fn a_constant_column_is_restored() {
         let s = standardise(&[7.1, 0.0], &[0.0, 2.0]);
         let x = Tensor::from_slice(&[7.1, 3.0]).view([1, 2]);
         assert_eq!(Vec::<f64>::try_from(s.forward(&x).to_kind(Kind::Double).view([-1])).unwrap(), [0.0, 1.5]);
@@ -133,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_that_cannot_be_are_refused() {
+    fn impossible_moments_are_refused() {
         let params = Params::new(Kind::Float, Device::Cpu);
         let root = params.root();
         for (mean, std) in [

@@ -3,12 +3,12 @@ use tch::Tensor;
 use super::{LayerNorm, Linear};
 use crate::params::Scope;
 
-/// A layer of a causal transformer: attention of each position to itself and those before it, then a perceptron of
-/// one hidden layer four times as wide, each on normalised values and added to what it was given (Vaswani et al. 2017;
-/// normalisation first as in Radford et al. 2019).
+/// A layer of a causal transformer (Vaswani et al. 2017): a residual block of self-attention, in which a position
+/// attends to itself and those before it, then one of a perceptron with a hidden layer four times as wide. Each block
+/// normalises its input (Radford et al. 2019).
 ///
-/// A whole sequence goes through in one pass. A sequence that comes a position at a time goes through
-/// [`TransformerLayer::step`], which keeps the keys and values of the positions so far in a [`KeyValueCache`]:
+/// [`TransformerLayer::forward`] takes a whole sequence. [`TransformerLayer::step`] takes one position at a time, and
+/// keeps the keys and values of the earlier positions in a [`KeyValueCache`]:
 ///
 /// ```
 /// use gen_core::nn::{KeyValueCache, TransformerLayer};
@@ -59,10 +59,10 @@ impl TransformerLayer {
         &x + self.perceptron(&x)
     }
 
-    /// The next position of a sequence, `x: [batch, 1, width]`, whose earlier ones went through with the same `cache`.
+    /// The next position of a sequence, `x: [batch, 1, width]`, to the same shape, with the `cache` of the earlier
+    /// ones.
     ///
-    /// `sharpness: [batch, 1, 1, 1]` is a factor on the logits of the attention of each row, the inverse of a
-    /// temperature.
+    /// `sharpness: [batch, 1, 1, 1]` is a factor on the attention logits of each row, the inverse of a temperature.
     ///
     /// # Panics
     /// When the cache is full.
@@ -78,12 +78,12 @@ impl TransformerLayer {
     fn queries_keys_values(&self, x: &Tensor) -> [Tensor; 3] {
         let (batch, length) = (x.size()[0], x.size()[1]);
         let qkv = self.qkv.forward(&self.attention_norm.forward(x)).view([batch, length, 3, self.heads, -1]);
-        // Unlike three selections, this has one gradient, which is put together in one pass.
+        // `unbind` has one gradient, computed in one pass; three selections would have three.
         let parts = qkv.permute([2, 0, 3, 1, 4]).unbind(0);
         [0, 1, 2].map(|i: usize| parts[i].shallow_clone())
     }
 
-    /// `[batch, length, width]`, before the output projection.
+    /// The attention before the output projection: `[batch, length, width]`.
     fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Tensor {
         let attended =
             Tensor::scaled_dot_product_attention(q, k, v, None::<Tensor>, 0.0, causal, None::<f64>, false);
@@ -96,13 +96,13 @@ impl TransformerLayer {
     }
 }
 
-/// The keys and values of the positions that went through [`TransformerLayer::step`] so far.
+/// The keys and values of the positions so far in [`TransformerLayer::step`].
 #[derive(Debug)]
 pub struct KeyValueCache {
     capacity: i64,
     length: i64,
-    /// Keys and values, `[batch, heads, capacity, width / heads]` of which `length` positions are filled; just these
-    /// positions where gradients are kept.
+    /// Keys and values, `[batch, heads, capacity, width / heads]`, of which the first `length` positions are filled.
+    /// With gradients, `[batch, heads, length, width / heads]`.
     tensors: Option<[Tensor; 2]>,
 }
 
@@ -112,13 +112,13 @@ impl KeyValueCache {
         KeyValueCache { capacity, length: 0, tensors: None }
     }
 
-    /// Adds a position, `[batch, heads, 1, width / heads]`, and returns all.
+    /// Adds a position, `[batch, heads, 1, width / heads]`, and returns the keys and values of all.
     fn push(&mut self, k: &Tensor, v: &Tensor) -> [Tensor; 2] {
         assert!(self.length < self.capacity, "the cache is for {} positions", self.capacity);
         let at = self.length;
         self.length += 1;
         if k.requires_grad() {
-            // Autograd needs the values as they were: each position gives new tensors.
+            // Autograd needs the earlier values unchanged, so each position makes new tensors.
             let grown = match self.tensors.take() {
                 Some([keys, values]) => [Tensor::cat(&[&keys, k], 2), Tensor::cat(&[&values, v], 2)],
                 None => [k.shallow_clone(), v.shallow_clone()],
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_with_gradients_gives_those_of_the_whole_sequence() {
+    fn a_cache_gives_the_gradients_of_the_whole_sequence() {
         let (params, layer) = layer();
         let x = Tensor::randn([2, 4, 8], F64);
         let gradients = |y: Tensor| {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn attention_without_sharpness_is_a_mean() {
+    fn attention_of_zero_sharpness_is_a_mean() {
         let (_params, layer) = layer();
         let x = Tensor::randn([2, 3, 8], F64);
         let [_, _, v] = layer.queries_keys_values(&x);

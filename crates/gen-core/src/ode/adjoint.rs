@@ -1,6 +1,6 @@
 use tch::Tensor;
 
-use super::Stages;
+use super::stages::Stages;
 use super::tableau::{NODES, STAGES, STEP};
 use crate::error::Result;
 

@@ -1,12 +1,12 @@
 //! The coefficients of Dormand & Prince (1980), RK5(4)7M; Hairer et al. 1993, table II.5.2.
 
-/// Evaluations of a step, the last of which is the first of the next.
+/// The number of evaluations in a step; the last is the first of the next step.
 pub(super) const STAGES: usize = 7;
 
 /// cᵢ: the times of the stages.
 pub(super) const NODES: [f64; STAGES] = [0.0, 1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0];
 
-/// aᵢⱼ: how each stage is made of those before. The last is the step itself.
+/// aᵢⱼ: the weights of the earlier stages in each stage. The last row is the step itself.
 pub(super) const STEP: [&[f64]; STAGES] = [
     &[],
     &[1.0 / 5.0],

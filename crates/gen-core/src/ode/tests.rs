@@ -2,6 +2,7 @@ use std::f64::consts::PI;
 
 use tch::Device;
 
+use super::tableau::{NODES, STAGES, STEP};
 use super::*;
 use crate::testing::{assert_close, assert_close_f64};
 
@@ -165,7 +166,7 @@ fn gradients_are_those_of_the_steps() {
                 *of_w.borrow_mut() += inner.tr().matmul(&y);
                 Ok(inner.matmul(w))
             };
-            Ok((value, Box::new(product) as Product<'_>))
+            Ok((value, Box::new(product) as VectorJacobianProduct<'_>))
         });
         assert_close(&of_start.expect("a gradient"), &expected[0], 1e-11, 1e-11);
         assert_close(&of_w.borrow(), &expected[1], 1e-11, 1e-11);

@@ -67,8 +67,8 @@ impl AdamConfig {
 
 /// Adam (Kingma & Ba 2015, algorithm 1), with decoupled weight decay (Loshchilov & Hutter 2019).
 ///
-/// All parameters move in one fused call. The optimizer computes the gradient itself, of its own parameters only: two
-/// optimizers on one loss never see each other's. A parameter that took no part in the loss stays as it is.
+/// One fused call updates all parameters. The optimizer computes the gradient itself, of its own parameters only, so
+/// that two optimizers of one loss do not affect each other. A parameter outside the graph of the loss stays as it is.
 ///
 /// ```
 /// use gen_core::optim::{Adam, AdamConfig};
@@ -90,7 +90,7 @@ pub struct Adam {
     parameters: Vec<Tensor>,
     first_moments: Vec<Tensor>,
     second_moments: Vec<Tensor>,
-    /// A scalar `f32` beside the parameters, where the kernel wants it.
+    /// A scalar `f32` on the device of the parameters, as the kernel requires.
     steps: Tensor,
 }
 
@@ -124,8 +124,8 @@ impl Adam {
         self.apply(&gradients, lr_scale)
     }
 
-    /// Takes one step down the gradient of the sum of the scalar `losses`, each of which is differentiated before the next
-    /// is asked for: a batch in parts, whose graphs need not be in memory, or in a cache, together.
+    /// Takes one step down the gradient of the sum of the scalar `losses` by gradient accumulation: each loss is
+    /// differentiated before the next is requested, so that the graph of one part of a batch is in memory at a time.
     ///
     /// Returns the sum, and the norm of its gradient before clipping, both scalar tensors.
     ///
@@ -151,17 +151,17 @@ impl Adam {
         Ok((loss, self.apply(&gradients, lr_scale)?))
     }
 
-    /// Takes one step with gradients that the caller has, in the order of [`Params::trainable`].
+    /// Takes one step with given gradients, in the order of [`Params::trainable`], which it may change.
     ///
-    /// Returns the norm of the gradient before clipping, a scalar tensor. The gradients may be changed.
+    /// Returns the norm of the gradient before clipping, a scalar tensor.
     ///
     /// # Errors
-    /// When their number or a shape is not that of the parameters, or none is defined.
+    /// When their number or a shape differs from that of the parameters, or none is defined.
     pub fn apply(&mut self, gradients: &[Tensor], lr_scale: f64) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let AdamConfig { learning_rate, beta1, beta2, epsilon, weight_decay, clip_norm } = self.config;
         let norm = global_norm(gradients)?;
-        // On the device, without asking the host: gradients are divided by max(1, norm / clip).
+        // Gradients are divided by max(1, norm / clip), computed on the device so that the host does not wait for it.
         let scale =
             (clip_norm > 0.0).then(|| ((&norm + 1e-6) / clip_norm).clamp_min(1.0).to_kind(Kind::Float));
         let _ = self.steps.g_add_scalar_(1.0);
@@ -179,7 +179,7 @@ impl Adam {
         Ok(norm)
     }
 
-    /// Moments and step counter: what a resumed run needs besides the parameters.
+    /// Moments and step counter, which a resumed run needs besides the parameters.
     pub fn state(&self) -> NamedTensors {
         let mut state = NamedTensors::new();
         for (i, name) in self.names.iter().enumerate() {
@@ -190,7 +190,7 @@ impl Adam {
         state
     }
 
-    /// How many steps were taken.
+    /// The number of steps taken.
     pub fn steps(&self) -> i64 {
         self.steps.double_value(&[]) as i64
     }
@@ -201,7 +201,7 @@ impl Adam {
     }
 }
 
-/// The sum of two gradients, either of which may be none.
+/// The sum of two gradients, either of which may be undefined.
 fn added((sum, gradient): (Tensor, Tensor)) -> Tensor {
     match (sum.defined(), gradient.defined()) {
         (true, true) => sum + gradient,
@@ -219,8 +219,8 @@ mod tests {
     use crate::params::Init;
     use crate::testing::{assert_close, assert_close_f64};
 
-    /// Minimises the same function of two tensors with both optimizers, at a rate that changes. Their sizes leave a rest
-    /// beside full vectors.
+    /// Minimises the same function of two tensors with both optimizers and a changing learning rate. The sizes leave
+    /// remainders beside full vectors of the fused kernel.
     fn against_tch(config: AdamConfig) {
         for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5)] {
             against_tch_in(kind, tolerance, config);
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_batch_in_parts_is_a_batch() {
-        // The third parameter is in the second part alone.
+        // Only the second part depends on the third parameter.
         let found = |in_parts: bool| {
             let params = Params::new(Kind::Double, Device::Cpu);
             let [a, b, c] = ["a", "b", "c"].map(|name| params.root().parameter(name, &[2], Init::ONES));

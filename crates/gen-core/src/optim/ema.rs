@@ -6,21 +6,21 @@ use crate::params::NamedTensors;
 
 /// An exponential moving average of a model's weights.
 ///
-/// Early in training the decay is limited to `(1 + n) / (10 + n)` after `n` updates, so that the average never
-/// holds on to the random start. Integer tensors (counters, flags) are copied.
+/// Early in training the decay is limited to `(1 + n) / (10 + n)` after `n` updates, so that the average soon forgets
+/// the random initial weights. Integer tensors (counters, flags) are copied.
 pub struct Ema {
     decay: f64,
     updates: Tensor,
     live: NamedTensors,
     average: NamedTensors,
-    /// The tensors of `average` that move, and those of `live` that they move to.
+    /// The floating-point tensors of `average`, and those of `live`.
     moving: (Vec<Tensor>, Vec<Tensor>),
-    /// Those that are copied.
+    /// The other tensors of `average`, each with that of `live`.
     copied: Vec<(Tensor, Tensor)>,
 }
 
 impl Ema {
-    /// An average of `weights`, handles to a model's own, that starts at their present values.
+    /// An average of `weights`, handles to those of a model, that starts at their current values.
     pub fn new(weights: NamedTensors, decay: f64) -> Self {
         let average = weights.snapshot();
         let (mut moving, mut copied) = ((Vec::new(), Vec::new()), Vec::new());
@@ -36,7 +36,7 @@ impl Ema {
         Ema { decay, updates: Tensor::from(0i64), live: weights, average, moving, copied }
     }
 
-    /// Moves the average towards the present weights.
+    /// Moves the average towards the current weights.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -56,7 +56,7 @@ impl Ema {
         &self.average
     }
 
-    /// Exchanges the average and the weights; done twice, everything is as before.
+    /// Exchanges the average and the weights. A second call restores both.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -104,9 +104,9 @@ mod tests {
         assert!((value(ema.average()) - expected).abs() < 1e-12);
     }
 
-    /// Tensors of several sizes, which leave a rest beside full vectors, each towards its own.
+    /// The sizes leave remainders beside full vectors of the fused kernel.
     #[test]
-    fn every_tensor_follows_its_own() {
+    fn every_tensor_follows_its_own_weights() {
         let sizes = [3i64, 16, 37];
         let name = |n: i64| format!("w{n}");
         let options = (tch::Kind::Float, tch::Device::Cpu);

@@ -1,19 +1,19 @@
 use serde::{Deserialize, Serialize};
 
-/// A factor on the learning rate over the run.
+/// The factor on the learning rate over the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// Always 1.
     Constant,
-    /// Half a cosine from 1 down to 0 at the end of the budget (Loshchilov & Hutter 2017, without restarts).
+    /// Half a cosine period from 1 to 0 at the end of the budget (Loshchilov & Hutter 2017, without restarts).
     Cosine,
-    /// A straight line from 1 down to 0 at the end of the budget.
+    /// Linear from 1 to 0 at the end of the budget.
     Linear,
 }
 
 impl Schedule {
-    /// The factor at `progress`, the part of the budget that is used, in [0, 1].
+    /// The factor at `progress`, the used share of the budget, in [0, 1].
     ///
     /// ```
     /// use gen_core::optim::Schedule;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How long to train.
+/// The length of a training.
 ///
 /// ```
 /// use gen_core::train::Budget;
@@ -18,29 +18,31 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Budget {
-    /// Seconds of training: evaluation, checkpoints and sample grids do not count, nor does time in which the process was
-    /// stopped (Ctrl-Z, SIGSTOP) or the machine slept.
+    /// Seconds of training. Evaluation, checkpoints and sample grids do not count, nor does time in which the process
+    /// is stopped (Ctrl-Z, SIGSTOP) or the machine sleeps.
     Seconds(f64),
     /// Optimizer steps.
     Steps(u64),
-    /// Training images (or points) seen, rounded up to a whole batch.
+    /// Training rows seen, rounded up to a whole batch.
     Images(u64),
     /// Passes over the training data.
     Epochs(u64),
 }
 
 impl Budget {
+    /// Refuses an empty budget.
+    ///
     /// # Errors
-    /// When it is no time, or no step at all.
+    /// When the time or the count is not positive.
     pub fn check(self) -> Result<()> {
         let is_some = match self {
             Budget::Seconds(seconds) => seconds > 0.0 && seconds.is_finite(),
             Budget::Steps(count) | Budget::Images(count) | Budget::Epochs(count) => count > 0,
         };
-        if is_some { Ok(()) } else { Err(Error::invalid(format!("a budget of {self} is none"))) }
+        if is_some { Ok(()) } else { Err(Error::invalid(format!("a budget of {self} is empty"))) }
     }
 
-    /// The number of steps, where the budget fixes it.
+    /// The number of steps; `None` for a budget of seconds.
     pub fn steps(self, batch_size: usize, batches_per_epoch: u64) -> Option<u64> {
         match self {
             Budget::Seconds(_) => None,
@@ -57,7 +59,8 @@ impl FromStr for Budget {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
             Error::invalid(format!(
-                "the budget `{text}` should be a positive number and a unit: 90s, 5m, 2h, 20000steps, 1Mimages, 10epochs"
+                "the budget `{text}` should be a positive number and a unit: 90s, 5m, 2h, 20000steps, 1Mimages, \
+                 10epochs"
             ))
         };
         let text = text.trim();
@@ -117,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn written_budgets_are_read_back() {
         for budget in [Budget::Seconds(0.25), Budget::Steps(7), Budget::Images(3_000_000), Budget::Epochs(2)]
         {
             assert_eq!(budget.to_string().parse::<Budget>().unwrap(), budget);
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn malformed_budgets_are_refused() {
         for text in ["", "5", "m", "0s", "0steps", "-3m", "1.2.3s", "5 parsecs", "0.2steps", "inf s"] {
             assert!(text.parse::<Budget>().is_err(), "{text}");
         }

@@ -2,19 +2,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often a [`RunningClock`] looks at the time by itself.
+/// The interval at which the thread of a [`RunningClock`] reads the time.
 const BEAT: Duration = Duration::from_millis(100);
-/// A process that runs looks at the time within this; one that did not for longer was stopped.
+/// A running process reads the time at least this often; a longer gap means that it was stopped.
 const STOPPED: Duration = Duration::from_millis(500);
 
-/// The time that this process has been running: neither the time in which it was stopped (SIGSTOP, Ctrl-Z, a frozen
-/// container) nor, where the system's monotonic clock stands still meanwhile as on Linux, that in which the machine slept.
+/// The time for which this process has been running. It excludes time in which the process is stopped (SIGSTOP, Ctrl-Z,
+/// a frozen container) and, where the system's monotonic clock stands still meanwhile as on Linux, sleep of the
+/// machine.
 ///
-/// Nothing tells a process that it was stopped, so a thread looks at the time every tenth of a second. It sleeps
-/// otherwise, and such a thread is woken in time even on a machine with far too much to do. Where half a second has
-/// passed between two looks nothing in the process can have run, and a tenth of it is counted in their place. A stop
-/// shorter than that is counted as if there had been none. The training thread looks as well, whenever it asks, so that no
-/// stop can be counted by asking before the other thread has woken.
+/// A process is not notified that it was stopped, so a thread reads the time every tenth of a second. It sleeps
+/// otherwise, and such a thread wakes in time even on an overloaded machine. A gap of half a second between two
+/// readings therefore means that nothing in the process ran, and counts as a tenth of a second. Shorter stops count as
+/// running time. The training thread takes a reading whenever it asks for the time, so that a stop is excluded even if
+/// the other thread has not woken since.
 pub(super) struct RunningClock {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -27,21 +28,21 @@ struct Shared {
 
 struct Counted {
     running: Duration,
-    looked: Instant,
-    /// Whether a thread looks at the time, too; otherwise nobody can tell a stop from a long step.
+    last: Instant,
+    /// Whether the thread runs; without it, a stop cannot be told from a long step.
     is_watched: bool,
     is_over: bool,
 }
 
 impl Counted {
-    fn look(&mut self, now: Instant) -> Duration {
-        self.running += counted(now.saturating_duration_since(self.looked), self.is_watched);
-        self.looked = now;
+    fn read(&mut self, now: Instant) -> Duration {
+        self.running += counted(now.saturating_duration_since(self.last), self.is_watched);
+        self.last = now;
         self.running
     }
 }
 
-/// What counts of the time between two looks.
+/// The running time between two readings.
 fn counted(passed: Duration, is_watched: bool) -> Duration {
     if is_watched && passed > STOPPED { BEAT } else { passed }
 }
@@ -56,16 +57,16 @@ impl RunningClock {
     /// A clock at 0.
     pub(super) fn start() -> Self {
         let time =
-            Counted { running: Duration::ZERO, looked: Instant::now(), is_watched: false, is_over: false };
+            Counted { running: Duration::ZERO, last: Instant::now(), is_watched: false, is_over: false };
         let shared = Arc::new(Shared { time: Mutex::new(time), ended: Condvar::new() });
         let watched = Arc::clone(&shared);
         let thread = thread::Builder::new().name("clock".to_owned()).spawn(move || watch(&watched)).ok();
         RunningClock { shared, thread }
     }
 
-    /// Seconds since the start in which the process ran.
+    /// Seconds since the start for which the process has been running.
     pub(super) fn seconds(&self) -> f64 {
-        self.shared.time().look(Instant::now()).as_secs_f64()
+        self.shared.time().read(Instant::now()).as_secs_f64()
     }
 }
 
@@ -73,7 +74,7 @@ fn watch(shared: &Shared) {
     let mut time = shared.time();
     time.is_watched = true;
     while !time.is_over {
-        time.look(Instant::now());
+        time.read(Instant::now());
         let woken = shared.ended.wait_timeout(time, BEAT);
         time = woken.unwrap_or_else(PoisonError::into_inner).0;
     }
@@ -89,17 +90,17 @@ impl Drop for RunningClock {
     }
 }
 
-/// Seconds of processor time that this process has used, all threads together.
+/// The processor time of this process in seconds, summed over threads.
 pub fn cpu_seconds() -> f64 {
     cpu_time::ProcessTime::try_now().map_or(f64::NAN, |time| time.as_duration().as_secs_f64())
 }
 
-/// The largest resident memory that this process has had, in MiB; `None` where the system does not tell.
+/// The peak resident memory of this process in MiB; `None` where the system does not report it.
 pub fn peak_rss_mib() -> Option<f64> {
     status_mib("VmHWM:")
 }
 
-/// The resident memory of this process now, in MiB; `None` where the system does not tell.
+/// The resident memory of this process in MiB; `None` where the system does not report it.
 pub fn rss_mib() -> Option<f64> {
     status_mib("VmRSS:")
 }
@@ -116,16 +117,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_that_no_running_process_leaves_is_not_counted() {
+    fn a_gap_in_which_the_process_was_stopped_is_not_counted() {
         let milliseconds = Duration::from_millis;
         assert_eq!(counted(milliseconds(499), true), milliseconds(499));
         assert_eq!(counted(milliseconds(90_000), true), BEAT);
         assert_eq!(counted(milliseconds(90_000), false), milliseconds(90_000));
         let mut time =
-            Counted { running: Duration::ZERO, looked: Instant::now(), is_watched: true, is_over: false };
-        let start = time.looked;
+            Counted { running: Duration::ZERO, last: Instant::now(), is_watched: true, is_over: false };
+        let start = time.last;
         for at in [100, 200, 90_200, 90_300] {
-            time.look(start + milliseconds(at));
+            time.read(start + milliseconds(at));
         }
         assert_eq!(time.running, milliseconds(400));
     }

@@ -4,33 +4,33 @@ use crate::error::{Error, Result};
 use crate::optim::Schedule;
 use crate::precision::Precision;
 
-/// Training settings that every family shares.
+/// The training settings of all families.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Rows in a batch.
     pub batch_size: usize,
-    /// The learning rate over the budget.
+    /// The schedule of the learning rate over the budget.
     pub schedule: Schedule,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
-    /// Decay of the moving average of the weights; 0 keeps none.
+    /// Decay of the moving average of the weights; 0 for no average.
     pub ema_decay: f64,
     /// Steps between rows of the history.
     pub log_every: u64,
-    /// Rows of the validation split that the averaged weights are judged by, as often as `validate_every` says; the
-    /// best are kept. 0 keeps none, and is the only choice for a model without a loss for it.
+    /// Rows of the validation split on which the averaged weights are validated every `validate_every` steps; the best
+    /// are kept. 0 for no validation, as a model without a validation loss requires.
     #[serde(default)]
     pub validation_rows: usize,
-    /// Steps between validations; 0 is one after each tenth of the budget.
+    /// Steps between validations; 0 for one after each tenth of the budget.
     #[serde(default)]
     pub validate_every: u64,
-    /// Early stopping (Goodfellow et al. 2016, algorithm 7.1): so many validations in a row, none better than the best
-    /// before them, end the training; 0 never does. The learning rate follows the budget all the same: a schedule that
-    /// falls to 0 has not come there.
+    /// Early stopping (Goodfellow et al. 2016, algorithm 7.1): training ends after this many validations in a row
+    /// without an improvement; 0 never stops it. The learning rate still follows the whole budget, so a schedule that
+    /// falls to 0 does not get there.
     #[serde(default)]
     pub patience: usize,
-    /// What layers multiply in while the model trains.
+    /// The compute dtype of layers during training.
     #[serde(default)]
     pub precision: Precision,
 }
@@ -52,8 +52,10 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// Refuses settings out of range.
+    ///
     /// # Errors
-    /// When a setting is outside of its range, which the message says.
+    /// When a setting is out of its range; the message has both.
     pub fn check(&self) -> Result<()> {
         let counts = [("batch_size", self.batch_size as u64), ("log_every", self.log_every)];
         if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {

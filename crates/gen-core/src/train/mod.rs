@@ -1,4 +1,4 @@
-//! The training loop: one for all families.
+//! The training loop, common to all families.
 
 mod budget;
 mod clock;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// How far a run has come.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
@@ -11,74 +11,74 @@ pub struct Progress {
     pub step: u64,
     /// Rows of the training data seen.
     pub images_seen: u64,
-    /// Seconds spent in training steps.
+    /// Wall-clock seconds in training steps.
     pub seconds: f64,
-    /// Processor seconds spent in training steps, all threads together.
+    /// Processor seconds in training steps, summed over threads.
     pub cpu_seconds: f64,
 }
 
-/// The row of the history that has begun and is not complete: what a run that stops between two rows has to keep.
+/// The unfinished row of the history, which a checkpoint between two rows has to hold.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenRow {
-    /// How far the run had come at the last record.
+    /// The progress at the last complete row.
     pub since: Progress,
     /// The sum of each loss over the steps since then.
     pub losses: BTreeMap<String, f64>,
 }
 
-/// What [`Trainer::advance_until`](super::Trainer::advance_until) came to.
+/// The result of [`Trainer::advance_until`](super::Trainer::advance_until).
 #[derive(Debug, Clone, PartialEq)]
 pub enum TrainEvent {
     /// A row of the history is complete.
     Row(LogRecord),
-    /// The caller asked for a pause; the next call goes on with the same row.
+    /// The caller asked for a pause; the next call continues the same row.
     Paused,
-    /// The training is at its end.
+    /// The training has ended.
     Finished,
 }
 
 /// A row of the history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogRecord {
-    /// How far the run has come.
+    /// The progress of the run.
     pub progress: Progress,
-    /// The part of the budget that is used, in [0, 1].
+    /// The used share of the budget, in [0, 1].
     pub budget_used: f64,
     /// The factor on the learning rate at the last step.
     pub lr_scale: f64,
-    /// The mean of each loss since the last record, in the order in which the model names them.
+    /// The mean of each loss since the last row, in the order of the model.
     pub losses: Vec<(&'static str, f64)>,
-    /// Rows a second since the last record.
+    /// Rows per second since the last row of the history.
     pub images_per_second: f64,
-    /// Resident memory, in MiB; `None` where the system does not tell.
+    /// Resident memory in MiB; `None` where the system does not report it.
     pub rss_mib: Option<f64>,
 }
 
-/// Sums over the steps since the last record.
+/// The sums of the losses over the steps of an unfinished row.
 #[derive(Default)]
 pub(super) struct Row {
     pub(super) since: Progress,
     pub(super) lr_scale: f64,
     pub(super) sums: Vec<(&'static str, Tensor)>,
-    /// What an earlier process had summed up; each part joins its loss when the model next names it.
+    /// The sums of an earlier process, each added to its loss when the model next reports it.
     carried: BTreeMap<String, f64>,
 }
 
 impl Row {
-    /// A row that begins here.
+    /// An empty row.
     pub(super) fn new(since: Progress) -> Self {
         Row { since, ..Row::default() }
     }
 
-    /// The row as it is saved.
+    /// The row for a checkpoint.
     pub(super) fn open(&self) -> OpenRow {
         let mut losses = self.carried.clone();
         losses.extend(self.sums.iter().map(|(name, sum)| ((*name).to_owned(), sum.double_value(&[]))));
         OpenRow { since: self.since, losses }
     }
 
-    /// The row as it was saved.
+    /// Continues a row from a checkpoint.
     pub(super) fn resume(row: OpenRow) -> Self {
         Row { since: row.since, carried: row.losses, ..Row::default() }
     }
@@ -89,7 +89,7 @@ impl Row {
         self.sums.iter().map(|(name, sum)| (*name, sum.double_value(&[]) / steps)).collect()
     }
 
-    /// Adds losses to the sums without asking the device for their values.
+    /// Adds losses to the sums on their device, without waiting for their values.
     pub(super) fn add<'t>(&mut self, losses: impl Iterator<Item = (&'static str, &'t Tensor)>) {
         for (name, value) in losses {
             let value = value.to_kind(Kind::Double);

@@ -17,12 +17,13 @@ use crate::rng::{Purpose, stream};
 
 /// Trains one model on one data set, a row of the history at a time.
 ///
-/// The caller decides what happens between rows (printing, sampling, saving); the clock stands still then. It
-/// stands still, too, while the process is stopped or the machine sleeps.
+/// The caller decides what happens between rows: printing, sampling, saving. The clock of the budget stands still then,
+/// and while the process is stopped or the machine sleeps.
 ///
 /// ```no_run
-/// # fn train(model: &mut dyn gen_core::model::GenerativeModel, data: &gen_core::data::Dataset) -> gen_core::Result<()> {
 /// use gen_core::train::{Budget, TrainConfig, Trainer};
+/// # use gen_core::{Result, data::Dataset, model::GenerativeModel};
+/// # fn train(model: &mut dyn GenerativeModel, data: &Dataset) -> Result<()> {
 ///
 /// let mut trainer = Trainer::new(model, data, TrainConfig::default(), Budget::Epochs(5), 0)?;
 /// while let Some(record) = trainer.advance()? {
@@ -50,10 +51,10 @@ pub struct Trainer<'a, M: GenerativeModel + ?Sized> {
 }
 
 impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
-    /// A run at its start. Everything random in it follows from `seed`.
+    /// A run at its start. `seed` determines all its randomness.
     ///
     /// # Errors
-    /// When the data is empty or not what the model was built for, or a setting is not possible.
+    /// When the data is empty or differs from what the model was built for, or a setting is out of range.
     pub fn new(
         model: &'a mut M,
         data: &'a Dataset,
@@ -102,10 +103,10 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         })
     }
 
-    /// Trains up to the next record of the history; `None` when the training is at its end.
+    /// Trains up to the next row of the history; `None` when the training has ended.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when a loss is infinite or not a number, and whatever the model's step returns.
+    /// [`Error::NonFinite`] when a loss is infinite or not a number, and those of the model's step.
     pub fn advance(&mut self) -> Result<Option<LogRecord>> {
         match self.advance_until(|_| false)? {
             TrainEvent::Row(record) => Ok(Some(record)),
@@ -113,10 +114,10 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         }
     }
 
-    /// As [`Trainer::advance`], but asks after every step whether to `pause` there, and so takes one step at least.
+    /// As [`Trainer::advance`], but asks after every step whether to `pause`. It takes at least one step.
     ///
-    /// Rows of the history do not depend on pauses: one that has begun goes on with the next call, or in another
-    /// process with [`Trainer::restore_row`].
+    /// Pauses do not affect the rows of the history: the next call continues an unfinished row, and another process
+    /// does so after [`Trainer::restore_row`].
     ///
     /// # Errors
     /// As [`Trainer::advance`].
@@ -151,7 +152,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         let losses = self.model.train_step(&batch, &step)?;
         drop(region);
         if self.device == Device::Cpu {
-            // On an accelerator this would wait for the device at every step; there the sums are checked.
+            // On an accelerator this would wait for the device at every step; `advance_until` checks the sums instead.
             self.check_finite(losses.iter())?;
         }
         if let Some(ema) = &mut self.ema {
@@ -180,7 +181,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         }
     }
 
-    /// Leaves the averaged weights in the model, where an average was kept.
+    /// Puts the averaged weights into the model, where an average is kept.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -191,12 +192,12 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         }
     }
 
-    /// Whether the training is at its end: the budget is used up, or it [stopped early](Trainer::stopped_early).
+    /// Whether the training has ended: the budget is used up, or it [stopped early](Trainer::stopped_early).
     pub fn finished(&self) -> bool {
         self.budget_used() >= 1.0 || self.is_out_of_patience()
     }
 
-    /// Whether the training ended before its budget, because `patience` validations in a row found nothing better.
+    /// Whether the training ended before its budget, after `patience` validations in a row without an improvement.
     pub fn stopped_early(&self) -> bool {
         self.budget_used() < 1.0 && self.is_out_of_patience()
     }
@@ -205,17 +206,17 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.config.patience > 0 && self.since_best >= self.config.patience
     }
 
-    /// How far the run has come.
+    /// The progress of the run.
     pub fn progress(&self) -> Progress {
         self.progress
     }
 
-    /// The number of steps that a budget comes to in this run; `None` for one in seconds.
+    /// The number of steps of a budget in this run; `None` for a budget of seconds.
     pub fn steps_in(&self, budget: Budget) -> Option<u64> {
         budget.steps(self.batches.batch_size(), self.batches.per_epoch())
     }
 
-    /// The part of the budget that is used, in [0, 1].
+    /// The used share of the budget, in [0, 1].
     pub fn budget_used(&self) -> f64 {
         let used = match (self.budget, self.steps_in(self.budget)) {
             (Budget::Seconds(seconds), _) => self.progress.seconds / seconds,
@@ -225,15 +226,15 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         used.min(1.0)
     }
 
-    /// Runs `f` on the model with its averaged weights (where an average is kept), then puts the live ones back.
+    /// Calls `f` on the model with its averaged weights, where an average is kept, then restores the live ones.
     ///
     /// # Errors
-    /// Whatever `f` returns.
+    /// Those of `f`.
     pub fn averaged<T>(&mut self, f: impl FnOnce(&M) -> Result<T>) -> Result<T> {
         if let Some(ema) = &mut self.ema {
             ema.swap()?;
         }
-        // Training goes on with the live weights, whatever `f` does.
+        // The live weights return even if `f` panics.
         let result = panic::catch_unwind(AssertUnwindSafe(|| f(&*self.model)));
         if let Some(ema) = &mut self.ema {
             ema.swap()?;
@@ -251,20 +252,20 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.ema.as_ref().map(Ema::average)
     }
 
-    /// Whether `validate_every` asks for a validation after the present step, or the budget ends here. Where it is 0 the
-    /// caller chooses; a training that stopped early needs no more.
+    /// Whether a validation is due after the current step, by `validate_every` or because the budget ends. Never due
+    /// where `validate_every` is 0 and the caller chooses, or where the training stopped early.
     pub fn validation_is_due(&self) -> bool {
         let every = self.config.validate_every;
         let is_due = self.progress.step.is_multiple_of(every) || self.budget_used() >= 1.0;
         every > 0 && is_due && !self.stopped_early()
     }
 
-    /// Judges the averaged weights by rows that nobody trains on; `None` where there are none, or the model has no loss
-    /// for it. Rows and noise are the same at every call, and training goes on as if there had been none, unless the
-    /// `patience` is at its end.
+    /// Computes the validation loss of the averaged weights on held-out rows; `None` where there are no rows or the
+    /// model has no such loss. Rows and noise are the same at every call. A validation has no effect on training,
+    /// except that `patience` may end it.
     ///
     /// # Errors
-    /// Whatever the model returns.
+    /// Those of the model.
     pub fn validate(&mut self) -> Result<Option<ValidationRecord>> {
         let Some(validation) = self.validation.take() else { return Ok(None) };
         let start = Instant::now();
@@ -273,7 +274,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.validation = Some(validation);
         let Some((objective, loss)) = measured? else { return Ok(None) };
         let now = Validated { step: self.progress.step, loss };
-        // Not a number is never the best.
+        // NaN is never the best.
         let is_best = !loss.is_nan() && self.best.is_none_or(|best| loss < best.loss);
         if is_best {
             self.best = Some(now);
@@ -290,19 +291,19 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         self.best
     }
 
-    /// Validations after the best one: what `patience` counts.
+    /// The number of validations after the best one, which `patience` limits.
     pub fn since_best(&self) -> usize {
         self.since_best
     }
 
-    /// After [`Trainer::restore`]: the best validation so far and those after it, as [`Trainer::best`] and
-    /// [`Trainer::since_best`] gave them.
+    /// Restores the results of [`Trainer::best`] and [`Trainer::since_best`], after [`Trainer::restore`].
     pub fn restore_best(&mut self, best: Option<Validated>, since_best: usize) {
         self.best = best;
         self.since_best = since_best;
     }
 
-    /// All that a resumed run needs besides [`Progress`] and [`OpenRow`]: handles to weights, training state and average.
+    /// Handles to weights, training state and average: all that a resumed run needs besides [`Progress`] and
+    /// [`OpenRow`].
     pub fn state(&self) -> NamedTensors {
         let mut state = self.model.training_state().prefixed("training");
         state.extend("weights", self.model.weights());
@@ -312,12 +313,12 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         state
     }
 
-    /// The row of the history that has begun; at a record it is empty.
+    /// The unfinished row of the history; empty after a complete row.
     pub fn open_row(&self) -> OpenRow {
         self.row.open()
     }
 
-    /// Continues from what [`Trainer::state`] and [`Trainer::progress`] gave, with a new row of the history.
+    /// Continues from the results of [`Trainer::state`] and [`Trainer::progress`], with a new row of the history.
     ///
     /// # Errors
     /// When the tensors do not fit the model; the run is unchanged then.
@@ -329,10 +330,10 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         Ok(())
     }
 
-    /// After [`Trainer::restore`]: goes on with the row that [`Trainer::open_row`] gave.
+    /// Continues the row of [`Trainer::open_row`], after [`Trainer::restore`].
     ///
     /// # Errors
-    /// When the row begins after the step that the run has come to.
+    /// When the row begins after the current step of the run.
     pub fn restore_row(&mut self, row: OpenRow) -> Result<()> {
         if row.since.step > self.progress.step || row.since.images_seen > self.progress.images_seen {
             return Err(Error::invalid(format!(
@@ -344,12 +345,12 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         Ok(())
     }
 
-    /// Tells the trainer that its present state is saved, so that errors can say where to go back to.
+    /// Records that the current state is saved, so that errors can name the last checkpoint.
     pub fn saved(&mut self) {
         self.last_checkpoint = Some(self.progress.step);
     }
 
-    /// The factor on the learning rate at the next step: that of the warm-up times that of the schedule.
+    /// The factor on the learning rate at the next step: warm-up times schedule.
     pub fn learning_rate_scale(&self) -> f64 {
         let warmup = (self.progress.step + 1) as f64 / self.config.warmup_steps.max(1) as f64;
         warmup.min(1.0) * self.config.schedule.factor(self.budget_used())

@@ -8,37 +8,37 @@ use crate::error::{Error, Result};
 use crate::model::GenerativeModel;
 use crate::rng::{Purpose, derive, permutation, stream};
 
-/// What a validation found, in short.
+/// The step and the loss of a validation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Validated {
-    /// The step that it came after.
+    /// The number of steps before it.
     pub step: u64,
     /// The mean loss of the rows.
     pub loss: f64,
 }
 
-/// What a validation found.
+/// The result of a validation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValidationRecord {
-    /// How far the run has come.
+    /// The progress of the run.
     pub progress: Progress,
-    /// What the loss is; see [`ValidationLoss`](crate::model::ValidationLoss).
+    /// The name of the loss; see [`ValidationLoss`](crate::model::ValidationLoss).
     pub objective: String,
-    /// The rows that were looked at.
+    /// The number of rows.
     pub rows: usize,
     /// Their mean loss.
     pub loss: f64,
-    /// How long it took.
+    /// The duration of the validation, in seconds.
     pub seconds: f64,
-    /// Whether no earlier validation of the run was as good.
+    /// Whether the loss is lower than in all earlier validations of the run.
     pub is_best: bool,
 }
 
-/// What a run without validations must not ask for.
+/// Refuses settings that count validations in a run without validations.
 ///
 /// # Errors
-/// When a setting counts validations.
+/// When `patience` or `validate_every` is set.
 pub(super) fn check_unused(config: &TrainConfig, data: &Dataset) -> Result<()> {
     let set = [("patience", config.patience > 0), ("validate_every", config.validate_every > 0)];
     let Some((setting, _)) = set.into_iter().find(|(_, is_set)| *is_set) else { return Ok(()) };
@@ -46,10 +46,10 @@ pub(super) fn check_unused(config: &TrainConfig, data: &Dataset) -> Result<()> {
         0 => "`validation_rows` is 0: set it to a number of rows".to_owned(),
         _ => format!("`{}` has no validation rows", data.spec.name),
     };
-    Err(Error::invalid(format!("`{setting}` counts validations, and there are none, since {why}")))
+    Err(Error::invalid(format!("`{setting}` counts validations, but there are none: {why}")))
 }
 
-/// Rows that are held out, drawn once with their noise.
+/// The held-out rows, drawn once with their noise.
 pub(super) struct Validation {
     x: Tensor,
     seed: u64,
@@ -69,13 +69,15 @@ impl Validation {
         Some(Validation { x: batch.x, seed: derive(seed, Purpose::Validate, 1) })
     }
 
+    /// Checks that the model has a validation loss.
+    ///
     /// # Errors
-    /// When the model has no loss to validate by.
+    /// When it has none.
     pub(super) fn check<M: GenerativeModel + ?Sized>(&self, model: &M) -> Result<()> {
         match model.validation_loss(&self.x.narrow(0, 0, 1), self.seed)? {
             Some(_) => Ok(()),
             None => Err(Error::invalid(format!(
-                "`{}` has no loss to validate by: set `validation_rows` to 0",
+                "`{}` has no validation loss: set `validation_rows` to 0",
                 model.card().name
             ))),
         }
@@ -85,7 +87,7 @@ impl Validation {
         self.x.size()[0] as usize
     }
 
-    /// What the loss is, and its mean.
+    /// The name of the loss, and its mean over the rows; `None` where the model has none.
     pub(super) fn measure<M: GenerativeModel + ?Sized>(&self, model: &M) -> Result<Option<(String, f64)>> {
         let loss = model.validation_loss(&self.x, self.seed)?;
         Ok(loss.map(|loss| (loss.objective, loss.rows.mean(Kind::Double).double_value(&[]))))

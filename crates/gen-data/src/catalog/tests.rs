@@ -225,7 +225,7 @@ fn own_arrays_are_shuffled_and_divided() {
 }
 
 #[test]
-fn own_folders_take_a_size_and_pass_warnings_on() {
+fn own_folders_take_a_size_and_pass_on_warnings() {
     let folder = tempfile::tempdir().unwrap();
     for i in 0..12u8 {
         let picture = image::GrayImage::from_pixel(10, 12, image::Luma([i]));
@@ -264,7 +264,7 @@ fn columns_that_never_vary_are_warned_about() {
     let loaded = load(&Catalog::new(Vec::new(), "x").unwrap(), &format!("csv:{}", path.display())).unwrap();
     let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
     assert!(
-        warning.contains("one value in all training rows of column 2, column 3: no density"),
+        warning.contains("one value in all training rows of column 2, column 3: there is no density"),
         "{warning}"
     );
     let std = &loaded.data.spec.std;
@@ -281,7 +281,7 @@ fn own(name: &str, content: impl AsRef<[u8]>, options: &str) -> Result<Loaded> {
 }
 
 #[test]
-fn what_is_not_finite_is_refused_wherever_it_is() {
+fn values_that_are_not_finite_are_refused_wherever_they_are() {
     for row in [0, 17, 38, 99] {
         for (value, told) in [(f64::NAN, "NaN"), (f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf")] {
             let x = Tensor::arange(200, (Kind::Double, tch::Device::Cpu)).sin().view([100, 2]);
@@ -297,7 +297,7 @@ fn what_is_not_finite_is_refused_wherever_it_is() {
 }
 
 #[test]
-fn a_value_far_from_the_training_rows_is_told_or_refused() {
+fn a_value_far_from_the_training_rows_is_reported_or_refused() {
     let table = |far: &str| -> String {
         let order = permutation(100, 0, Purpose::Data, 0);
         let held_out = order[85] as usize;
@@ -332,7 +332,7 @@ fn a_value_far_from_the_training_rows_is_told_or_refused() {
 }
 
 #[test]
-fn discrete_columns_are_found_and_spread() {
+fn discrete_columns_are_found_and_dequantised() {
     let rows: String =
         (0..200).map(|i| format!("{},{:.6}\n", i % 7 * 5, f64::from(i as u8).sin() * 3.0)).collect();
     let text = format!("age,x\n{rows}");
@@ -357,7 +357,7 @@ fn discrete_columns_are_found_and_spread() {
 }
 
 #[test]
-fn names_of_columns_go_with_the_data() {
+fn names_of_columns_stay_with_the_data() {
     let rows: String = (0..20).map(|i| format!("{},{:.3},x\n", i * 3, f64::from(i as u8).sin())).collect();
     let loaded = own("x.csv", format!("a,b,c\n{rows}"), "?columns=b,a").unwrap();
     assert_eq!(
@@ -424,4 +424,28 @@ fn the_manifests_of_this_repository_are_sound() {
     assert_eq!(row, [0, 0, 16, 207, 112, 0, 0, 0]);
     let counts = digits.train.labels.unwrap().bincount::<Tensor>(None, 10);
     assert!(counts.min().int64_value(&[]) > 100);
+}
+
+/// The example in the README, with the files that its script writes.
+#[test]
+fn the_example_of_the_readme_can_be_loaded() {
+    let readme = include_str!("../../README.md");
+    let toml = readme.split("```toml\n").nth(1).and_then(|block| block.split("```").next()).unwrap();
+    let manifest = Manifest::parse(toml, Path::new("bars.toml")).unwrap();
+    let part = |n: u32| {
+        let label = |i: u32| i % 2;
+        let pixel = |i: u32, p: u32| if i / 2 % 8 == [p / 8, p % 8][label(i) as usize] { 255 } else { 0 };
+        let pixels: Vec<u8> = (0..n).flat_map(|i| (0..64).map(move |p| pixel(i, p))).collect();
+        let labels: Vec<u8> = (0..n).map(|i| label(i) as u8).collect();
+        [idx(0x803, &[n, 8, 8], &pixels), idx(0x801, &[n], &labels)]
+    };
+    let names = ["train-images", "train-labels", "test-images", "test-labels"];
+    let contents = [part(1200), part(200)].concat();
+    let catalog = Catalog::new(vec![manifest], "/nonexistent").unwrap();
+    let catalog = names
+        .iter()
+        .zip(contents)
+        .fold(catalog, |catalog, (name, content)| catalog.bundle(format!("bars/{name}.gz"), gzip(&content)));
+    let data = load(&catalog, "bars").unwrap().data;
+    assert_eq!(data.spec.splits, Splits { train: 1000, validation: 200, test: 200 });
 }

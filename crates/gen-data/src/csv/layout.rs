@@ -1,8 +1,8 @@
-//! How a table is laid out: what separates its cells, what its comments are.
+//! The layout of a table: its separator and its comments.
 
-use super::cell::Style;
+use super::style::Style;
 
-/// What stands between cells.
+/// The separator of cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Separator {
     Character(u8),
@@ -10,27 +10,27 @@ pub(super) enum Separator {
     Spaces,
 }
 
-/// How a file is to be divided into cells.
+/// The way in which a file is divided into cells.
 pub(super) struct Layout {
     pub(super) separator: Separator,
-    /// Where the table begins, in bytes.
+    /// The offset of the table in bytes.
     pub(super) start: usize,
-    /// The names in a first comment, as `# x,y`, that has as many cells as the line after it.
+    /// The names in a first comment such as `# x,y` with as many cells as the line after it.
     pub(super) names: Option<Vec<String>>,
-    /// Lines that are comments, the one with the names left out.
+    /// The number of comment lines, without the one that holds the names.
     pub(super) comments: usize,
 }
 
-/// Lines that are looked at.
+/// The number of lines that decide the separator.
 const LOOKED_AT: usize = 100;
-/// In this order of precedence, where several would do.
+/// The separators, in order of precedence.
 const CHARACTERS: [u8; 4] = [b'\t', b';', b'|', b','];
 
 impl Layout {
-    /// With `decimal_commas`, a comma never stands between cells.
+    /// The layout of `text`. With `decimal_commas`, a comma never separates cells.
     pub(super) fn of(text: &str, decimal_commas: bool) -> Self {
         let (start, declared) = match text.split(['\r', '\n']).next() {
-            // The first line of a file that a spreadsheet wrote: sep=;
+            // Spreadsheets may write the separator into the first line: sep=;
             Some(line) if line.len() == 5 && line.to_ascii_lowercase().starts_with("sep=") => {
                 (line.len(), line.bytes().last().map(Separator::Character))
             }
@@ -47,7 +47,7 @@ impl Layout {
     }
 }
 
-/// The cells of a line of a comment, if they could name those of the line after it.
+/// The cells of a comment, if they could be the names of the cells in the line after it.
 fn names(comment: &str, next: &str, separator: Separator) -> Option<Vec<String>> {
     let comment = comment.trim().trim_start_matches('#');
     let cells: Vec<String> = cells(comment, separator);
@@ -64,12 +64,15 @@ fn cells(line: &str, separator: Separator) -> Vec<String> {
     }
 }
 
-/// The character that all lines have equally often; else one that the first line has; else spaces, if they divide all lines
-/// into the same number of cells.
+/// The character that occurs equally often in all lines; else one that occurs in the first line; else spaces, if they
+/// divide all lines into the same number of cells.
 fn separator(lines: &[&str], decimal_commas: bool) -> Separator {
-    // A name without commas above numbers with decimal ones.
+    // A single column has decimal commas where a name without commas stands above such numbers.
     let is_decimal = |line: &&str| Style::DecimalComma.number(line.trim()).is_some();
-    let one_column = matches!(lines, [name, rest @ ..] if !rest.is_empty() && !is_decimal(name) && rest.iter().all(is_decimal));
+    let one_column = match lines {
+        [name, rest @ ..] => !rest.is_empty() && !is_decimal(name) && rest.iter().all(is_decimal),
+        [] => false,
+    };
     let comma = !(decimal_commas || one_column && outside_quotes(lines[0], b',') == 0);
     let characters = || CHARACTERS.into_iter().filter(move |character| comma || *character != b',');
     let counts =
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn separators_are_what_lines_agree_on() {
+    fn the_separator_is_the_one_that_lines_agree_on() {
         let character = |c: char| Separator::Character(c as u8);
         assert_eq!(found("1,2\n3,4\n"), character(','));
         assert_eq!(found("1,5;2,5\n3,5;4,5\n"), character(';'));

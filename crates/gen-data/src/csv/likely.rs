@@ -1,16 +1,16 @@
-//! What a table is likely to hold that its reader took for data.
+//! Warnings about what was read as data and is probably something else.
 
 use tch::Tensor;
 
-use super::{CsvOptions, Table};
+use super::table::{CsvOptions, Table};
 
-/// Rows that a column of numbers in a row should have before it is taken for an index.
+/// A column of consecutive numbers looks like an index from this number of rows on.
 const COUNTED: usize = 10;
-/// Of so many rows the first is seldom the only one whose values ascend, if it is one of them.
+/// In a table of this many rows, the first is rarely the only one with ascending values by chance.
 const ENOUGH: usize = 20;
 
-/// Adds a line for a first row that may be a header, for each column that may count the rows, and for commas that may be
-/// decimal.
+/// Adds a warning for a first row that may be a header, for each column that may number the rows, and for commas that
+/// may be decimal.
 pub(super) fn warn(
     table: &Table,
     options: &CsvOptions,
@@ -18,19 +18,19 @@ pub(super) fn warn(
     body: &str,
     warnings: &mut Vec<String>,
 ) {
-    if table.names.is_empty() && options.header.is_none() && first_row_is_like_a_header(&table.x) {
+    if table.names.is_empty() && options.header.is_none() && first_row_looks_like_a_header(&table.x) {
         warnings.push(
-            "the first row is like a header of numbers, and was read as data: say ?header=yes if it is one, ?header=no if \
-             it is not"
+            "the first row looks like a header of numbers, but was read as data: add ?header=yes if it is a header, \
+             ?header=no if it is not"
                 .to_owned(),
         );
     }
     if options.columns.is_empty() {
         for column in 0..table.x.size()[1] as usize {
-            if let Some(why) = like_an_index(table, column) {
+            if let Some(why) = looks_like_an_index(table, column) {
                 warnings.push(format!(
-                    "column {}{} {why}, as an index does, and is learned like the others: leave it out by naming those to \
-                     take, ?columns=",
+                    "column {}{} {why}, like an index, and is learned like the others: to leave it out, name the \
+                     columns to take in ?columns=",
                     column + 1,
                     name(table, column).map(|name| format!(" (`{name}`)")).unwrap_or_default()
                 ));
@@ -39,8 +39,8 @@ pub(super) fn warn(
     }
     if commas_separate && table.names.is_empty() && options.decimal_comma.is_none() && pairs_of_digits(body) {
         warnings.push(
-            "all cells are whole numbers, in pairs: if the commas between them are decimal ones, say ?decimal=comma (or \
-             ?decimal=point, if they are not)"
+            "all cells are whole numbers, in pairs: add ?decimal=comma if the commas between them are decimal, \
+             ?decimal=point if they are not"
                 .to_owned(),
         );
     }
@@ -50,8 +50,8 @@ fn name(table: &Table, column: usize) -> Option<&str> {
     table.names.get(column).map(String::as_str)
 }
 
-/// Whether the first row is what the others are not: were they all of one kind, each of them would be so as easily.
-fn first_row_is_like_a_header(x: &Tensor) -> bool {
+/// Whether the first row has a property of headers that the other rows lack.
+fn first_row_looks_like_a_header(x: &Tensor) -> bool {
     let [rows, columns] = x.size()[..] else { return false };
     if rows < 3 {
         return false;
@@ -62,7 +62,7 @@ fn first_row_is_like_a_header(x: &Tensor) -> bool {
     let [first, others @ ..] = &rows[..] else { return false };
     let alone_is_whole = is_whole(first) && !others.iter().any(|row| is_whole(row));
     if columns == 1 {
-        // A column of its own is called 0 where nobody gave it a name.
+        // A single column without a name is called 0 by pandas.
         return alone_is_whole && (first[0] == 0.0 || is_far(first, others));
     }
     let alone_counts = counts(first) && 10 * others.iter().filter(|row| counts(row)).count() <= rows.len();
@@ -78,12 +78,12 @@ fn ascends(row: &[f64]) -> bool {
     row.windows(2).all(|pair| pair[1] > pair[0])
 }
 
-/// Whole numbers at equal distances, such as years.
+/// Whether a row has ascending whole numbers at equal distances, such as years.
 fn counts(row: &[f64]) -> bool {
     is_whole(row) && ascends(row) && row.windows(2).all(|pair| pair[1] - pair[0] == row[1] - row[0])
 }
 
-/// Whether each value is further from all others of its column than these are from each other.
+/// Whether each value is further from all others of its column than those are from each other.
 fn is_far(first: &[f64], others: &[&[f64]]) -> bool {
     first.iter().enumerate().all(|(column, value)| {
         let ends = (f64::INFINITY, f64::NEG_INFINITY);
@@ -93,15 +93,15 @@ fn is_far(first: &[f64], others: &[&[f64]]) -> bool {
     })
 }
 
-/// Why a column is like an index of the rows, if it is.
-fn like_an_index(table: &Table, column: usize) -> Option<&'static str> {
+/// Why a column looks like an index of the rows, if it does.
+fn looks_like_an_index(table: &Table, column: usize) -> Option<&'static str> {
     let values = Vec::<f64>::try_from(table.x.select(1, column as i64)).ok()?;
     if values.iter().any(|value| value.fract() != 0.0) {
         return None;
     }
     let counts = values.windows(2).all(|pair| pair[1] - pair[0] == 1.0);
     if counts && values.len() >= COUNTED {
-        return Some("counts the rows");
+        return Some("numbers the rows");
     }
     if column > 0 {
         return None;
@@ -111,14 +111,13 @@ fn like_an_index(table: &Table, column: usize) -> Option<&'static str> {
     let distinct = sorted.windows(2).all(|pair| pair[1] > pair[0]);
     let unnamed = name(table, column).is_some_and(|name| name.is_empty() || name.starts_with("Unnamed"));
     if unnamed && distinct {
-        return Some("has no name and another whole number in every row");
+        return Some("has no name and a different whole number in every row");
     }
     let contiguous = sorted.windows(2).all(|pair| pair[1] - pair[0] == 1.0);
     (contiguous && sorted.len() >= COUNTED).then_some("has each number of a range once")
 }
 
-/// Whether every cell is made of digits, those in even places with a sign at most, and there is an even number of them in
-/// each row.
+/// Whether every row has an even number of cells, all made of digits, where cells in even places may have a sign.
 fn pairs_of_digits(body: &str) -> bool {
     let digits = |cell: &str| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
     let is_pair = |line: &str| {

@@ -1,4 +1,9 @@
-use super::*;
+use std::path::Path;
+
+use gen_core::Result;
+use tch::Tensor;
+
+use super::{CsvOptions, Table, parse};
 
 fn read(text: &str) -> Result<Table> {
     read_with(text, &CsvOptions::default())
@@ -67,9 +72,9 @@ fn a_bad_cell_is_named() {
     assert_eq!(error(""), "x.csv: there are no rows of numbers");
     assert_eq!(error("1\n1e999\n"), "x.csv: line 2, column 1: `1e999` is not a finite number");
     let text = error("id,species,mass\n1,cat,2\n2,dog,3\n");
-    assert!(text.ends_with(
-        "`cat` is not a finite number; the columns of numbers alone are taken by ?columns=id,mass"
-    ));
+    assert!(
+        text.ends_with("`cat` is not a finite number; ?columns=id,mass takes only the columns of numbers")
+    );
 }
 
 #[test]
@@ -87,34 +92,34 @@ fn columns_are_taken_by_name_or_number() {
 }
 
 #[test]
-fn a_header_of_numbers_is_told_and_can_be_declared() {
+fn a_header_of_numbers_is_reported_and_can_be_declared() {
     let text = "2019,2020,2021\n1.5,2.5,3\n0.5,4,5\n0.25,0,1\n";
-    assert!(warning(text).contains("the first row is like a header of numbers"));
+    assert!(warning(text).contains("the first row looks like a header of numbers"));
     let declared = |header| CsvOptions { header: Some(header), ..Default::default() };
     let table = read_with(text, &declared(true)).unwrap();
     assert_eq!((table.x.size(), table.names.join(",")), (vec![3, 3], "2019,2020,2021".to_owned()));
     let table = read_with(text, &declared(false)).unwrap();
     assert_eq!((table.x.size()[0], table.warnings.len()), (4, 0));
     assert!(warning("0\n0.53\n1.2\n7.5\n").contains("like a header"));
-    // A header that is declared may be any; without one, names are a mistake.
+    // A declared header may hold anything; without a header, names are a mistake.
     assert_eq!(read_with("a,1\n2,3\n", &declared(true)).unwrap().names, ["a", "1"]);
     assert!(read_with("a,b\n2,3\n", &declared(false)).is_err());
     assert!(read("1.5,2.5\n3,4\n5.25,6\n").unwrap().warnings.is_empty());
 }
 
 #[test]
-fn headers_of_any_numbers_are_told() {
+fn headers_of_any_numbers_are_reported() {
     let rows = |count: u8, row: fn(f64) -> String| (0..count).map(|i| row(f64::from(i))).collect::<String>();
     let descending = |i: f64| format!("{:.3},{:.3},{:.3}\n", 3.0 + i.sin(), i.cos(), -3.0 - i.sin());
     let ages = |i: f64| format!("{},{},{}\n", 20.0 + i * 7.0 % 37.0, 60.0 - i, 40.0 + i * 3.0 % 7.0);
     for table in [
         // At distances that differ.
         "1990,2000,2020\n1.5,2.5,3\n0.5,4,5\n0.25,0,1\n".to_owned(),
-        // Fractions, such as levels.
+        // Fractions, such as quantile levels.
         "0.05,0.5,0.95\n".to_owned() + &rows(20, descending),
         // Far from whole numbers, in any order.
         "2021,2019,2020\n".to_owned() + &rows(10, ages),
-        // A column of its own.
+        // A single column.
         "2019\n0.53\n1.2\n7.5\n".to_owned(),
     ] {
         assert!(warning(&table).contains("like a header of numbers"), "{table}");
@@ -127,12 +132,12 @@ fn headers_of_any_numbers_are_told() {
 }
 
 #[test]
-fn an_index_is_told() {
+fn an_index_is_reported() {
     let rows = |first: fn(usize) -> usize| -> String {
         (0..20).map(|i| format!("{},{}\n", first(i), (i * i) as f64 / 7.0)).collect()
     };
-    assert!(warning(&(",x\n".to_owned() + &rows(|i| i))).contains("column 1 (``) counts the rows"));
-    assert!(warning(&("id,x\n".to_owned() + &rows(|i| i + 1))).contains("column 1 (`id`) counts the rows"));
+    assert!(warning(&(",x\n".to_owned() + &rows(|i| i))).contains("column 1 (``) numbers the rows"));
+    assert!(warning(&("id,x\n".to_owned() + &rows(|i| i + 1))).contains("column 1 (`id`) numbers the rows"));
     assert!(warning(&("Unnamed: 0,x\n".to_owned() + &rows(|i| 5 * i))).contains("has no name"));
     assert!(warning(&("n,x\n".to_owned() + &rows(|i| i * 3 % 20))).contains("each number of a range once"));
     assert!(read(&("n,x\n".to_owned() + &rows(|i| i % 7))).unwrap().warnings.is_empty());
@@ -143,7 +148,7 @@ fn an_index_is_told() {
 }
 
 #[test]
-fn commas_in_numbers_are_understood_and_told() {
+fn commas_in_numbers_are_understood_and_reported() {
     for (text, expected) in [
         ("a;b\n1,5;2\n-0,25;3\n", [1.5, 2.0, -0.25, 3.0]),
         ("a,b\n\"1,5\",2\n\"0,25\",3\n", [1.5, 2.0, 0.25, 3.0]),
@@ -164,7 +169,7 @@ fn commas_in_numbers_are_understood_and_told() {
 }
 
 #[test]
-fn what_holds_nothing_is_left_out_and_told() {
+fn empty_rows_and_columns_are_left_out_and_reported() {
     let table = read("a,b,\n1,2,\n,,\n3,4,\n").unwrap();
     assert_eq!(
         (values(&table), &table.names[..]),
@@ -174,11 +179,11 @@ fn what_holds_nothing_is_left_out_and_told() {
     assert!(table.warnings[0].contains("column 3 (``), which is empty"), "{:?}", table.warnings);
     assert!(table.warnings[1].contains("left out 1 row without any number"), "{:?}", table.warnings);
     assert_eq!(values(&read("1,2,\n3.5,4,\n").unwrap()), [1.0, 2.0, 3.5, 4.0]);
-    assert!(warning("a,b\n1,2\n# a remark\n3.5,4\n").contains("left out 1 line that begin"));
+    assert!(warning("a,b\n1,2\n# a remark\n3.5,4\n").contains("left out 1 line of comments"));
 }
 
 #[test]
-fn encodings_are_told() {
+fn encodings_are_reported() {
     let table = parse(b"gr\xf6\xdfe\n1.5\n2\n", Path::new("x.csv"), &CsvOptions::default()).unwrap();
     assert_eq!(table.names, ["größe"]);
     assert!(table.warnings[0].starts_with("x.csv: it is not UTF-8, and was read as Windows-1252"));

@@ -1,24 +1,24 @@
-//! Bytes of a table to text.
+//! The text of a table from its bytes.
 
 use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-/// The text of a file, and what its user should know of how it was read.
+/// The text of a file, and a note where its encoding was a guess.
 ///
-/// UTF-8 and, by their byte order mark or their zero bytes, UTF-16 are recognised; anything else is taken for
-/// Windows-1252, of which every file is an example, and said to be.
+/// UTF-8 is recognised, and UTF-16 by its byte order mark or its zero bytes. Anything else is read as Windows-1252, in
+/// which every file is valid.
 ///
 /// # Errors
-/// When the file is no text.
+/// When the file is not text.
 pub(super) fn decode(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<String>), String> {
     if let Some(problem) = other_format(bytes) {
         return Err(problem.to_owned());
     }
     if let Some((encoding, _)) = Encoding::for_bom(bytes) {
         let (text, _, is_damaged) = encoding.decode(bytes);
-        let note =
-            is_damaged.then(|| format!("it holds bytes that are no {}; they were replaced", encoding.name()));
+        let note = is_damaged
+            .then(|| format!("it holds bytes that are not {}; they were replaced", encoding.name()));
         return Ok((text, note));
     }
     if let Some(encoding) = utf_16_without_mark(bytes) {
@@ -26,7 +26,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<String>), Str
         return Ok((text, Some(format!("it has no byte order mark, and was read as {}", encoding.name()))));
     }
     if bytes.contains(&0) {
-        return Err("it holds zero bytes, which no text has: it is no CSV file".to_owned());
+        return Err("it holds zero bytes, which text does not have: it is not a CSV file".to_owned());
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok((Cow::Borrowed(text), None)),
@@ -39,21 +39,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<String>), Str
     }
 }
 
-/// What a file is that only looks like a table by its name.
+/// The message for a file of another format.
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [b'P', b'K', 3, 4, ..] => Some("this is an archive or a workbook: save the sheet as CSV"),
         [0xd0, 0xcf, 0x11, 0xe0, ..] => Some("this is a workbook of Excel: save the sheet as CSV"),
         [0x1f, 0x8b, ..] => Some("this is compressed by gzip: decompress it first (gunzip)"),
         [b'P', b'A', b'R', b'1', ..] => Some("this is a Parquet file: save it as CSV"),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
-            Some("this is a NumPy array: say npy: in the place of csv:")
-        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some("this is a NumPy array: write npy: instead of csv:"),
         _ => None,
     }
 }
 
-/// Text of the Latin alphabet has a zero in every second byte of UTF-16.
+/// UTF-16 without a byte order mark: text in the Latin alphabet has a zero in every second byte.
 fn utf_16_without_mark(bytes: &[u8]) -> Option<&'static Encoding> {
     let start = &bytes[..bytes.len().min(1000) / 2 * 2];
     let zeros = |first: usize| start.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count();
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_text_are_named() {
+    fn files_that_are_not_text_are_named() {
         for (bytes, expected) in [
             (&b"PK\x03\x04..."[..], "workbook"),
             (b"\x1f\x8b\x08", "gunzip"),

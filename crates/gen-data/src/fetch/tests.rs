@@ -152,7 +152,7 @@ fn two_may_fetch_at_once() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_an_error_of_its_own() {
+fn a_folder_that_cannot_be_created_is_an_io_error() {
     let folder = tempfile::tempdir().unwrap();
     let not_a_folder = folder.path().join("file");
     fs::write(&not_a_folder, "").unwrap();

@@ -1,25 +1,23 @@
-//! Classes by the folders that pictures lie in.
-
 use std::collections::BTreeSet;
 
-/// Which class each picture has, and which pictures have none.
+/// The classes of pictures by the folders that hold them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Classes {
-    /// Sorted; empty where folders say nothing of classes.
+    /// Sorted; empty where the folders are not classes.
     pub(super) names: Vec<String>,
-    /// Of each picture, where there are classes; `None` for one that lies beside their folders.
+    /// The class of each picture, where there are classes; `None` for a picture beside their folders.
     pub(super) labels: Vec<Option<usize>>,
-    /// Pictures that keep others from having classes: so many lie beside the folders.
+    /// The number of pictures beside the folders, where these are so many that there are no classes.
     pub(super) beside: usize,
 }
 
-/// What parts of data sets are called, and classes hardly.
+/// Usual names of the parts of data sets, which are unlikely names of classes.
 const PARTS: [&str; 9] =
     ["train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"];
 
 impl Classes {
-    /// Of pictures by their paths inside a folder, with `/`. If all lie in one folder inside it, that folder's are looked at,
-    /// and so on.
+    /// From the paths of pictures inside a folder, separated by `/`. If all lie in one sub-folder, its own sub-folders
+    /// count, and so on.
     pub(super) fn of(paths: &[String]) -> Self {
         let mut inside: Vec<&str> = paths.iter().map(String::as_str).collect();
         while let Some(common) = common_folder(&inside) {
@@ -40,13 +38,13 @@ impl Classes {
         Classes { labels: labels.collect(), names, beside: 0 }
     }
 
-    /// Whether all classes are called like parts of a data set.
+    /// Whether all classes have names of parts of a data set.
     pub(super) fn are_like_parts(&self) -> bool {
         !self.names.is_empty() && self.names.iter().all(|name| PARTS.contains(&name.to_lowercase().as_str()))
     }
 }
 
-/// The length of `folder/`, if all paths begin with it and one has another folder in it.
+/// The length of `folder/`, if all paths begin with it and one of them has a further folder.
 fn common_folder(paths: &[&str]) -> Option<usize> {
     let (folder, _) = paths.first()?.split_once('/')?;
     let start = folder.len() + 1;

@@ -1,34 +1,32 @@
-//! The files of a folder and of those in it.
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use gen_core::{Error, Result};
 
-/// What lies in a folder.
+/// The files in a folder and in all folders below it.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Files with the name of a picture, sorted.
+    /// Files whose names end like those of pictures, sorted.
     pub(super) pictures: Vec<PathBuf>,
-    /// Files without, sorted.
+    /// Other files, sorted.
     pub(super) others: Vec<PathBuf>,
     /// Folders directly inside that hold no picture at any depth, sorted.
     pub(super) empty: Vec<PathBuf>,
-    /// Links that lead to nothing, or to a folder that they lie in.
+    /// Links to nothing, or to a folder above them, sorted.
     pub(super) dead_links: Vec<PathBuf>,
 }
 
-/// The endings of the names of pictures that are read.
+/// The file extensions of pictures.
 const PICTURES: [&str; 22] = [
     "png", "apng", "jpg", "jpeg", "jpe", "jfif", "jif", "webp", "bmp", "dib", "tif", "tiff", "gif", "pnm",
     "pbm", "pgm", "ppm", "pam", "tga", "ico", "qoi", "ff",
 ];
-/// What systems leave in folders by themselves.
+/// Files that operating systems create in folders.
 const OF_SYSTEMS: [&str; 3] = ["thumbs.db", "desktop.ini", "icon\r"];
 
 impl Listing {
-    /// Of `folder` and all folders in it; hidden files are left out, links are followed.
+    /// Lists `folder` and all folders below it; hidden files are left out, links are followed.
     ///
     /// # Errors
     /// When a folder cannot be read.
@@ -51,7 +49,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Adds a file, or all that is in a folder; says whether it is one. `above` are the folders on the way to it.
+    /// Adds a file, or all files of a folder; returns whether it is a folder. `above` are the folders on the way to it.
     fn add(&mut self, path: &Path, above: &mut Vec<PathBuf>) -> Result<bool> {
         let Ok(metadata) = fs::metadata(path) else {
             self.dead_links.push(path.to_owned());
@@ -80,8 +78,8 @@ impl Listing {
     }
 }
 
-/// The endings of pictures, for messages.
-pub(super) fn known_endings() -> &'static str {
+/// The formats of pictures, for messages.
+pub(super) fn known_formats() -> &'static str {
     "PNG, JPEG, WebP, BMP, TIFF, GIF, PNM, TGA, ICO, QOI and farbfeld"
 }
 
@@ -89,7 +87,7 @@ fn real(folder: &Path) -> Result<PathBuf> {
     fs::canonicalize(folder).map_err(Error::io(folder))
 }
 
-/// What is in a folder and not hidden.
+/// The entries of a folder that are not hidden.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {

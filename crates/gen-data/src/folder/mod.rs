@@ -14,43 +14,42 @@ use std::thread;
 use tch::Tensor;
 
 use self::classes::Classes;
-use self::list::{Listing, known_endings};
+use self::list::{Listing, known_formats};
 use self::picture::Picture;
 use crate::checksum::sha256_of_list;
+use crate::words::{count, list};
 use gen_core::data::Split;
 use gen_core::{Error, Result};
 
-/// The side of the images where none is asked for and the files would allow a larger one.
+/// The largest side chosen by default.
 const SIDE: u32 = 64;
-/// Files that are named in a warning.
-const NAMED: usize = 5;
 
 /// The pictures of a folder.
 #[derive(Debug)]
 pub struct ImageFolder {
-    /// `u8 [n, 1 or 3, side, side]`, and the class of each picture where there are sub-folders.
+    /// `u8 [n, 1 or 3, side, side]`, and the class of each picture where sub-folders are classes.
     pub rows: Split,
-    /// The names of the sub-folders, sorted; empty where pictures lie in the folder itself.
+    /// The names of the sub-folders that are classes, sorted.
     pub classes: Vec<String>,
     /// SHA-256 over names and contents of the files.
     pub sha256: String,
-    /// What was left out, and what was chosen that could be chosen otherwise; each is one line.
+    /// What was left out, and what was chosen by default, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Reads all pictures in `folder` and its sub-folders, sorted by path: PNG, JPEG, WebP, BMP, TIFF, GIF (the first frame),
-/// PNM, TGA, ICO, QOI and farbfeld. Links are followed, hidden files are left out.
+/// Reads all pictures in `folder` and its sub-folders, sorted by path: PNG, JPEG, WebP, BMP, TIFF, GIF (the first
+/// frame), PNM, TGA, ICO, QOI and farbfeld. Links are followed, hidden files are left out.
 ///
-/// Each picture is turned as its EXIF data say, cut to its central square and resized to `side` (bicubic, antialiased).
-/// Without `side`, it is the median of the shorter sides of all files, at most 64. Transparent pixels are laid over white.
-/// The set is grey if no pixel of any file has a colour, else in colour.
+/// Each picture is turned as its EXIF data say, cropped to its central square and resized to `side` (bicubic,
+/// antialiased). The default for `side` is the median of the shorter sides of all files, at most 64. Transparent pixels
+/// are blended with white. The set is grey if no pixel of any file has a colour, else in colour.
 ///
-/// If pictures lie in two sub-folders or more, the names of these are the classes, and pictures beside them are left out;
-/// unless at least half of all lie beside them: then there are no classes. If all lie in one sub-folder, its own
+/// If pictures lie in two sub-folders or more, the sub-folders are the classes, and pictures beside them are left out.
+/// If at least half of all pictures lie beside them, there are no classes. If all lie in one sub-folder, its own
 /// sub-folders count.
 ///
 /// # Errors
-/// When the folder cannot be read, has no pictures, or none of them can be decoded.
+/// When the folder cannot be read, has no pictures, or none can be decoded.
 pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> {
     let folder = folder.as_ref();
     let listing = Listing::of(folder)?;
@@ -58,11 +57,11 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
     let name = |path: &PathBuf| relative(folder, path);
     if files.is_empty() {
         let others: Vec<String> = listing.others.iter().map(name).collect();
-        let found = if others.is_empty() { String::new() } else { format!("; found {}", some(&others)) };
+        let found = if others.is_empty() { String::new() } else { format!("; found {}", list(&others)) };
         return Err(Error::invalid(format!(
-            "{} has no pictures in it, which would be {} files{found}",
+            "{} holds no pictures ({} files){found}",
             folder.display(),
-            known_endings()
+            known_formats()
         )));
     }
     let mut warnings = Vec::new();
@@ -84,24 +83,28 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
     }
     if !broken.is_empty() {
         let all = files.len();
-        warnings.insert(0, format!("left out {} of {all} images: {}", broken.len(), some(&broken)));
+        warnings.insert(0, format!("left out {} of {all} images: {}", broken.len(), list(&broken)));
     }
     let others: Vec<String> = listing.others.iter().map(name).collect();
     if !others.is_empty() {
         warnings.push(format!(
-            "left out {} that are no pictures by their names: {}",
-            count(&others),
-            some(&others)
+            "left out {} without the name of a picture: {}",
+            count(others.len(), "file"),
+            list(&others)
         ));
     }
     let dead: Vec<String> = listing.dead_links.iter().map(name).collect();
     if !dead.is_empty() {
-        warnings.push(format!("left out {} that lead nowhere or in a circle: {}", count(&dead), some(&dead)));
+        warnings.push(format!(
+            "left out {} to nothing or in a circle: {}",
+            count(dead.len(), "link"),
+            list(&dead)
+        ));
     }
     let (classes, labels) = with_classes(&mut pictures, &mut warnings);
     if !classes.is_empty() && !listing.empty.is_empty() {
         let empty: Vec<String> = listing.empty.iter().map(name).collect();
-        warnings.push(format!("no class was made of folders without pictures: {}", some(&empty)));
+        warnings.push(format!("folders without pictures make no classes: {}", list(&empty)));
     }
     Ok(ImageFolder {
         rows: Split { x: stack(&pictures, i64::from(side)), labels },
@@ -113,7 +116,7 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
     })
 }
 
-/// The sizes, `(width, height)`, of the pictures that [`read`] would read and can.
+/// The sizes, `(width, height)`, of the pictures that [`read`] would read, by their headers.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -122,7 +125,7 @@ pub fn sizes(folder: impl AsRef<Path>) -> Result<BTreeSet<(u32, u32)>> {
     Ok(in_parallel(&files, picture::size).into_iter().flatten().collect())
 }
 
-/// The median of the shorter sides, the lower of two, at most [`SIDE`].
+/// The lower median of the shorter sides, at most [`SIDE`].
 fn chosen_side(sizes: &[Option<(u32, u32)>], warnings: &mut Vec<String>) -> u32 {
     let mut found: Vec<(u32, u32)> = sizes.iter().flatten().copied().collect();
     found.sort_by_key(|&(width, height)| (width.min(height), width.max(height)));
@@ -140,14 +143,14 @@ fn chosen_side(sizes: &[Option<(u32, u32)>], warnings: &mut Vec<String>) -> u32 
             n => format!(", {n} of which {} enlarged", if n == 1 { "is" } else { "are" }),
         };
         warnings.push(format!(
-            "the images are made {side}x{side}, by the median of the shorter sides, at most {SIDE}: {sizes}{enlarged}; \
-             ?size= chooses another side"
+            "the images are resized to {side}x{side}, the median of the shorter sides, at most {SIDE}: \
+             {sizes}{enlarged}; ?size= sets another side"
         ));
     }
     side
 }
 
-/// The classes and the label of each picture; those that lie beside the classes are taken out.
+/// The classes and the label of each picture. Pictures beside the classes are removed.
 fn with_classes(
     pictures: &mut Vec<(String, Picture)>,
     warnings: &mut Vec<String>,
@@ -156,7 +159,7 @@ fn with_classes(
     let found = Classes::of(&paths);
     if found.beside > 0 {
         warnings.push(format!(
-            "the folders in it are no classes, since {} of {} pictures lie beside them",
+            "its sub-folders make no classes, since {} of {} pictures lie beside them",
             found.beside,
             paths.len()
         ));
@@ -166,7 +169,7 @@ fn with_classes(
     }
     if found.are_like_parts() {
         warnings.push(format!(
-            "the classes are {}: if these are parts of a data set, give one of them as the folder",
+            "the classes are {}: if these are parts of a data set, load one of them instead",
             found.names.join(", ")
         ));
     }
@@ -178,26 +181,15 @@ fn with_classes(
         .collect();
     if !strays.is_empty() {
         warnings.push(format!(
-            "left out {} beside the folders that are the classes: {}",
-            if strays.len() == 1 { "1 picture".to_owned() } else { format!("{} pictures", strays.len()) },
-            some(&strays)
+            "left out {} beside the folders of the classes: {}",
+            count(strays.len(), "picture"),
+            list(&strays)
         ));
     }
     let mut labels = found.labels.iter();
     pictures.retain(|_| labels.next().is_some_and(Option::is_some));
     let labels: Vec<i64> = found.labels.iter().flatten().map(|label| *label as i64).collect();
     (found.names, Some(Tensor::from_slice(&labels)))
-}
-
-/// "1 file", "2 files".
-fn count(names: &[String]) -> String {
-    format!("{} file{}", names.len(), if names.len() == 1 { "" } else { "s" })
-}
-
-/// The first of `names`, and how many there are more.
-fn some(names: &[String]) -> String {
-    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > NAMED { format!("{first} and {} more", names.len() - NAMED) } else { first }
 }
 
 /// The path inside the folder, with `/` on every system.

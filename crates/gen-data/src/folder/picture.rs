@@ -1,5 +1,3 @@
-//! One picture file as the square that a data set holds.
-
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
@@ -10,25 +8,25 @@ use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use super::whole;
 use crate::checksum::sha256;
 
-/// Channels that differ by no more than this are grey to the eye, and after compression.
+/// Channels that differ by at most this are grey: compression may make such a difference.
 const GREY: u8 = 2;
 
-/// A decoded picture, `side * side` bytes if grey, three times as many in colour.
+/// A decoded picture: `side * side` bytes if grey, three times as many in colour.
 pub(super) struct Picture {
     pub(super) bytes: Vec<u8>,
     pub(super) grey: bool,
     pub(super) sha256: String,
 }
 
-/// Width and height, by the header of the file.
+/// Width and height, from the header of the file.
 pub(super) fn size(path: &Path) -> Option<(u32, u32)> {
     ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()
 }
 
-/// The central square of a picture, resized to `side`.
+/// Reads the central square of a picture, resized to `side`.
 ///
 /// # Errors
-/// Why it cannot be read whole.
+/// When the file cannot be read to its end; the text says why.
 pub(super) fn decode(path: &Path, side: u32) -> Result<Picture, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     if bytes.is_empty() {
@@ -54,7 +52,7 @@ pub(super) fn decode(path: &Path, side: u32) -> Result<Picture, String> {
 
 fn open(bytes: &[u8], format: ImageFormat) -> image::ImageResult<DynamicImage> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // A few bytes may claim to be a picture of any size.
+    // A small file may declare a picture of any size.
     let mut limits = Limits::default();
     limits.max_image_width = Some(1 << 16);
     limits.max_image_height = Some(1 << 16);
@@ -66,7 +64,7 @@ fn open(bytes: &[u8], format: ImageFormat) -> image::ImageResult<DynamicImage> {
     Ok(image)
 }
 
-/// Whether no pixel has a colour, however it is stored.
+/// Whether every pixel is grey, however the picture is stored.
 fn is_grey(image: &DynamicImage) -> bool {
     let differ = |a: u8, b: u8| a.abs_diff(b) > GREY;
     !image.color().has_color()

@@ -31,8 +31,11 @@ fn sub_folders_are_classes_and_files_are_sorted() {
     assert_eq!(set.classes, ["cats", "dogs"]);
     assert_eq!(Vec::<i64>::try_from(set.rows.labels.unwrap()).unwrap(), [0, 1, 1]);
     let [size, others, empty] = &set.warnings[..] else { panic!("{:?}", set.warnings) };
-    assert!(size.contains("made 7x7") && size.contains("from 6x20 to 8x8, 1 of which is enlarged"), "{size}");
-    assert!(others.contains("left out 1 file that are no pictures by their names: notes.txt"), "{others}");
+    assert!(
+        size.contains("resized to 7x7") && size.contains("from 6x20 to 8x8, 1 of which is enlarged"),
+        "{size}"
+    );
+    assert!(others.contains("left out 1 file without the name of a picture: notes.txt"), "{others}");
     assert!(empty.contains("folders without pictures: empty"), "{empty}");
 }
 
@@ -96,7 +99,7 @@ fn one_broken_picture_is_named_and_left_out() {
 fn nothing_readable_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let error = || read(folder.path(), None).unwrap_err().to_string();
-    assert!(error().contains("has no pictures in it"));
+    assert!(error().contains("holds no pictures"));
     for name in ["a.png", "b.jpg"] {
         fs::write(folder.path().join(name), "<html>").unwrap();
     }
@@ -119,7 +122,7 @@ fn the_checksum_follows_names_and_contents() {
     assert_ne!(sha256(), renamed);
 }
 
-/// A picture with something in every place, so that half a file is half a picture.
+/// A picture with detail everywhere, so that half a file is half a picture.
 fn noisy() -> RgbImage {
     RgbImage::from_fn(32, 32, |x, y| {
         Rgb([(x * 37 + y * 91) as u8, (x * y * 13) as u8, (x * x + 7 * y) as u8])
@@ -131,7 +134,7 @@ fn encoded(format: ImageFormat) -> Vec<u8> {
     let picture = DynamicImage::ImageRgb8(noisy());
     match format {
         ImageFormat::Farbfeld => picture.to_rgba16().write_to(&mut bytes, format),
-        // What is inside an icon has to be transparent.
+        // Icons need an alpha channel.
         ImageFormat::Ico => picture.to_rgba8().write_to(&mut bytes, format),
         _ => picture.write_to(&mut bytes, format),
     }
@@ -139,13 +142,13 @@ fn encoded(format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Two frames of this picture, as WebP has them.
+/// Two frames of this picture in an animated WebP.
 fn animated() -> Vec<u8> {
     let chunk =
         |name: &[u8; 4], content: &[u8]| [&name[..], &(content.len() as u32).to_le_bytes(), content].concat();
-    // The one chunk of a picture that does not move, behind the name of the format.
+    // The single chunk of a still picture, after the name of the format.
     let still = encoded(ImageFormat::WebP)[12..].to_vec();
-    // Flags (it moves), then one less than width and height; here a frame's place, size, time and flags.
+    // The canvas: flags (animated), then width and height less 1. A frame: place, size, duration and flags.
     let canvas = [2_u8, 0, 0, 0, 31, 0, 0, 31, 0, 0];
     let frame = [&[0_u8, 0, 0, 0, 0, 0, 31, 0, 0, 31, 0, 0, 100, 0, 0, 2][..], &still[..]].concat();
     let chunks =
@@ -153,12 +156,12 @@ fn animated() -> Vec<u8> {
     chunk(b"RIFF", &[&b"WEBP"[..], &chunks.concat()[..]].concat())
 }
 
-/// A soft picture by libjpeg, in ten scans, each of which makes it finer.
+/// A smooth picture written by libjpeg in ten scans of increasing detail.
 const PROGRESSIVE: &[u8] = include_bytes!("../../tests/vectors/progressive.jpg");
-/// The same in a scan a colour.
+/// The same picture in one scan for each colour.
 const SCANS: &[u8] = include_bytes!("../../tests/vectors/scans.jpg");
 
-/// Files of every kind, and how their names end.
+/// The extension and the content of a file of every format.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let mut files: Vec<_> = FORMATS.iter().map(|(ending, format)| (*ending, encoded(*format))).collect();
     files.extend([("moving.webp", animated()), ("progressive.jpg", PROGRESSIVE.to_vec())]);
@@ -181,7 +184,7 @@ const FORMATS: [(&str, ImageFormat); 12] = [
     ("ff", ImageFormat::Farbfeld),
 ];
 
-/// What is in the files by libjpeg, row by row.
+/// The pixels of the files by libjpeg, row by row.
 fn soft() -> Vec<u8> {
     let pixels = (0..32u32).flat_map(|y| (0..32u32).map(move |x| [7 * x, 7 * y, (x * y) >> 2]));
     pixels.flatten().map(|value| value as u8).collect()
@@ -192,7 +195,7 @@ fn pictures_of_all_formats_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let files = files();
     for (i, (ending, bytes)) in files.iter().enumerate() {
-        // What follows the end is none of the picture's.
+        // Bytes after the end of a picture do not matter.
         let bytes = [&bytes[..], b"0123456789"].concat();
         fs::write(folder.path().join(format!("{i:02}.{ending}")), bytes).unwrap();
     }
@@ -202,7 +205,7 @@ fn pictures_of_all_formats_are_read() {
     let exact = set.rows.x.get(0);
     let soft = Tensor::from_slice(&soft()).view([32, 32, 3]).permute([2, 0, 1]);
     for (i, (ending, _)) in files.iter().enumerate() {
-        // JPEG and GIF lose a little, of such a picture as the noisy one much, and others nothing.
+        // JPEG and GIF are lossy, and lose much of the noisy picture; the others are lossless.
         let (expected, allowed) = match *ending {
             "progressive.jpg" | "scans.jpg" => (&soft, 10.0),
             "jpg" | "jfif" | "gif" => (&exact, 60.0),
@@ -264,7 +267,7 @@ fn grey_is_grey_however_it_is_stored() {
 }
 
 #[test]
-fn the_size_is_the_median_and_told() {
+fn the_size_is_the_median_and_reported() {
     let folder = tempfile::tempdir().unwrap();
     for i in 0..4 {
         grey(folder.path(), &format!("{i}.png"), 100, (28, 28));
@@ -294,7 +297,7 @@ fn a_stray_picture_is_left_out_and_named() {
     assert_eq!(set.classes, ["a", "b"]);
     assert_eq!(Vec::<i64>::try_from(set.rows.labels.unwrap()).unwrap(), [0, 0, 0, 1, 1, 1]);
     assert_eq!(first_pixels(&set.rows.x), [0, 1, 2, 10, 11, 12]);
-    assert!(set.warnings[0].contains("left out 1 picture beside the folders that are the classes: logo.png"));
+    assert!(set.warnings[0].contains("left out 1 picture beside the folders of the classes: logo.png"));
     for i in 0..6 {
         grey(folder.path(), &format!("{i}.png"), i, (4, 4));
     }

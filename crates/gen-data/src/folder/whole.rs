@@ -1,9 +1,9 @@
-//! Whether a picture's file is there to its end, where its decoder would fill in what is missing.
-
 use image::ImageFormat;
 
+/// Checks that a picture is not cut off, for formats whose decoders fill in what is missing.
+///
 /// # Errors
-/// Where the file ends too early.
+/// When the file ends too early.
 pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<(), String> {
     let is_whole = match format {
         ImageFormat::Jpeg => has_end_of_jpeg(bytes),
@@ -14,8 +14,8 @@ pub(super) fn check(format: ImageFormat, bytes: &[u8]) -> Result<(), String> {
     if is_whole { Ok(()) } else { Err("the file is cut off before its end".to_owned()) }
 }
 
-/// Goes from marker to marker to the end of the image (ITU T.81, annex B): what stands inside a segment, as the small
-/// picture of an EXIF block with an end of its own, is passed over.
+/// Walks from marker to marker to the end of the image (ITU T.81, annex B). The content of segments is skipped, such as
+/// an EXIF thumbnail with an end marker of its own.
 fn has_end_of_jpeg(bytes: &[u8]) -> bool {
     const END: u8 = 0xd9;
     let is_alone = |marker: u8| matches!(marker, 0x01 | 0xd0..=0xd8);
@@ -30,7 +30,7 @@ fn has_end_of_jpeg(bytes: &[u8]) -> bool {
         at += 1;
         match *marker {
             END => return true,
-            // A byte 0xff of the data of a scan.
+            // An escaped byte 0xff in the data of a scan.
             0 => {}
             marker if is_alone(marker) => {}
             _ => {
@@ -42,13 +42,13 @@ fn has_end_of_jpeg(bytes: &[u8]) -> bool {
     false
 }
 
-/// The length in the header counts from its end.
+/// Compares the length of the file with the one in the header, which counts from byte 8.
 fn has_length_of_riff(bytes: &[u8]) -> bool {
     let length = bytes.get(4..8).and_then(|length| length.try_into().ok()).map(u32::from_le_bytes);
     length.is_some_and(|length| bytes.len() as u64 >= u64::from(length) + 8)
 }
 
-/// Goes from block to block to the end of the first picture (GIF89a, appendix B).
+/// Walks from block to block to the end of the first picture (GIF89a, appendix B).
 fn has_end_of_gif(bytes: &[u8]) -> bool {
     const EXTENSION: u8 = 0x21;
     const PICTURE: u8 = 0x2c;

@@ -1,5 +1,3 @@
-//! An HTTP server for tests.
-
 use std::io::{self, BufRead, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -10,7 +8,7 @@ use std::thread;
 #[derive(Clone)]
 pub(crate) enum Answer {
     Content(Vec<u8>),
-    /// Promises more than it sends.
+    /// Announces more bytes than it sends.
     CutOff(Vec<u8>),
     NotFound,
     // Each crate uses some of the answers.
@@ -18,7 +16,7 @@ pub(crate) enum Answer {
     HangUp,
 }
 
-/// An HTTP server on this machine for the length of a test; gives its address and a count of its connections.
+/// Starts an HTTP server on this machine for the length of a test; returns its address and a count of its connections.
 pub(crate) fn serve(answer: impl Fn(&str) -> Answer + Send + 'static) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -27,7 +25,7 @@ pub(crate) fn serve(answer: impl Fn(&str) -> Answer + Send + 'static) -> (String
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             connections.fetch_add(1, Ordering::SeqCst);
-            // A client that has seen enough may hang up.
+            // A client may hang up early.
             let _ = respond(stream, &answer);
         }
     });

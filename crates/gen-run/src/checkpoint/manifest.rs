@@ -1,6 +1,6 @@
-//! `checkpoint.toml`: how far the run had come, and the size and SHA-256 of each file beside it.
+//! `checkpoint.toml`: the progress of the run, and the size and SHA-256 of each file beside it.
 //!
-//! Its first line is the SHA-256 of all that follows, so that it vouches for itself as it does for the others.
+//! Its first line is the SHA-256 of the rest, so that its own damage is detected as well.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -15,7 +15,7 @@ use crate::files::sync;
 
 pub(super) const NAME: &str = "checkpoint.toml";
 
-/// More than any manifest holds.
+/// The largest manifest accepted, in bytes; real ones are far smaller.
 const LARGEST: u64 = 1 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,13 +26,13 @@ pub(super) struct Manifest {
     pub(super) since_best: usize,
     pub(super) progress: Progress,
     pub(super) row: OpenRow,
-    /// The best validation so far; in the folder of the best weights, their own.
+    /// The best validation so far; beside the best weights, their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) best: Option<Validated>,
     pub(super) files: Vec<FileRecord>,
 }
 
-/// What a file of a checkpoint must be.
+/// The size and the checksum of a file of a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileRecord {
@@ -42,19 +42,22 @@ pub(super) struct FileRecord {
 }
 
 impl FileRecord {
-    /// Of the file as it is now.
+    /// Of the file at `path`.
     pub(super) fn of(path: &Path, name: &str) -> Result<Self> {
         let (bytes, sha256) = File::open(path).and_then(sha256_of_reader).map_err(Error::io(path))?;
         Ok(FileRecord { name: name.to_owned(), bytes, sha256 })
     }
 
-    /// The content of the file, if it is the one that was saved.
+    /// The content of the file.
+    ///
+    /// # Errors
+    /// When its size or checksum differs.
     pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>> {
         let wrong =
             |problem: String| Err(Error::format(path, format!("not a whole checkpoint file: {problem}")));
         let size = fs::metadata(path).map_err(Error::io(path))?.len();
         if size != self.bytes {
-            return wrong(format!("{} bytes were saved, {size} are there", self.bytes));
+            return wrong(format!("its size should be {} bytes, found {size}", self.bytes));
         }
         let content = fs::read(path).map_err(Error::io(path))?;
         let found = sha256(&content);

@@ -14,31 +14,31 @@ use tch::{Device, Tensor};
 use self::manifest::{FileRecord, Manifest};
 use crate::files::{sync, sync_parent};
 
-/// The state of a run as it was saved.
+/// A saved state of a run.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// What [`Trainer::restore`](gen_core::train::Trainer::restore) takes.
+    /// The state for [`Trainer::restore`](gen_core::train::Trainer::restore).
     pub state: NamedTensors,
-    /// How far the run had come.
+    /// The progress of the run.
     pub progress: Progress,
-    /// What [`Trainer::restore_row`](gen_core::train::Trainer::restore_row) takes.
+    /// The row for [`Trainer::restore_row`](gen_core::train::Trainer::restore_row).
     pub row: OpenRow,
-    /// The best validation up to then.
+    /// The best validation so far.
     pub best: Option<Validated>,
     /// Validations after it.
     pub since_best: usize,
-    /// Later checkpoints that are not whole, and why; this one was read in their place.
+    /// The errors of later checkpoints, which are damaged.
     pub damaged: Vec<Error>,
 }
 
 impl Checkpoint {
-    /// The weights to sample with: the average where one was kept, otherwise the live ones.
+    /// The weights for sampling: the average where one was kept, else the live ones.
     pub fn sampling_weights(&self) -> NamedTensors {
         let averaged = self.part(AVERAGE);
         if averaged.is_empty() { self.part("weights.") } else { averaged }
     }
 
-    /// Whether the weights to sample with are a moving average.
+    /// Whether the weights for sampling are a moving average.
     pub fn is_averaged(&self) -> bool {
         self.state.iter().any(|(name, _)| name.starts_with(AVERAGE))
     }
@@ -51,32 +51,32 @@ impl Checkpoint {
     }
 }
 
-/// The files of a checkpoint and the names of the tensors in each.
+/// The files of a checkpoint, each with the prefix of its tensors.
 const FILES: [(&str, &str); 3] =
     [("weights.safetensors", "weights."), ("ema.safetensors", "ema."), ("training.safetensors", "training.")];
 
-/// What the names of averaged weights begin with.
+/// The prefix of averaged weights.
 pub(super) const AVERAGE: &str = "ema.average.";
 
-/// The best weights that were, while others take their place.
+/// The name of the earlier best weights while they are replaced.
 const BEST_BEFORE: &str = "best-before";
 
-/// As [`ASIDE`], of the best weights.
+/// As [`ASIDE`], for the best weights.
 const BEST_ASIDE: &str = "best-new-";
 
-/// What a checkpoint that is being written is called, up to the number of the process.
+/// The name of an unfinished checkpoint, before the number of its process.
 const ASIDE: &str = "new-";
 
-/// Writes a folder aside, then puts it in the place of `latest`, which becomes `previous`.
+/// Writes a new folder, then renames it to `latest`; the old `latest` becomes `previous`.
 ///
 /// At every moment one of the three is whole and on the disk.
 pub(super) fn save(folder: &Path, content: Content<'_>) -> Result<()> {
     put(folder, content, ["latest", "previous", ASIDE])?;
-    // Those of processes that were killed.
+    // Leftovers of killed processes.
     aside(folder).iter().try_for_each(|path| remove(path))
 }
 
-/// As [`save`], in the place of `best`. What was there is gone afterwards.
+/// As [`save`], to `best`. The old `best` is removed.
 pub(super) fn save_best(folder: &Path, content: Content<'_>) -> Result<()> {
     put(folder, content, ["best", BEST_BEFORE, BEST_ASIDE])?;
     let left = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -88,7 +88,7 @@ pub(super) fn save_best(folder: &Path, content: Content<'_>) -> Result<()> {
     left.map(|entry| entry.path()).try_for_each(|path| remove(&path))
 }
 
-/// What a checkpoint holds.
+/// The content of a checkpoint.
 pub(super) struct Content<'a> {
     pub(super) state: &'a NamedTensors,
     pub(super) progress: Progress,
@@ -97,7 +97,7 @@ pub(super) struct Content<'a> {
     pub(super) since_best: usize,
 }
 
-/// Writes `content` under the name `fresh`, moves `place` to `before`, and `fresh` to `place`.
+/// Writes `content` to `fresh`, then renames `place` to `before` and `fresh` to `place`.
 fn put(folder: &Path, content: Content<'_>, [place, before, fresh]: [&str; 3]) -> Result<()> {
     if !folder.is_dir() {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -129,7 +129,7 @@ fn write(folder: &Path, content: Content<'_>) -> Result<()> {
             .filter(|(name, _)| name.starts_with(prefix))
             .map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous()))
             .collect();
-        // A run without an average has no file for it; a model always has weights.
+        // A run without an average has no file for it.
         if !tensors.is_empty() {
             let path = folder.join(name);
             Tensor::write_safetensors(&tensors, &path)?;
@@ -137,7 +137,7 @@ fn write(folder: &Path, content: Content<'_>) -> Result<()> {
             files.push(FileRecord::of(&path, name)?);
         }
     }
-    // Last, so that a folder without a manifest was never finished.
+    // The manifest comes last: a folder without one is unfinished.
     Manifest { since_best, progress, row, best, files }.write(folder)?;
     sync(folder)
 }
@@ -149,7 +149,7 @@ fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// The checkpoints that were written and not put in their place.
+/// The checkpoints that were not renamed to their place.
 fn aside(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries
@@ -165,29 +165,29 @@ pub(super) fn load_best(folder: &Path) -> Result<Option<Checkpoint>> {
     let look = || {
         let places = [folder.join("best"), folder.join(BEST_BEFORE)];
         let found = places.iter().find(|place| place.exists());
-        // Of one kind: the average, where there is one.
+        // Best weights are either the average or, without one, the live weights.
         found.map(|place| read(place, &["weights.", AVERAGE])).transpose()
     };
-    // A run that saves meanwhile renames folders under its reader: at a second look only damage is left.
+    // A run that is saving renames folders while they are read: only real damage remains at a second attempt.
     look().or_else(|_| look())
 }
 
-/// Forgets the best weights.
+/// Removes the best weights.
 pub(super) fn remove_best(folder: &Path) -> Result<()> {
     ["best", BEST_BEFORE].iter().try_for_each(|name| remove(&folder.join(name)))
 }
 
-/// Whether there is a checkpoint, whole or not.
+/// Whether there is a checkpoint, whole or damaged.
 pub(super) fn is_there(folder: &Path) -> bool {
     ["latest", "previous"].iter().any(|name| folder.join(name).exists()) || !aside(folder).is_empty()
 }
 
-/// The newest checkpoint that is whole; `None` where there is none at all.
+/// The newest whole checkpoint; `None` where there is none at all.
 pub(super) fn load(folder: &Path) -> Result<Option<Checkpoint>> {
     match newest(folder) {
         Ok(Some(checkpoint)) if checkpoint.damaged.is_empty() => Ok(Some(checkpoint)),
         Ok(None) => Ok(None),
-        // A run that saves meanwhile renames folders under its reader: at a second look only damage is left.
+        // A run that is saving renames folders while they are read: only real damage remains at a second attempt.
         _ => newest(folder),
     }
 }
@@ -212,7 +212,7 @@ fn newest(folder: &Path) -> Result<Option<Checkpoint>> {
     Err(Error::format(folder, problem))
 }
 
-/// Reads a checkpoint, which has to have tensors under one of the prefixes `weights`.
+/// Reads a checkpoint, which must have tensors under one of the prefixes `weights`.
 fn read(folder: &Path, weights: &[&str]) -> Result<Checkpoint> {
     if !folder.is_dir() {
         return Err(Error::format(folder, "the checkpoint is missing"));
@@ -229,7 +229,10 @@ fn read(folder: &Path, weights: &[&str]) -> Result<Checkpoint> {
         let tensors = SafeTensors::deserialize(&content).map_err(|_| wrong())?;
         for (name, view) in tensors.tensors() {
             if !name.starts_with(prefix) || state.get(&name).is_some() {
-                return Err(Error::format(&path, format!("the tensor `{name}` does not belong here")));
+                return Err(Error::format(
+                    &path,
+                    format!("the tensor `{name}` does not belong in this file"),
+                ));
             }
             state.insert(name, Tensor::try_from(view).map_err(|_| wrong())?);
         }

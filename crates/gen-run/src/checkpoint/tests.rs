@@ -1,4 +1,4 @@
-//! What a killed process, a power failure or an editor can leave of a checkpoint, and what is read then.
+//! Checkpoints after a killed process, a power failure or an edit.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use tch::Kind;
 use super::*;
 use gen_core::rng::{Purpose, generator};
 
-/// A state whose every value is `step`.
+/// A state in which every value is `step`.
 fn state(step: u64) -> NamedTensors {
     let tensor = |n: i64| Tensor::full([n], step as f64, (Kind::Float, Device::Cpu));
     let names = ["weights.a", "weights.b", "ema.average.a", "ema.average.b", "training.m", "training.steps"];
@@ -29,7 +29,7 @@ fn saved_twice() -> tempfile::TempDir {
     folder
 }
 
-/// The step of what is read, and how many checkpoints were passed over; its tensors must be of that step.
+/// The step of the checkpoint that is read, after a check of its tensors, and the number of damaged ones.
 fn loaded(folder: &Path) -> Option<(u64, usize)> {
     let checkpoint = load(folder).unwrap()?;
     let step = checkpoint.progress.step;
@@ -68,7 +68,7 @@ fn a_file_that_lost_what_was_not_synced_is_detected() {
         let length = content.len();
         let mut torn: Vec<Vec<u8>> =
             [0, 1, 7, 8, length / 2, length - 1].map(|kept| content[..kept].to_vec()).into();
-        // Blocks that were allocated and not written.
+        // Blocks that were allocated but not written.
         torn.push(vec![0; length]);
         torn.push([&content[..length / 2], &vec![0; length - length / 2][..]].concat());
         torn.push([&content[..], b"\n"].concat());
@@ -111,7 +111,7 @@ fn files_of_two_checkpoints_are_not_mixed() {
 
 #[test]
 fn a_process_killed_while_it_saves_leaves_a_whole_checkpoint() {
-    // The states that `save` goes through on its way from step 2 to step 3, by the names of what is there.
+    // The intermediate states of a `save` of step 3 after step 2, by the folders that exist.
     let three = saved_twice();
     save_step(three.path(), 3);
     let build = |places: &[(&str, &str)]| {
@@ -126,7 +126,7 @@ fn a_process_killed_while_it_saves_leaves_a_whole_checkpoint() {
             let to = folder.path().join(place);
             fs::create_dir(&to).unwrap();
             for name in names(&from) {
-                // The manifest comes last, so that a part never has one.
+                // A part has no manifest, since that comes last.
                 if *what != "part of 3" || name == "ema.safetensors" {
                     fs::copy(from.join(&name), to.join(&name)).unwrap();
                 }
@@ -169,7 +169,7 @@ fn damage_to_both_says_what_and_where() {
     assert_eq!(message.lines().count(), 1);
 }
 
-/// Writes a manifest over whatever the files of `latest` are now, as someone would who wants to deceive.
+/// Forges the manifest of `latest` for its current files.
 fn seal(folder: &Path, change: impl Fn(&mut Manifest)) {
     let latest = folder.join("latest");
     let mut manifest = Manifest::read(&latest).unwrap();
@@ -185,8 +185,14 @@ fn a_forged_checkpoint_is_refused_without_panic() {
         ("a header of 2^60 bytes", &(1u64 << 60).to_le_bytes()),
         ("a header of 90 MB", &90_000_000u64.to_le_bytes()),
         ("no header", b"abc"),
-        ("a shape that overflows", b"{\"weights.a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,4294967296],\"data_offsets\":[0,0]}}"),
-        ("a tensor that is not there", b"{\"weights.a\":{\"dtype\":\"F32\",\"shape\":[1000000000000],\"data_offsets\":[0,4000000000000]}}"),
+        (
+            "a shape that overflows",
+            br#"{"weights.a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,0]}}"#,
+        ),
+        (
+            "a tensor that is not there",
+            br#"{"weights.a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}"#,
+        ),
     ];
     for (what, bytes) in headers {
         let folder = saved_twice();

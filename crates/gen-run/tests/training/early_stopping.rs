@@ -1,4 +1,4 @@
-//! Runs that end when validations get worse.
+//! Early stopping.
 
 use gen_core::data::{Dataset, Split};
 use gen_core::model::GenerativeModel;
@@ -35,7 +35,7 @@ fn train_and_validate<M: GenerativeModel + ?Sized>(trainer: &mut Trainer<'_, M>)
 
 #[test]
 fn validations_that_get_worse_end_the_training() {
-    // The further the mean comes on its way to 20, the further it is from -20.
+    // The mean moves towards 20, away from -20.
     let data = split_data(-20.0);
     let run = |patience: usize| {
         let (mut model, _) = default(&data);
@@ -119,7 +119,7 @@ fn patience_without_validations_is_refused() {
 }
 
 #[test]
-fn settings_from_before_there_was_patience_are_read() {
+fn configurations_without_patience_are_read() {
     let mut table = gen_core::config::to_table(&TrainConfig::default()).unwrap();
     for key in ["patience", "validate_every"] {
         assert!(table.remove(key).is_some());

@@ -1,4 +1,4 @@
-//! A model of two parameters, a Gaussian fitted by maximum likelihood, and what to train it on.
+//! A model of two parameters, a Gaussian fitted by maximum likelihood, and its training data.
 
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec, Dataset};
@@ -73,7 +73,7 @@ impl GenerativeModel for Gaussian {
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
-        // Noise on the data, so that the test sees whether randomness is resumed too.
+        // Noise on the data, so that the test covers the randomness of a resumed run.
         let x = &batch.x + step.rng.randn_like(&batch.x) * 0.01;
         let z = (&x - &self.mean) * (-&self.log_std).exp();
         let nll = (&z * &z * 0.5 + &self.log_std).sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float);

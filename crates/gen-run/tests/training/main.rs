@@ -31,7 +31,7 @@ fn it_learns_and_counts_its_steps() {
     assert_eq!(last.progress.images_seen, last.progress.step * 16);
     assert!(records.iter().all(|r| r.progress.step % 4 == 0 || r.budget_used == 1.0));
     trainer.finish().unwrap();
-    // The maximum of the likelihood, up to what the last steps' noise leaves.
+    // The maximum of the likelihood, up to the noise of the last steps.
     let weights = model.weights();
     let learned = |name: &str| weights.get(name).unwrap().shallow_clone();
     let of_data = |values: &[f64]| Tensor::from_slice(values);
@@ -39,7 +39,7 @@ fn it_learns_and_counts_its_steps() {
     assert_close(&learned("log_std").exp(), &of_data(&data.spec.std), 0.03, 0.0);
 }
 
-/// The learning rate rises over the first steps and falls with the budget, and is what the steps are taken with.
+/// The learning rate rises over the first steps, falls with the budget, and is the length of the steps.
 #[test]
 fn the_learning_rate_follows_warmup_and_schedule() {
     let data = data();
@@ -54,7 +54,7 @@ fn the_learning_rate_follows_warmup_and_schedule() {
         let expected = warmup * (1.0 + (std::f64::consts::PI * step / 20.0).cos()) / 2.0;
         assert_close_f64(record.lr_scale, expected, 1e-12, 0.0);
     }
-    // Adam's first step is of the learning rate, whatever the gradient.
+    // Adam's first step has the length of the learning rate, whatever the gradient.
     let moved = |warmup_steps: u64| {
         let (mut model, training) = default(&data);
         let before = model.weights().snapshot();
@@ -147,7 +147,7 @@ fn a_resumed_run_ends_with_the_same_bytes_and_history() {
     }
     drop(trainer);
 
-    // Another process: a fresh model from the folder alone.
+    // As in another process: a new model from the folder alone.
     let reopened = RunFolder::open(temp.path().join("b")).unwrap();
     let mut model = reopened.build([&ModelEntry::of::<Gaussian>()], Device::Cpu).unwrap();
     let mut trainer = Trainer::new(model.as_mut(), &data, training, Budget::Steps(40), 7).unwrap();
@@ -205,7 +205,7 @@ fn validation_finds_the_best_weights_and_changes_nothing() {
     assert_eq!(run(99).1[0].rows, 20, "no more than there are");
 }
 
-/// The history is that of a run without pauses, and so is the end, wherever a process stops.
+/// A pause at any step changes neither the history nor the end of a run.
 #[test]
 fn a_run_may_pause_and_be_resumed_at_any_step() {
     let data = data();
@@ -293,7 +293,7 @@ fn a_folder_is_one_run() {
     let temp = tempfile::tempdir().unwrap();
     let first = folder(temp.path(), &data);
     let config = first.config().clone();
-    // Who trains holds the folder; who reads does not ask.
+    // Training holds the lock; reading does not need it.
     for second in [RunFolder::create(temp.path(), config.clone()), RunFolder::resume(temp.path())] {
         let message = second.unwrap_err().to_string();
         assert!(message.contains("another process is training in"), "{message}");
@@ -301,7 +301,7 @@ fn a_folder_is_one_run() {
     assert_eq!(RunFolder::open(temp.path()).unwrap().config(), &config);
     drop(first);
     drop(RunFolder::resume(temp.path()).unwrap());
-    // Nothing is saved there yet, so nothing is lost.
+    // A run that has saved nothing is replaced.
     let again = RunFolder::create(temp.path(), config.clone()).unwrap();
     let (mut model, training) = default(&data);
     let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(1), 0).unwrap();

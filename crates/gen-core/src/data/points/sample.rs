@@ -2,8 +2,10 @@ use std::f64::consts::PI;
 
 use tch::{Device, Kind, Tensor};
 
-use super::PointSet;
-use crate::rng::Generator;
+use super::set::PointSet;
+use crate::data::{Dataset, Split, Splits};
+use crate::error::Result;
+use crate::rng::{Generator, Purpose, stream};
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 
@@ -21,8 +23,58 @@ pub(super) const PINWHEEL_STD: [f64; 2] = [0.3, 0.1];
 pub(super) const SPIRAL_STD: f64 = 0.1;
 pub(super) const SPIRAL_BOX: f64 = 0.5 / 3.0;
 
-/// `n` points, `f64 [n, 2]`, from `rng` as it stands.
-pub(super) fn draw(set: PointSet, n: i64, rng: &Generator) -> Tensor {
+/// The components of a set that is a mixture of equal round Gaussians.
+#[derive(Debug)]
+pub struct Modes {
+    /// `f64 [modes, 2]`.
+    pub centres: Tensor,
+    /// The standard deviation of each component in each direction.
+    pub std: f64,
+}
+
+impl PointSet {
+    /// The rows of each part of [`PointSet::dataset`].
+    pub const SPLITS: Splits = Splits { train: 1_000_000, validation: 20_000, test: 100_000 };
+
+    /// The components, for the two sets that are mixtures of Gaussians.
+    pub fn modes(self) -> Option<Modes> {
+        match self {
+            PointSet::EightGaussians => {
+                Some(Modes { centres: octagon() / OCTAGON_SCALE, std: OCTAGON_STD / OCTAGON_SCALE })
+            }
+            PointSet::TwentyFiveGaussians => Some(Modes { centres: grid(), std: GRID_STD }),
+            _ => None,
+        }
+    }
+
+    /// `n` independent points, `f64 [n, 2]`.
+    pub fn sample(self, n: usize, seed: u64) -> Tensor {
+        self.part(n, seed, 0)
+    }
+
+    /// A data set of [`PointSet::SPLITS`] points, always the same ones.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn dataset(self) -> Result<Dataset> {
+        let part = |n, index| Split::unlabelled(self.part(n, 0, index));
+        let Splits { train, validation, test } = Self::SPLITS;
+        Dataset::from_splits(
+            self.name(),
+            part(train, 1),
+            Some(part(validation, 2)),
+            Some(part(test, 3)),
+            Vec::new(),
+        )
+    }
+
+    pub(super) fn part(self, n: usize, seed: u64, index: u64) -> Tensor {
+        draw(self, n as i64, &stream(seed, Purpose::Data, index))
+    }
+}
+
+/// `n` points, `f64 [n, 2]`, from the present state of `rng`.
+fn draw(set: PointSet, n: i64, rng: &Generator) -> Tensor {
     let uniform = || rng.rand([n], DOUBLE);
     let coin = || uniform().lt(0.5);
     let noise = |std: f64| rng.randn([n, 2], DOUBLE) * std;

@@ -1,3 +1,5 @@
+use std::f64::consts::PI;
+
 use tch::{Device, Kind, Tensor};
 
 use super::*;

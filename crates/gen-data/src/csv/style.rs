@@ -1,11 +1,11 @@
-//! Cells that are numbers only to people: decimal commas, thousands, truth values.
+//! Numbers as people write them: with decimal commas, groups of thousands, or as truth values.
 
-/// The number that a cell holds as computers write it, finite or not.
+/// A cell as a plain number, finite or not.
 pub(super) fn number(cell: &str) -> Option<f64> {
     cell.parse().ok()
 }
 
-/// What a column of cells that are no plain numbers holds.
+/// The style of the numbers in a column that has no plain ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     /// 1,5 is 1.5; 1.234,5 is 1234.5.
@@ -17,7 +17,7 @@ pub(super) enum Style {
 }
 
 impl Style {
-    /// The number that a cell is in this style.
+    /// A cell as a number in this style.
     pub(super) fn number(self, cell: &str) -> Option<f64> {
         match self {
             Style::DecimalComma => decimal_comma(cell),
@@ -30,8 +30,8 @@ impl Style {
         }
     }
 
-    /// The style that all of `cells` have, none of which is a plain number. Where 1,234 could be either, commas that stand
-    /// between cells too are taken for those of thousands.
+    /// The style of all of `cells`, none of which is a plain number. Where 1,234 could be either, its comma groups
+    /// thousands if commas also separate cells, and is decimal otherwise.
     pub(super) fn of<'c>(
         cells: impl Iterator<Item = &'c str> + Clone,
         commas_separate: bool,
@@ -48,7 +48,7 @@ impl Style {
         Style::of(std::iter::once(cell), true).is_some()
     }
 
-    /// What was made of the cells, for a note.
+    /// How the cells were read, for a warning.
     pub(super) fn note(self) -> &'static str {
         match self {
             Style::DecimalComma => "was read as a number with a decimal comma",
@@ -71,7 +71,7 @@ fn decimal_comma(cell: &str) -> Option<f64> {
     format!("{before}.{after}").parse().ok()
 }
 
-/// 1,234,567.8 for the grouping `,` and the point `.`; there is a group at least.
+/// 1,234,567.8 for the group separator `,` and the decimal point `.`. At least one separator is needed.
 fn grouped(cell: &str, group: char, point: char) -> Option<f64> {
     let (whole, fraction) = match cell.split_once(point) {
         Some((whole, fraction)) => (whole, Some(fraction)),
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commas_are_read_by_what_the_column_allows() {
+    fn commas_are_read_as_the_column_allows() {
         let style = |cells: &[&str], commas_separate| Style::of(cells.iter().copied(), commas_separate);
         assert_eq!(style(&["1,5", "-0,25", "3,0e-2"], true), Some(Style::DecimalComma));
         assert_eq!(style(&["1,234", "12,345,678.9"], true), Some(Style::Thousands));
