@@ -1,21 +1,43 @@
-//! Compiles the C++ against exactly the libtorch that torch-sys found, and passes its folder on.
+//! Compiles the C++ against the libtorch that torch-sys found, and hands on the folder of libtorch.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Files of loops, which know nothing of libtorch: the folders that have one, and the instructions that they may use.
-const KERNELS: [(&str, &[&str], &[&str]); 4] = [
-    (PORTABLE, &["flow", "likelihood"], &[]),
-    ("avx2", &["conv", "flow", "likelihood", "norm"], &["-mavx2", "-mfma"]),
-    ("avx512", &["conv", "flow", "likelihood", "norm"], &["-mavx512f", "-mfma"]),
-    ("avx512_bf16", &["conv"], &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"]),
+/// Loops for one instruction set. They do not use libtorch.
+struct Loops {
+    /// Name of the instruction set, and of the functions that return the loops.
+    name: &'static str,
+    /// Bytes of a vector.
+    bytes: u32,
+    sources: &'static [&'static str],
+    flags: &'static [&'static str],
+}
+
+/// The instruction sets; any processor has the first one.
+const LOOPS: [Loops; 4] = [
+    Loops { name: "portable", bytes: 16, sources: &["flow/portable", "likelihood/loops"], flags: &[] },
+    Loops {
+        name: "avx2",
+        bytes: 32,
+        sources: &["conv/avx2", "flow/avx2", "likelihood/loops", "norm/loops"],
+        flags: &["-mavx2", "-mfma"],
+    },
+    Loops {
+        name: "avx512",
+        bytes: 64,
+        sources: &["conv/avx512", "flow/avx512", "likelihood/loops", "norm/loops"],
+        flags: &["-mavx512f", "-mfma"],
+    },
+    Loops {
+        name: "avx512_bf16",
+        bytes: 64,
+        sources: &["conv/avx512_bf16"],
+        flags: &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"],
+    },
 ];
 
-/// Loops for any processor.
-const PORTABLE: &str = "portable";
-
-/// Everything else, in as many translation units: libtorch's headers take longer to read than all that follows them.
+/// All other files, in four translation units: the compiler spends more time on libtorch's headers than on our code.
 const UNITS: [(&str, &[&str]); 4] = [
     (
         "flow",
@@ -48,8 +70,8 @@ const UNITS: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// A part of what the compiler calls itself that is known to have no warning for us, and its series: with it a new
-/// warning is a mistake of ours, and an error. With others it remains a warning, so that they build this too.
+/// Part of the version text, and series, of the compiler that compiles our code without a warning. With this compiler a
+/// warning is an error. With other compilers it stays a warning, so that they can build the crate too.
 const WITHOUT_WARNINGS: (&str, &str) = ("Free Software Foundation", "12");
 
 fn main() {
@@ -60,21 +82,23 @@ fn main() {
     println!("cargo:rerun-if-env-changed=GEN_SANITIZE");
     println!("cargo:rustc-check-cfg=cfg(sanitized)");
     let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") else {
-        // torch-sys looked for no libtorch: documentation is being built.
+        // torch-sys looks for no libtorch when documentation is built.
         return;
     };
     if is_clippy() {
         return;
     }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let root = env::var("LIBTORCH_INCLUDE").map_or_else(|_| parent(&lib), PathBuf::from);
     let include = root.join("include");
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     let sanitizer = env::var("GEN_SANITIZE").ok().filter(|name| !name.is_empty());
-    // Lines alone, as of the Rust in this workspace: types of libtorch's headers are most of all that could be told.
-    let lines = env::var("DEBUG").is_ok_and(|debug| debug == "true");
+    // Line numbers only, as for the Rust of this workspace: most debug information would be types of libtorch.
+    // Sanitizers need them to name lines.
+    let lines = env::var("DEBUG").is_ok_and(|debug| debug == "true") || sanitizer.is_some();
     let cpp = |optimised: u32| {
         let mut build = cc::Build::new();
-        // A square root tells nobody of a negative number, so that vectors have one.
+        // A square root that sets errno cannot be vectorised.
         build.cpp(true).std("c++20").opt_level(optimised).flag_if_supported("-fno-math-errno");
         build.warnings(true).extra_warnings(true);
         build.debug(false);
@@ -82,37 +106,39 @@ fn main() {
             build.flag_if_supported("-g1");
         }
         if let Some(name) = &sanitizer {
-            // Warnings are then of what the sanitizer adds.
+            // The code that a sanitizer adds causes warnings of its own, which must not be errors.
             sanitize(&mut build, name);
         } else if x86_64 && is_without_warnings(&build.get_compiler()) {
             build.warnings_into_errors(true);
         }
         build
     };
-    // The same loops for several kinds of processors; which one runs is decided when the program does. They take the
-    // time of training: they are as fast in a debug build.
-    for (name, folders, flags) in KERNELS.into_iter().filter(|(name, ..)| x86_64 || *name == PORTABLE) {
-        let mut build = cpp(3);
-        for flag in flags {
-            build.flag(flag);
-        }
-        build
-            .files(folders.iter().map(|folder| format!("native/{folder}/{name}.cpp")))
+    // The same loops for several instruction sets; the program chooses one at run time. Training spends its time in
+    // them, so they are fully optimised in debug builds too.
+    for Loops { name, bytes, sources, flags } in LOOPS.into_iter().take(if x86_64 { LOOPS.len() } else { 1 })
+    {
+        // A folder for each, since the objects of one source have one name.
+        cpp(3)
+            .out_dir(out.join(name))
+            .define("GEN_INSTRUCTION_SET", name)
+            .define("GEN_VECTOR_BYTES", bytes.to_string().as_str())
+            .flags(flags)
+            .files(sources.iter().map(|source| format!("native/{source}.cpp")))
             .compile(&format!("gen_native_{name}"));
     }
-    // What calls them, a little in any build: libtorch's templates are slow to optimise, and slow without.
+    // The callers of the loops are optimised at least a little: libtorch's templates are slow without optimisation.
     let profile = env::var("OPT_LEVEL").ok().and_then(|level| level.parse().ok());
     let mut build = cpp(profile.unwrap_or(3).max(1));
-    // The warnings of libtorch's headers are not ours to mend.
+    // System headers, since we cannot fix warnings in libtorch's headers.
     for folder in [&include, &include.join("torch/csrc/api/include")] {
         build.flag("-isystem").flag(folder);
     }
     build
         .define("_GLIBCXX_USE_CXX11_ABI", env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
-        // libtorch's own threads, where they are those of OpenMP.
+        // libtorch's threads, if they are OpenMP threads.
         .flag_if_supported("-fopenmp")
         .include("native")
-        .files(UNITS.iter().map(|(name, sources)| unit(name, sources)));
+        .files(UNITS.iter().map(|(name, sources)| unit(&out, name, sources)));
     if let Some(name) = &sanitizer {
         build.file("native/sanitize/faults.cpp");
         if name == "thread" {
@@ -129,15 +155,16 @@ fn main() {
     println!("cargo:libtorch_lib={lib}");
 }
 
-/// Whether Clippy asks, which links nothing. Cargo runs this program once for it and once for the compiler.
+/// Whether Clippy runs this script. Clippy links nothing, so nothing has to be compiled. Cargo runs the script again
+/// for the compiler.
 fn is_clippy() -> bool {
     let wrapper = env::var_os("RUSTC_WORKSPACE_WRAPPER").map(PathBuf::from);
     wrapper.and_then(|path| path.file_stem().map(|name| name == "clippy-driver")).unwrap_or(false)
 }
 
-/// A file that includes these.
-fn unit(name: &str, sources: &[&str]) -> PathBuf {
-    let path = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join(format!("{name}.cpp"));
+/// Writes a file that includes the sources, and returns its path.
+fn unit(folder: &Path, name: &str, sources: &[&str]) -> PathBuf {
+    let path = folder.join(format!("{name}.cpp"));
     let text: String = sources.iter().map(|source| format!("#include \"{source}.cpp\"\n")).collect();
     std::fs::write(&path, text).expect("cargo's folder can be written");
     path
@@ -158,12 +185,14 @@ fn is_without_warnings(compiler: &cc::Tool) -> bool {
     name.contains(calls_itself) && series == known
 }
 
-/// `cargo xtask test --sanitize` sets GEN_SANITIZE: address, which looks for what is undefined too, or thread.
+/// Adds the flags of a sanitizer: `address`, which includes undefined behaviour, or `thread`.
+/// `cargo xtask test --sanitize` sets GEN_SANITIZE to one of them.
 fn sanitize(build: &mut cc::Build, name: &str) {
-    // Reports name lines and whole stacks. Optimised a little, since each loop is compiled for many sizes.
-    build.opt_level(1).flag("-g1").flag("-fno-omit-frame-pointer");
+    // Frame pointers give reports whole stacks. A low optimisation level saves time, since each loop is compiled for
+    // many sizes.
+    build.opt_level(1).flag("-fno-omit-frame-pointer");
     match name {
-        // Whether an object has the type it says cannot be asked of libtorch's, whose types are hidden.
+        // vptr checks need type information that libtorch hides.
         "address" => {
             build.flag("-fsanitize=address,undefined,float-cast-overflow").flag("-fno-sanitize=vptr")
         }
@@ -172,7 +201,7 @@ fn sanitize(build: &mut cc::Build, name: &str) {
     };
 }
 
-/// Everything in this package, and what links it, gets the sanitizer's library, which must be loaded before all others:
+/// Links the sanitizer's library into this package and its dependents. The library must be loaded before all others, so
 /// programs are started with it in LD_PRELOAD.
 fn link_sanitizer(name: &str) {
     let libraries: &[&str] = if name == "address" { &["asan", "ubsan"] } else { &["tsan"] };

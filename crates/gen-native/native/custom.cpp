@@ -23,8 +23,8 @@ struct Custom : torch::autograd::Node {
   Custom(Backward backward, std::shared_ptr<void> data, size_t inputs)
       : backward(backward), data(std::move(data)), inputs(inputs) {}
 
-  // Under the lock of the node, as libtorch's nodes of callers' functions are: the closure belongs to one thread at a
-  // time.
+  // Runs under the lock of the node, as libtorch's nodes for functions of callers do: one thread at a time runs the
+  // closure.
   variable_list apply(variable_list&& gradients) override {
     TORCH_CHECK(!c10::GradMode::is_enabled(), "this operation has a first derivative only");
     TORCH_CHECK(busy.load() != std::this_thread::get_id(), "the gradient of this operation asks for itself");
@@ -61,7 +61,7 @@ struct Custom : torch::autograd::Node {
   Backward backward;
   std::shared_ptr<void> data;
   size_t inputs;
-  // The thread that is in the closure.
+  // The thread that runs the closure.
   std::atomic<std::thread::id> busy{};
 
  private:
@@ -73,7 +73,7 @@ struct Custom : torch::autograd::Node {
     ~Busy() { of = std::thread::id(); }
   };
 
-  // The closure may hold anything, so it is dropped after the lock is.
+  // Dropping the closure may run any code, so the lock is released first.
   void release() {
     if (busy.load() == std::this_thread::get_id()) return;
     std::shared_ptr<void> freed;
@@ -98,7 +98,7 @@ std::vector<at::Tensor> with_gradient(const std::vector<at::Tensor>& inputs, std
                 result.scalar_type(), ", it must have floating-point numbers");
   }
   if (!c10::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(inputs)) return results;
-  // Tensors of their own, whatever else holds those of the caller.
+  // New tensors, since others may hold the caller's tensors.
   for (at::Tensor& result : results) result = result.detach();
   const auto node = c10::make_intrusive<Custom>(backward, std::move(owned), inputs.size());
   node->set_next_edges(torch::autograd::collect_next_edges(inputs));

@@ -1,4 +1,4 @@
-// Random numbers from generators that are nobody else's.
+// Random numbers from private generators.
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
@@ -21,7 +21,7 @@ using gen_native::guarded;
 
 namespace {
 
-// One seed, and a stream of it on each device that was drawn on: as torch.manual_seed has it.
+// One seed, and a stream from it on each device in use, as with torch.manual_seed.
 struct Generator {
   uint64_t seed;
   at::Generator host;
@@ -40,30 +40,30 @@ struct Generator {
   }
 };
 
-// Null stands for libtorch's own generators.
+// Null stands for the generators that the process shares.
 std::optional<at::Generator> chosen(Generator* generator, const at::Tensor& x) {
   if (generator == nullptr) return std::nullopt;
   return generator->on(x.device());
 }
 
-// Where a state says how many numbers of its block are left, in 4 bytes, and which one is next, in 8.
+// Offsets in a state: the numbers left in its block (4 bytes), and the index of the next one (8 bytes).
 constexpr int64_t kLeft = 8, kNext = 16, kBlock = at::MERSENNE_STATE_N;
 
-// A copy that libtorch may read: it takes bytes for numbers wherever they begin, and believes what they say of their
-// block, beyond the end of it too.
+// A copy that libtorch can read safely. libtorch ignores alignment and trusts the offsets in the bytes, so wrong ones
+// would make it read beyond the block.
 at::Tensor readable_state(const at::Tensor& state) {
   TORCH_CHECK(state.defined(), "a tensor is undefined");
   TORCH_CHECK(state.layout() == at::kStrided && state.is_cpu() && state.scalar_type() == at::kByte,
               "a state is bytes in the memory of a processor");
   const at::Tensor bytes = gen_native::as_memory(state).clone(at::MemoryFormat::Contiguous);
-  // Of states that are too short libtorch says so.
+  // libtorch reports states that are too short.
   int32_t left;
   int64_t next;
   if (bytes.numel() < kNext + static_cast<int64_t>(sizeof next)) return bytes;
   const auto* const from = static_cast<const char*>(bytes.const_data_ptr());
   std::memcpy(&left, from + kLeft, sizeof left);
   std::memcpy(&next, from + kNext, sizeof next);
-  // A new generator has one left and 0 next, and makes its block before it reads.
+  // A new generator has 1 left and 0 next, and fills its block before it reads.
   TORCH_CHECK(left > 0 && next >= 0 && next <= kBlock && left + next <= kBlock + 1, "a state says that ", left,
               " numbers are left from the one of number ", next, " on, of ", kBlock);
   return bytes;
@@ -79,7 +79,7 @@ char* gn_generator_new(uint64_t seed, Generator** out) {
   return guarded([&] { *out = new Generator(seed); });
 }
 
-// Another one that stands where `generator` does, on every device.
+// A new generator with the state of `generator` on every device.
 char* gn_generator_clone(const Generator* generator, Generator** out) {
   return guarded([&] {
     auto copy = std::make_unique<Generator>(generator->seed);
@@ -91,9 +91,9 @@ char* gn_generator_clone(const Generator* generator, Generator** out) {
 
 void gn_generator_free(Generator* generator) { delete generator; }
 
-// Fills `x`: normal numbers of mean `a` and deviation `b`; uniform ones in [a, b); whole ones in [a, b); 1 with the
-// probability `a`, otherwise 0; or a random order of 0 to n - 1. The calls are those of torch.randn and its like, so
-// that the same seed gives the same numbers.
+// Fills `x` with normal numbers of mean `a` and deviation `b`, uniform numbers in [a, b), whole numbers in [a, b), 1
+// with probability `a` and otherwise 0, or a random order of 0 to n - 1. torch.randn and its like make the same calls,
+// so the same seed gives the same numbers.
 char* gn_generator_fill(Generator* generator, const at::Tensor* x, int distribution, double a, double b) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
@@ -118,7 +118,7 @@ char* gn_generator_state(Generator* generator, at::Tensor** state) {
   });
 }
 
-// Back to such a state; streams elsewhere are left as they are.
+// Sets the stream on the host to a state. Streams on other devices do not change.
 char* gn_generator_set_state(Generator* generator, const at::Tensor* state) {
   return guarded([&] {
     const at::Tensor bytes = readable_state(*state);

@@ -11,7 +11,7 @@ using torch::autograd::variable_list;
 
 namespace {
 
-// One number for shapes, strides, kinds and devices, by the method of Fowler, Noll and Vo.
+// A hash of shapes, strides, kinds and devices (FNV-1a by Fowler, Noll and Vo).
 int64_t form_of(const variable_list& tensors) {
   uint64_t form = 14695981039346656037u;
   const auto add = [&](int64_t number) { form = (form ^ static_cast<uint64_t>(number)) * 1099511628211u; };
@@ -32,7 +32,7 @@ int64_t form_of(const variable_list& tensors) {
 variable_list differentiable_gradients(const variable_list& inputs, const variable_list& gradients,
                                        const std::function<variable_list(const variable_list&)>& function) {
   const auto needs = [&](size_t i) { return inputs[i].defined() && inputs[i].requires_grad(); };
-  // Under other names: an input may be computed from another one, and what it gets by that way is not meant.
+  // Aliases, since one input may be computed from another, and gradients along that path do not belong here.
   variable_list aliases, wanted;
   for (size_t i = 0; i < inputs.size(); ++i) {
     aliases.push_back(inputs[i].defined() ? inputs[i].view_as(inputs[i]) : at::Tensor());

@@ -1,4 +1,4 @@
-// What backward passes have in common.
+// Helpers of backward passes.
 
 #pragma once
 
@@ -11,20 +11,20 @@
 
 namespace gen_native {
 
-// The gradients of `function` at those of `inputs` that need one, undefined for the others, from the gradients of its
-// results. They are differentiable themselves if `function` is made of operations that are.
+// The gradients of `function` in the `inputs` that need one (undefined for the others), from the `gradients` of its
+// results. They are differentiable if the operations of `function` are.
 torch::autograd::variable_list differentiable_gradients(
     const torch::autograd::variable_list& inputs, const torch::autograd::variable_list& gradients,
     const std::function<torch::autograd::variable_list(const torch::autograd::variable_list&)>& function);
 
-// Saves `tensors` for the backward pass, with how they lie and the instructions of this call.
+// Saves `tensors` for the backward pass, with their layouts and the instructions of this call.
 void keep(torch::autograd::AutogradContext& context, torch::autograd::variable_list tensors, Instructions which);
 
-// What was saved. An error if it was changed since, or if a tensor was given other memory, which loops that go by
-// the shapes of the forward pass would not survive.
+// The saved tensors. Throws if one was changed since, or was given other memory: loops that use the shapes of the
+// forward pass would read out of bounds.
 torch::autograd::variable_list recalled(const torch::autograd::AutogradContext& context);
 
-// The instructions that the forward pass had.
+// The instructions of the forward pass.
 Instructions recalled_instructions(const torch::autograd::AutogradContext& context);
 
 }  // namespace gen_native

@@ -1,4 +1,4 @@
-// How errors leave C++.
+// Conversion of exceptions to messages.
 
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace gen_native {
 
-// Runs `body`: null, or what the exception says, which the caller frees with gn_free.
+// Runs `body`. Returns null, or the message of an exception, which the caller frees with gn_free.
 template <typename F>
 char* guarded(F&& body) noexcept {
   try {

@@ -16,7 +16,7 @@ namespace {
 
 std::atomic<Instructions> chosen{Instructions::kBest};
 
-// What GEN_INSTRUCTIONS allows at most: this many of the following.
+// Values of GEN_INSTRUCTIONS; each allows itself and all before it.
 constexpr std::string_view kNames[] = {"libtorch", "portable", "avx2", "avx512", "avx512-bf16"};
 enum Most : int { kMostLibtorch, kMostPortable, kMostAvx2, kMostAvx512, kMostBfloat16 };
 
@@ -25,8 +25,7 @@ int most_allowed() {
     std::string wanted;
     int most;
   };
-  // What is wrong with it is said afterwards: where an initialiser throws, GCC 12's ThreadSanitizer leaves the threads
-  // that wait for it asleep.
+  // The initialiser must not throw: with GCC 12's ThreadSanitizer, threads that wait for it would never wake up.
   static const Limit limit = [] {
     const char* const wanted = std::getenv("GEN_INSTRUCTIONS");
     if (wanted == nullptr || *wanted == '\0') return Limit{"", kMostBfloat16};
@@ -38,7 +37,7 @@ int most_allowed() {
   return limit.most;
 }
 
-// Whether the processor has such instructions, and they may be used.
+// Whether the processor has the instructions and GEN_INSTRUCTIONS allows them.
 bool supported(Instructions which) {
   switch (which) {
 #if defined(__x86_64__)

@@ -12,9 +12,9 @@ namespace gen_native {
 
 namespace {
 
-// Rows of `columns` values, `row_stride` apart, to columns: out[c * out_stride + r] = in[r * row_stride + c].
+// Transposes rows of `columns` values: out[c * out_stride + r] = in[r * row_stride + c].
 void transpose(const float* in, int64_t row_stride, float* out, int64_t out_stride, int64_t rows, int64_t columns) {
-  // Blocks of a cache line a side, so that each line is fetched once on both sides.
+  // Square blocks of a cache line, so that each line is fetched once on both sides.
   constexpr int64_t kSide = 16;
   for (int64_t c = 0; c < columns; c += kSide) {
     for (int64_t r = 0; r < rows; r += kSide) {
@@ -54,7 +54,7 @@ at::Tensor copied(const at::Tensor& x) {
   return out;
 }
 
-// The same values elsewhere: the gradient is handed on, however it lies.
+// Copies the values, so the gradient passes through unchanged, in any layout.
 struct BatchInnermost : torch::autograd::Function<BatchInnermost> {
   static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x) { return copied(x); }
 

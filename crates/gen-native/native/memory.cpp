@@ -9,7 +9,7 @@
 
 #if defined(__GNUC__)
 extern "C" {
-// Of mimalloc, if the program has it: options are set by their place in a list.
+// Functions of mimalloc, if the program has it. Options have numbers.
 [[gnu::weak]] int mi_version() noexcept;
 [[gnu::weak]] void mi_option_set_default(int option, long value);
 }
@@ -19,13 +19,13 @@ namespace gen_native {
 
 void keep_freed_memory() {
 #if defined(__GLIBC__)
-  // The longest block that may come from the heap; a longer one is mapped and unmapped each time.
+  // The largest block from the heap; larger ones are mapped and unmapped each time.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, -1);
   mallopt(M_TOP_PAD, 64 << 20);
 #endif
 #if defined(__GNUC__)
-  // The place has been the same in the second and the third series, whose versions are 2xxxx and 3xxxx.
+  // The option has the same number in series 2 and 3, whose versions are 2xxxx and 3xxxx.
   constexpr int kPurgeDelay = 15;
   if (mi_version != nullptr && mi_option_set_default != nullptr) {
     const int series = mi_version() / 10000;

@@ -1,11 +1,11 @@
-// What becomes of memory that is freed.
+// Settings of the allocator.
 
 #pragma once
 
 namespace gen_native {
 
-// The C library's allocator, and mimalloc where it takes its place, keep for the next allocation what is freed,
-// instead of giving it back to the system, which clears each page before it hands it out again.
+// Makes the C library's allocator, and mimalloc if the program uses it, keep freed memory for later allocations. Memory
+// that is returned to the system comes back with every page cleared, which takes time.
 void keep_freed_memory();
 
 }  // namespace gen_native

@@ -1,7 +1,7 @@
-// What libtorch has and torch-sys does not hand on.
+// The entry points for Rust.
 //
-// Every function returns null, or a message that the caller frees with gn_free: no exception crosses into Rust.
-// Tensors cross as pointers to at::Tensor, as they do in torch-sys; a function keeps none of them after it returns.
+// Every function returns null, or an error message that the caller frees with gn_free: no exception crosses into Rust.
+// Tensors cross as pointers to at::Tensor, as in torch-sys. No function keeps a pointer after it returns.
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
@@ -42,7 +42,7 @@ std::optional<at::Tensor> optional(const at::Tensor* tensor) {
   return tensor == nullptr ? std::nullopt : std::optional<at::Tensor>(*tensor);
 }
 
-// A tensor that may be left out, but not be undefined.
+// An optional tensor: undefined for null. A given tensor must be defined.
 at::Tensor or_undefined(const at::Tensor* x) {
   if (x == nullptr) return at::Tensor();
   TORCH_CHECK(x->defined(), "a tensor is undefined");
@@ -55,8 +55,8 @@ extern "C" {
 
 void gn_free(char* message) { std::free(message); }
 
-// One step of AdamW, without weight decay of Adam, on all parameters; those whose gradient is undefined stay.
-// `step` counts from 1 and is already that of this step. `scale` may be null; gradients are divided by it.
+// One step of AdamW (Adam if the weight decay is 0) on all parameters with a defined gradient (gen_native::adam).
+// `scale` may be null.
 char* gn_adam(at::Tensor* const* parameters, at::Tensor* const* gradients, at::Tensor* const* first,
               at::Tensor* const* second, size_t n, const at::Tensor* step, double learning_rate, double beta1,
               double beta2, double epsilon, double weight_decay, const at::Tensor* scale) {
@@ -67,7 +67,8 @@ char* gn_adam(at::Tensor* const* parameters, at::Tensor* const* gradients, at::T
   });
 }
 
-// The Euclidean norm of all entries of all tensors together, a new scalar on their device; undefined ones count as 0.
+// The Euclidean norm of all entries of all tensors together, a new scalar on their device. Undefined tensors count as
+// 0.
 char* gn_global_norm(at::Tensor* const* list, size_t n, at::Tensor** norm) {
   return guarded([&] {
     c10::NoGradGuard no_grad;
@@ -89,7 +90,7 @@ char* gn_lerp(at::Tensor* const* start, at::Tensor* const* end, size_t n, double
   });
 }
 
-// Begins autocast to bfloat16 in this thread, on CPU (0) or CUDA (1), and tells what was before.
+// Begins autocast to bfloat16 in this thread, on CPU (0) or CUDA (1), and returns the previous state.
 char* gn_autocast_begin(int device, bool* was_enabled, int* was_kind) {
   return guarded([&] {
     const auto on = device == 0 ? at::kCPU : at::kCUDA;
@@ -100,34 +101,34 @@ char* gn_autocast_begin(int device, bool* was_enabled, int* was_kind) {
   });
 }
 
-// Back to what gn_autocast_begin told.
+// Restores the state from gn_autocast_begin.
 char* gn_autocast_end(int device, bool was_enabled, int was_kind) {
   return guarded([&] {
     const auto on = device == 0 ? at::kCPU : at::kCUDA;
     at::autocast::set_autocast_dtype(on, static_cast<at::ScalarType>(was_kind));
     at::autocast::set_autocast_enabled(on, was_enabled);
-    // Casts of weights are kept while a region lasts; the weights move between two of them.
+    // Autocast caches casts of weights, and weights change between two regions.
     if (!was_enabled) at::autocast::clear_cache();
   });
 }
 
-// "highest", "high" or "medium": what a product of f32 matrices, or a convolution on a GPU, may round to inside.
+// Sets the internal precision of products of f32 matrices, and of convolutions on GPUs: "highest", "high" or "medium".
 char* gn_matmul_precision(const char* name) {
   return guarded([&] {
     at::globalContext().setFloat32MatmulPrecision(name);
-    // cuDNN has a switch of its own, which is on unless it is told.
+    // cuDNN has a separate switch, which is on by default.
     at::globalContext().setAllowTF32CuDNN(std::string(name) != "highest");
   });
 }
 
-// Whether subnormal numbers are taken as 0, which is false where the processor cannot.
+// Sets whether subnormal numbers count as 0. `possible` is false if the processor cannot do it.
 char* gn_flush_denormal(bool on, bool* possible) {
   return guarded([&] { *possible = at::Context::setFlushDenormal(on); });
 }
 
 void gn_keep_freed_memory() { gen_native::keep_freed_memory(); }
 
-// A tensor of the same shape, kind and strides without numbers, on the device `meta`.
+// A tensor of the same shape, kind and strides without values, on the device `meta`.
 char* gn_without_numbers(const at::Tensor* x, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(x->detach().to(at::kMeta)); });
 }
@@ -142,7 +143,7 @@ char* gn_batch_innermost(const at::Tensor* x, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(gen_native::batch_innermost(*x)); });
 }
 
-// Whether a map is best made batch-innermost from the start.
+// Whether a map should be batch-innermost from the start.
 char* gn_prefers_batch_innermost(const at::Tensor* x, bool* does) {
   return guarded([&] { *does = gen_native::conv::prefers_batch_innermost(*x); });
 }
@@ -156,12 +157,12 @@ char* gn_conv2d(const at::Tensor* x, const at::Tensor* weight, const at::Tensor*
   });
 }
 
-// Convolutions with max(0, x) between them (gen_native::conv::conv_stack), weights and biases in turn.
+// Convolutions with max(0, x) between them (gen_native::conv::conv_stack); `layers` alternates weights and biases.
 char* gn_conv_stack(const at::Tensor* x, at::Tensor* const* layers, size_t n, bool rounded, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(gen_native::conv::conv_stack(*x, tensors(layers, n), rounded)); });
 }
 
-// gen_native::norm::batch_norm; the running statistics may be null.
+// A batch normalisation (gen_native::norm::batch_norm); the running statistics may be null.
 char* gn_batch_norm(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias,
                     const at::Tensor* running_mean, const at::Tensor* running_var, int statistics, int activation,
                     at::Tensor** out) {
@@ -172,7 +173,7 @@ char* gn_batch_norm(const at::Tensor* x, const at::Tensor* weight, const at::Ten
   });
 }
 
-// gen_native::norm::group_norm; `modulation` may be null.
+// A group normalisation (gen_native::norm::group_norm); `modulation` may be null.
 char* gn_group_norm(const at::Tensor* x, int64_t groups, const at::Tensor* weight, const at::Tensor* bias,
                     const at::Tensor* modulation, int activation, at::Tensor** out) {
   return guarded([&] {
@@ -181,7 +182,7 @@ char* gn_group_norm(const at::Tensor* x, int64_t groups, const at::Tensor* weigh
   });
 }
 
-// The first `at` channels and the others (gen_native::flow::split_channels).
+// The first `at` channels and the remaining ones (gen_native::flow::split_channels).
 char* gn_split_channels(const at::Tensor* x, int64_t at, at::Tensor** first, at::Tensor** second) {
   return guarded([&] {
     auto [a, b] = gen_native::flow::split_channels(*x, at);
@@ -190,7 +191,7 @@ char* gn_split_channels(const at::Tensor* x, int64_t at, at::Tensor** first, at:
   });
 }
 
-// The channels of both (gen_native::flow::join_channels).
+// The channels of both maps (gen_native::flow::join_channels).
 char* gn_join_channels(const at::Tensor* a, const at::Tensor* b, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(gen_native::flow::join_channels(*a, *b)); });
 }
@@ -218,8 +219,8 @@ char* gn_spline(const at::Tensor* same, const at::Tensor* rest, const at::Tensor
   });
 }
 
-// The weight, the bias and the log-determinant of a mixing of channels (gen_native::flow::mixing). The factors are in
-// the order of gen_native::flow::Factors; the results take three places.
+// The weight, the bias and the log-determinant of a mixing of channels (gen_native::flow::mixing), as three results.
+// The factors are in the order of gen_native::flow::Factors.
 char* gn_mixing(at::Tensor* const* factors, bool inverse, at::Tensor** results) {
   return guarded([&] {
     auto mixing = gen_native::flow::mixing(
@@ -230,12 +231,12 @@ char* gn_mixing(at::Tensor* const* factors, bool inverse, at::Tensor** results) 
   });
 }
 
-// Linear layers (gen_native::flow::perceptron), weights and biases in turn.
+// Linear layers (gen_native::flow::perceptron); `layers` alternates weights and biases.
 char* gn_perceptron(const at::Tensor* x, at::Tensor* const* layers, size_t n, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(gen_native::flow::perceptron(*x, tensors(layers, n))); });
 }
 
-// The same with a mask for each weight (gen_native::flow::masked_perceptron).
+// Linear layers with a mask for each weight (gen_native::flow::masked_perceptron).
 char* gn_masked_perceptron(const at::Tensor* x, at::Tensor* const* layers, size_t n, at::Tensor* const* masks,
                            size_t n_masks, at::Tensor** out) {
   return guarded([&] {
@@ -243,9 +244,9 @@ char* gn_masked_perceptron(const at::Tensor* x, at::Tensor* const* layers, size_
   });
 }
 
-// The inverse of an autoregressive map (gen_native::flow::autoregressive_inverse). `degrees` has those of the inputs,
-// then those of each of `n_hidden` layers; `widths` says how many each list has. `context`, `bound` and `shape` may be
-// null. Both results are null where that gives nothing.
+// The inverse of an autoregressive map (gen_native::flow::autoregressive_inverse). `degrees` has a list for the inputs
+// and one for each of `n_hidden` layers; `widths` has the lengths of the lists. `context`, `bound` and `shape` may be
+// null. Both results are null for maps that the kernel does not take.
 char* gn_autoregressive_inverse(const at::Tensor* y, const at::Tensor* context, at::Tensor* const* layers, size_t n,
                                 const int64_t* const* degrees, const size_t* widths, size_t n_hidden,
                                 const at::Tensor* bound, const gen_native::flow::SplineShape* shape, at::Tensor** out,
@@ -262,19 +263,19 @@ char* gn_autoregressive_inverse(const at::Tensor* y, const at::Tensor* context, 
   });
 }
 
-// Which loops are used (gen_native::Instructions), and whether the processor has them.
+// Chooses the loops (gen_native::Instructions). `possible` is false if the processor does not have the instructions.
 char* gn_use_instructions(int which, bool* possible) {
   return guarded([&] { *possible = gen_native::use_instructions(static_cast<gen_native::Instructions>(which)); });
 }
 
-// A GEN_INSTRUCTIONS that is none counts as none; operations say what is wrong with it.
+// False if GEN_INSTRUCTIONS is invalid: operations report the error.
 bool gn_has_bfloat16() {
   bool has = false;
   gn_free(guarded([&] { has = gen_native::has_bfloat16(); }));
   return has;
 }
 
-// `results` as those of an operation with a gradient of the caller's; the tensors in `out` are the caller's.
+// Makes `results` the outputs of a node with the caller's gradient. The caller owns the tensors in `out`.
 char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* results, size_t m,
                        gen_native::Backward backward, gen_native::Drop drop, void* data, at::Tensor** out) {
   return guarded([&] {
@@ -283,8 +284,8 @@ char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* r
   });
 }
 
-// The log mass of bytes under a logistic distribution (gen_native::likelihood::discretised_logistic), or null where
-// that gives nothing.
+// The log-mass of bytes under a logistic distribution (gen_native::likelihood::discretised_logistic), or null where
+// that returns nothing.
 char* gn_discretised_logistic(const at::Tensor* mean, const at::Tensor* log_scale, const at::Tensor* x, double half,
                               at::Tensor** out) {
   return guarded([&] {

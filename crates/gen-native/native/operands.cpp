@@ -41,14 +41,14 @@ void check_operand(const std::vector<at::Tensor>& list, std::optional<at::Device
 
 namespace {
 
-// Where the numbers of a tensor are, from the first byte to behind the last.
+// The memory of a tensor, from its first byte to one past its last.
 struct Range {
   const at::Tensor* tensor;
   uintptr_t begin, end;
   bool written;
 };
 
-// Whether no two entries are one number, as far as can be told from strides that grow outwards.
+// Whether the strides prove that no two entries share memory.
 bool plainly_apart(const at::Tensor& x) {
   std::vector<int64_t> order(x.dim());
   std::iota(order.begin(), order.end(), 0);
@@ -76,7 +76,7 @@ void each_entry(const Range& range, const F& body) {
   }
 }
 
-// Marks every byte that is written, and looks whether one is met again.
+// Marks every written byte, and returns whether no byte is met twice.
 bool bytes_are_apart(const Range* first, const Range* last) {
   uintptr_t end = first->end;
   for (const Range* range = first; range != last; ++range) end = std::max(end, range->end);
@@ -116,7 +116,7 @@ bool are_exclusive(const std::vector<at::Tensor>& written, const std::vector<at:
   add_ranges(read, false, ranges);
   std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
   for (size_t first = 0; first < ranges.size();) {
-    // Those that follow each other without a gap between them.
+    // The ranges from `first` up to the next gap.
     size_t last = first + 1;
     uintptr_t end = ranges[first].end;
     for (; last < ranges.size() && ranges[last].begin < end; ++last) end = std::max(end, ranges[last].end);

@@ -14,7 +14,7 @@ namespace gen_native {
 
 namespace {
 
-// Whether a loop over memory meets the entries of both in the same order, all of them and nothing else.
+// Whether both tensors are dense and have the same order of entries in memory.
 bool lie_alike(const at::Tensor& a, const at::Tensor& b) {
   if (a.is_neg() || b.is_neg() || !a.is_non_overlapping_and_dense()) return false;
   for (int64_t d = 0; d < a.dim(); ++d) {
@@ -43,7 +43,8 @@ void adam(const std::vector<at::Tensor>& parameters, const std::vector<at::Tenso
   read.push_back(step);
   if (scale) read.push_back(*scale);
   check_exclusive(written, read);
-  // The fused kernel walks raw memory, so what belongs together must lie alike, or is copied, and copied back.
+  // The fused kernel walks raw memory, so the tensors of a parameter need one layout. Others are copied, and copied
+  // back.
   std::vector<std::pair<at::Tensor, at::Tensor>> back;
   const auto laid_out = [&](at::Tensor& x, const at::Tensor& as, bool written) {
     if (lie_alike(as, x)) return;
@@ -61,7 +62,7 @@ void adam(const std::vector<at::Tensor>& parameters, const std::vector<at::Tenso
     laid_out(m[i], p[i], true);
     laid_out(v[i], p[i], true);
   }
-  // It divides gradients in place, those that are one tensor for several parameters too.
+  // The kernel divides gradients in place, so a gradient that several parameters share would be divided repeatedly.
   if (scale && !are_exclusive(g, {})) {
     for (at::Tensor& gradient : g) gradient = gradient.clone();
   }
@@ -81,7 +82,7 @@ void lerp(const std::vector<at::Tensor>& start, const std::vector<at::Tensor>& e
                 " cannot move to one of kind ", end[i].scalar_type());
   }
   check_exclusive(start, end);
-  // libtorch's function of lists takes no signs that are turned when they are read.
+  // libtorch's list function does not handle lazy negation.
   if (std::any_of(start.begin(), start.end(), [](const at::Tensor& x) { return x.is_neg(); })) {
     for (size_t i = 0; i < start.size(); ++i) start[i].lerp_(end[i], weight);
     return;

@@ -13,9 +13,9 @@ struct AdamStep {
   double learning_rate, beta1, beta2, epsilon, weight_decay;
 };
 
-// One step of AdamW, without weight decay of Adam, on all parameters; those whose gradient is undefined stay. `step`
-// counts from 1 and is already that of this step; gradients are divided by the `scale`. Tensors lie in any way, but
-// nothing that is changed shares memory with anything else.
+// One step of AdamW (Adam if the weight decay is 0) on all parameters with a defined gradient. `step` is the number of
+// this step, from 1; gradients are divided by `scale`. Tensors have any strides, but changed tensors share no memory
+// with others.
 void adam(const std::vector<at::Tensor>& parameters, const std::vector<at::Tensor>& gradients,
           const std::vector<at::Tensor>& first, const std::vector<at::Tensor>& second, const at::Tensor& step,
           const std::optional<at::Tensor>& scale, const AdamStep& settings);

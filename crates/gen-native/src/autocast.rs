@@ -5,7 +5,7 @@ use tch::TchError;
 
 use crate::ffi::{check, gn_autocast_begin, gn_autocast_end};
 
-/// Where autocast works.
+/// A kind of device with autocast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AutocastDevice {
     /// The processor.
@@ -14,11 +14,11 @@ pub enum AutocastDevice {
     Cuda,
 }
 
-/// While it lives, convolutions and matrix products of this thread compute in bfloat16, and what needs the range or the
-/// digits stays in f32, by libtorch's own lists. (`tch::autocast` does nothing on a processor.)
+/// A guard: while it lives, convolutions and matrix products of this thread compute in bfloat16. libtorch keeps
+/// operations that need the range or the precision in f32. (`tch::autocast` has no effect on a CPU.)
 ///
-/// What was before comes back when it is dropped, also when a panic drops it. Guards end in the reverse order of
-/// their beginning.
+/// Dropping the guard restores the previous state, also during a panic. Guards must be dropped in the reverse order of
+/// their creation.
 ///
 /// ```
 /// use gen_native::{Autocast, AutocastDevice};
@@ -38,12 +38,12 @@ pub struct Autocast {
     device: c_int,
     was_enabled: bool,
     was_kind: c_int,
-    /// The state belongs to this thread.
+    /// Autocast is a state of the thread, so the guard must not leave it.
     not_send: PhantomData<*const ()>,
 }
 
 impl Autocast {
-    /// Begins.
+    /// Turns autocast to bfloat16 on.
     ///
     /// # Errors
     /// When libtorch has no autocast for the device.
@@ -53,7 +53,7 @@ impl Autocast {
             AutocastDevice::Cuda => 1,
         };
         let (mut was_enabled, mut was_kind) = (false, 0);
-        // SAFETY: both places outlive the call.
+        // SAFETY: both pointers outlive the call.
         unsafe { check(gn_autocast_begin(device, &raw mut was_enabled, &raw mut was_kind))? };
         Ok(Autocast { device, was_enabled, was_kind, not_send: PhantomData })
     }
@@ -61,8 +61,8 @@ impl Autocast {
 
 impl Drop for Autocast {
     fn drop(&mut self) {
-        // SAFETY: the numbers are those that the beginning gave. It was possible to begin, so it is possible to end;
-        // a destructor has nobody to tell.
+        // SAFETY: the arguments are plain numbers that `gn_autocast_begin` gave. A destructor cannot return an error, and
+        // there is none where autocast could begin.
         let _ = unsafe { check(gn_autocast_end(self.device, self.was_enabled, self.was_kind)) };
     }
 }

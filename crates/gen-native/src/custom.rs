@@ -10,22 +10,22 @@ use torch_sys::C_tensor;
 
 use crate::ffi::{check, gn_with_gradient, pointers};
 
-/// The gradients of the inputs, from those of the results.
+/// Computes the gradients of the inputs from those of the results.
 type Gradient = dyn Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError> + Send;
 
-/// `results` as those of one operation on `inputs`, whose gradient is `gradient`: a node of autograd's graph.
+/// Makes `results` the outputs of one node of autograd's graph with the inputs `inputs` and the derivative `gradient`.
 ///
-/// `gradient` is given the gradients of all results and returns one for each input, in their order, or `None` where an
-/// input has none. It runs when the backward pass comes to it, once in each such pass, perhaps on another thread; passes
-/// of several threads through a graph that is kept take their turns. What it needs it has to hold itself, as detached
-/// tensors, never `results` as they are returned (the node would keep itself alive; a closure that asks for its own node's
-/// gradient gets an error). It may run backward passes of its own.
+/// `gradient` takes the gradients of all results and returns one gradient for each input in order, or `None` for an input
+/// without one. It runs once in each backward pass that reaches the node, perhaps on another thread. If several threads
+/// run backward passes through one retained graph, its calls take turns. The closure must hold the tensors that it needs,
+/// detached. It must not hold the returned results: the node would keep itself alive, and a closure that asks for the
+/// gradient of its own node gets an error. The closure may run backward passes of its own.
 ///
-/// The results come back as new tensors on the same memory, without the graphs that they may have had; without gradients
-/// being kept, or if no input needs one, they come back as they are. Inputs and results have any shape, strides and
-/// device, and floating-point or complex numbers; the gradient of an input has its shape.
+/// The results are returned as new tensors on the same memory, without any previous graph. If gradients are disabled, or
+/// no input needs one, the results are returned unchanged. Inputs and results have any shape, strides and device, and
+/// floating-point or complex numbers; the gradient of an input has the shape of the input.
 ///
-/// It is a first derivative: a backward pass that is itself to be differentiated is refused.
+/// Only first derivatives exist: a backward pass that is itself differentiated is refused.
 ///
 /// ```
 /// use gen_native::with_gradient;
@@ -42,8 +42,8 @@ type Gradient = dyn Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError> + Sen
 /// ```
 ///
 /// # Errors
-/// When a tensor is undefined or sparse, a result has whole numbers, or libtorch fails. In a backward pass: when `gradient` fails or
-/// panics, which the error repeats, or its list is not as long as `inputs`.
+/// When a tensor is undefined or sparse, a result has whole numbers, or libtorch fails. A backward pass fails when
+/// `gradient` fails or panics (the error has its message), or returns a list of another length than `inputs`.
 pub fn with_gradient(
     inputs: &[&Tensor],
     results: Vec<Tensor>,
@@ -53,8 +53,8 @@ pub fn with_gradient(
     let inputs: Vec<_> = inputs.iter().map(|input| input.as_ptr()).collect();
     let given = pointers(&results);
     let mut out = vec![ptr::null_mut(); results.len()];
-    // SAFETY: the tensors are live and the places outlive the call. C++ owns the closure from here on and gives it back
-    // to `drop` once. Without an error every place holds a new tensor, which is ours.
+    // SAFETY: the tensors are live and the pointers outlive the call. C++ owns the closure from here on and passes it to
+    // `drop` once. Without an error, every place of `out` holds a new tensor that we own.
     unsafe {
         check(gn_with_gradient(
             inputs.as_ptr().cast(),
@@ -71,9 +71,9 @@ pub fn with_gradient(
 }
 
 extern "C" fn drop(data: *mut c_void) {
-    // SAFETY: it is what `with_gradient` made, and nobody uses it afterwards.
+    // SAFETY: `with_gradient` made the pointer, and C++ does not use it after this call.
     let gradient = unsafe { Box::from_raw(data.cast::<Box<Gradient>>()) };
-    // No panic may cross into C++, and there is nobody to tell.
+    // No panic may cross into C++, and a destructor cannot return an error.
     let _ = catch_unwind(AssertUnwindSafe(|| std::mem::drop(gradient)));
 }
 
@@ -87,8 +87,8 @@ extern "C" fn backward(
     room: usize,
 ) -> bool {
     let run = || {
-        // SAFETY: `data` is what `with_gradient` made, is not freed during the call, and no other thread has it
-        // meanwhile; `gradients` has `m` live tensors, of which these are handles of our own.
+        // SAFETY: `with_gradient` made `data`. It is not freed during the call, and no other thread uses it meanwhile.
+        // `gradients` has `m` live tensors, and we make handles of our own.
         let (gradient, gradients) = unsafe {
             let gradient = &*data.cast::<Box<Gradient>>();
             let list = if m == 0 { &[] } else { slice::from_raw_parts(gradients, m) };
@@ -101,19 +101,19 @@ extern "C" fn backward(
         Ok(found)
     };
     // No panic may cross into C++.
-    let found = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(said_by(panic)));
+    let found = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(message_of(panic)));
     let found = match found {
         Ok(found) => found,
         Err(reason) => {
             let length = reason.len().min(room);
-            // SAFETY: there is room for so many bytes, and what follows them is zero.
+            // SAFETY: `message` has `room` bytes, and C++ has set it and the byte behind it to zero.
             unsafe { ptr::copy_nonoverlapping(reason.as_ptr(), message.cast::<u8>(), length) };
             return false;
         }
     };
     for (i, gradient) in found.into_iter().enumerate() {
         let Some(mut gradient) = gradient else { continue };
-        // SAFETY: `out` has `n` places; C++ owns what is put there. The handle that is left behind is forgotten, so that
+        // SAFETY: `out` has `n` places, and C++ owns the tensors that are put there. Our handle is forgotten, so that
         // the tensor has one owner.
         unsafe { *out.add(i) = gradient.as_mut_ptr() };
         std::mem::forget(gradient);
@@ -121,14 +121,14 @@ extern "C" fn backward(
     true
 }
 
-/// What a panic says.
-fn said_by(panic: Box<dyn Any + Send>) -> String {
+/// The message of a panic.
+fn message_of(panic: Box<dyn Any + Send>) -> String {
     let text = match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => match panic.downcast::<&'static str>() {
             Ok(text) => (*text).to_owned(),
             Err(other) => {
-                // It may panic once more when it is dropped.
+                // Dropping the payload could panic again.
                 std::mem::forget(other);
                 "no message".to_owned()
             }

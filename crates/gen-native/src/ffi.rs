@@ -1,6 +1,7 @@
-//! The functions of `native/`, and how their errors come back.
+//! The functions of `native/native.cpp`, and the conversion of their errors.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
 
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
@@ -8,8 +9,8 @@ use torch_sys::C_tensor;
 /// A list of tensors as C++ takes it.
 pub(crate) type List = *const *const C_tensor;
 
-/// The gradients of the inputs, into the second list, from those of the results; false when there are none, with a reason
-/// of at most so many bytes.
+/// Computes the gradients of the inputs (second list) from those of the results (first list). Returns false on failure,
+/// with a message of at most the given number of bytes.
 pub(crate) type Backward = extern "C" fn(
     *mut c_void,
     *const *mut C_tensor,
@@ -20,7 +21,7 @@ pub(crate) type Backward = extern "C" fn(
     usize,
 ) -> bool;
 
-/// Frees what a [`Backward`] needs.
+/// Frees the data of a [`Backward`].
 pub(crate) type Drop = extern "C" fn(*mut c_void);
 
 /// A generator as C++ keeps it.
@@ -160,7 +161,6 @@ unsafe extern "C" {
         data: *mut c_void,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-
     pub(crate) fn gn_discretised_logistic(
         mean: *const C_tensor,
         log_scale: *const C_tensor,
@@ -207,20 +207,58 @@ unsafe extern "C" {
     -> *mut c_char;
 }
 
-/// The pointers of a list of tensors; they are valid as long as the tensors are.
+/// The pointers of a list of tensors, valid as long as the tensors are.
 pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
     tensors.iter().map(Tensor::as_ptr).collect()
 }
 
-/// What a function of `native.cpp` returned: nothing, or the message of an exception.
+/// Calls a function of `native.cpp` that writes one new tensor to the given place.
 ///
 /// # Safety
-/// `message` is null or comes from a function of `native.cpp`, and is used by nobody afterwards.
+/// Without an error, `call` writes null or a new tensor that we own, and the other arguments of the C++ function are valid.
+pub(crate) unsafe fn tensor_or_none(
+    call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
+) -> Result<Option<Tensor>, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: the place outlives the call; the caller vouches for the tensor.
+    unsafe {
+        check(call(&raw mut out))?;
+        Ok((!out.is_null()).then(|| Tensor::from_ptr(out)))
+    }
+}
+
+/// As [`tensor_or_none`], for a function that always writes a tensor.
+///
+/// # Safety
+/// As for [`tensor_or_none`].
+pub(crate) unsafe fn tensor_of(
+    call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
+) -> Result<Tensor, TchError> {
+    // SAFETY: the caller vouches for it.
+    let tensor = unsafe { tensor_or_none(call)? };
+    tensor.ok_or_else(|| TchError::Torch("no tensor was returned".to_owned()))
+}
+
+/// Calls a function of `native.cpp` that answers yes or no at the given place.
+///
+/// # Safety
+/// The other arguments of the C++ function are valid.
+pub(crate) unsafe fn answer_of(call: impl FnOnce(*mut bool) -> *mut c_char) -> Result<bool, TchError> {
+    let mut answer = false;
+    // SAFETY: the place outlives the call; the caller vouches for the other arguments.
+    unsafe { check(call(&raw mut answer))? };
+    Ok(answer)
+}
+
+/// Turns the return value of a function of `native.cpp` into a result: null, or the message of an exception.
+///
+/// # Safety
+/// `message` is null or comes from a function of `native.cpp`, and is not used afterwards.
 pub(crate) unsafe fn check(message: *mut c_char) -> Result<(), TchError> {
     if message.is_null() {
         return Ok(());
     }
-    // SAFETY: `native.cpp` returns strings that end with a zero, and leaves them to the caller.
+    // SAFETY: `native.cpp` returns strings that end with a zero, and the caller owns them.
     let text = unsafe {
         let text = CStr::from_ptr(message).to_string_lossy().into_owned();
         gn_free(message);

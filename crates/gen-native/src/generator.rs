@@ -1,4 +1,4 @@
-//! Random tensors from a generator of one's own.
+//! Random tensors from a generator of the caller's own.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -7,18 +7,18 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::ffi::{
     GeneratorPtr, check, gn_generator_clone, gn_generator_fill, gn_generator_free, gn_generator_new,
-    gn_generator_set_state, gn_generator_state,
+    gn_generator_set_state, gn_generator_state, tensor_of,
 };
 use crate::{as_convolved, is_batch_innermost};
 
-/// A source of random tensors that nobody else draws from.
+/// A private source of random tensors.
 ///
-/// `Tensor::randn` and its like draw from one generator that the whole process shares, so that what comes depends on
-/// everything that was drawn before, by whomever. What a `Generator` gives depends on its seed, and on what was drawn from
-/// it. The numbers are those that PyTorch has after `torch.manual_seed(seed)`, on every device in a stream of its own.
+/// `Tensor::randn` and its like draw from one generator that the whole process shares, so their numbers depend on every
+/// earlier draw of any code. The numbers of a `Generator` depend only on its seed and on earlier draws from it. They
+/// equal those of PyTorch after `torch.manual_seed(seed)`. Each device has a stream of its own.
 ///
-/// Its methods panic where those of [`Tensor`] would: when a shape is negative, or a kind or a device has no such numbers.
-/// What they draw does not depend on how a tensor lies that gives the shape. One generator belongs to one thread at a time.
+/// The methods panic where those of [`Tensor`] do: for a negative shape, or a kind or device without such numbers. The
+/// strides of a tensor that gives the shape do not change the numbers. A generator belongs to one thread at a time.
 ///
 /// ```
 /// use gen_native::Generator;
@@ -28,19 +28,19 @@ use crate::{as_convolved, is_batch_innermost};
 /// tch::manual_seed(7);
 /// let shared = Tensor::randn([3], options);
 /// let rng = Generator::seeded(7);
-/// let _ = Tensor::rand([100], options); // is nothing to `rng`
+/// let _ = Tensor::rand([100], options); // does not change `rng`
 /// assert_eq!(rng.randn([3], options), shared);
 /// ```
 #[derive(Debug)]
 pub struct Generator {
-    /// Null for libtorch's own.
+    /// Null for the generator that the process shares.
     raw: *mut GeneratorPtr,
 }
 
 // SAFETY: the C++ object belongs to this handle alone and to no thread. (It is not `Sync`: drawing changes it.)
 unsafe impl Send for Generator {}
 
-/// What a tensor is filled with, as C++ counts it.
+/// A distribution, with the number that C++ has for it.
 #[derive(Clone, Copy)]
 enum Distribution {
     Normal = 0,
@@ -51,20 +51,19 @@ enum Distribution {
 }
 
 impl Generator {
-    /// One that starts from `seed`, as `torch.Generator().manual_seed(seed)` does.
+    /// A generator that starts from `seed`, as `torch.Generator().manual_seed(seed)` does.
     ///
     /// # Panics
-    /// When there is no memory for it.
+    /// When memory runs out.
     pub fn seeded(seed: i64) -> Self {
         let mut raw = ptr::null_mut();
-        // SAFETY: without an error `raw` is a new object, which is ours. PyTorch, too, takes negative seeds as they lie
-        // in memory.
+        // SAFETY: without an error, `raw` is a new object that we own. PyTorch reinterprets negative seeds too.
         let made = unsafe { check(gn_generator_new(seed.cast_unsigned(), &raw mut raw)) };
         made.expect("memory for a generator");
         Generator { raw }
     }
 
-    /// A handle on the generator that the process shares, which `tch::manual_seed` starts anew.
+    /// A handle on the generator that the process shares, which `tch::manual_seed` seeds.
     pub fn shared() -> Self {
         Generator { raw: ptr::null_mut() }
     }
@@ -89,12 +88,12 @@ impl Generator {
         self.filled(like(x), Distribution::Uniform, 0.0, 1.0)
     }
 
-    /// Whole numbers from `low` up to and without `high`, both within ±2⁵³.
+    /// Whole numbers in `low..high`; both ends are within ±2⁵³.
     pub fn randint(&self, low: i64, high: i64, shape: impl AsRef<[i64]>, options: (Kind, Device)) -> Tensor {
         self.filled(Tensor::empty(shape.as_ref(), options), Distribution::Integers, low as f64, high as f64)
     }
 
-    /// 1 with the `probability`, otherwise 0, in the shape, the kind and on the device of `x`.
+    /// Draws that are 1 with `probability` and otherwise 0, in the shape, the kind and on the device of `x`.
     pub fn bernoulli_like(&self, x: &Tensor, probability: f64) -> Tensor {
         self.filled(like(x), Distribution::Bernoulli, probability, 0.0)
     }
@@ -104,7 +103,7 @@ impl Generator {
         self.filled(Tensor::empty([n], (Kind::Int64, Device::Cpu)), Distribution::Permutation, 0.0, 0.0)
     }
 
-    /// `x` with each value set to 0 with the `probability`, and the others divided by what is left of 1.
+    /// `x` with each value set to 0 with `probability`, and all others divided by `1 - probability`.
     pub fn dropout(&self, x: &Tensor, probability: f64) -> Tensor {
         if probability >= 1.0 {
             return x * 0.0;
@@ -113,24 +112,20 @@ impl Generator {
         x * if is_batch_innermost(x) { as_convolved(&kept) } else { kept }
     }
 
-    /// Where the stream of the host stands: `u8 [5056]`, as `torch.Generator.get_state` gives it.
+    /// The state of the host's stream: `u8 [5056]`, as from `torch.Generator.get_state`.
     ///
     /// # Errors
-    /// For the [shared](Generator::shared) generator, which is not ours to ask.
+    /// For the [shared](Generator::shared) generator.
     pub fn state(&self) -> Result<Tensor, TchError> {
         self.require_own()?;
-        let mut state = ptr::null_mut();
-        // SAFETY: the object is live; without an error `state` is a new tensor, which is ours.
-        unsafe {
-            check(gn_generator_state(self.raw, &raw mut state))?;
-            Ok(Tensor::from_ptr(state))
-        }
+        // SAFETY: the object is live.
+        unsafe { tensor_of(|state| gn_generator_state(self.raw, state)) }
     }
 
-    /// Takes the stream of the host to where [`Generator::state`] was asked. The bytes may lie in any way.
+    /// Sets the host's stream to a state from [`Generator::state`], of any strides.
     ///
     /// # Errors
-    /// For the [shared](Generator::shared) generator, and when `state` is no such state; then the stream stays where it is.
+    /// For the [shared](Generator::shared) generator, and when `state` is not a state; the stream is then unchanged.
     pub fn set_state(&self, state: &Tensor) -> Result<(), TchError> {
         self.require_own()?;
         // SAFETY: the object and the tensor are live.
@@ -145,7 +140,7 @@ impl Generator {
     }
 
     fn filled(&self, x: Tensor, distribution: Distribution, a: f64, b: f64) -> Tensor {
-        // SAFETY: the tensor is live, and so is the object, or it is null, which stands for libtorch's own.
+        // SAFETY: the tensor is live; the object is live, or null for the shared generator.
         let filled = unsafe { check(gn_generator_fill(self.raw, x.as_ptr(), distribution as c_int, a, b)) };
         match filled {
             Ok(()) => x,
@@ -154,12 +149,12 @@ impl Generator {
     }
 }
 
-/// A clone stands where the original does, and goes on by itself; that of the shared one is shared too.
+/// A clone continues from the state of the original, independently. A clone of the shared generator is shared too.
 impl Clone for Generator {
     fn clone(&self) -> Self {
         let mut raw = ptr::null_mut();
         if !self.raw.is_null() {
-            // SAFETY: the object is live; without an error `raw` is a new object, which is ours.
+            // SAFETY: the object is live; without an error, `raw` is a new object that we own.
             let made = unsafe { check(gn_generator_clone(self.raw, &raw mut raw)) };
             made.expect("memory for a generator");
         }
@@ -169,12 +164,12 @@ impl Clone for Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        // SAFETY: the object is ours, and nobody uses it after this; deleting null does nothing.
+        // SAFETY: we own the object, and this is its last use; deleting null does nothing.
         unsafe { gn_generator_free(self.raw) };
     }
 }
 
-/// Contiguous, however `x` lies: what is drawn must not depend on that.
+/// An empty contiguous tensor of the shape of `x`: the numbers drawn must not depend on the strides of `x`.
 fn like(x: &Tensor) -> Tensor {
     Tensor::empty(x.size(), (x.kind(), x.device()))
 }

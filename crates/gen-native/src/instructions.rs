@@ -1,10 +1,10 @@
-//! Which of the loops that are compiled several times are used.
+//! The choice among loops that are compiled for several instruction sets.
 
 use tch::TchError;
 
-use crate::ffi::{check, gn_has_bfloat16, gn_use_instructions};
+use crate::ffi::{answer_of, gn_has_bfloat16, gn_use_instructions};
 
-/// What the loops of this crate are made of.
+/// The instruction set of the loops of this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instructions {
     /// The best of the following that the processor has.
@@ -13,19 +13,21 @@ pub enum Instructions {
     Avx512,
     /// Vectors of 8 floats.
     Avx2,
-    /// What every processor has. Convolutions and normalisations are left to libtorch.
+    /// Instructions that every processor has. libtorch computes convolutions and normalisations.
     Portable,
-    /// None of these: everything is left to libtorch.
+    /// No loops of this crate: libtorch computes everything.
     Libtorch,
 }
 
-/// Chooses them for the whole process, for the calls that begin after this, in any thread. An operation keeps those that it
-/// began with, also for its backward pass. Returns false, and changes nothing, where the processor has no such
-/// instructions, or the environment variable `GEN_INSTRUCTIONS` allows less: `libtorch`, `portable`, `avx2`,
-/// `avx512` (without bfloat16) or `avx512-bf16`, in this order.
+/// Chooses the instructions for all later calls of the process, in any thread. An operation keeps the instructions of its
+/// forward pass for its backward pass.
+///
+/// Returns false, and changes nothing, if the processor lacks the instructions or the environment variable
+/// `GEN_INSTRUCTIONS` forbids them. The variable names the most that is allowed: `libtorch`, `portable`, `avx2`, `avx512`
+/// (without bfloat16) or `avx512-bf16`, in this order.
 ///
 /// # Errors
-/// When the variable is something else.
+/// When the variable has another value.
 pub fn use_instructions(which: Instructions) -> Result<bool, TchError> {
     let which = match which {
         Instructions::Best => 0,
@@ -34,14 +36,12 @@ pub fn use_instructions(which: Instructions) -> Result<bool, TchError> {
         Instructions::Portable => 3,
         Instructions::Libtorch => 4,
     };
-    let mut possible = false;
-    // SAFETY: the place outlives the call.
-    unsafe { check(gn_use_instructions(which, &raw mut possible))? };
-    Ok(possible)
+    // SAFETY: the argument is a plain number.
+    unsafe { answer_of(|possible| gn_use_instructions(which, possible)) }
 }
 
 /// Whether the processor multiplies bfloat16 with the [`Instructions`] in use.
 pub fn has_bfloat16() -> bool {
-    // SAFETY: it takes nothing and asks the processor.
+    // SAFETY: the function has no arguments.
     unsafe { gn_has_bfloat16() }
 }

@@ -1,8 +1,8 @@
-//! A thin native layer: what libtorch has and `tch` does not hand on.
+//! A thin native layer: the parts of libtorch that `tch` does not expose, and the loops that models spend their time in.
 //!
-//! It is the only crate of the workspace with `unsafe` code. `native/native.cpp` holds one small function a need; each
-//! catches every C++ exception and returns its message, which becomes an error here. Pointers to tensors are valid
-//! for the length of a call and are not kept.
+//! It is the only crate of the workspace with `unsafe` code. `native/native.cpp` has one small function for each entry
+//! point. Each function catches every C++ exception and returns its message, which becomes an error here. C++ does not
+//! keep pointers to tensors beyond a call.
 
 mod autocast;
 mod conv;

@@ -1,21 +1,19 @@
 //! Likelihoods in one pass over the values.
 
-use std::ptr;
-
 use tch::{TchError, Tensor};
 
-use crate::ffi::{check, gn_discretised_logistic};
+use crate::ffi::{gn_discretised_logistic, tensor_or_none};
 
-/// ln of the logistic mass of the bins of `x`, summed over all dimensions but the first: `[batch]`, nats.
+/// Log-mass of the bins of `x` under logistic distributions, summed over all dimensions but the first: `[batch]`, nats.
 ///
-/// A bin reaches `half` to both sides of its value; the lowest and the highest in [-1, 1] reach to infinity. `mean`,
-/// `x`: `[batch, ...]`, `log_scale` a single number. Differentiable in `mean` and `log_scale`.
+/// A bin extends by `half` to both sides of its value; the lowest and the highest bin in [-1, 1] extend to infinity.
+/// `mean` and `x` are `[batch, ...]`, and `log_scale` is a single number. Differentiable in `mean` and `log_scale`.
 ///
-/// Its gradients of any order are those of libtorch's operations. Nothing is changed in place. Any thread may call it, and
-/// several may go back through one graph that is kept.
+/// Gradients of any order equal those of libtorch's operations. No tensor is changed in place. Any thread may call it,
+/// and several threads may run backward passes through one retained graph.
 ///
-/// `None` unless all three are `f32` on a processor, and `mean` and `x` lie in one way, both contiguous or both
-/// [batch-innermost](crate::is_batch_innermost), and `x` needs no gradient: then it is the caller's to compute.
+/// Returns `None`, and leaves the computation to the caller, unless all three tensors are `f32` on a CPU, `x` needs no
+/// gradient, and `mean` and `x` are both contiguous or both [batch-innermost](crate::is_batch_innermost).
 ///
 /// # Errors
 /// When libtorch fails.
@@ -26,10 +24,6 @@ pub fn discretised_logistic(
     half: f64,
 ) -> Result<Option<Tensor>, TchError> {
     let (m, s, y) = (mean.as_ptr(), log_scale.as_ptr(), x.as_ptr());
-    let mut out = ptr::null_mut();
-    // SAFETY: the tensors are live; without an error `out` is null or a new tensor, which is ours.
-    unsafe {
-        check(gn_discretised_logistic(m, s, y, half, &raw mut out))?;
-        Ok((!out.is_null()).then(|| Tensor::from_ptr(out)))
-    }
+    // SAFETY: the tensors are live.
+    unsafe { tensor_or_none(|out| gn_discretised_logistic(m, s, y, half, out)) }
 }

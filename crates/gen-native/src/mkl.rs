@@ -1,22 +1,23 @@
-//! MKL's fast path on processors of AMD.
+//! MKL's fast path on AMD processors.
 //!
-//! libtorch multiplies matrices with MKL, which asks `mkl_serv_intel_cpu_true` whether the processor is Intel's and takes
-//! a slow path for all others, whatever they can do. A program that defines that function itself is asked instead. One
-//! line at the top of a program does it, with [`mkl_on_amd!`](crate::mkl_on_amd):
+//! libtorch multiplies matrices with MKL. MKL calls `mkl_serv_intel_cpu_true` and takes a slow path on processors that
+//! are not Intel's, whatever their instructions. A program that defines this function replaces MKL's. One line at the top
+//! of a program does so, with [`mkl_on_amd!`](crate::mkl_on_amd):
 //!
 //! ```
 //! gen_native::mkl_on_amd!();
 //! # fn main() {}
 //! ```
 //!
-//! The environment variable `GEN_MKL_ON_AMD=0` switches it off. [`check`] tests at start-up that products are right.
+//! The environment variable `GEN_MKL_ON_AMD=0` switches it off. [`check`] lets a program test at start-up that products
+//! are right.
 
 use std::ffi::c_int;
 use std::sync::OnceLock;
 
 use tch::{Device, Kind, Tensor};
 
-/// Defines the function that MKL asks. For the root of a program; a library leaves it to the program.
+/// Defines the function that MKL calls. For the root of a program; a library leaves it to the program.
 #[macro_export]
 macro_rules! mkl_on_amd {
     () => {
@@ -28,10 +29,10 @@ macro_rules! mkl_on_amd {
     };
 }
 
-/// The environment variable that, set to 0, leaves MKL's own judgement alone.
+/// The environment variable that, set to 0, leaves MKL's decision unchanged.
 pub const SWITCH: &str = "GEN_MKL_ON_AMD";
 
-/// What MKL is told: 1 on Intel's processors, and on AMD's unless it was switched off.
+/// The answer to MKL: 1 on Intel processors, and on AMD processors unless switched off; otherwise 0.
 pub fn answer() -> c_int {
     static ANSWER: OnceLock<c_int> = OnceLock::new();
     *ANSWER.get_or_init(|| match vendor().as_ref() {
@@ -41,7 +42,7 @@ pub fn answer() -> c_int {
     })
 }
 
-/// Whether MKL is told of an Intel processor while it is AMD's.
+/// Whether MKL takes an AMD processor for one of Intel's.
 pub fn is_taken_for_intel() -> bool {
     vendor().as_ref() == Some(b"AuthenticAMD") && answer() == 1
 }
@@ -64,8 +65,8 @@ fn vendor() -> Option<[u8; 12]> {
     None
 }
 
-/// Multiplies matrices of several shapes with libtorch and by hand, and returns the largest relative difference: about
-/// 1e-6 where all is well. It takes a few milliseconds.
+/// Multiplies matrices of several shapes with libtorch and by elementwise operations, and returns the largest relative
+/// difference: about 1e-6 if products are right. It takes a few milliseconds.
 pub fn check() -> f64 {
     let shapes = [(17, 33, 65), (64, 128, 32), (130, 70, 48)];
     shapes.iter().map(|&(n, k, m)| difference(n, k, m)).fold(0.0, f64::max)
@@ -80,7 +81,7 @@ fn difference(n: i64, k: i64, m: i64) -> f64 {
     let (a, b) = (matrix(n, k, 0.37), matrix(k, m, 0.73));
     let product = a.matmul(&b).to_kind(Kind::Double);
     let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
-    // Sums of outer products, which are elementwise: no library of matrix products has a hand in them.
+    // Sums of outer products are elementwise: they use no library of matrix products.
     let mut expected = Tensor::zeros([n, m], (Kind::Double, Device::Cpu));
     for i in 0..k {
         expected += a.narrow(1, i, 1) * b.narrow(0, i, 1);

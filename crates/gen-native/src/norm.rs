@@ -5,9 +5,9 @@ use std::ptr;
 
 use tch::{TchError, Tensor};
 
-use crate::ffi::{check, gn_batch_norm, gn_group_norm};
+use crate::ffi::{gn_batch_norm, gn_group_norm, tensor_of};
 
-/// What follows a normalisation in the same pass over memory.
+/// The activation after a normalisation, in the same pass over memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// x
@@ -34,16 +34,16 @@ impl Activation {
 /// The means and variances by which [`batch_norm`] normalises.
 #[derive(Debug, Clone, Copy)]
 pub enum Statistics<'a> {
-    /// Those of the batch.
+    /// The statistics of the batch.
     Batch,
-    /// Those of the batch, towards which these running ones move by a tenth.
+    /// The statistics of the batch. These running statistics move a tenth of the way towards them.
     BatchMoving {
         /// `[channels]`
         mean: &'a Tensor,
         /// `[channels]`, the unbiased estimate.
         var: &'a Tensor,
     },
-    /// These.
+    /// These statistics.
     Running {
         /// `[channels]`
         mean: &'a Tensor,
@@ -52,20 +52,20 @@ pub enum Statistics<'a> {
     },
 }
 
-/// `activation(normalised x * weight + bias)` of `x: [batch, channels, ...]`, with `weight, bias: [channels]`; ε is 1e-5.
+/// `activation(normalised x * weight + bias)` of `x: [batch, channels, ...]`, with `weight, bias: [channels]`, ε = 1e-5.
 ///
-/// In single precision, on a processor with AVX2 or AVX-512, and with a batch of feature maps that fills a vector (8 or
-/// 16 images), it is done by loops that keep the batch innermost, and so is the result
-/// ([`is_batch_innermost`](crate::is_batch_innermost)). Anything else is done by libtorch. Gradients of gradients are
-/// those of libtorch. Statistics that are given have no gradient.
+/// The loops of this crate compute it in single precision, on a processor with AVX2 or AVX-512, for a batch of feature
+/// maps that fills a vector (8 or 16 images). Their result is batch-innermost
+/// ([`is_batch_innermost`](crate::is_batch_innermost)). libtorch computes all other cases, and gradients of gradients.
+/// Running statistics get no gradient.
 ///
-/// Tensors have floating-point numbers, lie in any way and are on one device. Running statistics that are moved share no
-/// memory with anything else, and to autograd they are changed in place. Any thread may call it, two at once with the same
-/// statistics only if these are not moved; several may go back through one graph that is kept.
+/// Tensors hold floating-point numbers on one device and have any strides. Moving statistics share no memory with other
+/// tensors, and autograd sees them change in place. Any thread may call it, but two threads must not move the same
+/// statistics at once. Several threads may run backward passes through one retained graph.
 ///
 /// # Errors
-/// When shapes, kinds or devices do not fit, a tensor is undefined or sparse, statistics that are moved share memory, or
-/// running ones require a gradient while gradients are recorded.
+/// When shapes, kinds or devices do not fit, a tensor is undefined or sparse, moving statistics share memory, or running
+/// statistics require a gradient while gradients are recorded.
 pub fn batch_norm(
     x: &Tensor,
     weight: &Tensor,
@@ -79,19 +79,15 @@ pub fn batch_norm(
         Statistics::Running { mean, var } => (2, mean.as_ptr(), var.as_ptr()),
     };
     let (x, weight, bias) = (x.as_ptr(), weight.as_ptr(), bias.as_ptr());
-    let mut out = ptr::null_mut();
-    // SAFETY: the tensors are live; without an error `out` is a new tensor, which is ours.
-    unsafe {
-        check(gn_batch_norm(x, weight, bias, mean, var, which, activation.code(), &raw mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    // SAFETY: the tensors are live.
+    unsafe { tensor_of(|out| gn_batch_norm(x, weight, bias, mean, var, which, activation.code(), out)) }
 }
 
 /// `activation((normalised x * weight + bias) * (1 + scale) + shift)` of `x: [batch, channels, ...]`, with `weight,
 /// bias: [channels]`, normalised over `groups` groups of channels of each image; ε is 1e-5.
 ///
-/// `modulation: [batch, 2 * channels]` has the scales and after them the shifts; without it they are 0. By whom it is
-/// done is as with [`batch_norm`], and so are layouts, threads and gradients.
+/// `modulation: [batch, 2 * channels]` has the scales and after them the shifts; without it they are 0. The notes on
+/// [`batch_norm`] about loops, strides, threads and gradients hold here too.
 ///
 /// # Errors
 /// When shapes, kinds or devices do not fit, or a tensor is undefined or sparse.
@@ -105,10 +101,6 @@ pub fn group_norm(
 ) -> Result<Tensor, TchError> {
     let modulation = modulation.map_or(ptr::null(), Tensor::as_ptr);
     let (x, weight, bias) = (x.as_ptr(), weight.as_ptr(), bias.as_ptr());
-    let mut out = ptr::null_mut();
-    // SAFETY: the tensors are live; without an error `out` is a new tensor, which is ours.
-    unsafe {
-        check(gn_group_norm(x, groups, weight, bias, modulation, activation.code(), &raw mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    // SAFETY: the tensors are live.
+    unsafe { tensor_of(|out| gn_group_norm(x, groups, weight, bias, modulation, activation.code(), out)) }
 }

@@ -4,7 +4,7 @@ use std::ptr;
 
 use tch::{Kind, TchError, Tensor};
 
-use crate::ffi::{check, gn_adam, gn_global_norm, gn_lerp, pointers};
+use crate::ffi::{check, gn_adam, gn_global_norm, gn_lerp, pointers, tensor_of};
 
 /// The scalars of a step of Adam.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,24 +17,23 @@ pub struct AdamStep {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay; 0 is Adam without.
+    /// Decoupled weight decay; 0 for plain Adam.
     pub weight_decay: f64,
 }
 
 /// One step of Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019) on all parameters in one call.
 ///
-/// Parameters whose gradient is undefined stay as they are. `step` is a scalar `f32` that counts from 1 and is already
-/// that of this step. With `scale`, another one, gradients count divided by it; it stays on its device. The gradients may
-/// be changed.
+/// Parameters with an undefined gradient do not change. `step` is a scalar `f32`: the number of this step, from 1. The
+/// scalar `f32` `scale` divides the gradients and stays on its device. The gradients may be changed.
 ///
-/// Parameters are of `f32`, `f64`, `f16` or `bf16`; a parameter, its gradient and its moments have one shape and kind, and
-/// all tensors are on one device. They may lie in any way: the fused kernel takes what is dense and lies as its parameter
-/// does, and the rest is copied, and copied back. Parameters and moments share no memory with anything else: each of their
-/// entries is a number of its own. It records no gradient, and is not differentiable.
+/// Parameters are `f32`, `f64`, `f16` or `bf16`. A parameter, its gradient and its moments have one shape and kind, and
+/// all tensors are on one device. Strides are arbitrary: the fused kernel takes dense tensors with the strides of their
+/// parameter, and other tensors are copied and copied back. No entry of parameters and moments shares memory with another.
+/// The step records no gradient and is not differentiable.
 ///
 /// # Errors
-/// When the lists differ in length, shapes, kinds or devices differ, or what is changed shares memory; then nothing is
-/// changed.
+/// When the lists differ in length, shapes, kinds or devices differ, or changed tensors share memory. Nothing is changed
+/// then.
 pub fn adam_step(
     parameters: &[Tensor],
     gradients: &[Tensor],
@@ -69,8 +68,8 @@ pub fn adam_step(
     let AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay } = settings;
     let (p, g) = (pointers(parameters), pointers(gradients));
     let (m, v) = (pointers(first_moments), pointers(second_moments));
-    // SAFETY: the four lists have `n` pointers to live tensors, each with as many entries of the same kind; C++ refuses
-    // what shares memory, and hands the kernel only what is dense and lies alike.
+    // SAFETY: the four lists have `n` pointers to live tensors, of the same size and kind for each parameter. C++ refuses
+    // shared memory, and gives the kernel only dense tensors of equal strides.
     unsafe {
         check(gn_adam(
             p.as_ptr(),
@@ -91,29 +90,24 @@ pub fn adam_step(
 
 /// The Euclidean norm of all entries of all tensors together, a scalar on their device. Undefined tensors count as 0.
 ///
-/// They are of one kind, on one device, and lie in any way. It records no gradient.
+/// The tensors have one kind and device, and any strides. It records no gradient.
 ///
 /// # Errors
 /// When no tensor is defined, one is sparse or has no floating-point numbers, devices differ, or libtorch fails.
 pub fn global_norm(tensors: &[Tensor]) -> Result<Tensor, TchError> {
     let list = pointers(tensors);
-    let mut norm = ptr::null_mut();
-    // SAFETY: the list has as many pointers to live tensors as it says; without an error `norm` is a new tensor,
-    // which is ours.
-    unsafe {
-        check(gn_global_norm(list.as_ptr(), list.len(), &raw mut norm))?;
-        Ok(Tensor::from_ptr(norm))
-    }
+    // SAFETY: the list has `list.len()` pointers to live tensors.
+    unsafe { tensor_of(|norm| gn_global_norm(list.as_ptr(), list.len(), norm)) }
 }
 
 /// Moves each tensor of `start` by `weight` of the way to that of `end`.
 ///
-/// Both have one shape, kind and device, and lie in any way; what is moved shares no memory with anything else. It records
-/// no gradient.
+/// Both have one shape, kind and device, and any strides. The tensors of `start` share no memory with others. It records no
+/// gradient.
 ///
 /// # Errors
-/// When the lists differ in length, shapes, kinds or devices differ, or what is changed shares memory; then nothing is
-/// changed.
+/// When the lists differ in length, shapes, kinds or devices differ, or changed tensors share memory. Nothing is changed
+/// then.
 pub fn lerp(start: &[Tensor], end: &[Tensor], weight: f64) -> Result<(), TchError> {
     let (a, b) = (pointers(start), pointers(end));
     if a.len() != b.len() {
@@ -122,6 +116,6 @@ pub fn lerp(start: &[Tensor], end: &[Tensor], weight: f64) -> Result<(), TchErro
     if a.is_empty() {
         return Ok(());
     }
-    // SAFETY: both lists have as many pointers to live tensors as they say.
+    // SAFETY: both lists have `a.len()` pointers to live tensors.
     unsafe { check(gn_lerp(a.as_ptr(), b.as_ptr(), a.len(), weight)) }
 }

@@ -1,25 +1,27 @@
 //! Switches of the whole process.
 
 use std::ffi::CStr;
-use std::ptr;
 
 use tch::{TchError, Tensor};
 
-use crate::ffi::{check, gn_flush_denormal, gn_keep_freed_memory, gn_matmul_precision, gn_without_numbers};
+use crate::ffi::{
+    answer_of, check, gn_flush_denormal, gn_keep_freed_memory, gn_matmul_precision, gn_without_numbers,
+    tensor_of,
+};
 
-/// What a product of `f32` matrices, or a convolution on a GPU, may round to inside. What goes in and comes out stays
-/// `f32`. libtorch starts with exact products, and with convolutions on GPUs in TensorFloat-32.
+/// The internal precision of products of `f32` matrices, and of convolutions on a GPU. Inputs and outputs stay `f32`.
+/// libtorch's defaults are exact products, and TensorFloat-32 for convolutions on GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatmulPrecision {
     /// `f32` throughout.
     Highest,
     /// TensorFloat-32 on GPUs that have it.
     High,
-    /// bfloat16 where the hardware has it, processors included.
+    /// bfloat16 on GPUs and CPUs that have it.
     Medium,
 }
 
-/// Chooses it for the whole process.
+/// Sets the precision for the whole process.
 ///
 /// # Errors
 /// When libtorch refuses.
@@ -33,26 +35,24 @@ pub fn set_matmul_precision(precision: MatmulPrecision) -> Result<(), TchError> 
     unsafe { check(gn_matmul_precision(name.as_ptr())) }
 }
 
-/// Whether subnormal numbers count as 0, for threads that start from now on and this one; they are slow, and no model
-/// needs them. Returns false where the processor cannot do it.
+/// Sets whether subnormal numbers count as 0, in this thread and in threads that start later. Subnormal numbers are slow,
+/// and no model needs them. Returns false if the processor cannot do it.
 ///
 /// # Errors
 /// When libtorch refuses.
 pub fn set_flush_denormal(on: bool) -> Result<bool, TchError> {
-    let mut possible = false;
-    // SAFETY: the place outlives the call.
-    unsafe { check(gn_flush_denormal(on, &raw mut possible))? };
-    Ok(possible)
+    // SAFETY: the argument is a plain value.
+    unsafe { answer_of(|possible| gn_flush_denormal(on, possible)) }
 }
 
-/// Whether operations are recorded for gradients in this thread: false inside of [`tch::no_grad`] and its guard.
+/// Whether this thread records operations for gradients: false inside [`tch::no_grad`] and its guard.
 ///
 /// ```
 /// assert!(gen_native::gradients_enabled());
 /// assert!(!tch::no_grad(gen_native::gradients_enabled));
 /// ```
 pub fn gradients_enabled() -> bool {
-    // SAFETY: it takes and returns a number, and the switch is the thread's own.
+    // SAFETY: arguments and results are plain numbers, and the switch belongs to this thread.
     unsafe {
         let was = torch_sys::at_grad_set_enabled(0);
         let _ = torch_sys::at_grad_set_enabled(was);
@@ -60,36 +60,31 @@ pub fn gradients_enabled() -> bool {
     }
 }
 
-/// A tensor of the shape and the kind of `x` that has no numbers and no memory, on libtorch's device `meta`, for which
-/// `tch` has no name. Operations on such tensors say what shape their results would have, or refuse; those of this crate
-/// refuse it beside tensors of other devices.
+/// A tensor of the shape and the kind of `x` without values or memory, on libtorch's device `meta`, which `tch` does not
+/// name. Operations on such tensors compute the shapes of their results or fail. The operations of this crate refuse it
+/// beside tensors of other devices.
 ///
 /// # Errors
 /// When libtorch fails.
 pub fn without_numbers(x: &Tensor) -> Result<Tensor, TchError> {
-    let mut out = ptr::null_mut();
-    // SAFETY: the tensor is live; without an error `out` is a new tensor, which is ours.
-    unsafe {
-        check(gn_without_numbers(x.as_ptr(), &raw mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    // SAFETY: the tensor is live.
+    unsafe { tensor_of(|out| gn_without_numbers(x.as_ptr(), out)) }
 }
 
-/// From now on, memory that is freed waits in the process for the next allocation, instead of going back to the system.
+/// Makes the allocator keep freed memory in the process for later allocations, instead of returning it to the system.
 ///
-/// libtorch frees feature maps of megabytes at every operation and asks for them again at the next. An allocator that
-/// hands them back gets them with every page cleared anew, which took a fifth of the time of a training step of
-/// Glow. The process keeps the most memory that it ever needed at once; the peak grows by what lies between blocks (5 %
-/// for the same step).
+/// libtorch frees feature maps of megabytes at every operation and allocates them again at the next. If the allocator
+/// returns this memory, the system clears every page of it again, which took a fifth of a training step of Glow. The
+/// process then keeps its peak of memory, and fragmentation raises the peak (by 5 % for the same step).
 ///
-/// It tells glibc's allocator, and mimalloc where a program has put it in its place, unless the environment variable
-/// `MIMALLOC_PURGE_DELAY` says otherwise. With others it does nothing. A program calls it when it starts; a library
-/// leaves it to the program.
+/// It configures glibc's allocator, and mimalloc in programs that use it, unless the environment variable
+/// `MIMALLOC_PURGE_DELAY` is set. With other allocators it does nothing. A program calls it at its start; a library leaves
+/// it to the program.
 ///
 /// ```
 /// gen_native::keep_freed_memory();
 /// ```
 pub fn keep_freed_memory() {
-    // SAFETY: it takes nothing, and allocators may be told at any time.
+    // SAFETY: the function has no arguments, and allocators may be configured at any time.
     unsafe { gn_keep_freed_memory() }
 }

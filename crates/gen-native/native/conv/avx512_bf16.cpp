@@ -34,8 +34,8 @@ struct Unit {
 
 #include "kernels.inc"
 
-// The forms with a mask, although all lanes are wanted: GCC 12 warns about those without one, whose definitions in its
-// header begin with a vector that has no value. The instructions are the same.
+// All lanes are wanted, but GCC 12 warns about an uninitialised vector in its own header for the forms without a mask.
+// The instructions are the same.
 constexpr __mmask16 kAll = 0xffff;
 
 __m512i rounded(const float* at, __mmask16 mask) {

@@ -47,7 +47,7 @@ struct Convolution : torch::autograd::Function<Convolution> {
     variable_list results(7);
     if (!gradients[0].defined()) return results;
     if (c10::GradMode::is_enabled()) {
-      // Somebody will differentiate the gradient, which libtorch knows how to do.
+      // The gradient will be differentiated: libtorch's operations can do that.
       const int64_t outputs = weight.size(transposed ? 1 : 0);
       auto [dx, dw, db] = at::convolution_backward(gradients[0], x, weight, at::IntArrayRef{outputs}, {stride, stride},
                                                    {padding, padding}, std::vector<int64_t>{1, 1}, transposed,
@@ -83,7 +83,7 @@ bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& 
   const auto single = [](const at::Tensor& t) { return in_memory(t) && t.scalar_type() == at::kFloat; };
   if (!single(x) || !single(weight)) return false;
   if (bias.defined() && !(single(bias) && bias.is_contiguous())) return false;
-  // The positions of a kernel must follow each other.
+  // The rows of a kernel must follow each other in memory.
   const bool dense = weight.size(2) == 1 || weight.stride(2) == weight.size(3) * weight.stride(3);
   return dense;
 }
@@ -107,7 +107,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   TORCH_CHECK(stride >= 1 && stride <= kMost, "the stride of a convolution is at least 1, found ", stride);
   TORCH_CHECK(padding <= kMost, "the padding of a convolution is ", padding);
   TORCH_CHECK(weight.dim() != 4 || weight.size(transposed ? 0 : 1) > 0, "a convolution of no channels");
-  // libtorch refuses this in f64 only.
+  // libtorch checks this in f64 only.
   if (transposed && x.dim() == 4 && weight.dim() == 4 && padding >= 0 && x.numel() > 0 && weight.numel() > 0) {
     const auto is_positive = [&](int d) { return (x.size(d) - 1) * stride - 2 * padding + weight.size(d) > 0; };
     TORCH_CHECK(is_positive(2) && is_positive(3), "a kernel of ", weight.size(2), " x ", weight.size(3),
@@ -115,7 +115,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   }
   const Instructions which = instructions();
   const auto by_libtorch = [&] {
-    // In f64 its backward pass takes contiguous weights only.
+    // libtorch's backward pass in f64 takes contiguous weights only.
     const at::Tensor w = weight.is_cpu() ? weight.contiguous() : weight;
     return transposed ? at::conv_transpose2d(x, w, b, stride, padding) : at::conv2d(x, w, b, stride, padding);
   };
@@ -123,7 +123,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   const int64_t inputs = weight.size(transposed ? 0 : 1), outputs = weight.size(transposed ? 1 : 0);
   TORCH_CHECK(x.size(1) == inputs, "weights of ", inputs, " input channels, a feature map of ", x.size(1));
   TORCH_CHECK(!b || (b->dim() == 1 && b->numel() == outputs), "a bias ", bias.sizes(), " for ", outputs, " channels");
-  // libtorch knows which sides and channels may be 0.
+  // libtorch decides which sides and channels may be 0.
   if (x.numel() == 0 || weight.numel() == 0) return by_libtorch();
   const Geometry g = geometry(x, weight, stride, padding, transposed);
   TORCH_CHECK(

@@ -44,7 +44,7 @@ Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride,
 
 namespace {
 
-// As few rows of so many values as are worth a thread.
+// The fewest rows of `values` values that are worth a thread.
 int64_t rows_for_thread(int64_t values) { return std::max<int64_t>(1, 8192 / std::max<int64_t>(1, values)); }
 
 Taps taps_of_small(const Geometry& g) { return taps_of_small(g, g.large_height); }
@@ -95,15 +95,15 @@ Taps taps_of_large(const Geometry& g) {
 
 constexpr int64_t kUnitBytes = sizeof(uint32_t);
 
-// From one position of a kernel to the next.
+// The stride from one position of a kernel to the next.
 int64_t position_step(const at::Tensor& weight) { return weight.stride(weight.size(3) > 1 ? 3 : 2); }
 
-// Weights [outputs, inputs, positions], with these steps from one to the next, as `Gather` takes them.
+// Weights [outputs, inputs, positions] with these strides, in the layout of `Gather`.
 at::Tensor packed_by_steps(const float* weight, int64_t output_step, int64_t input_step, int64_t position_step,
                            int64_t outputs, int64_t inputs, int64_t positions, bool pairs) {
   const int64_t depth = pairs ? (inputs + 1) / 2 : inputs;
   at::Tensor out = at::empty({positions * outputs * depth}, at::kFloat);
-  // By memcpy, since what is stored is a float to one reader and a pair to another.
+  // memcpy, since one reader takes a unit for a float and another for a pair.
   auto* const to = static_cast<char*>(out.mutable_data_ptr());
   const auto bits = [](float value) { return static_cast<uint32_t>(c10::BFloat16(value).x); };
   const auto pack = [&](int64_t start) {
@@ -135,7 +135,7 @@ at::Tensor packed_by_steps(const float* weight, int64_t output_step, int64_t inp
 }  // namespace
 
 at::Tensor packed(const at::Tensor& weight, bool to_small, bool pairs) {
-  // [small, large, height, width], and rows of a kernel follow each other.
+  // Weights are [small, large, height, width], and rows of a kernel follow each other in memory.
   const int64_t to = to_small ? 0 : 1, from = 1 - to;
   return packed_by_steps(weight.const_data_ptr<float>(), weight.stride(to), weight.stride(from), position_step(weight),
                          weight.size(to), weight.size(from), weight.size(2) * weight.size(3), pairs);
@@ -188,7 +188,7 @@ at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::
 
 namespace {
 
-// A map as it is, or as units [pixels][channels][pairs], which `kept` holds.
+// A map itself, or a copy in units [pixels][channels][pairs], which `kept` owns.
 Map units_of(const at::Tensor& map, const Loops& loops, at::Tensor& kept) {
   const int64_t batch = map.size(0), channels = map.size(1), height = map.size(2), width = map.size(3);
   const int64_t step = pixel_stride(map);
@@ -206,8 +206,8 @@ Map units_of(const at::Tensor& map, const Loops& loops, at::Tensor& kept) {
   return {to, pixel, channels, height, width};
 }
 
-// Sums [parts][positions][small channels or large ones][the others, `step` in all], added up over the parts, in the
-// order of the weights.
+// Adds sums [parts][positions][channels of one map][channels of the other map, with room for `step`] over the parts,
+// and returns them in the layout of the weights.
 at::Tensor as_weight(const float* sums, int64_t parts, int64_t step, bool large_inside, const at::Tensor& weight,
                      const Geometry& g) {
   const at::Tensor gradient = weight.is_non_overlapping_and_dense()
@@ -237,7 +237,7 @@ at::Tensor as_weight(const float* sums, int64_t parts, int64_t step, bool large_
   return gradient;
 }
 
-// By outer products, for maps with many channels.
+// The gradient of the weights by outer products, for maps with many channels.
 at::Tensor of_outer_products(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight,
                              const Geometry& g, const Loops& loops) {
   const Kernels& kernel = *loops.kernels;
@@ -259,8 +259,8 @@ at::Tensor of_outer_products(const at::Tensor& small, const at::Tensor& large, c
   const int64_t block = kernel.outer_block(call), in_wide = blocks(call.wide.channels, block);
   call.step = in_wide * block;
   const int64_t size = g.positions() * call.narrow.channels * call.step;
-  // Enough for many threads, unless their sums would take more memory than maps do. The same for any number of threads,
-  // so that sums are.
+  // Enough parts for many threads, unless their sums would take more memory than maps do. The number of parts does not
+  // depend on the number of threads, so neither does the order of the sums.
   constexpr int64_t kItems = 16, kMostSums = 1 << 20;
   call.parts = std::max<int64_t>(1, std::min({call.wide.height, kItems / in_wide, kMostSums / size}));
   const at::Tensor sums = at::empty({call.parts * size}, at::kFloat);
@@ -269,7 +269,7 @@ at::Tensor of_outer_products(const at::Tensor& small, const at::Tensor& large, c
   return as_weight(call.out, call.parts, call.step, wide_is_large, weight, g);
 }
 
-// The fewest channels on the narrow side that are worth transposing the wide one for.
+// The fewest channels of the narrow map for which transposing the wide one pays.
 constexpr int64_t kNarrow = 8;
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The passes over feature maps that a convolution and its gradients are made of.
+// The passes over feature maps of a convolution and its gradients.
 
 #pragma once
 
@@ -11,8 +11,8 @@
 
 namespace gen_native::conv {
 
-// The loops of one call and its backward pass: the instructions that they are of, whether operands are pairs of
-// bfloat16, and null where convolutions are left to libtorch.
+// The loops of one call and its backward pass: their instructions, whether operands are pairs of bfloat16, and the
+// kernels, which are null if libtorch computes convolutions.
 struct Loops {
   Instructions which;
   bool pairs;
@@ -21,9 +21,9 @@ struct Loops {
 
 Loops loops(Instructions which, bool rounded);
 
-// A convolution seen from its two feature maps: position (i, j) of the kernel joins pixel (y, x) of the small one with
-// pixel (y * stride - padding + i, x * stride - padding + j) of the large one. A convolution goes from the large to
-// the small map, a transposed one from the small to the large, and their gradients go back.
+// The geometry of a convolution: position (i, j) of the kernel joins pixel (y, x) of the small map with pixel
+// (y * stride - padding + i, x * stride - padding + j) of the large map. A convolution goes from the large to the small
+// map, a transposed one from the small to the large, and gradients go back.
 struct Geometry {
   int64_t batch;
   int64_t small_channels, small_height, small_width;
@@ -38,10 +38,10 @@ struct Geometry {
 
 Geometry geometry(const at::Tensor& x, const at::Tensor& weight, int64_t stride, int64_t padding, bool transposed);
 
-// The padding of a square kernel with a middle that keeps the size of a map.
+// The padding with which a square kernel with an odd side keeps the size of a map.
 inline int64_t padding_of(const at::Tensor& weight) { return weight.size(2) / 2; }
 
-// The taps of every pixel of one map, which come from the other.
+// The taps of every pixel of one map, into the other map.
 struct Taps {
   std::vector<Tap> taps;
   std::vector<int32_t> first{0};
@@ -49,14 +49,13 @@ struct Taps {
   void next_pixel() { first.push_back(static_cast<int32_t>(taps.size())); }
 };
 
-// Those of the small map. Of the large one only so many rows are held: row r where row r % `held` was before.
+// The taps of the small map. Only `held` rows of the large map are in memory: row r is at r % `held`.
 Taps taps_of_small(const Geometry& g, int64_t held);
 
-// Weights as `Gather` takes them.
+// Weights in the layout of `Gather`.
 at::Tensor packed(const at::Tensor& weight, bool to_small, bool pairs);
 
-// A map as `Gather` takes it: its data, the way from one pixel to the next, and how many units a pixel has of each
-// image.
+// A map in the layout of `Gather`: its data, the stride of its pixels, and the units that a pixel has of each image.
 struct Units {
   const void* data;
   int64_t pixel, depth;
@@ -65,18 +64,18 @@ struct Units {
 
 Units units_to_gather(const at::Tensor& map, const Loops& loops);
 
-// What is done to a value before it is stored.
+// The last operations on a value before it is stored.
 struct Ending {
   bool relu = false;
-  // 0 where this map, which lies as the result, is not above 0; or undefined.
+  // The result is 0 where this map is not above 0. It has the layout of the result, or is undefined.
   at::Tensor mask = {};
 };
 
-// One map from the other; `bias` may be undefined.
+// Computes one map from the other; `bias` may be undefined.
 at::Tensor gathered(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
                     bool to_small, const Loops& loops, const Ending& ending = {});
 
-// The gradient of the weights, which lies as they do if no two of them are one number in memory.
+// The gradient of the weights, with their strides if they are dense, otherwise contiguous.
 at::Tensor correlated(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
                       const Loops& loops);
 

@@ -13,7 +13,7 @@ namespace gen_native::conv {
 
 namespace {
 
-// A layer, and how it reads the map in front of it, of which it holds `held` rows. The first one holds all of x.
+// A layer, and the map before it, of which `held` rows are in memory. The first layer has all rows of x.
 struct Layer {
   at::Tensor weight;
   const float* bias;
@@ -42,7 +42,7 @@ std::vector<Layer> layers_of(const at::Tensor& x, at::TensorList list, bool pair
   return layers;
 }
 
-// The way of some images through the layers, row by row.
+// Takes some images through the layers, row by row.
 class Rolling {
  public:
   Rolling(const std::vector<Layer>& layers, const Units& x, const at::Tensor& out, int64_t first, int64_t batch,
@@ -61,8 +61,8 @@ class Rolling {
   void run() { up_to(layers_.size() - 1, layers_.back().rows()); }
 
  private:
-  // Does the rows of a layer's output that are not done, up to `rows` of them. The layer in front of one is never more
-  // than half a kernel ahead of it, so that the rows held are those that are read.
+  // Computes the output of a layer up to row `rows`. The layer before it is never more than half a kernel ahead, so the
+  // rows in memory are the ones that are read.
   void up_to(size_t l, int64_t rows) {
     for (; done_[l] < rows; ++done_[l]) {
       if (l > 0) up_to(l - 1, std::min(layers_[l].rows(), done_[l] + layers_[l].geometry.padding + 1));
@@ -111,17 +111,17 @@ class Rolling {
   const int64_t all_, first_, batch_;
   const bool pairs_;
   std::vector<int64_t> done_;
-  std::vector<at::Tensor> held_;  // in front of the layers from the second on
+  std::vector<at::Tensor> held_;  // the maps before the second and later layers
   at::Tensor row_;
 };
 
-// How a batch is divided: `count` parts of `size` images, of which the last one has the rest as well.
+// The division of a batch: `count` parts of `size` images; the last part has the rest as well.
 struct Parts {
   int64_t size, count;
 };
 
-// Two vectors of images go together, or one where two leave a thread without work. A rest that fills a vector is a
-// part.
+// A part has two vectors of images, or one if two would leave a thread without work. A rest that fills a vector is a
+// part of its own.
 Parts parts_of(int64_t batch, int64_t lanes) {
   const int64_t size = batch >= 2 * lanes * at::get_num_threads() ? 2 * lanes : lanes;
   return {size, std::max<int64_t>(1, batch / size + (batch % size >= lanes ? 1 : 0))};

@@ -1,4 +1,4 @@
-// Convolutions one after another, none of whose hidden maps anybody wants.
+// Convolutions one after another, without storing the hidden maps.
 
 #pragma once
 
@@ -8,12 +8,12 @@
 
 namespace gen_native::conv {
 
-// Whether a batch is enough to divide among the threads by images, as `rolled` does.
+// Whether the batch is large enough to divide its images among the threads, as `rolled` does.
 bool can_roll(const at::Tensor& x, const Loops& loops);
 
-// What convolutions with max(0, x) between them give; `layers` are their weights and biases in turn. A few images go
-// through all layers together, and of each hidden map a thread holds just the rows that the next kernel reads, which
-// its nearest caches have room for.
+// The result of convolutions with max(0, x) between them; `layers` alternates weights and biases. A few images go
+// through all layers together. A thread holds only the rows of each hidden map that the next kernel reads, which fit
+// into its caches.
 at::Tensor rolled(const at::Tensor& x, at::TensorList layers, const Loops& loops);
 
 }  // namespace gen_native::conv

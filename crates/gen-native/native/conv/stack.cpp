@@ -28,8 +28,8 @@ at::Tensor composed(const at::Tensor& x, at::TensorList layers, bool rounded) {
   return h;
 }
 
-// A hidden map is stored when it is above 0 already, and so is its gradient where the map is: nothing goes over them
-// for the sake of max(0, x).
+// Convolutions apply max(0, x) while they store a hidden map, and its derivative while they store the gradient, so the
+// activation needs no pass of its own.
 struct Stack : torch::autograd::Function<Stack> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList layers, const Loops& loops) {
     variable_list saved{x};
@@ -48,7 +48,7 @@ struct Stack : torch::autograd::Function<Stack> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    // x, weights and biases, hidden maps.
+    // x; weights and biases; hidden maps.
     const variable_list saved = recalled(*context);
     const size_t n_layers = context->saved_data["layers"].toInt();
     const Loops of_forward = loops(recalled_instructions(*context), context->saved_data["pairs"].toBool());
@@ -95,7 +95,7 @@ at::Tensor conv_stack(const at::Tensor& x, const std::vector<at::Tensor>& layers
            weight.size(1) == channels && bias.dim() == 1 && bias.numel() == weight.size(0);
     channels = weight.size(0);
   }
-  // What does not fit says so there. Taps are counted in 32 bits.
+  // `composed` reports shapes that do not fit. Taps are counted in 32 bits.
   constexpr double kMostPixels = 1 << 20;
   if (!here || x.numel() == 0 || static_cast<double>(x.size(2)) * static_cast<double>(x.size(3)) > kMostPixels) {
     return composed(x, layers, rounded);

@@ -1,4 +1,4 @@
-// The loops of likelihoods, compiled once for each set of instructions.
+// The loops of likelihoods, compiled once for each instruction set.
 
 #pragma once
 
@@ -6,8 +6,8 @@
 
 namespace gen_native::likelihood {
 
-// ln of the logistic mass of the bin [x - half, x + half], and its slopes in the mean and in the logarithm of the
-// scale. The bins beyond `lowest` and `highest` reach to infinity.
+// The log-mass of the bin [x - half, x + half] under a logistic distribution, and its derivatives in the mean and in
+// the logarithm of the scale. Bins below `lowest` and above `highest` extend to infinity.
 struct Bins {
   float precision;  // 1 / scale
   float width;      // ln(1 - exp(-2 half precision))
@@ -16,8 +16,8 @@ struct Bins {
 };
 
 struct Kernels {
-  // `count` values; `log_prob`, `by_mean` and `by_scale` take one result each, the last without what comes from the
-  // width, which is counted by `inner`: 1 for a bin between the outermost ones, 0 for those.
+  // Results of `count` values. `by_scale` is without the term of the width, which counts `inner` times: 1 for inner
+  // bins, 0 for the two outermost ones.
   void (*logistic)(const Bins&, const float* mean, const float* x, int64_t count, float* log_prob, float* by_mean,
                    float* by_scale, float* inner);
 };

@@ -35,7 +35,7 @@ const Kernels& kernels(Instructions which) {
   }
 }
 
-// How many values the results of a loop are kept of: little enough for the nearest cache.
+// Values whose results are kept at a time, few enough for the L1 cache.
 constexpr int64_t kChunk = 512;
 
 struct Sums {
@@ -49,7 +49,7 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
   const double scale = std::exp(static_cast<double>(log_scale.item<float>()));
   const double span = 2 * half / scale;
   const double width = std::log(-std::expm1(-span));
-  // d width / d ln scale.
+  // d width / d ln scale
   const double width_slope = -span / std::expm1(span);
   const Bins bins{static_cast<float>(1 / scale), static_cast<float>(width), static_cast<float>(half),
                   static_cast<float>(half - 1), static_cast<float>(1 - half)};
@@ -59,7 +59,7 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
                *const by_scale = sums.by_scale.mutable_data_ptr<float>();
   const Kernels& kernel = kernels(which);
   const bool innermost = is_batch_innermost(x);
-  // Either rows of values, or, where the batch is innermost, some columns of the batch.
+  // An item is a row of values, or, if the batch is innermost, some columns of the batch.
   constexpr int64_t kColumns = 64;
   const int64_t items = innermost ? (batch + kColumns - 1) / kColumns : batch;
   const auto sum_items = [&](int64_t begin, int64_t end) {
@@ -100,13 +100,13 @@ Sums summed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tenso
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// ln of the sigmoid. libtorch's has the second derivative (z - 1) z of z = sigmoid(a), which keeps no digit where z is
-// almost 1; there softplus has all of them.
+// The logarithm of the sigmoid. libtorch computes its second derivative as (z - 1) z with z = sigmoid(a), which loses
+// all digits for z near 1. Softplus keeps them there.
 at::Tensor log_of_sigmoid(const at::Tensor& a) {
   return at::where(a.gt(0), at::softplus(a.neg()).neg(), at::log_sigmoid(a));
 }
 
-// The same of libtorch's operations.
+// The same by libtorch's operations.
 at::Tensor composed(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x, double half) {
   const at::Tensor precision = log_scale.reshape({}).neg().exp();
   const at::Tensor lowest = x.lt(half - 1), highest = x.gt(1 - half);

@@ -8,10 +8,10 @@
 
 namespace gen_native::likelihood {
 
-// Sum over all dimensions but the first of the ln of the logistic mass of the bins of `x`, each of which reaches
-// `half` to both sides, the lowest and the highest of those in [-1, 1] to infinity. `mean` and `x` have one shape and
-// lie in one way, `log_scale` is a single number, all in single precision on a processor, and `x` needs no gradient;
-// without that, nothing.
+// The log-mass of the bins of `x` under logistic distributions, summed over all dimensions but the first. A bin extends
+// by `half` to both sides; the lowest and the highest bin in [-1, 1] extend to infinity. Returns nothing unless `mean`
+// and `x` have one shape and layout, `log_scale` is a single number, all are in single precision on a CPU, and `x`
+// needs no gradient.
 std::optional<at::Tensor> discretised_logistic(const at::Tensor& mean, const at::Tensor& log_scale, const at::Tensor& x,
                                                double half);
 

@@ -1,4 +1,4 @@
-// What may follow a normalisation in the same pass.
+// Activations in the same pass as a normalisation.
 
 #pragma once
 

@@ -23,9 +23,9 @@ at::Tensor activated(const at::Tensor& z, Activation activation) {
   }
 }
 
-// What libtorch 2.13 is given on a processor. It takes strides that are nearly those of channels-last for them, those
-// of tensors that are contiguous too where a side is 1, and then gradients are wrong, or without a gradient of the
-// feature map are written where there is no memory.
+// A contiguous tensor for libtorch 2.13 on a CPU. It mistakes strides for channels-last if they nearly are, and those
+// of contiguous tensors with a side of 1. Gradients are wrong then, or, if the feature map needs none, are written out
+// of bounds.
 at::Tensor as_plain(const at::Tensor& x) {
   const bool is_plain = x.is_contiguous() && x.suggest_memory_format() == at::MemoryFormat::Contiguous;
   return is_plain || !x.is_cpu() ? x : x.clone(at::MemoryFormat::Contiguous);
@@ -38,7 +38,7 @@ at::Tensor scaled(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   return at::addcmul(bias.reshape(shape), x, weight.reshape(shape));
 }
 
-// The same of the gradient that comes back to `z`, which may lie in any way too.
+// Makes the gradient of `z` plain too, which may have any strides.
 at::Tensor with_plain_gradient(const at::Tensor& z) {
   if (z.is_cpu() && z.requires_grad()) z.register_hook([](const at::Tensor& g) { return as_plain(g.resolve_neg()); });
   return z;
@@ -49,7 +49,7 @@ at::Tensor with_plain_gradient(const at::Tensor& z) {
 at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
                                Activation activation) {
-  // Given statistics are read as if they were contiguous.
+  // libtorch reads given statistics as if they were contiguous.
   const auto of = [&](const at::Tensor& running) {
     if (statistics == Statistics::kBatch) return std::optional<at::Tensor>();
     return std::optional(statistics == Statistics::kRunning ? as_plain(running) : running);
@@ -61,7 +61,7 @@ at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, co
 
 at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
                                const at::Tensor& modulation, Activation activation) {
-  // Of nothing libtorch's gradients of gradients are no numbers.
+  // For an empty map, libtorch's gradients of gradients are NaN.
   at::Tensor z = x.numel() == 0
                      ? scaled(x, weight, bias)
                      : with_plain_gradient(at::group_norm(as_plain(x), groups, as_plain(weight), as_plain(bias),

@@ -1,4 +1,4 @@
-// Normalisations by libtorch's operations, which work everywhere and have gradients of any order.
+// Normalisations by libtorch's operations, on any device and with gradients of any order.
 
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace gen_native::norm {
 
-// libtorch takes what may be undefined in this form.
+// An optional tensor as libtorch takes it.
 inline std::optional<at::Tensor> optional(const at::Tensor& x) {
   return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
 }

@@ -26,7 +26,7 @@ using torch::autograd::variable_list;
 
 bool single(const at::Tensor& x) { return in_memory(x) && x.scalar_type() == at::kFloat; }
 
-// A number of each channel.
+// Whether `x` has one contiguous number for each channel.
 bool plain(const at::Tensor& x, int64_t channels) {
   return single(x) && x.is_contiguous() && x.dim() == 1 && x.numel() == channels;
 }
@@ -60,7 +60,7 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
     const Known known(shape);
     const bool running = static_cast<Statistics>(statistics) == Statistics::kRunning;
     const bool moves = static_cast<Statistics>(statistics) == Statistics::kBatchMovingRunning;
-    // The images have means of their own.
+    // Moments of each image.
     const auto [of_images, holder] = running ? std::pair<Moments, at::Tensor>() : moments_of(kernel, x, shape.channels);
     for (int64_t c = 0; c < shape.channels; ++c) {
       double mean, variance;
@@ -97,12 +97,12 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
     }
     const at::Tensor none;
     if (moves) {
-      // As an operation in place does: whoever saved them is told.
+      // An in-place change, which autograd must see.
       for (const auto* const moved : {&*running_mean, &*running_var}) {
         if (!moved->is_inference()) moved->unsafeGetTensorImpl()->bump_version();
       }
     }
-    // Copies, since a later batch may move them.
+    // Copies, since a later batch may move the statistics.
     const auto copy = [&](const std::optional<at::Tensor>& of) { return running ? of->detach().clone() : none; };
     keep(*context, {x, weight, bias, known.all, copy(running_mean), copy(running_var)}, which);
     context->saved_data["running"] = running;
@@ -144,7 +144,7 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
       const double product = summed(shape.batch, [&](int64_t n) { return sums.product[start + n]; });
       dw.mutable_data_ptr<float>()[c] = static_cast<float>(product);
       db.mutable_data_ptr<float>()[c] = static_cast<float>(plain);
-      // The batch's own statistics move with x; the running ones do not.
+      // The statistics of the batch depend on x; the running statistics do not.
       const double share = running ? 0 : known.slope[start] / count;
       const double linear = share * product * known.rstd[start];
       std::fill_n(constant + start, shape.batch, static_cast<float>(share * plain - linear * known.rest[start]));
@@ -243,7 +243,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
     return results;
   }
 
-  // What the statistics take from the gradient of x, as input_gradient takes it.
+  // The terms of input_gradient that come from the statistics.
   static at::Tensor terms(const Shape& shape, const Known& known, const Sums& sums, int64_t groups) {
     const at::Tensor all = at::empty({2, shape.row}, at::kFloat);
     float* const constant = all.mutable_data_ptr<float>();
@@ -251,7 +251,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
     const int64_t channels = shape.channels / groups;
     const auto count = static_cast<float>(channels * shape.pixels);
     for (int64_t g = 0; g < groups; ++g) {
-      // The sums over the channels are kept with the first, then given to the others.
+      // The place of the first channel collects the sums over the channels, and the others get copies.
       const int64_t first = g * channels * shape.batch;
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t start = first + c * shape.batch;
@@ -279,7 +279,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
 
 namespace {
 
-// Parameters of channels have one number each.
+// Parameters have one number for each channel.
 void check_channels(const at::Tensor& x, const std::vector<at::Tensor>& parameters) {
   TORCH_CHECK(x.dim() >= 2, "a feature map ", x.sizes(), "; it is [batch, channels, ...]");
   for (const at::Tensor& of : parameters) {
@@ -301,14 +301,14 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   if (uses_running) others.insert(others.end(), {running_mean, running_var});
   check_operands(x, others);
   check_channels(x, others);
-  // libtorch refuses this on its way, our loops would not.
+  // libtorch refuses this; our loops would not.
   TORCH_CHECK(
       !uses_running || !c10::GradMode::is_enabled() || !(running_mean.requires_grad() || running_var.requires_grad()),
       "running statistics require a gradient, which they do not have");
   if (statistics == Statistics::kBatchMovingRunning) {
     check_exclusive({running_mean, running_var}, {x, weight, bias});
     if (running_mean.is_neg() || running_var.is_neg()) {
-      // libtorch would move a copy.
+      // libtorch would change a copy.
       const at::Tensor mean = running_mean.resolve_neg(), var = running_var.resolve_neg();
       const at::Tensor normed = batch_norm(x, weight, bias, mean, var, statistics, activation);
       const c10::NoGradGuard no_grad;

@@ -23,7 +23,7 @@ Pass pass_over(const at::Tensor& x, const Known& known, Activation activation) {
   return pass;
 }
 
-// Items that are worth another thread.
+// The fewest items that are worth a thread.
 constexpr int64_t kGrain = 4;
 
 }  // namespace

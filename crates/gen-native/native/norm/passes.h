@@ -1,4 +1,4 @@
-// What a normalisation of a batch-innermost feature map consists of.
+// The passes of a normalisation over a batch-innermost feature map.
 
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace gen_native::norm {
 
-// How a feature map is divided.
+// The sizes of a feature map.
 struct Shape {
   int64_t batch, channels, pixels, row;
 
@@ -21,13 +21,13 @@ struct Shape {
       : batch(x.size(0)), channels(x.size(1)), pixels(x.size(2) * x.size(3)), row(channels * batch) {}
 };
 
-// What is known of each channel of each image, [channels][batch] each: z = (x - mean) * slope + offset. `rest` is what
-// rounding took from the mean; the offset has it already.
+// The statistics of each channel of each image, [channels][batch] each: z = (x - mean) * slope + offset. `rest` is the
+// rounding error of the mean; the offset includes it.
 struct Known {
   explicit Known(const Shape& shape) : Known(at::empty({5, shape.row}, at::kFloat), shape.row) {}
 
   Known(const at::Tensor& all, int64_t row) : all(all) {
-    // Who asks for one that was saved changes nothing.
+    // Saved statistics are only read.
     float* const data = all.data_ptr<float>();
     mean = data;
     rest = data + row;
@@ -40,16 +40,17 @@ struct Known {
   float *mean, *rest, *rstd, *slope, *offset;
 };
 
-// The loops of these instructions, which have some.
+// The loops of these instructions: AVX2 or AVX-512, otherwise an error.
 const Kernels& kernels(Instructions which);
 
-// The moments of each group of each image, and what holds them.
+// The moments of each group of each image, and the tensor that owns them.
 std::pair<Moments, at::Tensor> moments_of(const Kernels& kernel, const at::Tensor& x, int64_t groups);
 
 // y = activation(z).
 at::Tensor applied(const Kernels& kernel, const at::Tensor& x, const Known& known, Activation activation);
 
-// The sums over the pixels of dz and of dz * xhat, [channels][batch] each, from which all gradients but that of x come.
+// The sums of dz and of dz * xhat over the pixels, [channels][batch] each. All gradients but that of x follow from
+// them.
 struct Sums {
   Sums(const Kernels& kernel, const at::Tensor& x, const Known& known, Activation activation, const at::Tensor& dy);
 
@@ -57,7 +58,7 @@ struct Sums {
   float *plain, *product;
 };
 
-// dx = dz * slope - constant - (x - mean) * linear, with [2][channels][batch] of the last two.
+// dx = dz * slope - constant - (x - mean) * linear; `terms` [2][channels][batch] has `constant` and `linear`.
 at::Tensor input_gradient(const Kernels& kernel, const at::Tensor& x, const Known& known, Activation activation,
                           const at::Tensor& dy, const at::Tensor& terms);
 

@@ -1,6 +1,6 @@
-// Mistakes on purpose, in builds with a sanitizer alone: `cargo xtask test --sanitize` makes each of them with each set
-// of instructions, and fails unless the sanitizer reports it. They prove that it watches these loops, memory of
-// libtorch's, and threads of OpenMP's.
+// Deliberate faults, only in builds with a sanitizer. `cargo xtask test --sanitize` runs each of them with each
+// instruction set and fails unless the sanitizer reports it. They prove that the sanitizer watches the loops, memory of
+// libtorch and threads of OpenMP.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -16,7 +16,7 @@ using namespace gen_native::flow;
 
 constexpr int64_t kRows = 64;
 
-// A place for each row, and one for the log-determinant of each.
+// A value and a log-determinant for each row.
 at::Tensor values() { return at::full({2, kRows}, 0.5, at::kFloat); }
 
 Affine<float> call(const float* from, int64_t rows) {
@@ -24,7 +24,7 @@ Affine<float> call(const float* from, int64_t rows) {
   return {in, in, nullptr, rows, 1, 1, false};
 }
 
-// The loop of the instructions in use.
+// Runs the loop of the instructions in use.
 void run(const Affine<float>& affine, float* to) {
   const Kernels<float>& kernel = kernels<float>(gen_native::instructions());
   kernel.affine(affine, {to, 1, affine.rows, 0}, to + affine.rows, 0, (affine.rows + kernel.lanes - 1) / kernel.lanes);
@@ -34,13 +34,13 @@ void run(const Affine<float>& affine, float* to) {
 
 extern "C" {
 
-// Goes on beyond the end of a tensor, where twice as many rows have their log-determinants.
+// Writes beyond the end of a tensor: with twice as many rows, the log-determinants do not fit.
 void gn_fault_beyond() {
   const at::Tensor from = values(), to = values();
   run(call(from.const_data_ptr<float>(), 2 * kRows), to.mutable_data_ptr<float>());
 }
 
-// Reads a tensor that is gone.
+// Reads a freed tensor.
 void gn_fault_freed() {
   at::Tensor from = values();
   const at::Tensor to = values();
@@ -49,10 +49,10 @@ void gn_fault_freed() {
   run(affine, to.mutable_data_ptr<float>());
 }
 
-// Never frees a tensor.
+// Leaks a tensor.
 void gn_fault_lost() { new at::Tensor(values()); }
 
-// Takes a number for a truth that is none.
+// Reads a bool that is neither true nor false.
 void gn_fault_neither() {
   const at::Tensor from = values(), to = values();
   Affine<float> affine = call(from.const_data_ptr<float>(), kRows);
@@ -60,7 +60,7 @@ void gn_fault_neither() {
   run(affine, to.mutable_data_ptr<float>());
 }
 
-// Writes one tensor from all threads.
+// Writes one tensor from all threads at once.
 void gn_fault_race() {
   const at::Tensor from = values(), to = values();
   const Affine<float> affine = call(from.const_data_ptr<float>(), kRows);

@@ -1,9 +1,9 @@
-// What threads of OpenMP wait for, told to ThreadSanitizer; compiled for its build alone.
+// Reports the synchronisation of OpenMP's parallel regions to ThreadSanitizer; compiled only for its build.
 //
-// libgomp is not compiled with the sanitizer, which cannot see that a parallel region begins after all that was done
-// before it, and ends before all that is done after it. Every region goes through GOMP_parallel, so those two facts are
-// told here, and no report has to be suppressed for the sake of libgomp. What happens inside of a region is told
-// nothing about: two threads of one region that touch the same memory are reported.
+// libgomp is not compiled with the sanitizer, which therefore cannot see that a region starts after all earlier work
+// and ends before all later work. Every region goes through GOMP_parallel, so this wrapper reports both facts, and no
+// report has to be suppressed. It reports nothing about the inside of a region, so races between threads of one region
+// are still found.
 
 #include <dlfcn.h>
 

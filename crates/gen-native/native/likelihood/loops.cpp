@@ -1,3 +1,5 @@
+// Compiled once for each instruction set, which build.rs gives by name and the bytes of a vector.
+
 #include "kernels.h"
 
 #include <algorithm>
@@ -6,7 +8,7 @@
 namespace gen_native::likelihood {
 namespace {
 
-constexpr int64_t kBytes = 16;
+constexpr int64_t kBytes = GEN_VECTOR_BYTES;
 
 #include "../math.inc"
 
@@ -14,7 +16,7 @@ constexpr int64_t kBytes = 16;
 
 }  // namespace
 
-const Kernels* portable() {
+const Kernels* GEN_INSTRUCTION_SET() {
   static const Kernels kernels{logistic};
   return &kernels;
 }
