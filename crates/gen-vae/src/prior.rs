@@ -1,6 +1,7 @@
 use gen_core::distributions::Gaussian;
 use gen_core::params::Scope;
-use gen_flow::bijection::{Bijection, Chain, Coupling, Given, Mask};
+use gen_flow::Given;
+use gen_flow::bijection::{Bijection, Chain, Coupling, Layer, Mask};
 use gen_flow::conditioner::MlpConditioner;
 use gen_flow::univariate::Univariate;
 use tch::Tensor;
@@ -19,7 +20,7 @@ impl Prior {
     /// Of `latent_dim` latents, with `layers` coupling layers whose networks have `width` hidden units. It starts as
     /// N(0, I).
     pub(crate) fn new(scope: Scope<'_>, latent_dim: i64, layers: i64, width: i64) -> Self {
-        let layer = |i: i64| -> Box<dyn Bijection> {
+        let layer = |i: i64| -> Box<dyn Layer> {
             let mask = Mask::alternating(latent_dim, i as usize);
             let outputs = BoundedAffine.parameters() * mask.transformed(latent_dim);
             let network = MlpConditioner::new(&scope / i, mask.kept(latent_dim), 0, &[width, width], outputs);
