@@ -1,8 +1,7 @@
 //! What can be compared: the models of one data set, and the numbers that answer the questions of the page.
 
-use crate::files::by_dataset;
-use crate::metrics::{DATA, Key};
-use crate::models::{Model, keys};
+use crate::metric::{DATA, Key};
+use crate::models::{Model, by_dataset, keys};
 use crate::ranking::{Place, places};
 use crate::runs::Run;
 
@@ -99,7 +98,7 @@ pub(crate) fn spoken_space(space: &str) -> &str {
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     #[test]
     fn the_numbers_of_the_questions_are_found() {

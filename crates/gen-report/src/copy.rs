@@ -49,8 +49,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::runs::tests::run_folder;
     use super::*;
+    use crate::testing::run_folder;
 
     #[test]
     fn checkpoints_and_logs_stay_behind() {

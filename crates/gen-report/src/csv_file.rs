@@ -1,7 +1,10 @@
 //! CSV files, read as they may be and written as RFC 4180 asks.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
+
+use crate::atomic::write_atomically;
+use crate::error::{Error, Result};
 
 /// More than any table of numbers here has.
 const MAX_BYTES: u64 = 64 << 20;
@@ -51,31 +54,25 @@ impl Table {
     }
 }
 
-/// A table as a file.
-pub(crate) fn text<Cell: AsRef<str>>(columns: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
-    let mut text = String::new();
-    line(&mut text, columns);
-    for row in rows {
-        line(&mut text, &row);
-    }
-    text
-}
-
-fn line<Cell: AsRef<str>>(text: &mut String, cells: &[Cell]) {
-    for (index, cell) in cells.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
+/// Writes a table.
+///
+/// # Errors
+///
+/// If the file cannot be written, or a row has more or fewer cells than there are columns.
+pub(crate) fn write(
+    path: &Path,
+    columns: &[&str],
+    rows: impl IntoIterator<Item: IntoIterator<Item: AsRef<[u8]>>>,
+) -> Result<()> {
+    let bytes = || -> io::Result<Vec<u8>> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(columns)?;
+        for row in rows {
+            writer.write_record(row)?;
         }
-        let cell = cell.as_ref();
-        if cell.contains([',', '"', '\n', '\r']) {
-            text.push('"');
-            text.push_str(&cell.replace('"', "\"\""));
-            text.push('"');
-        } else {
-            text.push_str(cell);
-        }
-    }
-    text.push('\n');
+        writer.into_inner().map_err(|error| error.into_error())
+    };
+    write_atomically(path, &bytes().map_err(Error::write(path))?)
 }
 
 #[cfg(test)]
@@ -87,7 +84,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.csv");
         let rows = [["a,b", "say \"no\""], ["", "two\nlines"]];
-        fs::write(&path, text(&["one", "two"], rows.map(Vec::from))).unwrap();
+        write(&path, &["one", "two"], rows).unwrap();
         let table = Table::read(&path).unwrap();
         assert_eq!(table.columns, ["one", "two"]);
         assert_eq!(table.rows, rows);

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::csv_file;
+use serde::Deserialize;
 
 /// The dictionary as it is kept, `file,name,type,unit,direction,meaning`.
 ///
@@ -11,11 +11,12 @@ use crate::csv_file;
 pub const COLUMNS: &str = include_str!("columns.csv");
 
 /// A column of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Column {
     pub(crate) file: String,
     pub(crate) name: String,
     /// The dtype in pandas.
+    #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) unit: String,
     pub(crate) direction: String,
@@ -72,19 +73,7 @@ const COMPARED: [&str; 36] = [
 
 static KEPT: LazyLock<Vec<Column>> = LazyLock::new(|| {
     let mut reader = csv::Reader::from_reader(COLUMNS.as_bytes());
-    let rows = reader.records().filter_map(Result::ok);
-    rows.map(|row| {
-        let cell = |index: usize| row.get(index).unwrap_or_default().to_owned();
-        Column {
-            file: cell(0),
-            name: cell(1),
-            kind: cell(2),
-            unit: cell(3),
-            direction: cell(4),
-            meaning: cell(5),
-        }
-    })
-    .collect()
+    reader.deserialize().filter_map(Result::ok).collect()
 });
 
 static ALL: LazyLock<Vec<Column>> = LazyLock::new(|| {
@@ -114,21 +103,18 @@ pub(crate) fn names_of(file: &str) -> Vec<&'static str> {
     columns_of(file).map(|column| column.name.as_str()).collect()
 }
 
-/// `columns.csv` of an experiment, with what this program does not know but a run had.
-pub(crate) fn text(more: &[Column]) -> String {
-    let cells = |column: &Column| {
-        let Column { file, name, kind, unit, direction, meaning } = column.clone();
-        vec![file, name, kind, unit, direction, meaning]
-    };
+/// The rows of an experiment's `columns.csv`, with `more` columns that this version does not know but a run had.
+pub(crate) fn rows(more: &[Column]) -> Vec<[&str; 6]> {
     // A file's columns stay together.
-    let mut rows = Vec::new();
-    for (index, column) in ALL.iter().enumerate() {
-        rows.push(cells(column));
-        if ALL.get(index + 1).is_none_or(|next| next.file != column.file) {
-            rows.extend(more.iter().filter(|added| added.file == column.file).map(cells));
-        }
-    }
-    csv_file::text(&names_of(DICTIONARY), rows)
+    let files = ALL.chunk_by(|one, next| one.file == next.file);
+    let columns =
+        files.flat_map(|known| known.iter().chain(more.iter().filter(|new| new.file == known[0].file)));
+    columns
+        .map(|Column { file, name, kind, unit, direction, meaning }| {
+            [file, name, kind, unit, direction, meaning]
+        })
+        .map(|row| row.map(String::as_str))
+        .collect()
 }
 
 /// A cell as the type of its column asks; empty where it holds something else. What is infinite or NaN is written so.
@@ -176,9 +162,10 @@ mod tests {
         assert_eq!(names.len(), names_of(EVALUATION).len() + 2);
         assert_eq!(names_of(SUMMARY), COMPARED);
         let unknown = Column { name: "new_metric".to_owned(), ..columns_of(RUNS).next().unwrap().clone() };
-        let text = text(&[unknown]);
-        let runs: Vec<&str> = text.lines().filter(|line| line.starts_with("runs.csv,")).collect();
-        assert!(runs.last().unwrap().starts_with("runs.csv,new_metric,"), "{runs:?}");
+        let unknown = [unknown];
+        let rows = rows(&unknown);
+        let last = rows.iter().rfind(|row| row[0] == RUNS).unwrap();
+        assert_eq!(last[1], "new_metric");
     }
 
     #[test]

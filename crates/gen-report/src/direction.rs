@@ -1,7 +1,5 @@
 //! Which of two values of a metric is the better one.
 
-use crate::measures::MEASURES;
-
 /// What a metric declares.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Direction {
@@ -27,29 +25,6 @@ impl Direction {
             (other, _) => {
                 Err(format!("`direction` should be higher, lower, target or empty, found {other:?}"))
             }
-        }
-    }
-
-    /// What the column `higher_is_better` of earlier versions says. They knew no target, and gave a better side to metrics
-    /// that have none: those are read as they are meant today.
-    pub(crate) fn of_earlier_version(metric: &str, higher_is_better: bool) -> Self {
-        // `Direction::of` in gen-core says why.
-        const WITHOUT: [&str; 9] = [
-            "auth_pct",
-            "class_share",
-            "classifier_entropy_conditional",
-            "classifier_entropy_marginal",
-            "copied_share",
-            "effective_sample_size",
-            "nearest_train_z",
-            "path_length",
-            "vendi",
-        ];
-        match MEASURES.iter().find(|measure| measure.column == metric) {
-            Some(measure) => measure.direction,
-            None if WITHOUT.contains(&metric) => Direction::Neither,
-            None if higher_is_better => Direction::Higher,
-            None => Direction::Lower,
         }
     }
 

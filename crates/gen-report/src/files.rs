@@ -3,26 +3,27 @@
 use std::path::Path;
 
 use crate::csv_file::{self, Table};
-use crate::dictionary::{self, Column, HISTORY, METRICS, MODELS, RUNS, SUMMARY, columns_of, names_of, typed};
+use crate::dictionary::{
+    self, Column, DICTIONARY, HISTORY, METRICS, MODELS, RUNS, SUMMARY, columns_of, names_of, typed,
+};
 use crate::error::Result;
-use crate::metrics::{Key, Metric};
-use crate::models::{Model, keys};
+use crate::metric::{Key, Metric};
+use crate::models::{by_dataset, keys};
 use crate::ranking;
-use crate::record::write_atomically;
 use crate::runs::Run;
 
 /// Writes them all.
 pub(crate) fn write(runs: &[Run], folder: &Path) -> Result<()> {
     let unknown = unknown_columns(runs);
-    let files = [
-        (RUNS, self::runs(runs, &unknown)),
-        (SUMMARY, summary(runs)),
-        (MODELS, models(runs)),
-        (METRICS, metrics(runs)),
-        (HISTORY, history(runs)),
-        (dictionary::DICTIONARY, dictionary::text(&unknown)),
-    ];
-    files.iter().try_for_each(|(name, text)| write_atomically(&folder.join(name), text.as_bytes()))
+    let write = |name: &str, rows| csv_file::write(&folder.join(name), &names_of(name), rows);
+    let mut all_columns: Vec<&Column> = columns_of(RUNS).collect();
+    all_columns.extend(&unknown);
+    rows_of_runs(&folder.join(RUNS), runs, &all_columns)?;
+    rows_of_runs(&folder.join(SUMMARY), runs, &columns_of(SUMMARY).collect::<Vec<_>>())?;
+    write(MODELS, models(runs))?;
+    write(METRICS, metrics(runs))?;
+    write(HISTORY, history(runs))?;
+    csv_file::write(&folder.join(DICTIONARY), &names_of(DICTIONARY), dictionary::rows(&unknown))
 }
 
 /// What evaluations have that this program does not know, as columns of `runs.csv`.
@@ -48,22 +49,11 @@ fn unknown_columns(runs: &[Run]) -> Vec<Column> {
         .collect()
 }
 
-/// `runs.csv`: a row a run, all columns.
-fn runs(runs: &[Run], unknown: &[Column]) -> String {
-    let mut columns: Vec<&Column> = columns_of(RUNS).collect();
-    columns.extend(unknown);
-    rows_of_runs(runs, &columns)
-}
-
-/// `summary.csv`: a row a run, the columns that people compare.
-fn summary(runs: &[Run]) -> String {
-    rows_of_runs(runs, &columns_of(SUMMARY).collect::<Vec<_>>())
-}
-
-fn rows_of_runs(runs: &[Run], columns: &[&Column]) -> String {
+/// Writes a row per run.
+fn rows_of_runs(path: &Path, runs: &[Run], columns: &[&Column]) -> Result<()> {
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let row = |run: &Run| columns.iter().map(|column| typed(&column.kind, run.text(&column.name))).collect();
-    csv_file::text(&names, runs.iter().map(row))
+    csv_file::write(path, &names, runs.iter().map(row).collect::<Vec<Vec<String>>>())
 }
 
 /// A number; empty where there is none.
@@ -72,7 +62,7 @@ fn optional<Number: ToString>(number: Option<Number>) -> String {
 }
 
 /// `metrics.csv`: a row a number.
-fn metrics(runs: &[Run]) -> String {
+fn metrics(runs: &[Run]) -> Vec<Vec<String>> {
     let row = |run: &Run, metric: &Metric| {
         let Key { metric: name, space, parameter } = metric.key.clone();
         vec![
@@ -89,12 +79,11 @@ fn metrics(runs: &[Run]) -> String {
             optional(metric.direction.target()),
         ]
     };
-    let rows = runs.iter().flat_map(|run| run.metrics.iter().map(move |metric| row(run, metric)));
-    csv_file::text(&names_of(METRICS), rows)
+    runs.iter().flat_map(|run| run.metrics.iter().map(move |metric| row(run, metric))).collect()
 }
 
 /// `models.csv`: a row a model and number, over its seeds.
-fn models(runs: &[Run]) -> String {
+fn models(runs: &[Run]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for group in by_dataset(runs) {
         for key in keys(runs) {
@@ -127,34 +116,11 @@ fn models(runs: &[Run]) -> String {
             }
         }
     }
-    csv_file::text(&names_of(MODELS), rows)
-}
-
-/// The models of each data set; those of different ones cannot be compared. What has no data set, as a reference
-/// that failed, is with the first.
-pub(crate) fn by_dataset(runs: &[Run]) -> Vec<Vec<Model<'_>>> {
-    let (known, unknown): (Vec<_>, Vec<_>) =
-        Model::all(runs).into_iter().partition(|model| !model.dataset().is_empty());
-    // A name alone may be that of several data sets: what tells its hash comes first.
-    let (hashed, named): (Vec<_>, Vec<_>) =
-        known.into_iter().partition(|model| !model.runs[0].text("dataset_sha256").is_empty());
-    let mut groups: Vec<Vec<Model<'_>>> = Vec::new();
-    for model in hashed.into_iter().chain(named) {
-        match groups.iter_mut().find(|group| group[0].runs[0].is_of_same_data(model.runs[0])) {
-            Some(group) => group.push(model),
-            None => groups.push(vec![model]),
-        }
-    }
-    match groups.first_mut() {
-        Some(group) => group.extend(unknown),
-        None if unknown.is_empty() => {}
-        None => groups.push(unknown),
-    }
-    groups
+    rows
 }
 
 /// `history.csv`: a row a run, step and name. Histories that cannot be read are told of on the page.
-fn history(runs: &[Run]) -> String {
+fn history(runs: &[Run]) -> Vec<Vec<String>> {
     const AXES: [&str; 3] = ["step", "images_seen", "seconds"];
     let mut rows: Vec<Vec<String>> = Vec::new();
     for run in runs {
@@ -177,7 +143,7 @@ fn history(runs: &[Run]) -> String {
             }
         }
     }
-    csv_file::text(&names_of(HISTORY), rows)
+    rows
 }
 
 #[cfg(test)]
@@ -186,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     /// An experiment with all that can be in one: two seeds, a reference, a failure, an old run, an unknown column.
     fn experiment(folder: &Path) -> Vec<Run> {

@@ -4,27 +4,33 @@
 //! links libtorch or shares a type with what wrote the files: every file is taken as it may be, cut off, edited, of
 //! another version.
 
+mod atomic;
 mod comparison;
+mod config;
 mod copy;
 mod csv_file;
 mod dictionary;
 mod direction;
 mod error;
-mod escape;
+mod evaluation;
 mod figures;
 mod files;
 mod measures;
-mod metrics;
+mod metric;
 mod models;
+mod notes;
 mod page;
 mod png;
 mod ranking;
 mod record;
 mod runs;
 mod scale;
+mod seeds;
 mod style;
 mod summary;
 pub mod svg;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,12 +39,15 @@ use std::path::{Path, PathBuf};
 use comparison::Comparison;
 use figures::{agreement::Agreement, classes::Classes, classes::Of, curves, scatter};
 
+pub use atomic::write_atomically;
+pub use config::REFERENCE_PREFIX;
 pub use copy::without_checkpoints;
 pub use dictionary::COLUMNS;
 pub use error::{Error, Result};
+pub use evaluation::{Values, evaluation};
 pub use ranking::spearman;
-pub use record::{Machine, RECORD_FILE, Record, write_atomically};
-pub use runs::{ERROR_FILE, REFERENCE_PREFIX, Run, Status, Values, evaluation, read_all};
+pub use record::{Machine, RECORD_FILE, Record};
+pub use runs::{ERROR_FILE, Run, Status, read_all};
 
 /// What was written.
 #[derive(Debug)]
@@ -108,7 +117,7 @@ fn write(runs: Vec<Run>, record: Result<Option<Record>>, folder: &Path) -> Resul
     for run in &runs {
         notes.extend(run.problems.iter().map(|problem| format!("{}: {problem}", run.name())));
     }
-    notes.extend(not_alike(&runs));
+    notes.extend(notes::not_alike(&runs));
     // A record that cannot be read costs the report a line, no more.
     if let Err(error) = &record {
         notes.push(error.to_string());
@@ -155,77 +164,6 @@ fn write(runs: Vec<Run>, record: Result<Option<Record>>, folder: &Path) -> Resul
     Ok(Built { folder: folder.to_owned(), runs })
 }
 
-/// What makes numbers of these runs hard to compare.
-fn not_alike(runs: &[Run]) -> Vec<String> {
-    let different = |runs: &mut dyn Iterator<Item = &Run>, column: &str, what: &str| {
-        let mut values: Vec<String> = runs.map(|run| run.text(column).to_owned()).collect();
-        values.retain(|value| !value.is_empty());
-        values.sort_unstable();
-        values.dedup();
-        (values.len() > 1).then(|| format!("{what}: {}", values.join(", ")))
-    };
-    let mut notes = Vec::new();
-    for (column, what) in [
-        ("n_real", "distances from different numbers of test rows cannot be compared"),
-        ("n_fake", "distances of different numbers of samples cannot be compared"),
-        ("feature_space", "distances in different feature spaces cannot be compared"),
-        ("feature_sha256", "distances by different feature networks cannot be compared"),
-    ] {
-        notes.extend(different(&mut runs.iter(), column, what));
-    }
-    if files::by_dataset(runs).len() > 1 {
-        let column =
-            if different(&mut runs.iter(), "dataset", "").is_some() { "dataset" } else { "dataset_sha256" };
-        let what = "the runs are of different data, whose numbers cannot be compared";
-        notes.extend(different(&mut runs.iter(), column, what));
-    }
-    for (column, what) in [
-        ("budget", "the models were trained with different budgets"),
-        ("device", "the models were trained on different devices"),
-        ("train_precision", "the models were trained in different precisions"),
-        ("weights", "the models were sampled with different kinds of weights"),
-        ("sample_device", "sampling was timed on different devices, and is ranked on each alone"),
-        ("sample_processor", "sampling was timed on different processors, and is ranked on each alone"),
-        (
-            "sample_threads",
-            "sampling was timed with different numbers of threads, and is ranked with each alone",
-        ),
-        ("sample_batch", "sampling was timed with different batches, and is ranked with each alone"),
-    ] {
-        notes.extend(different(&mut runs.iter().filter(|run| !run.is_reference()), column, what));
-    }
-    let models = models::Model::all(runs);
-    let firsts: Vec<&Run> = models.iter().map(|model| model.runs[0]).collect();
-    for (index, one) in firsts.iter().enumerate() {
-        let named_alike =
-            |other: &&&Run| one.stem() == other.stem() && one.folder.parent() == other.folder.parent();
-        for other in firsts[index + 1..].iter().filter(named_alike) {
-            let told = one.differences(other).into_iter();
-            let told: Vec<String> =
-                told.map(|(name, own, other)| format!("{name} ({own}, {other})")).collect();
-            if !told.is_empty() {
-                notes.push(format!(
-                    "{} and {} are named as seeds of one model and differ in {}: they count as two models",
-                    one.name(),
-                    other.name(),
-                    told.join(", ")
-                ));
-            }
-        }
-    }
-    for model in models.iter().filter(|model| model.runs.len() > model.n_failed()) {
-        if model.n_failed() > 0 {
-            notes.push(format!(
-                "{}: {} of {} seeds failed; its numbers are of the others, which may look better than all would",
-                model.label,
-                model.n_failed(),
-                model.runs.len()
-            ));
-        }
-    }
-    notes
-}
-
 impl Built {
     /// The table, and where the report is.
     pub fn text(&self) -> String {
@@ -242,7 +180,7 @@ pub fn markdown(runs: &[Run]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     #[test]
     fn all_files_are_written_and_nothing_else() {
@@ -315,76 +253,44 @@ mod tests {
         assert!(fails(&[&one], &two).contains("is a run folder"));
     }
 
-    /// The notes on runs with these names and rows.
-    fn notes(header: &str, rows: &[(&str, &str)]) -> Vec<String> {
-        let folder = tempfile::tempdir().unwrap();
-        let run = |(name, row): &(&str, &str)| {
-            let text = format!("{header}\n{row}\n");
-            run_folder(folder.path(), name, (!row.is_empty()).then_some(text.as_str()))
-        };
-        let folders: Vec<PathBuf> = rows.iter().map(run).collect();
-        not_alike(&runs::read_folders(&folders))
-    }
-
-    #[test]
-    fn everything_in_which_runs_are_not_alike_is_told_once() {
-        let of_all = [
-            ("n_real", ["100", "200"], "different numbers of test rows"),
-            ("n_fake", ["100", "200"], "different numbers of samples"),
-            ("feature_space", ["pca-2", "random-64"], "different feature spaces"),
-            ("feature_sha256", ["aa", "bb"], "different feature networks"),
-            ("dataset_sha256", ["aa", "bb"], "different data"),
-        ];
-        let of_trained = [
-            ("budget", ["60s", "90s"], "different budgets"),
-            ("device", ["cpu", "cuda"], "different devices"),
-            ("train_precision", ["bf16", "f32"], "different precisions"),
-            ("weights", ["ema", "ema-best"], "different kinds of weights"),
-            ("sample_device", ["cpu", "cuda"], "timed on different devices"),
-            ("sample_processor", ["one", "two"], "timed on different processors"),
-            ("sample_threads", ["1", "2"], "different numbers of threads"),
-            ("sample_batch", ["100", "500"], "different batches"),
-        ];
-        for (index, (column, [one, two], what)) in of_all.into_iter().chain(of_trained).enumerate() {
-            let header = format!("family,model,dataset,{column}");
-            let told = |family: &str, [one, two]: [&str; 2]| {
-                let rows = [("vae", one), ("ddpm", two), ("dcgan", "")]
-                    .map(|(model, cell)| (format!("{model}-d-s0"), format!("{family},{model},d,{cell}")));
-                notes(&header, &rows.each_ref().map(|(name, row)| (name.as_str(), row.as_str())))
-            };
-            let found = told("vae", [one, two]);
-            let is_it = |note: &String| note.contains(what) && note.ends_with(&format!(": {one}, {two}"));
-            assert!(found.len() == 1 && is_it(&found[0]), "{column}: {found:?}");
-            assert_eq!(told("vae", [one, one]), Vec::<String>::new(), "{column}");
-            // References are not trained, and their sampling is not timed.
-            assert_eq!(told("reference", [one, two]).len(), usize::from(index < of_all.len()), "{column}");
-        }
-        let found = notes("family,model,dataset", &[("vae-d-s0", "vae,vae,d"), ("vae-x-s0", "vae,vae,x")]);
-        assert_eq!(found, ["the runs are of different data, whose numbers cannot be compared: d, x"]);
-    }
-
-    #[test]
-    fn runs_that_are_named_as_seeds_and_are_none_are_told() {
-        let header = "family,model,dataset,seed,config_sha256,budget";
-        let found = notes(header, &[("vae-d-s0", "vae,vae,d,0,aa,60s"), ("vae-d-s1", "vae,vae,d,1,aa,90s")]);
-        let said = "vae-d-s0 and vae-d-s1 are named as seeds of one model and differ in budget (60s, 90s): they count \
-                    as two models";
-        assert_eq!(found, ["the models were trained with different budgets: 60s, 90s", said]);
-        let seeds = [("vae-d-s0", "vae,vae,d,0,aa,60s"), ("vae-d-s1", "vae,vae,d,1,aa,60s")];
-        assert_eq!(notes(header, &seeds), Vec::<String>::new());
-    }
-
-    #[test]
-    fn seeds_that_failed_are_told_beside_those_that_did_not() {
-        let header = "family,model,dataset,fd";
-        let found = notes(header, &[("vae-d-s0", "vae,vae,d,3"), ("vae-d-s1", ""), ("vae-d-s2", "")]);
-        assert!(found.len() == 1 && found[0].starts_with("vae: 2 of 3 seeds failed"), "{found:?}");
-        assert_eq!(notes(header, &[("vae-d-s0", ""), ("vae-d-s1", "")]), Vec::<String>::new());
-    }
-
     #[test]
     fn an_experiment_without_runs_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         assert!(build(folder.path()).err().unwrap().to_string().contains("has no runs"));
+    }
+
+    #[test]
+    fn the_page_needs_no_other_file_and_names_what_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let row = "family,model,dataset,feature_space,fd,sample_images_per_second,train_seconds,coverage\n\
+                   vae,vae,digits,pca-64,3.5,100,9,0.5\n";
+        let vae = run_folder(folder.path(), "vae-digits-s0", Some(row));
+        fs::create_dir(vae.join("samples")).unwrap();
+        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+        png.extend([0, 0, 0, 80, 0, 0, 0, 64]);
+        fs::write(vae.join("samples/evaluation.png"), &png).unwrap();
+        fs::write(vae.join("history.csv"), "seconds,loss_elbo\n1,2\n2,1\n").unwrap();
+        run_folder(folder.path(), "ddpm-digits-s0", None);
+        build(folder.path()).unwrap();
+        let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+        assert!(page.contains("src=\"data:image/png;base64,") && page.contains("width=\"80\" height=\"64\""));
+        assert!(page.contains("<b>ddpm-digits-s0</b> failed: unfinished"));
+        let order = [
+            "<h1>",
+            "Samples",
+            "Which is best?",
+            "Quality, coverage, speed",
+            "Quality against training time",
+            "Learning curves",
+            "All runs",
+            "All measurements",
+            "Protocol",
+        ];
+        let positions: Vec<usize> = order.iter().map(|heading| page.find(heading).unwrap()).collect();
+        assert!(positions.is_sorted(), "{positions:?}");
+        assert!(page.contains("elbo of vae over seconds"));
+        for outside in ["http:", "https:", "src=\"/", "href=", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
     }
 }

@@ -1,6 +1,127 @@
-//! The columns that people compare, and how numbers are written for them.
+//! What is measured: the name of each metric for people, which value is better, how its values are written.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
 
 use crate::direction::Direction;
+
+/// A row of `measures.csv`: a metric, or a column of an evaluation that says what a run or its samples cost.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Measure {
+    pub(crate) name: String,
+    /// The head of its column.
+    pub(crate) head: String,
+    pub(crate) kind: Kind,
+    direction: String,
+    target: String,
+    format: String,
+    shown: Shown,
+    /// Whether whoever starts a run chooses the number, so that the table of runs marks no best one.
+    chosen: bool,
+    /// The column of an evaluation that holds its standard error.
+    pub(crate) standard_error: Option<String>,
+    pub(crate) noise: Noise,
+    /// The columns that a cost depends on besides the model, separated by spaces. Costs are only comparable where these
+    /// are equal.
+    pub(crate) circumstances: String,
+    pub(crate) meaning: String,
+}
+
+/// What a number tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// How good the samples are.
+    #[serde(rename = "")]
+    Samples,
+    /// How likely test data is; it depends on how the likelihood was computed.
+    Likelihood,
+    /// What a run or its samples cost. Compared over seeds like a metric.
+    Cost,
+}
+
+/// Which tables of runs have a column for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Shown {
+    /// All, also those of a terminal and a README, which have room for few.
+    Main,
+    /// The table of the report.
+    More,
+    #[serde(rename = "")]
+    Nowhere,
+}
+
+/// What is known of the noise of a number that has no standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Noise {
+    /// It was counted, and would be the same again.
+    Counted,
+    /// It was taken by a clock: a repeated measurement differs by up to 5 %.
+    Clock,
+    #[serde(rename = "")]
+    Unknown,
+}
+
+static MEASURES: LazyLock<Vec<Measure>> = LazyLock::new(|| {
+    let mut reader = csv::Reader::from_reader(include_str!("measures.csv").as_bytes());
+    reader.deserialize().filter_map(Result::ok).collect()
+});
+
+/// The measure of this name; `None` for metrics that this version does not know.
+pub(crate) fn measure(name: &str) -> Option<&'static Measure> {
+    MEASURES.iter().find(|measure| measure.name == name)
+}
+
+/// All measures of a kind.
+pub(crate) fn of_kind(kind: Kind) -> impl Iterator<Item = &'static Measure> {
+    MEASURES.iter().filter(move |measure| measure.kind == kind)
+}
+
+/// The columns of the report's table of runs, in order.
+pub(crate) fn shown() -> impl Iterator<Item = &'static Measure> {
+    MEASURES.iter().filter(|measure| measure.shown != Shown::Nowhere)
+}
+
+/// Whether the number depends on how the likelihood was computed.
+pub(crate) fn is_likelihood(name: &str) -> bool {
+    measure(name).is_some_and(|measure| measure.kind == Kind::Likelihood)
+}
+
+/// The head and the meaning of a metric; an unknown one has its own name and no meaning.
+pub(crate) fn about(name: &str) -> (&str, &'static str) {
+    measure(name).map_or((name, ""), |measure| (&measure.head, &measure.meaning))
+}
+
+/// How values of a metric are written.
+pub(crate) fn format(name: &str) -> Format {
+    measure(name).map_or(Format::Significant, Measure::format)
+}
+
+impl Measure {
+    pub(crate) fn direction(&self) -> Direction {
+        Direction::read(&self.direction, &self.target).unwrap_or(Direction::Neither)
+    }
+
+    /// The direction by which the table of runs marks the best.
+    pub(crate) fn marked_direction(&self) -> Direction {
+        if self.chosen { Direction::Neither } else { self.direction() }
+    }
+
+    /// Whether it is among the few that a terminal and a README have room for.
+    pub(crate) fn is_main(&self) -> bool {
+        self.shown == Shown::Main
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        match self.format.as_str() {
+            "count" => Format::Count,
+            digits => digits.parse().map_or(Format::Significant, Format::Fixed),
+        }
+    }
+}
 
 /// How a number is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,219 +171,31 @@ fn thousands(value: f64) -> String {
     if value < 0.0 { format!("-{text}") } else { text }
 }
 
-/// A column that people compare.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Measure {
-    pub(crate) column: &'static str,
-    /// The head of the column.
-    pub(crate) head: &'static str,
-    pub(crate) meaning: &'static str,
-    pub(crate) direction: Direction,
-    pub(crate) format: Format,
-    /// Whether it is among the few that a terminal and a README have room for.
-    pub(crate) main: bool,
-}
-
-const fn measure(
-    column: &'static str,
-    head: &'static str,
-    direction: Direction,
-    format: Format,
-    main: bool,
-    meaning: &'static str,
-) -> Measure {
-    Measure { column, head, meaning, direction, format, main }
-}
-
-/// The columns that people compare, in the order in which tables have them.
-pub(crate) const MEASURES: [Measure; 24] = {
-    use Direction::{Higher, Lower, Neither, Target};
-    use Format::{Count, Fixed, Significant};
-    [
-        measure(
-            "fd",
-            "FD",
-            Lower,
-            Significant,
-            true,
-            "Fréchet distance between generated and test data in the feature space; its floor is the distance between training and test data",
-        ),
-        measure(
-            "second_fd",
-            "FD (2nd)",
-            Lower,
-            Significant,
-            true,
-            "the same in the second feature space, in which no label had a part; the scales of two spaces are not comparable",
-        ),
-        measure(
-            "kid",
-            "KID",
-            Lower,
-            Fixed(4),
-            true,
-            "kernel inception distance (squared MMD with a cubic kernel, unbiased) in the feature space",
-        ),
-        measure(
-            "mmd",
-            "MMD",
-            Lower,
-            Significant,
-            true,
-            "maximum mean discrepancy between generated and test points",
-        ),
-        measure(
-            "modes_covered",
-            "modes",
-            Higher,
-            Count,
-            true,
-            "modes of the distribution that samples reach",
-        ),
-        measure(
-            "high_quality_share",
-            "high quality",
-            Higher,
-            Fixed(3),
-            false,
-            "share of samples close to a mode",
-        ),
-        measure(
-            "precision",
-            "precision",
-            Higher,
-            Fixed(3),
-            true,
-            "share of samples that lie within the test data's neighbourhoods",
-        ),
-        measure(
-            "recall",
-            "recall",
-            Higher,
-            Fixed(3),
-            true,
-            "share of test data that lie within the samples' neighbourhoods",
-        ),
-        measure(
-            "density",
-            "density",
-            Target(1.0),
-            Fixed(3),
-            false,
-            "precision that counts overlapping neighbourhoods; 1 for samples like the test data, above it for samples that keep to its densest parts",
-        ),
-        measure(
-            "coverage",
-            "coverage",
-            Higher,
-            Fixed(3),
-            true,
-            "share of test data with a sample in their neighbourhood",
-        ),
-        measure(
-            "vendi",
-            "Vendi",
-            Neither,
-            Fixed(1),
-            false,
-            "how many different samples there are, effectively, in the feature space",
-        ),
-        measure(
-            "one_nn_accuracy",
-            "1-NN",
-            Target(0.5),
-            Fixed(3),
-            false,
-            "how well the nearest neighbour tells samples from test data: 0.5 if not at all, 1 if always",
-        ),
-        measure(
-            "copied_share",
-            "copies",
-            Neither,
-            Fixed(3),
-            false,
-            "share of samples that look copied from a training row, as 0.01 of the test data do",
-        ),
-        measure(
-            "bits_per_dim",
-            "bits/dim",
-            Lower,
-            Fixed(3),
-            true,
-            "negative log-likelihood of test data in bits per dimension; kinds are not comparable without a word",
-        ),
-        measure(
-            "nll_nats",
-            "NLL nats",
-            Lower,
-            Fixed(3),
-            true,
-            "negative log-likelihood of test points in nats",
-        ),
-        measure(
-            "nll_gap_nats",
-            "NLL gap",
-            Lower,
-            Fixed(3),
-            false,
-            "how far the negative log-likelihood is above the entropy of the distribution",
-        ),
-        measure(
-            "kl_nats",
-            "KL nats",
-            Lower,
-            Fixed(4),
-            false,
-            "the divergence of the model's distribution from that of the data",
-        ),
-        measure(
-            "sample_images_per_second",
-            "samples/s",
-            Higher,
-            Significant,
-            true,
-            "samples drawn a second, in batches",
-        ),
-        measure(
-            "sample_latency_ms",
-            "latency ms",
-            Lower,
-            Significant,
-            false,
-            "milliseconds until one sample is drawn",
-        ),
-        measure("nfe", "NFE", Neither, Count, true, "network evaluations a sample costs"),
-        measure("train_seconds", "train s", Neither, Count, true, "seconds of training"),
-        measure(
-            "train_cpu_seconds",
-            "train CPU\u{a0}s",
-            Neither,
-            Count,
-            false,
-            "processor seconds of training, all threads together",
-        ),
-        measure(
-            "parameters",
-            "parameters",
-            Lower,
-            Count,
-            true,
-            "trainable parameters, all networks together",
-        ),
-        measure("peak_rss_mib", "memory MiB", Lower, Count, false, "largest resident memory of the training"),
-    ]
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dictionary::{EVALUATION, columns_of};
 
     #[test]
-    fn measures_are_columns() {
-        for measure in MEASURES {
-            let column =
-                crate::dictionary::columns_of("runs.csv").find(|c| c.name == measure.column).unwrap();
-            assert_ne!(column.kind, "string", "{}", measure.column);
+    fn every_row_is_read_and_agrees_with_the_dictionary() {
+        assert_eq!(MEASURES.len(), include_str!("measures.csv").lines().count() - 1);
+        for measure in MEASURES.iter() {
+            assert!(Direction::read(&measure.direction, &measure.target).is_ok(), "{measure:?}");
+            let digits: Result<usize, _> = measure.format.parse();
+            assert!(
+                ["count", "significant"].contains(&measure.format.as_str()) || digits.is_ok(),
+                "{measure:?}"
+            );
+            match columns_of(EVALUATION).find(|column| column.name == measure.name) {
+                Some(column) => assert_eq!(column.direction, measure.direction, "{}", measure.name),
+                None => assert!(measure.shown == Shown::Nowhere && measure.kind != Kind::Cost, "{measure:?}"),
+            }
+            let mut columns =
+                measure.circumstances.split_whitespace().chain(measure.standard_error.as_deref());
+            assert!(
+                columns.all(|name| columns_of(EVALUATION).any(|column| column.name == name)),
+                "{measure:?}"
+            );
         }
     }
 

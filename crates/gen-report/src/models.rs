@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::direction::Direction;
-use crate::metrics::{Key, Metric, Noise, costs};
+use crate::measures::Noise;
+use crate::metric::{Key, Metric};
 use crate::runs::Run;
 
 /// The runs of one model, or of one reference.
@@ -92,7 +93,11 @@ impl<'a> Model<'a> {
 
     /// A number over the seeds; `None` where no run has it.
     pub(crate) fn seeds(&self, key: &Key) -> Option<Seeds> {
-        let found: Vec<Metric> = self.runs.iter().filter_map(|run| measurement(run, key)).collect();
+        let measured = |run: &&'a Run| {
+            let metrics = if key.is_cost() { &run.costs } else { &run.metrics };
+            metrics.iter().find(|metric| metric.key == *key)
+        };
+        let found: Vec<&Metric> = self.runs.iter().filter_map(measured).collect();
         let direction = found.first()?.direction;
         let values: Vec<f64> = found.iter().map(|metric| metric.value).collect();
         let floors: Vec<f64> = found.iter().filter_map(|metric| metric.floor).collect();
@@ -132,23 +137,39 @@ fn mean_error(values: &[f64], errors: &[f64], noise: Noise) -> Option<MeanError>
     Some(MeanError { standard_error: (variance / n).sqrt(), freedom: n - 1.0 })
 }
 
+/// The models of each data set; those of different ones cannot be compared. What has no data set, as a reference
+/// that failed, is with the first.
+pub(crate) fn by_dataset(runs: &[Run]) -> Vec<Vec<Model<'_>>> {
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        Model::all(runs).into_iter().partition(|model| !model.dataset().is_empty());
+    // A name alone may be that of several data sets: what tells its hash comes first.
+    let (hashed, named): (Vec<_>, Vec<_>) =
+        known.into_iter().partition(|model| !model.runs[0].text("dataset_sha256").is_empty());
+    let mut groups: Vec<Vec<Model<'_>>> = Vec::new();
+    for model in hashed.into_iter().chain(named) {
+        match groups.iter_mut().find(|group| group[0].runs[0].is_of_same_data(model.runs[0])) {
+            Some(group) => group.push(model),
+            None => groups.push(vec![model]),
+        }
+    }
+    match groups.first_mut() {
+        Some(group) => group.extend(unknown),
+        None if unknown.is_empty() => {}
+        None => groups.push(unknown),
+    }
+    groups
+}
+
 /// Every key that a run has, costs last, in the order in which they come first.
 pub(crate) fn keys(runs: &[Run]) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
-    let measured = runs.iter().flat_map(|run| run.metrics.iter().cloned());
-    for metric in measured.chain(runs.iter().flat_map(costs)) {
+    let measured = runs.iter().flat_map(|run| &run.metrics);
+    for metric in measured.chain(runs.iter().flat_map(|run| &run.costs)) {
         if !keys.contains(&metric.key) {
-            keys.push(metric.key);
+            keys.push(metric.key.clone());
         }
     }
     keys
-}
-
-fn measurement(run: &Run, key: &Key) -> Option<Metric> {
-    if key.is_cost() {
-        return costs(run).into_iter().find(|metric| metric.key == *key);
-    }
-    run.metrics.iter().find(|metric| metric.key == *key).cloned()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -162,10 +183,7 @@ fn label(run: &Run, firsts: &[&Run]) -> String {
     }
     let others: Vec<&&Run> =
         firsts.iter().filter(|other| other.model() == run.model() && !std::ptr::eq(**other, run)).collect();
-    let above = |run: &Run| {
-        let above = run.folder.parent().and_then(std::path::Path::file_name).unwrap_or_default();
-        format!("{}/{}", above.to_string_lossy(), run.stem())
-    };
+    let above = |run: &Run| run.below_its_parent(run.stem());
     let names: [&dyn Fn(&Run) -> String; 3] =
         [&|run| run.model().to_owned(), &|run| run.stem().to_owned(), &above];
     if let Some(unique) = names.iter().find(|name| others.iter().all(|other| name(other) != name(run))) {
@@ -187,7 +205,8 @@ fn label(run: &Run, firsts: &[&Run]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runs::{read_folders, tests::run_folder};
+    use crate::runs::read_folders;
+    use crate::testing::run_folder;
 
     fn labels(folders: &[std::path::PathBuf]) -> Vec<(String, usize)> {
         let runs = read_folders(folders);
@@ -337,7 +356,7 @@ mod tests {
             mean_error(values, errors, noise).map(|error| (error.standard_error, error.freedom))
         };
         assert_eq!(error(&[1.0], &[], Noise::Unknown), None);
-        assert_eq!(error(&[1.0], &[], Noise::None), Some((0.0, f64::INFINITY)));
+        assert_eq!(error(&[1.0], &[], Noise::Counted), Some((0.0, f64::INFINITY)));
         assert_eq!(error(&[1.0], &[0.5], Noise::Unknown), Some((0.5, f64::INFINITY)));
         // The standard deviation of 1, 2, 3 is 1.
         let spread = Some(((1f64 / 3.0).sqrt(), 2.0));

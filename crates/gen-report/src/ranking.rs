@@ -2,7 +2,8 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::metrics::{Key, Noise};
+use crate::measures::Noise;
+use crate::metric::Key;
 use crate::models::{Model, Seeds};
 
 /// The probability that an interval of the difference between two models that are alike leaves out zero.
@@ -132,7 +133,7 @@ impl Differences {
         let floor = STANDARD_ERRORS * self.floor.unwrap_or(0.0);
         let clock = match self.key_noise {
             Noise::Clock => CLOCK_NOISE * a.mean.abs().max(b.mean.abs()),
-            Noise::None | Noise::Unknown => 0.0,
+            Noise::Counted | Noise::Unknown => 0.0,
         };
         (x - y).abs() <= noise.max(floor).max(clock)
     }
@@ -147,14 +148,17 @@ fn student_quantile(freedom: f64) -> f64 {
 
 /// The standard error of the training rows' own number.
 fn floor_error(models: &[Model<'_>], key: &Key) -> Option<f64> {
-    let floor = models.iter().find(|model| model.is_reference() && model.runs[0].model() == "floor")?;
-    floor.seeds(key)?.error.map(|error| error.standard_error)
+    floor_model(models)?.seeds(key)?.error.map(|error| error.standard_error)
 }
 
-/// What is known of the floor of a number: the value of the floor's own run, or what the models' rows say.
+/// The reference that has training rows in place of samples.
+pub(crate) fn floor_model<'a, 'b>(models: &'a [Model<'b>]) -> Option<&'a Model<'b>> {
+    models.iter().find(|model| model.is_reference() && model.runs[0].model() == "floor")
+}
+
+/// The floor of a number: the value of the floor's own run, or failing that the one in the models' rows.
 pub(crate) fn floor(models: &[Model<'_>], key: &Key) -> Option<f64> {
-    let reference = models.iter().find(|model| model.is_reference() && model.runs[0].model() == "floor");
-    let own = reference.and_then(|model| model.seeds(key)).map(|seeds| seeds.mean);
+    let own = floor_model(models).and_then(|model| model.seeds(key)).map(|seeds| seeds.mean);
     own.or_else(|| models.iter().find_map(|model| model.seeds(key)?.floor)).filter(|floor| floor.is_finite())
 }
 
@@ -186,8 +190,8 @@ mod tests {
     use super::*;
     use crate::direction::Direction;
     use crate::models::MeanError;
-    use crate::runs::tests::run_folder;
     use crate::runs::{Run, read_all};
+    use crate::testing::run_folder;
 
     const HEADER: &str = "metric,space,parameter,value,standard_error,direction,target\n";
 
@@ -385,11 +389,11 @@ mod tests {
             (Seeds { error, ..seeds }, mean)
         };
         assert!(is_tie(&once(180.0), &once(181.0), Noise::Clock));
-        assert!(!is_tie(&once(180.0), &once(181.0), Noise::None));
+        assert!(!is_tie(&once(180.0), &once(181.0), Noise::Counted));
         assert!(!is_tie(&once(180.0), &once(200.0), Noise::Clock));
         assert_eq!(Key::new("train_seconds", "", "").noise(), Noise::Clock);
         assert_eq!(Key::new("sample_latency_ms", "", "device=cpu").noise(), Noise::Clock);
-        assert_eq!(Key::new("parameters", "", "").noise(), Noise::None);
+        assert_eq!(Key::new("parameters", "", "").noise(), Noise::Counted);
         assert_eq!(Key::new("peak_rss_mib", "", "").noise(), Noise::Unknown);
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
 
 /// `experiment.toml`.
@@ -92,20 +93,6 @@ impl Machine {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }
-}
-
-/// Writes a file under a temporary name and renames it, so that a reader finds the old one or the new one.
-///
-/// # Errors
-///
-/// If the system refuses.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map_err(Error::write(path))
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 //! Every file is taken as it may be: cut off, edited, of another version.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::csv_file::Table;
-use crate::dictionary;
+use crate::config::{self, REFERENCE};
 use crate::error::{Error, Result};
-use crate::metrics::{self, Metric};
+use crate::evaluation::{self, Values, evaluation};
+use crate::metric::{self, Metric};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,80 +29,60 @@ pub struct Run {
     /// How it ended.
     pub status: Status,
     values: Values,
-    /// What `config.toml` has of hyperparameters, training settings and options of the data, by dotted name.
-    settings: Option<BTreeMap<String, String>>,
-    /// Its numbers in long form.
+    /// Hyperparameters, training settings and options of the data, by dotted name; `None` without a `config.toml`.
+    pub(crate) settings: Option<BTreeMap<String, String>>,
+    /// What was measured.
     pub(crate) metrics: Vec<Metric>,
+    /// What the run and its samples cost.
+    pub(crate) costs: Vec<Metric>,
     /// What could not be read, though the run was done.
     pub(crate) problems: Vec<String>,
 }
 
-/// What is known of a run, by column.
-pub type Values = HashMap<String, String>;
-
-/// The family of reference rows.
-const REFERENCE: &str = "reference";
-/// The prefix of their folders.
-pub const REFERENCE_PREFIX: &str = "reference-";
 /// Where a failed run leaves its reason.
 pub const ERROR_FILE: &str = "error.txt";
-
-/// The columns in which seeds of one model agree, besides what makes the model and the data.
-const ALIKE: [&str; 10] = [
-    "budget",
-    "device",
-    "train_precision",
-    "weights",
-    "sampler",
-    "nfe",
-    "n_real",
-    "n_fake",
-    "feature_space",
-    "feature_sha256",
-];
 
 impl Run {
     /// The run in `folder`.
     pub fn read(folder: &Path) -> Self {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let config = config(folder);
-        let mut values = known_without_evaluation(config.as_ref(), &name);
-        values.insert("run".to_owned(), name);
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let config = config::read(folder);
+        let mut values = config::values(config.as_ref(), &name);
         let status = match evaluation(folder) {
             Ok(Some(evaluated)) => {
-                values.extend(
-                    evaluated.into_iter().filter(|(column, value)| column != "run" && !value.is_empty()),
-                );
+                let told = evaluated.0.into_iter();
+                values.0.extend(told.filter(|(column, value)| column != "run" && !value.is_empty()));
                 Status::Done
             }
             Ok(None) => Status::Failed(reason(folder).unwrap_or_else(|| "unfinished".to_owned())),
             Err(error) => Status::Failed(error.to_string()),
         };
-        let mut run = Run {
-            folder: folder.to_owned(),
-            status,
-            values,
-            settings: config.as_ref().map(settings),
-            metrics: Vec::new(),
-            problems: Vec::new(),
-        };
-        run.metrics = match metrics::read(folder) {
-            _ if !run.is_done() => Vec::new(),
+        let mut problems = Vec::new();
+        let metrics = match metric::read(folder) {
+            _ if status != Status::Done => Vec::new(),
             Ok(Some(metrics)) => {
                 if metrics.is_of_earlier_version {
-                    let problem = "metrics.csv is of an earlier version, which knew no target and no number without a \
-                                   better side: `gen evaluate` writes it anew";
-                    run.problems.push(problem.to_owned());
+                    let problem = "metrics.csv is of an earlier version, without targets and metrics that have no \
+                                   better direction: `gen evaluate` writes a new one";
+                    problems.push(problem.to_owned());
                 }
                 metrics.rows
             }
-            Ok(None) => metrics::of_evaluation(&run),
+            Ok(None) => evaluation::metrics(&values),
             Err(reason) => {
-                run.problems.push(format!("metrics.csv cannot be read: {reason}"));
-                metrics::of_evaluation(&run)
+                problems.push(format!("metrics.csv cannot be read: {reason}"));
+                evaluation::metrics(&values)
             }
         };
-        run
+        Run {
+            folder: folder.to_owned(),
+            status,
+            settings: config.as_ref().map(config::settings),
+            metrics,
+            costs: evaluation::costs(&values),
+            values,
+            problems,
+        }
     }
 
     /// Whether it was trained and measured.
@@ -117,7 +97,7 @@ impl Run {
             ("status", Status::Failed(_)) => "failed",
             ("error", Status::Done) => "",
             ("error", Status::Failed(reason)) => reason,
-            _ => self.values.get(column).map_or("", String::as_str),
+            _ => self.values.text(column),
         }
     }
 
@@ -141,88 +121,15 @@ impl Run {
         self.text("family")
     }
 
-    /// Its name and that of the folder above, for runs from several experiments.
-    pub(crate) fn long_name(&self) -> String {
+    /// The name of its folder, also where [`Run::name`] has that of the folder above as well.
+    pub(crate) fn folder_name(&self) -> &str {
+        self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// The name of the folder above and `name`.
+    pub(crate) fn below_its_parent(&self, name: &str) -> String {
         let above = self.folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
-        if above.is_empty() { name.into_owned() } else { format!("{above}/{name}") }
-    }
-
-    pub(crate) fn rename(&mut self, name: String) {
-        self.values.insert("run".to_owned(), name);
-    }
-
-    /// The name of its folder without the seed at its end: what the runs of one model have in common.
-    pub(crate) fn stem(&self) -> &str {
-        let name = self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        match name.rsplit_once("-s") {
-            Some((stem, seed)) if seed.parse::<u64>().is_ok() => stem,
-            _ => name,
-        }
-    }
-
-    /// Whether both are of one model and differ in their seeds: of the same configuration, budget, data, device and
-    /// precision, measured in the same way. What a run does not tell, as one that failed, stands in nobody's way.
-    ///
-    /// Where a configuration is not known, the names of the folders have to be alike but for the seed at their ends.
-    pub(crate) fn is_another_seed_of(&self, other: &Self) -> bool {
-        let alike = |column: &str| {
-            let (one, two) = (self.text(column), other.text(column));
-            one.is_empty() || two.is_empty() || one == two
-        };
-        let another_seed = || {
-            let (one, two) = (self.text("seed"), other.text("seed"));
-            one.is_empty() || two.is_empty() || one != two
-        };
-        self.family() == other.family()
-            && self.model() == other.model()
-            && self.is_of_same_data(other)
-            && ALIKE.into_iter().all(alike)
-            && match self.has_same_configuration(other) {
-                Some(same) => same && another_seed(),
-                None => self.stem() == other.stem() && self.folder.parent() == other.folder.parent(),
-            }
-    }
-
-    /// Whether two configurations are the same but for the seed; `None` where one of them is not known.
-    fn has_same_configuration(&self, other: &Self) -> Option<bool> {
-        match [self, other].map(|run| run.text("config_sha256")) {
-            [one, two] if !one.is_empty() && !two.is_empty() => Some(one == two),
-            _ => Some(self.settings.as_ref()? == other.settings.as_ref()?),
-        }
-    }
-
-    /// Whether both are of the same data: by its checksum where both have one, else by its name.
-    pub(crate) fn is_of_same_data(&self, other: &Self) -> bool {
-        match [self, other].map(|run| run.text("dataset_sha256")) {
-            [one, two] if !one.is_empty() && !two.is_empty() => one == two,
-            _ => self.text("dataset") == other.text("dataset"),
-        }
-    }
-
-    /// In what this run differs from another beside the seed, as far as both tell: name, own value, the other's.
-    pub(crate) fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
-        let none = BTreeMap::new();
-        let settings = |run: &'_ Self| run.settings.as_ref().unwrap_or(&none).clone();
-        let both =
-            (self.settings.is_some() && other.settings.is_some()).then(|| [settings(self), settings(other)]);
-        let [own, others] = both.unwrap_or_default();
-        let names: BTreeSet<&String> = own.keys().chain(others.keys()).collect();
-        let value = |settings: &BTreeMap<String, String>, name: &String| {
-            settings.get(name).cloned().unwrap_or_else(|| "none".to_owned())
-        };
-        let found = names.into_iter().map(|name| {
-            let short =
-                ["model.", "training.", "data.options."].iter().find_map(|part| name.strip_prefix(part));
-            (short.unwrap_or(name).to_owned(), value(&own, name), value(&others, name))
-        });
-        // The precision is a setting, too.
-        let columns = ALIKE.iter().filter(|column| **column != "train_precision");
-        let columns = columns.map(|column| {
-            ((*column).to_owned(), self.text(column).to_owned(), other.text(column).to_owned())
-        });
-        let known = columns.filter(|(_, one, two)| !one.is_empty() && !two.is_empty());
-        found.chain(known).filter(|(_, one, two)| one != two).collect()
+        if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") }
     }
 
     /// Whether this is no trained model.
@@ -231,8 +138,8 @@ impl Run {
     }
 
     /// All columns that have a value.
-    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.values.0.keys().map(String::as_str)
     }
 
     fn order(&self, other: &Self) -> Ordering {
@@ -285,7 +192,7 @@ pub(crate) fn read_folders(folders: &[PathBuf]) -> Vec<Run> {
         runs.iter().map(|run| runs.iter().filter(|other| other.name() == run.name()).count() > 1).collect();
     for (run, twice) in runs.iter_mut().zip(twice) {
         if twice {
-            run.rename(run.long_name());
+            run.values.insert("run", &run.below_its_parent(run.folder_name()));
         }
     }
     // A run that failed at its very start knows its model only; another of the same model tells the family.
@@ -295,115 +202,11 @@ pub(crate) fn read_folders(folders: &[PathBuf]) -> Vec<Run> {
                 runs.iter().find(|run| run.model() == runs[index].model() && !run.family().is_empty())
         {
             let family = sibling.family().to_owned();
-            runs[index].values.insert("family".to_owned(), family);
+            runs[index].values.insert("family", &family);
         }
     }
     runs.sort_by(Run::order);
     runs
-}
-
-/// The latest row of a run's `evaluation.csv`; `None` where there is no such file.
-///
-/// # Errors
-///
-/// If there is one that is no evaluation.
-pub fn evaluation(folder: &Path) -> Result<Option<Values>> {
-    let path = folder.join("evaluation.csv");
-    if !path.exists() {
-        return Ok(None);
-    }
-    evaluation_in(&path).map(Some).map_err(|reason| Error::Content {
-        file: "evaluation.csv".to_owned(),
-        advice: " (remove it to evaluate again)",
-        reason,
-    })
-}
-
-/// The last row of an `evaluation.csv`, or what is wrong with it.
-fn evaluation_in(path: &Path) -> Result<Values, String> {
-    let table = Table::read(path)?;
-    let row = table.rows.last().ok_or("it has no row")?;
-    let values: Values = table.columns.iter().cloned().zip(row.iter().cloned()).collect();
-    if values.get("model").is_none_or(String::is_empty) {
-        return Err("it has no `model`".to_owned());
-    }
-    for column in dictionary::columns_of(dictionary::EVALUATION).filter(|column| column.kind != "string") {
-        let value = values.get(&column.name).map_or("", String::as_str);
-        let (fits, what) = match column.kind.as_str() {
-            "boolean" => (["true", "false"].contains(&value), "`true` or `false`"),
-            _ => (value.parse::<f64>().is_ok(), "a number"),
-        };
-        if !value.is_empty() && !fits {
-            return Err(format!("`{}` should be {what}, found {value:?}", column.name));
-        }
-    }
-    Ok(values)
-}
-
-/// `config.toml`, where there is one.
-fn config(folder: &Path) -> Option<toml::Table> {
-    toml::from_str(&fs::read_to_string(folder.join("config.toml")).ok()?).ok()
-}
-
-/// What of a configuration makes a model: all but the seed, the budget, the data itself and the machine, which have
-/// columns of their own.
-fn settings(config: &toml::Table) -> BTreeMap<String, String> {
-    let mut settings = BTreeMap::new();
-    for part in ["model", "training"] {
-        flatten(part, config.get(part), &mut settings);
-    }
-    flatten("data.options", config.get("data").and_then(|data| data.get("options")), &mut settings);
-    settings
-}
-
-fn flatten(name: &str, value: Option<&toml::Value>, into: &mut BTreeMap<String, String>) {
-    match value {
-        Some(toml::Value::Table(table)) => {
-            for (key, value) in table {
-                flatten(&format!("{name}.{key}"), Some(value), into);
-            }
-        }
-        Some(value) => drop(into.insert(name.to_owned(), value.to_string())),
-        None => {}
-    }
-}
-
-/// What `config.toml`, or failing that the name of the folder, tells of a run.
-fn known_without_evaluation(config: Option<&toml::Table>, name: &str) -> Values {
-    let mut values = Values::new();
-    let mut insert = |column: &str, value: &str| values.insert(column.to_owned(), value.to_owned());
-    if let Some(reference) = name.strip_prefix(REFERENCE_PREFIX) {
-        insert("family", REFERENCE);
-        insert("model", reference);
-        return values;
-    }
-    if let Some((front, seed)) = name.rsplit_once("-s").filter(|(_, seed)| seed.parse::<u64>().is_ok()) {
-        let (model, dataset) = front.split_once('-').unwrap_or((front, ""));
-        insert("model", model);
-        insert("dataset", dataset);
-        insert("seed", seed);
-    }
-    let told = [
-        ("run", "family", "family"),
-        ("run", "model", "model"),
-        ("run", "dataset", "dataset"),
-        ("run", "budget", "budget"),
-        ("run", "seed", "seed"),
-        ("run", "device", "device"),
-        ("run", "threads", "threads"),
-        ("run", "tool_version", "tool_version"),
-        ("run", "libtorch_version", "libtorch_version"),
-        ("training", "precision", "train_precision"),
-        ("data", "sha256", "dataset_sha256"),
-    ];
-    for (part, key, column) in told {
-        match config.and_then(|config| config.get(part)?.get(key)) {
-            Some(toml::Value::String(text)) => insert(column, text),
-            Some(toml::Value::Integer(number)) => insert(column, &number.to_string()),
-            _ => None,
-        };
-    }
-    values
 }
 
 /// Why a run failed, as the run that started it wrote it down.
@@ -413,19 +216,9 @@ fn reason(folder: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A run folder with this `evaluation.csv`.
-    pub(crate) fn run_folder(experiment: &Path, name: &str, evaluation: Option<&str>) -> PathBuf {
-        let folder = experiment.join(name);
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("log.txt"), "").unwrap();
-        if let Some(text) = evaluation {
-            fs::write(folder.join("evaluation.csv"), text).unwrap();
-        }
-        folder
-    }
+    use crate::testing::run_folder;
 
     fn status(evaluation: &str) -> Status {
         let folder = tempfile::tempdir().unwrap();

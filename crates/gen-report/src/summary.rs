@@ -1,11 +1,13 @@
 //! The table of an experiment, as Markdown and for a terminal.
 
-use super::measures::{MEASURES, Measure};
-use super::models::Model;
-use super::runs::Run;
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::measures::{self, Kind, Measure, is_likelihood};
+use crate::models::Model;
+use crate::runs::Run;
 
 /// `summary.md`: the main columns, for a README.
-pub(super) fn markdown(runs: &[Run]) -> String {
+pub(crate) fn markdown(runs: &[Run]) -> String {
     let columns = main_columns(runs);
     let line = |cells: Vec<String>| {
         let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
@@ -22,16 +24,17 @@ pub(super) fn markdown(runs: &[Run]) -> String {
 }
 
 /// The main columns, aligned.
-pub(super) fn plain(runs: &[Run]) -> String {
+pub(crate) fn plain(runs: &[Run]) -> String {
     let columns = main_columns(runs);
-    let line = |cell_of: &dyn Fn(&Column) -> String| {
-        let cells: Vec<String> = columns.iter().map(|column| column.pad(&cell_of(column))).collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
-    };
-    let mut text = line(&|column| column.head.to_owned());
-    for (index, _) in runs.iter().enumerate() {
-        text += &line(&|column| column.cells[index].clone());
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(columns.iter().map(|column| column.head));
+    table.add_rows((0..runs.len()).map(|index| columns.iter().map(move |column| &column.cells[index])));
+    for (layout, column) in table.column_iter_mut().zip(&columns) {
+        layout.set_padding((0, 2));
+        layout.set_cell_alignment(if column.is_text { CellAlignment::Left } else { CellAlignment::Right });
     }
+    let mut text = table.trim_fmt() + "\n";
     for run in runs.iter().filter(|run| !run.is_done()) {
         text += &format!("{}: {}\n", run.name(), run.text("error"));
     }
@@ -42,9 +45,9 @@ pub(super) fn plain(runs: &[Run]) -> String {
 }
 
 /// Which likelihoods may be compared, where those of a table are of several kinds.
-pub(super) fn on_kinds(runs: &[Run]) -> Option<String> {
+pub(crate) fn on_kinds(runs: &[Run]) -> Option<String> {
     let with_one =
-        |run: &&Run| MEASURES.iter().any(|it| is_likelihood(it.column) && run.number(it.column).is_some());
+        |run: &&Run| measures::of_kind(Kind::Likelihood).any(|measure| run.number(&measure.name).is_some());
     let mut kinds: Vec<&str> = runs.iter().filter(with_one).map(|run| run.text("likelihood_kind")).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -66,14 +69,6 @@ struct Column {
     cells: Vec<String>,
 }
 
-impl Column {
-    fn pad(&self, cell: &str) -> String {
-        let widest = self.cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
-        let width = widest.max(self.head.chars().count());
-        if self.is_text { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-    }
-}
-
 fn main_columns(runs: &[Run]) -> Vec<Column> {
     let text = |head, cell_of: &dyn Fn(&Run) -> String| Column {
         head,
@@ -83,36 +78,26 @@ fn main_columns(runs: &[Run]) -> Vec<Column> {
     let models = Model::all(runs);
     let mut columns =
         vec![text("model", &|run| label(run, &models)), text("status", &|run| run.text("status").to_owned())];
-    for measure in measures_of(runs).filter(|measure| measure.main) {
-        let cells = runs.iter().map(|run| cell(run, &measure)).collect();
-        columns.push(Column { head: measure.head, is_text: false, cells });
-        if is_likelihood(measure.column) {
+    for measure in measures_of(runs).filter(|measure| measure.is_main()) {
+        let cells = runs.iter().map(|run| cell(run, measure)).collect();
+        columns.push(Column { head: &measure.head, is_text: false, cells });
+        if is_likelihood(&measure.name) {
             columns.push(text("kind", &|run| run.text("likelihood_kind").to_owned()));
         }
     }
     columns
 }
 
-/// Whether the number depends on how the likelihood was computed.
-pub(super) fn is_likelihood(column: &str) -> bool {
-    matches!(column, "bits_per_dim" | "nll_nats" | "nll_gap_nats" | "kl_nats")
-}
-
 /// The measures of which any run has a value.
-pub(super) fn measures_of(runs: &[Run]) -> impl Iterator<Item = Measure> {
-    MEASURES.into_iter().filter(|measure| runs.iter().any(|run| run.number(measure.column).is_some()))
+pub(crate) fn measures_of(runs: &[Run]) -> impl Iterator<Item = &'static Measure> {
+    measures::shown().filter(|measure| runs.iter().any(|run| run.number(&measure.name).is_some()))
 }
 
 /// A value as tables show it; empty where it does not apply.
-pub(super) fn cell(run: &Run, measure: &Measure) -> String {
-    match run.number(measure.column) {
-        Some(value) if measure.column == "modes_covered" => match run.number("modes_total") {
-            Some(total) => format!("{value:.0}/{total:.0}"),
-            None => measure.format.write(value),
-        },
-        Some(value) => measure.format.write(value),
-        None => run.text(measure.column).to_owned(),
-    }
+pub(crate) fn cell(run: &Run, measure: &Measure) -> String {
+    let Some(value) = run.number(&measure.name) else { return run.text(&measure.name).to_owned() };
+    let total = run.number("modes_total").filter(|_| measure.name == "modes_covered");
+    total.map_or_else(|| measure.format().write(value), |total| format!("{value:.0}/{total:.0}"))
 }
 
 /// The model of a run, with the seed where there are several of it.
@@ -123,9 +108,9 @@ pub(crate) fn label(run: &Run, models: &[Model<'_>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::runs::read_all;
-    use super::super::runs::tests::run_folder;
     use super::*;
+    use crate::runs::read_all;
+    use crate::testing::run_folder;
 
     fn runs() -> Vec<Run> {
         let folder = tempfile::tempdir().unwrap();

@@ -4,7 +4,8 @@
 
 use std::fmt::Write;
 
-use crate::escape::escape;
+use maud::{Markup, PreEscaped, html};
+
 use crate::{png, style};
 
 pub use crate::scale::{Scale, tick_label};
@@ -104,12 +105,9 @@ impl Svg {
     }
 
     /// The figure as an element of a page. `class` is for the page's layout, `alt` for those who do not see it.
-    pub(crate) fn inline(&self, class: &str, (width, height): (f64, f64), alt: &str) -> String {
-        format!(
-            r#"<svg class="figure {class}" viewBox="0 0 {width} {height}" role="img" aria-label="{}">{}</svg>"#,
-            escape(alt),
-            self.0
-        )
+    pub(crate) fn inline(&self, class: &str, (width, height): (f64, f64), alt: &str) -> Markup {
+        let view = format_args!("0 0 {width} {height}");
+        html! { svg class={ "figure " (class) } viewBox=(view) role="img" aria-label=(alt) { (PreEscaped(&self.0)) } }
     }
 
     /// The figure as a file, light or dark as the reader's screen is.
@@ -138,6 +136,11 @@ impl Svg {
     }
 }
 
+/// Text as it may stand in XML. Control characters are not allowed there.
+fn escape(text: &str) -> String {
+    html! { (text.replace(|c: char| c.is_control() && !c.is_whitespace(), "\u{fffd}")) }.into_string()
+}
+
 /// The class that carries the colour of a family.
 pub(crate) fn family_class(family: &str) -> &'static str {
     match family {
@@ -156,10 +159,10 @@ mod tests {
     #[test]
     fn texts_are_escaped() {
         let mut svg = Svg::new();
-        svg.text("label", (0.0, 0.0), Anchor::Start, "<script>");
+        svg.text("label", (0.0, 0.0), Anchor::Start, "<script>\u{7}");
         svg.mark("vae", (0.0, 0.0), "a & b");
-        let inline = svg.inline("", (1.0, 1.0), "\"quoted\"");
-        assert!(inline.contains("&lt;script&gt;") && inline.contains("a &amp; b"), "{inline}");
+        let inline = svg.inline("", (1.0, 1.0), "\"quoted\"").into_string();
+        assert!(inline.contains("&lt;script&gt;\u{fffd}") && inline.contains("a &amp; b"), "{inline}");
         assert!(inline.contains("aria-label=\"&quot;quoted&quot;\""), "{inline}");
     }
 }

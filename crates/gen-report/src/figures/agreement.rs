@@ -118,7 +118,7 @@ impl Agreement {
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     fn agreement(values: &[(&str, f64, f64)]) -> Option<Agreement> {
         let folder = tempfile::tempdir().unwrap();

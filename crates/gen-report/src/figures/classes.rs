@@ -2,6 +2,7 @@
 
 use super::{Figure, NARROW, Size};
 use crate::comparison::Comparison;
+use crate::config::class_names;
 use crate::measures::Format;
 use crate::ranking;
 use crate::svg::{Anchor, Scale, Svg, tick_label};
@@ -50,7 +51,8 @@ impl Classes {
             .filter_map(|key| Some((class(&key.parameter)?, key)))
             .collect();
         keys.sort_by_key(|(name, _)| (name.parse::<u64>().unwrap_or(u64::MAX), name.clone()));
-        let known = class_names(comparison);
+        let mut trained = comparison.trained().flat_map(|model| &model.runs);
+        let known = trained.find_map(|run| class_names(&run.folder)).unwrap_or_default();
         let name = |class: &String| {
             let index: Option<usize> = class.parse().ok();
             index.and_then(|index| known.get(index)).unwrap_or(class).clone()
@@ -163,22 +165,11 @@ impl Classes {
     }
 }
 
-/// The names of the classes, as the configuration of a run has them.
-fn class_names(comparison: &Comparison<'_>) -> Vec<String> {
-    let names = |run: &&crate::runs::Run| -> Option<Vec<String>> {
-        let text = std::fs::read_to_string(run.folder.join("config.toml")).ok()?;
-        let config: toml::Table = toml::from_str(&text).ok()?;
-        let classes = config.get("data")?.get("classes")?.as_array()?;
-        classes.iter().map(|class| class.as_str().map(str::to_owned)).collect()
-    };
-    comparison.trained().flat_map(|model| &model.runs).find_map(names).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     #[test]
     fn classes_come_in_order_with_their_names() {

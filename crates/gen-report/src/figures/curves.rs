@@ -175,7 +175,7 @@ pub(crate) fn all(panels: &[Panel]) -> Option<(Svg, Size)> {
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     #[test]
     fn a_panel_for_each_loss_and_a_curve_for_each_seed() {

@@ -7,8 +7,10 @@ pub(crate) mod scatter;
 
 use std::path::Path;
 
+use maud::{Markup, html};
+
+use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
-use crate::record::write_atomically;
 use crate::svg::Svg;
 
 /// Width and height.
@@ -40,9 +42,9 @@ impl Figure {
     }
 
     /// As elements of the page, which shows one of the two.
-    pub(crate) fn inline(&self) -> String {
+    pub(crate) fn inline(&self) -> Markup {
         let part = |class: &str, (svg, size): &(Svg, Size)| svg.inline(class, *size, &self.alt);
-        part("wide", &self.wide) + &part("narrow", &self.narrow)
+        html! { (part("wide", &self.wide)) (part("narrow", &self.narrow)) }
     }
 
     /// Writes `<name>.svg` and `<name>.png` into a folder.

@@ -3,7 +3,7 @@
 use super::{Figure, NARROW, Size, WIDE};
 use crate::comparison::{Comparison, spoken_space};
 use crate::measures::Format;
-use crate::metrics::Key;
+use crate::metric::Key;
 use crate::ranking;
 use crate::svg::{Anchor, Scale, Svg, tick_label};
 
@@ -253,7 +253,7 @@ impl Scatter {
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     fn point(name: &str, cost: f64, distance: f64) -> Point {
         let range = (distance, distance);

@@ -1,14 +1,16 @@
 //! What the report is about, and what it found, in sentences.
 
-use super::Report;
+use maud::{Markup, html};
+
+use super::memorisation::copies;
+use super::parts::Report;
 use crate::comparison::{Comparison, spoken_space};
-use crate::escape::escape;
-use crate::measures::Format;
-use crate::metrics::Key;
+use crate::measures::{self, Format};
+use crate::metric::Key;
 use crate::ranking::{self, Place};
 
 /// The title, the conclusion, and what failed.
-pub(super) fn section(report: &Report<'_>, title: &str) -> String {
+pub(super) fn section(report: &Report<'_>, title: &str) -> Markup {
     let comparison = report.comparison;
     let names: Vec<&str> = comparison.trained().map(|model| model.label.as_str()).collect();
     let budget = report
@@ -20,24 +22,20 @@ pub(super) fn section(report: &Report<'_>, title: &str) -> String {
         true => format!("with {most} seeds"),
         false => format!("with {fewest} to {most} seeds"),
     });
-    let mut html = format!("<header><h1>{}</h1>", escape(title));
-    if let Some(conclusion) = conclusion(comparison) {
-        html += &format!("<p class=\"lede\">{}</p>", escape(&conclusion));
+    let failed: Vec<_> = report.runs.iter().filter(|run| !run.is_done()).collect();
+    html! {
+        header {
+            h1 { (title) }
+            @if let Some(conclusion) = conclusion(comparison) { p.lede { (conclusion) } }
+            @if !names.is_empty() { p.note { (about(&listed(&names), budget, seeds)) } }
+        }
+        @if !failed.is_empty() || !report.notes.is_empty() {
+            ul.failures {
+                @for run in failed { li { b { (run.name()) } " failed: " (run.text("error")) } }
+                @for note in report.notes { li { (note) } }
+            }
+        }
     }
-    if !names.is_empty() {
-        let about = about(&listed(&names), budget, seeds);
-        html += &format!("<p class=\"note\">{}</p>", escape(&about));
-    }
-    html += "</header>";
-    let failed = report.runs.iter().filter(|run| !run.is_done());
-    let failures: String = failed
-        .map(|run| format!("<li><b>{}</b> failed: {}</li>", escape(run.name()), escape(run.text("error"))))
-        .chain(report.notes.iter().map(|note| format!("<li>{}</li>", escape(note))))
-        .collect();
-    if !failures.is_empty() {
-        html += &format!("<ul class=\"failures\">{failures}</ul>");
-    }
-    html
 }
 
 /// How the models came about.
@@ -60,7 +58,7 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
         if places.len() < 2 || leaders.len() == places.len() {
             return;
         }
-        let value = crate::metrics::format(&key.metric).write(first.seeds.mean);
+        let value = measures::format(&key.metric).write(first.seeds.mean);
         let (verb, tie) = if leaders.len() == 1 { (one, "") } else { (many, "a tie; ") };
         let phrase = format!("{verb} ({tie}{})", detail(&value));
         let leaders: Vec<usize> = leaders.iter().map(|place| place.model).collect();
@@ -74,7 +72,7 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
         floor.map(|floor| format!(", floor {}", Format::Significant.write(floor))).unwrap_or_default()
     };
     let distance = comparison.distance.as_ref();
-    let name = distance.map_or("", |key| crate::metrics::about(&key.metric).0);
+    let name = distance.map_or("", |key| measures::about(&key.metric).0);
     best(distance, ["makes the best samples", "make the best samples"], &|value| {
         let second = second_opinion(comparison).unwrap_or_default();
         format!("{name} {value}{}{second}", floor(distance))
@@ -99,11 +97,8 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
     if !text.is_empty() {
         text.push('.');
     }
-    let copying: Vec<&str> = comparison
-        .trained()
-        .filter(|model| super::memorisation::copies(model))
-        .map(|model| model.label.as_str())
-        .collect();
+    let copying: Vec<&str> =
+        comparison.trained().filter(|model| copies(model)).map(|model| model.label.as_str()).collect();
     if !copying.is_empty() {
         let verb = if copying.len() == 1 { "copies" } else { "copy" };
         text +=
@@ -161,7 +156,7 @@ fn spoken(budget: &str) -> String {
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     #[test]
     fn budgets_are_spoken() {

@@ -1,9 +1,12 @@
 //! Whether models repeat what they were trained on.
 
-use super::{Report, scroll, swatch};
-use crate::escape::escape;
-use crate::metrics::{Key, about, format};
+use maud::{Markup, html};
+
+use super::parts::{self, Report, named, scroll};
+use crate::measures::{about, format};
+use crate::metric::Key;
 use crate::models::Model;
+use crate::ranking::floor_model as floor;
 
 /// A larger share of copied samples than this is no accident.
 const COPIED: f64 = 0.05;
@@ -46,7 +49,7 @@ fn verdict(model: &Model<'_>) -> (&'static str, &'static str) {
 }
 
 /// The table with its verdicts; empty where nothing was measured.
-pub(super) fn section(report: &Report<'_>) -> String {
+pub(super) fn section(report: &Report<'_>) -> Markup {
     let comparison = report.comparison;
     let space = comparison.distance.as_ref().map_or("", |key| key.space.as_str());
     let keys: Vec<&Key> = TELLING
@@ -57,73 +60,62 @@ pub(super) fn section(report: &Report<'_>) -> String {
         })
         .collect();
     if keys.is_empty() {
-        return String::new();
+        return html! {};
     }
-    let heads: String = keys
-        .iter()
-        .map(|key| {
-            let (head, meaning) = about(&key.metric);
-            format!("<th scope=\"col\" title=\"{}\">{}</th>", escape(meaning), escape(head))
-        })
-        .collect();
-    let cell = |key: &Key, value: Option<f64>| {
-        let value = value.map(|value| format(&key.metric).write(value)).unwrap_or_default();
-        format!("<td>{value}</td>")
+    let cells = |value: &dyn Fn(&Key) -> Option<f64>| {
+        html! {
+            @for key in &keys { td { @if let Some(value) = value(key) { (format(&key.metric).write(value)) } } }
+        }
     };
-    let rows: String = comparison
-        .trained()
-        .map(|model| {
-            let (class, said) = verdict(model);
-            let cells: String =
-                keys.iter().map(|key| cell(key, model.seeds(key).map(|seeds| seeds.mean))).collect();
-            format!(
-                "<tr><th scope=\"row\"><span class=\"model\">{}{}</span></th><td class=\"words {class}\">{said}</td>{cells}</tr>",
-                swatch(model.family()),
-                escape(&model.label)
-            )
-        })
-        .collect();
-    // Test rows are what an honest model's samples should look like; training rows are copies of themselves.
+    let mean = |model: &Model<'_>, key: &Key| model.seeds(key).map(|seeds| seeds.mean);
+    // The samples of an honest model resemble test rows; training rows are copies of themselves.
     let honest = |key: &Key| comparison.trained().find_map(|model| model.seeds(key)?.floor);
-    let copies = |key: &Key| {
-        let floor = comparison
-            .models
-            .iter()
-            .find(|model| model.is_reference() && model.runs[0].model() == "floor")?;
-        Some(floor.seeds(key)?.mean)
+    let training = |key: &Key| floor(&comparison.models).and_then(|floor| mean(floor, key));
+    let references: [(&str, &dyn Fn(&Key) -> Option<f64>); 2] =
+        [("test data", &honest), ("training data", &training)];
+    let table = html! {
+        thead {
+            tr {
+                th scope="col" { "model" }
+                th.words scope="col" { "verdict" }
+                @for (head, meaning) in keys.iter().map(|key| about(&key.metric)) {
+                    th scope="col" title=(meaning) { (head) }
+                }
+            }
+        }
+        tbody {
+            @for model in comparison.trained() {
+                @let (class, said) = verdict(model);
+                tr {
+                    th scope="row" { (named(model.family(), &model.label)) }
+                    td class={ "words " (class) } { (said) }
+                    (cells(&|key| mean(model, key)))
+                }
+            }
+        }
+        tbody.references {
+            @for (name, value) in references {
+                @if keys.iter().any(|key| value(key).is_some()) {
+                    tr { th scope="row" { (name) } td {} (cells(value)) }
+                }
+            }
+        }
     };
-    let reference = |name: &str, value: &dyn Fn(&Key) -> Option<f64>| {
-        let cells: String = keys.iter().map(|key| cell(key, value(key))).collect();
-        let known = keys.iter().any(|key| value(key).is_some());
-        if known { format!("<tr><th scope=\"row\">{name}</th><td></td>{cells}</tr>") } else { String::new() }
+    let note = html! {
+        @for (index, (head, meaning)) in keys.iter().map(|key| about(&key.metric)).enumerate() {
+            @if index > 0 { "; " }
+            i { (head) } ": " (meaning)
+        }
+        ". An honest model should look like test data; copies look like training data."
     };
-    let references = reference("test data", &honest) + &reference("training data", &copies);
-    let meanings: Vec<String> = keys
-        .iter()
-        .map(|key| {
-            let (head, meaning) = about(&key.metric);
-            format!("<i>{}</i>: {}", escape(head), escape(meaning))
-        })
-        .collect();
-    format!(
-        "<section><h2>Memorisation</h2><p class=\"note\">{}. Test data is what an honest model should look \
-         like, training data what copies do.</p>{}</section>",
-        meanings.join("; "),
-        scroll(
-            "Memorisation",
-            &format!(
-                "<thead><tr><th scope=\"col\">model</th><th scope=\"col\" class=\"words\">verdict</th>{heads}</tr></thead>\
-                 <tbody>{rows}</tbody><tbody class=\"references\">{references}</tbody>"
-            )
-        )
-    )
+    parts::section("Memorisation", &note, &scroll("Memorisation", &table))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     fn verdict_of(rows: &str) -> (&'static str, &'static str) {
         let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,13 @@
 //! A ranking a question, with ties as ties.
 
-use super::{Report, swatch};
+use maud::{Markup, html};
+
+use super::memorisation::copies;
+use super::parts::{self, Report, named};
 use crate::comparison::{Comparison, spoken_space};
-use crate::escape::escape;
 use crate::figures::agreement::Agreement;
-use crate::metrics::{Key, about, format};
+use crate::measures::{about, format};
+use crate::metric::Key;
 use crate::models::Seeds;
 use crate::ranking::{self, Place};
 
@@ -20,19 +23,19 @@ struct Question {
 }
 
 /// All rankings.
-pub(super) fn section(report: &Report<'_>) -> String {
+pub(super) fn section(report: &Report<'_>) -> Markup {
     let comparison = report.comparison;
-    let cards: String =
-        questions(comparison).iter().filter_map(|question| card(comparison, question)).collect();
+    let questions = questions(comparison);
+    let cards: Vec<Markup> = questions.iter().filter_map(|question| card(comparison, question)).collect();
     if cards.is_empty() {
-        return String::new();
+        return html! {};
     }
-    format!(
-        "<section><h2>Which is best?</h2><p class=\"note\">Models that share a place (1=) cannot be told apart: their \
-         difference is within the noise. Without a place (\u{2013}) stands what was measured once, by a number whose error is \
-         not known, or no number where no other model has one. The floor is what real training data gets.</p>\
-         <div class=\"rankings\">{cards}</div></section>"
-    )
+    let note = html! {
+        "Models that share a place (1=) cannot be told apart: their difference is within the noise. A model has no \
+         place (\u{2013}) where its number was measured once with an unknown error, or where no model has a finite \
+         number. The floor is what real training data gets."
+    };
+    parts::section("Which is best?", &note, &html! { div.rankings { @for card in cards { (card) } } })
 }
 
 fn questions(comparison: &Comparison<'_>) -> Vec<Question> {
@@ -126,81 +129,80 @@ fn spoken_kind(kind: &str) -> String {
     }
 }
 
-fn card(comparison: &Comparison<'_>, question: &Question) -> Option<String> {
+fn card(comparison: &Comparison<'_>, question: &Question) -> Option<Markup> {
     let beside = question.beside.as_ref().map(|(key, _)| key);
-    let bodies: String =
+    let bodies: Vec<Markup> =
         question.keys.iter().filter_map(|(name, key)| body(comparison, name, key, beside)).collect();
-    if bodies.is_empty() {
-        return None;
-    }
-    let second = question.beside.as_ref();
-    let second =
-        second.map(|(_, head)| format!("<th scope=\"col\">{}</th>", escape(head))).unwrap_or_default();
-    Some(format!(
-        "<div class=\"card\"><h3>{}</h3><table><thead><tr><th scope=\"col\"><span class=\"hidden\">place</span></th>\
-         <th scope=\"col\">model</th><th scope=\"col\">{}</th>{second}</tr></thead>{bodies}</table>\
-         <p class=\"note\">{}</p></div>",
-        question.title,
-        escape(&question.head),
-        escape(&question.note)
-    ))
+    (!bodies.is_empty()).then(|| {
+        html! {
+            div.card {
+                h3 { (question.title) }
+                table {
+                    thead {
+                        tr {
+                            th scope="col" { span.hidden { "place" } }
+                            th scope="col" { "model" }
+                            th scope="col" { (question.head) }
+                            @if let Some((_, head)) = &question.beside { th scope="col" { (head) } }
+                        }
+                    }
+                    @for body in bodies { (body) }
+                }
+                p.note { (question.note) }
+            }
+        }
+    })
 }
 
 /// The places by one number, with another beside it.
-fn body(comparison: &Comparison<'_>, name: &str, key: &Key, beside: Option<&Key>) -> Option<String> {
+fn body(comparison: &Comparison<'_>, name: &str, key: &Key, beside: Option<&Key>) -> Option<Markup> {
     let places = comparison.places(Some(key));
     if places.is_empty() {
         return None;
     }
     let places_beside = comparison.places(beside);
-    // Of one there is no best.
+    // A single model is not the best of anything.
     let is_contest = places.iter().filter(|place| place.rank.is_some()).count() > 1;
-    // Only of a second distance does the place matter.
+    // Places by the number beside only matter where it is a second distance.
     let both_ranked = beside.is_some_and(|beside| beside.metric == key.metric);
+    let rank_beside = |place: &Place| {
+        let found = places_beside.iter().find(|other| other.model == place.model && other.rank.is_some());
+        found.filter(|_| both_ranked).map(|other| written_place(other, &places_beside))
+    };
     let row = |place: &Place| {
         let model = &comparison.models[place.model];
-        let second = beside.map(|beside| {
-            let found = places_beside.iter().find(|other| other.model == place.model);
-            let ranked = found.filter(|other| both_ranked && other.rank.is_some());
-            let rank = ranked.map(|other| written_place(other, &places_beside));
-            let rank = rank.map(|rank| format!("<span class=\"kind\">place {rank}</span>"));
-            // Numbers without a better side have no places, and are shown all the same.
-            let value = model.seeds(beside).map(|seeds| value(beside, &seeds));
-            format!("<td>{}{}</td>", value.unwrap_or_default(), rank.unwrap_or_default())
-        });
-        let copied = if both_ranked && super::memorisation::copies(model) {
-            "<span class=\"kind failed\">copies training data</span>"
-        } else {
-            ""
-        };
-        format!(
-            "<tr{}><td class=\"place\">{}</td><th scope=\"row\"><span class=\"model\">{}{}</span>{copied}</th><td>{}</td>{}</tr>",
-            if is_contest && place.leads() { " class=\"best\"" } else { "" },
-            if is_contest || place.rank.is_none() { written_place(place, &places) } else { String::new() },
-            swatch(model.family()),
-            escape(&model.label),
-            value(key, &place.seeds),
-            second.unwrap_or_default()
-        )
+        html! {
+            tr class=[(is_contest && place.leads()).then_some("best")] {
+                td.place { @if is_contest || place.rank.is_none() { (written_place(place, &places)) } }
+                th scope="row" {
+                    (named(model.family(), &model.label))
+                    @if both_ranked && copies(model) { span.kind.failed { "copies training data" } }
+                }
+                td { (value(key, &place.seeds)) }
+                @if let Some(beside) = beside {
+                    td {
+                        // Numbers without a direction have no places, and are shown all the same.
+                        @if let Some(seeds) = model.seeds(beside) { (value(beside, &seeds)) }
+                        @if let Some(rank) = rank_beside(place) { span.kind { "place " (rank) } }
+                    }
+                }
+            }
+        }
     };
-    let head = if name.is_empty() {
-        String::new()
-    } else {
-        format!(
-            "<tr><td></td><th scope=\"rowgroup\" colspan=\"2\" class=\"kind-name\">{}</th></tr>",
-            escape(name)
-        )
-    };
-    let rows: String = places.iter().map(row).collect();
-    let floor = |key: &Key| {
-        let floor = ranking::floor(&comparison.models, key);
-        floor.map(|floor| format(&key.metric).write(floor)).unwrap_or_default()
-    };
-    let floor_row = Some(floor(key)).filter(|floor| !floor.is_empty()).map(|own| {
-        let second = beside.map(|beside| format!("<td>{}</td>", floor(beside))).unwrap_or_default();
-        format!("<tr class=\"floor\"><td></td><th scope=\"row\">floor</th><td>{own}</td>{second}</tr>")
-    });
-    Some(format!("<tbody>{head}{rows}{}</tbody>", floor_row.unwrap_or_default()))
+    let floor =
+        |key: &Key| ranking::floor(&comparison.models, key).map(|floor| format(&key.metric).write(floor));
+    Some(html! {
+        tbody {
+            @if !name.is_empty() { tr { td {} th.kind-name scope="rowgroup" colspan="2" { (name) } } }
+            @for place in &places { (row(place)) }
+            @if let Some(own) = floor(key) {
+                tr.floor {
+                    td {} th scope="row" { "floor" } td { (own) }
+                    @if let Some(beside) = beside { td { @if let Some(floor) = floor(beside) { (floor) } } }
+                }
+            }
+        }
+    })
 }
 
 /// `1`, or `1=` where several share it; a dash where there is none.
@@ -212,20 +214,20 @@ fn written_place(place: &Place, places: &[Place]) -> String {
 }
 
 /// The mean, and below it the range over seeds.
-pub(super) fn value(key: &Key, seeds: &Seeds) -> String {
-    let write = |value: f64| format(&key.metric).write(value);
+pub(super) fn value(key: &Key, seeds: &Seeds) -> Markup {
+    let [mean, min, max] = [seeds.mean, seeds.min, seeds.max].map(|value| format(&key.metric).write(value));
     let error = seeds.error.map(|error| error.standard_error).filter(|error| *error > 0.0);
-    let error = error.map(|error| format!(" title=\"standard error {error:.2e}\"")).unwrap_or_default();
-    let (min, max) = (write(seeds.min), write(seeds.max));
-    let range = (min != max).then(|| format!("<span class=\"kind\">{min} to {max}</span>"));
-    format!("<span{error}>{}</span>{}", write(seeds.mean), range.unwrap_or_default())
+    html! {
+        span title=[error.map(|error| format!("standard error {error:.2e}"))] { (mean) }
+        @if min != max { span.kind { (min) " to " (max) } }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     #[test]
     fn a_card_shows_ties_the_second_space_and_the_floor() {
@@ -247,7 +249,7 @@ mod tests {
         let comparison = Comparison::of(&runs);
         let questions = questions(&comparison);
         assert_eq!(questions.len(), 1);
-        let html = card(&comparison, &questions[0]).unwrap();
+        let html = card(&comparison, &questions[0]).unwrap().into_string();
         assert_eq!(html.matches("<td class=\"place\">1=</td>").count(), 2, "{html}");
         assert!(html.contains("<td class=\"place\">3</td>") && html.contains("FD, random network"), "{html}");
         assert!(html.contains("9.00</span><span class=\"kind\">place 3</span>"), "{html}");

@@ -6,31 +6,27 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Report, swatch};
-use crate::escape::escape;
+use maud::{Markup, html};
+
+use super::parts::{self, Report, swatch};
 use crate::measures::Format;
 use crate::models::Model;
 
-/// A card a model, of its first seed; the references last.
-pub(super) fn section(report: &Report<'_>) -> String {
-    let models = Model::all(report.runs);
-    let cards: String = models.iter().filter_map(card).collect();
+/// A card per model, of its first seed; the references last.
+pub(super) fn section(report: &Report<'_>) -> Markup {
+    let cards: Vec<Markup> = Model::all(report.runs).iter().filter_map(card).collect();
     if cards.is_empty() {
-        return String::new();
+        return html! {};
     }
-    format!(
-        "<section><h2>Samples</h2><p class=\"note\">Drawn from the models as they were evaluated, none picked by \
-         hand.</p><div class=\"samples\">{cards}</div></section>"
-    )
+    let note = html! { "Drawn from the models as they were evaluated, not hand-picked." };
+    parts::section("Samples", &note, &html! { div.samples { @for card in cards { (card) } } })
 }
 
-fn card(model: &Model<'_>) -> Option<String> {
+fn card(model: &Model<'_>) -> Option<Markup> {
     let (run, image) = model
         .runs
         .iter()
         .find_map(|run| Some((run, Png::read(&run.folder.join("samples/evaluation.png"))?)))?;
-    let name = escape(&model.label);
-    let small = if image.width < 400 { " class=\"small\"" } else { "" };
     let mut facts = Vec::new();
     if let Some(fd) = run.number("fd") {
         facts.push(format!("FD {}", Format::Significant.write(fd)));
@@ -42,16 +38,17 @@ fn card(model: &Model<'_>) -> Option<String> {
     if model.runs.len() > 1 && !run.text("seed").is_empty() {
         facts.push(format!("seed {}", run.text("seed")));
     }
-    let family = escape(if run.is_reference() { "reference" } else { run.family() });
-    let mark = if run.is_reference() { String::new() } else { swatch(run.family()) + " " };
-    Some(format!(
-        "<figure><img{small} src=\"data:image/png;base64,{}\" width=\"{}\" height=\"{}\" alt=\"Samples of {name} ({family})\">\
-         <figcaption>{mark}<b>{name}</b> ({family})<br>{}</figcaption></figure>",
-        image.base64,
-        image.width,
-        image.height,
-        escape(&facts.join(", "))
-    ))
+    let (name, family) = (&model.label, run.family());
+    Some(html! {
+        figure {
+            img class=[(image.width < 400).then_some("small")] src={ "data:image/png;base64," (image.base64) }
+                width=(image.width) height=(image.height) alt={ "Samples of " (name) " (" (family) ")" };
+            figcaption {
+                @if !run.is_reference() { (swatch(family)) " " }
+                b { (name) } " (" (family) ")" br; (facts.join(", "))
+            }
+        }
+    })
 }
 
 /// An image to embed.

@@ -1,107 +1,89 @@
-//! The table of the report: a row a run, the best of each column marked, reference rows apart.
+//! The table of the report: a row per run, the best of each column marked, reference rows apart.
 
-use super::swatch;
+use maud::{Markup, html};
+
+use super::parts::{named, scroll};
 use crate::comparison::Comparison;
 use crate::direction::Direction;
-use crate::escape::escape;
-use crate::measures::Measure;
-use crate::metrics::{DATA, Key};
+use crate::measures::{Measure, is_likelihood};
+use crate::metric::{DATA, Key};
 use crate::models::Model;
 use crate::ranking::Place;
 use crate::runs::Run;
-use crate::summary::{cell, is_likelihood, label, measures_of};
+use crate::summary::{cell, label, measures_of};
 
 /// The table with its column heads as buttons that sort.
-pub(super) fn table(runs: &[Run]) -> String {
-    let measures: Vec<Measure> = measures_of(runs).collect();
-    let (references, models): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.is_reference());
+pub(super) fn table(runs: &[Run]) -> Markup {
     let comparison = Comparison::of(runs);
-    let best: Vec<Vec<&str>> = measures.iter().map(|measure| best(&comparison, measure)).collect();
-    let heads: String = measures.iter().map(head).collect();
-    let all = Model::all(runs);
-    let rows =
-        |group: &[&Run]| -> String { group.iter().map(|run| row(run, &all, &measures, &best)).collect() };
-    format!(
-        "<div class=\"scroll\" role=\"region\" aria-label=\"Comparison\" tabindex=\"0\"><table>\
-         <thead><tr><th scope=\"col\" aria-sort=\"none\"><button type=\"button\">model</button></th>{heads}</tr></thead>\
-         <tbody>{}</tbody><tbody class=\"references\">{}</tbody></table></div>",
-        rows(&models),
-        rows(&references)
-    )
+    let columns: Vec<(&Measure, Vec<&str>)> =
+        measures_of(runs).map(|measure| (measure, best(&comparison, measure))).collect();
+    let models = Model::all(runs);
+    let (references, trained): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.is_reference());
+    let table = html! {
+        thead {
+            tr {
+                th scope="col" aria-sort="none" { button type="button" { "model" } }
+                @for (measure, _) in &columns { (head(measure)) }
+            }
+        }
+        tbody { @for run in trained { (row(run, &models, &columns)) } }
+        tbody.references { @for run in references { (row(run, &models, &columns)) } }
+    };
+    scroll("Comparison", &table)
 }
 
-fn head(measure: &Measure) -> String {
-    let arrow = measure.direction.arrow();
-    let words = match measure.direction {
+fn head(measure: &Measure) -> Markup {
+    let direction = measure.marked_direction();
+    let words = match direction {
         Direction::Neither => String::new(),
         direction => format!("; {}", direction.words()),
     };
-    format!(
-        "<th scope=\"col\" aria-sort=\"none\"><button type=\"button\" title=\"{}{words}\">{}{arrow}</button></th>",
-        escape(measure.meaning),
-        escape(measure.head)
-    )
-}
-
-fn row(run: &Run, models: &[Model<'_>], measures: &[Measure], best: &[Vec<&str>]) -> String {
-    let name = escape(&label(run, models));
-    let mark = if run.is_reference() { String::new() } else { swatch(run.family()) };
-    let mut cells =
-        format!("<th scope=\"row\" data-value=\"{name}\"><span class=\"model\">{mark}{name}</span></th>");
-    if !run.is_done() && measures.iter().all(|measure| run.number(measure.column).is_none()) {
-        let reason = escape(run.text("error"));
-        cells += &format!(
-            "<td class=\"reason\" colspan=\"{}\"><span class=\"failed\">failed</span>: {reason}</td>",
-            measures.len().max(1)
-        );
-    } else {
-        for (measure, best) in measures.iter().zip(best) {
-            cells += &number(run, measure, best.contains(&run.name()));
+    html! {
+        th scope="col" aria-sort="none" {
+            button type="button" title={ (measure.meaning) (words) } { (measure.head) (direction.arrow()) }
         }
     }
-    format!("<tr>{cells}</tr>")
 }
 
-fn number(run: &Run, measure: &Measure, is_best: bool) -> String {
-    let value = run.number(measure.column);
-    let class = if is_best { " class=\"best\"" } else { "" };
-    let said = if is_best { "<span class=\"hidden\"> (best)</span>" } else { "" };
-    let kind = if value.is_some() { kind(run, measure.column) } else { String::new() };
-    let error = standard_error(measure.column).and_then(|column| run.number(column));
-    let title = error.map(|error| format!(" title=\"standard error {error:.2e}\"")).unwrap_or_default();
-    // As JavaScript reads numbers; what is NaN is sorted like what is not there.
+fn row(run: &Run, models: &[Model<'_>], columns: &[(&Measure, Vec<&str>)]) -> Markup {
+    let name = label(run, models);
+    let has_numbers = columns.iter().any(|(measure, _)| run.number(&measure.name).is_some());
+    html! {
+        tr {
+            th scope="row" data-value=(name) {
+                @if run.is_reference() { span.model { (name) } } @else { (named(run.family(), &name)) }
+            }
+            @if run.is_done() || has_numbers {
+                @for (measure, best) in columns { (number(run, measure, best.contains(&run.name()))) }
+            } @else {
+                td.reason colspan=(columns.len().max(1)) { span.failed { "failed" } ": " (run.text("error")) }
+            }
+        }
+    }
+}
+
+fn number(run: &Run, measure: &Measure, is_best: bool) -> Markup {
+    let value = run.number(&measure.name);
+    let error = measure.standard_error.as_deref().and_then(|column| run.number(column));
+    // As JavaScript reads numbers; NaN is sorted like an empty cell.
     let sort_by = match value {
-        Some(value) if value.is_infinite() => if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
+        Some(f64::INFINITY) => "Infinity".to_owned(),
+        Some(f64::NEG_INFINITY) => "-Infinity".to_owned(),
         Some(value) if !value.is_nan() => value.to_string(),
         _ => String::new(),
     };
-    format!("<td{class}{title} data-value=\"{sort_by}\">{}{said}{kind}</td>", escape(&cell(run, measure)))
-}
-
-/// How a likelihood was computed, and beside a bound the tighter one.
-fn kind(run: &Run, column: &str) -> String {
-    if !is_likelihood(column) {
-        return String::new();
-    }
-    let mut kinds = vec![run.text("likelihood_kind").to_owned()];
-    let tighter = match column {
-        "bits_per_dim" => run.number("importance_bits_per_dim"),
-        "nll_nats" => run.number("importance_nll_nats"),
-        _ => None,
-    };
-    kinds.extend(tighter.map(|value| format!("{value:.3} {}", run.text("importance_kind"))));
-    kinds.iter().map(|kind| format!("<span class=\"kind\">{}</span>", escape(kind))).collect()
-}
-
-/// The column with the standard error of a column.
-fn standard_error(column: &str) -> Option<&'static str> {
-    match column {
-        "fd" => Some("fd_standard_error"),
-        "second_fd" => Some("second_fd_standard_error"),
-        "kid" => Some("kid_standard_error"),
-        "bits_per_dim" => Some("bits_per_dim_standard_error"),
-        "nll_nats" => Some("nll_standard_error"),
-        _ => None,
+    html! {
+        td class=[is_best.then_some("best")] title=[error.map(|error| format!("standard error {error:.2e}"))] data-value=(sort_by) {
+            (cell(run, measure))
+            @if is_best { span.hidden { " (best)" } }
+            @if value.is_some() && is_likelihood(&measure.name) {
+                span.kind { (run.text("likelihood_kind")) }
+                // Beside a bound the tighter one.
+                @if let Some(tighter) = run.number(&format!("importance_{}", measure.name)) {
+                    span.kind { (measure.format().write(tighter)) " " (run.text("importance_kind")) }
+                }
+            }
+        }
     }
 }
 
@@ -109,19 +91,19 @@ fn standard_error(column: &str) -> Option<&'static str> {
 ///
 /// Likelihoods of different kinds cannot be compared: a lower bound says only that the true one is no worse.
 fn best<'a>(comparison: &Comparison<'a>, measure: &Measure) -> Vec<&'a str> {
-    if measure.direction == Direction::Neither {
+    if measure.marked_direction() == Direction::Neither {
         return Vec::new();
     }
     let space = comparison.distance.as_ref().map_or("", |key| key.space.as_str());
     let runs = || comparison.trained().flat_map(|model| model.runs.iter().copied());
     let mut kinds: Vec<&str> = runs()
-        .filter(|run| is_likelihood(measure.column) && run.number(measure.column).is_some())
+        .filter(|run| is_likelihood(&measure.name) && run.number(&measure.name).is_some())
         .map(|run| run.text("likelihood_kind"))
         .collect();
     kinds.sort_unstable();
     kinds.dedup();
     let is_it = |key: &&Key| {
-        key.metric == measure.column
+        key.metric == measure.name
             && [space, DATA, ""].contains(&key.space.as_str())
             && kinds.first().is_none_or(|kind| key.parameter == *kind)
     };
@@ -129,7 +111,7 @@ fn best<'a>(comparison: &Comparison<'a>, measure: &Measure) -> Vec<&'a str> {
         return Vec::new();
     }
     // Costs under different circumstances have no best in common.
-    if comparison.costs(measure.column).len() > 1 {
+    if comparison.costs(&measure.name).len() > 1 {
         return Vec::new();
     }
     let places = comparison.places(comparison.keys.iter().find(is_it));
@@ -145,7 +127,7 @@ fn best<'a>(comparison: &Comparison<'a>, measure: &Measure) -> Vec<&'a str> {
 mod tests {
     use super::*;
     use crate::runs::read_all;
-    use crate::runs::tests::run_folder;
+    use crate::testing::run_folder;
 
     fn runs(rows: &[(&str, &str)]) -> Vec<Run> {
         let folder = tempfile::tempdir().unwrap();
@@ -164,7 +146,8 @@ mod tests {
             ("dcgan-d-s0", "gan,dcgan,20,0.1,400,,,"),
             ("vae-d-s0", "vae,vae,30,0.1,300,,,"),
             ("reference-floor", "reference,floor,1,0.1,,,,"),
-        ]));
+        ]))
+        .into_string();
         assert_eq!(html.matches("class=\"best\"").count(), 2);
         assert!(
             html.contains("<td class=\"best\" title=\"standard error 1.00e-1\" data-value=\"20\">20.0"),
@@ -182,12 +165,12 @@ mod tests {
             ("vae-d-s0", "vae,vae,,,,lower-bound,3.5,0.1"),
             ("realnvp-d-s0", "flow,realnvp,,,,exact,3.0,0.1"),
         ]);
-        assert!(!table(&mixed).contains("class=\"best\""));
+        assert!(!table(&mixed).into_string().contains("class=\"best\""));
         let alike = runs(&[
             ("vae-d-s0", "vae,vae,,,,lower-bound,3.5,0.1"),
             ("ddpm-d-s0", "diffusion,ddpm,,,,lower-bound,3.0,0.1"),
         ]);
-        assert_eq!(table(&alike).matches("class=\"best\"").count(), 1);
+        assert_eq!(table(&alike).into_string().matches("class=\"best\"").count(), 1);
     }
 
     #[test]
@@ -196,7 +179,7 @@ mod tests {
         let failed = run_folder(folder.path(), "vae-d-s0", None);
         std::fs::write(failed.join("error.txt"), "expected <u8> & \"more\"\n").unwrap();
         run_folder(folder.path(), "evil-d-s0", Some("family,model,fd\n<b>,<script>alert(1)</script>,1\n"));
-        let html = table(&read_all(folder.path()).unwrap());
+        let html = table(&read_all(folder.path()).unwrap()).into_string();
         assert!(html.contains("failed</span>: expected &lt;u8&gt; &amp; &quot;more&quot;"), "{html}");
         assert!(!html.contains("<script>") && !html.contains("<b>"), "{html}");
     }
