@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use Implementation::{Compiled, Eager, Gen, GenBf16, Nflows, Normflows, Zuko};
+use Implementation::{Beside, Compiled, Eager, Gen, GenBf16, Nflows, Normflows, Zuko};
 
 /// The other implementations. The output depends on them, the timing does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(super) enum Against {
     PyTorch,
     /// Published libraries; each is compared on its own.
     Libraries,
+    /// Another build of this workspace.
+    Build,
 }
 
 /// A model with its settings and data.
@@ -90,6 +92,8 @@ pub(super) enum Implementation {
     Gen,
     /// This workspace, with factors of products rounded to bfloat16.
     GenBf16,
+    /// Another build of this workspace.
+    Beside,
     /// The same model in plain PyTorch, with our weights.
     Eager,
     /// The same with `torch.compile`.
@@ -114,6 +118,7 @@ impl Implementation {
         match self {
             Gen => "gen",
             GenBf16 => "gen-bf16",
+            Beside => "gen-beside",
             Eager => "pytorch-eager",
             Compiled => "pytorch-compile",
             Zuko => "zuko",
@@ -127,7 +132,7 @@ impl Implementation {
         match self {
             Compiled => "compile",
             Zuko | Nflows | Normflows => self.name(),
-            Gen | GenBf16 | Eager => "eager",
+            Gen | GenBf16 | Beside | Eager => "eager",
         }
     }
 
@@ -184,6 +189,13 @@ pub(super) const FLOWS: [Case; 5] = [
     },
 ];
 
+/// The cases of two builds: the families', and those of the flows that have a name of their own.
+pub(super) fn of_builds() -> Vec<Case> {
+    let taken = |case: &&Case| FAMILIES.iter().all(|other| other.name != case.name);
+    let cases = FAMILIES.iter().chain(FLOWS.iter().filter(taken));
+    cases.map(|case| Case { implementations: &[Gen, Beside], ..*case }).collect()
+}
+
 /// The cases with these names, in the order of `cases`; all of them if there are no names.
 pub(super) fn choose(cases: &[Case], names: &[String]) -> Result<Vec<Case>> {
     if names.is_empty() {
@@ -213,7 +225,7 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_of_its_own_and_ours_first() {
-        for cases in [&FAMILIES[..], &FLOWS] {
+        for cases in [&FAMILIES[..], &FLOWS, &of_builds()] {
             for (index, case) in cases.iter().enumerate() {
                 assert!(cases[..index].iter().all(|other| other.name != case.name), "{}", case.name);
                 assert_eq!(case.implementations[0], Gen, "{}", case.name);

@@ -10,11 +10,12 @@ use crate::statistics::{max, median, min};
 /// `bench.svg`; `None` if there was no peer.
 ///
 /// There is a line for each case and task, with the median over the rounds and the range of our time divided by that of
-/// the faster PyTorch. Libraries have a line each.
+/// the faster PyTorch. Libraries and another build have a line each.
 pub(super) fn file(rows: &[Row], against: Against) -> Option<String> {
     let title = match against {
         Against::PyTorch => "Time of gen over that of the faster PyTorch",
         Against::Libraries => "Time of gen over that of others with the same architecture",
+        Against::Build => "Time of gen over that of the other build",
     };
     let of_ours = against == Against::PyTorch;
     let compared: Vec<(&Row, Vec<f64>)> = Task::NAMES

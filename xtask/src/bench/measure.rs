@@ -33,6 +33,8 @@ pub(super) struct Row {
 pub(super) struct Plan {
     pub(super) program: PathBuf,
     pub(super) python: Option<PathBuf>,
+    /// Another build of the program.
+    pub(super) beside: Option<PathBuf>,
     pub(super) threads: usize,
     pub(super) rounds: u32,
     pub(super) seconds: f64,
@@ -76,9 +78,13 @@ impl Plan {
         let mut runners: Vec<Runner> = Vec::new();
         for implementation in case.implementations.iter().copied() {
             let command = match (implementation, &self.python) {
-                (Implementation::Gen, _) => self.ours(case, "f32"),
+                (Implementation::Gen, _) => self.ours(&self.program, case, "f32"),
                 // If the processor lacks the instructions, the rows say so.
-                (Implementation::GenBf16, _) => self.ours(case, "bf16"),
+                (Implementation::GenBf16, _) => self.ours(&self.program, case, "bf16"),
+                (Implementation::Beside, _) => match &self.beside {
+                    Some(program) => self.ours(program, case, "f32"),
+                    None => continue,
+                },
                 (_, Some(python)) => self.peer(python, exported, implementation),
                 (_, None) => continue,
             };
@@ -115,8 +121,8 @@ impl Plan {
         Ok(tasks.flat_map(|task| runners.iter().map(move |runner| runner.row(case, task))).collect())
     }
 
-    fn ours(&self, case: &Case, precision: &str) -> Command {
-        let mut command = Command::new(&self.program);
+    fn ours(&self, program: &Path, case: &Case, precision: &str) -> Command {
+        let mut command = Command::new(program);
         command.args(["bench", case.model, "--data", case.data, "--device", "cpu", "--precision", precision]);
         command.args(["--threads", &self.threads.to_string()]);
         for assignment in case.set {
@@ -297,6 +303,7 @@ done
 
     fn plan(folder: &Path, worker: &str, python: Option<&str>) -> Plan {
         Plan {
+            beside: None,
             program: script(folder, "gen", worker),
             python: python.map(|text| script(folder, "python", text)),
             threads: 1,

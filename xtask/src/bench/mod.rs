@@ -43,6 +43,10 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["peers", "libraries", "models", "seconds"])]
     programs: bool,
 
+    /// Time instead another build of the program `gen` beside this one, to see what a change costs or gains
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["peers", "libraries", "programs"])]
+    beside: Option<PathBuf>,
+
     /// A Python with torch, safetensors and numpy, and for --libraries with those too, instead of a new environment
     #[arg(long)]
     python: Option<PathBuf>,
@@ -73,8 +77,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("--python is for --peers, --libraries and --programs");
     }
     process::catch_interrupts()?;
-    let all = if args.libraries { &cases::FLOWS[..] } else { &cases::FAMILIES };
-    let cases = cases::choose(all, &args.models)?;
+    let (all, against) = match args.libraries {
+        true => (cases::FLOWS.to_vec(), Against::Libraries),
+        false if args.beside.is_some() => (cases::of_builds(), Against::Build),
+        false => (cases::FAMILIES.to_vec(), Against::PyTorch),
+    };
+    let cases = cases::choose(&all, &args.models)?;
+    let beside = args.beside.as_deref().map(executable).transpose()?;
     let threads = match args.threads {
         0 => Machine::this().cores.max(1),
         threads => threads,
@@ -95,14 +104,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let data: Vec<&str> = cases.iter().map(|case| case.data).collect();
     fetch(&program, &data)?;
-    let plan = Plan { program, python, threads, rounds: args.rounds, seconds: args.seconds };
+    let plan = Plan { program, python, beside, threads, rounds: args.rounds, seconds: args.seconds };
     let load = report::load_average();
     let mut rows = Vec::new();
     for case in &cases {
         rows.extend(plan.measure(case)?);
     }
     let machine = Machine::this();
-    let against = if args.libraries { Against::Libraries } else { Against::PyTorch };
     let run = report::Run { rows: &rows, against, machine: &machine, load, rounds: args.rounds };
     write_atomically(&results.join("bench.csv"), &run.csv()?)?;
     let mut written = vec![results.join("bench.csv")];
@@ -111,6 +119,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         written.push(results.join("bench.svg"));
     }
     run.print(&written)
+}
+
+/// The full path of a program, so that it is not looked for among the system's.
+fn executable(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("--beside {}: there is no such program", path.display()))
 }
 
 fn fetch(program: &Path, data: &[&str]) -> Result<()> {

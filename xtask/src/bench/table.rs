@@ -19,6 +19,7 @@ impl Run<'_> {
         let whom = match self.against {
             Against::PyTorch => "faster PyTorch in f32",
             Against::Libraries => "fastest of the others",
+            Against::Build => "other build",
         };
         for task in Task::NAMES {
             for ours in Implementation::OURS {
@@ -42,7 +43,7 @@ impl Run<'_> {
     fn table(&self) -> String {
         match self.against {
             Against::PyTorch => self.ours_by_line(),
-            Against::Libraries => self.all_by_line(),
+            Against::Libraries | Against::Build => self.all_by_line(),
         }
     }
 

@@ -71,8 +71,8 @@ pub(super) fn section(report: &Report<'_>) -> Markup {
     // The samples of an honest model resemble test rows; training rows are copies of themselves.
     let honest = |key: &Key| comparison.trained().find_map(|model| model.seeds(key)?.floor);
     let training = |key: &Key| floor(&comparison.models).and_then(|floor| mean(floor, key));
-    let references: [(&str, &dyn Fn(&Key) -> Option<f64>); 2] =
-        [("test data", &honest), ("training data", &training)];
+    type Value<'a> = &'a dyn Fn(&Key) -> Option<f64>;
+    let references: [(&str, Value<'_>); 2] = [("test data", &honest), ("training data", &training)];
     let table = html! {
         thead {
             tr {
