@@ -118,17 +118,17 @@ impl Dequantiser {
     /// y of `x: [batch, ...]`, and ln q(u | x) of the noise, `[batch]`, unless that is 0. Both carry gradients.
     pub fn to_network(&self, x: &Tensor, given: Given<'_>, rng: &Generator) -> (Tensor, Option<Tensor>) {
         // In f32, 255 + u can round to 256; the last number below 1 is as good a draw.
-        const LAST: f64 = 1.0 - f32::EPSILON as f64;
+        let last = 1.0 - f64::from(f32::EPSILON);
         let bytes = || ((x + 1.0) * 127.5).round();
         let (unit, log_q) = match &self.noise {
             Noise::None => return (x.shallow_clone(), None),
             Noise::Gaussian(sigma) => return (x + rng.randn_like(x) * *sigma, None),
             Noise::Spread => ((x + 1.0) / 2.0, None),
-            Noise::Uniform => (((bytes() + rng.rand_like(x)) / 256.0).clamp_max(LAST), None),
+            Noise::Uniform => (((bytes() + rng.rand_like(x)) / 256.0).clamp_max(last), None),
             Noise::Learned(flow, _) => {
                 let given = Given { context: Some(x), ..given };
                 let (u, log_q) = flow.sample_with_log_prob(x.size()[0], given, rng);
-                (((bytes() + u) / 256.0).clamp(0.0, LAST), Some(log_q))
+                (((bytes() + u) / 256.0).clamp(0.0, last), Some(log_q))
             }
         };
         let y = match self.interval {

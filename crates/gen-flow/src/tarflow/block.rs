@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use crate::bijection::{Bijection, Layer};
 use crate::given::Given;
-use crate::tensor::{halves, sum_per_row};
+use crate::tensor::{halves, sum_per_row, volume_preserving};
 
 /// Which end of a sequence comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +132,10 @@ impl TransformerBlock {
 
 impl Bijection for TransformerBlock {
     fn forward(&self, x: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        if x.size()[0] == 0 {
+            // Attention takes no empty batch.
+            return (x.shallow_clone(), volume_preserving(x));
+        }
         let x = self.turned(x);
         let last = self.length - 1;
         let mut h = self.embedded(&x.narrow(1, 0, last), 0, self.projected(given.context).as_ref());
@@ -144,6 +148,9 @@ impl Bijection for TransformerBlock {
     }
 
     fn inverse(&self, z: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
+        if z.size()[0] == 0 {
+            return (z.shallow_clone(), volume_preserving(z));
+        }
         let Given { context, guidance, .. } = given;
         let z = self.turned(z);
         let context = guidance

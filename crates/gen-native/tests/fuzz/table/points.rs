@@ -1,7 +1,7 @@
 //! Networks of points, and what is inverted value by value.
 
 use gen_native::{Degrees, Order, Univariate, Way, autoregressive_inverse, masked_perceptron, perceptron};
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::flows::any_spline;
 use crate::case::{Case, Input, Role, Values, fixed, learned, structured};
@@ -106,7 +106,7 @@ pub(crate) fn autoregressive_inverse_of(draw: &mut Draw) -> Case {
         let degrees = Degrees { inputs: &inputs, hidden: &hidden };
         let context = (n_before > 1).then(|| &x[1]);
         let found = autoregressive_inverse(&x[0], context, &layers, degrees, univariate)?;
-        Ok(found.map(|found| vec![found.values, found.log_det]))
+        Ok::<_, TchError>(found.map(|found| vec![found.values, found.log_det]))
     };
     // As many passes as there are values, all of them in each.
     let theirs = move |x: &[Tensor]| {
