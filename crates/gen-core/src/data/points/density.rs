@@ -10,7 +10,7 @@ use super::set::PointSet;
 
 /// Intervals of Simpson's rule: the nodes are at most 0.3 standard deviations apart on every curve.
 const INTERVALS: i64 = 512;
-/// Rows handled at once, so that rows times nodes stays within some tens of megabytes.
+/// Rows in one pass, so that rows times nodes take tens of megabytes at most.
 const ROWS: i64 = 2048;
 
 impl PointSet {
@@ -60,7 +60,7 @@ fn log_prob(set: PointSet, x: &Tensor) -> Tensor {
     Tensor::cat(&parts, 0)
 }
 
-/// Round Gaussians of one size: the Gaussian sets themselves, and the curves with noise by quadrature.
+/// A mixture of isotropic Gaussians of one size: the Gaussian sets, and curves with noise by quadrature.
 struct Mixture {
     /// `[k, 2]`.
     centres: Tensor,
@@ -142,7 +142,7 @@ fn two_spirals(x: &Tensor) -> Tensor {
 
 /// log density of `width U + std n`: a difference of normal distribution functions.
 pub(super) fn log_uniform_plus_normal(u: &Tensor, width: f64, std: f64) -> Tensor {
-    // Mirrored into the lower half, where both functions are small and keep their digits.
+    // Mirrored into the lower half, where both distribution functions are small and keep their digits.
     let u = width / 2.0 - (u - width / 2.0).abs();
     let upper = (&u / std).special_log_ndtr();
     let lower = ((u - width) / std).special_log_ndtr();
@@ -150,9 +150,9 @@ pub(super) fn log_uniform_plus_normal(u: &Tensor, width: f64, std: f64) -> Tenso
     upper + (-ratio).log1p() - width.ln()
 }
 
-/// Undoes the turn of `y = R(-2 pi k / 5 - 0.25 exp(f1)) f`. The turn keeps the radius, so f is `rho (cos a, sin a)`
-/// where `a - 0.25 exp(rho cos a)` is the polar angle of y but for fifths of a turn: five times that minus the angle
-/// passes through multiples of 2 pi at the preimages. Its slope in a gives the Jacobian, 1 + 0.25 exp(f1) f2.
+/// log p of `y = R(-2 pi k / 5 - 0.25 exp(f1)) f`, summed over the preimages f. The rotation R keeps the radius, so f is
+/// `rho (cos a, sin a)`, where `a - 0.25 exp(rho cos a)` is the polar angle of y up to fifths of a turn: five times their
+/// difference is a multiple of 2 pi at a preimage. Its derivative in a gives the Jacobian, 1 + 0.25 exp(f1) f2.
 fn pinwheel(y: &Tensor) -> Tensor {
     const CELLS: i64 = 1024;
     const BISECTIONS: usize = 40;
@@ -191,7 +191,7 @@ fn pinwheel(y: &Tensor) -> Tensor {
     total.index_add(0, &row, &density).log()
 }
 
-/// Uniform on eight squares of side 2, their edges included whichever way rounding to f32 has moved a point.
+/// Uniform on eight squares of side 2, widened by the rounding error of points in f32.
 fn checkerboard(x: &Tensor) -> Tensor {
     const ROUNDING: f64 = 1e-6;
     let distance = (x.unsqueeze(1) - squares()).abs().amax(-1, false).amin(-1, false);

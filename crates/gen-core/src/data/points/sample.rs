@@ -16,7 +16,7 @@ pub(super) const RINGS: [f64; 4] = [3.0, 2.25, 1.5, 0.75];
 pub(super) const RING_STD: f64 = 0.08;
 pub(super) const ROLL_STD: f64 = 0.2;
 pub(super) const OCTAGON_STD: f64 = 0.5;
-/// Not the square root of 2, but what the literature's code has.
+/// The value in the code of the literature, instead of the square root of 2.
 pub(super) const OCTAGON_SCALE: f64 = 1.414;
 pub(super) const GRID_STD: f64 = 0.05;
 pub(super) const PINWHEEL_STD: [f64; 2] = [0.3, 0.1];
