@@ -40,7 +40,7 @@ class Mlp(nn.ModuleList):
 
 
 class Optimizer:
-    """Adam on one network, with gradient clipping where the settings ask for it."""
+    """Adam on one network, with gradient clipping if the settings ask for it."""
 
     def __init__(self, network: nn.Module, settings: dict):
         assert settings["weight_decay"] == 0
@@ -56,7 +56,7 @@ class Optimizer:
         )
 
     def step(self, loss: Tensor, lr_scale: float) -> dict[str, Tensor]:
-        """One step down the gradient of `loss`; returns the gradient's norm where it is needed for clipping."""
+        """One step down the gradient of `loss`; returns the norm of the gradient if it is clipped."""
         self.adam.zero_grad()
         loss.backward()
         norms = {}

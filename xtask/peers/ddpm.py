@@ -72,7 +72,7 @@ class SelfAttention(nn.Module):
 
 
 class Stage(nn.ModuleDict):
-    """The blocks of one resolution under their numbers, and `resample` where another resolution follows."""
+    """The blocks of one resolution under their numbers, and `resample` if another resolution follows."""
 
     def __init__(self, blocks: list[ResidualBlock], resample: nn.Module | None):
         modules = {str(i): block for i, block in enumerate(blocks)}

@@ -62,9 +62,9 @@ class Exported:
     def compare(self) -> dict[str, float | str]:
         """The largest relative differences of one step: of a loss, of a tensor's gradient and of its weights.
 
-        The peer takes it in single and in double precision, and what is nearer to gen's counts: where a ReLU stands so
-        near to 0 that rounding turns it, the gradients of two single precisions differ, and of a flow, whose
-        first step is to spread bytes over the real line, those of single and double do.
+        The peer takes the step in single and in double precision, and the result nearer to gen's counts. Two gradients
+        in single precision differ if rounding changes the sign of the input of a ReLU. Gradients in single and double
+        precision differ for a flow, whose first step spreads bytes over the real line.
         """
         return min(map(self.compare_in, (torch.float32, torch.float64)), key=lambda it: it["gradient_difference"])
 
@@ -91,7 +91,7 @@ class Exported:
             for name in moments:
                 gradients[name] = difference(gradient(after, name), gradient(self.after, name), floor)
         for name, tensor in after.items():
-            # The discriminator's turn moves the running statistics of PyTorch's generator, but not of ours.
+            # The discriminator's step moves the running statistics of PyTorch's generator, but not of ours.
             if ".m." not in name and ".running_" not in name:
                 weights[name] = difference(tensor, self.after[name], 1e-4)
         worst = max(gradients, key=gradients.get)
@@ -105,7 +105,7 @@ class Exported:
 
 
 def difference(a: Tensor, b: Tensor, floor: float | Tensor) -> float:
-    """The norm of the difference over the norm of `b`, or over `floor` where that is larger."""
+    """The norm of the difference over the norm of `b`, or over `floor` if that is larger."""
     return ((a - b).norm() / torch.clamp(b.norm(), min=floor)).item()
 
 

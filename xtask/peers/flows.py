@@ -12,7 +12,7 @@ Mapped = tuple[Tensor, Tensor]
 
 
 class Affine(nn.Module):
-    """x exp(s) + t with s = c tanh a and a learned c; the parameters are all a and then all t."""
+    """x exp(s) + t with s = c tanh a and a learned c; the parameters are all a, then all t."""
 
     parameters = 2
 
@@ -34,7 +34,7 @@ class Affine(nn.Module):
 
 
 class Coupling(nn.Module):
-    """Keeps the first half of the channels and moves the others, or the other way round in odd layers."""
+    """Keeps the first half of the channels and moves the second; the other way round in odd layers."""
 
     def __init__(self, size: int, layer: int, univariate: nn.Module, net: Callable[[int, int], nn.Module]):
         super().__init__()
@@ -63,7 +63,7 @@ class Coupling(nn.Module):
 
 
 class FlowModel:
-    """Maximum likelihood: in nats of points, in bits per dimension of images, whose bytes get uniform noise."""
+    """Maximum likelihood: in nats for points, in bits per dimension for images, whose bytes get uniform noise."""
 
     compiled = ["log_prob", "generate"]
 

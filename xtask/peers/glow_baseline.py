@@ -109,7 +109,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=default_folder(), help="the folder with the IDX files")
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--steps-at-most", type=int, help="end earlier, after so many steps")
+    parser.add_argument("--steps-at-most", type=int, help="end after this number of steps")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pad", action="store_true", help="images of 32 x 32 with a black frame")
@@ -122,7 +122,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=8e-3)
     parser.add_argument("--schedule", choices=["constant", "cosine"], default="cosine")
     parser.add_argument("--warmup", type=int, default=100, help="steps over which the learning rate rises")
-    parser.add_argument("--clip", type=float, default=1, help="the largest norm of a gradient; 0 for any")
+    parser.add_argument("--clip", type=float, default=1, help="the largest norm of a gradient; 0 for no limit")
     return parser.parse_args()
 
 

@@ -27,12 +27,12 @@ class Flow(nn.Module):
 
 
 def transforms(config: dict) -> int:
-    """How many layers a flow of points has."""
+    """The number of layers of a flow of points."""
     return config["transforms"] if "transforms" in config else config["couplings"]
 
 
 def bound(config: dict) -> float:
-    """The splines work in [-bound, bound]; by default as in the paper's experiments."""
+    """Splines act on [-bound, bound]; the default is that of the paper's experiments."""
     return config.get("bound", 3.0)
 
 
@@ -64,7 +64,7 @@ def zuko_nsf_ar(config: dict, data: dict) -> Flow:
 
 
 def zuko_nsf(config: dict, data: dict) -> Flow:
-    """Couplings with its spline; its NSF has masked networks of all entries even where they are made couplings."""
+    """Couplings with zuko's spline. Zuko's own NSF uses masked networks of all entries even for couplings."""
     from zuko.transforms import MonotonicRQSTransform
 
     bins = config["bins"]
@@ -76,7 +76,7 @@ def zuko_nsf(config: dict, data: dict) -> Flow:
 
 
 def without_matplotlib() -> None:
-    """Lets nflows be imported, one module of which imports a plotting library that no flow needs."""
+    """Makes nflows importable without matplotlib, which one of its modules imports and no flow needs."""
     try:
         import matplotlib.pyplot
     except ImportError:
@@ -94,7 +94,7 @@ def nflows_nsf(config: dict, data: dict) -> Flow:
     from nflows.utils import create_alternating_binary_mask
 
     class Net(MLP):
-        """Takes the context that couplings hand to their networks, which the library's own perceptron does not."""
+        """Accepts the context that couplings pass to their networks, unlike the library's own perceptron."""
 
         def forward(self, inputs: Tensor, context: None) -> Tensor:
             return super().forward(inputs)
@@ -133,7 +133,7 @@ def normflows_realnvp(config: dict, data: dict) -> Flow:
 def multiscale_glow(image: tuple[int, int, int], scales: int, steps: int, width: int, transform=None) -> nn.Module:
     """Glow of images `[n, channels, height, width]` as in the library's example, without classes.
 
-    The scale that is first in its lists is the last on the way from data to noise.
+    Lists begin with the last scale on the way from data to noise.
     """
     import normflows as nf
 
@@ -143,7 +143,7 @@ def multiscale_glow(image: tuple[int, int, int], scales: int, steps: int, width:
         halvings = scales - index
         inside = channels * 2 ** (halvings + 1)
         flows.append([nf.flows.GlowBlock(inside, width) for _ in range(steps)] + [nf.flows.Squeeze()])
-        # Half of the channels leave after each scale but the last.
+        # Half of the channels are factored out after each scale but the last.
         latent = inside if index == 0 else inside // 2
         bases.append(nf.distributions.DiagGaussian((latent, height >> halvings, width_ >> halvings)))
         if index > 0:

@@ -121,7 +121,7 @@ class Standardise(nn.Module):
 
 
 class PointFlow(nn.Module):
-    """Standardised coordinates, then layers, which gen registers under `name`."""
+    """Standardisation, then layers, which gen registers under `name`."""
 
     def __init__(self, data: dict, name: str, layers: list[nn.Module]):
         super().__init__()
@@ -145,7 +145,7 @@ class PointFlow(nn.Module):
 
 def dimension(data: dict) -> int:
     found = data["shape"]["points"]["dimension"]
-    # With more entries gen changes their order between layers.
+    # With more entries, gen permutes them between layers.
     assert found == 2
     return found
 

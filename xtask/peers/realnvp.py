@@ -133,7 +133,7 @@ class Scale(nn.Module):
 
 
 class ImageFlow(nn.Module):
-    """Logit, standardisation of each pixel, then the scales; half of the channels leave after each but the last."""
+    """Logit, standardisation of pixels, scales; half of the channels are factored out after each scale but the last."""
 
     def __init__(self, config: dict, image: dict):
         super().__init__()

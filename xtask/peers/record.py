@@ -22,12 +22,12 @@ from torch import Tensor
 import rounded
 from exported import Exported
 
-# One full vector of 16 numbers or two of 8, and a part of one.
+# One full vector of 16 numbers, or two of 8, and part of another.
 SAMPLES = 20
 
 
 def fresh(exported: Exported):
-    """The peer at the exported weights, with an optimizer that starts there."""
+    """The peer with the exported weights and a new optimizer."""
     model = exported.model()
     for _, optimizer in model.optimizers.values():
         optimizer.adam.state.clear()
@@ -35,7 +35,7 @@ def fresh(exported: Exported):
 
 
 def step(exported: Exported, region) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The losses, and the first moments of what is trained."""
+    """The losses, and the first moments of all trained parameters."""
     with region:
         losses, after = exported.take_step(fresh(exported))
     return losses, {name: m for name, m in after.items() if name.startswith("training.") and ".m." in name}
@@ -71,13 +71,13 @@ def main() -> None:
     }
     tensors |= {"batch": batch, "seed": torch.tensor(exported.step["torch_seed"])}
     drawn = samples(exported)
-    # Images are in [-1, 1]: half of the digits are enough.
+    # Half precision is enough for images in [-1, 1].
     tensors["samples"] = drawn.half() if drawn.dim() == 4 else drawn.float()
     losses, moments = step(exported, nullcontext())
     tensors |= {f"loss.{name}": loss.float() for name, loss in losses.items()}
     tensors |= {f"moment.{name}": tensor.float() for name, tensor in moments.items()}
     modules = [module for network in model.networks.values() for module in network.modules()]
-    # A penalty on gradients is differentiated twice, which layers do in single precision.
+    # Layers compute the second derivatives of a gradient penalty in single precision.
     if any(isinstance(module, rounded.LAYERS) for module in modules) and "r1" not in losses:
         losses, moments = step(exported, rounded.convolutions())
         tensors |= {f"bf16.loss.{name}": loss.float() for name, loss in losses.items()}

@@ -36,9 +36,10 @@ waves = np.sin(0.3 * x + 0.011 * image) * np.sin(0.5 * y + 0.017 * image)
 np.save(sys.argv[1], np.round(127.5 + 127.5 * waves).astype(np.uint8)[:, None])
 END
 
-record gen-gan dcgan dcgan --data "npy:$folder/waves.npy" --set latent_dim=8 --set generator_width=4 --set discriminator_width=4
-record gen-gan dcgan-r1 dcgan --data "npy:$folder/waves.npy" --set latent_dim=8 --set generator_width=4 --set discriminator_width=4 \
-    --set discriminator_batch_norm=false --set r1_gamma=2
+record gen-gan dcgan dcgan --data "npy:$folder/waves.npy" --set latent_dim=8 --set generator_width=4 \
+    --set discriminator_width=4
+record gen-gan dcgan-r1 dcgan --data "npy:$folder/waves.npy" --set latent_dim=8 --set generator_width=4 \
+    --set discriminator_width=4 --set discriminator_batch_norm=false --set r1_gamma=2
 record gen-vae vae vae --data digits --set latent_dim=3 --set 'widths=[4,6]' --set prior_layers=2
 record gen-vae vae-mlp vae --data digits --set network=mlp --set latent_dim=3 --set 'widths=[16,12]' \
     --set prior_layers=0 --set binarise=static --set beta=0.25

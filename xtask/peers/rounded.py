@@ -1,4 +1,4 @@
-"""Convolutions with operands in bfloat16, as gen-native's: both sides of each product are rounded, sums are not."""
+"""Convolutions with operands in bfloat16, as gen-native's: both factors of a product are rounded, sums are not."""
 
 from contextlib import contextmanager
 
@@ -37,7 +37,7 @@ def forward(layer: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def convolutions():
-    """The layers of PyTorch round while this lasts; `torch.nn.functional` does not."""
+    """Makes PyTorch's layers round inside the context; `torch.nn.functional` does not."""
     before = {layer: layer.forward for layer in LAYERS}
     for layer in LAYERS:
         layer.forward = forward

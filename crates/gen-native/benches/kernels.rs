@@ -1,6 +1,6 @@
-//! The kernels of the native layer beside what `tch` offers for the same, and a matrix product with MKL's fast path.
+//! The kernels of the native layer beside the same functions of `tch`, and a matrix product with MKL's fast path.
 //!
-//! `GEN_MKL_ON_AMD=0 cargo bench --package gen-native -- product` measures the slow one.
+//! `GEN_MKL_ON_AMD=0 cargo bench --package gen-native -- product` measures the slow path.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ gen_native::mkl_on_amd!();
 
 const OPTIONS: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-/// As many tensors as a small network has, about a million entries in all.
+/// The number of tensors of a small network, about a million entries in all.
 fn tensors() -> Vec<Tensor> {
     (0..100).map(|i| Tensor::randn([64, 16 * (1 + i % 20)], OPTIONS)).collect()
 }
@@ -56,7 +56,7 @@ fn product(c: &mut Criterion) {
     group.finish();
 }
 
-/// Convolutions of our models, as libtorch does them and with the batch innermost: forward, and the two gradients.
+/// Convolutions of our models by libtorch and by our loops: forward, and both gradients.
 fn convolution(c: &mut Criterion) {
     // Batch, channels of both maps, side of the large one, kernel, stride, padding.
     let cases = [
@@ -100,12 +100,12 @@ fn layers(sizes: &[i64]) -> Vec<Tensor> {
     sizes.windows(2).flat_map(layer).collect()
 }
 
-/// What one layer of a flow of 256 points in the plane does in a training step, and its inverse.
+/// A training step and the inverse of one layer of a flow of 256 points in the plane.
 fn points(c: &mut Criterion) {
     const BATCH: i64 = 256;
     let knots = Knots::SoftClip { slope: 1e-3 };
     let spline = Spline { bins: 8, low: -5.0, high: 5.0, knots, ends: Ends::Unit };
-    // The batch innermost.
+    // Batch-innermost.
     let x = Tensor::randn([2, BATCH], OPTIONS).tr();
     let leaf = |x: &Tensor| x.detach().set_requires_grad(true);
     let hidden: Vec<Vec<i64>> = vec![(0..64).map(|i| i % 2).collect(); 2];

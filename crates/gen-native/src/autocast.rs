@@ -61,8 +61,8 @@ impl Autocast {
 
 impl Drop for Autocast {
     fn drop(&mut self) {
-        // SAFETY: the arguments are plain numbers that `gn_autocast_begin` gave. A destructor cannot return an error, and
-        // there is none where autocast could begin.
+        // SAFETY: the arguments are plain numbers that `gn_autocast_begin` gave. A destructor cannot return an error,
+        // and there is none where autocast could begin.
         let _ = unsafe { check(gn_autocast_end(self.device, self.was_enabled, self.was_kind)) };
     }
 }

@@ -28,14 +28,14 @@ pub enum Operands {
 
 /// A 2-D convolution of `x: [batch, inputs, height, width]`, without groups or dilation.
 ///
-/// The loops of this crate compute it in single precision, on a processor with AVX2 or AVX-512, for a batch that fills a
-/// vector (8 or 16 images). Their result is batch-innermost ([`is_batch_innermost`](crate::is_batch_innermost)). For
+/// The loops of this crate compute it in single precision, on a processor with AVX2 or AVX-512, for a batch that fills
+/// a vector (8 or 16 images). Their result is batch-innermost ([`is_batch_innermost`](crate::is_batch_innermost)). For
 /// strided convolutions and small feature maps they are several times as fast as libtorch. libtorch computes all other
 /// cases. Gradients of any order equal those of libtorch.
 ///
 /// Tensors hold floating-point numbers on one device and have any strides, expanded ones too. The gradient of a weight
-/// has the strides of the weight, or is contiguous if entries of the weight share memory. No tensor is changed in place.
-/// Any thread may call it, and several threads may run backward passes through one retained graph.
+/// has the strides of the weight, or is contiguous if entries of the weight share memory. No tensor is changed in
+/// place. Any thread may call it, and several threads may run backward passes through one retained graph.
 ///
 /// # Errors
 /// When shapes, kinds or devices do not fit, or a tensor is undefined or sparse.
@@ -57,8 +57,8 @@ pub fn conv2d(
 /// Convolutions with max(0, x) between them; `layers` has a weight `[outputs, inputs, side, side]` and a bias
 /// `[outputs]` for each. Sides are odd, and maps keep their size: the stride is 1, the padding half of the side.
 ///
-/// The notes on [`conv2d`] about loops, strides, threads and gradients hold here too. Each convolution applies max(0, x)
-/// while it writes, in the backward pass too, so the activation needs no pass over memory.
+/// The notes on [`conv2d`] about loops, strides, threads and gradients hold here too. Each convolution applies the
+/// activation while it writes, in the backward pass too, so the activation needs no pass over memory.
 ///
 /// # Errors
 /// As [`conv2d`], and when a side is even, or there is no layer.

@@ -15,15 +15,15 @@ type Gradient = dyn Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError> + Sen
 
 /// Makes `results` the outputs of one node of autograd's graph with the inputs `inputs` and the derivative `gradient`.
 ///
-/// `gradient` takes the gradients of all results and returns one gradient for each input in order, or `None` for an input
-/// without one. It runs once in each backward pass that reaches the node, perhaps on another thread. If several threads
-/// run backward passes through one retained graph, its calls take turns. The closure must hold the tensors that it needs,
-/// detached. It must not hold the returned results: the node would keep itself alive, and a closure that asks for the
-/// gradient of its own node gets an error. The closure may run backward passes of its own.
+/// `gradient` takes the gradients of all results and returns one gradient for each input in order, or `None` for an
+/// input without one. It runs once in each backward pass that reaches the node, perhaps on another thread. If several
+/// threads run backward passes through one retained graph, its calls take turns. The closure must hold the tensors that
+/// it needs, detached. It must not hold the returned results: the node would keep itself alive, and a closure that asks
+/// for the gradient of its own node gets an error. The closure may run backward passes of its own.
 ///
-/// The results are returned as new tensors on the same memory, without any previous graph. If gradients are disabled, or
-/// no input needs one, the results are returned unchanged. Inputs and results have any shape, strides and device, and
-/// floating-point or complex numbers; the gradient of an input has the shape of the input.
+/// The results are returned as new tensors on the same memory, without any previous graph. If gradients are disabled,
+/// or no input needs one, the results are returned unchanged. Inputs and results have any shape, strides and device,
+/// and floating-point or complex numbers; the gradient of an input has the shape of the input.
 ///
 /// Only first derivatives exist: a backward pass that is itself differentiated is refused.
 ///
@@ -53,8 +53,8 @@ pub fn with_gradient(
     let inputs: Vec<_> = inputs.iter().map(|input| input.as_ptr()).collect();
     let given = pointers(&results);
     let mut out = vec![ptr::null_mut(); results.len()];
-    // SAFETY: the tensors are live and the pointers outlive the call. C++ owns the closure from here on and passes it to
-    // `drop` once. Without an error, every place of `out` holds a new tensor that we own.
+    // SAFETY: the tensors are live and the pointers outlive the call. C++ owns the closure from here on and passes it
+    // to `drop` once. Without an error, every place of `out` holds a new tensor that we own.
     unsafe {
         check(gn_with_gradient(
             inputs.as_ptr().cast(),

@@ -215,7 +215,8 @@ pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
 /// Calls a function of `native.cpp` that writes one new tensor to the given place.
 ///
 /// # Safety
-/// Without an error, `call` writes null or a new tensor that we own, and the other arguments of the C++ function are valid.
+/// Without an error, `call` writes null or a new tensor that we own, and the other arguments of the C++ function are
+/// valid.
 pub(crate) unsafe fn tensor_or_none(
     call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
 ) -> Result<Option<Tensor>, TchError> {

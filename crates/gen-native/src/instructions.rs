@@ -19,12 +19,12 @@ pub enum Instructions {
     Libtorch,
 }
 
-/// Chooses the instructions for all later calls of the process, in any thread. An operation keeps the instructions of its
-/// forward pass for its backward pass.
+/// Chooses the instructions for all later calls of the process, in any thread. An operation keeps the instructions of
+/// its forward pass for its backward pass.
 ///
 /// Returns false, and changes nothing, if the processor lacks the instructions or the environment variable
-/// `GEN_INSTRUCTIONS` forbids them. The variable names the most that is allowed: `libtorch`, `portable`, `avx2`, `avx512`
-/// (without bfloat16) or `avx512-bf16`, in this order.
+/// `GEN_INSTRUCTIONS` forbids them. The variable names the most that is allowed: `libtorch`, `portable`, `avx2`,
+/// `avx512` (without bfloat16) or `avx512-bf16`, in this order.
 ///
 /// # Errors
 /// When the variable has another value.

@@ -6,10 +6,11 @@ use crate::ffi::{
     answer_of, gn_batch_innermost, gn_is_batch_innermost, gn_prefers_batch_innermost, tensor_of,
 };
 
-/// Whether `x: [batch, channels, height, width]` is *batch-innermost*: its memory is `[height][width][channels][batch]`.
+/// Whether `x: [batch, channels, height, width]` is *batch-innermost*: its memory is
+/// `[height][width][channels][batch]`.
 ///
-/// The layout does not change the shape, as with libtorch's channels-last. The loops of [`conv2d`](crate::conv2d) return
-/// this layout, and elementwise operations keep it.
+/// The layout does not change the shape, as with libtorch's channels-last. The loops of [`conv2d`](crate::conv2d)
+/// return this layout, and elementwise operations keep it.
 pub fn is_batch_innermost(x: &Tensor) -> bool {
     // SAFETY: the tensor is live.
     unsafe { answer_of(|is| gn_is_batch_innermost(x.as_ptr(), is)) }.unwrap_or(false)

@@ -1,4 +1,4 @@
-//! A thin native layer: the parts of libtorch that `tch` does not expose, and the loops that models spend their time in.
+//! A thin native layer: parts of libtorch that `tch` does not expose, and the loops in which models spend their time.
 //!
 //! It is the only crate of the workspace with `unsafe` code. `native/native.cpp` has one small function for each entry
 //! point. Each function catches every C++ exception and returns its message, which becomes an error here. C++ does not

@@ -1,8 +1,8 @@
 //! MKL's fast path on AMD processors.
 //!
 //! libtorch multiplies matrices with MKL. MKL calls `mkl_serv_intel_cpu_true` and takes a slow path on processors that
-//! are not Intel's, whatever their instructions. A program that defines this function replaces MKL's. One line at the top
-//! of a program does so, with [`mkl_on_amd!`](crate::mkl_on_amd):
+//! are not Intel's, whatever their instructions. A program that defines this function replaces MKL's. One line at the
+//! top of a program does so, with [`mkl_on_amd!`](crate::mkl_on_amd):
 //!
 //! ```
 //! gen_native::mkl_on_amd!();

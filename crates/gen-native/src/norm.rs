@@ -52,7 +52,8 @@ pub enum Statistics<'a> {
     },
 }
 
-/// `activation(normalised x * weight + bias)` of `x: [batch, channels, ...]`, with `weight, bias: [channels]`, ε = 1e-5.
+/// `activation(normalised x * weight + bias)` of `x: [batch, channels, ...]`, with `weight, bias: [channels]`. ε is
+/// 1e-5.
 ///
 /// The loops of this crate compute it in single precision, on a processor with AVX2 or AVX-512, for a batch of feature
 /// maps that fills a vector (8 or 16 images). Their result is batch-innermost
@@ -64,8 +65,8 @@ pub enum Statistics<'a> {
 /// statistics at once. Several threads may run backward passes through one retained graph.
 ///
 /// # Errors
-/// When shapes, kinds or devices do not fit, a tensor is undefined or sparse, moving statistics share memory, or running
-/// statistics require a gradient while gradients are recorded.
+/// When shapes, kinds or devices do not fit, a tensor is undefined or sparse, moving statistics share memory, or
+/// running statistics require a gradient while gradients are recorded.
 pub fn batch_norm(
     x: &Tensor,
     weight: &Tensor,

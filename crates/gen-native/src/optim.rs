@@ -28,12 +28,12 @@ pub struct AdamStep {
 ///
 /// Parameters are `f32`, `f64`, `f16` or `bf16`. A parameter, its gradient and its moments have one shape and kind, and
 /// all tensors are on one device. Strides are arbitrary: the fused kernel takes dense tensors with the strides of their
-/// parameter, and other tensors are copied and copied back. No entry of parameters and moments shares memory with another.
-/// The step records no gradient and is not differentiable.
+/// parameter, and other tensors are copied and copied back. No entry of parameters and moments shares memory with
+/// another. The step records no gradient and is not differentiable.
 ///
 /// # Errors
-/// When the lists differ in length, shapes, kinds or devices differ, or changed tensors share memory. Nothing is changed
-/// then.
+/// When the lists differ in length, shapes, kinds or devices differ, or changed tensors share memory. Nothing is
+/// changed then.
 pub fn adam_step(
     parameters: &[Tensor],
     gradients: &[Tensor],
@@ -68,8 +68,8 @@ pub fn adam_step(
     let AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay } = settings;
     let (p, g) = (pointers(parameters), pointers(gradients));
     let (m, v) = (pointers(first_moments), pointers(second_moments));
-    // SAFETY: the four lists have `n` pointers to live tensors, of the same size and kind for each parameter. C++ refuses
-    // shared memory, and gives the kernel only dense tensors of equal strides.
+    // SAFETY: the four lists have `n` pointers to live tensors, of the same size and kind for each parameter. C++
+    // refuses shared memory, and gives the kernel only dense tensors of equal strides.
     unsafe {
         check(gn_adam(
             p.as_ptr(),
@@ -102,12 +102,12 @@ pub fn global_norm(tensors: &[Tensor]) -> Result<Tensor, TchError> {
 
 /// Moves each tensor of `start` by `weight` of the way to that of `end`.
 ///
-/// Both have one shape, kind and device, and any strides. The tensors of `start` share no memory with others. It records no
-/// gradient.
+/// Both have one shape, kind and device, and any strides. The tensors of `start` share no memory with others. It
+/// records no gradient.
 ///
 /// # Errors
-/// When the lists differ in length, shapes, kinds or devices differ, or changed tensors share memory. Nothing is changed
-/// then.
+/// When the lists differ in length, shapes, kinds or devices differ, or changed tensors share memory. Nothing is
+/// changed then.
 pub fn lerp(start: &[Tensor], end: &[Tensor], weight: f64) -> Result<(), TchError> {
     let (a, b) = (pointers(start), pointers(end));
     if a.len() != b.len() {

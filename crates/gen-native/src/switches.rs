@@ -35,8 +35,8 @@ pub fn set_matmul_precision(precision: MatmulPrecision) -> Result<(), TchError> 
     unsafe { check(gn_matmul_precision(name.as_ptr())) }
 }
 
-/// Sets whether subnormal numbers count as 0, in this thread and in threads that start later. Subnormal numbers are slow,
-/// and no model needs them. Returns false if the processor cannot do it.
+/// Sets whether subnormal numbers count as 0, in this thread and in threads that start later. Subnormal numbers are
+/// slow, and no model needs them. Returns false if the processor cannot do it.
 ///
 /// # Errors
 /// When libtorch refuses.
@@ -60,9 +60,9 @@ pub fn gradients_enabled() -> bool {
     }
 }
 
-/// A tensor of the shape and the kind of `x` without values or memory, on libtorch's device `meta`, which `tch` does not
-/// name. Operations on such tensors compute the shapes of their results or fail. The operations of this crate refuse it
-/// beside tensors of other devices.
+/// A tensor of the shape and the kind of `x` without values or memory, on libtorch's device `meta`, which `tch` does
+/// not name. Operations on such tensors compute the shapes of their results or fail. The operations of this crate
+/// refuse it beside tensors of other devices.
 ///
 /// # Errors
 /// When libtorch fails.
@@ -78,8 +78,8 @@ pub fn without_numbers(x: &Tensor) -> Result<Tensor, TchError> {
 /// process then keeps its peak of memory, and fragmentation raises the peak (by 5 % for the same step).
 ///
 /// It configures glibc's allocator, and mimalloc in programs that use it, unless the environment variable
-/// `MIMALLOC_PURGE_DELAY` is set. With other allocators it does nothing. A program calls it at its start; a library leaves
-/// it to the program.
+/// `MIMALLOC_PURGE_DELAY` is set. With other allocators it does nothing. A program calls it at its start; a library
+/// leaves it to the program.
 ///
 /// ```
 /// gen_native::keep_freed_memory();

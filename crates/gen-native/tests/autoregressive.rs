@@ -1,4 +1,4 @@
-//! Masked networks and the inverses of autoregressive maps, beside the same of libtorch's operations.
+//! Masked networks and inverses of autoregressive maps, beside the same by libtorch's operations.
 
 #![allow(clippy::unwrap_used)]
 
@@ -39,7 +39,7 @@ fn masked_perceptrons_are_their_layers() {
     assert!(masked_perceptron(&x, &[&weight, &bias], &[&weight.tr()]).is_err());
 }
 
-/// A network and who sees whom in it.
+/// A network and its degrees.
 struct Network {
     layers: Vec<Tensor>,
     inputs: Vec<i64>,
@@ -48,7 +48,7 @@ struct Network {
 }
 
 impl Network {
-    /// Degrees in no order, from the permuted remainders of a counter.
+    /// Unordered degrees, from the permuted remainders of a counter.
     fn new(values: i64, features: i64, widths: &[i64], parameters: i64) -> Self {
         let permutation = |n: i64| -> Vec<i64> {
             Tensor::randperm(n, (Kind::Int64, Device::Cpu)).iter::<i64>().unwrap().collect()

@@ -12,7 +12,7 @@ gen_native::mkl_on_amd!();
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-/// A convolution of random numbers.
+/// A convolution of random tensors.
 struct Case {
     batch: i64,
     inputs: i64,
@@ -80,7 +80,7 @@ fn with_gradients(y: &Tensor, inputs: &[&Tensor]) -> Vec<Tensor> {
     results
 }
 
-/// That no value differs by more than this part of the largest one.
+/// Asserts that no value differs by more than this part of the largest one.
 #[track_caller]
 fn assert_alike(ours: &[Tensor], theirs: &[Tensor], tolerance: f64) {
     assert_eq!(ours.len(), theirs.len());
@@ -117,7 +117,7 @@ fn cases() -> Vec<Case> {
         Case { batch: 17, inputs: 8, outputs: 2, side: [1, 1], kernel: [3, 3], ..DOWN },
         Case { batch: 40, inputs: 7, outputs: 5, side: [1, 9], kernel: [1, 5], padding: 0, ..DOWN },
         Case { batch: 19, inputs: 2, outputs: 3, side: [12, 11], kernel: [9, 10], padding: 3, ..DOWN },
-        // Many channels on both sides, also of a batch that is done in slices.
+        // Many channels on both sides, also with a batch that is processed in slices.
         Case { batch: 70, inputs: 9, outputs: 21, ..DOWN },
         Case { batch: 300, inputs: 17, outputs: 70, side: [3, 4], kernel: [1, 1], padding: 0, ..DOWN },
         Case { batch: 37, inputs: 40, outputs: 16, kernel: [4, 4], stride: 2, ..DOWN },
@@ -160,7 +160,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// One test for all instructions, since they are chosen for the whole process.
+/// One test for all instructions, since the choice is for the whole process.
 #[test]
 fn convolutions_and_their_gradients_are_those_of_libtorch() {
     tch::manual_seed(3);
@@ -177,13 +177,12 @@ fn convolutions_and_their_gradients_are_those_of_libtorch() {
         for case in cases() {
             Case { operands: Operands::Rounded, ..case }.check(2e-2);
         }
-        // A unit that rounding moves across 0 changes gradients by all that it passes on, so that only the same
-        // rounding gives the same.
+        // If rounding moves a unit across 0, its whole gradient changes, so the reference needs the same rounding.
         let rounded = |x: &Tensor, weight: &Tensor, bias: &Tensor, padding| {
             conv2d(x, weight, Some(bias), 1, padding, Direction::Down, Operands::Rounded).unwrap()
         };
         stacks_are_convolutions_with_relu_between(Operands::Rounded, Kind::Float, &rounded, 1e-6);
-        // A number of eight bits and a product of two of them are exact.
+        // Numbers of eight bits and their products are exact.
         let x = Tensor::randint(255, [32, 5, 4, 4], FLOAT) - 127.0;
         let weight = Tensor::randint(15, [6, 5, 3, 3], FLOAT) - 7.0;
         let exact = conv2d(&x, &weight, None, 1, 1, Direction::Down, Operands::Rounded).unwrap();
@@ -242,14 +241,14 @@ fn stacks_are_convolutions_with_relu_between(operands: Operands, kind: Kind, lay
         let ours = run(Kind::Float, &|x, layers| conv_stack(x, layers, operands).unwrap());
         let theirs = run(kind, &|x, layers| one_by_one(x, layers, layer));
         assert_alike(&ours, &theirs, tolerance);
-        // Nothing changes where nobody asks for gradients and hidden maps are not kept. One thread, to which that is never
-        // too few images.
+        // Without gradients, hidden maps are not stored, and the result is the same. One thread never has too few
+        // images for that.
         let threads = tch::get_num_threads();
         tch::set_num_threads(1);
         let list: Vec<&Tensor> = layers.iter().collect();
         assert_eq!(conv_stack(&x, &list, operands).unwrap(), ours[0], "{channels:?} without gradients");
         tch::set_num_threads(threads);
-        // In double precision it is libtorch's.
+        // libtorch computes it in double precision.
         let double = run(Kind::Double, &|x, layers| conv_stack(x, layers, operands).unwrap());
         let theirs = run(Kind::Double, &|x, layers| one_by_one(x, layers, &by_libtorch));
         assert!(double.iter().zip(&theirs).all(|(a, b)| a.allclose(b, 1e-12, 1e-12, false)));
@@ -341,7 +340,7 @@ fn wrong_shapes_are_errors() {
     let message = |x: &Tensor, weight: &Tensor, stride, padding| {
         conv2d(x, weight, None, stride, padding, Direction::Down, Operands::Exact).unwrap_err().to_string()
     };
-    // What is left to libtorch it refuses in its own words.
+    // libtorch has its own messages.
     let [three, two, size] = match prefers_batch_innermost(&x) {
         true => ["3 input channels", "2 input channels", "does not fit"],
         false => ["to have 3 channels", "to have 2 channels", "greater than actual input size"],

@@ -1,4 +1,4 @@
-//! An operation with a gradient of its own, beside the same of libtorch's operations.
+//! An operation with its own gradient, beside the same by libtorch's operations.
 
 #![allow(clippy::unwrap_used)]
 
@@ -84,7 +84,7 @@ fn what_a_node_holds_lives_as_long_as_its_results() {
     assert_eq!(Arc::strong_count(&held), 2);
     drop(y);
     assert_eq!(Arc::strong_count(&held), 1);
-    // Nothing is kept where no gradient is.
+    // Without gradients, nothing is kept.
     let without = tch::no_grad(|| node(&leaf()));
     assert!(!without.requires_grad() && Arc::strong_count(&held) == 1);
 }
@@ -107,7 +107,7 @@ fn failures_are_errors_of_the_backward_pass() {
     assert!(twice.unwrap_err().to_string().contains("first derivative"));
 }
 
-/// The gradient of x 2, by a closure that any thread may own but no two may use at once.
+/// The gradient of x 2, by a closure that is `Send` but not `Sync`.
 #[test]
 fn two_threads_may_go_back_through_one_graph_that_is_kept() {
     let (inside, met) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -141,7 +141,7 @@ fn two_threads_may_go_back_through_one_graph_that_is_kept() {
     assert_eq!(met.load(Ordering::SeqCst), 0, "two threads were in the closure at once");
 }
 
-/// A graph that is not kept serves the thread that comes first; the other is told.
+/// A graph that is not retained serves the first thread; the other gets an error.
 #[test]
 fn of_two_threads_that_free_a_graph_one_is_refused() {
     for _ in 0..50 {
@@ -174,7 +174,7 @@ fn what_the_closure_says_is_in_the_error() {
     assert!(said.contains("2 gradients for 1 input"), "{said}");
 }
 
-/// A closure that goes back through its own node would wait for itself.
+/// A closure that runs a backward pass through its own node would wait for itself.
 #[test]
 fn a_node_does_not_wait_for_itself() {
     let x = leaf();
@@ -195,7 +195,7 @@ fn a_node_does_not_wait_for_itself() {
     assert!(found.unwrap_err().to_string().contains("itself"));
 }
 
-/// Results that are something else already: inputs, views, one tensor twice.
+/// Results that are inputs, views, or one tensor twice.
 #[test]
 fn results_that_others_hold_are_left_as_they_are() {
     let x = leaf();
@@ -218,7 +218,7 @@ fn results_without_a_gradient_of_their_own_are_refused() {
     assert!(with_gradient(&[&Tensor::new()], vec![x.detach()], |_| Ok(vec![None])).is_err());
 }
 
-/// What a closure holds may fail when it is dropped.
+/// Values in a closure may panic when they are dropped.
 #[test]
 fn a_panic_while_a_node_is_freed_stays_inside() {
     struct Fails;

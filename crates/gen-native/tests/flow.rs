@@ -1,4 +1,4 @@
-//! What flows do, beside the same of libtorch's operations in double precision.
+//! Operations of flows, beside the same by libtorch's operations in double precision.
 
 #![allow(clippy::unwrap_used)]
 
@@ -61,8 +61,7 @@ fn couplings_are_what_they_are_made_of() {
     }
 }
 
-/// What a kept value does by way of the parameters is the conditioner's business, also where gradients are
-/// differentiated.
+/// The parameters may depend on the kept values, also in gradients of gradients.
 #[test]
 fn parameters_may_depend_on_what_is_kept() {
     tch::manual_seed(8);
@@ -88,7 +87,7 @@ fn couplings_have_the_gradients_of_their_differences() {
     });
 }
 
-/// One value a row, so that the result is the exponential and the log-determinant the hyperbolic tangent.
+/// With one value a row, the result is the exponential and the log-determinant is the hyperbolic tangent.
 fn exp_and_tanh(x: &Tensor) -> (Tensor, Tensor) {
     let a = x.unsqueeze(1);
     let zero = a.zeros_like();
@@ -195,7 +194,7 @@ fn perceptrons_are_their_layers() {
             let ours = |x: &[Tensor]| vec![perceptron(&x[0], &x[1..].iter().collect::<Vec<_>>()).unwrap()];
             let theirs = |x: &[Tensor]| vec![reference::layers(&x[0], &x[1..], &[])];
             check(&ours, &theirs, &inputs);
-            // Layers that do not learn still hand the gradient on.
+            // Frozen layers still pass the gradient on.
             let frozen = |f: Function<'_>| {
                 let all = leaves(&inputs, Kind::Double);
                 let inputs: Vec<Tensor> = all

@@ -1,4 +1,4 @@
-//! A generator of one's own gives PyTorch's numbers, and gives them whatever happens elsewhere.
+//! A private generator gives PyTorch's numbers, whatever other code draws.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 
-/// Draws of every kind, one after the other, of sizes that take libtorch's loops and their ends.
+/// Draws from every distribution, in sizes that need libtorch's loops and their remainders.
 fn draws(rng: &Generator) -> Vec<Tensor> {
     let x = Tensor::zeros([7, 5], DOUBLE);
     vec![
@@ -100,7 +100,7 @@ fn a_state_may_lie_anywhere_and_says_nothing_that_is_beyond_it() {
     assert_eq!(draws(&rng), next);
     rng.set_state(&state).unwrap();
     assert!(rng.set_state(&Tensor::internal_efficientzerotensor(state.size(), bytes)).is_err());
-    // So many numbers left, behind the last of the block.
+    // More numbers left than the block has.
     let mut beyond = Vec::<u8>::try_from(&state).unwrap();
     beyond[8..12].copy_from_slice(&624_i32.to_le_bytes());
     beyond[16..24].copy_from_slice(&624_u64.to_le_bytes());

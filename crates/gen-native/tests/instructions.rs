@@ -1,4 +1,4 @@
-//! Instructions may be changed at any time: what was begun with some is finished with the same.
+//! Instructions may change at any time: an operation keeps those of its forward pass.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ gen_native::mkl_on_amd!();
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-/// An operation, and the shapes of what it learns.
+/// An operation, and the shapes of its parameters.
 type Operation = (&'static str, &'static [&'static [i64]], fn(&[Tensor]) -> Tensor);
 
 fn refs(list: &[Tensor]) -> Vec<&Tensor> {
@@ -89,7 +89,7 @@ fn available() -> Vec<Instructions> {
         .collect()
 }
 
-/// One test, since the switch is the process's.
+/// One test, since the switch is for the whole process.
 #[test]
 fn a_backward_pass_has_the_instructions_of_its_forward_pass() {
     for (name, shapes, operation) in OPERATIONS {
@@ -109,11 +109,11 @@ fn a_backward_pass_has_the_instructions_of_its_forward_pass() {
     while_another_thread_changes_them();
 }
 
-/// An operation that is under way goes on with what it began with: all results are those of some instructions.
+/// A running operation keeps its instructions: each result is the result of one instruction set.
 fn while_another_thread_changes_them() {
     let available = available();
     let done = AtomicBool::new(false);
-    // Also where an assertion fails, or the other thread would go on for ever.
+    // Also if an assertion fails, or the other thread would run for ever.
     struct Stop<'a>(&'a AtomicBool);
     impl Drop for Stop<'_> {
         fn drop(&mut self) {

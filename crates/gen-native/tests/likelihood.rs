@@ -1,4 +1,4 @@
-//! Fused likelihoods, beside the same written out in double precision.
+//! Fused likelihoods, beside the formula in double precision.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ const HALF: f64 = 1.0 / 255.0;
 
 fn bytes(shape: &[i64]) -> Tensor {
     let x = Generator::seeded(1).randint(0, 256, shape, (Kind::Float, Device::Cpu));
-    // More of the outermost ones than chance gives.
+    // More outermost bins than by chance.
     (x * 1.3 - 38.0).clamp(0.0, 255.0).round() / 127.5 - 1.0
 }
 
@@ -44,7 +44,7 @@ fn the_logistic_mass_of_bytes_and_its_gradients() {
     }
 }
 
-/// Whether there are loops for it, as there are on every processor, unless `GEN_INSTRUCTIONS` leaves all to libtorch.
+/// Whether there are loops: always, unless `GEN_INSTRUCTIONS` leaves everything to libtorch.
 fn works() -> bool {
     let works = use_instructions(Instructions::Portable).unwrap();
     assert!(use_instructions(Instructions::Best).unwrap());
@@ -67,14 +67,14 @@ fn check(mean: &Tensor, scale: f32, x: &Tensor) {
     let ours = run(Kind::Float, &|m, s, x| discretised_logistic(m, s, x, HALF).unwrap().unwrap());
     let theirs = run(Kind::Double, &|m, s, x| reference::logistic(m, s, x, HALF));
     for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
-        // Sums that cancel keep the errors of what they add.
+        // Sums that cancel keep the errors of their terms.
         let size = b.abs().max().double_value(&[]).max(1.0);
         let difference = (a.to_kind(Kind::Double) - b).abs().max().double_value(&[]) / size;
         assert!(difference < 2e-5, "result {i} of {:?} differs by {difference} of {size}", x.size());
     }
 }
 
-/// Where σ(a) is almost 1, (1 − σ(a)) σ(a) has to come from the other side.
+/// If σ(a) is almost 1, (1 − σ(a)) σ(a) must be computed from σ(−a).
 #[test]
 fn second_derivatives_keep_their_digits_in_both_tails() {
     if !works() {

@@ -1,4 +1,4 @@
-//! `GEN_INSTRUCTIONS`: the most that a process may use. A process reads it once, so each value has one of its own.
+//! `GEN_INSTRUCTIONS`, the limit of a process. A process reads it once, so each value gets its own process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,14 +19,14 @@ const WORDS: [(&str, Instructions); 4] = [
     ("avx512", Instructions::Avx512),
 ];
 
-/// The ignored test of this name, in a process with this limit.
+/// Runs the ignored test of this name in a process with this limit.
 fn start(test: &str, limit: &str) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--ignored", "--exact", test]).env("GEN_INSTRUCTIONS", limit).stdout(Stdio::null());
     command.spawn().unwrap()
 }
 
-/// How it ends, if it does so in a minute.
+/// The end of the process, if it ends within a minute.
 fn end(mut child: Child) -> Option<ExitStatus> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(60) {

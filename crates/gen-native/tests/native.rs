@@ -1,4 +1,4 @@
-//! What C++ does comes back as values or errors, never as an exception.
+//! Results and exceptions of C++ arrive as values and errors.
 
 #![allow(clippy::unwrap_used)]
 
@@ -55,7 +55,7 @@ fn exceptions_are_errors() {
     assert!(adam(Tensor::ones([2], DOUBLE), &Tensor::ones([], DOUBLE)).unwrap_err().contains("scalars"));
 }
 
-/// Kingma & Ba (2015), algorithm 1, written out for one entry.
+/// Algorithm 1 of Kingma & Ba (2015) for one entry.
 #[test]
 fn adam_is_the_papers_also_for_gradients_that_lie_otherwise() {
     let p = Tensor::zeros([3, 2], DOUBLE);
@@ -79,7 +79,7 @@ fn adam_is_the_papers_also_for_gradients_that_lie_otherwise() {
     assert!((m.double_value(&[2, 1]) - mean).abs() < 1e-9);
 }
 
-/// Parameters, moments and gradients that lie in several ways, beside the same contiguous ones.
+/// Parameters, moments and gradients of several layouts, beside contiguous ones.
 #[test]
 fn adam_is_the_same_however_tensors_lie() {
     let numbers = |shape: &[i64], first: f64| {
@@ -123,7 +123,7 @@ fn adam_is_the_same_however_tensors_lie() {
     }
 }
 
-/// What would be written twice, or read after it is written, is refused, and nothing is changed.
+/// Memory that would be written twice, or read after it is written, is refused, and nothing changes.
 #[test]
 fn adam_refuses_tensors_that_share_memory() {
     let fresh = || Tensor::ones([3, 2], DOUBLE);

@@ -17,7 +17,7 @@ const ACTIVATIONS: [Activation; 4] =
 const SHAPES: [[i64; 4]; 6] =
     [[16, 8, 5, 3], [33, 4, 7, 7], [64, 48, 3, 4], [17, 1, 6, 2], [70, 40, 1, 1], [19, 1, 1, 1]];
 
-/// An operation of `x`, and of as many parameters as there are.
+/// An operation on `x` and its parameters.
 type Operation<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
 
 fn random(shape: &[i64]) -> Tensor {
@@ -28,7 +28,7 @@ fn leaves(inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
     inputs.iter().map(|x| x.to_kind(kind).copy().set_requires_grad(true)).collect()
 }
 
-/// The result and all gradients of a weighted sum of it.
+/// The result, and all gradients of a weighted sum of it.
 fn results(operation: Operation<'_>, inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
     let inputs = leaves(inputs, kind);
     let y = operation(&inputs);
@@ -49,7 +49,7 @@ fn assert_close(ours: &[Tensor], theirs: &[Tensor], tolerance: f64, what: &str) 
     }
 }
 
-/// One test for all instructions, since they are chosen for the whole process.
+/// One test for all instructions, since the choice is for the whole process.
 #[test]
 fn normalisations_and_their_gradients_are_those_of_libtorch() {
     tch::manual_seed(5);
@@ -68,8 +68,8 @@ fn normalisations_and_their_gradients_are_those_of_libtorch() {
     gradients_of_gradients_are_those_of_libtorch();
     channels_of_a_wider_map_are_read_in_place();
     nan_stays_with_its_statistics();
-    // Not so with libtorch's own loops, to which all may be left: a large mean makes a gradient 4 % wrong, and sums depend
-    // on the number of threads.
+    // libtorch's own loops would fail: a large mean makes a gradient 4 % wrong, and sums depend on the number of
+    // threads.
     if prefers_batch_innermost(&Tensor::zeros([32, 4, 6, 6], FLOAT)) {
         a_large_mean_does_not_hide_small_deviations();
         threads_change_nothing();
@@ -103,7 +103,7 @@ fn group_norm_is_right(shape: [i64; 4], activation: Activation) {
     let [n, c, ..] = shape;
     let inputs = [random(&shape) * 2.0 + 3.0, random(&[c]) + 1.0, random(&[c]), random(&[n, 2 * c])];
     for groups in (1..=c).filter(|groups| c % groups == 0) {
-        // Few values may be as good as equal, and a gradient nothing but rounding.
+        // Few values may be almost equal, and a gradient only rounding errors.
         if shape[2] * shape[3] * c / groups < 4 {
             continue;
         }
@@ -121,7 +121,7 @@ fn group_norm_is_right(shape: [i64; 4], activation: Activation) {
     }
 }
 
-/// By running statistics of mean 0 and variance 1, batch normalisation does nothing before the activation.
+/// With running statistics of mean 0 and variance 1, batch normalisation only applies the activation.
 fn silu_is_right_wherever_it_is_asked() {
     let z = Tensor::linspace(-85.0, 85.0, 64 * 50, FLOAT).view([64, 1, 5, 10]).set_requires_grad(true);
     let (one, zero) = (Tensor::ones([1], FLOAT), Tensor::zeros([1], FLOAT));
@@ -131,7 +131,7 @@ fn silu_is_right_wherever_it_is_asked() {
     let z = z.detach().to_kind(Kind::Double).set_requires_grad(true);
     let exact = z.silu();
     let exact_slope = Tensor::run_backward(&[exact.sum(Kind::Double)], &[&z], true, false).remove(0);
-    // 1e-5 in the variance is rounded in single precision too.
+    // ε in the variance is rounded in single precision too.
     assert!(y.to_kind(Kind::Double).allclose(&exact, 1e-5, 1e-30, false));
     assert!(slope.to_kind(Kind::Double).allclose(&exact_slope, 1e-5, 1e-7, false));
 }
@@ -151,7 +151,7 @@ fn gradients_of_gradients_are_those_of_libtorch() {
     for (operation, count) in operations.into_iter().zip([3, 3, 4]) {
         let penalty = |kind: Kind| {
             let inputs = leaves(&inputs[..count], kind);
-            // The weights are on the way to x as well, as where a layer is used twice.
+            // x depends on the weights too, as when a layer is used twice.
             let mut list: Vec<_> = inputs.iter().map(Tensor::shallow_clone).collect();
             list[0] = &inputs[0] * inputs[1].view([1, 4, 1, 1]);
             let y = operation(&list).tanh().square();
@@ -172,7 +172,7 @@ fn channels_of_a_wider_map_are_read_in_place() {
     assert_eq!(norm(&some), norm(&x));
     let norm = |x: &Tensor| batch_norm(x, &weight, &bias, Statistics::Batch, Activation::Relu).unwrap();
     assert_eq!(norm(&some), norm(&x));
-    // The gradient of some channels of a result.
+    // The gradient of a range of channels of a result.
     let gradient = |x: &Tensor, y: &dyn Fn(&Tensor) -> Tensor| {
         let x = x.copy().set_requires_grad(true);
         Tensor::run_backward(&[y(&x)], &[&x], false, false).remove(0)
@@ -190,7 +190,7 @@ fn norm_squares(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
 }
 
 fn a_large_mean_does_not_hide_small_deviations() {
-    // Multiples of 2^-10 around 1000, which are exact in single precision.
+    // Multiples of 2^-10 around 1000 are exact in single precision.
     let x = (random(&[32, 4, 6, 6]) * 16.0).round() / 1024.0 + 1000.0;
     let inputs = [x, random(&[4]) + 1.0, random(&[4])];
     let operations: [Operation<'_>; 2] =

@@ -1,4 +1,4 @@
-//! Splines, beside those of other libraries and the same of libtorch's operations.
+//! Splines, beside those of other libraries and the same by libtorch's operations.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ const RAW: [f64; 23] = [
     0.0, -1.5, 0.8, 0.4,
 ];
 
-/// x, y and ln dy/dx as nflows 0.14 has them on [-3, 3].
+/// x, y and ln dy/dx by nflows 0.14 on [-3, 3].
 const NFLOWS: [[f64; 3]; 16] = [
     [-4.0, -4.0, 0.0],
     [-3.0, -3.0, 0.0],
@@ -42,7 +42,7 @@ const NFLOWS: [[f64; 3]; 16] = [
     [3.5, 3.5, 0.0],
 ];
 
-/// The same as zuko 1.4 has them on [-5, 5].
+/// The same by zuko 1.4 on [-5, 5].
 const ZUKO: [[f64; 3]; 11] = [
     [-6.0, -6.0, 0.0],
     [-4.999, -4.999002540264454, -0.005086502746868757],
@@ -84,7 +84,7 @@ fn assert_points(points: &[[f64; 3]], knots: Knots, bound: f64) {
         };
         let [image, slope] = run(&x, Way::Forward);
         let [back, inverse_slope] = run(&y, Way::Inverse);
-        // In single precision x moves by its last digit, and y and the slope with it.
+        // In single precision, rounding x changes y and the slope.
         let pairs =
             [(image, &y, bound), (slope, &log, 20.0), (back, &x, 3.0 * bound), (inverse_slope, &-&log, 40.0)];
         for (i, (found, expected, scale)) in pairs.iter().enumerate() {
@@ -214,7 +214,7 @@ fn extremes_stay_finite() {
 #[test]
 fn there_and_back_is_where_it_began() {
     let rng = Generator::seeded(4);
-    // The least slope, 0.001, makes half a last digit of a value an error of 1.2e-4 on the way back.
+    // At the least slope, 0.001, half of the last digit of a value is an error of 1.2e-4 in the inverse.
     for (kind, knots, tolerance) in
         [(Kind::Float, SOFT_CLIP, 5e-4), (Kind::Double, SOFT_CLIP, 1e-9), (Kind::Double, FLOOR, 1e-9)]
     {
@@ -234,7 +234,7 @@ fn there_and_back_is_where_it_began() {
     }
 }
 
-/// Knots in half precision would be 0.001 from where they belong, as far as the narrowest bins are wide.
+/// Knots in half precision would be wrong by 0.001, the width of the narrowest bins.
 #[test]
 fn half_precision_rounds_no_knot() {
     let rng = Generator::seeded(5);

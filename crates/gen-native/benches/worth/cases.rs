@@ -11,7 +11,7 @@ use crate::OPTIONS;
 
 pub(crate) type Call = Box<dyn Fn(&[Tensor]) -> Vec<Tensor>>;
 
-/// What is done again and again.
+/// The work that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     /// The call, without gradients.
@@ -25,12 +25,12 @@ pub(crate) struct Case {
     pub(crate) shape: String,
     pub(crate) models: &'static str,
     pub(crate) inputs: Vec<Tensor>,
-    /// How many of the inputs, the first ones, have a batch, and so a layout.
+    /// The number of leading inputs with a batch, and so with a layout.
     pub(crate) with_batch: usize,
     /// Inputs without a gradient.
     pub(crate) constants: Vec<usize>,
     pub(crate) call: Call,
-    /// The same of libtorch's operations, where it is not what the call does without loops of ours.
+    /// The same by libtorch's operations, if it differs from the call without our loops.
     pub(crate) composed: Option<Call>,
     pub(crate) work: Work,
 }
@@ -191,7 +191,7 @@ fn normalisations() -> Vec<Case> {
     cases
 }
 
-/// Images on their way to the first convolution.
+/// Images before the first convolution.
 fn layouts() -> Vec<Case> {
     let shapes = [("vae", [128, 1, 28, 28]), ("dcgan", [64, 1, 28, 28]), ("ddpm", [32, 4, 14, 14])];
     let case = |(models, x): (&'static str, [i64; 4])| Case {
@@ -199,7 +199,7 @@ fn layouts() -> Vec<Case> {
         shape: format!("{}, without gradients", text(&x)),
         models,
         inputs: vec![random(&x)],
-        // It lies as a data set has it.
+        // Images have the layout of the data set.
         with_batch: 0,
         constants: vec![],
         call: Box::new(|x| vec![batch_innermost(&x[0]).unwrap()]),
@@ -264,7 +264,7 @@ fn couplings() -> Vec<Case> {
     cases
 }
 
-/// What happens to channels between couplings and inside of them.
+/// Mixing of channels.
 fn channels() -> Vec<Case> {
     let mut cases = Vec::new();
     for (models, n) in [("glow, realnvp", 4), ("glow, realnvp", 8), ("glow of 32 x 32 x 3", 48)] {

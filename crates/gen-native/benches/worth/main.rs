@@ -1,13 +1,13 @@
-//! What each hand-written kernel buys against the same of libtorch's operations, on the shapes of our models: the table
-//! of `native/README.md`.
+//! The gain of each kernel over the same operations of libtorch, on the shapes of our models: the table of
+//! `native/README.md`.
 //!
-//! `cargo bench --package gen-native --bench worth` prints it; words after `--` choose rows that contain one of them, and
-//! GEN_WORTH_THREADS says with how many threads (1).
+//! `cargo bench --package gen-native --bench worth` prints it. Words after `--` select rows that contain one of them,
+//! and GEN_WORTH_THREADS sets the number of threads (1).
 //!
-//! Both sides do the same work one after another, many times in turn, so that whatever else the machine does meets both. With
-//! one thread its time on a core counts, so that others do not; with more the clock does.
-//! Libtorch's operations are measured on maps that are contiguous and on maps whose batch is innermost, and the faster
-//! counts. The gain is the median over the rounds of the quotient of two neighbours.
+//! Both sides do the same work in turn, many times, so that other load affects both. With one thread, its processor
+//! time counts, so that other programs do not; with more threads, wall-clock time counts. libtorch's operations are
+//! measured on contiguous and on batch-innermost maps, and the faster one counts. The gain is the median quotient of
+//! successive times.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -26,18 +26,18 @@ gen_native::mkl_on_amd!();
 
 const OPTIONS: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-/// How long one measurement lasts, and how many there are of each side.
+/// The duration of a measurement, and the number of measurements of each side.
 const SAMPLE: Duration = Duration::from_millis(4);
 const ROUNDS: usize = 41;
 
-/// How values lie that a call is given.
+/// The layout of the inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     Contiguous,
     BatchInnermost,
 }
 
-/// One of the ways to do a case's work.
+/// A way to do the work of a case.
 #[derive(Debug, Clone, Copy)]
 struct Way {
     instructions: Instructions,

@@ -1,35 +1,35 @@
-//! What an operation is given, and what it is compared with.
+//! The inputs of an operation, and its reference.
 
 use tch::{TchError, Tensor};
 
 use crate::draw::Draw;
 
-/// What an operation does with an input.
+/// The role of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It has a gradient.
+    /// The input has a gradient.
     Learned,
-    /// It has none.
+    /// The input has no gradient.
     Fixed,
-    /// The operation changes it, and records no gradient of that, whether or not it requires one.
+    /// The operation changes the input in place and records no gradient of that, even if the input requires one.
     Written,
 }
 
-/// A tensor that an operation is given.
+/// An input of an operation.
 pub(crate) struct Input {
     pub(crate) name: String,
     pub(crate) shape: Vec<i64>,
-    /// At least one, and as many as there are entries.
+    /// At least one value, and one for each entry.
     pub(crate) values: Vec<f64>,
     pub(crate) role: Role,
-    /// Whether the values mean something together, as those of a permutation do, so that none may stand for another.
+    /// Whether the values belong together, like those of a permutation, so that none may replace another.
     pub(crate) structured: bool,
 }
 
 /// Numbers of one kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Values {
-    /// Multiples of 1/8 up to 2.
+    /// Multiples of 1/8 in [-2, 2].
     Grid,
     /// From N(mean, deviation²).
     Normal(f64, f64),
@@ -43,20 +43,21 @@ pub(crate) type Reference = Box<dyn Fn(&[Tensor]) -> Vec<Tensor>>;
 
 /// One call of an operation.
 pub(crate) struct Case {
-    /// Numbers and choices besides the tensors.
+    /// Numbers and choices other than the tensors.
     pub(crate) settings: String,
     pub(crate) inputs: Vec<Input>,
-    /// The operation; `None` where it leaves the work to its caller, as its documentation says.
+    /// The operation; `None` if it leaves the work to its caller, as documented.
     pub(crate) ours: Ours,
-    /// The same of libtorch's operations, in double precision.
+    /// The same by libtorch's operations, in double precision.
     pub(crate) reference: Reference,
-    /// The largest differences in single and in double precision, of results and gradients, as parts of the largest value.
+    /// The largest differences of results and gradients in single and in double precision, relative to the largest
+    /// value.
     pub(crate) tolerance: [f64; 2],
-    /// Likewise of gradients of gradients; none where there are none, and an error must say so.
+    /// The same for gradients of gradients; `None` if they do not exist and must be an error.
     pub(crate) second: Option<[f64; 2]>,
-    /// How exact operands are in single precision.
+    /// The precision of operands in single precision.
     pub(crate) precision: f64,
-    /// How much larger errors of the inputs are in what comes out, where that depends on them.
+    /// The factor by which errors of the inputs grow in the results, if it depends on the inputs.
     pub(crate) amplification: Option<Amplification>,
 }
 
@@ -79,7 +80,7 @@ impl Case {
         }
     }
 
-    /// The least value that a tolerance is a part of: sums that cancel keep the errors of what they add.
+    /// The least value that a tolerance is relative to: sums that cancel keep the errors of their terms.
     pub(crate) fn least(&self, exact: &[Tensor]) -> f64 {
         self.amplification.as_ref().map_or(0.1, |of| of(exact).max(1.0))
     }
@@ -89,7 +90,7 @@ impl Case {
     }
 }
 
-/// An input of random values that is learned.
+/// An input of random values with a gradient.
 pub(crate) fn learned(draw: &mut Draw, name: &str, shape: &[i64], values: Values) -> Input {
     let n = shape.iter().product::<i64>().max(1) as usize;
     let values = match values {
@@ -110,7 +111,7 @@ pub(crate) fn written(draw: &mut Draw, name: &str, shape: &[i64], values: Values
     Input { role: Role::Written, ..learned(draw, name, shape, values) }
 }
 
-/// An input of these values, which belong together, without a gradient.
+/// An input without a gradient, of values that belong together.
 pub(crate) fn structured(name: &str, shape: &[i64], values: Vec<f64>) -> Input {
     let values = if values.is_empty() { vec![0.0] } else { values };
     Input { name: name.to_owned(), shape: shape.to_vec(), values, role: Role::Fixed, structured: true }

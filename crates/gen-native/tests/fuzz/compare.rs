@@ -1,4 +1,4 @@
-//! Results and gradients, and whether two lists of them are alike.
+//! Results and gradients, and their comparison.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,11 +8,11 @@ use crate::case::{Case, Input};
 use crate::draw::Draw;
 use crate::layout::{Layout, Placed};
 
-/// By what a result is weighed in a score whose gradient is asked for, and how that reaches the result.
+/// The weights of a result in the score that is differentiated, and the layout of the gradient that they cause.
 pub(crate) struct Slope {
     pub(crate) layout: Layout,
     values: Vec<f64>,
-    /// A sum: its gradient is one number at every place.
+    /// A sum, whose gradient is one expanded number.
     pub(crate) plain: bool,
     pub(crate) used: bool,
 }
@@ -32,7 +32,7 @@ impl Slope {
         self.layout.place(&self.values, kind)
     }
 
-    /// The weighted sum of a result, by products that autograd knows.
+    /// The weighted sum of a result, by products that autograd can differentiate.
     pub(crate) fn score(&self, result: &Tensor) -> Tensor {
         if self.plain {
             return result.sum(result.kind());
@@ -40,14 +40,14 @@ impl Slope {
         (result * self.place(result.kind()).view).sum(result.kind())
     }
 
-    /// The same, with a gradient that is contiguous: libtorch's batch normalisation is wrong for others.
+    /// The same with a contiguous gradient, since libtorch's batch normalisation is wrong for others.
     fn score_of_reference(&self, result: &Tensor) -> Tensor {
         let slope = if self.plain { result.ones_like() } else { self.place(Kind::Double).exact() };
         (result * slope.contiguous()).sum(Kind::Double)
     }
 }
 
-/// The sum of the scores of the results that are used and have a gradient.
+/// The sum of the scores of all used results with a gradient.
 pub(crate) fn total(
     results: &[Tensor],
     slopes: &[Slope],
@@ -59,7 +59,7 @@ pub(crate) fn total(
         .reduce(|a, b| a.to_kind(Kind::Double) + b.to_kind(Kind::Double))
 }
 
-/// Gradients of `loss`, zeros where there are none.
+/// Gradients of `loss`; zeros for leaves without one.
 pub(crate) fn gradients(
     loss: Option<&Tensor>,
     leaves: &[Tensor],
@@ -75,23 +75,23 @@ pub(crate) fn gradients(
     Ok(found.into_iter().zip(zeros()).map(|(g, zero)| if g.defined() { g } else { zero }).collect())
 }
 
-/// What the reference gives.
+/// The results of the reference.
 pub(crate) struct Expected {
-    /// Results, gradients of the leaves, and their gradients.
+    /// Results, gradients of the leaves, and gradients of these.
     pub(crate) results: Vec<Tensor>,
     pub(crate) first: Vec<Tensor>,
     pub(crate) second: Vec<Tensor>,
 }
 
-/// How a case is differentiated.
+/// The derivatives that a case asks for.
 pub(crate) struct Questions {
     pub(crate) learns: Vec<bool>,
     pub(crate) slopes: Vec<Slope>,
-    /// One for each leaf if gradients of gradients are asked for.
+    /// Weights of each leaf's gradient, for gradients of gradients.
     pub(crate) second: Vec<Slope>,
 }
 
-/// Copies of the inputs of which some are leaves, and those.
+/// Copies of the inputs, and the leaves among them.
 pub(crate) fn leaves(inputs: &[Tensor], learns: &[bool]) -> (Vec<Tensor>, Vec<Tensor>) {
     let all: Vec<Tensor> =
         inputs.iter().zip(learns).map(|(x, &learns)| x.set_requires_grad(learns)).collect();
@@ -100,7 +100,7 @@ pub(crate) fn leaves(inputs: &[Tensor], learns: &[bool]) -> (Vec<Tensor>, Vec<Te
     (all, leaves)
 }
 
-/// The results of the reference alone, or nothing if it refuses.
+/// The results of the reference without gradients, or nothing if it fails.
 pub(crate) fn reference_results(case: &Case, exact: &[Tensor]) -> Option<Vec<Tensor>> {
     let inputs: Vec<Tensor> = exact.iter().map(Tensor::copy).collect();
     catch_unwind(AssertUnwindSafe(|| (case.reference)(&inputs))).ok()
@@ -126,7 +126,7 @@ pub(crate) fn expected(case: &Case, exact: &[Tensor], questions: &Questions) -> 
     catch_unwind(AssertUnwindSafe(run)).ok()
 }
 
-/// The largest difference, and the largest value that was expected.
+/// The largest difference, and the largest expected value.
 fn difference(a: &Tensor, b: &Tensor) -> [f64; 2] {
     if b.numel() == 0 {
         return [0.0, 0.0];
@@ -150,13 +150,13 @@ impl Difference {
         &self.text
     }
 
-    /// Which result it is about, if it is about one.
+    /// The result with the difference, if there is one.
     pub(crate) fn index(&self) -> Option<usize> {
         (self.index != usize::MAX).then_some(self.index)
     }
 }
 
-/// The first result that differs by more than the tolerance, a part of its largest value or of `least`.
+/// The first result that differs by more than the tolerance, relative to its largest value or to `least`.
 pub(crate) fn first_difference(
     ours: &[Tensor],
     theirs: &[Tensor],
@@ -179,8 +179,8 @@ pub(crate) fn first_difference(
     })
 }
 
-/// Whether the reference itself moves about as much when its inputs do by their last digits: at the edge of a bin or at
-/// the kink of an activation a difference tells nothing.
+/// Whether the reference changes about as much if the last digits of its inputs change. At the edge of a bin or the
+/// kink of an activation, a difference is not a fault.
 pub(crate) fn is_undecided(
     inputs: &[Input],
     exact: &[Tensor],

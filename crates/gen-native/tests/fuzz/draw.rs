@@ -1,4 +1,4 @@
-//! The choices that a case is made of.
+//! The random choices of a case.
 
 use std::f64::consts::TAU;
 use std::ops::RangeInclusive;
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-/// A stream of choices that depends on a seed and the number of a case alone.
+/// A stream of choices that depends only on a seed and the number of a case.
 pub(crate) struct Draw(Pcg64);
 
 impl Draw {
@@ -18,7 +18,7 @@ impl Draw {
         self.0.random_range(range)
     }
 
-    /// True in so many of a hundred cases.
+    /// True with a probability in percent.
     pub(crate) fn chance(&mut self, percent: i64) -> bool {
         self.from(0..=99) < percent
     }
@@ -46,13 +46,13 @@ impl Draw {
             .collect()
     }
 
-    /// Multiples of 1/8 up to 2: sums of their products are exact also in single precision, so that what is decided by a
-    /// sign is decided alike in both.
+    /// Multiples of 1/8 in [-2, 2]. Sums of their products are exact in single precision too, so both precisions
+    /// decide alike by a sign.
     pub(crate) fn grid(&mut self, n: usize) -> Vec<f64> {
         (0..n).map(|_| self.from(-16..=16) as f64 / 8.0).collect()
     }
 
-    /// How many images or points a batch has: around the sizes of vectors, and now and then none.
+    /// The size of a batch: near the sizes of vectors, and sometimes 0.
     pub(crate) fn rows(&mut self) -> i64 {
         if self.chance(3) {
             return 0;
@@ -60,7 +60,7 @@ impl Draw {
         self.pick(&[1, 2, 3, 7, 8, 9, 12, 15, 16, 16, 17, 24, 31, 32, 33, 40, 65])
     }
 
-    /// A number of channels or pixels: small, and now and then none.
+    /// A number of channels or pixels: small, and sometimes 0.
     pub(crate) fn few(&mut self, most: i64) -> i64 {
         if self.chance(2) { 0 } else { self.from(1..=most) }
     }

@@ -1,4 +1,4 @@
-//! Inputs that an operation does not take, or need not.
+//! Inputs that an operation refuses, or may refuse.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use tch::{Device, Kind, Tensor};
 use crate::case::{Case, Input};
 use crate::draw::Draw;
 
-/// What is wrong with an input.
+/// A fault of an input.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// It is on a device without numbers, alone or with all others.
+    /// It is on the device `meta`, alone or with all others.
     Meta { alone: bool },
     /// It is of another kind.
     Kind(Kind),
-    /// It has another shape; this, of its numbers in turn.
+    /// It has this shape, filled with its values in turn.
     Shape(Vec<i64>, Vec<f64>),
-    /// It is no tensor.
+    /// It is undefined.
     Undefined,
-    /// It lists its entries.
+    /// It is sparse.
     Sparse,
-    /// It has no memory, since all its numbers are 0.
+    /// It is a zero tensor without memory.
     Zeros,
 }
 
@@ -86,7 +86,7 @@ impl Fault {
         matches!(self, Fault::Meta { .. })
     }
 
-    /// What the input is in double precision, if that can be said.
+    /// The input in double precision, if it has one.
     pub(crate) fn exact(&self, view: &Tensor) -> Option<Tensor> {
         match self {
             Fault::Meta { .. } | Fault::Undefined | Fault::Sparse | Fault::Kind(Kind::ComplexFloat) => None,
@@ -99,7 +99,7 @@ impl Fault {
         }
     }
 
-    /// How far results may be from those of the reference, and how exact numbers are.
+    /// The tolerance of results, and the precision of numbers.
     pub(crate) fn exactness(&self, case: &Case, kind: Kind) -> [f64; 2] {
         match self {
             Fault::Kind(Kind::BFloat16 | Kind::Half) => [0.1, 1.0 / 128.0],

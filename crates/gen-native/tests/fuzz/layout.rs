@@ -1,4 +1,4 @@
-//! How a tensor lies in memory.
+//! Layouts of tensors in memory.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,30 +7,30 @@ use tch::{Device, Kind, Tensor};
 
 use crate::draw::Draw;
 
-/// What surrounds a tensor: an operation that reads it has no number to show.
+/// The value of the memory around a tensor: an operation that reads it has NaN as its result.
 const OUTSIDE: f64 = f64::NAN;
-/// Numbers behind the last one of a tensor.
+/// Buffer entries behind the last one of a tensor.
 const MARGIN: i64 = 40;
 
-/// Strides and an offset in a buffer, and whether libtorch is to turn the signs when the tensor is read.
+/// Strides and an offset in a buffer, and whether the tensor has lazy negation.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) shape: Vec<i64>,
     strides: Vec<i64>,
     offset: i64,
     negated: bool,
-    /// Whether two entries are one number in memory.
+    /// Whether two entries share memory.
     pub(crate) overlaps: bool,
 }
 
 impl Layout {
-    /// Any layout; one whose entries overlap only if they may.
+    /// Any layout; entries overlap only if they may.
     pub(crate) fn draw(draw: &mut Draw, shape: &[i64], may_overlap: bool) -> Self {
         let dimensions = shape.len();
         let order = match draw.from(0..=9) {
             // Contiguous.
             0..=3 => (0..dimensions).rev().collect(),
-            // The batch innermost, the channels next to it.
+            // Batch-innermost.
             4..=6 => [0, 1]
                 .into_iter()
                 .filter(|&d| d < dimensions)
@@ -49,7 +49,7 @@ impl Layout {
             }
         }
         for d in 0..dimensions {
-            // Where there is one entry, any stride will do.
+            // A dimension of size 1 may have any stride.
             if shape[d] <= 1 && draw.chance(20) {
                 strides[d] = draw.pick(&[0, 1, 3, 1000]);
             }
@@ -82,7 +82,7 @@ impl Layout {
         different.len() < places.len()
     }
 
-    /// How many numbers a buffer needs.
+    /// The numbers of the buffer.
     fn span(&self) -> i64 {
         if self.shape.contains(&0) {
             return self.offset;
@@ -91,7 +91,7 @@ impl Layout {
         self.offset + last + 1
     }
 
-    /// `values` laid out so; where entries overlap, as many of them as there are numbers.
+    /// A tensor of `values` in this layout; overlapping entries use only some of them.
     pub(crate) fn place(&self, values: &[f64], kind: Kind) -> Placed {
         let sign = if self.negated { -1.0 } else { 1.0 };
         let length = self.span() + MARGIN;
@@ -136,15 +136,16 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// The numbers in double precision, elsewhere.
+    /// A copy in double precision.
     pub(crate) fn exact(&self) -> Tensor {
         let mut exact = Tensor::empty(self.view.size(), (Kind::Double, Device::Cpu));
         exact.copy_(&self.view);
         exact
     }
 
-    /// Whether the buffer is as it was, but for the tensor itself if that is to be `written`. Nothing may be written where
-    /// entries overlap.
+    /// Whether the buffer is unchanged, except for the tensor itself if it is `written`. Overlapping entries must not
+    /// be
+    /// written.
     pub(crate) fn is_untouched(&self, written: bool) -> bool {
         let after = self.base.copy();
         if written && !self.layout.overlaps {

@@ -1,14 +1,15 @@
-//! Every operation on tensors of random shapes that lie in random ways, beside libtorch in double precision.
+//! Every operation on tensors of random shapes and layouts, beside libtorch in double precision.
 //!
-//! `table.rs` lists the operations; one more of them is one more row. A case chooses numbers and shapes, how each input
-//! lies in memory (permuted, with gaps, expanded, overlapping, beginning anywhere, with turned signs), which inputs learn,
-//! the instructions of the forward pass and those of the backward pass, threads, and how the gradient of each result lies.
-//! Values, gradients and gradients of gradients are compared, and nothing outside of what is to be written may change.
-//! In some cases an input is wrong (of another kind, device or shape): then there is an error, or the result is right.
+//! `table` has a row for each operation. A case chooses values and shapes, the layout of each input (permuted, with
+//! gaps, expanded, overlapping, with an offset, with lazy negation), the inputs with a gradient, the instructions of
+//! the forward and of the backward pass, threads, and the layout of the gradient of each result. Values, gradients and
+//! gradients of gradients are compared, and no other memory may change. In some cases an input is wrong (in kind,
+//! device or shape); the operation must then fail or give the right result.
 //!
-//! Environment variables: `GEN_FUZZ_CASES` (2000), `GEN_FUZZ_SEED` (that of the clock), `GEN_FUZZ_FIRST` (the number of the
-//! first case, 0) and `GEN_FUZZ_OPERATION` (a part of the names of the operations that are run). A case depends on the seed
-//! and its number alone. What runs is noted in a file whose name is printed, for a case that ends the process.
+//! Environment variables: `GEN_FUZZ_CASES` (default 2000), `GEN_FUZZ_SEED` (from the clock), `GEN_FUZZ_FIRST` (the
+//! number of the first case, 0) and `GEN_FUZZ_OPERATION` (part of the names of the operations that run). A case depends
+//! only on the seed and its number. The running case is noted in a file whose name is printed, in case it ends the
+//! process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -40,7 +41,7 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}; it is a whole number")))
 }
 
-/// What the processor has, those that are in use by themselves more often.
+/// The instructions of the processor; vector instructions are more frequent.
 fn available() -> Vec<Instructions> {
     use Instructions::{Avx2, Avx512, Best, Libtorch, Portable};
     let all = [Best, Avx512, Avx512, Avx2, Avx2, Portable, Libtorch];
@@ -53,7 +54,7 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
-/// Past the capture of tests: the seed is of use whatever happens.
+/// Writes past the output capture of tests, so that the seed is always shown.
 fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -83,7 +84,7 @@ fn operations_are_those_of_libtorch_however_tensors_lie() {
         path.display()
     ));
 
-    // What libtorch's functions say when they refuse is expected.
+    // Panics of libtorch's functions are expected.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let available = available();
@@ -100,7 +101,7 @@ fn operations_are_those_of_libtorch_however_tensors_lie() {
                 write!(notes, "{}\n{} {text}", again(number), operation.name).unwrap();
             })
         };
-        // The hook is silent, so what a panic says is told here.
+        // The hook is silent, so the message of a panic is reported here.
         let result = panic::catch_unwind(panic::AssertUnwindSafe(run))
             .unwrap_or_else(|panic| Err(format!("{}\n  it panics: {}", case.settings, said(panic.as_ref()))));
         match result {
@@ -136,7 +137,7 @@ fn operations_are_those_of_libtorch_however_tensors_lie() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-    // Cases that decide nothing are rare, or the comparison is of no use.
+    // Undecided cases must be rare, or the comparison is useless.
     let undecided = total(Outcome::Undecided);
     assert!(undecided <= 5 + count / 50, "{undecided} of {count} cases decide nothing");
     drop(notes);

@@ -1,4 +1,4 @@
-//! One case from its choices to its verdict.
+//! One case, from its choices to its verdict.
 
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,20 +16,20 @@ use crate::draw::Draw;
 use crate::faults::Fault;
 use crate::layout::{Layout, Placed};
 
-/// How a case ended, where it did not fail.
+/// The end of a case that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All values and gradients are those of the reference.
+    /// All values and gradients equal those of the reference.
     Agreed,
-    /// An error, where there had to be one.
+    /// The expected error.
     Refused,
-    /// The work was left to the caller.
+    /// The operation left the work to its caller.
     Declined,
     /// The reference itself depends on the last digits of its inputs.
     Undecided,
 }
 
-/// How often a graph is gone back through.
+/// The backward passes through a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Passes {
     Once,
@@ -37,18 +37,18 @@ enum Passes {
     TwoThreads,
 }
 
-/// All that is chosen about a case before it runs.
+/// All choices of a case before it runs.
 struct Plan {
     kind: Kind,
-    /// In the forward and in the backward pass.
+    /// Instructions of the forward and of the backward pass.
     instructions: [Instructions; 2],
     threads: i32,
     layouts: Vec<Layout>,
     learns: Vec<bool>,
     passes: Passes,
-    /// Whether gradients of gradients are asked for.
+    /// Whether gradients of gradients are compared.
     twice: bool,
-    /// Whether the gradients of results come as products, or lie in any way.
+    /// Whether gradients of results come from products, or in any layout.
     products: bool,
     fault: Option<(usize, Fault)>,
 }
@@ -74,7 +74,7 @@ impl Plan {
             .map(|input| match input.role {
                 Role::Learned => learning && draw.chance(75),
                 Role::Fixed => false,
-                // A parameter that is moved is a leaf as a rule.
+                // A parameter that is changed is usually a leaf.
                 Role::Written => draw.chance(40),
             })
             .collect();
@@ -117,7 +117,7 @@ impl Plan {
     }
 }
 
-/// Runs a case; `note` takes what it is before it runs, in case the process does not survive it.
+/// Runs a case. `note` takes its description before it runs, in case it ends the process.
 pub(crate) fn run(
     case: &Case,
     draw: &mut Draw,
@@ -145,14 +145,14 @@ fn switch(to: Instructions) {
     assert!(use_instructions(to).unwrap(), "the processor has {to:?}");
 }
 
-/// The operation itself; a panic is an error of ours.
+/// Calls the operation; a panic is a fault of ours.
 fn call(case: &Case, inputs: &[Tensor]) -> Result<Result<Option<Vec<Tensor>>, String>, String> {
     catch_unwind(AssertUnwindSafe(|| (case.ours)(inputs)))
         .map(|result| result.map_err(|error| first_line(&error)))
         .map_err(|_| "it panics".to_owned())
 }
 
-/// An error without the stack that libtorch adds.
+/// The message of an error without libtorch's stack.
 fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
@@ -210,7 +210,7 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
     let of_kind = |tolerances: [f64; 2]| tolerances[usize::from(!single)];
     let judge = |difference: Option<Difference>, list: &[Tensor], part: fn(Expected) -> Vec<Tensor>| {
         let Some(difference) = difference else { return Ok(Outcome::Agreed) };
-        // Infinities on the way, of which masks make no numbers.
+        // Masks turn infinities of intermediate results into NaN.
         let is_large = |x: &Tensor| {
             let most = if x.numel() > 0 { x.abs().max().double_value(&[]) } else { 0.0 };
             !most.is_finite() || most > 1e8
@@ -320,7 +320,7 @@ fn passes(
     }
 }
 
-/// With a wrong input there is an error, or the result is right all the same.
+/// With a wrong input there is an error, or the result is still right.
 fn with_fault(
     case: &Case,
     plan: &Plan,
@@ -352,7 +352,7 @@ fn with_fault(
         Ok(None) => return Ok(Outcome::Declined),
         Ok(Some(results)) => results,
     };
-    // What a backward pass says of it is open, but it ends.
+    // The backward pass may fail or not, but it must end.
     switch(plan.instructions[1]);
     let scores: Option<Tensor> = results
         .iter()
@@ -372,7 +372,7 @@ fn with_fault(
     let (Some(_), Some(theirs)) = (known, reference_results(case, &exact)) else {
         return Err("it takes what libtorch refuses".to_owned());
     };
-    // A divisor that became 0 leaves nothing to compare.
+    // With a divisor of 0 there is nothing to compare.
     let is_finite = |x: &Tensor| bool::try_from(x.isfinite().all()).unwrap();
     if !theirs.iter().all(is_finite) {
         return Ok(Outcome::Undecided);

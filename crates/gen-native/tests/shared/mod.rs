@@ -1,4 +1,4 @@
-//! Comparing functions of tensors, and their gradients.
+//! Comparisons of functions of tensors and their gradients.
 
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ pub(crate) fn score(results: &[Tensor]) -> Tensor {
     results.iter().map(|result| (result * weights(result)).sum(result.kind())).sum()
 }
 
-/// Copies that need gradients, lying as `inputs` do.
+/// Copies that need gradients, in the layouts of `inputs`.
 pub(crate) fn leaves(inputs: &[Tensor], kind: Kind) -> Vec<Tensor> {
     inputs.iter().map(|input| input.detach().to_kind(kind).copy().set_requires_grad(true)).collect()
 }
@@ -62,7 +62,7 @@ pub(crate) fn check(f: Function<'_>, reference: Function<'_>, inputs: &[Tensor])
     check_to([1e-12, 3e-6, 1e-11], f, reference, inputs);
 }
 
-/// The same to other tolerances: in double and single precision, and of gradients of gradients.
+/// As [`check`] with other tolerances: in double and single precision, and of gradients of gradients.
 #[track_caller]
 pub(crate) fn check_to(tolerances: [f64; 3], f: Function<'_>, reference: Function<'_>, inputs: &[Tensor]) {
     for which in [Instructions::Avx512, Instructions::Avx2, Instructions::Portable, Instructions::Best] {

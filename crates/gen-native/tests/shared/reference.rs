@@ -27,7 +27,7 @@ pub(crate) fn coupling(
     vec![joined(same, &moved, order), summed(&s)]
 }
 
-/// What stays and what was moved, beside each other.
+/// The kept and the moved values in one tensor.
 pub(crate) fn joined(same: Option<&Tensor>, moved: &Tensor, order: Order) -> Tensor {
     match (same, order) {
         (None, _) => moved.shallow_clone(),
@@ -41,7 +41,7 @@ pub(crate) fn summed(x: &Tensor) -> Tensor {
     x.flatten(1, -1).sum_dim_intlist(1, false, x.kind())
 }
 
-/// Durkan et al. 2019, section 3.1, with the root as they write it: values and logs of slopes.
+/// Durkan et al. 2019, section 3.1, with the root of the paper: values and log-slopes.
 pub(crate) fn spline(x: &Tensor, parameters: &Tensor, of: &Spline, way: Way) -> [Tensor; 2] {
     let k = of.bins;
     let mut sizes = x.size();

@@ -13,7 +13,7 @@ use crate::shared::reference;
 const ORDERS: [Order; 2] = [Order::SameFirst, Order::MovedFirst];
 const WAYS: [Way; 2] = [Way::Forward, Way::Inverse];
 
-/// Points or maps: the rows, and what follows the channels.
+/// Points or maps: the rows, and the dimensions after the channels.
 fn around(draw: &mut Draw) -> (i64, Vec<i64>) {
     let dimensions = draw.pick(&[0, 0, 1, 2, 2, 2, 3]);
     (draw.rows(), (0..dimensions).map(|_| draw.few(4)).collect())
@@ -80,9 +80,9 @@ fn spline_inputs(draw: &mut Draw, around: &(i64, Vec<i64>), of: &Spline) -> Vec<
     ]
 }
 
-/// In single precision gradients are less exact than values, and knots are sums of widths that are rounded one by one: where
-/// they are 0.001 apart, a place between them is known to 1e-4, and the slope there to the tolerance. libtorch's own operations
-/// are as far off in single precision: by 2.0e-3 in case 18006 of seed 501796817, where our loops are off by the same.
+/// In single precision, gradients are less exact than values. Knots are sums of rounded widths: between knots that are
+/// 0.001 apart, a place is known to 1e-4, and the slope there to the tolerance. libtorch's own operations have the same
+/// error in single precision: 2.0e-3 in case 18006 of seed 501796817, like our loops.
 fn of_splines(case: Case) -> Case {
     Case { precision: 64.0 * f64::from(f32::EPSILON), ..case }.tolerances([4e-3, 1e-8], [3e-2, 1e-5])
 }
@@ -161,7 +161,7 @@ pub(crate) fn join_channels_of(draw: &mut Draw) -> Case {
     ];
     let ours = |x: &[Tensor]| Ok(vec![join_channels(&x[0], &x[1])?]);
     let theirs = |x: &[Tensor]| {
-        // libtorch leaves out what has the shape [0], whatever the others have.
+        // libtorch drops tensors of shape [0], whatever the shapes of the others.
         assert!(x.iter().all(|x| x.dim() >= 2 && x.kind() == Kind::Double));
         vec![Tensor::cat(x, 1)]
     };

@@ -1,4 +1,4 @@
-//! Likelihoods, what is done to many tensors at once, gradients of the caller's, and random numbers.
+//! Likelihoods, operations on many tensors at once, gradients of the caller, and random numbers.
 
 use std::panic::catch_unwind;
 
@@ -44,7 +44,7 @@ pub(crate) fn discretised_logistic_of(draw: &mut Draw) -> Case {
     Case { ours: Box::new(ours), ..case }.tolerances([3e-5, 1e-10], [3e-3, 1e-8])
 }
 
-/// Whether anything is done here: not if all is left to libtorch.
+/// Whether there are loops: not if everything is left to libtorch.
 fn gen_native_works() -> bool {
     let x = Tensor::zeros([1, 1], (Kind::Float, CPU));
     discretised_logistic(&x, &Tensor::zeros([1], (Kind::Float, CPU)), &x, HALF)
@@ -66,7 +66,7 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
     for i in 0..count {
         let dimensions = draw.from(0..=4);
         let shape: Vec<i64> = (0..dimensions).map(|_| draw.few(6)).collect();
-        // What has no gradient stays as it is.
+        // Parameters without a gradient do not change.
         let changed = if i as i64 == without { fixed } else { written };
         tensors.push(changed(draw, &format!("parameter {i}"), &shape, Values::Normal(0.0, 1.0)));
         tensors.push(fixed(draw, &format!("gradient {i}"), &shape, Values::Normal(0.0, 1.0)));
@@ -90,14 +90,14 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
         x[..4 * count].chunks(4).flat_map(|of| [&of[0], &of[2], &of[3]]).map(Tensor::detach).collect()
     };
     let ours = move |x: &[Tensor]| {
-        // An undefined gradient counts as none, and what stands in its place is not looked at.
+        // An undefined gradient counts as none, and its input is ignored.
         let unseen = x[..4 * count].get(1 + 4 * without.max(0) as usize).filter(|_| without >= 0);
         let is_odd = |x: &Tensor| x.is_sparse() || x.device() != CPU || !x.is_floating_point();
         if x.iter().any(|x| !x.defined()) || unseen.is_some_and(is_odd) {
             return Err(TchError::Torch("undefined".to_owned()));
         }
         let [p, g, m, v] = lists(x);
-        // The step and the scale are floats whatever the parameters are.
+        // The step and the scale are floats for all kinds of parameters.
         let float =
             |x: &Tensor| if x.kind() == Kind::Double { x.to_kind(Kind::Float) } else { x.shallow_clone() };
         let step = float(&x[4 * count]);
@@ -132,12 +132,12 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
     Case::new(text, tensors, ours, theirs).tolerances([1e-5, 1e-6], [1.0, 1.0])
 }
 
-/// The one number of a tensor of any dimensions.
+/// The number of a tensor with one entry.
 fn scalar(x: &Tensor) -> f64 {
     x.reshape([1]).double_value(&[0])
 }
 
-/// A tensor of the same numbers that lies as `x` does, elsewhere in memory.
+/// A copy of `x` in the same layout.
 fn like(x: &Tensor) -> Tensor {
     let mut copy = x.empty_like();
     copy.copy_(x);
@@ -225,7 +225,7 @@ pub(crate) fn with_gradient_of(draw: &mut Draw) -> Case {
     Case { second: None, ..Case::new(String::new(), tensors, ours, theirs) }
 }
 
-/// What is drawn after a generator has gone to a state, which lies in memory as the input does.
+/// Draws after a generator was set to a state in the layout of the input.
 pub(crate) fn set_state_of(draw: &mut Draw) -> Case {
     let seed = draw.from(0..=1000);
     let rng = Generator::seeded(seed);
@@ -234,7 +234,7 @@ pub(crate) fn set_state_of(draw: &mut Draw) -> Case {
     let state = rng.state().unwrap();
     let mut bytes = Vec::<f64>::try_from(state.to_kind(Kind::Double)).unwrap();
     let next = following(&rng);
-    // How many numbers of the block are left, and which one is next: what no generator says.
+    // Offsets in the block that no generator has.
     let spoilt = draw.chance(20);
     if spoilt {
         let [left, next] = draw.pick(&[[624, 624], [0, 1], [-1, 1], [1, 625], [600, 26], [2, -1_i64]]);
@@ -280,14 +280,14 @@ pub(crate) fn set_state_of(draw: &mut Draw) -> Case {
     Case::new(text, vec![structured("state", &[size], bytes)], ours, theirs)
 }
 
-/// The next numbers of a generator, those that it keeps for later as well.
+/// The next numbers of a generator, including those that it caches.
 fn following(rng: &Generator) -> Tensor {
     let some =
         [rng.randn([3], (Kind::Double, CPU)), rng.randn([3], (Kind::Float, CPU)).to_kind(Kind::Double)];
     Tensor::cat(&[&some[0], &some[1], &rng.rand([640], (Kind::Double, CPU))], 0)
 }
 
-/// Bytes of these values that lie as `x` does, and the buffer in which they begin at `offset`.
+/// Bytes of these values in the layout of `x`, and their buffer, in which they begin at `offset`.
 fn bytes_like(x: &Tensor, offset: i64) -> [Tensor; 2] {
     let reach: i64 = x.size().iter().zip(x.stride()).map(|(size, stride)| (size - 1).max(0) * stride).sum();
     let base = Tensor::full([offset + reach + 40], 85, (Kind::Uint8, CPU));
@@ -298,7 +298,7 @@ fn bytes_like(x: &Tensor, offset: i64) -> [Tensor; 2] {
     [base, if negated { view.internal_neg_view() } else { view }]
 }
 
-/// What is drawn does not depend on how the pattern lies, and panics where it says that it does.
+/// Draws do not depend on the layout of the pattern, and panic as documented.
 pub(crate) fn generator_of(draw: &mut Draw) -> Case {
     let shape = [draw.rows(), draw.few(4), draw.few(4), draw.few(4)];
     let seed = draw.from(0..=1000);
@@ -320,7 +320,7 @@ pub(crate) fn generator_of(draw: &mut Draw) -> Case {
             let kept = other.bernoulli_like(&plain, 0.75) / 0.75;
             let dropped = rng.dropout(&x, 0.25);
             apart.push(&dropped - &x * &kept);
-            // Elsewhere the mask is contiguous, and libtorch chooses between two layouts.
+            // Otherwise the mask is contiguous, and libtorch chooses between two layouts.
             if x.numel() > 0 && is_batch_innermost(&x) && prefers_batch_innermost(&x) {
                 assert!(is_batch_innermost(&dropped) || x.requires_grad());
             }

@@ -13,7 +13,7 @@ pub(crate) fn conv2d_of(draw: &mut Draw) -> Case {
     convolution(draw, Operands::Exact)
 }
 
-/// The numbers of the grid are exact in bfloat16.
+/// Numbers of the grid are exact in bfloat16.
 pub(crate) fn rounded_conv2d(draw: &mut Draw) -> Case {
     convolution(draw, Operands::Rounded)
 }
@@ -38,7 +38,7 @@ fn convolution(draw: &mut Draw, operands: Operands) -> Case {
     let ours =
         move |x: &[Tensor]| Ok(vec![conv2d(&x[0], &x[1], x.get(2), stride, padding, direction, operands)?]);
     let theirs = move |x: &[Tensor]| {
-        // libtorch gives a result of no channels.
+        // libtorch returns a result without channels.
         assert!(x[1].size()[usize::from(direction == Direction::Down)] > 0);
         vec![match direction {
             Direction::Down => x[0].conv2d(&x[1], x.get(2), stride, padding, 1, 1),
@@ -57,7 +57,7 @@ pub(crate) fn conv_stack_of(draw: &mut Draw) -> Case {
     stack(draw, Operands::Exact)
 }
 
-/// What is hidden is rounded, so that it is right to the digits of bfloat16 only.
+/// Hidden maps are rounded, so results have only the precision of bfloat16.
 pub(crate) fn rounded_conv_stack(draw: &mut Draw) -> Case {
     let case = stack(draw, Operands::Rounded);
     Case { precision: 1.0 / 256.0, ..case }.tolerances([0.05, 1e-11], [0.1, 1e-9])
@@ -109,11 +109,11 @@ fn activated(z: &Tensor, activation: Activation) -> Tensor {
     }
 }
 
-/// How exact means and variances of values are, which a root of a small variance makes larger.
+/// The precision of means and variances of values; the root of a small variance makes errors larger.
 const SUMMED: f64 = 8.0 * f32::EPSILON as f64;
 
-/// By how much normalising multiplies a rounding error of a value: the largest of 1 / sqrt(variance + 1e-5) of the rows, which
-/// is 316 where a row has one value, or equal ones.
+/// The factor by which normalising multiplies the rounding error of a value: the largest 1 / sqrt(variance + 1e-5) of
+/// the rows, which is 316 if a row has one value, or equal ones.
 fn amplification(rows: &Tensor) -> f64 {
     if rows.numel() == 0 {
         return 1.0;
@@ -122,7 +122,7 @@ fn amplification(rows: &Tensor) -> f64 {
     (variances.min().double_value(&[]) + 1e-5).powf(-0.5)
 }
 
-/// Feature maps for the most part, and what else has channels.
+/// Mostly feature maps, and other tensors with channels.
 fn map(draw: &mut Draw, channels: i64) -> Vec<i64> {
     let mut shape = vec![draw.rows(), channels];
     let pixels = draw.pick(&[2, 2, 2, 2, 2, 2, 0, 1, 3]);
@@ -185,7 +185,7 @@ pub(crate) fn group_norm_of(draw: &mut Draw) -> Case {
     let ours = move |x: &[Tensor]| Ok(vec![group_norm(&x[0], groups, &x[1], &x[2], x.get(3), activation)?]);
     let theirs = move |x: &[Tensor]| {
         let mut z = match x[0].numel() {
-            // libtorch's gradients of gradients are no numbers then.
+            // libtorch's gradients of gradients are NaN then.
             0 => &x[0] * 1.0,
             _ => x[0].group_norm(groups, Some(&x[1]), Some(&x[2]), 1e-5, false),
         };
@@ -210,7 +210,7 @@ pub(crate) fn batch_innermost_of(draw: &mut Draw) -> Case {
     let shape = [draw.rows(), draw.few(6), draw.few(6), draw.few(6)];
     let tensors = vec![learned(draw, "x", &shape, Values::Grid)];
     let ours = |x: &[Tensor]| {
-        // Complex numbers are laid out too, and libtorch alone knows what they should be.
+        // The layout of complex numbers changes too; only libtorch can check them.
         if x[0].defined() && x[0].kind() == Kind::ComplexFloat {
             return Err(TchError::Torch("complex numbers".to_owned()));
         }
@@ -228,7 +228,7 @@ pub(crate) fn as_convolved_of(draw: &mut Draw) -> Case {
     let shape = map(draw, channels);
     let tensors = vec![learned(draw, "x", &shape, Values::Grid)];
     let ours = |x: &[Tensor]| {
-        // What is no feature map comes back as it is.
+        // Other tensors are returned unchanged.
         if !x[0].defined() || x[0].is_sparse() || x[0].kind() == Kind::ComplexFloat {
             return Err(TchError::Torch("no feature map".to_owned()));
         }

@@ -8,7 +8,7 @@ mod points;
 use crate::case::Case;
 use crate::draw::Draw;
 
-/// An operation, and how a call of it is chosen.
+/// An operation, and the random choice of a call.
 pub(crate) struct Operation {
     pub(crate) name: &'static str,
     pub(crate) draw: fn(&mut Draw) -> Case,

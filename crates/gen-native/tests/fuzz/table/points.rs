@@ -1,4 +1,4 @@
-//! Networks of points, and what is inverted value by value.
+//! Networks of points, and inverses that go value by value.
 
 use gen_native::{Degrees, Order, Univariate, Way, autoregressive_inverse, masked_perceptron, perceptron};
 use tch::{Kind, TchError, Tensor};
@@ -90,7 +90,7 @@ pub(crate) fn autoregressive_inverse_of(draw: &mut Draw) -> Case {
     }
     let n_before = tensors.len() - 2 * (depth as usize + 1) - usize::from(bounded);
     let masks = masks(&inputs, &hidden, features, parameters);
-    // Nothing of it has a gradient.
+    // Nothing has a gradient.
     for input in &mut tensors {
         input.role = Role::Fixed;
     }
@@ -138,7 +138,7 @@ pub(crate) fn autoregressive_inverse_of(draw: &mut Draw) -> Case {
     Case { ours: Box::new(ours), ..case }.tolerances([1e-3, 1e-9], [1.0, 1.0])
 }
 
-/// Who sees whom, by degrees.
+/// Masks, by degrees.
 fn masks(inputs: &[i64], hidden: &[Vec<i64>], features: i64, parameters: i64) -> Vec<Tensor> {
     let mut seen = vec![0; features as usize];
     seen.extend(inputs);
