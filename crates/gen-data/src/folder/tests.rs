@@ -36,7 +36,7 @@ fn sub_folders_are_classes_and_files_are_sorted() {
         "{size}"
     );
     assert!(others.contains("left out 1 file without the name of a picture: notes.txt"), "{others}");
-    assert!(empty.contains("folders without pictures: empty"), "{empty}");
+    assert!(empty.contains("folders without pictures make no classes: empty"), "{empty}");
 }
 
 #[test]
