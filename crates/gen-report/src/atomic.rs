@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Writes a file under a temporary name in its folder and renames it, so that a reader finds the old one or the new one.
+/// Writes a file under a temporary name in its folder and renames it: a reader finds the old file or the new one.
 ///
 /// # Errors
 ///

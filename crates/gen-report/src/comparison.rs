@@ -1,4 +1,4 @@
-//! What can be compared: the models of one data set, and the numbers that answer the questions of the page.
+//! The models of one data set, and the numbers that the report compares them by.
 
 use crate::metric::{DATA, Key};
 use crate::models::{Model, by_dataset, keys};
@@ -15,14 +15,14 @@ pub(crate) struct Comparison<'a> {
     pub(crate) second: Option<Key>,
     pub(crate) coverage: Option<Key>,
     pub(crate) recall: Option<Key>,
-    /// One a kind of likelihood.
+    /// One per kind of likelihood.
     pub(crate) likelihoods: Vec<Key>,
     /// Every number that any run has.
     pub(crate) keys: Vec<Key>,
 }
 
 impl<'a> Comparison<'a> {
-    /// The models of the data set that most runs are of.
+    /// The models of the data set with the most runs.
     pub(crate) fn of(runs: &'a [Run]) -> Self {
         let size = |group: &Vec<Model<'_>>| group.iter().map(|model| model.runs.len()).sum::<usize>();
         // The first of equals.
@@ -65,13 +65,12 @@ impl<'a> Comparison<'a> {
         key.map(|key| places(&self.models, key)).unwrap_or_default()
     }
 
-    /// A cost, if any trained model has it; of several that were taken under different circumstances the one that most
-    /// models have.
+    /// A cost, if any trained model has it. Of costs under different circumstances, the one that most models have.
     pub(crate) fn cost(&self, metric: &str) -> Option<Key> {
         self.costs(metric).into_iter().next()
     }
 
-    /// A cost under all the circumstances that it was taken under, those of most models first.
+    /// A cost under each of its circumstances, those that most models have first.
     pub(crate) fn costs(&self, metric: &str) -> Vec<Key> {
         let models = |key: &Key| self.trained().filter(|model| model.seeds(key).is_some()).count();
         let mut found: Vec<Key> =
@@ -81,7 +80,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// A feature space as people call it.
+/// The name of a feature space in sentences.
 pub(crate) fn spoken_space(space: &str) -> &str {
     match space.split(':').next().unwrap_or(space) {
         "classifier" => "classifier",

@@ -1,4 +1,4 @@
-//! An experiment without what only a resumed training needs.
+//! An experiment without the files that only resumed training needs.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::record::RECORD_FILE;
 use crate::runs;
 
-/// What the report of a run is made of.
+/// The files of a run that a report is made of.
 const OF_A_RUN: [&str; 7] = [
     "config.toml",
     "evaluation.csv",
@@ -18,11 +18,11 @@ const OF_A_RUN: [&str; 7] = [
     runs::ERROR_FILE,
 ];
 
-/// Copies what reports are made of into `to`, which must be empty or not there yet.
+/// Copies the files that reports are made of into `to`, which must be empty or absent.
 ///
 /// # Errors
 ///
-/// If it is not, or something cannot be read or written.
+/// If `to` is not empty, or a file cannot be read or written.
 pub fn without_checkpoints(experiment: &Path, to: &Path) -> Result<()> {
     let is_taken = fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some());
     if is_taken {

@@ -117,7 +117,7 @@ pub(crate) fn rows(more: &[Column]) -> Vec<[&str; 6]> {
         .collect()
 }
 
-/// A cell as the type of its column asks; empty where it holds something else. What is infinite or NaN is written so.
+/// A cell in the type of its column; empty where it holds something else. Infinite and NaN values stay.
 pub(crate) fn typed(kind: &str, cell: &str) -> String {
     let number = || cell.parse::<f64>().ok();
     match kind {

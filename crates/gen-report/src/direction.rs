@@ -46,7 +46,7 @@ impl Direction {
         }
     }
 
-    /// How far from the best: of two values, the one with less is the better one. `None` where there is no better one.
+    /// The distance from the best: of two values, the one with the lower loss is better. `None` without a direction.
     pub(crate) fn loss(self, value: f64) -> Option<f64> {
         match self {
             Direction::Higher => Some(-value),
@@ -56,7 +56,7 @@ impl Direction {
         }
     }
 
-    /// What stands behind the name of a number, after a space that does not break.
+    /// The arrow after the name of a number, with a non-breaking space before it.
     pub(crate) fn arrow(self) -> String {
         match self {
             Direction::Higher => "\u{a0}\u{2191}".to_owned(),

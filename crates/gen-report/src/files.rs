@@ -26,7 +26,7 @@ pub(crate) fn write(runs: &[Run], folder: &Path) -> Result<()> {
     csv_file::write(&folder.join(DICTIONARY), &names_of(DICTIONARY), dictionary::rows(&unknown))
 }
 
-/// What evaluations have that this program does not know, as columns of `runs.csv`.
+/// Columns of evaluations that this version does not know, as columns of `runs.csv`.
 fn unknown_columns(runs: &[Run]) -> Vec<Column> {
     let mut names: Vec<&str> = runs.iter().flat_map(Run::columns).collect();
     names.sort_unstable();
@@ -61,7 +61,7 @@ fn optional<Number: ToString>(number: Option<Number>) -> String {
     number.map(|number| number.to_string()).unwrap_or_default()
 }
 
-/// `metrics.csv`: a row a number.
+/// `metrics.csv`: a row per number.
 fn metrics(runs: &[Run]) -> Vec<Vec<String>> {
     let row = |run: &Run, metric: &Metric| {
         let Key { metric: name, space, parameter } = metric.key.clone();
@@ -82,7 +82,7 @@ fn metrics(runs: &[Run]) -> Vec<Vec<String>> {
     runs.iter().flat_map(|run| run.metrics.iter().map(move |metric| row(run, metric))).collect()
 }
 
-/// `models.csv`: a row a model and number, over its seeds.
+/// `models.csv`: a row per model and number, over its seeds.
 fn models(runs: &[Run]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for group in by_dataset(runs) {
@@ -119,7 +119,7 @@ fn models(runs: &[Run]) -> Vec<Vec<String>> {
     rows
 }
 
-/// `history.csv`: a row a run, step and name. Histories that cannot be read are told of on the page.
+/// `history.csv`: a row per run, step and name. The page has a note on histories that cannot be read.
 fn history(runs: &[Run]) -> Vec<Vec<String>> {
     const AXES: [&str; 3] = ["step", "images_seen", "seconds"];
     let mut rows: Vec<Vec<String>> = Vec::new();

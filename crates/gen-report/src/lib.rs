@@ -1,8 +1,7 @@
-//! Tables, figures and one page from what runs leave in their folders.
+//! Tables, figures and an HTML report from the files in run folders.
 //!
-//! [`build`] reads the run folders of an experiment and writes beside them what people compare them by. Nothing here
-//! links libtorch or shares a type with what wrote the files: every file is taken as it may be, cut off, edited, of
-//! another version.
+//! [`build`] reads the run folders of an experiment and writes the comparison beside them. Nothing here links libtorch
+//! or shares a type with the programs that wrote the files, which may be truncated, edited or of another version.
 
 mod atomic;
 mod comparison;
@@ -20,8 +19,8 @@ mod metric;
 mod models;
 mod notes;
 mod page;
-mod png;
 mod ranking;
+mod raster;
 mod record;
 mod runs;
 mod scale;
@@ -73,11 +72,11 @@ pub fn build(folder: &Path) -> Result<Built> {
 
 /// Writes what [`build`] writes into `out`, about runs that may be anywhere and stay there.
 ///
-/// A run that is named twice counts once. Runs of one name get that of the folder above as well.
+/// A run that is given twice counts once. Runs with the same name also get the name of the folder above.
 ///
 /// # Errors
 ///
-/// If a folder is no run, the runs are of different data sets, `out` is a run itself, or a file cannot be written.
+/// If a folder is not a run, the runs are of different data sets, `out` is a run itself, or a file cannot be written.
 pub fn compare(run_folders: &[PathBuf], out: &Path) -> Result<Built> {
     if runs::is_run(out) {
         return Err(Error::IsARun { folder: out.to_owned() });

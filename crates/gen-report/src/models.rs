@@ -72,12 +72,12 @@ impl<'a> Model<'a> {
         self.runs[0].is_reference()
     }
 
-    /// What the first run that tells it says in a column.
+    /// The value in a column of the first run that has one.
     pub(crate) fn text(&self, column: &str) -> &'a str {
         self.runs.iter().map(|run| run.text(column)).find(|text| !text.is_empty()).unwrap_or_default()
     }
 
-    /// Runs that came to no numbers.
+    /// Runs without an evaluation.
     pub(crate) fn n_failed(&self) -> usize {
         self.runs.iter().filter(|run| !run.is_done()).count()
     }
@@ -118,8 +118,8 @@ impl<'a> Model<'a> {
 
 /// The standard error of the mean over seeds; `None` where nothing is known of it, or a value is not finite.
 ///
-/// The spread of the values over seeds holds the error of each evaluation's own samples already: of the two the larger
-/// one counts, so that seeds that agree by chance do not make a number look better known than one evaluation allows.
+/// The spread over seeds already includes the sampling error of each evaluation. The larger of the two counts, so that
+/// seeds that agree by chance do not make a number look more certain than a single evaluation allows.
 fn mean_error(values: &[f64], errors: &[f64], noise: Noise) -> Option<MeanError> {
     let n = values.len() as f64;
     let center = mean(values);
@@ -137,12 +137,12 @@ fn mean_error(values: &[f64], errors: &[f64], noise: Noise) -> Option<MeanError>
     Some(MeanError { standard_error: (variance / n).sqrt(), freedom: n - 1.0 })
 }
 
-/// The models of each data set; those of different ones cannot be compared. What has no data set, as a reference
-/// that failed, is with the first.
+/// The models of each data set; models of different data sets cannot be compared. Runs without a data set, such as a
+/// reference that failed, are in the first group.
 pub(crate) fn by_dataset(runs: &[Run]) -> Vec<Vec<Model<'_>>> {
     let (known, unknown): (Vec<_>, Vec<_>) =
         Model::all(runs).into_iter().partition(|model| !model.dataset().is_empty());
-    // A name alone may be that of several data sets: what tells its hash comes first.
+    // Several data sets may share a name: models with a hash come first.
     let (hashed, named): (Vec<_>, Vec<_>) =
         known.into_iter().partition(|model| !model.runs[0].text("dataset_sha256").is_empty());
     let mut groups: Vec<Vec<Model<'_>>> = Vec::new();
@@ -160,7 +160,7 @@ pub(crate) fn by_dataset(runs: &[Run]) -> Vec<Vec<Model<'_>>> {
     groups
 }
 
-/// Every key that a run has, costs last, in the order in which they come first.
+/// The keys of all runs in the order of their first appearance, costs last.
 pub(crate) fn keys(runs: &[Run]) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
     let measured = runs.iter().flat_map(|run| &run.metrics);

@@ -6,11 +6,11 @@ use crate::measures::Noise;
 use crate::metric::Key;
 use crate::models::{Model, Seeds};
 
-/// The probability that an interval of the difference between two models that are alike leaves out zero.
+/// The probability that the confidence interval of the difference between two equal models excludes zero.
 const SIGNIFICANCE: f64 = 0.05;
-/// Standard errors of a difference that is a tie where both numbers are of one seed.
+/// Between single runs, a difference of at most this many standard errors is a tie.
 const STANDARD_ERRORS: f64 = 2.0;
-/// Two times that differ by less than this part cannot be told apart: a repeated measurement differs as much.
+/// Times that differ by at most this fraction are a tie: repeated measurements differ as much.
 const CLOCK_NOISE: f64 = 0.05;
 
 /// A model's number, and its place.
@@ -19,16 +19,16 @@ pub(crate) struct Place {
     /// Which of the models.
     pub(crate) model: usize,
     pub(crate) seeds: Seeds,
-    /// `None` of a number without a known error: it was measured once, and nobody knows how it would come out again.
-    /// Likewise of what is infinite or NaN where nothing else is a number.
+    /// `None` for a number that was measured once with an unknown error, and for infinite or NaN values where no model
+    /// has a finite one.
     pub(crate) rank: Option<Rank>,
 }
 
 /// Where a model stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rank {
-    /// By the mean, 1 for the best; equal means share it. What is infinite or NaN shares the one behind all numbers, those
-    /// without a known error among them: it is never the best.
+    /// By the mean, 1 for the best; equal means share a rank. Infinite and NaN values share the rank behind all finite
+    /// numbers, including those without a known error, and are never the best.
     pub(crate) rank: usize,
     /// The rank of the best model that this one cannot be told from.
     pub(crate) place: usize,
@@ -37,14 +37,14 @@ pub(crate) struct Rank {
 }
 
 impl Place {
-    /// Whether it stands at the top, alone or with others.
+    /// Whether it is at the top, alone or tied.
     pub(crate) fn leads(&self) -> bool {
         self.rank.is_some_and(|rank| rank.place == 1)
     }
 }
 
-/// The trained models that have a number: those with a rank, best first, then those without; none of a number that has
-/// no better side.
+/// The trained models that have a number: those with a rank, best first, then those without. Empty for a number without
+/// a direction.
 ///
 /// `models` are of one data set.
 pub(crate) fn places(models: &[Model<'_>], key: &Key) -> Vec<Place> {

@@ -1,6 +1,6 @@
 //! The runs of an experiment, read from their folders.
 //!
-//! Every file is taken as it may be: cut off, edited, of another version.
+//! Files may be truncated, edited or of another version.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -35,11 +35,11 @@ pub struct Run {
     pub(crate) metrics: Vec<Metric>,
     /// What the run and its samples cost.
     pub(crate) costs: Vec<Metric>,
-    /// What could not be read, though the run was done.
+    /// Files of a finished run that could not be read, and why.
     pub(crate) problems: Vec<String>,
 }
 
-/// Where a failed run leaves its reason.
+/// The file in which a failed run leaves its reason.
 pub const ERROR_FILE: &str = "error.txt";
 
 impl Run {
@@ -132,7 +132,7 @@ impl Run {
         if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") }
     }
 
-    /// Whether this is no trained model.
+    /// Whether this is a reference row and not a trained model.
     pub fn is_reference(&self) -> bool {
         self.family() == REFERENCE
     }
@@ -185,7 +185,7 @@ pub(crate) fn is_run(folder: &Path) -> bool {
     files.iter().any(|file| folder.join(file).is_file())
 }
 
-/// These runs, in the order of tables; those of one name get that of the folder above as well.
+/// These runs, in the order of tables. Runs with the same name also get the name of the folder above.
 pub(crate) fn read_folders(folders: &[PathBuf]) -> Vec<Run> {
     let mut runs: Vec<Run> = folders.iter().map(|folder| Run::read(folder)).collect();
     let twice: Vec<bool> =
@@ -195,7 +195,7 @@ pub(crate) fn read_folders(folders: &[PathBuf]) -> Vec<Run> {
             run.values.insert("run", &run.below_its_parent(run.folder_name()));
         }
     }
-    // A run that failed at its very start knows its model only; another of the same model tells the family.
+    // A run that failed at its very start only knows its model; another run of that model has the family.
     for index in 0..runs.len() {
         if runs[index].family().is_empty()
             && let Some(sibling) =
@@ -209,7 +209,7 @@ pub(crate) fn read_folders(folders: &[PathBuf]) -> Vec<Run> {
     runs
 }
 
-/// Why a run failed, as the run that started it wrote it down.
+/// Why a run failed, as written by the program that started it.
 fn reason(folder: &Path) -> Option<String> {
     let text = fs::read_to_string(folder.join(ERROR_FILE)).ok()?;
     text.lines().next().filter(|line| !line.trim().is_empty()).map(str::to_owned)

@@ -68,17 +68,19 @@ fn linear_ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
 
 /// A tick in as few characters as it takes.
 pub fn tick_label(value: f64) -> String {
-    let size = value.abs();
     let shortest = |value: f64| {
-        let text = format!("{value:.4}");
+        let text = format!("{value:.7}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     };
-    match size {
+    match value.abs() {
         0.0 => "0".to_owned(),
+        1e12.. | ..1e-3 => {
+            let exponent = value.abs().log10().floor();
+            format!("{}e{exponent}", shortest(value / 10f64.powf(exponent)))
+        }
         1e6.. => format!("{}M", shortest(value / 1e6)),
         1e4.. => format!("{}k", shortest(value / 1e3)),
-        1e-3.. => shortest(value),
-        _ => format!("{value:.0e}"),
+        _ => shortest(value),
     }
 }
 
@@ -106,7 +108,11 @@ mod tests {
 
     #[test]
     fn ticks_have_short_labels() {
-        let labels = [0.0, 0.25, 150.0, 1500.0, 20_000.0, 2.5e6, -3.0, 1e-5].map(tick_label);
-        assert_eq!(labels, ["0", "0.25", "150", "1500", "20k", "2.5M", "-3", "1e-5"]);
+        let labels =
+            [0.0, 0.25, 0.00125, 150.0, 1500.0, 20_000.0, 2.5e6, -3.0, 1e-5, -2.5e-4, 5e30].map(tick_label);
+        assert_eq!(
+            labels,
+            ["0", "0.25", "0.00125", "150", "1500", "20k", "2.5M", "-3", "1e-5", "-2.5e-4", "5e30"]
+        );
     }
 }

@@ -1,16 +1,20 @@
-//! A little SVG: elements and marks, as part of a page or as a file.
+//! Drawings: SVG elements, as part of a page, as a file, or as pixels.
 //!
-//! Colours come from classes of `figure.css`, so that a figure follows the light or dark page that it is in.
+//! Lines, texts and marks take their colours from classes of `figure.css`, so that a figure follows the light or dark
+//! page that it is in. Shapes that show data in many colours name theirs.
 
 use std::fmt::Write;
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::{png, style};
+use crate::{raster, style};
 
 pub use crate::scale::{Scale, tick_label};
 
-/// An SVG element under construction.
+/// Red, green and blue.
+pub type Colour = [u8; 3];
+
+/// A drawing under construction.
 #[derive(Debug, Default)]
 pub struct Svg(String);
 
@@ -36,7 +40,7 @@ impl Anchor {
 }
 
 impl Svg {
-    /// Nothing yet.
+    /// An empty drawing.
     pub fn new() -> Self {
         Self::default()
     }
@@ -77,17 +81,16 @@ impl Svg {
     }
 
     pub(crate) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
-        let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        self.write(format_args!(r#"<polyline class="{class}" points="{}"/>"#, points.join(" ")));
+        let points = joined(points);
+        self.write(format_args!(r#"<polyline class="{class}" points="{points}"/>"#));
     }
 
     /// The mark of a family; families differ by shape as well as by colour.
     pub fn mark(&mut self, family: &str, (x, y): (f64, f64), title: &str) {
         let class = format!("mark {}", family_class(family));
-        let path = |points: &[(f64, f64)]| {
-            let points: Vec<String> =
-                points.iter().map(|(dx, dy)| format!("{:.1},{:.1}", x + dx, y + dy)).collect();
-            format!(r#"<polygon class="{class}" points="{}">"#, points.join(" "))
+        let path = |corners: &[(f64, f64)]| {
+            let corners: Vec<_> = corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
+            format!(r#"<polygon class="{class}" points="{}">"#, joined(&corners))
         };
         let (open, close) = match family {
             "gan" => (format!(r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="7">"#), "circle"),
@@ -97,6 +100,32 @@ impl Svg {
             _ => (path(&[(-8.0, -6.0), (8.0, -6.0), (0.0, 8.5)]), "polygon"),
         };
         self.write(format_args!("{open}<title>{}</title></{close}>", escape(title)));
+    }
+
+    /// A frame around a rectangle (left, top, width, height), outside of it.
+    pub fn frame(&mut self, [x, y, width, height]: [f64; 4], thickness: f64, stroke: Colour) {
+        let (x, y, width, height) =
+            (x - thickness / 2.0, y - thickness / 2.0, width + thickness, height + thickness);
+        let stroke = hex(stroke);
+        self.write(format_args!(
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="none" stroke="{stroke}" stroke-width="{thickness:.1}"/>"#
+        ));
+    }
+
+    /// A filled circle; an opacity of 1 hides what is below it.
+    pub fn dot(&mut self, (x, y): (f64, f64), radius: f64, fill: Colour, opacity: f64) {
+        let fill = hex(fill);
+        self.write(format_args!(
+            r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius:.1}" fill="{fill}" fill-opacity="{opacity:.2}"/>"#
+        ));
+    }
+
+    /// A line through points, `width` wide.
+    pub fn path(&mut self, points: &[(f64, f64)], width: f64, stroke: Colour) {
+        let (points, stroke) = (joined(points), hex(stroke));
+        self.write(format_args!(
+            r#"<polyline points="{points}" fill="none" stroke="{stroke}" stroke-width="{width:.1}"/>"#
+        ));
     }
 
     fn write(&mut self, arguments: std::fmt::Arguments<'_>) {
@@ -115,9 +144,23 @@ impl Svg {
         self.document((width, height), alt, &style::adaptive())
     }
 
-    /// The figure as a picture of twice its size, light.
+    /// The figure as a PNG file of twice its size, light; an error says what is wrong with the SVG.
     pub(crate) fn png(&self, size: (f64, f64), alt: &str) -> Result<Vec<u8>, String> {
-        png::render(&self.document(size, alt, &style::light()))
+        raster::png(&self.document(size, alt, &style::light()))
+    }
+
+    /// Draws over a picture, `width * height` pixels of red, green, blue and 255. A pixel is one unit of the drawing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the drawing, or with the size of the picture.
+    pub fn draw_over(&self, rgba: &mut [u8], width: u32, height: u32) -> Result<(), String> {
+        let (style, elements) = (style::light(), &self.0);
+        let document = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" width=\"{width}\" height=\"{height}\">\
+             <style>{style}</style>{elements}</svg>"
+        );
+        raster::draw_over(&document, rgba, width, height)
     }
 
     fn document(&self, (width, height): (f64, f64), alt: &str, style: &str) -> String {
@@ -134,6 +177,20 @@ impl Svg {
     pub fn markup(&self) -> &str {
         &self.0
     }
+}
+
+/// `x,y x,y`
+fn joined(points: &[(f64, f64)]) -> String {
+    points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ")
+}
+
+fn hex([red, green, blue]: Colour) -> String {
+    format!("#{red:02x}{green:02x}{blue:02x}")
+}
+
+/// How wide a text of class `name` is, about, in the units of a drawing; others are narrower.
+pub fn text_width(text: &str) -> f64 {
+    6.8 * text.chars().count() as f64
 }
 
 /// Text as it may stand in XML. Control characters are not allowed there.
@@ -154,6 +211,8 @@ pub(crate) fn family_class(family: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use resvg::tiny_skia::Pixmap;
+
     use super::*;
 
     #[test]
@@ -164,5 +223,37 @@ mod tests {
         let inline = svg.inline("", (1.0, 1.0), "\"quoted\"").into_string();
         assert!(inline.contains("&lt;script&gt;\u{fffd}") && inline.contains("a &amp; b"), "{inline}");
         assert!(inline.contains("aria-label=\"&quot;quoted&quot;\""), "{inline}");
+    }
+
+    #[test]
+    fn colours_and_letters_are_drawn() {
+        let mut svg = Svg::new();
+        svg.mark("gan", (20.0, 20.0), "gan");
+        svg.text("name", (40.0, 24.0), Anchor::Start, "dcgan é →");
+        let pixels = Pixmap::decode_png(&svg.png((120.0, 40.0), "alt").unwrap()).unwrap();
+        assert_eq!((pixels.width(), pixels.height()), (240, 80));
+        let colour = |x, y| {
+            let pixel = pixels.pixel(x, y).unwrap();
+            (pixel.red(), pixel.green(), pixel.blue())
+        };
+        assert_eq!(colour(40, 40), (0xd9, 0x5f, 0x02));
+        assert_eq!(colour(2, 2), (255, 255, 255));
+        let dark =
+            (80..240).flat_map(|x| (20..60).map(move |y| (x, y))).filter(|(x, y)| colour(*x, *y).0 < 100);
+        assert!(dark.count() > 200);
+    }
+
+    #[test]
+    fn a_drawing_leaves_the_picture_below_it() {
+        let mut svg = Svg::new();
+        svg.frame([2.0, 2.0, 3.0, 1.0], 2.0, [10, 20, 30]);
+        svg.dot((8.5, 2.5), 1.0, [255, 0, 0], 1.0);
+        svg.path(&[(-5.0, 7.0), (50.0, 7.0)], 2.0, [0, 0, 255]);
+        let mut pixels = vec![200; 4 * 10 * 8];
+        svg.draw_over(&mut pixels, 10, 8).unwrap();
+        let pixel = |x: usize, y: usize| &pixels[4 * (10 * y + x)..][..3];
+        assert_eq!([pixel(3, 2), pixel(9, 0)], [[200; 3]; 2]);
+        assert_eq!([pixel(0, 2), pixel(8, 2), pixel(9, 7)], [[10, 20, 30], [255, 0, 0], [0, 0, 255]]);
+        assert!(svg.draw_over(&mut pixels, 10, 9).is_err());
     }
 }

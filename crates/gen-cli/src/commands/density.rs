@@ -143,13 +143,13 @@ const AT_ONCE: i64 = 1000;
 impl Grid {
     /// The length or the area of a cell.
     fn cell(&self) -> f64 {
-        let sides = self.window.ends().map(|[low, high]| (high - low) / self.n as f64);
+        let sides = self.window.0.map(|[low, high]| (high - low) / self.n as f64);
         sides.iter().take(self.dimensions as usize).product()
     }
 
     /// The places of the cells on each axis, `f64 [n]`, ascending.
     fn axes(&self) -> [Tensor; 2] {
-        self.window.ends().map(|[low, high]| {
+        self.window.0.map(|[low, high]| {
             let place = (Tensor::arange(self.n, (Kind::Double, Device::Cpu)) + 0.5) / self.n as f64;
             place * (high - low) + low
         })
@@ -206,7 +206,7 @@ fn draw(grid: &Grid, nats: &Tensor, title: &str, data: &Dataset) -> anyhow::Resu
         let rows = Vec::<f64>::try_from(drawn_rows(data).select(1, 0).to_kind(Kind::Double))?;
         let names = [format!("data: {}", data.spec.name), "model".to_owned()];
         let (x, y) = (Vec::<f64>::try_from(x)?, Vec::<f64>::try_from(nats.exp())?);
-        return Ok(histogram_and_curve(title, &names, &rows, grid.window.ends()[0], [&x, &y]));
+        return histogram_and_curve(title, &names, &rows, grid.window.0[0], [&x, &y]);
     }
     draw_plane(nats, grid.window, title, &coordinates(&drawn_rows(data))?, &data.spec.name)
 }
@@ -229,10 +229,10 @@ fn draw_plane(
     let heat =
         RgbImage::from_fn(n, n, |u, v| colour::of_value(values[((n - 1 - v) * n + u) as usize] / highest));
 
-    let model = Chart { at: [LEFT, TOP], side: SIDE, window };
+    let model = Chart { at: [LEFT, TOP], size: [SIDE; 2], window };
     let bar = [LEFT + SIDE + 14, TOP, BAR, SIDE];
     let right = bar[0] + BAR + 62 + LEFT;
-    let beside = Chart { at: [right, TOP], side: SIDE, window };
+    let beside = Chart { at: [right, TOP], size: [SIDE; 2], window };
     let mut canvas = Canvas::new(right + SIDE + 14, TOP + SIDE + BELOW);
     model.background(&mut canvas, &heat);
     model.frame(&mut canvas, title);
@@ -241,7 +241,7 @@ fn draw_plane(
     beside.points(&mut canvas, data, 0.9, 0.25, |_| Rgb([49, 60, 120]));
     beside.frame(&mut canvas, &format!("data: {name}"));
     beside.axes(&mut canvas);
-    Ok(canvas.into_image())
+    canvas.into_image()
 }
 
 #[cfg(test)]

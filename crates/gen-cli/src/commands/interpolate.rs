@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::arguments;
 use crate::output::{self, Kind as Output, PICTURES};
-use crate::pictures::canvas::{Canvas, FAINT, INK};
+use crate::pictures::canvas::{Canvas, FAINT, INK, blank, paste};
 use crate::pictures::chart::{BELOW, Chart, LEFT, Window, coordinates, in_the_plane};
 use crate::pictures::{self, colour};
 use crate::progress::Work;
@@ -143,20 +143,20 @@ fn image_rows(steps: &[Tensor], originals: Option<&[Tensor; 2]>) -> anyhow::Resu
     let beside = if tests.is_some() { width + APART } else { 0 };
     let rows = columns[0].len() as u32;
     let middle = columns.len() as u32 * (width + GAP) + GAP;
-    let mut canvas = Canvas::new(middle + 2 * beside, rows * (height + GAP) + GAP);
+    let mut picture = blank(middle + 2 * beside, rows * (height + GAP) + GAP);
     for (i, column) in (0..).zip(&columns) {
         for (j, tile) in (0..).zip(column) {
-            canvas.paste(tile, beside + GAP + i * (width + GAP), GAP + j * (height + GAP));
+            paste(&mut picture, tile, beside + GAP + i * (width + GAP), GAP + j * (height + GAP));
         }
     }
     if let Some([first, last]) = &tests {
         for (j, (first, last)) in (0..).zip(first.iter().zip(last)) {
             let y = GAP + j * (height + GAP);
-            canvas.paste(first, GAP, y);
-            canvas.paste(last, beside + middle + APART - GAP, y);
+            paste(&mut picture, first, GAP, y);
+            paste(&mut picture, last, beside + middle + APART - GAP, y);
         }
     }
-    Ok(canvas.into_image())
+    Ok(picture)
 }
 
 /// All pairs at one step.
@@ -174,10 +174,10 @@ fn point_paths(
     is_animated: bool,
 ) -> anyhow::Result<Vec<RgbImage>> {
     let samples = in_the_plane(&trained.points(2000, args.seed)?)?;
-    let chart = Chart { at: [LEFT, 12], side: 480, window: Window::around(&samples)? };
+    let chart = Chart { at: [LEFT, 12], size: [480; 2], window: Window::around(&samples)? };
     let samples = coordinates(&samples)?;
     let of_numbers = steps.iter().any(|step| step.size()[1] == 1);
-    let [_, [bottom, top]] = chart.window.ends();
+    let Window([_, [bottom, top]]) = chart.window;
     let at = |step: &Tensor| -> anyhow::Result<Vec<[f64; 2]>> {
         if !of_numbers {
             return coordinates(step);
@@ -188,15 +188,14 @@ fn point_paths(
     };
     let paths: Vec<Vec<[f64; 2]>> = steps.iter().map(at).collect::<anyhow::Result<_>>()?;
     let draw = |until: usize| {
-        let mut canvas = Canvas::new(LEFT + chart.side + 12, 12 + chart.side + BELOW);
+        let mut canvas = Canvas::new(LEFT + 480 + 12, 12 + 480 + BELOW);
         chart.points(&mut canvas, &samples, 1.0, 1.0, |_| FAINT);
         chart.frame(&mut canvas, "");
         chart.axes(&mut canvas);
         for row in 0..paths[0].len() {
             let path: Vec<[f64; 2]> = paths[..=until].iter().map(|step| step[row]).collect();
-            for pair in path.windows(2) {
-                canvas.line(chart.place(pair[0]), chart.place(pair[1]), 0.6, colour::of_class(row));
-            }
+            let line: Vec<_> = path.iter().map(|point| chart.place(*point)).collect();
+            canvas.drawing.path(&line, 1.2, colour::of_class(row).0);
             chart.points(&mut canvas, &path, 3.0, 1.0, |_| colour::of_class(row));
             chart.points(&mut canvas, &path[..1], 5.5, 1.0, |_| INK);
             chart.points(&mut canvas, &path[..1], 4.0, 1.0, |_| colour::of_class(row));
@@ -204,7 +203,8 @@ fn point_paths(
         canvas.into_image()
     };
     let last = steps.len() - 1;
-    Ok(if is_animated { (0..=last).map(draw).collect() } else { vec![draw(last)] })
+    let first = if is_animated { 0 } else { last };
+    (first..=last).map(draw).collect()
 }
 
 /// The frames with their times, those at the ends longer, and then those between the ends in reverse.

@@ -6,6 +6,7 @@ use gen_core::data::{Dataset, Shape, signed_to_bytes};
 use gen_core::model::Latent;
 use gen_eval::FeatureSpace;
 use gen_eval::features::PrincipalComponents;
+use gen_report::svg::Anchor;
 use gen_run::{save_picture, write_atomically};
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -14,7 +15,7 @@ use crate::arguments;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT};
 use crate::pictures::chart::{Chart, Window, coordinates, legend, legend_width};
-use crate::pictures::{self, colour};
+use crate::pictures::colour;
 use crate::progress::Work;
 use crate::spaces::{self, Choices};
 use crate::trained::{OwnData, Trained, TrainedArgs};
@@ -80,7 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     drop(work);
     match output {
         Output::Table => write_table(&args.out, &maps, codes.classes.as_deref(), &data.spec.classes)?,
-        _ => save_picture(&draw(&maps, &codes, &data.spec.classes), &args.out)?,
+        _ => save_picture(&draw(&maps, &codes, &data.spec.classes)?, &args.out)?,
     }
     crate::eprint(&format!("{} in {}", codes.what, args.out.display()));
     Ok(())
@@ -163,7 +164,7 @@ fn tsne(x: &Tensor, start: &Tensor) -> anyhow::Result<Vec<[f64; 2]>> {
 }
 
 /// The maps side by side, and the classes with their colours.
-fn draw(maps: &[Map], codes: &Codes, names: &[String]) -> RgbImage {
+fn draw(maps: &[Map], codes: &Codes, names: &[String]) -> anyhow::Result<RgbImage> {
     const SIDE: u32 = 480;
     const MARGIN: u32 = 14;
     const TOP: u32 = 2 * (TEXT_HEIGHT + 8);
@@ -171,10 +172,10 @@ fn draw(maps: &[Map], codes: &Codes, names: &[String]) -> RgbImage {
     let right = if shown.is_empty() { 0 } else { legend_width(shown) + MARGIN };
     let width = MARGIN + maps.len() as u32 * (SIDE + MARGIN) + right;
     let mut canvas = Canvas::new(width, TOP + SIDE + MARGIN);
-    canvas.text(&codes.what, MARGIN.into(), 6, pictures::canvas::INK);
+    canvas.title(Anchor::Start, &codes.what, MARGIN, 6);
     for (i, map) in (0..).zip(maps) {
         let window = Window::of(&map.points);
-        let chart = Chart { at: [MARGIN + i * (SIDE + MARGIN), TOP], side: SIDE, window };
+        let chart = Chart { at: [MARGIN + i * (SIDE + MARGIN), TOP], size: [SIDE; 2], window };
         let colour = |i: usize| colour::of_class(codes.classes.as_ref().map_or(0, |classes| classes[i]));
         let (radius, weight) = if map.points.len() > 5000 { (1.2, 0.6) } else { (2.0, 0.8) };
         chart.points(&mut canvas, &map.points, radius, weight, colour);

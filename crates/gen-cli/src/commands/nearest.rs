@@ -5,6 +5,7 @@ use anyhow::bail;
 use gen_core::data::{Dataset, signed_to_bytes};
 use gen_core::model::SampleRequest;
 use gen_core::number::fixed;
+use gen_report::svg::Anchor;
 use gen_run::{save_picture, write_atomically};
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -12,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use crate::arguments;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures;
-use crate::pictures::canvas::{Canvas, INK, TEXT_HEIGHT, text_width};
+use crate::pictures::canvas::{Canvas, TEXT_HEIGHT, text_width};
 use crate::progress::Work;
 use crate::spaces::{self, Choices};
 use crate::trained::{OwnData, TrainedArgs};
@@ -172,10 +173,10 @@ impl Nearest {
             for (j, (tile, distance)) in (0..).zip(neighbours[i].iter().zip(&self.distances[i])) {
                 let middle = start + j * cell + cell / 2;
                 canvas.paste(tile, middle - tile_width / 2, top);
-                canvas.text_centred(&label(*distance), middle.into(), i64::from(top + tile_height), INK);
+                canvas.text(Anchor::Middle, &label(*distance), middle, top + tile_height);
             }
         }
-        Ok(canvas.into_image())
+        canvas.into_image()
     }
 
     /// A line for each sample, on standard output.

@@ -2,12 +2,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use gen_core::model::{Frame, SampleRequest, Trajectory};
+use gen_report::svg::Anchor;
 use image::RgbImage;
 use tch::Tensor;
 
 use crate::arguments;
 use crate::output::{self, Kind as Output, PICTURES};
-use crate::pictures::canvas::{Canvas, INK, TEXT_HEIGHT, text_width};
+use crate::pictures::canvas::{Canvas, TEXT_HEIGHT, text_width};
 use crate::pictures::chart::{Chart, Window, coordinates, in_the_plane};
 use crate::pictures::{self, colour};
 use crate::progress::Work;
@@ -79,8 +80,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     work.next("picture");
     let picture = Picture::of(&trajectory, images)?;
     match is_animated {
-        false => save_picture(&picture.strip(), &args.out)?,
-        true => pictures::save_gif(picture.animation(), &args.out)?,
+        false => save_picture(&picture.strip()?, &args.out)?,
+        true => pictures::save_gif(picture.animation()?, &args.out)?,
     }
     drop(work);
     crate::eprint(&format!("{n} samples in {} moments in {}", trajectory.frames.len(), args.out.display()));
@@ -117,7 +118,7 @@ impl Picture {
     }
 
     /// A column for each moment and a row for each sample; below the states of a sample the estimates.
-    fn strip(&self) -> RgbImage {
+    fn strip(&self) -> anyhow::Result<RgbImage> {
         const GAP: u32 = 2;
         const BETWEEN_SAMPLES: u32 = 8;
         let (width, height) = self.moments[0].0[0].dimensions();
@@ -131,7 +132,7 @@ impl Picture {
         let mut canvas = Canvas::new(left + self.moments.len() as u32 * column, top + samples * row);
         for (i, (label, (states, estimates))) in (0..).zip(self.labels.iter().zip(&self.moments)) {
             let middle = left + i * column + column / 2;
-            canvas.text_centred(label, middle.into(), 3, INK);
+            canvas.text(Anchor::Middle, label, middle, 3);
             for (j, state) in (0..).zip(states) {
                 canvas.paste(state, middle - width / 2, top + j * row);
             }
@@ -143,14 +144,14 @@ impl Picture {
             let lines = [(STATE, top + j * row), (ESTIMATE, top + j * row + height + GAP)];
             for (name, y) in lines {
                 let y = y + height.saturating_sub(TEXT_HEIGHT) / 2;
-                canvas.text_to(name, i64::from(left) - 6, y.into(), INK);
+                canvas.text(Anchor::End, name, left - 6, y);
             }
         }
         canvas.into_image()
     }
 
     /// A frame for each moment: its label, the states, and on their right the estimates. The sample stays.
-    fn animation(&self) -> Vec<(RgbImage, u32)> {
+    fn animation(&self) -> anyhow::Result<Vec<(RgbImage, u32)>> {
         const APART: u32 = 12;
         let last = self.moments.len() - 1;
         let frame = |(i, (states, estimates)): (usize, &(Vec<RgbImage>, Option<Vec<RgbImage>>))| {
@@ -165,12 +166,12 @@ impl Picture {
             match estimate {
                 Some(estimate) => {
                     canvas.paste(&estimate, width + APART, top);
-                    canvas.text_centred(&self.labels[i], i64::from(width / 2), 4, INK);
-                    canvas.text_centred("estimate", i64::from(width + APART + width / 2), 4, INK);
+                    canvas.text(Anchor::Middle, &self.labels[i], width / 2, 4);
+                    canvas.text(Anchor::Middle, "estimate", width + APART + width / 2, 4);
                 }
-                None => canvas.text_centred(&self.labels[i], i64::from(wide / 2), 4, INK),
+                None => canvas.text(Anchor::Middle, &self.labels[i], wide / 2, 4),
             }
-            (canvas.into_image(), if i == last { 1600 } else { 160 })
+            Ok::<_, anyhow::Error>((canvas.into_image()?, if i == last { 1600 } else { 160 }))
         };
         self.moments.iter().enumerate().map(frame).collect()
     }
@@ -179,11 +180,11 @@ impl Picture {
 /// All points in one chart.
 fn scatter(x: &Tensor, window: Window) -> anyhow::Result<RgbImage> {
     let points = coordinates(x)?;
-    let chart = Chart { at: [1, 1], side: 150, window };
-    let mut canvas = Canvas::new(chart.side + 2, chart.side + 2);
+    let chart = Chart { at: [1, 1], size: [150; 2], window };
+    let mut canvas = Canvas::new(152, 152);
     // The more points, the fainter each of them.
     let weight = (600.0 / points.len() as f64).clamp(0.08, 0.8);
     chart.points(&mut canvas, &points, 1.0, weight, |_| colour::of_class(0));
     chart.frame(&mut canvas, "");
-    Ok(canvas.into_image())
+    canvas.into_image()
 }

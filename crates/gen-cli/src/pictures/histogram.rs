@@ -1,9 +1,10 @@
 //! Histograms of several sets of numbers over each other.
 
+use gen_report::svg::Anchor;
 use image::RgbImage;
 
-use super::canvas::{Canvas, FAINT, INK, TEXT_HEIGHT};
-use super::chart::{LEFT, LEGEND_LINE, legend, ticks};
+use super::canvas::{Canvas, TEXT_HEIGHT};
+use super::chart::{BELOW, Chart, LEFT, LEGEND_LINE, Window, legend};
 use super::colour;
 
 /// Bins from one end to the other.
@@ -15,7 +16,12 @@ const MARGIN: u32 = 14;
 
 /// The shares of each set in equal bins, as steps in a colour of its own. The bins go from the lowest half percent of all
 /// numbers to the highest; what lies outside is in the first and the last.
-pub(crate) fn histogram(title: &str, unit: &str, names: &[String], sets: &[Vec<f64>]) -> RgbImage {
+pub(crate) fn histogram(
+    title: &str,
+    unit: &str,
+    names: &[String],
+    sets: &[Vec<f64>],
+) -> anyhow::Result<RgbImage> {
     let bins = Bins::around(sets);
     let shares: Vec<[f64; BINS]> = sets.iter().map(|set| bins.shares(set)).collect();
     let highest = shares.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max) * 1.05;
@@ -34,7 +40,7 @@ pub(crate) fn histogram_and_curve(
     numbers: &[f64],
     [low, high]: [f64; 2],
     [x, y]: [&[f64]; 2],
-) -> RgbImage {
+) -> anyhow::Result<RgbImage> {
     let bins = Bins { low, high };
     let inside: Vec<f64> = numbers.iter().copied().filter(|value| (low..high).contains(value)).collect();
     // A share of all numbers over the width of a bin.
@@ -44,9 +50,13 @@ pub(crate) fn histogram_and_curve(
     let highest = all.fold(f64::MIN_POSITIVE, f64::max) * 1.05;
     let mut field = Field::new([low, high], highest, title, "value", names);
     field.steps(&bins, &densities, 0);
-    let places: Vec<[f64; 2]> = x.iter().zip(y).map(|(x, y)| field.place(*x, y.min(highest))).collect();
-    for pair in places.windows(2).filter(|pair| pair.iter().flatten().all(|value| value.is_finite())) {
-        field.canvas.line(pair[0], pair[1], 0.8, colour::of_class(1));
+    let places: Vec<(f64, f64)> = x
+        .iter()
+        .zip(y)
+        .map(|(x, y)| field.chart.place([*x, if *y > highest { highest } else { *y }]))
+        .collect();
+    for part in places.split(|(x, y)| !(x.is_finite() && y.is_finite())).filter(|part| part.len() > 1) {
+        field.canvas.drawing.path(part, 1.6, colour::of_class(1).0);
     }
     field.canvas.into_image()
 }
@@ -54,52 +64,30 @@ pub(crate) fn histogram_and_curve(
 /// A field with axes that is drawn into.
 struct Field {
     canvas: Canvas,
-    ends: [f64; 2],
-    highest: f64,
-    top: u32,
+    chart: Chart,
 }
 
 impl Field {
     fn new(ends: [f64; 2], highest: f64, title: &str, unit: &str, names: &[String]) -> Self {
         let top = TEXT_HEIGHT + MARGIN + LEGEND_LINE * names.len() as u32 + 6;
-        let canvas = Canvas::new(LEFT + WIDTH + MARGIN, top + HEIGHT + 3 * TEXT_HEIGHT);
-        let mut field = Field { canvas, ends, highest, top };
-        field.canvas.text_centred(title, i64::from(LEFT + WIDTH / 2), 5, INK);
-        legend(&mut field.canvas, [LEFT, TEXT_HEIGHT + MARGIN], names, colour::of_class);
-        let bottom = i64::from(top + HEIGHT);
-        for (value, label) in ticks(ends[0], ends[1]) {
-            let [x, _] = field.place(value, 0.0);
-            field.canvas.fill([x as u32, top + HEIGHT, 1, 4], INK);
-            field.canvas.text_centred(&label, x as i64, bottom + 5, INK);
-        }
-        for (share, label) in ticks(0.0, highest) {
-            let [_, y] = field.place(ends[0], share);
-            field.canvas.fill([LEFT - 4, y as u32, 4, 1], INK);
-            field.canvas.text_to(&label, i64::from(LEFT) - 7, y as i64 - i64::from(TEXT_HEIGHT) / 2, INK);
-        }
-        let below = bottom + 7 + i64::from(TEXT_HEIGHT);
-        field.canvas.text_centred(unit, i64::from(LEFT + WIDTH / 2), below, INK);
-        field.canvas.frame([LEFT, top, WIDTH, HEIGHT], 1, FAINT);
-        field
-    }
-
-    fn place(&self, value: f64, height: f64) -> [f64; 2] {
-        let across = (value - self.ends[0]) / (self.ends[1] - self.ends[0]);
-        let up = 1.0 - height / self.highest;
-        [f64::from(LEFT) + across * f64::from(WIDTH), f64::from(self.top) + up * f64::from(HEIGHT)]
+        let window = Window([ends, [0.0, highest]]);
+        let chart = Chart { at: [LEFT, top], size: [WIDTH, HEIGHT], window };
+        let mut canvas = Canvas::new(LEFT + WIDTH + MARGIN, top + HEIGHT + 3 * TEXT_HEIGHT);
+        canvas.title(Anchor::Middle, title, LEFT + WIDTH / 2, 5);
+        legend(&mut canvas, [LEFT, TEXT_HEIGHT + MARGIN], names, colour::of_class);
+        chart.frame(&mut canvas, "");
+        chart.axes(&mut canvas);
+        canvas.text(Anchor::Middle, unit, LEFT + WIDTH / 2, top + HEIGHT + BELOW);
+        Field { canvas, chart }
     }
 
     fn steps(&mut self, bins: &Bins, heights: &[f64; BINS], set: usize) {
-        let mut from = self.place(bins.low, 0.0);
-        for (bin, height) in heights.iter().enumerate() {
-            for value in [bins.edge(bin), bins.edge(bin + 1)] {
-                let to = self.place(value, *height);
-                self.canvas.line(from, to, 0.8, colour::of_class(set));
-                from = to;
-            }
-        }
-        let end = self.place(bins.high, 0.0);
-        self.canvas.line(from, end, 0.8, colour::of_class(set));
+        let corners =
+            |(bin, height): (usize, &f64)| [[bins.edge(bin), *height], [bins.edge(bin + 1), *height]];
+        let steps = heights.iter().enumerate().flat_map(corners);
+        let outline = [[bins.low, 0.0]].into_iter().chain(steps).chain([[bins.high, 0.0]]);
+        let outline: Vec<(f64, f64)> = outline.map(|corner| self.chart.place(corner)).collect();
+        self.canvas.drawing.path(&outline, 1.6, colour::of_class(set).0);
     }
 }
 
@@ -164,11 +152,13 @@ mod tests {
         assert_eq!(ends(&[vec![3.0, 3.0]]), (2.0, 4.0));
         assert_eq!(ends(&[vec![1e30]]), (1e30 - 1e24, 1e30 + 1e24));
         assert_eq!(ends(&[vec![], vec![f64::INFINITY]]), (0.0, 1.0));
-        let picture = histogram("title", "nats", &["a".to_owned(), "b".to_owned()], &[many, vec![3.0]]);
+        let picture =
+            histogram("title", "nats", &["a".to_owned(), "b".to_owned()], &[many, vec![3.0]]).unwrap();
         for set in 0..2 {
             assert!(picture.pixels().any(|pixel| *pixel == colour::of_class(set)));
         }
     }
+
     #[test]
     fn a_density_and_its_histogram_are_of_one_height() {
         let numbers: Vec<f64> = (0..6000).map(|i| f64::from(i) / 6000.0).collect();
@@ -177,12 +167,15 @@ mod tests {
         // Uniform on [0, 1), which is half of what is shown.
         let x: Vec<f64> = (0..200).map(|i| -0.995 + 0.01 * f64::from(i)).collect();
         let y: Vec<f64> = x.iter().map(|x| if *x > 0.0 { 1.0 } else { 0.0 }).collect();
-        let picture = histogram_and_curve("title", &names, &numbers, [bins.low, bins.high], [&x, &y]);
+        let picture =
+            histogram_and_curve("title", &names, &numbers, [bins.low, bins.high], [&x, &y]).unwrap();
         let field = Field::new([bins.low, bins.high], 1.05, "", "", &names);
-        let [u, v] = field.place(0.5, 1.0).map(|place| place as u32);
+        let (u, v) = field.chart.place([0.5, 1.0]);
+        let (u, v) = (u as u32, v as u32);
         let colours: Vec<_> = (v - 1..=v + 1).map(|v| *picture.get_pixel(u, v)).collect();
         assert!(colours.contains(&colour::of_class(1)), "{colours:?}");
-        let none = histogram_and_curve("title", &names, &[], [0.0, 1.0], [&[0.1, 0.2], &[f64::NAN, 1.0]]);
+        let none =
+            histogram_and_curve("title", &names, &[], [0.0, 1.0], [&[0.1, 0.2], &[f64::NAN, 1.0]]).unwrap();
         assert!(none.width() > 600);
     }
 }

@@ -18,7 +18,7 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{Delay, ExtendedColorType, Frame, ImageEncoder, RgbImage};
 use tch::{Device, Kind, Tensor};
 
-use self::canvas::Canvas;
+use self::canvas::{blank, paste};
 
 /// The side of the smallest image in a picture; smaller ones are enlarged by a whole factor.
 const SMALLEST: u32 = 48;
@@ -55,12 +55,12 @@ pub(crate) fn grid(tiles: &[RgbImage], gap: u32) -> RgbImage {
     let (width, height) = tiles.first().map_or((1, 1), RgbImage::dimensions);
     let zoom = (ANIMATED / (columns * width)).max(1);
     let (width, height) = (zoom * width, zoom * height);
-    let mut canvas = Canvas::new(columns * (width + gap) + gap, rows * (height + gap) + gap);
+    let mut picture = blank(columns * (width + gap) + gap, rows * (height + gap) + gap);
     for (i, tile) in (0..).zip(tiles) {
         let tile = image::imageops::resize(tile, width, height, image::imageops::FilterType::Nearest);
-        canvas.paste(&tile, gap + i % columns * (width + gap), gap + i / columns * (height + gap));
+        paste(&mut picture, &tile, gap + i % columns * (width + gap), gap + i / columns * (height + gap));
     }
-    canvas.into_image()
+    picture
 }
 
 /// Writes samples as one picture: numbers `[n, 1]` as a histogram with the `names` of the sets, all else as
@@ -81,7 +81,7 @@ pub(crate) fn save_samples(
         names.push((*name).to_owned());
         values.push(Vec::<f64>::try_from(x.select(1, 0).to_kind(Kind::Double).to_device(Device::Cpu))?);
     }
-    Ok(save_picture(&histogram::histogram(title, "value", &names, &values), path)?)
+    Ok(save_picture(&histogram::histogram(title, "value", &names, &values)?, path)?)
 }
 
 /// How many bytes each image of `x: u8 [n, channels, height, width]` takes as a PNG file of the smallest size. The channels

@@ -5,7 +5,7 @@ use crate::comparison::Comparison;
 use crate::config::class_names;
 use crate::measures::Format;
 use crate::ranking;
-use crate::svg::{Anchor, Scale, Svg, tick_label};
+use crate::svg::{Anchor, Scale, Svg, text_width, tick_label};
 
 /// What is shown of each class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Classes {
     fn legend(&self, svg: &mut Svg, (left, top): (f64, f64), right: f64) -> f64 {
         let (mut x, mut y) = (left, top);
         for (name, family, _) in &self.models {
-            let length = 34.0 + 6.8 * name.chars().count() as f64;
+            let length = 34.0 + text_width(name);
             if x + length > right && x > left {
                 (x, y) = (left, y + 22.0);
             }

@@ -5,7 +5,7 @@ use crate::comparison::{Comparison, spoken_space};
 use crate::measures::Format;
 use crate::metric::Key;
 use crate::ranking;
-use crate::svg::{Anchor, Scale, Svg, tick_label};
+use crate::svg::{Anchor, Scale, Svg, text_width, tick_label};
 
 /// A model: what it costs, and how far its samples are from the data.
 #[derive(Debug)]
@@ -200,7 +200,6 @@ impl Scatter {
     /// Marks, and names beside them that keep clear of each other and of the marks of others.
     fn draw_points(&self, svg: &mut Svg, at: impl Fn(&Point) -> (f64, f64), (left, right): (f64, f64)) {
         const LINE: f64 = 16.0;
-        const LETTER: f64 = 6.8;
         const RING: f64 = 14.0;
         const MARK: f64 = 7.0;
         let mut points: Vec<(&Point, (f64, f64))> =
@@ -212,7 +211,7 @@ impl Scatter {
                 Some(share) => format!("{} {:.0} %", point.name, 100.0 * share),
                 None => point.name.clone(),
             };
-            let length = name.chars().count() as f64 * LETTER;
+            let length = text_width(&name);
             let gap = if point.coverage.is_some() { RING + 7.0 } else { 14.0 };
             let to_the_left = x + gap + length > right && x - gap - length > left;
             let start = if to_the_left { x - gap - length } else { x + gap };

@@ -121,7 +121,7 @@ fn save(out: &Path, found: &Found, nats: [&Tensor; 2]) -> anyhow::Result<()> {
     let title = format!("log p under {} ({})", found.run, found.model);
     let names = [format!("{} (its own)", found.dataset), found.against.clone()];
     let sets = [Vec::<f64>::try_from(nats[0])?, Vec::<f64>::try_from(nats[1])?];
-    let picture = histogram(&title, &format!("log p ({}), nats a row", found.kind), &names, &sets);
+    let picture = histogram(&title, &format!("log p ({}), nats a row", found.kind), &names, &sets)?;
     gen_run::save_picture(&picture, &out.join("log-likelihood.png"))?;
     Ok(())
 }
