@@ -1,12 +1,11 @@
-//! Metrics: pure functions on feature tensors, statistics in f64; the feature spaces; the protocol.
+//! Metrics: pure functions on feature tensors, with statistics in f64; feature spaces; the protocol.
 //!
-//! Every metric takes `real` and `fake`, in this order, as `[n, features]` of any floating-point kind; the rows of
-//! the two may differ in number. Scores of one number a row, which tell data from other data, are in [`OodScore`] and
-//! [`Detection`]. [`Protocol`] puts them together to one row of a report, an [`Evaluation`].
+//! Every metric takes `real` and `fake`, in this order, as `[n, features]` of any floating-point kind; the two may
+//! differ in their numbers of rows. [`OodScore`] and [`Detection`] are about scores of one number per row, which tell
+//! data from other data. [`Protocol`] computes all metrics of a set of samples, and [`METRICS`] lists them.
 #![doc = include_str!("../README.md")]
 
 mod axes;
-mod evaluation;
 pub mod features;
 mod gaussian;
 mod likelihood;
@@ -15,15 +14,16 @@ mod metrics;
 mod ood;
 mod protocol;
 mod reference;
-mod standardise;
 pub mod state_dict;
 
-pub use evaluation::Evaluation;
 pub use features::FeatureSpace;
 pub use gaussian::Gaussian;
 pub use likelihood::{bits_per_dim, effective_sample_size, log_mean_exp};
-pub use measurement::{Direction, Measurement, Metric};
+pub use measurement::{Direction, Measurement};
 pub use metrics::*;
 pub use ood::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
-pub use protocol::{EvaluateOptions, Evaluated, EvaluationCache, Measured, NoCache, Protocol, Stage};
+pub use protocol::{
+    COLUMNS, Column, Domain, EvaluateOptions, Evaluated, Evaluation, EvaluationCache, METRICS, Measured,
+    MetricSpec, NoCache, NumberSpec, Protocol, Stage, direction,
+};
 pub use reference::Reference;

@@ -8,14 +8,14 @@ use std::fmt;
 
 use tch::{Kind, Tensor};
 
-use super::{Estimate, auroc, false_positive_rate};
+use crate::metrics::{Estimate, auroc, false_positive_rate};
 use gen_core::{Error, Result};
 
 /// A score by likelihood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OodScore {
-    /// log p(x) itself (Bishop 1994). It fails where the other data is simpler or smoother: models of clothes find digits
-    /// more likely than clothes (Nalisnick et al. 2019, Do Deep Generative Models Know What They Don't Know?).
+    /// log p(x) itself (Bishop 1994). It fails where the other data is simpler or smoother: models of clothes find
+    /// digits more likely than clothes (Nalisnick et al. 2019, Do Deep Generative Models Know What They Don't Know?).
     LogLikelihood,
     /// [`typicality`].
     Typicality,
@@ -63,8 +63,8 @@ pub fn typicality(nats: &Tensor, training: &Tensor) -> Result<Tensor> {
     Ok(-(nats.to_kind(Kind::Double) - mean).abs())
 }
 
-/// log p(x) - log p₀(x), where p₀ is a background model, trained on perturbed data, that has learned what any image has and
-/// not what these images mean (Ren et al. 2019, equation 3). `[n]` each, in nats; the result is `f64 [n]`.
+/// log p(x) - log p₀(x), where p₀ is a background model, trained on perturbed data, that has learned what any image has
+/// and not what these images mean (Ren et al. 2019, equation 3). `[n]` each, in nats; the result is `f64 [n]`.
 ///
 /// ```
 /// use gen_eval::likelihood_ratio;
@@ -81,9 +81,9 @@ pub fn likelihood_ratio(nats: &Tensor, background: &Tensor) -> Result<Tensor> {
     Ok(nats.to_kind(Kind::Double) - background.to_kind(Kind::Double))
 }
 
-/// log p(x) + L(x) ln 2, where L is the length in bits of x as a general compressor stores it (Serrà et al. 2020, equation
-/// 3, in nats and with the other sign): a likelihood ratio whose background model is the compressor. `[n]` each; the
-/// result is `f64 [n]`, in nats.
+/// log p(x) + L(x) ln 2, where L is the length in bits of x as a general compressor stores it (Serrà et al. 2020,
+/// equation 3, in nats and with the other sign): a likelihood ratio whose background model is the compressor. `[n]`
+/// each; the result is `f64 [n]`, in nats.
 ///
 /// ```
 /// use gen_eval::input_complexity;

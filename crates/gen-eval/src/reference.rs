@@ -1,12 +1,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::Gaussian;
-use super::standardise::Units;
+use super::gaussian::Gaussian;
 use gen_core::data::{Binarise, DataSpec, Dataset, Values};
 use gen_core::model::LikelihoodKind;
+use gen_core::nn::Standardise;
+use gen_core::params::Params;
 use gen_core::rng::{Purpose, permutation, stream};
 use gen_core::{Error, Result};
 
@@ -59,9 +60,9 @@ impl Reference {
                 Ok(as_values(&data.train.select(&order).x, data))
             }
             Reference::PixelGaussian => {
-                if let Some(units) = Units::of(data) {
-                    let sample = Gaussian::fit(&units.standardise(train))?.sample(n, seed);
-                    return Ok(data.spec.on_grids(&units.restore(&sample).to_kind(Kind::Double)));
+                if let Some(units) = units(data)? {
+                    let sample = Gaussian::fit(&units.forward(train))?.sample(n, seed);
+                    return Ok(data.spec.on_grids(&units.inverse(&sample)));
                 }
                 let sample = Gaussian::fit(&as_values(train, data))?.sample(n, seed).view(shape.as_slice());
                 Ok(match data.spec.values {
@@ -96,16 +97,15 @@ impl Reference {
     /// When there are fewer than two training rows.
     pub fn log_likelihood(self, data: &Dataset, x: &Tensor, seed: u64) -> Result<Option<Tensor>> {
         let dimensions = data.spec.shape.dimensions() as f64;
-        let all =
-            |nats: f64| Tensor::full([x.size()[0]], nats * dimensions, (Kind::Double, tch::Device::Cpu));
+        let all = |nats: f64| Tensor::full([x.size()[0]], nats * dimensions, (Kind::Double, Device::Cpu));
         Ok(match (self, data.spec.values) {
             (Reference::PixelGaussian, Values::Continuous) => {
-                let Some(units) = Units::of(data) else { return Ok(None) };
-                let gaussian = Gaussian::fit(&units.standardise(&data.train.x))?;
+                let Some(units) = units(data)? else { return Ok(None) };
+                let gaussian = Gaussian::fit(&units.forward(&data.train.x))?;
                 if gaussian.is_singular() {
                     return Ok(None);
                 }
-                Some(gaussian.log_prob(&units.standardise(x), 0.0)? - units.log_volume())
+                Some(gaussian.log_prob(&units.forward(x), 0.0)? + units.log_det())
             }
             (Reference::PixelGaussian, Values::Bytes | Values::Dequantised) => {
                 // Bytes plus uniform noise have a covariance of 1/12 more, and a mean of 1/2 more.
@@ -140,6 +140,12 @@ impl FromStr for Reference {
     }
 }
 
+/// The units in which columns of points are compared, by their training rows: a column of large numbers does not decide
+/// alone how far apart two rows are. `None` for images.
+pub(super) fn units(data: &Dataset) -> Result<Option<Standardise>> {
+    Standardise::of(&Params::new(Kind::Double, Device::Cpu).root(), &data.spec)
+}
+
 /// Stored rows as a file of samples would hold them: binarised where that happens a batch at a time.
 pub(super) fn as_values(x: &Tensor, data: &Dataset) -> Tensor {
     if data.spec.options.binarise != Binarise::Dynamic {
@@ -156,7 +162,7 @@ mod tests {
     use gen_core::data::{DataOptions, Split};
 
     fn images() -> Dataset {
-        let i = Tensor::arange(600 * 16, (Kind::Double, tch::Device::Cpu));
+        let i = Tensor::arange(600 * 16, (Kind::Double, Device::Cpu));
         let x = ((&i * 0.7).sin() * 30.0 + (&i * &i * 0.11).sin() * 50.0 + 110.0).to_kind(Kind::Uint8);
         let x = x.view([600, 1, 4, 4]);
         let test = Split::unlabelled(x.narrow(0, 500, 100));
@@ -214,7 +220,7 @@ mod tests {
 
     #[test]
     fn singular_covariances_have_samples_and_no_density_of_points() {
-        let x = stream(1, Purpose::Evaluate, 0).randn([100, 3], (Kind::Double, tch::Device::Cpu));
+        let x = stream(1, Purpose::Evaluate, 0).randn([100, 3], (Kind::Double, Device::Cpu));
         // A column twice, one that never varies, one of another size, and one row many times.
         let twice = Tensor::cat(&[&x, &x.narrow(1, 0, 1)], 1);
         let constant = Tensor::cat(&[&x, &(x.narrow(1, 0, 1).zeros_like() + 7.0)], 1);
@@ -229,7 +235,7 @@ mod tests {
             assert_eq!(nats.is_some(), has_density);
         }
         // Images have noise that makes them whole.
-        let x = Tensor::full([50, 1, 4, 4], 7, (Kind::Uint8, tch::Device::Cpu));
+        let x = Tensor::full([50, 1, 4, 4], 7, (Kind::Uint8, Device::Cpu));
         let part = || Split::unlabelled(x.shallow_clone());
         let data = Dataset::from_splits("x", part(), None, Some(part()), Vec::new()).unwrap();
         assert!(bits(&data, Reference::PixelGaussian).is_finite());

@@ -10,13 +10,13 @@ use gen_core::testing::assert_close;
 use gen_eval::features::{
     Classification, FEATURES, FeatureNetwork, FeatureTraining, SelfSupervision, train, train_self_supervised,
 };
-use gen_eval::{EvaluateOptions, Evaluation, FeatureSpace, NoCache, Protocol, Reference};
+use gen_eval::{EvaluateOptions, FeatureSpace, Measured, NoCache, Protocol, Reference};
 use tch::{Device, Kind, Tensor};
 
 use bars::{bars, images};
 
-fn reference(protocol: &Protocol<'_>, reference: Reference) -> Evaluation {
-    protocol.evaluate_reference(reference, &mut |_| ()).unwrap().measured.row
+fn reference(protocol: &Protocol<'_>, reference: Reference) -> Measured {
+    protocol.evaluate_reference(reference, &mut |_| ()).unwrap().measured
 }
 
 #[test]
@@ -61,8 +61,12 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     let options = EvaluateOptions::default();
     let protocol = Protocol::new(&data, &spaces, &options, &NoCache, &mut |_| ()).unwrap();
     let rows = Reference::ALL.map(|which| reference(&protocol, which));
-    assert_eq!(rows[0].feature_space, "classifier:bars");
-    assert!(rows[1].fd.unwrap() > 2.0 * rows[0].fd.unwrap() && rows[2].fd > rows[1].fd, "{rows:?}");
+    assert_eq!(rows[0].row.feature_space, "classifier:bars");
+    assert!(
+        rows[1].number("fd").unwrap() > 2.0 * rows[0].number("fd").unwrap()
+            && rows[2].number("fd") > rows[1].number("fd"),
+        "{rows:?}"
+    );
 
     // Padding is cut off again.
     let padded = images().with_options(&DataOptions { pad: 12, ..Default::default() }).unwrap();
@@ -109,8 +113,12 @@ fn a_network_learns_without_labels_and_compares_as_a_space() {
     let options = EvaluateOptions::default();
     let protocol = Protocol::new(&data, &spaces, &options, &NoCache, &mut |_| ()).unwrap();
     let rows = Reference::ALL.map(|which| reference(&protocol, which));
-    assert_eq!(rows[0].feature_space, "self-supervised:bars");
-    assert!(rows[1].fd.unwrap() > 2.0 * rows[0].fd.unwrap() && rows[2].fd > rows[1].fd, "{rows:?}");
+    assert_eq!(rows[0].row.feature_space, "self-supervised:bars");
+    assert!(
+        rows[1].number("fd").unwrap() > 2.0 * rows[0].number("fd").unwrap()
+            && rows[2].number("fd") > rows[1].number("fd"),
+        "{rows:?}"
+    );
     let metrics = protocol.compare(&data.test.x, &mut |_| ()).unwrap().metrics;
     assert!(metrics.iter().all(|found| !found.metric.starts_with("class")), "it knows no classes");
 }

@@ -1,16 +1,16 @@
-//! What is done to images while a feature network learns from them. All take `x: f32 [n, channels, height, width]` in
-//! [-1, 1], where -1 is black, and draw from `rng`.
+//! Augmentations for the training of feature networks. All take `x: f32 [n, channels, height, width]` in [-1, 1], where
+//! -1 is black, and draw from `rng`.
 
 use tch::{Kind, Tensor};
 
 use gen_core::rng::Generator;
 
-/// One number an image, uniform in [low, high]: `[n, 1, 1, 1]`.
+/// A uniform number in [low, high] per image: `[n, 1, 1, 1]`.
 pub(super) fn each(x: &Tensor, low: f64, high: f64, rng: &Generator) -> Tensor {
     rng.rand([x.size()[0], 1, 1, 1], (Kind::Float, x.device())) * (high - low) + low
 }
 
-/// Each image moved by up to `most` pixels in both directions; what comes in from outside is black.
+/// Images shifted by up to `most` pixels in both directions; pixels from outside are black.
 pub(super) fn shifted(x: &Tensor, most: i64, rng: &Generator) -> Tensor {
     if most == 0 {
         return x.shallow_clone();
@@ -26,9 +26,9 @@ pub(super) fn shifted(x: &Tensor, most: i64, rng: &Generator) -> Tensor {
     x.pad([most, most, most, most], "constant", -1.0).gather(2, &rows, false).gather(3, &columns, false)
 }
 
-/// Of the first images, a share of all, one half blurred and the other under a little noise: flaws that leave an image
-/// what it is. Widths of the blur are uniform in [0.1, `blur`] pixels, deviations of the noise in [0, `noise`] of the
-/// values' range of 2.
+/// Adds flaws that do not change what an image shows to the first `share` of the images: half are blurred, half have a
+/// little noise. Widths of the blur are uniform in [0.1, `blur`] pixels, standard deviations of the noise in [0,
+/// `noise`].
 pub(super) fn flawed(x: &Tensor, share: f64, blur: f64, noise: f64, rng: &Generator) -> Tensor {
     let n = x.size()[0];
     let flaws = (n as f64 * share).round() as i64;
@@ -42,8 +42,8 @@ pub(super) fn flawed(x: &Tensor, share: f64, blur: f64, noise: f64, rng: &Genera
     Tensor::cat(&[soft, rough.clamp(-1.0, 1.0), parts[2].shallow_clone()], 0)
 }
 
-/// The last images, a share of all, as if of another cloth: their light times stripes, checks or speckles, a third each.
-/// Stripes have a period of 2 to 5 pixels and any direction. What is black stays black.
+/// Gives the last `share` of the images a texture: their brightness is multiplied by stripes, checks or speckles, a
+/// third each. Stripes have a period of 2 to 5 pixels and any direction. Black pixels stay black.
 pub(super) fn patterned(x: &Tensor, share: f64, rng: &Generator) -> Tensor {
     let [n, channels, height, width] = sides(x);
     let count = (n as f64 * share).round() as i64;
@@ -67,7 +67,7 @@ pub(super) fn patterned(x: &Tensor, share: f64, rng: &Generator) -> Tensor {
     Tensor::cat(&parts, 0)
 }
 
-/// Stripes of some direction, period and sharpness for each image, in [0, 1], and others across: `[n, 1, height, width]`.
+/// Stripes in [0, 1] of random direction, period and sharpness, and stripes across them: `[n, 1, height, width]` each.
 fn waves(x: &Tensor, rng: &Generator) -> (Tensor, Tensor) {
     use std::f64::consts::{PI, TAU};
     let [_, _, height, width] = sides(x);
@@ -84,19 +84,19 @@ fn waves(x: &Tensor, rng: &Generator) -> (Tensor, Tensor) {
     (wave(&right * &cos + &down * &sin), wave(&down * cos - &right * sin))
 }
 
-/// Images `f32 [n, channels, height, width]` in [-1, 1] under Gaussian blurs of one width each, `sigma: f32 [n, 1, 1, 1]`
-/// in pixels, above 0; black lies around them.
+/// Images `f32 [n, channels, height, width]` in [-1, 1] under Gaussian blurs of width `sigma: f32 [n, 1, 1, 1]` in
+/// pixels, above 0. Pixels outside count as black.
 ///
 /// # Panics
-/// When the shapes are others.
+/// When `x` or `sigma` has another shape.
 pub fn blurred(x: &Tensor, sigma: &Tensor) -> Tensor {
     let [_, _, height, width] = sides(x);
-    // The blur along one axis is the product with a matrix.
+    // A blur along one axis is a product with a matrix.
     let along = |side: i64| {
         let at = Tensor::arange(side, (Kind::Float, x.device()));
         let weight = |squares: Tensor| (squares / (sigma.square() * -2.0)).exp();
         let between = (at.unsqueeze(1) - at.unsqueeze(0)).square().view([1, 1, side, side]);
-        // All weights of a row that does not end at the border.
+        // The sum of the weights without a border.
         let reach = Tensor::arange_start(-side, side + 1, (Kind::Float, x.device())).square();
         let total = weight(reach.view([1, 1, 1, -1])).sum_dim_intlist([3i64].as_slice(), true, Kind::Float);
         weight(between) / total
@@ -104,22 +104,22 @@ pub fn blurred(x: &Tensor, sigma: &Tensor) -> Tensor {
     along(height).matmul(&(x + 1.0)).matmul(&along(width)) - 1.0
 }
 
-/// How far the views of an image lie apart.
+/// Ranges of the random views of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Views {
-    /// Shifts by up to this many pixels in both directions, parts of a pixel included.
+    /// Largest shift in both directions, in pixels; fractions occur.
     pub shift: f64,
-    /// Factors of size from 1 - this to 1 + this.
+    /// Largest difference of the scale factor from 1.
     pub zoom: f64,
-    /// Turns by up to this many degrees.
+    /// Largest rotation in degrees.
     pub turn: f64,
-    /// Factors of brightness from 1 - this to 1 + this.
+    /// Largest difference of the factor of brightness from 1.
     pub contrast: f64,
     /// Whether half of the views are mirrored.
     pub flip: bool,
 }
 
-/// Another view of each image.
+/// A random view of each image.
 pub(super) fn viewed(x: &Tensor, views: &Views, rng: &Generator) -> Tensor {
     let [n, _, height, width] = sides(x);
     let options = (Kind::Float, x.device());
@@ -136,7 +136,7 @@ pub(super) fn viewed(x: &Tensor, views: &Views, rng: &Generator) -> Tensor {
     let rows =
         [Tensor::stack(&[&cos * &mirror, -&sin, right], 1), Tensor::stack(&[&sin * &mirror, cos, down], 1)];
     let grid = Tensor::affine_grid_generator(&Tensor::stack(&rows, 1), x.size(), false);
-    // Black is 0 for the sampler, which takes it for what lies outside.
+    // The sampler fills with 0, so black is moved to 0.
     let moved = (x + 1.0).grid_sampler(&grid, 0, 0, false);
     let factor = each(x, 1.0 - views.contrast, 1.0 + views.contrast, rng);
     (moved * factor - 1.0).clamp(-1.0, 1.0)

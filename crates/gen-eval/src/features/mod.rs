@@ -1,136 +1,23 @@
-//! Where samples are compared: a hidden layer of a classifier or of a self-supervised network, a network that nobody
-//! trained, principal components of the pixels, the Inception network, the points themselves.
+//! Feature spaces: a hidden layer of a classifier or of a self-supervised network, an untrained network, principal
+//! components of the pixels, the Inception network, or the points themselves.
 
 mod augment;
+mod embedded;
 mod inception;
 mod network;
 mod outliers;
 mod pca;
 mod random;
 mod self_supervised;
+mod space;
 mod training;
 
 pub use augment::{Views, blurred};
-
-pub use inception::InceptionSource;
-pub use inception::{InceptionNetwork, InceptionOutput};
+pub use embedded::Embedded;
+pub use inception::{InceptionNetwork, InceptionOutput, InceptionSource};
 pub use network::{FEATURES, FeatureNetwork};
 pub use pca::PrincipalComponents;
 pub use random::RandomNetwork;
 pub use self_supervised::{SelfSupervision, train_self_supervised};
+pub use space::FeatureSpace;
 pub use training::{Classification, FeatureRecord, FeatureTraining, train};
-
-use tch::{Device, Kind, Tensor};
-
-use gen_core::data::{Shape, bytes_to_signed, signed_to_bytes};
-use gen_core::{Error, Result};
-
-/// A map from samples to the vectors that metrics compare. Numbers from different spaces are not comparable.
-pub enum FeatureSpace {
-    /// The hidden layer of a classifier of the same data set.
-    Classifier {
-        /// The data set that it was trained on.
-        name: String,
-        /// SHA-256 of the file of its weights.
-        sha256: String,
-        /// The classifier.
-        network: FeatureNetwork,
-    },
-    /// The hidden layer of a network that learned from images of the same data set, without their labels.
-    SelfSupervised {
-        /// The data set that it was trained on.
-        name: String,
-        /// SHA-256 of the file of its weights.
-        sha256: String,
-        /// The network.
-        network: FeatureNetwork,
-    },
-    /// A network that nobody trained.
-    Random(RandomNetwork),
-    /// Principal components of the training pixels.
-    Pca(PrincipalComponents),
-    /// The last pool of the network of published FIDs.
-    Inception(Box<InceptionNetwork>),
-    /// Points as they are.
-    Identity,
-}
-
-impl FeatureSpace {
-    /// The name in reports: `classifier:<data set>`, `self-supervised:<data set>`, `random-<count>`, `pca-<count>`,
-    /// `inception` or `identity`.
-    pub fn name(&self) -> String {
-        match self {
-            FeatureSpace::Classifier { name, .. } => format!("classifier:{name}"),
-            FeatureSpace::SelfSupervised { name, .. } => format!("self-supervised:{name}"),
-            FeatureSpace::Random(network) => format!("random-{}", network.count()),
-            FeatureSpace::Pca(pca) => format!("pca-{}", pca.count()),
-            FeatureSpace::Inception(_) => "inception".to_owned(),
-            FeatureSpace::Identity => "identity".to_owned(),
-        }
-    }
-
-    /// SHA-256 of the weights, where the space has such.
-    pub fn sha256(&self) -> Option<&str> {
-        match self {
-            FeatureSpace::Classifier { sha256, .. } | FeatureSpace::SelfSupervised { sha256, .. } => {
-                Some(sha256)
-            }
-            FeatureSpace::Inception(network) => Some(network.sha256()),
-            _ => None,
-        }
-    }
-
-    /// Features of images `u8 [n, channels, height, width]`, or floating-point ones in [-1, 1], or of points
-    /// `[n, dimension]`, and what a classifier makes of them. `progress` hears how many rows are done, and of how many.
-    ///
-    /// Of images that were padded, a network of the data set sees the middle, as it was before.
-    ///
-    /// # Errors
-    /// When the images have another size than the space is for.
-    pub fn embed(&self, x: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> Result<Embedded> {
-        let x = x.to_device(Device::Cpu);
-        let features = match self {
-            FeatureSpace::Classifier { network, .. } | FeatureSpace::SelfSupervised { network, .. } => {
-                return Ok(network.features(&cropped(&x, network.shape())?, progress));
-            }
-            FeatureSpace::Random(network) => network.features(&x, progress)?,
-            FeatureSpace::Inception(network) => {
-                let bytes = if x.kind() == Kind::Uint8 { x } else { signed_to_bytes(&x) };
-                let output = network.features_and_logits(&bytes, progress)?;
-                return Ok(Embedded { features: output.features, logits: Some(output.logits) });
-            }
-            FeatureSpace::Pca(pca) if x.kind() == Kind::Uint8 => pca.features(&x)?,
-            FeatureSpace::Pca(pca) => pca.features(&((x + 1.0) * 127.5))?,
-            FeatureSpace::Identity => x.to_kind(Kind::Double),
-        };
-        Ok(Embedded { features, logits: None })
-    }
-}
-
-/// Rows in a feature space.
-#[derive(Debug)]
-pub struct Embedded {
-    /// `f64 [n, features]`
-    pub features: Tensor,
-    /// Class scores before the softmax, `f64 [n, classes]`, where the space is a classifier's.
-    pub logits: Option<Tensor>,
-}
-
-/// Images in [-1, 1], whether they come as bytes or so.
-fn as_signed(x: &Tensor) -> Tensor {
-    if x.kind() == Kind::Uint8 { bytes_to_signed(x) } else { x.to_kind(Kind::Float) }
-}
-
-/// The middle of larger images.
-fn cropped(x: &Tensor, shape: Shape) -> Result<Tensor> {
-    match (shape, &x.size()[..]) {
-        (Shape::Image { channels, height, width }, [_, c, h, w])
-            if *c == channels && *h >= height && *w >= width =>
-        {
-            Ok(x.narrow(2, (h - height) / 2, height).narrow(3, (w - width) / 2, width))
-        }
-        (shape, found) => {
-            Err(Error::invalid(format!("the feature network takes {shape:?}, found {found:?}")))
-        }
-    }
-}

@@ -1,8 +1,10 @@
+//! Convolutional feature networks for small images.
+
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
-use super::{Embedded, as_signed};
+use super::embedded::{Embedded, as_signed};
 use gen_core::data::{DataSpec, Shape, Split};
 use gen_core::nn::{Conv2d, ConvConfig, Linear};
 use gen_core::params::{Init, NamedTensors, Params};
@@ -12,30 +14,29 @@ use gen_core::{Error, Result};
 /// Dimensions of the feature space.
 pub const FEATURES: i64 = 64;
 
-/// Directions whose standard deviation is below this part of the largest are not blown up any further.
+/// Lower limit on the standard deviations of features, as a share of the largest.
 const SCALE_FLOOR: f64 = 0.05;
 
 /// Images in one forward pass.
 const CHUNK: i64 = 500;
 
-/// Channels of the convolutions; further ones have as many as the last.
+/// Channels of the convolutions; further ones have the last number.
 const CHANNELS: [i64; 3] = [16, 32, 64];
 
-/// Convolutions of a network for small images.
+/// Smallest number of convolutions.
 const LEAST_STAGES: usize = 4;
 
-/// A small convolutional network of which one hidden layer is the feature space.
+/// A small convolutional network with one hidden layer as the feature space.
 ///
-/// A 5x5 convolution and 3x3 ones, SiLU after each, averages over 2x2 between them and before the end until the side is
-/// 4 or less: what is averaged before it is thinned out does not jump when an image moves by a pixel (Zhang 2019). A
-/// linear layer to 64 units. The features are these 64 values, *before* the nonlinearity in front of the heads, so that no
-/// direction is dead, less their mean over the training set and divided by their standard deviation over it (see
-/// [`FeatureNetwork::whiten`]). There is no normalisation layer: the features of an image depend on that image only, and
-/// contrast counts.
+/// It has a 5x5 convolution and 3x3 ones, SiLU after each, averages over 2x2 until the side is 4 or less, and a linear
+/// layer to 64 units. Averages, unlike strides, keep the output smooth when an image moves by a pixel (Zhang 2019). The
+/// features are the 64 values *before* the nonlinearity in front of the heads, so that no direction is dead,
+/// standardised over the training set (see [`FeatureNetwork::whiten`]). There is no normalisation layer: the features
+/// of an image depend on that image alone, and contrast counts.
 ///
-/// A classifier has a linear layer to its classes behind SiLU, a self-supervised network has none; both have one to a
-/// score for images that are none of the data set's (see [`train`](super::train) and
-/// [`train_self_supervised`](super::train_self_supervised)).
+/// Heads follow after SiLU: a classifier has a linear layer to its classes, and both kinds of network have one to a
+/// score for images that are not of the data set (see [`train`](crate::features::train) and
+/// [`train_self_supervised`](crate::features::train_self_supervised)).
 pub struct FeatureNetwork {
     shape: Shape,
     params: Params,
@@ -109,10 +110,11 @@ impl FeatureNetwork {
         })
     }
 
-    /// The network that [`FeatureNetwork::to_safetensors`] wrote: a classifier where the file has a layer of classes.
+    /// Reads the bytes of [`FeatureNetwork::to_safetensors`]. The network is a classifier if they have a layer of
+    /// classes.
     ///
     /// # Errors
-    /// When the bytes are not safetensors or not of such a network.
+    /// When the bytes are not safetensors, or not of such a network.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
         let wrong = |problem: String| Error::invalid(format!("not a feature network: {problem}"));
         let file = SafeTensors::deserialize(bytes).map_err(|error| wrong(error.to_string()))?;
@@ -153,12 +155,12 @@ impl FeatureNetwork {
             .map_err(|error| Error::invalid(format!("feature network: {error}")))
     }
 
-    /// The images that the network takes.
+    /// The shape of the images that the network takes.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// Whether the network is for images of this kind; padding, which is cut off again, does not matter.
+    /// Whether the network takes images of this data. Padding does not matter, since it is cropped.
     pub fn fits(&self, data: &DataSpec) -> bool {
         match (self.shape, data.shape) {
             (ours, theirs) if ours == theirs => true,
@@ -169,7 +171,7 @@ impl FeatureNetwork {
         }
     }
 
-    /// Whether it is a classifier.
+    /// Whether the network is a classifier.
     pub fn knows_classes(&self) -> bool {
         self.head.is_some()
     }
@@ -184,33 +186,33 @@ impl FeatureNetwork {
         &self.params
     }
 
-    /// What [`FeatureNetwork::whiten`] makes the features of, for `x: f32 [n, channels, height, width]` in [-1, 1]:
-    /// `[n, 64]`. `drop` is applied to what enters that layer.
+    /// The features before [`FeatureNetwork::whiten`] of `x: f32 [n, channels, height, width]` in [-1, 1]: `[n, 64]`.
+    /// `drop` is applied to the input of that layer.
     pub(super) fn embed(&self, x: &Tensor, drop: impl Fn(Tensor) -> Tensor) -> Tensor {
         let mut h = x.shallow_clone();
         for Stage { conv, pooled } in &self.stages {
             h = conv.forward(&h).silu();
             if *pooled {
-                // Of an odd side, the last row and column are averages of what is there.
+                // With an odd side, the last row and column are averages of fewer values.
                 h = h.avg_pool2d([2, 2], [2, 2], [0, 0], true, false, None);
             }
         }
         self.embedding.forward(&drop(h.flatten(1, -1)))
     }
 
-    /// Class scores from an embedding, `[n, classes]`, if the network is a classifier.
+    /// Logits of the classes from an embedding, `[n, classes]`, if the network is a classifier.
     pub(super) fn classify(&self, embedding: &Tensor) -> Option<Tensor> {
         self.head.as_ref().map(|head| head.forward(&embedding.silu()))
     }
 
-    /// How much images are unlike those of the data set, as a logit, from pre-activations: `[n]`.
+    /// Logit that images are not of the data set, from an embedding: `[n]`.
     pub(super) fn outlier_score(&self, embedding: &Tensor) -> Tensor {
         self.outlier.forward(&embedding.silu()).squeeze_dim(1)
     }
 
-    /// Takes mean and standard deviation of every feature from the training images,
-    /// `u8 [n, channels, height, width]`. A deviation is at least 5 % of the largest: a direction in which the
-    /// training set hardly varies would otherwise outweigh all others.
+    /// Sets the mean and the standard deviation of every feature to those of the training images,
+    /// `u8 [n, channels, height, width]`. A standard deviation is at least 5 % of the largest, since a direction in
+    /// which the training set hardly varies would outweigh all others.
     pub fn whiten(&mut self, train: &Tensor) {
         let raw = self.raw(train, &mut |_, _| ()).0;
         let scale = raw.std_dim(0, true, false);
@@ -227,7 +229,7 @@ impl FeatureNetwork {
         Embedded { features, logits }
     }
 
-    /// What features are made of, `f64 [n, 64]`, and class scores, `f64 [n, classes]`, logits.
+    /// Features before they are standardised, `f64 [n, 64]`, and logits of the classes, `f64 [n, classes]`.
     fn raw(&self, images: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> (Tensor, Option<Tensor>) {
         let _no_grad = tch::no_grad_guard();
         let total = images.size()[0] as usize;
@@ -243,15 +245,15 @@ impl FeatureNetwork {
         (joined(&raw), (!logits.is_empty()).then(|| joined(&logits)))
     }
 
-    /// The class of each image, `i64 [n]`, if the network is a classifier.
+    /// The predicted class of each image, `i64 [n]`, if the network is a classifier.
     pub fn classes(&self, images: &Tensor) -> Option<Tensor> {
         self.raw(images, &mut |_, _| ()).1.map(|logits| logits.argmax(1, false))
     }
 
-    /// The share of `split` that is classified as labelled.
+    /// The share of `split` whose predicted class is its label.
     ///
     /// # Errors
-    /// When the split has no labels, or the network is no classifier.
+    /// When the split has no labels, or the network is not a classifier.
     pub fn accuracy(&self, split: &Split) -> Result<f64> {
         let labels = split.labels.as_ref().ok_or_else(|| Error::invalid("the split has no labels"))?;
         let classes = self.classes(&split.x).ok_or_else(|| Error::invalid("the network knows no classes"))?;
@@ -259,14 +261,14 @@ impl FeatureNetwork {
     }
 }
 
-/// One convolution, with as much padding as keeps the size.
+/// A convolution whose padding keeps the size.
 struct Plan {
     kernel: i64,
     outputs: i64,
     pooled: bool,
 }
 
-/// The convolutions for images of this larger side.
+/// The convolutions for images whose larger side is `side`.
 fn plan(side: i64) -> Vec<Plan> {
     let mut halvings = 0;
     let mut left = side;
@@ -278,7 +280,7 @@ fn plan(side: i64) -> Vec<Plan> {
     let stage = |i: usize| Plan {
         kernel: if i == 0 { 5 } else { 3 },
         outputs: CHANNELS[i.min(CHANNELS.len() - 1)],
-        // The last average comes at the end, the others as early as can be.
+        // The last average is at the end, the others are as early as possible.
         pooled: halvings > 0 && (i + 1 < halvings || i + 1 == count),
     };
     (0..count).map(stage).collect()

@@ -1,15 +1,17 @@
+//! Images that are not of a data set.
+
 use tch::{Kind, Tensor};
 
 use super::augment::each;
 use gen_core::rng::Generator;
 
-/// Images that are none of the data set's, made from `x: [n, channels, height, width]` in [-1, 1], as many, for a
-/// network that shall tell them from the real ones (outlier exposure, Hendrycks et al. 2019).
+/// Images that are not of the data set, made from `x: [n, channels, height, width]` in [-1, 1], as many as in `x`. A
+/// network learns to tell them from the real ones (outlier exposure, Hendrycks et al. 2019).
 ///
-/// A classifier knows what tells its classes apart and nothing else: it takes noise for one of them. What is drawn
-/// here are failures that generators are known for, each from a part of `x`: noise alone, noise on an image, pixels
-/// in the wrong places, halves in the wrong places, two images in one, smooth blots. Blurred images are none: those
-/// belong to the flaws that leave an image what it is ([`flawed`](super::augment::flawed)).
+/// A classifier learns the differences of its classes alone, and assigns noise to one of them. The images made here are
+/// known failures of generators, each from a part of `x`: noise, noisy images, shuffled pixels, swapped halves, two
+/// images blended, smooth blots. Blurred images are not among them, since blur does not change what an image shows
+/// ([`flawed`](super::augment::flawed)).
 pub(super) fn outliers(x: &Tensor, rng: &Generator) -> Tensor {
     type Kinds = [fn(&Tensor, &Generator) -> Tensor; 6];
     const KINDS: Kinds = [noise, noisy, shuffled, halves_swapped, blended, blots];
@@ -22,7 +24,7 @@ pub(super) fn outliers(x: &Tensor, rng: &Generator) -> Tensor {
     Tensor::cat(&parts, 0)
 }
 
-/// Independent uniform values of some mean and range.
+/// Independent uniform values of random mean and range.
 fn noise(x: &Tensor, rng: &Generator) -> Tensor {
     (rng.rand_like(x) * 2.0 - 1.0) * each(x, 0.2, 1.0, rng) + each(x, -0.5, 0.5, rng)
 }
@@ -31,25 +33,25 @@ fn noisy(x: &Tensor, rng: &Generator) -> Tensor {
     x + rng.randn_like(x) * each(x, 0.3, 1.0, rng)
 }
 
-/// All images with their pixels in one new order.
+/// All images with their pixels in one random order.
 fn shuffled(x: &Tensor, rng: &Generator) -> Tensor {
     let flat = x.flatten(2, -1);
     let order = rng.randperm(flat.size()[2]).to_device(x.device());
     flat.index_select(2, &order).view_as(x)
 }
 
-/// Rolled around by half of the height, or the width.
+/// Images rolled by half of their height or width.
 fn halves_swapped(x: &Tensor, rng: &Generator) -> Tensor {
     let along = 2 + rng.randint(0, 2, [1], (Kind::Int64, x.device())).int64_value(&[0]);
     x.roll([x.size()[along as usize] / 2], [along])
 }
 
-/// Each image with the next one shining through.
+/// Each image blended with the next.
 fn blended(x: &Tensor, _: &Generator) -> Tensor {
     x * 0.5 + x.roll([1], [0]) * 0.5
 }
 
-/// Noise of a few pixels, enlarged.
+/// Noise of 4x4 pixels, enlarged.
 fn blots(x: &Tensor, rng: &Generator) -> Tensor {
     let [n, channels, height, width] = x.size()[..] else { unreachable!("images have four dimensions") };
     let coarse = rng.randn([n, channels, 4, 4], (Kind::Float, x.device()));

@@ -1,19 +1,21 @@
+//! Principal components of pixels.
+
 use tch::{Kind, Tensor};
 
 use crate::axes::{PrincipalAxes, rows};
 use gen_core::Result;
 
-/// Principal components of pixels: a feature space that no label had a part in.
+/// Principal components of pixels: a feature space without labels.
 ///
-/// The components keep their relative sizes: one common scale makes their mean variance over the training images 1,
-/// so that distances are those between images, up to that scale and what the other components hold.
+/// The components keep their relative sizes. One common scale makes their mean variance over the training images 1, so
+/// distances are those between images, up to that scale and the components that are left out.
 pub struct PrincipalComponents {
     mean: Tensor,
     components: Tensor,
 }
 
 impl PrincipalComponents {
-    /// The leading `count` components (or as many as there are) of the training images `[n, ...]`.
+    /// Fits the leading components of the training images `[n, ...]`, at most `count`.
     ///
     /// # Errors
     /// When there are fewer than two images, or all are equal.
@@ -24,12 +26,12 @@ impl PrincipalComponents {
         Ok(PrincipalComponents { mean, components: directions.narrow(1, 0, count) / scale })
     }
 
-    /// How many components there are.
+    /// Number of components.
     pub fn count(&self) -> i64 {
         self.components.size()[1]
     }
 
-    /// The components of images `[n, ...]`: `f64 [n, count]`.
+    /// Features of images `[n, ...]`: `f64 [n, count]`.
     ///
     /// # Errors
     /// When the images have another number of pixels.

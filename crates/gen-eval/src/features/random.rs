@@ -1,6 +1,9 @@
+//! An untrained network.
+
 use tch::{Device, Kind, Tensor};
 
-use super::as_signed;
+use super::embedded::as_signed;
+use super::network::FEATURES;
 use crate::axes::PrincipalAxes;
 use gen_core::data::Shape;
 use gen_core::rng::{Generator, Purpose, stream};
@@ -8,39 +11,39 @@ use gen_core::{Error, Result};
 
 /// Channels of the convolutions.
 const CHANNELS: [i64; 3] = [32, 64, 128];
-/// The sides to which what lies between two convolutions is averaged.
+/// Side to which the output of a stage but the last is averaged.
 const COARSE: i64 = 2;
-/// The largest side of what the last one gives.
+/// Largest side of the output of the last stage.
 const LARGEST_SIDE: i64 = 4;
-/// Training images that mean, scale and axes are taken of.
+/// Training images for the mean, the scale and the axes.
 const FITTED: i64 = 10_000;
-/// Directions whose standard deviation is below this part of the largest are not blown up any further.
+/// Lower limit on standard deviations, as a share of the largest.
 const SCALE_FLOOR: f64 = 0.05;
-/// What rounding may do to the numbers of equal images.
+/// Standard deviation that rounding can give to equal images.
 const LEAST_DEVIATION: f64 = 1e-6;
-/// Images in one pass.
+/// Images in one forward pass.
 const CHUNK: i64 = 500;
 
-/// A convolutional network that nobody trained: a feature space that no label had a part in, in the manner of the
-/// random networks of Naeem et al. (2020, section 3.3), made for small images.
+/// An untrained convolutional network for small images, like the random networks of Naeem et al. (2020, section 3.3): a
+/// feature space without labels.
 ///
-/// Three convolutions with orthogonal weights from one fixed seed (a 5x5 one, of which all filters but one ignore the
-/// mean, then 3x3 ones), each followed by SiLU and an average over 2x2. What is compared is what every stage says: the
-/// first two in four quarters of the image, which tells fine texture from noise and from blur, and the last in
-/// full. Each of these numbers is standardised over the training images; their leading principal components there, each
-/// with variance 1, are the features.
+/// It has three convolutions with orthogonal weights from one fixed seed: a 5x5 one, whose filters but one ignore the
+/// mean, and two 3x3 ones. SiLU and an average over 2x2 follow each. The outputs of all stages are used. Those of the
+/// first two are averaged over the four quarters of the image, which separates fine texture from noise and from blur.
+/// All outputs are standardised over the training images. The features are their leading principal components, each
+/// with variance 1.
 pub struct RandomNetwork {
     weights: Vec<Tensor>,
     channels: i64,
     axes: PrincipalAxes,
-    /// `[1, numbers]`
+    /// `f64 [1, outputs]`
     mean: Tensor,
     scale: Tensor,
 }
 
 impl RandomNetwork {
-    /// The network for images of `shape`, with mean, scale and axes of the training images `u8 [n, channels, height,
-    /// width]`, of the first 10,000 of them.
+    /// The network for images of `shape`, with the mean, scale and axes of the first 10,000 training images
+    /// `u8 [n, channels, height, width]`.
     ///
     /// # Errors
     /// When the shape is not that of images of at least 4x4 pixels, or the images are fewer than two or all equal.
@@ -99,14 +102,14 @@ impl RandomNetwork {
         }
         let standard = (raw - &network.mean) / &network.scale;
         let PrincipalAxes { mean, variances, directions } = PrincipalAxes::of(&standard)?;
-        let count = super::FEATURES.min(variances.numel() as i64);
+        let count = FEATURES.min(variances.numel() as i64);
         let variances = variances.narrow(0, 0, count);
         let directions = directions.narrow(1, 0, count) / variances.sqrt();
         network.axes = PrincipalAxes { mean, variances, directions };
         Ok(network)
     }
 
-    /// How many features there are.
+    /// Number of features.
     pub fn count(&self) -> i64 {
         self.axes.directions.size()[1]
     }
@@ -138,7 +141,7 @@ impl RandomNetwork {
         Ok(Tensor::cat(&parts, 0))
     }
 
-    /// What every stage says, before it is standardised: `f64 [n, numbers]`.
+    /// The outputs of all stages before they are standardised: `f64 [n, outputs]`.
     fn raw(&self, images: &Tensor) -> Tensor {
         let _no_grad = tch::no_grad_guard();
         self.stages(&as_signed(images)).to_kind(Kind::Double)
@@ -164,12 +167,12 @@ impl RandomNetwork {
     }
 }
 
-/// A convolution's weights, orthonormal as a matrix, times √2.
+/// Weights of a convolution: an orthonormal matrix times √2.
 fn orthogonal(shape: [i64; 4], rng: &Generator) -> Tensor {
     let (rows, columns) = (shape[0], shape[1] * shape[2] * shape[3]);
     let size = [rows.max(columns), rows.min(columns)];
     let (q, r) = Tensor::linalg_qr(&rng.randn(size, (Kind::Double, Device::Cpu)), "reduced");
-    // The signs of R's diagonal are the factorisation's choice; with them, Q is what the draws say.
+    // The factorisation chooses the signs of R's diagonal; multiplying by them makes Q a function of the draws.
     let q = q * r.diagonal(0, 0, 1).sign();
     let q = if rows < columns { q.tr() } else { q };
     (q * 2f64.sqrt()).contiguous().view(shape).to_kind(Kind::Float)

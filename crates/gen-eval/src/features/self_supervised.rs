@@ -1,37 +1,39 @@
+//! Training of feature networks without labels.
+
 use tch::{Kind, Reduction, Tensor};
 
 use super::augment::{Views, flawed, patterned, viewed};
-use super::training::{minimise, outlier_loss, with_outliers};
-use super::{FEATURES, FeatureNetwork, FeatureRecord, FeatureTraining};
+use super::network::{FEATURES, FeatureNetwork};
+use super::training::{FeatureRecord, FeatureTraining, minimise, outlier_loss, with_outliers};
 use gen_core::Result;
 use gen_core::data::{Batch, Dataset};
 use gen_core::nn::Linear;
 use gen_core::params::NamedTensors;
 use gen_core::rng::Generator;
 
-/// Where the layers lie that training needs and the network does not.
+/// Name of the layers that training alone needs.
 const EXPANDER: &str = "expander";
-/// Under the root of a variance, so that its gradient stays finite (Bardes et al. 2022, equation 2).
+/// Term under the root of a variance, which keeps its gradient finite (Bardes et al. 2022, equation 2).
 const EPSILON: f64 = 1e-4;
 
-/// What a self-supervised network is trained with besides.
+/// Settings of self-supervised training beside [`FeatureTraining`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SelfSupervision {
-    /// Images of which each view has stripes, checks or speckles of its own, as a share of a batch.
+    /// Share of a batch whose views have stripes, checks or speckles of their own.
     pub patterns: f64,
-    /// How far two views of an image lie apart.
+    /// Ranges of the views of an image.
     pub views: Views,
-    /// Units of both layers between the features and the vectors that are compared.
+    /// Units of the two layers from the features to the vectors of the loss.
     pub expander: i64,
     /// Weight of the distance between two views of an image.
     pub invariance: f64,
-    /// Weight of the hinge that keeps every standard deviation at 1 or more.
+    /// Weight of the hinge loss that keeps every standard deviation at 1 or more.
     pub variance: f64,
     /// Weight of the covariances.
     pub covariance: f64,
-    /// Weight of the correlations of features.
+    /// Weight of the correlations between features.
     pub decorrelation: f64,
-    /// Weight of the outliers' loss.
+    /// Weight of the loss of outliers.
     pub outlier_weight: f64,
 }
 
@@ -52,14 +54,16 @@ impl Default for SelfSupervision {
 
 /// Trains a network on the images of the training split of `data`, without their labels, and whitens its features.
 ///
-/// VICReg (Bardes, Ponce & LeCun 2022): two views of an image shall have the same vector, the vectors of a batch shall vary
-/// in every direction and not do so together. Views differ by shift, size, turn, brightness, some by a pattern and, where
-/// `config` or the views say so, by side.
-/// The features themselves shall not be correlated, either: the loss of the vectors behind them leaves them free to vary in a
-/// handful of directions, and then what is unlike every image lies next to some of them.
-/// A flaw (blur, a little noise) is the same in both views of an image and thus part of what the network has to keep.
-/// Outliers made of the images are told from them, as a classifier's are ([`train`](super::train)): they need no labels. They
-/// have views as well, so that they do not all become one vector, which may lie next to an unusual image.
+/// The loss is VICReg (Bardes, Ponce & LeCun 2022): two views of an image should have the same vector, and the vectors
+/// of a batch should vary in every direction without correlation. Views differ by shift, size, rotation and brightness,
+/// some by a pattern and, if `config` or the views say so, by reflection.
+///
+/// - The features themselves should not be correlated either. The loss of the vectors alone lets them vary in a few
+///   directions, and images unlike all others are then close to some of them.
+/// - A flaw (blur, a little noise) is the same in both views of an image, so the network has to keep it.
+/// - Outliers made from the images are classified as such, as in [`train`](crate::features::train); they need no
+///   labels. They have views as well, so that they do not collapse to one vector, which might be close to an unusual
+///   image.
 ///
 /// # Errors
 /// When the data is not images.
@@ -75,7 +79,7 @@ pub fn train_self_supervised(
         Linear::new(&root / "0", FEATURES, supervision.expander),
         Linear::new(&root / "1", supervision.expander, supervision.expander),
     ];
-    // The views are mirrored, each by itself.
+    // Each view is mirrored independently.
     let views = Views { flip: config.flip || supervision.views.flip, ..supervision.views };
     let config = FeatureTraining { flip: false, ..*config };
     let loss = |Batch { x, .. }: &Batch, rng: &Generator| {
@@ -105,8 +109,9 @@ pub fn train_self_supervised(
     Ok(trained)
 }
 
-/// Equation 6 of Bardes et al. (2022) for the vectors of two views, `[n, dimensions]` each, with the averages of the authors'
-/// program, which the default weights are for: the invariance is a mean over dimensions, too, and the variance one over views.
+/// Equation 6 of Bardes et al. (2022) for the vectors of two views, `[n, dimensions]` each, with the averages of the
+/// authors' program, to which the default weights belong: the invariance is a mean over dimensions too, and the
+/// variance over views.
 fn vicreg(a: &Tensor, b: &Tensor, weights: &SelfSupervision) -> Tensor {
     let invariance = a.mse_loss(b, Reduction::Mean);
     let (mut variance, mut covariance): (Tensor, Tensor) = (Tensor::from(0f32), Tensor::from(0f32));
@@ -123,8 +128,8 @@ fn vicreg(a: &Tensor, b: &Tensor, weights: &SelfSupervision) -> Tensor {
     invariance * weights.invariance + variance * weights.variance + covariance * weights.covariance
 }
 
-/// The squared correlation of each of the features `h: [n, dimensions]` with all others, summed; its mean over features (the
-/// second term of Zbontar et al. 2021, equation 1, within one view).
+/// The sum of the squared correlations of a feature of `h: [n, dimensions]` with all others, averaged over the features
+/// (the second term of Zbontar et al. 2021, equation 1, within one view): a scalar.
 fn correlations(h: &Tensor) -> Tensor {
     let centred = h - h.mean_dim(0, true, Kind::Float);
     let scaled = &centred / (centred.square().mean_dim(0, true, Kind::Float) + EPSILON).sqrt();

@@ -1,7 +1,9 @@
+//! Training of feature networks with labels.
+
 use tch::{Kind, Reduction, Tensor};
 
-use super::FeatureNetwork;
 use super::augment::{flawed, shifted};
+use super::network::FeatureNetwork;
 use super::outliers::outliers;
 use gen_core::data::{Batch, Batches, Dataset};
 use gen_core::optim::{Adam, AdamConfig, Ema, Schedule};
@@ -11,29 +13,29 @@ use gen_core::{Error, Result};
 
 /// Decay of the average of the weights.
 const EMA_DECAY: f64 = 0.998;
-/// The part of the training in which the learning rate rises.
+/// Share of the training in which the learning rate rises.
 const WARM_UP: f64 = 0.02;
 
-/// How long and on what a feature network is trained.
+/// Settings of the training of a feature network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeatureTraining {
     /// Passes over the training images.
     pub epochs: u64,
     /// Images in a batch.
     pub batch_size: usize,
-    /// Peak learning rate of Adam; it rises over the first 2 % and falls to 0 by a cosine.
+    /// Peak learning rate of Adam. It rises over the first 2 % and falls to 0 by a cosine.
     pub learning_rate: f64,
     /// Whether half of the images are mirrored.
     pub flip: bool,
-    /// Images with a small flaw, as a share of a batch: half are blurred, half are under a little noise.
+    /// Share of a batch with a small flaw: half are blurred, half have a little noise.
     pub flaws: f64,
-    /// The largest deviation of a flaw's Gaussian blur in pixels, at least 0.1.
+    /// Largest standard deviation of the Gaussian blur in pixels, at least 0.1.
     pub blur: f64,
-    /// The largest deviation of a flaw's noise, where values go from -1 to 1.
+    /// Largest standard deviation of the noise on images in [-1, 1].
     pub noise: f64,
-    /// Images made to be told from the real ones, as a share of a batch; 0 for none.
+    /// Number of outliers, as a share of a batch; 0 for none.
     pub outliers: f64,
-    /// The seed of the weights, the order of the data and all that is drawn.
+    /// Seed of the weights, of the order of the data and of all draws.
     pub seed: u64,
 }
 
@@ -54,18 +56,18 @@ impl Default for FeatureTraining {
 }
 
 impl FeatureTraining {
-    /// What suits [`train_self_supervised`](super::train_self_supervised).
+    /// Defaults for [`train_self_supervised`](crate::features::train_self_supervised).
     pub fn self_supervised() -> Self {
         FeatureTraining { epochs: 8, batch_size: 256, ..Self::default() }
     }
 }
 
-/// What a classifier is trained with besides.
+/// Settings of a classifier beside [`FeatureTraining`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Classification {
-    /// Images are shifted by up to this many pixels in both directions.
+    /// Largest shift of images in both directions, in pixels.
     pub shift: i64,
-    /// Dropout before the hidden layer.
+    /// Rate of dropout before the hidden layer.
     pub dropout: f64,
 }
 
@@ -75,23 +77,23 @@ impl Default for Classification {
     }
 }
 
-/// What training reports after each epoch.
+/// Record of an epoch of training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeatureRecord {
     /// Epochs done.
     pub epoch: u64,
     /// Mean training loss of the epoch.
     pub loss: f64,
-    /// Accuracy on the validation split, where there is one, with the averaged weights of a classifier.
+    /// Accuracy of a classifier with averaged weights on the validation split, if there is one.
     pub validation_accuracy: Option<f64>,
 }
 
 /// Trains a classifier on the labelled training split of `data` and whitens its features.
 ///
-/// It learns the classes of shifted images, some of which are blurred or under a little noise, so that flaws which leave an
-/// image what it is do not throw its features off; and to tell images from outliers made of them, so that it does not take
-/// noise for one of its classes. Adam with a cosine schedule and an average of the weights; nothing is chosen by the test
-/// split.
+/// It learns the classes of shifted images, some of which are blurred or noisy, so that flaws which do not change what
+/// an image shows do not change its features much. It also learns to tell images from outliers made of them, so that it
+/// does not assign noise to a class. The optimizer is Adam with a cosine schedule and averaged weights. The test split
+/// is not used.
 ///
 /// # Errors
 /// When the data has no labels or is not images.
@@ -133,7 +135,7 @@ pub fn train(
     Ok(network)
 }
 
-/// `x` and, behind it, outliers made of the first rows of `sources`, as many as `share` of those, and their number.
+/// `x` followed by outliers made of the first `share` of `sources`, and the number of outliers.
 pub(super) fn with_outliers(x: &Tensor, sources: &Tensor, share: f64, rng: &Generator) -> (Tensor, i64) {
     let real = sources.size()[0];
     let made = ((real as f64 * share).round() as i64).min(real);
@@ -143,7 +145,7 @@ pub(super) fn with_outliers(x: &Tensor, sources: &Tensor, share: f64, rng: &Gene
     }
 }
 
-/// Binary cross-entropy of the score that the last `made` rows, and only they, are outliers.
+/// Binary cross-entropy of the outlier score, where the last `made` rows are outliers.
 pub(super) fn outlier_loss(network: &FeatureNetwork, embedding: &Tensor, made: i64) -> Tensor {
     let rows = embedding.size()[0];
     let is_outlier = Tensor::arange(rows, (Kind::Int64, embedding.device())).ge(rows - made);
@@ -152,8 +154,8 @@ pub(super) fn outlier_loss(network: &FeatureNetwork, embedding: &Tensor, made: i
     score.binary_cross_entropy_with_logits::<Tensor>(&is_outlier, None, None, Reduction::Mean)
 }
 
-/// Adam on `loss` over batches of the training split, with a cosine schedule; leaves the averaged weights. After every
-/// epoch `judge` sees the network with them.
+/// Minimises `loss` over batches of the training split by Adam with a cosine schedule, and leaves the averaged weights.
+/// After every epoch `judge` is called with the averaged weights in place.
 pub(super) fn minimise(
     params: &Params,
     data: &Dataset,

@@ -1,8 +1,10 @@
-/// The cheapest way to give each of `n` rows a column of its own, from `cost` in row-major order: the column of each
+//! The linear assignment problem.
+
+/// The cheapest assignment of `n` rows to `n` different columns, from `cost` in row-major order: the column of each
 /// row. Shortest augmenting paths (Jonker and Volgenant 1987), `O(n³)` at worst and about `O(n²)` per hard row.
 ///
-/// Prices `row[i] + column[j]` stay at or below the costs, and equal to them where `i` has `j`: the matching is the
-/// cheapest of its rows at every moment.
+/// Prices `row[i] + column[j]` stay at or below the costs, and are equal to them for assigned pairs. The matching is
+/// therefore always the cheapest one of the rows assigned so far.
 pub(super) fn assign(cost: &[f64], n: usize) -> Vec<usize> {
     const NONE: usize = usize::MAX;
     let row = |i: usize| &cost[i * n..(i + 1) * n];
@@ -23,7 +25,7 @@ pub(super) fn assign(cost: &[f64], n: usize) -> Vec<usize> {
         }
     }
 
-    // Of each column: the length of the shortest way from the free row, and the row before it on this way.
+    // For each column: the length of the shortest path from the free row, and the row before it on this path.
     let mut length = vec![f64::INFINITY; n];
     let mut before = vec![NONE; n];
     let (mut open, mut closed): (Vec<usize>, Vec<usize>) = (Vec::with_capacity(n), Vec::with_capacity(n));
@@ -44,7 +46,7 @@ pub(super) fn assign(cost: &[f64], n: usize) -> Vec<usize> {
                 if through < length[j] {
                     (length[j], before[j]) = (through, at);
                 }
-                // Of equally near columns one that is free ends the search.
+                // Among equally near columns a free one ends the search.
                 if length[j] < nearest || (length[j] == nearest && row_of[j] == NONE) {
                     (nearest, place) = (length[j], index);
                 }

@@ -1,18 +1,21 @@
+//! The classifier score and histograms of classes.
+
 use tch::{Device, Kind, Tensor};
 
-use super::{Estimate, row_sums, sum, values};
+use super::estimate::Estimate;
+use super::rows::{row_sums, sum, values};
 use gen_core::{Error, Result};
 
-/// How sure a classifier is of samples, and how many classes it sees.
+/// The classifier score and its parts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassifierScore {
-    /// From 1 to the number of classes: the mean over the splits of exp of the mean divergence.
+    /// Mean of the score over the splits, from 1 to the number of classes; higher is better.
     pub score: f64,
-    /// Of the splits, with `n`: 0 for one split.
+    /// Standard deviation over the splits, with their number `n` in the denominator; 0 for one split.
     pub standard_deviation: f64,
-    /// Of the mean prediction of all samples, nats: diversity, at most the logarithm of the number of classes.
+    /// Entropy of the mean prediction, in nats: variety, at most the logarithm of the number of classes.
     pub marginal_entropy: f64,
-    /// The mean entropy of the predictions, nats: doubt.
+    /// Mean entropy of the predictions, in nats: uncertainty.
     pub conditional_entropy: f64,
 }
 
@@ -20,13 +23,13 @@ pub struct ClassifierScore {
 /// `exp(mean_i KL(p_i ‖ mean p))` in each of `splits` parts of consecutive rows. For one split its logarithm is
 /// `marginal_entropy - conditional_entropy`.
 ///
-/// Scores under one classifier are comparable with each other only.
+/// Scores are comparable under the same classifier only.
 ///
 /// ```
 /// use gen_eval::classifier_score;
 /// use tch::{Device, Kind, Tensor};
 ///
-/// // Sure of each of ten classes in turn.
+/// // Certain of each of ten classes in turn.
 /// let logits = Tensor::eye(10, (Kind::Float, Device::Cpu)).repeat([20, 1]) * 100.0;
 /// assert!((classifier_score(&logits, 2).unwrap().score - 10.0).abs() < 1e-6);
 /// ```
@@ -66,7 +69,7 @@ pub fn classifier_score(logits: &Tensor, splits: usize) -> Result<ClassifierScor
     })
 }
 
-/// Of the mean prediction, and the mean over the predictions.
+/// The entropy of the mean prediction, and the mean entropy of the predictions.
 fn entropies(log_p: &Tensor) -> (f64, f64) {
     let p = log_p.exp();
     let marginal = p.mean_dim(0, false, Kind::Double);
@@ -74,30 +77,30 @@ fn entropies(log_p: &Tensor) -> (f64, f64) {
     (-sum(&marginal.xlogy(&marginal)), conditional)
 }
 
-/// How far two histograms of classes are apart.
+/// Distances of two histograms of classes; lower is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassHistogram {
-    /// `KL(fake ‖ real)`, nats.
+    /// `KL(fake ‖ real)`, in nats.
     pub kl: f64,
-    /// The total variation: half of the sum of the absolute differences, from 0 to 1.
+    /// Total variation distance: half of the sum of the absolute differences, from 0 to 1.
     pub total_variation: f64,
 }
 
-/// [`ClassHistogram`] of counted rows, with standard errors.
+/// [`ClassHistogram`] with standard errors, for counts of rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassDistance {
-    /// `KL(fake ‖ real)`, nats.
+    /// `KL(fake ‖ real)`, in nats.
     pub kl: Estimate,
-    /// The total variation, from 0 to 1.
+    /// Total variation distance, from 0 to 1.
     pub total_variation: Estimate,
 }
 
-/// The distance of the classes that a classifier sees in samples, `fake_classes: i64 [m]`, from those of the data,
-/// `real_classes: i64 [n]`, numbers from 0 to below `classes`.
+/// The distance of the predicted classes of samples, `fake_classes: i64 [m]`, from those of the data,
+/// `real_classes: i64 [n]`. Classes are numbers from 0 to below `classes`.
 ///
-/// A class of samples that is empty in the data would make the divergence infinite. In this case, and only then, half
-/// a sample is added to every class of both histograms before it is taken. The standard errors are by the delta method over
-/// draws of both sets, that of the divergence to second order, since the first vanishes for equal histograms.
+/// The divergence is infinite if a class of samples is empty in the data. Only then half a row is added to every class
+/// of both histograms before it is computed. The standard errors over draws of both sets come from the delta method,
+/// that of the divergence to second order, since the first order vanishes for equal histograms.
 ///
 /// ```
 /// use gen_eval::class_histogram_distance;
@@ -109,7 +112,7 @@ pub struct ClassDistance {
 /// ```
 ///
 /// # Errors
-/// When a set is empty or no vector of whole numbers, or a class is out of range.
+/// When a set is empty or not `i64 [n]`, or a class is out of range.
 pub fn class_histogram_distance(
     real_classes: &Tensor,
     fake_classes: &Tensor,
@@ -127,7 +130,7 @@ pub fn class_histogram_distance(
     let variance_of_side = |of: &[f64]| 1.0 - expected(of, &side).powi(2);
     let variation_error = (0.25 * (variance_of_side(&p) / n + variance_of_side(&q) / m)).sqrt();
     let kl = if kl.is_finite() { kl } else { histogram_distance(&(&real + 0.5), &(&fake + 0.5))?.kl };
-    // With half a row in every class, so that the logarithms are finite.
+    // Half a row more in every class keeps the logarithms finite.
     let smooth = |x: &Tensor, n: f64| values(&((x + 0.5) / (n + 0.5 * classes as f64)));
     let (p, q) = (smooth(&real, n)?, smooth(&fake, m)?);
     let over = |f: &dyn Fn(f64, f64) -> f64| -> f64 { p.iter().zip(&q).map(|(p, q)| f(*p, *q)).sum() };
@@ -141,8 +144,8 @@ pub fn class_histogram_distance(
     })
 }
 
-/// The distance of two histograms, `[classes]`, which need not sum to one: of counts, or of mean probabilities. The
-/// divergence is infinite where `real` is 0 and `fake` is not.
+/// The distance of two histograms of counts or probabilities, `[classes]`, which need not sum to one. The divergence is
+/// infinite if a class is 0 in `real` and above 0 in `fake`.
 ///
 /// # Errors
 /// When the lengths differ, a value is negative or not finite, or a histogram is empty.
@@ -160,7 +163,7 @@ pub fn histogram_distance(real: &Tensor, fake: &Tensor) -> Result<ClassHistogram
     let (real, fake) = (shares("real", real)?, shares("fake", fake)?);
     if real.size() != fake.size() {
         return Err(Error::invalid(format!(
-            "the histograms should have as many classes: found {} real and {} fake",
+            "the histograms should have the same number of classes: found {} real and {} fake",
             real.numel(),
             fake.numel()
         )));

@@ -1,36 +1,35 @@
-//! Tests of memorisation, and of whether two sets can be told apart, by nearest neighbours.
+//! Tests for copies of training rows, and for differences of two sets, by nearest neighbours.
 
 use tch::{Kind, Tensor};
 
-use super::estimate::share_standard_error;
+use super::estimate::{Estimate, share_standard_error};
 use super::neighbours::nearest;
-use super::{Estimate, checked, checked_pair, mean, same_width, sum, values};
+use super::rows::{checked, checked_pair, mean, same_width, sum, values};
 use gen_core::{Error, Result};
 
-/// Neighbours that say how dense the training data is around a row (Carlini et al. 2023).
+/// Neighbours that measure the density of the training data around a row (Carlini et al. 2023).
 const NEIGHBOURS: i64 = 50;
-/// Share of test rows below the threshold of copies.
-const FALSE_ALARMS: f64 = 0.01;
+/// Share of test rows at or below the threshold of copies.
+pub(crate) const FALSE_ALARMS: f64 = 0.01;
 
 fn silent(_: usize, _: usize) {}
 
-/// How often the nearest other row is of the same set.
+/// Shares of rows whose nearest other row is of the same set, from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OneNearest {
-    /// Of all rows.
+    /// Share of all rows; 0.5 is best.
     pub all: f64,
-    /// Of real rows.
+    /// Share of real rows.
     pub real: f64,
-    /// Of fake rows.
+    /// Share of fake rows.
     pub fake: f64,
 }
 
-/// The accuracy of telling `real` from `fake`, `[n, features]`, by the nearest other row of both sets together (the
-/// leave-one-out test of Lopez-Paz and Oquab 2017, section 3): 0.5 if nothing distinguishes them, 1 if they are
-/// apart, 0 if each fake row is a copy of another real one. Of equally near rows the first counts, real ones before
-/// fake ones.
+/// The leave-one-out accuracy of a nearest-neighbour classifier of `real` against `fake`, `[n, features]` (Lopez-Paz
+/// and Oquab 2017, section 3): 0.5 if the sets are indistinguishable, 1 if they are apart, 0 if each fake row is a copy
+/// of another real one. Among equally near rows the first counts, real ones before fake ones.
 ///
-/// Sets of one size are meant: otherwise the larger wins by its number.
+/// The sets should have the same size, since the larger one has more nearest neighbours.
 ///
 /// ```
 /// use gen_eval::one_nn_accuracy;
@@ -57,8 +56,8 @@ pub fn one_nn_accuracy(real: &Tensor, fake: &Tensor) -> Result<OneNearest> {
 }
 
 /// AuthPct (Alaa et al. 2022, section 4.3): the percentage of rows of `fake: [m, features]` that are farther from their
-/// nearest row of `train: [n, features]` than that row is from its own nearest other one. Copies make it 0; a perfect
-/// model does not make it 100.
+/// nearest row of `train: [n, features]` than that row is from its own nearest training row. It is 0 for copies, and
+/// below 100 for a perfect model too. Samples far from all data have 100, so it ranks no model.
 ///
 /// ```
 /// use gen_eval::auth_pct;
@@ -79,22 +78,22 @@ pub fn auth_pct(train: &Tensor, fake: &Tensor) -> Result<f64> {
     Ok(NearestTraining::find(&train, &fake, &mut silent)?.auth_pct(&train)?.value)
 }
 
-/// The nearest training rows of each row of a set, found once for the three questions about copies: [`auth_pct`],
-/// [`nearest_train_test`], [`copied_share`].
+/// The nearest training rows of each row of a set, which [`auth_pct`], [`nearest_train_test`] and [`copied_share`]
+/// share.
 #[derive(Debug)]
 pub struct NearestTraining {
-    /// `f64 [rows, 50]`, or as many as there are training rows, the nearest first
+    /// `f64 [rows, 50]`, or fewer columns for fewer training rows, the nearest first
     distances: Tensor,
-    /// The nearest: `i64 [rows]`
+    /// Index of the nearest training row: `i64 [rows]`
     index: Tensor,
 }
 
 impl NearestTraining {
-    /// Looks for the rows of `train: [n, features]` that are nearest to each row of `x: [m, features]`. `progress` hears
-    /// how many are done, and of how many.
+    /// Finds the rows of `train: [n, features]` that are nearest to each row of `x: [m, features]`. `progress` receives
+    /// the number of rows done and in all.
     ///
     /// # Errors
-    /// When there are fewer than two training rows or no others, the numbers of features differ, or a value is not
+    /// When there are fewer than two training rows or `x` is empty, the numbers of features differ, or a value is not
     /// finite.
     pub fn find(train: &Tensor, x: &Tensor, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
         const METRIC: &str = "the search for copies";
@@ -104,37 +103,38 @@ impl NearestTraining {
         Ok(NearestTraining { distances, index: index.select(1, 0).contiguous() })
     }
 
-    /// What was found, to be kept and made [`from_tensors`](NearestTraining::from_tensors) later: `f64 [rows, 50]` and
-    /// `i64 [rows]`.
+    /// The distances, `f64 [rows, 50]`, and the indices of the nearest rows, `i64 [rows]`, for
+    /// [`from_tensors`](NearestTraining::from_tensors).
     pub fn tensors(&self) -> (&Tensor, &Tensor) {
         (&self.distances, &self.index)
     }
 
-    /// What was found before.
+    /// The result whose [`NearestTraining::tensors`] these are.
     ///
     /// # Errors
-    /// When the tensors are not such as [`NearestTraining::tensors`] gives.
+    /// When kinds or shapes are others.
     pub fn from_tensors(distances: Tensor, index: Tensor) -> Result<Self> {
         let kinds = (distances.kind(), index.kind()) == (Kind::Double, Kind::Int64);
         match (&distances.size()[..], &index.size()[..]) {
             ([rows, _], [indices]) if kinds && rows == indices => Ok(NearestTraining { distances, index }),
             (distances, index) => Err(Error::invalid(format!(
-                "nearest training rows are [rows, neighbours] distances and [rows] indices: found {distances:?} and {index:?}"
+                "nearest training rows are [rows, neighbours] distances and [rows] indices: \
+                 found {distances:?} and {index:?}"
             ))),
         }
     }
 
-    /// [`auth_pct`] of these rows, where `train` is what they were looked for in. The standard error is over draws of both:
-    /// rows with the same nearest training row are decided by it together.
+    /// [`auth_pct`] of these rows, given the `train` rows of [`NearestTraining::find`]. The standard error is over
+    /// draws of both sets. It accounts for rows with the same nearest training row, which decides about all of them.
     ///
     /// # Errors
-    /// When `train` is something else.
+    /// When `train` has too few rows, or values that are not finite.
     pub fn auth_pct(&self, train: &Tensor) -> Result<Estimate> {
         let train = checked("AuthPct", "training", train, 2)?;
-        // Only the rows that are somebody's nearest matter.
+        // Only training rows that are nearest to some row matter.
         let (rows, place, _) = self.index.unique_dim(0, true, true, false);
         let (own, _) = nearest(&train.f_index_select(0, &rows)?, &train, 2, false, &mut silent)?;
-        // A row finds itself, or, among equal rows, others at distance 0: then the second is at 0 as well.
+        // The first neighbour is the row itself or an equal one; the second is then its nearest other row.
         let own = own.select(1, 1).index_select(0, &place);
         let authentic = own.less_tensor(&self.distances.select(1, 0)).to_kind(Kind::Double);
         let share = mean(&authentic);
@@ -169,8 +169,8 @@ impl NearestTraining {
             (0..).zip(&of_these).filter(|(_, ratio)| **ratio <= threshold).map(|(row, _)| row).collect();
         let n = of_these.len();
         let share = flagged.len() as f64 / n as f64;
-        // The threshold is a quantile of test rows, and others would have another (Woodruff 1952): two standard errors of
-        // their share to either side are four in what it makes of these rows.
+        // The threshold is a quantile of test rows, so it varies with them (Woodruff 1952). Its interval of two
+        // standard errors to either side gives four standard errors of the share.
         let off = 2.0 * (FALSE_ALARMS * (1.0 - FALSE_ALARMS) / (last + 1.0)).sqrt();
         let below = |threshold: f64| of_these.iter().filter(|ratio| **ratio <= threshold).count() as f64;
         let by_test = (below(threshold_at(FALSE_ALARMS + off)) - below(threshold_at(FALSE_ALARMS - off)))
@@ -183,28 +183,28 @@ impl NearestTraining {
         })
     }
 
-    /// The distance to the nearest training row over the mean distance to the nearest ones; 0 on top of all of them.
+    /// Ratio of the distance to the nearest training row to the mean distance to the nearest 50; 0 if both are 0.
     fn relative_nearness(&self) -> Result<Vec<f64>> {
         let around = self.distances.mean_dim([1i64].as_slice(), false, Kind::Double);
         values(&(self.distances.select(1, 0) / around).nan_to_num(0.0, None, None))
     }
 }
 
-/// Whether samples are nearer to the training data than test rows are.
+/// A test of whether samples are nearer to the training data than test rows are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NearestTrain {
     /// The standardised Mann-Whitney statistic: standard normal if samples are as near as test rows, negative if they
-    /// are nearer (copies), positive if they are farther (not fitted).
+    /// are nearer (copies), positive if they are farther (underfitted).
     pub z: f64,
-    /// How far `z` would move with other samples and other test rows, where that is known: about 1 where they are alike.
+    /// Standard error of `z` over draws of samples and test rows, where it is known; about 1 for equal distributions.
     pub standard_error: Option<f64>,
-    /// The share of pairs of a sample and a test row in which the sample is nearer; ties count half.
+    /// Share of pairs of a sample and a test row in which the sample is nearer; ties count half.
     pub nearer: f64,
 }
 
-/// C_T, the test of data copying of Meehan et al. (2020, section 3) over the whole space: the Mann-Whitney test of the
+/// C_T, the data-copying test of Meehan et al. (2020, section 3) over the whole space: the Mann-Whitney test of the
 /// distances of `fake: [m, features]` to their nearest rows of `train`, against those of held-out `test` rows. Ties
-/// have middle ranks and the variance that belongs to them.
+/// have mid-ranks and the corrected variance.
 ///
 /// ```
 /// use gen_eval::nearest_train_test;
@@ -224,14 +224,14 @@ pub fn nearest_train_test(train: &Tensor, test: &Tensor, fake: &Tensor) -> Resul
     find(&fake)?.against(&find(&test)?)
 }
 
-/// Of `b` against `a`: negative if `b` is smaller.
+/// The Mann-Whitney test of `b` against `a`; negative if `b` is smaller.
 fn mann_whitney(a: &[f64], b: &[f64]) -> NearestTrain {
     let mut all: Vec<(f64, bool)> =
         a.iter().map(|x| (*x, false)).chain(b.iter().map(|x| (*x, true))).collect();
     all.sort_unstable_by(|x, y| x.0.total_cmp(&y.0));
     let (n, m) = (a.len() as f64, b.len() as f64);
     let total = n + m;
-    // Pairs in which b is larger, from runs of equal values.
+    // `larger` counts pairs in which b is larger, by runs of equal values.
     let (mut larger, mut ties, mut below) = (0.0, 0.0, 0.0);
     for run in all.chunk_by(|x, y| x.0 == y.0) {
         let of_b = run.iter().filter(|(_, is_b)| *is_b).count() as f64;
@@ -243,9 +243,9 @@ fn mann_whitney(a: &[f64], b: &[f64]) -> NearestTrain {
     }
     let variance =
         if total > 1.0 { n * m / 12.0 * (total + 1.0 - ties / (total * (total - 1.0))) } else { 0.0 };
-    // All equal: no evidence either way.
+    // Without any variance there is no evidence either way.
     let z = if variance > 0.0 { (larger - 0.5 * n * m) / variance.sqrt() } else { 0.0 };
-    // Of the share of pairs, by the parts that each row has in it (DeLong et al. 1988).
+    // The variance of the share of pairs by the contributions of single rows (DeLong et al. 1988).
     let parts_in = |rows: &[f64], others: &[f64]| {
         let mut others = others.to_vec();
         others.sort_unstable_by(f64::total_cmp);
@@ -262,23 +262,23 @@ fn mann_whitney(a: &[f64], b: &[f64]) -> NearestTrain {
     NearestTrain { z, standard_error, nearer: 1.0 - larger / (n * m) }
 }
 
-/// Samples that are suspiciously near to a single training row.
+/// Samples that are suspiciously near a single training row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Copied {
-    /// The share of fake rows at or below the threshold: about 0.01 for a model that does not copy.
+    /// Share of fake rows at or below the threshold, from 0 to 1; about 0.01 for a model that does not copy.
     pub share: f64,
-    /// Of the share, over draws of fake and of test rows.
+    /// Standard error of the share over draws of fake and of test rows.
     pub standard_error: f64,
-    /// Of the ratio of the distance to the nearest training row and the mean distance to the nearest 50.
+    /// Threshold on the ratio of the distance to the nearest training row to the mean distance to the nearest 50.
     pub threshold: f64,
-    /// The fake rows that are counted, in order.
+    /// Indices of the fake rows that are counted, in order.
     pub flagged: Vec<i64>,
 }
 
-/// The share of `fake` rows that look copied from `train` (the criterion of Carlini et al. 2023, section 4.2): those
-/// whose nearest training row is nearer, relative to the mean of the 50 nearest ones, than it is for all but one per
-/// cent of the held-out `test` rows. Being relative, it does not take blurred or plain samples, which are near to very
-/// many training rows, for copies.
+/// The share of `fake` rows that look copied from `train` (Carlini et al. 2023, section 4.2). A row counts if the
+/// distance to its nearest training row, relative to the mean distance to the nearest 50, is at most that of the lowest
+/// percent of held-out `test` rows. The criterion is relative, so blurred or plain samples, which are near very many
+/// training rows, do not count. Samples far from all data do not either, so it ranks no model.
 ///
 /// ```
 /// use gen_eval::copied_share;

@@ -1,14 +1,17 @@
+//! How well a score separates two sets of rows.
+
 use tch::{Device, Kind, Tensor};
 
-use super::Estimate;
+use super::estimate::Estimate;
 use gen_core::{Error, Result};
 
-/// How well a score tells rows of one distribution, `inside`, from others, `outside`: the area under the receiver
-/// operating characteristic, with its standard error. Both are `[n]` of any numbers, infinite ones too.
+/// The area under the receiver operating characteristic of a score that should be higher for rows of one distribution,
+/// `inside`, than for others, `outside`, with its standard error. Both are `[n]` of any numbers, infinite ones
+/// included.
 ///
-/// The area is the probability that a row inside has the higher score of a pair, where equal scores count half (Hanley &
-/// McNeil 1982): 1 where the score tells them apart, 0.5 where it tells nothing, below 0.5 where it has it the wrong way
-/// round.
+/// The area is the probability that the row inside has the higher score of a pair, where equal scores count half
+/// (Hanley & McNeil 1982). It is 1 if the score separates the sets, 0.5 by chance, and below 0.5 if the order is
+/// reversed.
 ///
 /// ```
 /// use gen_eval::auroc;
@@ -20,10 +23,10 @@ use gen_core::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// When a side has no rows, or a score is not a number.
+/// When a set is empty, or a score is NaN.
 pub fn auroc(inside: &Tensor, outside: &Tensor) -> Result<Estimate> {
     let (inside, outside) = (ascending("inside", inside)?, ascending("outside", outside)?);
-    // Halves of pairs, so that all sums are whole numbers.
+    // Half pairs are counted, so that all sums are whole numbers.
     let won = |score: &f64| {
         outside.partition_point(|other| other < score) + outside.partition_point(|other| other <= score)
     };
@@ -33,14 +36,14 @@ pub fn auroc(inside: &Tensor, outside: &Tensor) -> Result<Estimate> {
     Ok(Estimate { value, standard_error: Some(standard_error) })
 }
 
-/// The standard error of an area under the curve of `n_inside` and `n_outside` scores (Hanley & McNeil 1982, equations 1
-/// and 2, for scores with exponential tails). An area A below 0.5 has that of 1 - A with the sides exchanged, since that
-/// is what the score with the other sign has. It is 0 for areas of 0 and 1, whose error no formula knows.
+/// The standard error of an area under the curve of `n_inside` and `n_outside` scores (Hanley & McNeil 1982, equations
+/// 1 and 2, for scores with exponential tails). An area A below 0.5 has the error of 1 - A with the sets exchanged,
+/// which belongs to the negated score. The error is 0 for areas of 0 and 1, where the formula does not apply.
 ///
 /// ```
 /// use gen_eval::auroc_standard_error;
 ///
-/// // The example of their paper.
+/// // The example of the paper.
 /// assert!((auroc_standard_error(0.893, 51, 58) - 0.032).abs() < 0.001);
 /// ```
 pub fn auroc_standard_error(area: f64, n_inside: usize, n_outside: usize) -> f64 {
@@ -48,7 +51,7 @@ pub fn auroc_standard_error(area: f64, n_inside: usize, n_outside: usize) -> f64
         return auroc_standard_error(1.0 - area, n_outside, n_inside);
     }
     let (n, m) = (n_inside as f64, n_outside as f64);
-    // That two rows inside both beat one outside, and that one inside beats two outside.
+    // Probabilities that two rows inside both exceed one outside, and that one inside exceeds two outside.
     let two_inside = area / (2.0 - area);
     let two_outside = 2.0 * area * area / (1.0 + area);
     let square = area * area;
@@ -57,9 +60,9 @@ pub fn auroc_standard_error(area: f64, n_inside: usize, n_outside: usize) -> f64
     (variance.max(0.0) / (n * m)).sqrt()
 }
 
-/// The share of rows `outside` that are taken for ones `inside` by the highest threshold that takes at least the share
-/// `recall` of those inside for what they are; both sides as in [`auroc`]. With 0.95 it is what the literature calls the
-/// false positive rate at 95 % true positive rate (Liang et al. 2018): 0 is best, and `recall` what chance has.
+/// The false positive rate at a true positive rate of `recall`: the share of `outside` at or above the highest
+/// threshold that at least the share `recall` of `inside` reaches. Both sets are as in [`auroc`]. With `recall` 0.95 it
+/// is FPR95 (Liang et al. 2018). 0 is best, and `recall` is the result by chance.
 ///
 /// # Errors
 /// As [`auroc`], and when `recall` is not in (0, 1].
@@ -68,20 +71,20 @@ pub fn false_positive_rate(inside: &Tensor, outside: &Tensor, recall: f64) -> Re
         return Err(Error::invalid(format!("the share to be recalled must be in (0, 1], found {recall}")));
     }
     let (inside, outside) = (ascending("inside", inside)?, ascending("outside", outside)?);
-    // A share that is a whole number of rows is not rounded up by its last digit.
+    // The small difference keeps rounding from adding a row to a whole number of them.
     let recalled = ((recall * inside.len() as f64 - 1e-9).ceil() as usize).clamp(1, inside.len());
     let threshold = inside[inside.len() - recalled];
     let below = outside.partition_point(|score| *score < threshold);
     Ok((outside.len() - below) as f64 / outside.len() as f64)
 }
 
-/// The scores of one side, the lowest first.
+/// The scores of one set in ascending order.
 fn ascending(side: &str, scores: &Tensor) -> Result<Vec<f64>> {
     let scores = scores.detach().to_device(Device::Cpu).to_kind(Kind::Double).reshape([-1]);
     let mut scores = Vec::<f64>::try_from(scores)?;
     if scores.is_empty() || scores.iter().any(|score| score.is_nan()) {
         return Err(Error::invalid(format!(
-            "detection needs at least one score {side}, all of them numbers; found {} of which {} are none",
+            "detection needs at least one score {side}, none of them NaN; found {} scores, {} of them NaN",
             scores.len(),
             scores.iter().filter(|score| score.is_nan()).count()
         )));

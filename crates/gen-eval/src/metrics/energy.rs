@@ -1,17 +1,19 @@
+//! The energy distance, the Chamfer distance and the Parzen window estimate.
+
 use std::f64::consts::TAU;
 
 use tch::{Kind, Tensor};
 
-use super::mmd::distances;
+use super::estimate::Estimate;
 use super::neighbours::{Points, nearest};
 use super::pairs::{PairSums, standard_error};
-use super::{Estimate, checked_pair, mean, row_sums, sum};
+use super::rows::{checked_pair, distances, mean, row_sums, sum};
 use gen_core::{Error, Result};
 
 /// The energy distance (Székely and Rizzo 2013, equation 2) of `real` and `fake`, `[n, features]`:
 /// `2 E|x - y| - E|x - x'| - E|y - y'|` over all pairs, each row with itself included. Never negative, and 0 only for
-/// equal distributions. It is the biased [`mmd_squared`](super::mmd_squared) of the kernel `-|a - b|`. (The function of this name in scipy, in
-/// one dimension, is its square root.)
+/// equal distributions; lower is better. It is the biased [`mmd_squared`](crate::mmd_squared) of the kernel `-|a - b|`.
+/// (The function of this name in scipy, in one dimension, is its square root.)
 ///
 /// ```
 /// use gen_eval::energy_distance;
@@ -27,8 +29,8 @@ pub fn energy_distance(real: &Tensor, fake: &Tensor) -> Result<f64> {
     Ok(energy_distance_estimate(real, fake)?.value)
 }
 
-/// [`energy_distance`] with its standard error over draws of both sets, as
-/// [`mmd_squared_estimate`](super::mmd_squared_estimate) has it.
+/// [`energy_distance`] with its standard error over draws of both sets, like
+/// [`mmd_squared_estimate`](crate::mmd_squared_estimate).
 ///
 /// # Errors
 /// As [`energy_distance`].
@@ -39,13 +41,13 @@ pub fn energy_distance_estimate(real: &Tensor, fake: &Tensor) -> Result<Estimate
     let mean =
         |sums: &PairSums| sum(&sums.by_first) / (sums.by_first.numel() * sums.by_second.numel()) as f64;
     Ok(Estimate {
-        // Never negative but for rounding.
+        // Negative by rounding alone.
         value: (2.0 * mean(&both) - mean(&of_real) - mean(&of_fake)).max(0.0),
         standard_error: standard_error(&of_real, &of_fake, &both)?,
     })
 }
 
-/// Over the distances of all rows; those of a row to itself are 0.
+/// Sums over the distances of all pairs of rows; those of a row to itself are 0.
 fn distance_sums(first: &Tensor, second: &Tensor) -> Result<PairSums> {
     let points = Points::new(first)?;
     let mut by_second = Vec::new();
@@ -60,7 +62,7 @@ fn distance_sums(first: &Tensor, second: &Tensor) -> Result<PairSums> {
 }
 
 /// The Chamfer distance of point sets `real` and `fake`, `[n, features]`: the mean squared distance of real rows to
-/// their nearest fake row, plus that of fake rows to their nearest real one.
+/// their nearest fake row, plus that of fake rows to their nearest real one. At least 0; lower is better.
 ///
 /// ```
 /// use gen_eval::chamfer_distance;
@@ -81,8 +83,8 @@ pub fn chamfer_distance(real: &Tensor, fake: &Tensor) -> Result<f64> {
 }
 
 /// The mean log-density, in nats, of `fake: [m, features]` under Gaussians of standard deviation `bandwidth` around
-/// each row of `real: [n, features]`: a Parzen window estimate. With the roles swapped it is the estimate of a
-/// model's likelihood that early papers on GANs print, and that Theis et al. (2016, section 3) warn of.
+/// each row of `real: [n, features]`: a Parzen window estimate; higher is better. With the roles swapped it is the
+/// estimate of a model's likelihood in early papers on GANs, which Theis et al. (2016, section 3) advise against.
 ///
 /// ```
 /// use gen_eval::parzen_log_density;

@@ -1,24 +1,27 @@
+//! Values with standard errors.
+
 use tch::Tensor;
 
 use gen_core::{Error, Result};
 
-/// A number and how far it would vary with other rows.
+/// A value and its standard error over draws of rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// The number.
+    /// The value.
     pub value: f64,
-    /// Its standard error, where one is known.
+    /// The standard error, where it is known.
     pub standard_error: Option<f64>,
 }
 
 impl Estimate {
-    /// Whether the two differ by no more than twice the standard error of their difference. Nobody can say where an error
-    /// is not known.
+    /// Whether the two values differ by at most twice the standard error of their difference; `None` where a standard
+    /// error is unknown.
     ///
     /// ```
     /// use gen_eval::Estimate;
     ///
-    /// let (a, b) = (Estimate { value: 1.0, standard_error: Some(0.3) }, Estimate { value: 1.9, standard_error: Some(0.4) });
+    /// let a = Estimate { value: 1.0, standard_error: Some(0.3) };
+    /// let b = Estimate { value: 1.9, standard_error: Some(0.4) };
     /// assert_eq!(a.ties_with(b), Some(true));
     /// assert_eq!(a.ties_with(Estimate { value: 2.1, ..b }), Some(false));
     /// assert_eq!(a.ties_with(Estimate { standard_error: None, ..b }), None);
@@ -29,8 +32,8 @@ impl Estimate {
     }
 }
 
-/// The standard error of a share of `n` independent rows, `√(p (1 - p) / n)` with two rows of either kind added (Agresti
-/// and Coull 1998), so that it is not 0 where all rows or none were counted.
+/// The standard error of a share of `n` independent rows: `√(p (1 - p) / n)` with two rows of each kind added (Agresti
+/// and Coull 1998), so that it is above 0 for shares of 0 and 1.
 ///
 /// ```
 /// use gen_eval::share_standard_error;
@@ -44,9 +47,11 @@ pub fn share_standard_error(share: f64, n: usize) -> f64 {
     (near * (1.0 - near) / (n + 4.0)).sqrt()
 }
 
-/// The standard error of a metric over draws of both sets, from disjoint `blocks` of consecutive rows of both: the standard
-/// deviation of the metric of a block over the root of their number, for metrics whose standard deviation falls with the
-/// root of the number of rows. Rows have to be in random order; a bias that depends on the number of rows does not matter.
+/// The standard error of a metric over draws of both sets, from disjoint `blocks` of consecutive rows: the standard
+/// deviation of the metric over the blocks, divided by the root of their number.
+///
+/// It is valid for metrics whose standard deviation is proportional to `1 / √n`, and for rows in random order. A bias
+/// that depends on the number of rows does not matter.
 ///
 /// ```
 /// use gen_eval::{block_standard_error, energy_distance};
@@ -70,7 +75,7 @@ pub fn block_standard_error(
     Ok(error)
 }
 
-/// [`block_standard_error`] of metrics that are found together.
+/// [`block_standard_error`] of several metrics that are computed together.
 pub(super) fn block_standard_errors<const N: usize>(
     real: &Tensor,
     fake: &Tensor,

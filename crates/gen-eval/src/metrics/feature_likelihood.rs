@@ -1,39 +1,41 @@
+//! The feature likelihood score.
+
 use tch::{Device, Kind, Tensor};
 
-use super::mmd::distances;
+use super::estimate::Estimate;
 use super::neighbours::nearest;
-use super::{Estimate, checked, mean, same_width};
+use super::rows::{checked, distances, mean, same_width};
 use gen_core::Result;
 
-/// Steps of the fit, and those after which the rate falls to a tenth.
+/// Steps of the fit, and steps before the learning rate falls to a tenth.
 const STEPS: i32 = 100;
 const FAST_STEPS: i32 = 50;
 const RATE: f64 = 0.5;
-/// Bounds of the logarithms of variances: a Gaussian on a training row would become a spike without end.
+/// Bounds of the logarithms of variances, since a Gaussian on a training row would narrow without end.
 const LOG_VARIANCES: [f64; 2] = [-100.0, 20.0];
-/// Entries of a matrix of distances that are kept (512 MiB); larger ones are found anew at each step.
+/// Largest number of distances kept in memory (512 MiB); more are computed again at each step.
 const KEPT: i64 = 1 << 26;
-/// Entries in a part of the rows.
+/// Distances computed at a time.
 const ENTRIES: i64 = 1 << 18;
-/// Blocks of centres behind the standard error.
+/// Blocks of centres of the standard error.
 const BLOCKS: i64 = 10;
 
-/// The feature likelihood score, FLS, of Jiralerspong et al. (2023, section 3): 100 for samples as good as other data,
-/// less for samples that are poor, not diverse, or copies of training rows.
+/// The feature likelihood score, FLS, of Jiralerspong et al. (2023, section 3). It is above 0, 100 for samples as good
+/// as other data, and less for samples that are poor, not diverse, or copies of training rows; higher is better.
 ///
-/// Features are standardised with the mean and deviation of all four sets. Each fake row becomes a Gaussian of equal
-/// weight, whose variance maximises the likelihood of training rows (100 steps of Adam); so does each `baseline` row, which
-/// are data that is neither in `train` nor in `test`. With the mean negative log-likelihoods of `test` under both mixtures
-/// the score is `100 exp(-2 (NLL_fake - NLL_baseline) / d)`. A Gaussian on a copied training row narrows to a spike that
-/// no test row can see.
+/// Features are standardised with the mean and standard deviation of all four sets. Each fake row becomes a Gaussian of
+/// equal weight, whose variance maximises the likelihood of training rows (100 steps of Adam). The same is done with
+/// `baseline` rows, which are data that is neither in `train` nor in `test`. The score is
+/// `100 exp(-2 (NLL_fake - NLL_baseline) / d)` with the mean negative log-likelihoods of `test` under both mixtures. A
+/// Gaussian on a copied training row narrows to a spike, which gives test rows no likelihood.
 ///
-/// The rows that a mixture is fitted to are the nearest training row of each of its centres. The paper has all training rows,
-/// or as many as there are samples, drawn from them: of many training rows then few are those that samples were copied from,
-/// and the others keep every Gaussian wide. The scores are thus not those of the paper's program.
+/// A mixture is fitted to the nearest training row of each of its centres. The paper uses all training rows, or a
+/// random choice of as many as there are samples. With many training rows such a choice contains few that samples were
+/// copied from, and the others keep every Gaussian wide. The scores therefore differ from those of the paper's program.
 ///
-/// All sets are `[n, features]`; `fake` and `baseline` should have as many rows, in random order. The standard error is over
-/// draws of test rows, and of blocks of the centres of both mixtures with their variances as they are; it is up to twice too
-/// large. The score is deterministic.
+/// All sets are `[n, features]`; `fake` and `baseline` should have the same number of rows, in random order. The
+/// standard error is over draws of test rows, and of blocks of the centres of both mixtures with fixed variances; it is
+/// up to twice too large. The score is deterministic.
 ///
 /// ```
 /// use gen_eval::feature_likelihood_score;
@@ -62,7 +64,7 @@ pub fn feature_likelihood_score(
     same_width(METRIC, &[("training", &train), ("baseline", &baseline), ("test", &test), ("fake", &fake)])?;
     let all = Tensor::cat(&[&train, &baseline, &test, &fake], 0);
     let (deviation, middle) = all.std_mean_dim([0i64].as_slice(), true, true);
-    // What never varies says nothing.
+    // Constant features are not scaled.
     let deviation = deviation.where_self(&deviation.gt(0.0), &deviation.ones_like());
     let [train, baseline, test, fake] = [train, baseline, test, fake].map(|x| (x - &middle) / &deviation);
     let likelihoods = |centres: &Tensor| -> Result<Likelihoods> {
@@ -83,11 +85,11 @@ pub fn feature_likelihood_score(
     Ok(Estimate { value, standard_error })
 }
 
-/// What a mixture of Gaussians says of rows.
+/// Log-likelihoods of rows under a mixture of Gaussians.
 struct Likelihoods {
-    /// The log-density of each, without the constant `(d / 2) ln 2π`.
+    /// Log-density of each row, without the constant `(d / 2) ln 2π`: `[rows]`
     rows: Tensor,
-    /// The variance of their mean over draws of the centres; `None` of too few.
+    /// Variance of their mean over draws of the centres; `None` for too few centres.
     of_centres: Option<f64>,
 }
 
@@ -112,7 +114,7 @@ impl Likelihoods {
         let sums = Tensor::cat(&parts, 0);
         let mean_of = |sums: &Tensor, m: i64| sums.logsumexp([1i64].as_slice(), false) - (m as f64).ln();
         let of_centres = (blocks > 1).then(|| {
-            // The jackknife, a block of centres at a time.
+            // The jackknife over blocks of centres.
             let without: Vec<f64> = (0..blocks)
                 .map(|block| {
                     let others: Vec<i64> = (0..blocks).filter(|other| *other != block).collect();
@@ -126,7 +128,8 @@ impl Likelihoods {
     }
 }
 
-/// The logarithms of the variances of Gaussians around `centres`, `[m]`, that fit the rows of `x` best.
+/// The logarithms of the variances of Gaussians around `centres` that maximise the likelihood of the rows of `x`:
+/// `[m]`.
 fn fit(x: &Tensor, centres: &Tensor) -> Tensor {
     let (n, m, d) = (x.size()[0], centres.size()[0], x.size()[1] as f64);
     let blocks = x.split((ENTRIES / m).max(1), 0);
@@ -148,7 +151,7 @@ fn fit(x: &Tensor, centres: &Tensor) -> Tensor {
             weight += total(&share);
             moment += total(&(share * squared));
         }
-        // Of the mean negative log-likelihood by the log-variances.
+        // The gradient of the mean negative log-likelihood by the log-variances.
         let gradient = (weight * d - moment * (-&log_variances).exp()) * (0.5 / n as f64);
         first = first * beta1 + &gradient * (1.0 - beta1);
         second = second * beta2 + gradient.square() * (1.0 - beta2);
@@ -160,7 +163,7 @@ fn fit(x: &Tensor, centres: &Tensor) -> Tensor {
     log_variances
 }
 
-/// Of each Gaussian, up to a constant, from squared distances `[rows, m]`.
+/// Log-densities under each Gaussian, up to a constant, from squared distances: `[rows, m]`.
 fn log_densities(squared: &Tensor, log_variances: &Tensor, d: f64) -> Tensor {
     squared * ((-log_variances).exp() * -0.5) - log_variances * (0.5 * d)
 }
@@ -175,8 +178,8 @@ mod tests {
         stream(seed, Purpose::Evaluate, 0).randn([n, d], (Kind::Double, Device::Cpu))
     }
 
-    /// The mean negative log-likelihood of `test` under Gaussians around `centres`, by loops over numbers, with gradients by
-    /// differences.
+    /// The mean negative log-likelihood of `test` under Gaussians around `centres`, by loops over numbers, with
+    /// gradients by differences.
     fn slowly(train: &[Vec<f64>], centres: &[Vec<f64>], test: &[Vec<f64>]) -> f64 {
         let d = centres[0].len() as f64;
         let squared = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();

@@ -1,43 +1,46 @@
+//! The Fréchet distance for infinitely many samples.
+
 use tch::Tensor;
 
 use super::frechet::{between, influences, mean_and_factor};
-use super::{checked_pair, sum};
+use super::rows::{checked_pair, sum};
 use gen_core::{Error, Result};
 
-/// Sizes behind an extrapolation, and the most rows of the smallest (Chong and Forsyth 2020, section 4.2).
+/// Number of sizes of an extrapolation, and limit on the smallest one (Chong and Forsyth 2020, section 4.2).
 const SIZES: i64 = 15;
 const SMALLEST: f64 = 5000.0;
 
-/// What a metric tends to with more and more samples.
+/// The limit of a metric for infinitely many samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extrapolation {
     /// The value for infinitely many samples.
     pub limit: f64,
-    /// What is added for `n` samples is `slope / n`.
+    /// The value for `n` samples is `limit + slope / n`.
     pub slope: f64,
-    /// Of the limit.
+    /// Standard error of the limit.
     pub standard_error: f64,
 }
 
-/// FD∞: the Fréchet distance for infinitely many fake rows (Chong and Forsyth 2020, section 4), the intercept of the
-/// least-squares line through the distances of the first `sizes` rows of `fake` over `1 / size`. All real rows are
-/// used each time, and the bias of their number remains.
+/// FD∞, the Fréchet distance for infinitely many fake rows (Chong and Forsyth 2020, section 4): the intercept of the
+/// least-squares line through the distances of the first `sizes` rows of `fake` over `1 / size`. Every distance uses
+/// all real rows, so the bias of their number remains. Lower is better; sampling noise can make it negative.
 ///
-/// Rows should be in random order, as samples are. The standard error is that of both draws to first order, as in
-/// [`frechet_standard_error`](super::frechet_standard_error): it knows that the prefixes share rows.
+/// Rows must be in random order. The standard error is over draws of both sets to first order, as in
+/// [`frechet_standard_error`](crate::frechet_standard_error), and accounts for the rows that prefixes share.
 ///
 /// ```
 /// use gen_eval::{extrapolation_sizes, frechet_distance, frechet_distance_infinity};
 /// use tch::{Device, Kind, Tensor};
 ///
-/// let (real, fake) = (Tensor::randn([5000, 32], (Kind::Float, Device::Cpu)), Tensor::randn([500, 32], (Kind::Float, Device::Cpu)));
+/// let normal = |n| Tensor::randn([n, 32], (Kind::Float, Device::Cpu));
+/// let (real, fake) = (normal(5000), normal(500));
 /// let infinity = frechet_distance_infinity(&real, &fake, &extrapolation_sizes(500)).unwrap();
 /// assert!(infinity.limit < frechet_distance(&real, &fake).unwrap());
 /// ```
 ///
 /// # Errors
-/// As [`frechet_distance`](super::frechet_distance), and when there are fewer than two different sizes or one is not from 2 to the number of
-/// fake rows.
+/// As [`frechet_distance`](crate::frechet_distance), and when there are fewer than two different sizes or one is not
+/// from 2 to the number of fake rows.
 pub fn frechet_distance_infinity(real: &Tensor, fake: &Tensor, sizes: &[i64]) -> Result<Extrapolation> {
     let (real, fake) = checked_pair("the Fréchet distance", real, fake, 2)?;
     let n = fake.size()[0];
@@ -61,8 +64,8 @@ pub fn frechet_distance_infinity(real: &Tensor, fake: &Tensor, sizes: &[i64]) ->
     let spread: f64 = inverse.iter().map(|at| (at - x).powi(2)).sum();
     let slope = inverse.iter().zip(&distances).map(|(at, d)| (at - x) * (d - y)).sum::<f64>() / spread;
 
-    // The intercept is a sum of the distances with these weights, and a distance moves by the mean influence of its
-    // rows: a row's share in it is the sum of weight over size of the prefixes that it is in.
+    // The intercept is a sum of the distances with these weights, and a distance changes by the mean influence of its
+    // rows. A row's share is therefore the sum of weight over size of the prefixes that contain it.
     let weights = inverse.iter().map(|at| 1.0 / sizes.len() as f64 - x * (at - x) / spread);
     let mut shares = vec![0.0; n as usize];
     for (weight, size) in weights.zip(sizes) {
@@ -77,8 +80,8 @@ pub fn frechet_distance_infinity(real: &Tensor, fake: &Tensor, sizes: &[i64]) ->
     Ok(Extrapolation { limit: y - slope * x, slope, standard_error: error.sqrt() })
 }
 
-/// The sizes of [`frechet_distance_infinity`] in the literature: 15 from a tenth of `n`, at most 5000, to `n`, evenly
-/// apart. Fewer where so few rows leave no room.
+/// The sizes of [`frechet_distance_infinity`] in the literature: 15 evenly spaced sizes from a tenth of `n`, at most
+/// 5000, to `n`. They are fewer for small `n`.
 ///
 /// ```
 /// use gen_eval::extrapolation_sizes;
@@ -98,12 +101,40 @@ pub fn extrapolation_sizes(n: i64) -> Vec<i64> {
 mod tests {
     use tch::{Device, Kind};
 
-    use super::super::frechet::frechet_distance;
+    use super::super::frechet::{frechet_distance, frechet_standard_error};
     use super::*;
     use gen_core::rng::{Purpose, stream};
 
     fn normal(n: i64, d: i64, seed: u64) -> Tensor {
         stream(seed, Purpose::Evaluate, 0).randn([n, d], (Kind::Double, Device::Cpu))
+    }
+
+    fn spread(x: &[f64]) -> f64 {
+        Tensor::from_slice(x).std(true).double_value(&[])
+    }
+
+    #[test]
+    fn standard_errors_are_the_spread_of_repeated_draws() {
+        let sizes = [60, 90, 150, 300];
+        let draws: Vec<[f64; 4]> = (0..60)
+            .map(|i| {
+                let scale = Tensor::from_slice(&[1.0, 1.5, 0.7, 1.2]);
+                let (real, fake) = (normal(400, 4, 100 + 2 * i), normal(300, 4, 101 + 2 * i) * scale + 0.5);
+                let infinity = frechet_distance_infinity(&real, &fake, &sizes).unwrap();
+                [
+                    frechet_distance(&real, &fake).unwrap(),
+                    frechet_standard_error(&real, &fake).unwrap(),
+                    infinity.limit,
+                    infinity.standard_error,
+                ]
+            })
+            .collect();
+        let column = |i: usize| draws.iter().map(|draw| draw[i]).collect::<Vec<f64>>();
+        for i in [0, 2] {
+            let (found, stated) = (spread(&column(i)), column(i + 1).iter().sum::<f64>() / 60.0);
+            // 60 draws know their spread to 10 %.
+            assert!((found / stated - 1.0).abs() < 0.3, "spread {found}, stated {stated}");
+        }
     }
 
     #[test]

@@ -1,26 +1,29 @@
+//! The kernel distance.
+
 use tch::{Kind, Tensor};
 
-use super::estimate::block_standard_error;
+use super::estimate::{Estimate, block_standard_error};
 use super::mmd::{Estimator, mmd_squared, mmd_squared_estimate};
-use super::{Estimate, checked_pair};
+use super::rows::checked_pair;
 use gen_core::rng::{Purpose, permutation};
 use gen_core::{Error, Result};
 
-/// (⟨a, b⟩ / d + 1)³ for rows of `d` features: the kernel of the kernel distance.
+/// The kernel of the kernel distance, `(⟨a, b⟩ / d + 1)³` for rows of `d` features: `[n, d]` and `[m, d]` to `[n, m]`.
 pub fn polynomial_kernel(a: &Tensor, b: &Tensor) -> Tensor {
     (a.matmul(&b.tr()) / a.size()[1] as f64 + 1.0).pow_tensor_scalar(3)
 }
 
-/// The kernel (Inception) distance, KID: the unbiased MMD² under [`polynomial_kernel`] (Bińkowski et al. 2018),
-/// over the whole sets rather than over random subsets of them.
+/// The kernel (inception) distance, KID: the unbiased MMD² under [`polynomial_kernel`] (Bińkowski et al. 2018), over
+/// the whole sets rather than over random subsets of them. Lower is better.
 ///
-/// It is negative about as often as positive when both sets are of one distribution.
+/// For two sets from the same distribution it is negative about as often as positive.
 ///
 /// ```
 /// use gen_eval::{kernel_distance, kernel_distance_standard_error};
 /// use tch::{Device, Kind, Tensor};
 ///
-/// let (a, b) = (Tensor::randn([500, 4], (Kind::Float, Device::Cpu)), Tensor::randn([500, 4], (Kind::Float, Device::Cpu)));
+/// let normal = || Tensor::randn([500, 4], (Kind::Float, Device::Cpu));
+/// let (a, b) = (normal(), normal());
 /// let error = kernel_distance_standard_error(&a, &b, 50).unwrap();
 /// assert!(kernel_distance(&a, &b).unwrap().abs() < 10.0 * error);
 /// ```
@@ -31,7 +34,7 @@ pub fn kernel_distance(real: &Tensor, fake: &Tensor) -> Result<f64> {
     mmd_squared(real, fake, polynomial_kernel, Estimator::Unbiased)
 }
 
-/// [`kernel_distance`] with its standard error over draws of both sets, as [`mmd_squared_estimate`] has it.
+/// [`kernel_distance`] with its standard error over draws of both sets, like [`mmd_squared_estimate`].
 ///
 /// # Errors
 /// As [`kernel_distance`].
@@ -39,8 +42,8 @@ pub fn kernel_distance_estimate(real: &Tensor, fake: &Tensor) -> Result<Estimate
     mmd_squared_estimate(real, fake, polynomial_kernel, Estimator::Unbiased)
 }
 
-/// The standard error of the mean of the kernel distances of disjoint blocks of `block` rows, in the order of the
-/// rows. The distance of whole sets varies less than that mean, by [`kernel_distance_estimate`].
+/// The standard error of the mean of the kernel distances of disjoint blocks of `block` consecutive rows. The distance
+/// of whole sets varies less than that mean; its standard error is that of [`kernel_distance_estimate`].
 ///
 /// # Errors
 /// As [`kernel_distance`], and when there are fewer than two blocks or a block has fewer than two rows.
@@ -60,25 +63,25 @@ pub fn kernel_distance_standard_error(real: &Tensor, fake: &Tensor, block: i64) 
     )
 }
 
-/// What a metric is on random subsets.
+/// A metric on random subsets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Subsets {
     /// The mean over the subsets.
     pub mean: f64,
-    /// The standard deviation over the subsets, with `n`: what papers print beside the mean. It is no standard error, and
-    /// neither is it over the root of the number of subsets: they share their rows.
+    /// The standard deviation over the subsets, with their number `n` in the denominator, as papers print it beside the
+    /// mean. Subsets share rows, so neither it nor its quotient by `√n` is the standard error of the mean.
     pub std: f64,
 }
 
 impl Subsets {
-    /// The standard error of the mean of `subsets` subsets, where that of the distance of `whole` sets is known: it varies
-    /// with the sets as that does, and by which subsets were drawn.
+    /// The standard error of the mean of `subsets` subsets, from the estimate for the `whole` sets: the mean varies
+    /// with the sets as that does, and with the choice of subsets.
     pub fn standard_error(self, subsets: usize, whole: Estimate) -> Option<f64> {
         Some(whole.standard_error?.hypot(self.std / (subsets as f64).sqrt()))
     }
 }
 
-/// [`kernel_distance`] as most papers give it: over `subsets` random subsets of `size` rows of each set, drawn anew
+/// [`kernel_distance`] as most papers report it: over `subsets` random subsets of `size` rows of each set, each drawn
 /// without replacement (100 of 1000 in Bińkowski et al. 2018, section 4). [`kernel_distance`] itself is the better
 /// estimate.
 ///
@@ -86,7 +89,8 @@ impl Subsets {
 /// use gen_eval::kernel_distance_of_subsets;
 /// use tch::{Device, Kind, Tensor};
 ///
-/// let (a, b) = (Tensor::randn([500, 4], (Kind::Float, Device::Cpu)), Tensor::randn([500, 4], (Kind::Float, Device::Cpu)));
+/// let normal = || Tensor::randn([500, 4], (Kind::Float, Device::Cpu));
+/// let (a, b) = (normal(), normal());
 /// let found = kernel_distance_of_subsets(&a, &b, 20, 100, 0).unwrap();
 /// assert!(found.mean.abs() < 4.0 * found.std);
 /// ```

@@ -1,26 +1,31 @@
+//! The maximum mean discrepancy.
+
 use tch::{Kind, Tensor};
 
+use super::estimate::Estimate;
 use super::pairs::{PairSums, standard_error};
-use super::{Estimate, checked_pair};
+use super::rows::{checked_pair, distances};
 use gen_core::{Error, Result};
 
-/// Side of the tiles in which a kernel matrix is summed: small enough to stay in the cache.
+/// Side of the tiles in which a kernel matrix is summed, small enough for the cache.
 const TILE: i64 = 512;
 
-/// How the three means of a squared maximum mean discrepancy are taken (Gretton et al. 2012).
+/// An estimator of the squared maximum mean discrepancy (Gretton et al. 2012), by the entries of the kernel matrices in
+/// its three means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Estimator {
-    /// Without the diagonals of the two kernel matrices within a set. It can be negative.
+    /// Excludes the diagonals of the two kernel matrices within a set. The result can be negative.
     Unbiased,
-    /// Without the diagonal of the matrix between the sets either, which pairs row `i` with row `i`; the sets must
-    /// be of one size. It can be negative.
+    /// Also excludes the diagonal of the matrix between the sets, which pairs row `i` with row `i`. The sets must have
+    /// the same size. The result can be negative.
     UStatistic,
-    /// With all entries: the squared distance of two mean embeddings, never negative.
+    /// Includes all entries: the squared distance of two mean embeddings, never negative.
     Biased,
 }
 
-/// MMD², the squared maximum mean discrepancy of `real` and `fake`, `[n, features]`, under `kernel`, which maps
-/// `[n, features]` and `[m, features]` to `[n, m]` and is called for blocks of rows.
+/// The squared maximum mean discrepancy of `real` and `fake`, `[n, features]`:
+/// `MMD² = E k(x, x') + E k(y, y') - 2 E k(x, y)`. It is 0 for equal distributions if the kernel is characteristic;
+/// lower is better. `kernel` maps `[n, features]` and `[m, features]` to `[n, m]`, and is called for blocks of rows.
 ///
 /// # Errors
 /// When a set has fewer than two rows (is empty, for [`Estimator::Biased`]), the numbers of features differ, a value is
@@ -34,8 +39,8 @@ pub fn mmd_squared(
     Ok(mmd_squared_estimate(real, fake, kernel, estimator)?.value)
 }
 
-/// [`mmd_squared`] with its standard error over draws of both sets, which is right for equal distributions too: the variance
-/// of a two-sample U-statistic to second order, and unknown for fewer than 4 rows on a side.
+/// [`mmd_squared`] with its standard error over draws of both sets: the root of the variance of a two-sample
+/// U-statistic to second order. It is valid for equal distributions too, and unknown for fewer than 4 rows in a set.
 ///
 /// ```
 /// use gen_eval::{Estimator, mmd_squared_estimate, rbf_kernel};
@@ -82,12 +87,12 @@ pub fn mmd_squared_estimate(
 struct Sums {
     off_diagonal: f64,
     diagonal: f64,
-    /// Without the diagonal where the matrix is of one set.
+    /// Without the diagonal, if the matrix is of one set.
     pairs: PairSums,
 }
 
-/// Those of the kernel matrix of `a` and `b`. Without `b` the matrix is that of `a` with itself, which is symmetric: half of
-/// its tiles are enough.
+/// The sums of the kernel matrix of `a` and `b`, or of `a` with itself, which is symmetric, so half of its tiles
+/// suffice.
 fn sums(a: &Tensor, b: Option<&Tensor>, kernel: impl Fn(&Tensor, &Tensor) -> Tensor) -> Sums {
     let tiles = |x: &Tensor| x.split(TILE, 0);
     let rows = tiles(a);
@@ -154,8 +159,8 @@ pub fn rbf_kernel(sigmas: &[f64]) -> impl Fn(&Tensor, &Tensor) -> Tensor {
     }
 }
 
-/// The median of the distances between different rows of `x`, `[n, features]`: a bandwidth for [`rbf_kernel`].
-/// Take it from real data, so that all models are compared under one kernel.
+/// The median of the distances between different rows of `x`, `[n, features]`, as a bandwidth for [`rbf_kernel`]. Use
+/// real data for it, so that all models are compared under the same kernel.
 ///
 /// # Errors
 /// When there are fewer than two rows, or a value is not finite.
@@ -169,12 +174,12 @@ pub fn median_distance(x: &Tensor) -> Result<f64> {
     Ok(if count % 2 == 1 { at(middle) } else { 0.5 * (at(middle - 1) + at(middle)) })
 }
 
-/// Rows of both sides from which on squared distances come from matrix products.
+/// Number of rows of both sets from which squared distances are computed by matrix products.
 const MANY_ROWS: i64 = 256;
 
-/// Squared Euclidean distances `[n, m]`, for sums over many of them. Of many rows they come from a matrix product, which is
-/// several times as fast and errs by some 1e-15 of the squared extent of the rows around their mean; equal rows are
-/// that far apart then, not 0.
+/// Squared Euclidean distances `[n, m]`, for sums over many of them. For many rows they come from a matrix product,
+/// which is several times as fast. Its error is about 1e-15 of the squared extent of the rows around their mean, for
+/// equal rows too.
 fn squared_distances(a: &Tensor, b: &Tensor) -> Tensor {
     if a.size()[0].min(b.size()[0]) < MANY_ROWS {
         return distances(a, b).square();
@@ -186,12 +191,6 @@ fn squared_distances(a: &Tensor, b: &Tensor) -> Tensor {
     squared += norms(&a);
     squared += norms(&b).tr();
     squared.clamp_min_(0.0)
-}
-
-/// Euclidean distances `[n, m]` by direct differences: equal rows are exactly 0 apart.
-pub(super) fn distances(a: &Tensor, b: &Tensor) -> Tensor {
-    const WITHOUT_PRODUCTS: i64 = 2;
-    Tensor::cdist(a, b, 2.0, WITHOUT_PRODUCTS)
 }
 
 #[cfg(test)]

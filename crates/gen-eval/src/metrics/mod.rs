@@ -16,6 +16,7 @@ mod neighbours;
 mod pairs;
 mod path;
 mod prdc;
+mod rows;
 mod vendi;
 mod wasserstein;
 
@@ -23,6 +24,7 @@ pub use classifier::{
     ClassDistance, ClassHistogram, ClassifierScore, class_histogram_distance, classifier_score,
     histogram_distance,
 };
+pub(crate) use copies::FALSE_ALARMS;
 pub use copies::{
     Copied, NearestTrain, NearestTraining, OneNearest, auth_pct, copied_share, nearest_train_test,
     one_nn_accuracy,
@@ -47,59 +49,3 @@ pub use wasserstein::{
     SlicedWasserstein, random_directions, sliced_wasserstein, sliced_wasserstein_of_moments,
     wasserstein_exact,
 };
-
-use tch::{Device, Kind, Tensor};
-
-use gen_core::{Error, Result};
-
-/// The rows `[n, features]` in f64 on the host, where there are at least `least` and all values are finite.
-fn checked(metric: &str, side: &str, x: &Tensor, least: i64) -> Result<Tensor> {
-    match x.size()[..] {
-        [n, d] if n >= least && d >= 1 => {
-            let x = x.detach().to_device(Device::Cpu).to_kind(Kind::Double).contiguous();
-            if !bool::try_from(x.isfinite().all())? {
-                return Err(Error::invalid(format!("{metric}: the {side} features are not all finite")));
-            }
-            Ok(x)
-        }
-        _ => Err(Error::invalid(format!(
-            "{metric} needs at least {least} {side} rows as [n, features]; found {:?}",
-            x.size()
-        ))),
-    }
-}
-
-fn same_width(metric: &str, sides: &[(&str, &Tensor)]) -> Result<()> {
-    for pair in sides.windows(2) {
-        let [(a, x), (b, y)] = pair else { unreachable!("windows of two") };
-        let (d, e) = (x.size()[1], y.size()[1]);
-        if d != e {
-            return Err(Error::invalid(format!("{metric}: {a} rows have {d} features, {b} rows {e}")));
-        }
-    }
-    Ok(())
-}
-
-/// Both sets as [`checked`] gives them, of one number of features.
-fn checked_pair(metric: &str, real: &Tensor, fake: &Tensor, least: i64) -> Result<(Tensor, Tensor)> {
-    let (real, fake) = (checked(metric, "real", real, least)?, checked(metric, "fake", fake, least)?);
-    same_width(metric, &[("real", &real), ("fake", &fake)])?;
-    Ok((real, fake))
-}
-
-fn sum(x: &Tensor) -> f64 {
-    x.sum(Kind::Double).double_value(&[])
-}
-
-fn mean(x: &Tensor) -> f64 {
-    x.mean(Kind::Double).double_value(&[])
-}
-
-/// `[n, m]` to `[n]`.
-fn row_sums(x: &Tensor) -> Tensor {
-    x.sum_dim_intlist([1i64].as_slice(), false, Kind::Double)
-}
-
-fn values(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(Vec::try_from(x.to_kind(Kind::Double).reshape([-1]))?)
-}

@@ -1,27 +1,29 @@
+//! Coverage of the modes of known mixtures.
+
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::checked_pair;
-use super::mmd::distances;
+use super::rows::{checked_pair, distances};
 use gen_core::{Error, Result};
 
-/// How samples fall on the modes of a known mixture.
+/// Coverage of the modes of a known mixture.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ModeCoverage {
-    /// Modes that have at least one sample of high quality.
+    /// Number of modes with at least one sample of high quality; higher is better.
     pub covered: usize,
-    /// How far `covered` would move with other samples: where a few samples are all that a mode has, it might have none
-    /// (Poisson, with their number as the mean).
+    /// Standard error of `covered` over draws of samples. A mode with few samples might have none; their number is
+    /// taken as the mean of a Poisson distribution.
     pub covered_standard_error: f64,
-    /// All modes.
+    /// Number of modes.
     pub total: usize,
-    /// The share of samples of high quality: within three standard deviations of their nearest mode.
+    /// Share of samples of high quality, within three standard deviations of their nearest mode, from 0 to 1; higher is
+    /// better.
     pub high_quality_share: f64,
 }
 
-/// Mode coverage as the literature on mode collapse counts it (Srivastava et al. 2017, section 4.1), of
-/// `fake: [n, dimension]` on a mixture of Gaussians with these `centres: [modes, dimension]` and one standard
-/// deviation.
+/// Mode coverage, as in the literature on mode collapse (Srivastava et al. 2017, section 4.1), of
+/// `fake: [n, dimension]` on a mixture of Gaussians with these `centres: [modes, dimension]` and one standard deviation
+/// `std`.
 ///
 /// # Errors
 /// When there are no samples or no centres, dimensions differ, a value is not finite, or `std` is not positive.

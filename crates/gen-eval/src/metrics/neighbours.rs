@@ -1,26 +1,27 @@
+//! Exact nearest neighbours.
+
 use tch::{Kind, Tensor};
 
-use super::mmd::distances;
-use super::{checked, row_sums, same_width, values};
+use super::rows::{checked, distances, row_sums, same_width, values};
 use gen_core::{Error, Result};
 
-/// Numbers of a matrix of distances that are in memory at once: 4 MiB, which caches hold, or so many rows as products
-/// need to be fast.
+/// Entries of a matrix of distances in memory at a time (4 MiB, which fit into a cache), and the fewest rows for a fast
+/// matrix product.
 const ENTRIES: i64 = 1 << 19;
 const LEAST_ROWS: i64 = 32;
-/// Candidates beyond the `k` that are asked for: enough to hold the ties of ordinary data.
+/// Candidates beyond `k`, enough for the ties of ordinary data.
 const SPARE: i64 = 8;
-/// A squared distance above so many times its uncertainty is right to 1e-9 at worst, and mostly far better.
+/// A squared distance above this multiple of its uncertainty has an error of at most 1e-9.
 const LOST_DIGITS: f64 = 1e9;
-/// Squared norms up to here leave room for sums of them.
+/// Limit on squared norms, so that their sums are finite.
 const LARGEST: f64 = 1e300;
 
-/// Rows that distances are measured to, made ready for matrix products that say which ones can matter.
+/// Rows to which distances are measured, prepared for the matrix products that exclude most pairs.
 ///
-/// |a - b|² = |a|² + |b|² - 2 a·b costs one product for all pairs, but loses the digits of small distances. So the
-/// product only excludes pairs: with u = ε/2 and `d` features, the rounding of centred rows (4 u), norms (d u), product
-/// (2 (d + 2) u) and of the direct way itself (2 (d + 8) u) are together below [`slack`] (|a|² + |b|²). What is
-/// nearer to a decision than that is measured by direct differences.
+/// `|a - b|² = |a|² + |b|² - 2 a·b` takes one product for all pairs, but loses the digits of small distances. The
+/// product is therefore used only to exclude pairs. With `u = ε/2` and `d` features, the rounding errors of centred
+/// rows (`4 u`), norms (`d u`), the product (`2 (d + 2) u`) and direct differences (`2 (d + 8) u`) are together below
+/// [`slack`]` (|a|² + |b|²)`. Pairs within that margin of a decision are measured by direct differences.
 pub(super) struct Points<'a> {
     rows: &'a Tensor,
     centre: Tensor,
@@ -35,25 +36,25 @@ pub(super) struct Block<'a> {
     points: &'a Points<'a>,
     queries: Tensor,
     squared: Tensor,
-    /// Half of the width of the interval around `squared` that holds what the direct way finds, `[queries, 1]`.
+    /// Bound on the difference of `squared` from the result of direct differences: `[queries, 1]`
     uncertainty: Tensor,
 }
 
-/// Which pairs are within a radius.
+/// Pairs within a radius.
 pub(super) struct Within {
-    /// Those no farther apart than the radius, `[queries, points]`.
+    /// Whether each pair is at most the radius apart: `bool [queries, points]`
     pub(super) pairs: Tensor,
-    /// Those among them that are exactly as far; `None` where there are none.
+    /// Whether each pair is exactly the radius apart; `None` if no pair is.
     pub(super) surface: Option<Tensor>,
 }
 
-/// See [`Points`]; about 1.5 times what is needed.
+/// The relative margin of [`Points`], about 1.5 times the bound.
 fn slack(dimensions: i64) -> f64 {
     4.0 * (dimensions + 8) as f64 * f64::EPSILON
 }
 
 impl<'a> Points<'a> {
-    /// Rows `f64 [n, features]`, which are not copied.
+    /// Prepares rows `f64 [n, features]`, which are not copied.
     pub(super) fn new(rows: &'a Tensor) -> Result<Self> {
         let centre = rows.mean_dim([0i64].as_slice(), true, Kind::Double);
         let centred = rows - &centre;
@@ -67,12 +68,12 @@ impl<'a> Points<'a> {
         self.rows.size()[0]
     }
 
-    /// Queries whose distances to all points make a block.
+    /// Number of queries in a block.
     fn block_length(&self) -> i64 {
         (ENTRIES / self.count()).clamp(LEAST_ROWS, 1024)
     }
 
-    /// Blocks of consecutive queries, each with the place of its first one.
+    /// Blocks of consecutive queries, each with the index of its first query.
     pub(super) fn blocks(&'a self, queries: &'a Tensor) -> impl Iterator<Item = Result<(i64, Block<'a>)>> {
         let (n, length) = (queries.size()[0], self.block_length());
         (0..n)
@@ -103,7 +104,7 @@ impl Block<'_> {
         self.queries.size()[0]
     }
 
-    /// Which pairs are no farther apart than `radii`, which broadcasts to `[queries, points]`.
+    /// The pairs at most `radii` apart. `radii` broadcasts to `[queries, points]`.
     pub(super) fn within(&self, radii: &Tensor) -> Within {
         let surface = |on: Tensor| (on.sum(Kind::Int64).int64_value(&[]) > 0).then_some(on);
         let mut margin = &self.squared - radii.square();
@@ -131,8 +132,8 @@ impl Block<'_> {
         }
     }
 
-    /// All distances, of which the sum is right to 1e-10 and better: those whose product has lost more digits than that
-    /// are direct differences.
+    /// All distances, `[queries, points]`. The error of their sum is at most 1e-10; pairs whose product has lost more
+    /// digits are measured by direct differences.
     pub(super) fn distances(&self) -> Tensor {
         let close = self.squared.less_equal_tensor(&(&self.uncertainty * LOST_DIGITS));
         let count = close.sum(Kind::Int64).int64_value(&[]);
@@ -147,7 +148,7 @@ impl Block<'_> {
         about.masked_scatter(&close, &self.between(&pairs.select(1, 0), &pairs.select(1, 1)))
     }
 
-    /// Direct distances of some pairs, `[pairs]`.
+    /// Distances of some pairs by direct differences: `[pairs]`
     fn between(&self, queries: &Tensor, points: &Tensor) -> Tensor {
         let length = (ENTRIES / self.queries.size()[1]).max(1);
         let parts = queries.split(length, 0).into_iter().zip(points.split(length, 0));
@@ -161,12 +162,12 @@ impl Block<'_> {
         Tensor::cat(&parts, 0)
     }
 
-    /// The `k` nearest points of each query as (distance, index), nearest first, of equal ones the first in order;
-    /// `own` is the index of the first query among the points, to be passed over, where they are the same rows.
+    /// The `k` nearest points of each query as (distance, index), the nearest first and equally near ones by index.
+    /// `own` is the index of the first query among the points, if queries are points and not their own neighbours.
     fn nearest(&self, k: i64, own: Option<i64>) -> Result<Vec<(f64, i64)>> {
         let n = self.points.count();
         if let Some(first) = own {
-            // The candidates stay the same: the row itself is farther than all of them.
+            // An infinite distance excludes the row itself.
             let _ = self.squared.narrow(1, first, self.length()).diagonal(0, 0, 1).fill_(f64::INFINITY);
         }
         let count = (k + SPARE + i64::from(own.is_some())).min(n);
@@ -182,7 +183,7 @@ impl Block<'_> {
         for (i, uncertainty) in uncertainty.iter().enumerate() {
             let row = i * count..(i + 1) * count;
             let own = own.map(|first| first + i as i64);
-            // `k` points lie no farther than the k-th of them may be; is some other point possibly as near?
+            // All other points must be farther than the k-th candidate, with both uncertainties.
             let complete =
                 count as i64 == n || about[row.end - 1] > about[row.start + k - 1] + 2.0 * uncertainty;
             if complete {
@@ -201,7 +202,7 @@ impl Block<'_> {
     }
 }
 
-/// Appends the `k` smallest pairs in order.
+/// Appends the `k` smallest pairs, in order.
 fn smallest(mut pairs: Vec<(f64, i64)>, k: usize, to: &mut Vec<(f64, i64)>) {
     let order = |a: &(f64, i64), b: &(f64, i64)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
     if k < pairs.len() {
@@ -212,13 +213,13 @@ fn smallest(mut pairs: Vec<(f64, i64)>, k: usize, to: &mut Vec<(f64, i64)>) {
     to.extend(pairs);
 }
 
-/// The `k` nearest rows of `points`, `[m, features]`, to each row of `queries`, `[n, features]`: their distances,
-/// `f64 [n, k]`, and indices, `i64 [n, k]`, the nearest first, of equally near ones the first in order. With
-/// `exclude_self` the two are the same rows and none counts as its own neighbour. `progress` hears how many queries
-/// are done, and of how many.
+/// The `k` nearest rows of `points`, `[m, features]`, to each row of `queries`, `[n, features]`: their Euclidean
+/// distances, `f64 [n, k]`, and indices, `i64 [n, k]`, the nearest first and equally near ones by index. With
+/// `exclude_self` both sets are the same rows, and no row is its own neighbour. `progress` receives the number of
+/// queries done and in all.
 ///
-/// Distances are those of direct differences in f64, so that equal rows are exactly 0 apart; matrix products only
-/// choose for which pairs they are taken.
+/// Distances come from direct differences in f64, so equal rows are exactly 0 apart. Matrix products only exclude
+/// pairs.
 ///
 /// ```
 /// use gen_eval::nearest;

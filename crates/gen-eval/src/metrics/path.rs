@@ -1,25 +1,27 @@
+//! The perceptual path length.
+
 use tch::{Kind, Tensor};
 
-use super::{checked, row_sums, values};
-use crate::Estimate;
+use super::estimate::Estimate;
+use super::rows::{checked, row_sums, values};
 use gen_core::model::Interpolation;
 use gen_core::rng::{Purpose, stream};
 use gen_core::{Error, Result};
 
-/// The step of a [`path_length`] along a path from 0 to 1. Karras et al. (2019) take 10⁻⁴; the features of a network in
-/// f32 are known to 10⁻⁶ or so, a hundredth of what such a step changes, and the square of a difference keeps the noise.
+/// The step of a [`path_length`] along a path from 0 to 1. Karras et al. (2019) use 10⁻⁴. Rounding in f32 changes
+/// features by about 10⁻⁶, a hundredth of the effect of such a step, and the square of a difference keeps that noise.
 pub const PATH_STEP: f64 = 1e-2;
-/// Latents that are decoded at once.
+/// Latents in one call of the decoder.
 const PART: i64 = 250;
 
-/// The perceptual path length (Karras et al. 2019, section 4.1) in a feature space: how far features move, squared,
-/// for a small step between latents, over the square of the step. Small for a latent space without jumps; 0 for a
-/// generator that has collapsed.
+/// The perceptual path length (Karras et al. 2019, section 4.1) in a feature space: `E |f(z(t + ε)) - f(z(t))|² / ε²`
+/// for a small `step` ε between latents. It is at least 0. Small values mean a latent space without jumps; a collapsed
+/// generator has 0, so the number ranks no model.
 ///
-/// For each pair of rows of `start` and `end`, `[n, ...]`, a place on the path is drawn (the same ones for one `seed`),
-/// and `features` decodes latents `[m, ...]` there and `step` further on ([`PATH_STEP`] is a good one) and gives the
-/// features, `[m, features]`, in the order of the rows. Rounding to bytes in between would drown the difference. As in the
-/// paper, values outside the 1st to the 99th percentile are left out of the mean.
+/// For each pair of rows of `start` and `end`, `[n, ...]`, a position `t` on the path is drawn by `seed`. `features`
+/// maps latents `[m, ...]` to the features of their decoded samples, `[m, features]`, in the same order. It must not
+/// round the samples to bytes, which would hide the difference. As in the paper, the mean excludes values outside the
+/// 1st to the 99th percentile.
 ///
 /// ```
 /// use gen_eval::{PATH_STEP, path_length};
@@ -35,8 +37,8 @@ const PART: i64 = 250;
 /// ```
 ///
 /// # Errors
-/// When the shapes of the latents differ or there are none, the step is not between 0 and 1, or the features fail, are not
-/// `[m, features]` or not finite.
+/// When the shapes of the latents differ or there are none, `step` is not between 0 and 1, or `features` fails or gives
+/// another number of rows or values that are not finite.
 pub fn path_length(
     start: &Tensor,
     end: &Tensor,

@@ -1,36 +1,36 @@
+//! Precision, recall, density and coverage.
+
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::checked_pair;
 use super::estimate::{block_standard_errors, share_standard_error};
-use super::mmd::distances;
 use super::neighbours::{Points, neighbour_radii};
+use super::rows::{checked_pair, distances};
 use gen_core::{Error, Result};
 
-/// Disjoint blocks behind the standard errors, where there are enough rows.
+/// Largest number of disjoint blocks of the standard errors.
 const BLOCKS: i64 = 10;
 
 /// Precision, recall, density and coverage.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prdc {
-    /// The share of fake rows that lie within the ball of some real row.
+    /// Share of fake rows inside the ball of some real row, from 0 to 1; higher is better.
     pub precision: f64,
-    /// The share of real rows that lie within the ball of some fake row.
+    /// Share of real rows inside the ball of some fake row, from 0 to 1; higher is better.
     pub recall: f64,
-    /// The number of real balls that hold a fake row, averaged over those and divided by `k`: 1 on average for samples from
-    /// the distribution of the data, and more for samples that keep to its densest parts.
+    /// Number of real balls that contain a fake row, averaged over fake rows and divided by `k`. It is at least 0, 1 on
+    /// average for samples from the distribution of the data, and above 1 for samples in its densest parts.
     pub density: f64,
-    /// The share of real rows whose ball holds some fake row.
+    /// Share of real rows whose ball contains some fake row, from 0 to 1; higher is better.
     pub coverage: f64,
-    /// How far they would vary with other rows; `None` for too few rows to say.
+    /// Standard errors; `None` for too few rows.
     pub standard_errors: Option<PrdcErrors>,
 }
 
-/// Standard errors of the four numbers of [`Prdc`] over draws of both sets: the rows that are counted, and those whose balls
-/// they are counted in.
+/// Standard errors of the four numbers of [`Prdc`] over draws of both sets.
 ///
-/// From up to 10 disjoint blocks of consecutive rows of both, since the four depend on the rows near a row alone; never less
-/// than those of independent rows, [`share_standard_error`].
+/// They come from up to 10 disjoint blocks of consecutive rows, and are at least those of independent rows,
+/// [`share_standard_error`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are those of Prdc")]
 pub struct PrdcErrors {
@@ -43,13 +43,15 @@ pub struct PrdcErrors {
 /// Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2), density and coverage (Naeem et al.
 /// 2020, equations 5 and 6) of `fake` against `real`, `[n, features]`.
 ///
-/// The ball of a row reaches to its `k`-th nearest other row of the same set and has its surface, as in equation 2 of the
-/// former paper, so that rows that come more than `k` times have a ball, which is a point. What lies in a ball is what direct
-/// differences in f64 say. Where several others of the set lie on the surface, in density each fake row there counts for
-/// the share of them that makes `k` together with those inside, and where the `k`-th alone does, for none, as in the program of
-/// the latter paper: density is then 1 on average for samples from the distribution of the data, repeated rows or not.
+/// The ball of a row reaches to its `k`-th nearest other row of the same set. It includes its surface, as in equation 2
+/// of the first paper, so the ball of a row that occurs more than `k` times is a point. Membership is decided by direct
+/// differences in f64.
 ///
-/// The standard errors take the rows to be in random order.
+/// Density weighs fake rows on the surface. If the `k`-th neighbour alone is on the surface the weight is 0, as in the
+/// program of the second paper. If several neighbours are, the weight is the share of them that makes `k` with those
+/// inside. Density is then 1 on average for samples from the distribution of the data, with repeated rows too.
+///
+/// The standard errors assume rows in random order.
 ///
 /// ```
 /// use gen_eval::prdc;
@@ -68,11 +70,11 @@ pub fn prdc(real: &Tensor, fake: &Tensor, k: i64) -> Result<Prdc> {
     count(&real, &neighbour_radii(&real, k)?, &fake, k)
 }
 
-/// [`prdc`] where the [`neighbour_radii`] of `real` at this `k`, `[n]`, are known: several sets can be compared
-/// with one real set for which they were found once.
+/// [`prdc`] with known [`neighbour_radii`] of `real` at this `k`, `[n]`, so that several sets can be compared with one
+/// real set.
 ///
 /// # Errors
-/// As [`prdc`], and when there is not one radius for each real row.
+/// As [`prdc`], and when the number of radii is not that of real rows.
 pub fn prdc_with_radii(real: &Tensor, real_radii: &Tensor, fake: &Tensor, k: i64) -> Result<Prdc> {
     let (real, fake) = pair(real, fake, k)?;
     if real_radii.size() != [real.size()[0]] {
@@ -120,7 +122,7 @@ fn shares(real: &Tensor, real_radii: &Tensor, fake: &Tensor, k: i64) -> Result<[
     let none = || Tensor::zeros([n], (Kind::Bool, real.device()));
     let (mut recalled, mut covered) = (none(), none());
     let mut precise = 0;
-    // Of each real row, the fake ones in its ball, and those among them on its surface.
+    // For each real row: the number of fake rows in its ball, and of those on its surface.
     let counts = || Tensor::zeros([n], (Kind::Int64, real.device()));
     let (mut inside, mut on_surface) = (counts(), counts());
     let total = |x: &Tensor| x.sum(Kind::Int64).int64_value(&[]);
@@ -143,7 +145,7 @@ fn shares(real: &Tensor, real_radii: &Tensor, fake: &Tensor, k: i64) -> Result<[
     Ok([precise as f64 / m, total(&recalled) as f64 / n, balls / (k * m), total(&covered) as f64 / n])
 }
 
-/// What the fake rows on the surfaces of balls count for in density, where `count: [n]` of them are on that of each real row.
+/// The weight in density of the fake rows on the surfaces of balls, `count: [n]` of them for each real row.
 fn on_surfaces(real: &Tensor, radii: &Tensor, count: &Tensor, k: i64) -> Result<f64> {
     let rows = count.nonzero().squeeze_dim(1);
     let mut sum = 0.0;
@@ -151,7 +153,7 @@ fn on_surfaces(real: &Tensor, radii: &Tensor, count: &Tensor, k: i64) -> Result<
         let to_all = distances(&real.index_select(0, &rows), real);
         let radii = radii.index_select(0, &rows).unsqueeze(1);
         let rows_of = |x: &Tensor| x.sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
-        // Without the row itself, which is at distance 0.
+        // The row itself, at distance 0, is excluded.
         let is_point = radii.squeeze_dim(1).eq(0.0);
         let nearer = rows_of(&to_all.less_tensor(&radii)) - is_point.logical_not().to_kind(Kind::Double);
         let there = rows_of(&to_all.eq_tensor(&radii)) - is_point.to_kind(Kind::Double);

@@ -1,15 +1,17 @@
-use tch::Kind;
-use tch::Tensor;
+//! The Vendi score.
 
-use super::{checked, row_sums, sum};
+use tch::{Kind, Tensor};
+
+use super::rows::{checked, row_sums, sum};
 use gen_core::{Error, Result};
 
-/// The Vendi score of rows `x: [n, features]`: how many different rows they amount to, from 1 to `n` (Friedman and
-/// Dieng 2023, definition 3.1; of any order in Pasarkar and Dieng 2024). It is the exponential of the entropy of order
-/// `order` (1: Shannon; infinity: only the largest counts) of the eigenvalues of `K / n` with the cosine kernel `K`.
-/// Rows of zeros have no direction; they count as alike, and as unlike all others.
+/// The Vendi score of rows `x: [n, features]`: the effective number of different rows, from 1 to `n` (Friedman and
+/// Dieng 2023, definition 3.1; any order in Pasarkar and Dieng 2024). It is the exponential of the Rényi entropy of
+/// order `order` of the eigenvalues of `K / n`, with the cosine kernel `K`. Order 1 is Shannon's entropy; order
+/// infinity uses the largest eigenvalue alone. Rows of zeros have no direction: they count as equal to each other and
+/// unlike all others.
 ///
-/// It grows with `n`: compare sets of one size.
+/// It grows with `n`, so only sets of the same size are comparable. Noise has the highest score, so it ranks no model.
 ///
 /// ```
 /// use gen_eval::vendi_score;
@@ -29,13 +31,13 @@ pub fn vendi_score(x: &Tensor, order: f64) -> Result<f64> {
     }
     let x = checked("the Vendi score", "fake", x, 1)?;
     let [n, d] = x.size()[..] else { unreachable!("a matrix has two sizes") };
-    // Scaled first: squares of tiny or huge rows leave the range of numbers.
+    // Rows are scaled first, since squares of tiny or huge values underflow or overflow.
     let largest = x.abs().amax([1i64].as_slice(), true);
     let zero = largest.eq(0.0);
     let x = x / largest.where_self(&zero.logical_not(), &largest.ones_like());
     let norms = row_sums(&x.square()).sqrt().unsqueeze(1);
     let rows = x / norms.where_self(&zero.logical_not(), &norms.ones_like());
-    // The smaller of the two matrices of products, which have the same eigenvalues but for zeros.
+    // Both matrices of products have the same eigenvalues but for zeros; the smaller one is faster.
     let products = if n > d { rows.tr().matmul(&rows) } else { rows.matmul(&rows.tr()) } / n as f64;
     let eigenvalues = products.f_linalg_eigvalsh("L")?.clamp_min(0.0);
     let zeros = zero.sum(Kind::Double).unsqueeze(0) / n as f64;

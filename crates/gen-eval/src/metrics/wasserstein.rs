@@ -1,30 +1,32 @@
+//! Wasserstein distances, exact and sliced.
+
 use tch::{Device, Kind, Tensor};
 
 use super::assignment::assign;
-use super::mmd::distances;
-use super::{checked, checked_pair, mean, row_sums, same_width, sum, values};
+use super::rows::{checked, checked_pair, distances, mean, row_sums, same_width, sum, values};
 use gen_core::rng::{Purpose, stream};
 use gen_core::{Error, Result};
 
-/// Rows of an exact transport problem: the costs of so many take 128 MiB, and the time grows with the cube.
+/// Limit on the rows of an exact transport problem: the costs take 128 MiB, and the time grows with the cube.
 const MOST_ROWS: i64 = 4000;
-/// Projections that are in memory at once.
+/// Projections in memory at a time.
 const PROJECTIONS: i64 = 1 << 21;
 
-/// Means over directions of the Wasserstein distances of projections.
+/// Wasserstein distances of projections, averaged over directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SlicedWasserstein {
     /// The mean of `W₁`.
     pub w1: f64,
     /// The root of the mean of `W₂²`: a distance.
     pub w2: f64,
-    /// The mean of `W₂²`. Times three times the number of features it is MIND.
+    /// The mean of `W₂²`. Multiplied by three times the number of features it is MIND.
     pub w2_squared_mean: f64,
 }
 
 /// The sliced Wasserstein distances (Bonneel et al. 2015, section 3) of `real` and `fake`, `[n, features]`, along
-/// `directions: [count, features]`, which are scaled to length 1. In one dimension the sorted rows are coupled in
-/// order; sets of different sizes through their quantile functions, which is exact too.
+/// `directions: [count, features]`, which are scaled to length 1. The range is 0 to infinity in the units of the
+/// features; lower is better. In one dimension the sorted rows are coupled in order, and sets of different sizes
+/// through their quantile functions, which is exact too.
 ///
 /// ```
 /// use gen_eval::{random_directions, sliced_wasserstein};
@@ -54,7 +56,7 @@ pub fn sliced_wasserstein(real: &Tensor, fake: &Tensor, directions: &Tensor) -> 
     let at_once = (PROJECTIONS / (real.size()[0] + fake.size()[0])).max(1);
     let (mut first, mut second) = (0.0, 0.0);
     for part in directions.split(at_once, 0) {
-        // A row a direction: sorting goes along the memory.
+        // A row per direction, so that sorting runs along contiguous memory.
         let sorted = |x: &Tensor| part.matmul(&x.tr()).sort(1, false).0;
         let gaps = coupling.gaps(&sorted(&real), &sorted(&fake));
         first += coupling.total(&gaps.abs());
@@ -65,12 +67,12 @@ pub fn sliced_wasserstein(real: &Tensor, fake: &Tensor, directions: &Tensor) -> 
     Ok(SlicedWasserstein { w1: first / count, w2: w2_squared_mean.sqrt(), w2_squared_mean })
 }
 
-/// How the sorted rows of two sets go together.
+/// The coupling of the sorted rows of two sets.
 enum Coupling {
     InOrder {
         n: i64,
     },
-    /// Pieces of equal quantiles: the row of each set, and the share of mass.
+    /// Intervals of quantiles: the row of each set there, and the share of the mass.
     Pieces {
         real: Tensor,
         fake: Tensor,
@@ -100,7 +102,7 @@ impl Coupling {
         Coupling::Pieces { real, fake, shares: Tensor::from_slice(&shares) }
     }
 
-    /// Of sorted projections `[directions, n]` and `[directions, m]`.
+    /// Differences of coupled values of sorted projections `[directions, n]` and `[directions, m]`.
     fn gaps(&self, real: &Tensor, fake: &Tensor) -> Tensor {
         match self {
             Coupling::InOrder { .. } => real - fake,
@@ -108,7 +110,7 @@ impl Coupling {
         }
     }
 
-    /// The sum over the directions of the means over the mass.
+    /// The mean of each direction over the mass, summed over the directions.
     fn total(&self, gaps: &Tensor) -> f64 {
         match self {
             Coupling::InOrder { n } => sum(gaps) / *n as f64,
@@ -117,15 +119,16 @@ impl Coupling {
     }
 }
 
-/// `count` directions, `f64 [count, features]`, evenly distributed on the sphere; the same ones for one seed.
+/// `count` directions by `seed`, uniformly distributed on the sphere: `f64 [count, features]`, each of length 1.
 pub fn random_directions(features: i64, count: i64, seed: u64) -> Tensor {
     let normal = stream(seed, Purpose::Evaluate, 0).randn([count, features], (Kind::Double, Device::Cpu));
     let lengths = row_sums(&normal.square()).sqrt().unsqueeze(1);
     normal / lengths
 }
 
-/// The sliced `W₂` of two sets from their means and mean squared deviations alone (Nadjahi et al. 2021, theorem 2 for
-/// centred sets, and the exact part of the means): nearly the whole of it in many dimensions, and blind to shape.
+/// An approximation of the sliced `W₂` of two sets from their means and mean squared deviations alone (Nadjahi et al.
+/// 2021, theorem 2 for centred sets, with the exact term of the means). It is accurate in many dimensions, and ignores
+/// shape.
 ///
 /// ```
 /// use gen_eval::sliced_wasserstein_of_moments;
@@ -151,7 +154,8 @@ pub fn sliced_wasserstein_of_moments(real: &Tensor, fake: &Tensor) -> Result<f64
 }
 
 /// The Wasserstein distance of order `p` of `real` and `fake`, `[n, features]`, under Euclidean distance:
-/// `(min_σ mean_i |x_i - y_σ(i)|ᵖ)^(1/p)`, by optimal assignment.
+/// `(min_σ mean_i |x_i - y_σ(i)|ᵖ)^(1/p)`, by optimal assignment. At least 0, in the units of the features; lower is
+/// better.
 ///
 /// ```
 /// use gen_eval::wasserstein_exact;

@@ -1,58 +1,56 @@
-//! Drawing the samples that are measured, and what that costs.
+//! Draws the samples to be measured, and times it.
 
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Protocol, Stage};
-use gen_core::data::signed_to_bytes;
+use super::stage::Stage;
+use gen_core::data::{DataSpec, signed_to_bytes};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::rng::{Purpose, derive};
 use gen_core::{Error, Result};
 
-/// Samples that are asked of a model at a time.
+/// Samples in one call of a model.
 pub(super) const PART: usize = 500;
-
-impl Protocol<'_> {
-    /// So many samples, and what is known of them.
-    pub(super) fn draw(
-        &self,
-        model: &dyn GenerativeModel,
-        request: &SampleRequest,
-        total: usize,
-        observe: &mut dyn FnMut(Stage),
-    ) -> Result<Drawn> {
-        let start = Instant::now();
-        let mut parts = Vec::new();
-        let mut finite = true;
-        for (index, done) in (0..total).step_by(PART).enumerate() {
-            observe(Stage::Sampling { done, total });
-            let seed = derive(request.seed, Purpose::Sample, index as u64);
-            let part = model.sample(&request.part(PART.min(total - done), seed))?;
-            finite &= bool::try_from(part.isfinite().all())?;
-            parts.push(match self.data.spec.shape.is_image() {
-                true => signed_to_bytes(&part).to_device(Device::Cpu),
-                false => self.data.spec.on_grids(&part.to_device(Device::Cpu).to_kind(Kind::Double)),
-            });
-        }
-        let seconds = start.elapsed().as_secs_f64();
-        observe(Stage::Sampling { done: total, total });
-        Ok(Drawn { samples: Tensor::cat(&parts, 0), per_second: total as f64 / seconds.max(1e-9), finite })
-    }
-}
 
 /// Samples of a model.
 pub(super) struct Drawn {
     /// In the form of the data.
     pub(super) samples: Tensor,
-    /// How many a second.
+    /// Samples per second.
     pub(super) per_second: f64,
-    /// Whether all values were finite, before they became bytes.
+    /// Whether all values were finite before they became bytes.
     pub(super) finite: bool,
 }
 
-/// The median time of a call for one sample, after one that warms up: of as many calls as take a second, at least
-/// 3 and at most 20.
+/// Draws `total` samples in the form of the data.
+pub(super) fn draw(
+    model: &dyn GenerativeModel,
+    spec: &DataSpec,
+    request: &SampleRequest,
+    total: usize,
+    observe: &mut dyn FnMut(Stage),
+) -> Result<Drawn> {
+    let start = Instant::now();
+    let mut parts = Vec::new();
+    let mut finite = true;
+    for (index, done) in (0..total).step_by(PART).enumerate() {
+        observe(Stage::Sampling { done, total });
+        let seed = derive(request.seed, Purpose::Sample, index as u64);
+        let part = model.sample(&request.part(PART.min(total - done), seed))?;
+        finite &= bool::try_from(part.isfinite().all())?;
+        parts.push(match spec.shape.is_image() {
+            true => signed_to_bytes(&part).to_device(Device::Cpu),
+            false => spec.on_grids(&part.to_device(Device::Cpu).to_kind(Kind::Double)),
+        });
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    observe(Stage::Sampling { done: total, total });
+    Ok(Drawn { samples: Tensor::cat(&parts, 0), per_second: total as f64 / seconds.max(1e-9), finite })
+}
+
+/// The median time of a call for one sample, after a call that warms up: of as many calls as take a second, from 3 to
+/// 20.
 pub(super) fn latency(model: &dyn GenerativeModel, request: &SampleRequest) -> Result<Duration> {
     let call = || {
         let start = Instant::now();

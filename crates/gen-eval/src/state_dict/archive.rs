@@ -1,4 +1,4 @@
-//! The zip archives that PyTorch writes since version 1.6: `NAME/data.pkl`, and a file `NAME/data/KEY` a storage.
+//! The zip archives of PyTorch 1.6 and later: `NAME/data.pkl`, and a file `NAME/data/KEY` for each storage.
 
 use std::io::{Cursor, Read};
 
@@ -20,7 +20,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {
             torch.save(torch.jit.load(FILE).state_dict(), FILE)"
             .to_owned());
     }
-    // Files from before PyTorch 2.1 do not say, and are in this order as good as always.
+    // Files from before PyTorch 2.1 do not tell their byte order, which is almost always little.
     let order = archive.entry("byteorder")?;
     if let Some(order) = order.filter(|order| order != b"little") {
         return Err(format!(
@@ -33,7 +33,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {
     named(&pickle, &mut Storages::new(|record| archive.storage(record)))
 }
 
-/// The folder that everything is in, with its slash: that of the only `data.pkl`.
+/// The folder of all files, with its slash: that of the only `data.pkl`.
 fn folder(zip: &ZipArchive<Cursor<&[u8]>>) -> Result<String, String> {
     let mut folders = Vec::new();
     for name in zip.file_names_raw() {
@@ -52,7 +52,7 @@ fn folder(zip: &ZipArchive<Cursor<&[u8]>>) -> Result<String, String> {
 struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
     folder: String,
-    /// Bytes that may still be read: entries may claim to share theirs, but together be no larger than the file.
+    /// Bytes that may still be read. Entries could claim to share bytes, so all together are limited by the file.
     left: usize,
 }
 
@@ -61,7 +61,7 @@ impl Archive<'_> {
         format!("{}{name}", self.folder)
     }
 
-    /// The content of a file in the archive, if it is there.
+    /// The content of a file of the archive, if it exists.
     fn entry(&mut self, name: &str) -> Result<Option<Vec<u8>>, String> {
         let wrong =
             |error: &dyn std::fmt::Display| format!("`{}` in the archive: {error}", name.escape_debug());

@@ -1,5 +1,5 @@
-//! Files as PyTorch wrote them before version 1.6: pickles of a magic number, the version, the machine, the state
-//! dict, and the keys of the storages; then each storage, its number of entries before it.
+//! Files of PyTorch before version 1.6: pickles of a magic number, the version, the machine, the state dict, and the
+//! keys of the storages; then each storage, preceded by its number of entries.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use gen_core::params::NamedTensors;
 pub(super) const MAGIC: [u8; 15] =
     [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
 
-/// The one version that there was.
+/// The only version.
 const VERSION: i64 = 1001;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {
@@ -28,7 +28,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {
     if !matches!(version.root, Value::Int(VERSION)) {
         return Err(format!("a file of version {}, expected {VERSION}", version.describe(&version.root)));
     }
-    // The machine: sizes of C's integers, which do not matter, and its byte order, which shows in the first sizes.
+    // The machine has sizes of C's integers, which do not matter, and the byte order, which the first sizes reveal.
     next("the machine")?;
     let state = next("the state dict")?;
     let keys = next("the keys of the storages")?;
@@ -73,7 +73,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {
     )
 }
 
-/// The storages that tensors of the state dict are views of.
+/// The storages of the state dict by key.
 fn records(state: &Pickle) -> Result<HashMap<&str, &StorageRecord>, String> {
     let mut records: HashMap<&str, &StorageRecord> = HashMap::new();
     for record in state.storages() {
@@ -87,7 +87,7 @@ fn records(state: &Pickle) -> Result<HashMap<&str, &StorageRecord>, String> {
     Ok(records)
 }
 
-/// Where the entries of a storage at `position` begin, and how many it says there are.
+/// The place of the first entry of a storage at `position`, and its number of entries.
 fn length(bytes: &[u8], position: usize) -> Result<(usize, u64), String> {
     match bytes.get(position..).and_then(|rest| rest.first_chunk::<8>()) {
         Some(count) => Ok((position + 8, u64::from_le_bytes(*count))),

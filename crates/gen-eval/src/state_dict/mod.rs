@@ -1,8 +1,8 @@
-//! Weights of others: state dicts that PyTorch saved (`.pth`, `.pt`), and `.safetensors`.
+//! State dicts of PyTorch (`.pth`, `.pt`), and `.safetensors`.
 //!
-//! Such files come from anywhere. Nothing in them is executed, and sizes, offsets and strides are checked before
-//! they are used. A file of PyTorch's is a pickle that describes tensors, and their values: in a zip archive since
-//! PyTorch 1.6, one after the other before that.
+//! Such files are untrusted. Nothing in them is executed, and sizes, offsets and strides are checked before they are
+//! used. A file of PyTorch is a pickle that describes tensors, and the values of the tensors. Since PyTorch 1.6 they
+//! are in a zip archive, before that they followed each other.
 
 mod archive;
 mod legacy;
@@ -21,7 +21,7 @@ use tch::Tensor;
 use gen_core::params::NamedTensors;
 use gen_core::{Error, Result};
 
-/// The tensors of a file: a state dict that `torch.save` wrote, or safetensors. What it is, its content tells.
+/// Reads the tensors of a file: a state dict that `torch.save` wrote, or safetensors. The content tells the format.
 ///
 /// ```no_run
 /// let weights = gen_eval::state_dict::read("resnet.pth")?;
@@ -32,17 +32,17 @@ use gen_core::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read; [`Error::Format`] when it is of another kind, is damaged, or holds
-/// anything but tensors by name.
+/// [`Error::Io`] when the file cannot be read; [`Error::Format`] when it has another format, is damaged, or holds other
+/// values than named tensors.
 pub fn read(path: impl AsRef<Path>) -> Result<NamedTensors> {
     let path = path.as_ref();
     parse(&fs::read(path).map_err(Error::io(path))?, path)
 }
 
-/// [`read`] of a file's content; `path` is for the messages.
+/// [`read`] for the content of a file; `path` is for messages.
 ///
 /// # Errors
-/// As [`read`], less those of reading.
+/// [`Error::Format`], as [`read`].
 pub fn parse(bytes: &[u8], path: &Path) -> Result<NamedTensors> {
     let tensors = match Format::of(bytes) {
         Some(Format::Zip) => archive::parse(bytes),
@@ -57,12 +57,12 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<NamedTensors> {
     tensors.map_err(|problem| Error::format(path, problem))
 }
 
-/// What weights are kept in.
+/// The format of a file of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// An archive of PyTorch 1.6 or later.
+    /// The archive of PyTorch 1.6 and later.
     Zip,
-    /// A file as PyTorch wrote them before 1.6.
+    /// The format of PyTorch before 1.6.
     Legacy,
     /// Safetensors.
     Safetensors,
@@ -77,7 +77,7 @@ impl Format {
         if head.starts_with(&legacy::MAGIC) {
             return Some(Format::Legacy);
         }
-        // The length of the header in eight bytes, no more than a hundred megabytes; the header is a JSON object.
+        // Eight bytes hold the length of the header, at most a hundred megabytes; the header is a JSON object.
         let (length, header) = head.split_first_chunk::<8>()?;
         (u64::from_le_bytes(*length) <= 100_000_000 && header.starts_with(b"{"))
             .then_some(Format::Safetensors)

@@ -1,27 +1,27 @@
-//! The part of Python's pickle format that state dicts are written in.
+//! The part of Python's pickle format that state dicts use.
 //!
-//! Unpickling in Python calls whatever the file names. Here a name is looked up in a list of six, nothing is called,
-//! and any other name or instruction is an error. Objects lie in one vector and refer to each other by index, so that
-//! cycles and deep nesting cost nothing, when they are read or when they are dropped.
+//! Python calls any function that a pickle names. Here names are looked up in a short list, nothing is called, and any
+//! other name or instruction is an error. Objects are in one vector and refer to each other by index, so cycles and
+//! deep nesting are harmless.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::value::{Global, Object, StorageRecord, TensorRecord, Value, describe, global, object};
 
-/// What one pickle holds.
+/// The content of a pickle.
 pub(super) struct Pickle {
     pub(super) root: Value,
     objects: Vec<Object>,
-    /// The bytes that it takes.
+    /// Length in bytes.
     pub(super) length: usize,
 }
 
 impl Pickle {
-    /// Reads the pickle that `bytes` begin with.
+    /// Reads the pickle at the beginning of `bytes`.
     ///
     /// # Errors
-    /// What was found at which byte, where that is no part of a state dict.
+    /// A message with the place of the first instruction that no state dict has.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let mut machine = Machine::new(bytes);
         loop {
@@ -36,12 +36,12 @@ impl Pickle {
         }
     }
 
-    /// The object that `value` refers to, if it is one.
+    /// The object that `value` refers to, if any.
     pub(super) fn object(&self, value: &Value) -> Option<&Object> {
         object(&self.objects, value)
     }
 
-    /// All storages that the pickle refers to.
+    /// All storages of the pickle.
     pub(super) fn storages(&self) -> impl Iterator<Item = &StorageRecord> {
         self.objects.iter().filter_map(|object| match object {
             Object::Storage(record) => Some(record),
@@ -49,13 +49,13 @@ impl Pickle {
         })
     }
 
-    /// What `value` is, in words.
+    /// A description of `value` for messages.
     pub(super) fn describe(&self, value: &Value) -> String {
         describe(&self.objects, value)
     }
 }
 
-/// Dimensions that a tensor may have.
+/// Limit on the dimensions of a tensor.
 const MOST_DIMENSIONS: usize = 16;
 
 struct Machine<'a> {
@@ -79,10 +79,10 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Carries out one instruction; gives the result of the last one.
+    /// Executes one instruction. The last one gives the result.
     fn step(&mut self) -> Result<Option<Value>, String> {
         match self.byte()? {
-            // PROTO: which instructions follow. FRAME: how the writer grouped them.
+            // PROTO gives the version of the format, FRAME the length of a group of instructions.
             0x80 => match self.byte()? {
                 2..=5 => {}
                 version => return Err(format!("protocol {version}, expected 2 to 5")),
@@ -112,7 +112,7 @@ impl<'a> Machine<'a> {
                 self.take(8)?;
                 self.stack.push(Value::Float);
             }
-            // BINUNICODE and its like, and the texts of Python 2.
+            // BINUNICODE and the like, and the strings of Python 2.
             0x8c | b'U' => self.text(1)?,
             b'X' | b'T' => self.text(4)?,
             0x8d => self.text(8)?,
@@ -209,7 +209,7 @@ impl<'a> Machine<'a> {
         usize::try_from(number).map_err(|_| format!("{number} is too large"))
     }
 
-    /// A number of as many bytes as the first says, in two's complement.
+    /// A number in two's complement, after a byte with its length.
     fn long(&mut self) -> Result<i64, String> {
         let width = self.unsigned(1)?;
         let bytes = self.take(width)?;
@@ -236,7 +236,7 @@ impl<'a> Machine<'a> {
         std::str::from_utf8(&rest[..length]).map_err(|_| "a name that is not UTF-8".to_owned())
     }
 
-    /// The lowest place of the stack that may be taken: what is below belongs to an outer object.
+    /// The lowest value of the stack that may be popped; values below belong to an outer object.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -264,7 +264,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    /// The last value, which stays where it is.
+    /// The last value, which is not popped.
     fn top(&self) -> Result<&Value, String> {
         let top = self.stack.last().filter(|_| self.stack.len() > self.floor());
         top.ok_or_else(|| "an instruction that lacks a value".to_owned())
@@ -314,7 +314,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// BINPERSID: `("storage", type, key, device, entries)`, and in old files a part of it, which is None.
+    /// BINPERSID: `("storage", type, key, device, entries)`, in old files with a sixth value that is None.
     fn storage(&mut self) -> Result<(), String> {
         let id = self.pop()?;
         let items = match object(&self.objects, &id) {
@@ -338,7 +338,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// REDUCE: in Python a call of what the file names.
+    /// REDUCE, which in Python calls the object that the file names.
     fn reduce(&mut self) -> Result<(), String> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let arguments = match object(&self.objects, &arguments) {
@@ -394,7 +394,7 @@ impl<'a> Machine<'a> {
         if size.len() != stride.len() {
             return Err(format!("a tensor of size {size:?} with strides {stride:?}"));
         }
-        // Bits that say whether the values are to be negated or conjugated.
+        // Metadata can ask for values to be negated or conjugated.
         match rest {
             [_, _] | [_, _, Value::None] => {}
             _ => return Err("a tensor with more than size, strides, and hooks".to_owned()),
@@ -402,7 +402,7 @@ impl<'a> Machine<'a> {
         Ok(TensorRecord { storage: storage.clone(), offset: *offset, size, stride })
     }
 
-    /// BUILD: attributes of an object. Those of a state dict are versions of its modules, which nobody here needs.
+    /// BUILD sets attributes of an object. Those of a state dict are versions of its modules and not needed.
     fn build(&mut self) -> Result<(), String> {
         let state = self.pop()?;
         match (object(&self.objects, &state), self.top()?) {

@@ -1,4 +1,4 @@
-//! From descriptions of tensors to tensors.
+//! Tensors from their descriptions.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -36,7 +36,7 @@ impl<F: FnMut(&StorageRecord) -> Result<Vec<u8>, String>> Storages<F> {
             }
             let size = [record.count as i64];
             let tensor = match record.kind {
-                // A byte of a truth value may be anything in a file, but not in libtorch.
+                // Bytes of booleans may have any value in a file, but not in libtorch.
                 Kind::Bool => Tensor::f_from_data_size(&bytes, &size, Kind::Uint8).and_then(|x| x.f_ne(0)),
                 kind => Tensor::f_from_data_size(&bytes, &size, kind),
             };
@@ -64,8 +64,8 @@ impl<F: FnMut(&StorageRecord) -> Result<Vec<u8>, String>> Storages<F> {
     }
 }
 
-/// Whether a view lies within its storage, and has no more entries than it: a tensor that repeats its storage could
-/// stand for more memory than there is.
+/// Whether a view is inside its storage and has at most as many entries. A view that repeats entries could need more
+/// memory than there is.
 fn fits(record: &TensorRecord) -> bool {
     let TensorRecord { storage, offset, size, stride } = record;
     let Ok(count) = i64::try_from(storage.count) else { return false };
@@ -80,7 +80,7 @@ fn fits(record: &TensorRecord) -> bool {
     entries.is_some_and(|entries| entries <= count) && last.is_some_and(|last| last < count)
 }
 
-/// The tensors that a pickle names: it has to be a dictionary of tensors.
+/// The tensors of a pickle, which has to be a dictionary of tensors.
 pub(super) fn named<F>(pickle: &Pickle, storages: &mut Storages<F>) -> Result<NamedTensors, String>
 where
     F: FnMut(&StorageRecord) -> Result<Vec<u8>, String>,

@@ -1,4 +1,4 @@
-//! What a pickle of tensors can hold, and the names that it may use.
+//! The values that a pickle of tensors can hold, and the names that it may use.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ pub(super) enum Value {
     Object(usize),
 }
 
-/// What a file may name.
+/// A Python object that a file may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Global {
     /// `collections.OrderedDict`
@@ -25,7 +25,7 @@ pub(super) enum Global {
     RebuildTensor,
     /// `torch._utils._rebuild_parameter`
     RebuildParameter,
-    /// `torch.FloatStorage` and its like.
+    /// `torch.FloatStorage` and the like.
     Storage(Kind),
 }
 
@@ -39,16 +39,16 @@ pub(super) enum Object {
     Tensor(TensorRecord),
 }
 
-/// Where a storage lies, and what is in it.
+/// The key of a storage, and its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StorageRecord {
     pub(super) key: Rc<str>,
     pub(super) kind: Kind,
-    /// Entries, not bytes.
+    /// Number of entries, not of bytes.
     pub(super) count: usize,
 }
 
-/// A view of a storage; all numbers count entries and none is negative.
+/// A view of a storage. All numbers count entries, and none is negative.
 #[derive(Debug)]
 pub(super) struct TensorRecord {
     pub(super) storage: StorageRecord,
@@ -57,7 +57,7 @@ pub(super) struct TensorRecord {
     pub(super) stride: Vec<i64>,
 }
 
-/// The object that `value` refers to, if it is one.
+/// The object that `value` refers to, if any.
 pub(super) fn object<'o>(objects: &'o [Object], value: &Value) -> Option<&'o Object> {
     match value {
         Value::Object(index) => objects.get(*index),
@@ -65,7 +65,7 @@ pub(super) fn object<'o>(objects: &'o [Object], value: &Value) -> Option<&'o Obj
     }
 }
 
-/// What `value` is, in words.
+/// A description of `value` for messages.
 pub(super) fn describe(objects: &[Object], value: &Value) -> String {
     match (value, object(objects, value)) {
         (Value::None, _) => "None".to_owned(),
@@ -83,12 +83,12 @@ pub(super) fn describe(objects: &[Object], value: &Value) -> String {
     }
 }
 
-/// Enough of a text of the file's for a message of one line.
+/// The beginning of a text of the file, escaped for a message of one line.
 fn shortened(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
-/// The name `module.name`, if it is one of those that state dicts use.
+/// The object `module.name`, if state dicts use it.
 pub(super) fn global(module: &str, name: &str) -> Result<Global, String> {
     Ok(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,

@@ -95,8 +95,9 @@ fn pairs_of_feature_sets() {
             let at = |key: &str| at(&format!("prdc/k={k}/{key}"));
             let found = prdc(&real, &fake, k).unwrap();
             if name == "constant" {
-                // Rows that are all equal: the surface of a ball is part of it, as in torch-fidelity. (prdc, whose balls have
-                // none, gives 0.) Every fake row is in 16 balls, for k of the 15 others on the surface of each.
+                // Rows that are all equal: the surface of a ball is part of it, as in torch-fidelity. (prdc, whose
+                // balls have none, gives 0.) Every fake row is in 16 balls, for k of the 15 others on the surface of
+                // each.
                 check(&vectors, &at("torch_fidelity_le_precision"), found.precision);
                 check(&vectors, &at("torch_fidelity_le_recall"), found.recall);
                 assert_close_f64(found.density, 16.0 / 15.0, 1e-12, 0.0);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use gen_core::data::bytes_to_signed;
-use gen_eval::{Evaluation, Measured, Measurement};
+use gen_eval::{Measured, Measurement};
 use gen_run::{grid, write_atomically};
 use serde::Serialize;
 use tch::Tensor;
@@ -13,7 +13,7 @@ use tch::Tensor;
 /// so that one that fails costs no number.
 pub(super) fn save(folder: &Path, measured: &Measured, samples: &Tensor) -> anyhow::Result<()> {
     write(&folder.join("metrics.csv"), &metrics_csv(measured)?)?;
-    write(&folder.join("evaluation.csv"), &evaluation_csv(&measured.row)?)?;
+    write(&folder.join("evaluation.csv"), &evaluation_csv(measured)?)?;
     let picture = match samples.dim() {
         4 => bytes_to_signed(&samples.narrow(0, 0, samples.size()[0].min(64))),
         _ => samples.shallow_clone(),
@@ -26,9 +26,9 @@ fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn evaluation_csv(row: &Evaluation) -> anyhow::Result<Vec<u8>> {
+fn evaluation_csv(measured: &Measured) -> anyhow::Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.serialize(row)?;
+    writer.serialize(measured)?;
     Ok(writer.into_inner()?)
 }
 
@@ -90,55 +90,41 @@ pub(super) fn peak_rss_mib(history: &Path) -> anyhow::Result<Option<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use gen_eval::Direction;
+    use gen_eval::{COLUMNS, Direction, Evaluation, direction};
 
     use super::*;
 
-    /// Name and type of each column of evaluation.csv in the data dictionary.
-    fn documented() -> Vec<(String, String)> {
+    /// The rows of the data dictionary about one file.
+    fn documented(file: &str) -> Vec<csv::StringRecord> {
         let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
-        let rows = reader.records().map(Result::unwrap);
-        let rows = rows.filter(|row| &row[0] == "*/evaluation.csv");
-        rows.map(|row| (row[1].to_owned(), row[2].to_owned())).collect()
+        reader.records().map(Result::unwrap).filter(|row| &row[0] == file).collect()
     }
 
     fn header() -> Vec<String> {
-        let text = evaluation_csv(&Evaluation::default()).unwrap();
+        let text = evaluation_csv(&Measured::default()).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_slice());
         reader.headers().unwrap().iter().map(str::to_owned).collect()
     }
 
     #[test]
     fn the_documented_columns_are_those_of_the_file() {
-        let names: Vec<String> = documented().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = documented("*/evaluation.csv").iter().map(|row| row[1].to_owned()).collect();
         assert_eq!(names, header());
     }
 
     #[test]
-    fn the_documented_types_are_those_of_the_file() {
-        let columns = header();
-        let accepts = |at: usize, value: &str| {
-            let mut cells = vec![""; columns.len()];
-            cells[at] = value;
-            let text = format!("{}\n{}\n", columns.join(","), cells.join(","));
-            let row = csv::Reader::from_reader(text.as_bytes()).into_deserialize::<Evaluation>().next();
-            row.unwrap().is_ok()
-        };
-        for (at, (name, kind)) in documented().iter().enumerate() {
-            let found = match (accepts(at, "x"), accepts(at, "1.5"), accepts(at, "1")) {
-                (true, true, true) => "string",
-                (false, true, true) => "Float64",
-                (false, false, true) => "Int64",
-                (false, false, false) if accepts(at, "true") => "boolean",
-                other => panic!("{name}: {other:?}"),
-            };
-            assert_eq!(kind, found, "{name}");
+    fn the_documented_types_and_directions_are_those_of_the_tables() {
+        for (row, column) in documented("*/evaluation.csv").iter().zip(&COLUMNS) {
+            assert_eq!(&row[2], column.kind(), "{}", column.name);
+            if let Some(number) = column.number() {
+                assert_eq!(&row[4], direction(number).name(), "{}", column.name);
+            }
         }
     }
 
     #[test]
     fn what_does_not_apply_is_empty() {
-        let text = String::from_utf8(evaluation_csv(&Evaluation::default()).unwrap()).unwrap();
+        let text = String::from_utf8(evaluation_csv(&Measured::default()).unwrap()).unwrap();
         assert_eq!(text.lines().nth(1).unwrap(), ",".repeat(header().len() - 1));
     }
 
@@ -160,9 +146,8 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "vae,density,pca-64,k=5,0.5,0.25,,10,20,target,1.0");
-        let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
-        let rows = reader.records().map(Result::unwrap).filter(|row| &row[0] == "*/metrics.csv");
-        assert_eq!(lines[0], rows.map(|row| row[1].to_owned()).collect::<Vec<_>>().join(","));
+        let columns: Vec<String> = documented("*/metrics.csv").iter().map(|row| row[1].to_owned()).collect();
+        assert_eq!(lines[0], columns.join(","));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use gen_core::data::{Dataset, Values};
 use gen_eval::{
-    EvaluateOptions, Evaluated, Evaluation, FeatureSpace, Measured, Metric, Protocol, Reference, Stage,
+    EvaluateOptions, Evaluated, Evaluation, FeatureSpace, METRICS, Measured, MetricSpec, Protocol, Reference,
+    Stage,
 };
 use gen_run::{LIBTORCH_VERSION, RunFolder};
 use tch::Device;
@@ -58,10 +59,7 @@ pub(crate) struct Args {
     #[arg(short, long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..))]
     n: u32,
 
-    /// What to measure, with commas between: all, or some of fd, fd-infinity, kid, kid-subsets, classifier-score,
-    /// classes, prdc, vendi, sliced-wasserstein, wasserstein, mmd, energy-distance, fls, memorisation, one-nearest,
-    /// path-length, modes, likelihood
-    #[arg(long, default_value = "all", value_name = "METRIC,...")]
+    #[arg(long, default_value = "all", value_name = "METRIC,...", help = metrics_help())]
     metrics: Metrics,
 
     /// The seed of the samples, and of which of them are measured where there are more than -n
@@ -98,20 +96,24 @@ pub(crate) struct Args {
     compute: Compute,
 }
 
+/// The description of `--metrics`, which lists the table of metrics.
+fn metrics_help() -> String {
+    let names = METRICS.each_ref().map(|metric| metric.name).join(", ");
+    format!("What to measure, with commas between: all, or some of {names}")
+}
+
 /// The metrics of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Metrics(Vec<Metric>);
+#[derive(Debug, Clone, PartialEq)]
+struct Metrics(Vec<&'static MetricSpec>);
 
 impl Metrics {
     /// What was asked for by name and gave no number, as modes of images: nothing is passed over in silence.
     fn tell_what_does_not_apply(&self, measured: &[Measured]) {
-        if self.0.len() == Metric::ALL.len() {
+        if self.0.len() == METRICS.len() {
             return;
         }
         for Measured { row, metrics } in measured {
-            let gave = |metric: &&Metric| {
-                metrics.iter().any(|found| found.metric.parse::<Metric>().is_ok_and(|one| one == **metric))
-            };
+            let gave = |metric: &MetricSpec| metrics.iter().any(|found| metric.gives(&found.metric));
             for metric in self.0.iter().filter(|metric| !gave(metric)) {
                 crate::eprint(&format!("warning: {}: {metric} does not apply here", row.run));
             }
@@ -124,7 +126,7 @@ impl std::str::FromStr for Metrics {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "all" {
-            return Ok(Metrics(Metric::ALL.to_vec()));
+            return Ok(Metrics(METRICS.iter().collect()));
         }
         text.split(',').map(|name| name.trim().parse()).collect::<Result<_, _>>().map(Metrics)
     }
@@ -293,7 +295,7 @@ fn evaluate_reference(
     data: &str,
 ) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let data = catalog::load(data)?;
-    let asks_for_likelihood = args.metrics.0.contains(&Metric::Likelihood);
+    let asks_for_likelihood = args.metrics.0.iter().any(|metric| metric.needs_density());
     if asks_for_likelihood && reference == Reference::PixelGaussian {
         catalog::tell_of_discrete_columns(&data)?;
     }
@@ -307,7 +309,7 @@ fn evaluate_reference(
             ..evaluated
         })
     })?;
-    let has_none = found.0.row.likelihood_kind.is_none() && asks_for_likelihood;
+    let has_none = found.0.likelihood(false).is_none() && asks_for_likelihood;
     if has_none && reference == Reference::PixelGaussian && data.spec.values == Values::Continuous {
         crate::eprint(
             "warning: the covariance of the training rows is singular: the Gaussian has samples and no density",

@@ -87,19 +87,12 @@ fn tell(stage: &Stage) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use gen_eval::Metric;
-
     use super::*;
 
     #[test]
     fn stages_are_told_with_what_is_done() {
-        let stage = Stage::Comparing {
-            space: "pca-64".to_owned(),
-            metric: Metric::Prdc,
-            floor: true,
-            done: 3,
-            total: 4,
-        };
+        let stage =
+            Stage::Comparing { space: "pca-64".to_owned(), metric: "prdc", floor: true, done: 3, total: 4 };
         let told = tell(&stage);
         assert_eq!((told.what.as_str(), told.done, told.total), ("floor of prdc in pca-64", 3, 4));
     }

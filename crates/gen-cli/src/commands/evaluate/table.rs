@@ -15,7 +15,7 @@ pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
         writeln!(out, "{line}")?;
     }
     for measured in measured {
-        for remark in remarks(&measured.row) {
+        for remark in remarks(measured) {
             writeln!(out, "{}: {remark}", measured.row.run)?;
         }
     }
@@ -30,8 +30,8 @@ fn ties(measured: &[Measured]) -> Vec<(&str, &str)> {
     let mut rows: Vec<(&Evaluation, Estimate)> = measured
         .iter()
         .filter_map(|measured| {
-            let standard_error = Some(measured.row.fd_standard_error?);
-            Some((&measured.row, Estimate { value: measured.row.fd?, standard_error }))
+            let standard_error = Some(measured.number("fd_standard_error")?);
+            Some((&measured.row, Estimate { value: measured.number("fd")?, standard_error }))
         })
         .collect();
     rows.sort_by(|(a, first), (b, second)| {
@@ -61,7 +61,8 @@ const HEADER: [&str; 12] = [
 
 fn lines(measured: &[Measured]) -> Vec<[String; 12]> {
     let mut lines = vec![HEADER.map(str::to_owned)];
-    for Measured { row, metrics } in measured {
+    for all in measured {
+        let Measured { row, metrics } = all;
         let mut spaces: Vec<&str> = metrics.iter().map(|found| found.space.as_str()).collect();
         spaces.dedup();
         for space in spaces.iter().filter(|space| **space != "data") {
@@ -80,14 +81,14 @@ fn lines(measured: &[Measured]) -> Vec<[String; 12]> {
                 number(value("precision"), 3),
                 number(value("recall"), 3),
                 number(value("coverage"), 3),
-                only_first(likelihood(row)),
+                only_first(likelihood(all)),
                 only_first(row.nfe.map_or(String::new(), |nfe| nfe.to_string())),
                 only_first(number(row.sample_images_per_second, 0)),
             ]);
         }
         if spaces.iter().all(|space| *space == "data") {
             let mut line = [const { String::new() }; 12];
-            (line[0], line[9]) = (row.run.clone(), likelihood(row));
+            (line[0], line[9]) = (row.run.clone(), likelihood(all));
             lines.push(line);
         }
     }
@@ -114,9 +115,9 @@ fn number(x: Option<f64>, digits: usize) -> String {
 }
 
 /// Bits per dimension of images, nats of points.
-fn likelihood(row: &Evaluation) -> String {
-    let kind = row.likelihood_kind.as_deref().unwrap_or_default();
-    match (row.bits_per_dim, row.nll_nats) {
+fn likelihood(measured: &Measured) -> String {
+    let kind = measured.likelihood(false).unwrap_or_default();
+    match (measured.number("bits_per_dim"), measured.number("nll_nats")) {
         (Some(bits), _) => format!("{} bits/dim {kind}", number(Some(bits), 3)),
         (None, Some(nats)) => format!("{} nats {kind}", number(Some(nats), 3)),
         _ => String::new(),
@@ -124,25 +125,26 @@ fn likelihood(row: &Evaluation) -> String {
 }
 
 /// What the numbers alone do not say.
-fn remarks(row: &Evaluation) -> Vec<String> {
+fn remarks(measured: &Measured) -> Vec<String> {
+    let Measured { row, .. } = measured;
     let mut remarks = Vec::new();
-    if let (Some(true), Some(share)) = (row.memorised, row.copied_share) {
+    if let (Some(true), Some(share)) = (measured.memorised(), measured.number("copied_share")) {
         let share = 100.0 * share;
         remarks.push(format!(
             "memorised: {share:.1} % of the samples are copies of training rows (of test rows 1 %)"
         ));
     }
-    match (row.fd, row.fd_standard_error, row.fd_floor) {
+    match ["fd", "fd_standard_error", "fd_floor"].map(|column| measured.number(column)) {
         // The floor is no tie with itself.
-        (Some(_), _, Some(_)) if row.model == "floor" && row.family == "reference" => {}
-        (Some(fd), _, _) if !fd.is_finite() => remarks.push(
+        [Some(_), _, Some(_)] if row.model == "floor" && row.family == "reference" => {}
+        [Some(fd), _, _] if !fd.is_finite() => remarks.push(
             "samples hold values that are not finite, or too large to be squared: there is no number for their quality"
                 .to_owned(),
         ),
-        (Some(fd), Some(error), Some(floor)) if fd - floor <= 2.0 * error => {
+        [Some(fd), Some(error), Some(floor)] if fd - floor <= 2.0 * error => {
             remarks.push("the distance is that of real data: a tie with the floor".to_owned());
         }
-        (Some(_), None, Some(_)) => remarks.push(format!(
+        [Some(_), None, Some(_)] => remarks.push(format!(
             "{} samples and {} test rows are too few to say whether the distance is that of real data: FD has no error",
             row.n_fake.unwrap_or_default(),
             row.n_real.unwrap_or_default()
@@ -158,30 +160,32 @@ mod tests {
 
     use super::*;
 
-    fn measured() -> Measured {
-        let found = |metric: &str, space: &str, value: f64| Measurement {
+    fn found(metric: &str, space: &str, value: f64, standard_error: f64) -> Measurement {
+        Measurement {
             metric: metric.to_owned(),
             space: space.to_owned(),
             parameter: String::new(),
             value,
-            standard_error: Some(0.25),
+            standard_error: Some(standard_error),
             floor: Some(0.5),
             n_real: 9,
             n_fake: 9,
             direction: Direction::Lower,
-        };
+        }
+    }
+
+    fn measured() -> Measured {
         let row = Evaluation {
             run: "vae".to_owned(),
             feature_space: "classifier:x".to_owned(),
-            fd: Some(0.75),
-            fd_standard_error: Some(0.25),
-            fd_floor: Some(0.5),
-            copied_share: Some(0.5),
-            memorised: Some(true),
             nfe: Some(1),
             ..Evaluation::default()
         };
-        let metrics = vec![found("fd", "classifier:x", 0.75), found("fd", "pca-64", 3.0)];
+        let metrics = vec![
+            found("fd", "classifier:x", 0.75, 0.25),
+            found("copied_share", "classifier:x", 0.5, 0.01),
+            found("fd", "pca-64", 3.0, 0.25),
+        ];
         Measured { row, metrics }
     }
 
@@ -196,14 +200,9 @@ mod tests {
     #[test]
     fn differences_inside_the_noise_are_ties() {
         let at = |run: &str, fd: f64, space: &str| {
-            let row = Evaluation {
-                run: run.to_owned(),
-                feature_space: space.to_owned(),
-                fd: Some(fd),
-                fd_standard_error: Some(0.1),
-                ..Evaluation::default()
-            };
-            Measured { row, metrics: Vec::new() }
+            let row =
+                Evaluation { run: run.to_owned(), feature_space: space.to_owned(), ..Evaluation::default() };
+            Measured { row, metrics: vec![found("fd", space, fd, 0.1)] }
         };
         let all = [at("c", 2.0, "x"), at("a", 1.0, "x"), at("b", 1.25, "x"), at("d", 1.0, "y")];
         assert_eq!(ties(&all), [("a", "b")]);
@@ -211,19 +210,29 @@ mod tests {
 
     #[test]
     fn copies_and_ties_are_said() {
-        let row = measured().row;
-        let found = remarks(&row);
+        let remarks_of = |change: &dyn Fn(&mut Measured)| {
+            let mut changed = measured();
+            change(&mut changed);
+            remarks(&changed)
+        };
+        let found = remarks_of(&|_| ());
         assert!(found[0].starts_with("memorised: 50.0 %") && found[1].contains("tie with the floor"));
-        let few = Evaluation { fd_standard_error: None, n_fake: Some(2), n_real: Some(359), ..row.clone() };
-        let found = remarks(&few);
+        let found = remarks_of(&|few| {
+            few.metrics[0].standard_error = None;
+            (few.row.n_fake, few.row.n_real) = (Some(2), Some(359));
+        });
         assert!(
             found.len() == 2 && found[1].starts_with("2 samples and 359 test rows are too few"),
             "{found:?}"
         );
-        let none = Evaluation { fd: Some(f64::NAN), fd_standard_error: None, ..row.clone() };
-        assert!(remarks(&none)[1].contains("not finite"));
-        let floor = Evaluation { family: "reference".to_owned(), model: "floor".to_owned(), ..row };
-        assert_eq!(remarks(&floor).len(), 1);
+        let found = remarks_of(&|none| {
+            (none.metrics[0].value, none.metrics[0].standard_error) = (f64::NAN, None);
+        });
+        assert!(found[1].contains("not finite"));
+        let found = remarks_of(&|floor| {
+            (floor.row.family, floor.row.model) = ("reference".to_owned(), "floor".to_owned());
+        });
+        assert_eq!(found.len(), 1);
     }
 
     #[test]

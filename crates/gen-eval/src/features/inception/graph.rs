@@ -1,13 +1,13 @@
-//! The graph: torchvision's Inception v3 as pytorch-fid changes it, so that it is TensorFlow's of 2015-12-05.
+//! The graph: torchvision's Inception v3 with the changes of pytorch-fid, which make it TensorFlow's of 2015-12-05.
 //!
-//! Average pools count the places inside the image only, and the last block has a max pool where the one before it
-//! has an average pool. Names and widths are those of the published weights.
+//! Average pools exclude the padding, and the last block has a max pool in place of the average pool of the block
+//! before. Names and widths are those of the published weights.
 
 use super::layers::{Block, Branch, Conv, Step, Window};
 use super::weights::Weights;
 use gen_core::Result;
 
-/// All blocks in turn: `[n, 3, 299, 299]` to `[n, 2048, 8, 8]`.
+/// All blocks in sequence: `[n, 3, 299, 299]` to `[n, 2048, 8, 8]`.
 pub(super) fn blocks(weights: &mut Weights<'_>) -> Result<Vec<Block>> {
     let mut build = Builder(weights);
     Ok(vec![
@@ -36,7 +36,7 @@ const SQUARE_5: Window = Window::same(5, 5);
 struct Builder<'a, 'w>(&'a mut Weights<'w>);
 
 impl Builder<'_, '_> {
-    /// Convolutions that follow each other: the name of each, its width and its window.
+    /// Convolutions in sequence, each with its name, width and window.
     fn chain(&mut self, block: &str, mut inputs: i64, convs: &[(&str, i64, Window)]) -> Result<Branch> {
         let mut steps = Vec::with_capacity(convs.len() + 1);
         for (name, outputs, window) in convs {
@@ -47,7 +47,7 @@ impl Builder<'_, '_> {
         Ok(steps)
     }
 
-    /// A pool, then a convolution of one place.
+    /// A pool and a 1x1 convolution.
     fn pooled(&mut self, block: &str, pool: Step, inputs: i64, outputs: i64) -> Result<Branch> {
         let mut steps = vec![pool];
         steps.extend(self.chain(block, inputs, &[("branch_pool", outputs, Window::POINT)])?);
@@ -166,7 +166,7 @@ impl Builder<'_, '_> {
         ]))
     }
 
-    /// A row and a column of 3, side by side, 384 channels to 384 each.
+    /// A 1x3 and a 3x1 convolution, concatenated, from 384 channels to 384 each.
     fn fork(&mut self, block: &str, [row, column]: [&str; 2]) -> Result<Step> {
         let mut conv = |name, window| Conv::new(self.0, &format!("{block}.{name}"), 384, 384, window);
         Ok(Step::Fork(conv(row, ROW_3)?, conv(column, COLUMN_3)?))

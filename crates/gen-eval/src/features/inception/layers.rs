@@ -1,14 +1,14 @@
-//! What the network is made of: convolutions, pools, and blocks of branches that are put side by side.
+//! Layers of the network: convolutions, pools, and blocks of parallel branches.
 
 use tch::{Kind, Tensor};
 
 use super::weights::Weights;
 use gen_core::Result;
 
-/// The number that batch normalisation adds to the variance.
+/// Term that batch normalisation adds to the variance.
 const EPSILON: f64 = 0.001;
 
-/// Where a convolution looks.
+/// Kernel, stride and padding of a convolution.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     /// Height and width.
@@ -18,11 +18,11 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// One place.
+    /// 1x1.
     pub(super) const POINT: Window = Window { kernel: [1, 1], stride: 1, padding: [0, 0] };
     /// 3x3 without padding.
     pub(super) const INNER: Window = Window { kernel: [3, 3], stride: 1, padding: [0, 0] };
-    /// Every second place of [`Window::INNER`].
+    /// [`Window::INNER`] with stride 2.
     pub(super) const HALVING: Window = Window { stride: 2, ..Window::INNER };
 
     /// A window of odd sides that keeps the size of the image.
@@ -31,7 +31,7 @@ impl Window {
     }
 }
 
-/// A convolution without bias, batch normalisation with fixed statistics, and the positive part.
+/// A convolution without bias, batch normalisation with fixed statistics, and ReLU.
 ///
 /// The normalisation is an affine map of each channel, so it is part of the convolution here:
 /// `γ (w*x - μ) / √(σ² + ε) + β  =  (γ/√(σ² + ε) w)*x + (β - μ γ/√(σ² + ε))`.
@@ -69,7 +69,7 @@ impl Conv {
     }
 }
 
-/// `[n, channels, height, width]` with the channels innermost in memory, as convolutions on a CPU like it best.
+/// `[n, channels, height, width]` with the channels innermost in memory, the fastest layout for convolutions on a CPU.
 pub(super) fn channels_last(x: &Tensor) -> Tensor {
     x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
@@ -77,13 +77,13 @@ pub(super) fn channels_last(x: &Tensor) -> Tensor {
 /// A part of a branch.
 pub(super) enum Step {
     Conv(Conv),
-    /// Two convolutions of the same, side by side.
+    /// Two convolutions of the same input, concatenated.
     Fork(Conv, Conv),
-    /// The mean of 3x3 places, of as many as lie in the image.
+    /// Average over 3x3, without the padding.
     AveragePool,
-    /// The largest of 3x3 places, at every place.
+    /// Maximum over 3x3 with stride 1.
     MaxPool,
-    /// The largest of 3x3 places, without padding, at every second place.
+    /// Maximum over 3x3 with stride 2, without padding.
     HalvingMaxPool,
 }
 
@@ -99,10 +99,10 @@ impl Step {
     }
 }
 
-/// Steps that follow each other.
+/// Steps in sequence.
 pub(super) type Branch = Vec<Step>;
 
-/// Branches of the same image; their channels are put together in this order.
+/// Branches of the same input, whose channels are concatenated in this order.
 pub(super) struct Block(pub(super) Vec<Branch>);
 
 impl Block {

@@ -1,29 +1,32 @@
-//! Where the weights come from: a file, an address, or the place where pytorch-fid publishes them.
+//! Sources of the weights: a file, a URL, or the file that pytorch-fid publishes.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::InceptionNetwork;
+use super::network::InceptionNetwork;
 use crate::state_dict::Format;
 use gen_core::{Error, Result};
 use gen_data::{fetch_url, sha256};
 
-/// Where pytorch-fid publishes the weights (`FID_WEIGHTS_URL` in its source).
-const OFFICIAL: &str = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth";
+/// URL of the weights of pytorch-fid (`FID_WEIGHTS_URL` in its source).
+const OFFICIAL: &str = concat!(
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/",
+    "pt_inception-2015-12-05-6726825d.pth"
+);
 
 /// SHA-256 of that file.
 const OFFICIAL_SHA256: &str = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2";
 
-/// The folder of the cache that networks are kept in.
+/// Folder of the cache for networks.
 const FOLDER: &str = "feature-networks";
 
-/// No weights of this network are larger than this; the published ones have 96 MB.
+/// Limit on the size of a file of weights; the published one has 96 MB.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Where the weights of an [`InceptionNetwork`] come from, as users write it: a path, an address that begins with
-/// `http://` or `https://`, or `official`.
+/// The source of the weights of an [`InceptionNetwork`], as users write it: a path, a URL that begins with `http://` or
+/// `https://`, or `official`.
 ///
 /// ```
 /// use gen_eval::features::InceptionSource;
@@ -37,10 +40,10 @@ const MOST_BYTES: u64 = 1 << 30;
 pub enum InceptionSource {
     /// A file on this machine.
     File(PathBuf),
-    /// A file elsewhere, which is fetched once and kept. Where its name ends in a dash and eight or more hexadecimal
-    /// digits, as is PyTorch's way, its SHA-256 has to begin with these.
+    /// A URL, fetched once and kept. If the name of the file ends in a dash and eight or more hexadecimal digits, which
+    /// is PyTorch's convention, its SHA-256 must begin with these.
     Url(String),
-    /// The file that pytorch-fid publishes, by its SHA-256.
+    /// The file that pytorch-fid publishes, checked by its SHA-256.
     Official,
 }
 
@@ -67,10 +70,9 @@ impl fmt::Display for InceptionSource {
 }
 
 impl InceptionSource {
-    /// The network, with its weights fetched where they are not here yet and kept in a folder of `cache`, which is
-    /// `Catalog::default_cache` of [`data`](gen_core::data) unless the caller knows better.
+    /// The network, whose weights are fetched if necessary and kept in a folder of `cache`.
     ///
-    /// `progress` is told how many bytes have come, and of how many where the source tells.
+    /// `progress` receives the number of bytes fetched, and their total if the server tells it.
     ///
     /// # Errors
     /// Those of [`InceptionSource::fetch`] and [`InceptionNetwork::load`].
@@ -78,7 +80,7 @@ impl InceptionSource {
         let path = self.fetch(cache, progress)?;
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let sha256 = sha256(&bytes);
-        // What was kept may have been damaged since.
+        // A kept file may be damaged.
         if let Some(expected) = self.expected_sha256() {
             matches(&sha256, expected).map_err(|problem| {
                 Error::format(&path, format!("{problem}; delete it to have it fetched again"))
@@ -87,11 +89,10 @@ impl InceptionSource {
         InceptionNetwork::from_bytes(&bytes, sha256, &path)
     }
 
-    /// The path of the file of weights; what is not on this machine is fetched into a folder of `cache`, unless it
-    /// was before.
+    /// The path of the file of weights, which is fetched into a folder of `cache` if it is not there.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the source does not give it, or gives something else; nothing is kept then.
+    /// [`Error::Unavailable`] when the server does not answer, or sends another file; nothing is kept then.
     /// [`Error::Io`] when the cache cannot be written.
     pub fn fetch(&self, cache: &Path, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<PathBuf> {
         let url = match self {
@@ -111,7 +112,7 @@ impl InceptionSource {
         Ok(path)
     }
 
-    /// What the SHA-256 of the file begins with, if that is known.
+    /// The first digits of the SHA-256 of the file, if they are known.
     fn expected_sha256(&self) -> Option<&str> {
         match self {
             InceptionSource::File(_) => None,
@@ -120,7 +121,7 @@ impl InceptionSource {
         }
     }
 
-    /// The name in the cache: that of the file, with digits of the whole address where it has none of its own.
+    /// The name in the cache: that of the file, with digits of a hash of the URL if it has no digits of its own.
     fn kept_as(&self, url: &str) -> String {
         let name = last_segment(url);
         match self.expected_sha256() {
@@ -130,7 +131,7 @@ impl InceptionSource {
     }
 }
 
-/// The part of an address that serves as the name of a file.
+/// The last part of a URL, as the name of a file.
 fn last_segment(url: &str) -> &str {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -142,7 +143,7 @@ fn last_segment(url: &str) -> &str {
     }
 }
 
-/// `6726825d` of `inception-6726825d.pth`.
+/// The digits at the end of a name: `6726825d` of `inception-6726825d.pth`.
 fn digits_in_name(name: &str) -> Option<&str> {
     let (stem, _) = name.rsplit_once('.')?;
     let (_, digits) = stem.rsplit_once('-')?;
@@ -160,7 +161,7 @@ fn matches(found: &str, expected: &str) -> Result<(), String> {
     ))
 }
 
-/// Servers answer with pages about missing files, too.
+/// Checks that a file holds weights, since servers may send a page about a missing file.
 fn check_format(path: &Path) -> Result<(), String> {
     let mut head = Vec::new();
     File::open(path)

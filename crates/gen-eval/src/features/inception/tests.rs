@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use tch::{Device, Kind, Tensor};
 
-use super::*;
+use super::network::{CLASSES, InceptionNetwork};
+use gen_core::params::NamedTensors;
 use gen_core::testing::assert_close;
 
 fn vectors() -> Value {

@@ -1,4 +1,4 @@
-//! Taking weights by name: every one that is there has to be used, and every one that is needed has to be there.
+//! Weights by name. Every tensor of the file has to be used, and every one that is needed has to be there.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ impl<'a> Weights<'a> {
         Weights { tensors, used: BTreeSet::new() }
     }
 
-    /// The tensor `name`, which is to be `f32` of this shape, with finite values.
+    /// The tensor `name`, which must be `f32` of this shape with finite values.
     pub(super) fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let wrong = |problem: String| Error::invalid(format!("not the weights of Inception: {problem}"));
         let tensor = self.tensors.get(name).ok_or_else(|| wrong(format!("`{name}` is missing")))?;
@@ -36,13 +36,15 @@ impl<'a> Weights<'a> {
         Ok(tensor)
     }
 
-    /// Passes over a tensor that may be there and does not matter.
+    /// Marks a tensor as used that may be there and does not matter.
     pub(super) fn skip(&mut self, name: String) {
         self.used.insert(name);
     }
 
+    /// Checks that all tensors are used.
+    ///
     /// # Errors
-    /// When a tensor is left that nobody took.
+    /// When a tensor was not used.
     pub(super) fn finish(self) -> Result<()> {
         let left = self.tensors.iter().map(|(name, _)| name).find(|name| !self.used.contains(*name));
         match left {
