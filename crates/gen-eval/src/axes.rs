@@ -1,10 +1,12 @@
+//! Principal axes of rows.
+
 use tch::{Device, Kind, Tensor};
 
 use gen_core::{Error, Result};
 
-/// Above this many dimensions the axes come from the products of rows with each other, of as many rows.
+/// Limit on the dimensions of a covariance, and on the rows of the matrix of their products that replaces it.
 const MOST_DIMENSIONS: i64 = 4096;
-/// Rows in f64 at once.
+/// Rows converted to f64 at a time.
 const CHUNK: i64 = 2000;
 
 /// The eigenvectors and eigenvalues of a covariance, largest first.
@@ -18,7 +20,7 @@ pub(crate) struct PrincipalAxes {
 }
 
 impl PrincipalAxes {
-    /// The axes of the rows of `x: [n, ...]` along which there is any variance at all.
+    /// The axes of the rows of `x: [n, ...]` with nonzero variance.
     pub(crate) fn of(x: &Tensor) -> Result<Self> {
         let axes = Self::if_any(x)?;
         if axes.variances.numel() == 0 {
@@ -27,7 +29,7 @@ impl PrincipalAxes {
         Ok(axes)
     }
 
-    /// As [`PrincipalAxes::of`], and no axes at all where all rows are equal.
+    /// As [`PrincipalAxes::of`], but without axes and without an error if all rows are equal.
     pub(crate) fn if_any(x: &Tensor) -> Result<Self> {
         let n = x.size().first().copied().unwrap_or(0);
         if n < 2 {
@@ -48,7 +50,7 @@ pub(crate) fn rows(x: &Tensor) -> Tensor {
     x.flatten(1, -1).to_device(Device::Cpu).to_kind(Kind::Double)
 }
 
-/// From the covariance of the dimensions, in two passes over the rows.
+/// Axes from the covariance of the dimensions, in two passes over the rows.
 fn of_columns(x: &Tensor) -> Result<PrincipalAxes> {
     let n = x.size()[0] as f64;
     let parts = x.split(CHUNK, 0);
@@ -63,7 +65,7 @@ fn of_columns(x: &Tensor) -> Result<PrincipalAxes> {
     Ok(PrincipalAxes { mean, variances, directions })
 }
 
-/// From the products of the rows, taken evenly where there are too many.
+/// Axes from the products of the rows, of an even selection if there are too many.
 fn of_rows(x: &Tensor) -> Result<PrincipalAxes> {
     let n = x.size()[0];
     let step = (n + MOST_DIMENSIONS - 1) / MOST_DIMENSIONS;
@@ -76,7 +78,7 @@ fn of_rows(x: &Tensor) -> Result<PrincipalAxes> {
     Ok(PrincipalAxes { mean, variances, directions })
 }
 
-/// Eigenvalues that are not 0 but for rounding, and their vectors.
+/// Eigenvalues above rounding in descending order, and their eigenvectors.
 fn descending(symmetric: &Tensor) -> Result<(Tensor, Tensor)> {
     let (values, vectors) = symmetric.f_linalg_eigh("L")?;
     let (values, vectors) = (values.flip([0]), vectors.flip([1]));

@@ -1,3 +1,5 @@
+//! The Gaussian reference.
+
 use std::f64::consts::PI;
 
 use tch::{Kind, Tensor};
@@ -6,8 +8,7 @@ use super::axes::{PrincipalAxes, rows};
 use gen_core::rng::{Purpose, stream};
 use gen_core::{Error, Result};
 
-/// The Gaussian with the mean and the full covariance of a training set: the model that knows all second moments
-/// and nothing else.
+/// The Gaussian with the mean and the full covariance of a training set.
 pub struct Gaussian {
     axes: PrincipalAxes,
 }
@@ -21,7 +22,7 @@ impl Gaussian {
         Ok(Gaussian { axes: PrincipalAxes::if_any(train)? })
     }
 
-    /// Whether the covariance is singular, so that without noise there is a distribution and no density.
+    /// Whether the covariance is singular, so that there is no density without noise.
     pub fn is_singular(&self) -> bool {
         let size = self.axes.directions.size();
         size[1] < size[0]
@@ -35,8 +36,8 @@ impl Gaussian {
         (z * variances.sqrt()).matmul(&directions.tr()) + mean
     }
 
-    /// log p of each row of `x: [n, ...]` when independent noise of variance `noise` is added to every dimension, in
-    /// nats: `f64 [n]`.
+    /// log p of each row of `x: [n, ...]`, in nats: `f64 [n]`. Independent noise of variance `noise` is added to every
+    /// dimension of the distribution.
     ///
     /// # Errors
     /// When the covariance is singular and there is no noise, or the dimensions differ.

@@ -1,4 +1,4 @@
-//! From log-likelihoods to what reports say of them.
+//! Numbers of reports from log-likelihoods.
 
 use std::f64::consts::LN_2;
 
@@ -12,7 +12,7 @@ use gen_core::{Error, Result};
 /// ```
 /// use gen_eval::bits_per_dim;
 ///
-/// // A uniform density on [0, 1) has a likelihood of 1, and says nothing of the 8 bits.
+/// // A uniform density on [0, 1) has a likelihood of 1, and leaves all 8 bits.
 /// assert_eq!(bits_per_dim(0.0, 784, 1.0 / 256.0), 8.0);
 /// ```
 pub fn bits_per_dim(nll_nats: f64, dimensions: i64, level_width: f64) -> f64 {
@@ -31,7 +31,7 @@ pub fn bits_per_dim(nll_nats: f64, dimensions: i64, level_width: f64) -> f64 {
 /// ```
 ///
 /// # Errors
-/// When the shape is another, or a row has a weight that is infinite or no number, or only weights of 0.
+/// When the shape is another, or a row has an infinite or NaN weight, or weights of 0 alone.
 pub fn log_mean_exp(log_weights: &Tensor) -> Result<Tensor> {
     let log_weights = weights(log_weights)?;
     let k = log_weights.size()[1] as f64;
@@ -39,8 +39,8 @@ pub fn log_mean_exp(log_weights: &Tensor) -> Result<Tensor> {
 }
 
 /// The effective number of samples in each row of importance weights `log_weights: [n, k]`: `(Σ w)² / Σ w²` (Kish
-/// 1965), `f64 [n]`, from 1 where one weight has it all to `k` where all are equal. Near 1, an importance-weighted
-/// bound rests on one sample and `k` is too small.
+/// 1965), `f64 [n]`, from 1 if one weight dominates to `k` if all are equal. Near 1, an importance-weighted bound
+/// depends on one sample, and `k` is too small.
 ///
 /// ```
 /// use gen_eval::effective_sample_size;

@@ -1,7 +1,7 @@
 //! Scores that tell rows of a model's own distribution from rows of another, by likelihood.
 //!
-//! Every score is a number a row, `[n]`, and higher for what looks more like the training data, so that
-//! [`auroc`] of all of them is above 0.5 where they work.
+//! Every score is one number per row, `[n]`, and higher for rows that look more like the training data, so [`auroc`] is
+//! above 0.5 for a score that works.
 
 use std::f64::consts::LN_2;
 use std::fmt;
@@ -37,7 +37,8 @@ impl fmt::Display for OodScore {
 }
 
 /// -|log p(x) - E log p|, with the mean over training rows (Nalisnick et al. 2019, Detecting Out-of-Distribution Inputs
-/// Using a Test for Typicality, with one row a test): too likely is as strange as too unlikely.
+/// Using a Test for Typicality, with one row per test): rows that are too likely are as unusual as rows that are too
+/// unlikely.
 ///
 /// `nats: [n]` and `training: [m]` are log p of the rows and of training rows; the result is `f64 [n]`, at most 0.
 ///
@@ -75,7 +76,7 @@ pub fn typicality(nats: &Tensor, training: &Tensor) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// When the two are not of the same rows.
+/// When the numbers of rows differ.
 pub fn likelihood_ratio(nats: &Tensor, background: &Tensor) -> Result<Tensor> {
     same_rows("the background's likelihoods", nats, background)?;
     Ok(nats.to_kind(Kind::Double) - background.to_kind(Kind::Double))
@@ -95,7 +96,7 @@ pub fn likelihood_ratio(nats: &Tensor, background: &Tensor) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// When the two are not of the same rows.
+/// When the numbers of rows differ.
 pub fn input_complexity(nats: &Tensor, bits: &Tensor) -> Result<Tensor> {
     same_rows("the compressed lengths", nats, bits)?;
     Ok(nats.to_kind(Kind::Double) + bits.to_kind(Kind::Double) * LN_2)
@@ -112,12 +113,12 @@ fn same_rows(what: &str, nats: &Tensor, other: &Tensor) -> Result<()> {
     )))
 }
 
-/// How well one score tells rows inside the model's distribution from rows outside.
+/// How well a score separates rows inside the model's distribution from rows outside.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Detection {
     /// See [`auroc`].
     pub auroc: Estimate,
-    /// The share of rows outside that pass where 95 % of those inside do, see [`false_positive_rate`].
+    /// [`false_positive_rate`] at a true positive rate of 95 %.
     pub fpr95: f64,
     /// Rows inside.
     pub n_in: usize,
@@ -130,7 +131,7 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// By the scores of both sides, `[n]` and `[m]`.
+    /// Detection by the scores inside, `[n]`, and outside, `[m]`.
     ///
     /// ```
     /// use gen_eval::Detection;

@@ -1,3 +1,5 @@
+//! References beside the models: training data, a Gaussian and noise.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,20 +13,20 @@ use gen_core::params::Params;
 use gen_core::rng::{Purpose, permutation, stream};
 use gen_core::{Error, Result};
 
-/// Rows of a table of models that no model made, and between which all models should lie.
+/// Samples of no model, which give the range that models should be in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference {
-    /// Training data: what a perfect model would reach with this many samples.
+    /// Training data: the result of a perfect model with the same number of samples.
     Floor,
     /// A Gaussian with the mean and full covariance of the training data; bytes are clamped and rounded.
     PixelGaussian,
-    /// Independent uniform bytes (fair coins where the data are black and white); for points, uniform in the box
-    /// that holds the training data.
+    /// Independent uniform bytes (fair coins for black and white images); for points, uniform in the bounding box of
+    /// the training data.
     PixelNoise,
 }
 
 impl Reference {
-    /// All of them, the best first.
+    /// All references, the best first.
     pub const ALL: [Reference; 3] = [Reference::Floor, Reference::PixelGaussian, Reference::PixelNoise];
 
     /// The name in reports.
@@ -36,7 +38,7 @@ impl Reference {
         }
     }
 
-    /// The kind of likelihood that [`Reference::log_likelihood`] gives for this data.
+    /// The kind of likelihood of [`Reference::log_likelihood`] for this data.
     pub fn likelihood_kind(self, data: &DataSpec) -> LikelihoodKind {
         let is_spread = data.values == Values::Bytes || data.is_dequantised();
         match (self, is_spread) {
@@ -45,8 +47,7 @@ impl Reference {
         }
     }
 
-    /// Up to `n` samples in the form of the data: bytes or points. The floor has no more than there are training
-    /// rows.
+    /// `n` samples in the form of the data: bytes or points. The floor has at most as many as there are training rows.
     ///
     /// # Errors
     /// When there are fewer than two training rows.
@@ -89,9 +90,9 @@ impl Reference {
         }
     }
 
-    /// log p of rows in the form of the data, in nats as [`Density`](gen_core::model::Density) means them, where the
-    /// reference is a distribution that has one: the Gaussian of uniformly dequantised bytes, and of points; the
-    /// noise of bytes. A Gaussian of points with a singular covariance has no density.
+    /// log p of rows in the form of the data, in the nats of [`Density`](gen_core::model::Density): `f64 [n]`. It is
+    /// defined for the Gaussian of uniformly dequantised bytes and of points with a regular covariance, and for the
+    /// noise of bytes.
     ///
     /// # Errors
     /// When there are fewer than two training rows.
@@ -108,7 +109,7 @@ impl Reference {
                 Some(gaussian.log_prob(&units.forward(x), 0.0)? + units.log_det())
             }
             (Reference::PixelGaussian, Values::Bytes | Values::Dequantised) => {
-                // Bytes plus uniform noise have a covariance of 1/12 more, and a mean of 1/2 more.
+                // Uniform noise adds 1/12 to the variances of bytes and 1/2 to their means.
                 let x = x.to_kind(Kind::Double);
                 let noisy = &x + stream(seed, Purpose::Evaluate, 0).rand_like(&x) - 0.5;
                 let per_byte = Gaussian::fit(&data.train.x)?.log_prob(&noisy, 1.0 / 12.0)?;
@@ -146,7 +147,7 @@ pub(super) fn units(data: &Dataset) -> Result<Option<Standardise>> {
     Standardise::of(&Params::new(Kind::Double, Device::Cpu).root(), &data.spec)
 }
 
-/// Stored rows as a file of samples would hold them: binarised where that happens a batch at a time.
+/// Stored rows as a file of samples would hold them: binarised, if batches are.
 pub(super) fn as_values(x: &Tensor, data: &Dataset) -> Tensor {
     if data.spec.options.binarise != Binarise::Dynamic {
         return x.shallow_clone();
