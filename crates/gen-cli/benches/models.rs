@@ -1,7 +1,7 @@
 //! A training step and a sampling call of every model with its defaults, on images of 28x28 and on points.
 //!
-//! `cargo bench --package gen-cli -- vae` runs those with `vae` in the name. Data are random: time does not depend on
-//! what is in them.
+//! `cargo bench --package gen-cli -- vae` runs the benchmarks with `vae` in the name. The data are random, since the time
+//! does not depend on their values.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ gen_core::native::mkl_on_amd!();
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Samples in a call.
+/// The number of samples in a call.
 const SAMPLES: usize = 64;
 
 fn sets() -> [Dataset; 2] {

@@ -1,23 +1,22 @@
-//! What evaluations keep of the real side of a data set, in the user's cache.
+//! The cache of what evaluations compute from the real rows of a data set.
 
 use std::path::{Path, PathBuf};
 
 use gen_core::params::NamedTensors;
-use gen_data::Catalog;
+use gen_data::{Catalog, sha256};
 use gen_eval::EvaluationCache;
-use gen_run::write_atomically;
 use tch::Tensor;
 
-use crate::spaces::sha256;
+use crate::{files, message};
 
-/// A folder of safetensors files, each named by the hash of its key. A file that cannot be read is made again, one that
-/// cannot be written is done without.
+/// A folder of safetensors files, each named by the SHA-256 of its key. A file that cannot be read counts as missing. A
+/// file that cannot be written is a warning.
 pub(crate) struct FolderCache {
     folder: PathBuf,
 }
 
 impl FolderCache {
-    /// The folder `evaluation` beside the data sets.
+    /// The folder `evaluation` in the cache of the data sets.
     pub(crate) fn of_user() -> gen_core::Result<Self> {
         Ok(Self::new(&Catalog::default_cache()?.join("evaluation")))
     }
@@ -45,13 +44,8 @@ impl EvaluationCache for FolderCache {
     }
 
     fn store(&self, key: &str, tensors: &NamedTensors) {
-        let tensors: Vec<(&str, Tensor)> =
-            tensors.iter().map(|(name, tensor)| (name, tensor.contiguous())).collect();
-        let written = write_atomically(&self.file(key), |temporary| {
-            Ok(Tensor::write_safetensors(&tensors, temporary)?)
-        });
-        if let Err(error) = written {
-            crate::eprint(&format!("warning: what was measured of the data is not kept: {error}"));
+        if let Err(error) = files::write_tensors(&self.file(key), tensors) {
+            message::warn(format!("the statistics of the data were not cached: {error}"));
         }
     }
 }
@@ -61,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_found_under_its_key_alone() {
+    fn tensors_are_found_under_their_key_alone() {
         let folder = tempfile::tempdir().unwrap();
         let cache = FolderCache::new(folder.path());
         let mut tensors = NamedTensors::new();

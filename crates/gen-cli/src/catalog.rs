@@ -1,20 +1,20 @@
 //! The data sets that the program knows: the manifests of `datasets/`, compiled in.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
 use gen_core::data::Dataset;
 use gen_core::number::plain;
-use gen_data::{Catalog, DataFile, FetchEvent, Manifest};
+use gen_data::{Catalog, FetchEvent, Manifest};
 use include_dir::{Dir, DirEntry, include_dir};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar};
 
-use crate::progress::{Work, can_draw_bars};
+use crate::message;
+use crate::progress::{self, Work, can_draw_bars};
 
 static DATASETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../datasets");
 
-/// The catalogue; files are kept in `$GEN_DATA` or the user's cache.
+/// The catalogue of data sets. Fetched files are kept in `$GEN_DATA`, or in the user's cache.
 pub(crate) fn open() -> anyhow::Result<Catalog> {
     let mut manifests = Vec::new();
     for file in DATASETS.files().filter(|file| has_extension(file.path(), "toml")) {
@@ -28,19 +28,19 @@ pub(crate) fn open() -> anyhow::Result<Catalog> {
     }))
 }
 
-/// The kinds of files of the user's own: `kind:PATH`.
+/// The prefixes of names of the user's own files: `folder:PATH`.
 const OWN: [&str; 3] = ["folder:", "npy:", "csv:"];
 
-/// Whether a name is that of the user's own files.
+/// Whether a name stands for files of the user's own.
 pub(crate) fn is_own(name: &str) -> bool {
     OWN.iter().any(|kind| name.starts_with(kind))
 }
 
-/// The name by which a data set is found from everywhere: that of the user's own files has a full path.
+/// The name by which a data set is found from every folder: the user's own files get a full path.
 pub(crate) fn full_name(name: &str) -> anyhow::Result<String> {
     match name.split_once(':') {
         Some((kind, path)) if is_own(name) && !path.is_empty() => {
-            // What the shell would have put in its place at the beginning of a word.
+            // The shell expands `~` only at the beginning of a word.
             let home = std::env::var("HOME").ok().filter(|_| !Path::new(path).exists());
             let path = match (path.strip_prefix("~/"), home) {
                 (Some(rest), Some(home)) => format!("{home}/{rest}"),
@@ -53,7 +53,7 @@ pub(crate) fn full_name(name: &str) -> anyhow::Result<String> {
     }
 }
 
-/// The data set of this name, fetched if it is not there yet; warnings go to standard error.
+/// The data set of this name, fetched if it is missing. Warnings go to standard error.
 pub(crate) fn load(name: &str) -> anyhow::Result<Dataset> {
     let name = full_name(name)?;
     let work = is_own(&name).then(|| Work::on(format!("reading {name}")));
@@ -61,13 +61,13 @@ pub(crate) fn load(name: &str) -> anyhow::Result<Dataset> {
     let loaded = open()?.load(&name, &mut |event| bar.show(event))?;
     drop(work);
     for warning in loaded.warnings {
-        crate::eprint(&format!("warning: {warning}"));
+        message::warn(warning);
     }
     Ok(loaded.data)
 }
 
-/// What to know of likelihoods of this data, on standard error: that they mean little where a column is discrete, or that they
-/// are those of dequantised values.
+/// Tells the user how to read likelihoods of this data: those of dequantised columns are of values with noise, and
+/// those of discrete columns have no upper bound.
 pub(crate) fn tell_of_discrete_columns(data: &Dataset) -> anyhow::Result<()> {
     let spec = &data.spec;
     let spread: Vec<String> = (0..)
@@ -76,12 +76,12 @@ pub(crate) fn tell_of_discrete_columns(data: &Dataset) -> anyhow::Result<()> {
         .map(|(column, grid)| format!("{} by {}", spec.column(column), plain(grid.step)))
         .collect();
     if !spread.is_empty() {
-        crate::eprint(&format!(
-            "likelihoods are those of dequantised values: uniform noise spreads {}",
+        message::tell(format!(
+            "likelihoods are those of dequantised values: uniform noise is added to {}",
             spread.join(", ")
         ));
     }
-    // A set that was made by formula has no discrete columns.
+    // Data sets that are made by formula have no files and no discrete columns.
     if spec.sha256.is_empty() {
         return Ok(());
     }
@@ -104,14 +104,14 @@ pub(crate) fn tell_of_discrete_columns(data: &Dataset) -> anyhow::Result<()> {
     if !described.is_empty() {
         let advice = match discrete.iter().any(|found| found.grid.is_some()) {
             true => {
-                "; --set dequantise=true (or ?dequantise= with the names of columns) adds uniform noise of one step where \
-                 values are equally spaced"
+                "; --set dequantise=true (or ?dequantise= with the names of columns) adds uniform noise of one step \
+                 where values are equally spaced"
             }
             false => "",
         };
-        crate::eprint(&format!(
-            "warning: `{}` has columns that are not continuous: {}: a density of such has no bound, so that likelihoods of \
-             this data mean little, `exact` ones too{advice}",
+        message::warn(format!(
+            "`{}` has columns that are not continuous: {}: their density has no upper bound, so likelihoods of this \
+             data mean little, even `exact` ones{advice}",
             spec.name,
             described.join("; ")
         ));
@@ -123,7 +123,7 @@ pub(crate) fn tell_of_discrete_columns(data: &Dataset) -> anyhow::Result<()> {
 pub(crate) fn load_of_run(name: &str, run: &Path) -> anyhow::Result<Dataset> {
     load(name).map_err(|error| match is_own(name) {
         true => error.context(format!(
-            "the data of the run in {} are not where they were (--data says where they are now)",
+            "the data of the run in {} are not where they were: give their new place with --data",
             run.display()
         )),
         false => error,
@@ -134,7 +134,7 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-/// A bar for each file on a terminal; elsewhere a line for each, and one now and then meanwhile.
+/// The progress of a download: on a terminal a bar for each file, elsewhere lines from time to time.
 #[derive(Default)]
 pub(crate) struct FetchBar {
     bar: Option<ProgressBar>,
@@ -147,18 +147,22 @@ impl FetchBar {
             FetchEvent::Started { file, source } => {
                 self.finish();
                 match can_draw_bars() {
-                    true => self.bar = Some(bar(file, &source.to_string())),
+                    true => {
+                        let bar = progress::bar(None, SPINNER);
+                        bar.set_message(format!("{} from {source}", file.name));
+                        self.bar = Some(bar);
+                    }
                     false => self.work = Some(Work::on(format!("{} from {source}", file.name))),
                 }
             }
             FetchEvent::Received { file, received, total } => {
                 if let Some(work) = &self.work {
                     let total = total.map(|total| format!(" of {}", HumanBytes(total))).unwrap_or_default();
-                    work.is_now(format!("{}: {}{total}", file.name, HumanBytes(*received)));
+                    work.describe(format!("{}: {}{total}", file.name, HumanBytes(*received)));
                 }
                 if let Some(bar) = &self.bar {
                     if let (Some(total), true) = (total, bar.length() != *total) {
-                        bar.set_style(style(BAR));
+                        bar.set_style(progress::style(BAR));
                         bar.set_length(*total);
                     }
                     bar.set_position(*received);
@@ -166,11 +170,11 @@ impl FetchBar {
             }
             FetchEvent::Failed { file, source, reason } => {
                 self.finish();
-                crate::eprint(&format!("{}: {source}: {reason}", file.name));
+                message::tell(format!("{}: {source}: {reason}", file.name));
             }
             FetchEvent::Stored { file } => {
                 self.finish();
-                crate::eprint(&format!("{}: stored, {}", file.name, HumanBytes(file.size)));
+                message::tell(format!("{}: stored, {}", file.name, HumanBytes(file.size)));
             }
             _ => {}
         }
@@ -185,17 +189,5 @@ impl FetchBar {
 }
 
 const BAR: &str = "{bar:30.cyan/dim} {bytes:>10} of {total_bytes}  {bytes_per_sec}  {wide_msg}";
-/// Package clients do not tell how much there is to come.
+/// For sources that do not tell the size of a file.
 const SPINNER: &str = "{spinner} {bytes:>10}  {wide_msg}";
-
-fn bar(file: &DataFile, source: &str) -> ProgressBar {
-    let bar = ProgressBar::no_length();
-    bar.set_style(style(SPINNER));
-    bar.set_message(format!("{} from {source}", file.name));
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}

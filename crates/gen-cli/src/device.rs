@@ -1,4 +1,4 @@
-//! Where libtorch computes.
+//! The options `--device` and `--threads`.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use tch::{Cuda, Device};
 /// Options of every command that computes.
 #[derive(Args, Debug, Clone, Copy)]
 pub(crate) struct Compute {
-    /// Where to compute
+    /// The device to compute on
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     device: Choice,
 
-    /// Threads that libtorch uses; 0 is one for each core
+    /// Number of threads that libtorch uses; 0 means one for each core
     #[arg(long, default_value_t = 0)]
     threads: i32,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice {
-    /// A GPU if there is one
+    /// A GPU if there is one, otherwise the processor
     Auto,
     Cpu,
     Cuda,
@@ -37,11 +37,11 @@ impl fmt::Display for Choice {
     }
 }
 
-/// The largest relative error of a matrix product of `f32` that is no mistake.
+/// The largest relative error of a matrix product in `f32` that rounding explains.
 const LARGEST_ERROR: f64 = 1e-4;
 
 impl Compute {
-    /// Sets the number of threads, chooses the device and checks that it multiplies.
+    /// Sets the number of threads, checks that matrix products are right, and chooses the device.
     pub(crate) fn start(self) -> Result<Device> {
         match self.threads {
             0 => {}
@@ -51,7 +51,7 @@ impl Compute {
         let error = if mkl::is_taken_for_intel() { mkl::check() } else { 0.0 };
         if error.is_nan() || error > LARGEST_ERROR {
             return Err(Error::invalid(format!(
-                "matrix products are off by a share of {error:.1e} on this processor: set {}=0",
+                "matrix products have a relative error of {error:.1e} on this processor: set {}=0",
                 mkl::SWITCH
             )));
         }
@@ -66,14 +66,14 @@ impl Compute {
             Choice::Auto => Device::cuda_if_available(),
         };
         if device != Device::Cpu {
-            // The precision f32 is what it says on a GPU, too, whose convolutions would round to 11 bits.
+            // Convolutions of `f32` on a GPU would otherwise round to TF32, which has 11 significant bits.
             set_matmul_precision(MatmulPrecision::Highest)?;
         }
         Ok(device)
     }
 }
 
-/// `cpu` or `cuda`, as records name the device.
+/// The name of a device in records: `cpu` or `cuda`.
 pub(crate) fn name(device: Device) -> &'static str {
     if device == Device::Cpu { "cpu" } else { "cuda" }
 }

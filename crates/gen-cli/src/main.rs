@@ -6,13 +6,17 @@ mod catalog;
 mod checkpoint;
 mod commands;
 mod device;
+mod files;
 mod interrupt;
+mod message;
+mod networks;
 mod output;
 mod pictures;
 mod progress;
 mod registry;
 mod settings;
 mod spaces;
+mod table;
 mod trained;
 
 use std::process::ExitCode;
@@ -29,11 +33,11 @@ struct Cli {
     command: commands::Command,
 }
 
-// MKL would take its slow path on a processor of AMD.
+// Without this, MKL takes its slow path on AMD processors.
 gen_core::native::mkl_on_amd!();
 
-/// libtorch takes and frees megabytes at every operation, which is not what the allocator of the C library is best at.
-/// This one replaces it in the whole process.
+/// libtorch allocates and frees megabytes in every operation, which the allocator of the C library is slow at. This one
+/// replaces it in the whole process.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint(&format!("gen: {}", in_one_line(&error)));
+            message::tell(format!("gen: {}", message::in_one_line(&error)));
             let interrupted = error.downcast_ref::<interrupt::Interrupted>();
             interrupted.map_or(ExitCode::FAILURE, |interrupted| ExitCode::from(interrupted.exit_code))
         }
@@ -59,8 +63,8 @@ fn parse() -> Result<commands::Command, clap::Error> {
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
-/// `--seed -1` is a wrong seed, not an unknown option: every option is given the numbers that follow it, and says what it
-/// takes.
+/// Lets every option take a negative number as its value, so that `--seed -1` is reported as a wrong seed and not as an
+/// unknown option.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|arg| {
         let takes_values = arg.get_action().takes_values() && !arg.is_positional();
@@ -69,7 +73,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
     command.mut_subcommands(with_negative_numbers)
 }
 
-/// What is not a command: the help that was asked for, or what is wrong with the arguments, in one line.
+/// Prints the help that was asked for, or one line that says what is wrong with the arguments.
 fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -81,7 +85,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let told =
             text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
         let words: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
-        eprint(&format!(
+        message::tell(format!(
             "gen: {}; see --help",
             words.join(" ").replace(" tip: ", "; ").trim_start_matches("error: ")
         ));
@@ -89,30 +93,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// The first line of each cause; one that the error before it ends with is not repeated.
-fn in_one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        let cause = cause.lines().next().unwrap_or_default();
-        if !line.ends_with(cause) {
-            line.push_str(if line.is_empty() { "" } else { ": " });
-            line.push_str(cause);
-        }
-    }
-    line
-}
-
-/// A reader that closes the pipe (`gen list | head -1`) has seen enough.
+/// Whether the reader of the output closed the pipe, as in `gen list | head -1`. That is not a failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
         io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     })
-}
-
-/// One line on standard error; a closed one is nobody's loss.
-fn eprint(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,5 @@
-//! Where a command writes to, and what: the end of the name says it. All that can be known is checked before any work.
+//! The option `--out`: its extension decides what is written. Everything that can be checked is checked before any
+//! work.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +9,7 @@ use anyhow::{Context, bail};
 use gen_core::Error;
 use gen_run::PictureFormat;
 
-/// What a command can write.
+/// A kind of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Picture(PictureFormat),
@@ -19,7 +20,7 @@ pub(crate) enum Kind {
     Folder,
 }
 
-/// What every command that draws can write.
+/// The kinds of output of every command that draws.
 pub(crate) const PICTURES: [Kind; 4] = [
     Kind::Picture(PictureFormat::Png),
     Kind::Picture(PictureFormat::Jpeg),
@@ -28,7 +29,7 @@ pub(crate) const PICTURES: [Kind; 4] = [
 ];
 
 impl Kind {
-    /// What the end of a name asks for; `None` where it is that of no kind.
+    /// The kind that the extension of a name stands for, if any.
     fn named(out: &Path) -> Option<Self> {
         let extension = out.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {
@@ -51,10 +52,10 @@ impl Kind {
     }
 }
 
-/// What `out` asks for, one of `accepted`: a folder where it is one, or its name ends in no kind of file.
+/// The kind of output that `out` stands for: a folder if it is one or has no extension of a file.
 ///
 /// # Errors
-/// When it asks for another kind, or could not be written.
+/// When the kind is not among `accepted`, or `out` cannot be written.
 pub(crate) fn kind(out: &Path, accepted: &[Kind]) -> anyhow::Result<Kind> {
     let takes_folders = accepted.contains(&Kind::Folder);
     let is_folder = out.is_dir() || ends_in_slash(out);
@@ -65,7 +66,7 @@ pub(crate) fn kind(out: &Path, accepted: &[Kind]) -> anyhow::Result<Kind> {
         _ => {
             let found = if is_folder { "the folder " } else { "" };
             let hint = match takes_folders && out.extension().is_some() {
-                true => " (a folder may be called so, too: put a / behind its name)",
+                true => " (for a folder of this name, put a / behind it)",
                 false => "",
             };
             bail!("--out takes {}, found {found}{}{hint}", list(accepted), out.display())
@@ -90,8 +91,8 @@ fn ends_in_slash(path: &Path) -> bool {
     path.as_os_str().to_string_lossy().ends_with(std::path::is_separator)
 }
 
-/// Whether a name that is no kind of file that we know ends as that of another: `x.pdf` does, `v1.5`, `run.2026-11-29` and
-/// `model.v2` do not.
+/// Whether a name has the extension of a kind of file that no command writes: `x.pdf` does, and `v1.5`,
+/// `run.2026-11-29` and `model.v2` do not.
 fn looks_like_a_file(out: &Path) -> bool {
     let extension = out.extension().and_then(OsStr::to_str).unwrap_or_default();
     let version = extension.strip_prefix(['v', 'V']).unwrap_or(extension);
@@ -101,15 +102,13 @@ fn looks_like_a_file(out: &Path) -> bool {
         && !is_version
 }
 
-/// # Errors
-/// When a file of this name could not be written.
-pub(crate) fn check_file(out: &Path) -> anyhow::Result<()> {
+/// Checks that a file of this name can be written.
+fn check_file(out: &Path) -> anyhow::Result<()> {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     check_folder(parent)
 }
 
-/// # Errors
-/// When files could not be written in a folder of this name, which is made where it is not there.
+/// Checks that files can be written in a folder of this name. A folder that does not exist must be possible to make.
 pub(crate) fn check_folder(folder: &Path) -> anyhow::Result<()> {
     for place in folder.ancestors() {
         let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
@@ -124,7 +123,7 @@ pub(crate) fn check_folder(folder: &Path) -> anyhow::Result<()> {
                 let _ = fs::remove_file(&trial);
                 return Ok(());
             }
-            // What is not there is made, if what is above it is a folder.
+            // A missing folder can be made if the one above it is a folder.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {}
             Err(error) => return Err(Error::io(place)(error).into()),
@@ -140,7 +139,7 @@ mod tests {
     const ALL: [Kind; 4] = [Kind::Picture(PictureFormat::Png), Kind::Array, Kind::Table, Kind::Folder];
 
     #[test]
-    fn names_ask_for_what_they_end_in() {
+    fn the_extension_decides_the_kind() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("have.dir")).unwrap();
         fs::create_dir(temp.path().join("odd.png")).unwrap();
@@ -159,18 +158,18 @@ mod tests {
         ] {
             assert_eq!(of(name), expected, "{name}");
         }
-        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2, "nothing is made");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2, "checking makes nothing");
     }
 
     #[test]
-    fn what_cannot_be_written_is_refused_with_what_can() {
+    fn a_refusal_lists_the_accepted_kinds() {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join("file"), "").unwrap();
         let message =
             |name: &str, accepted: &[Kind]| kind(&temp.path().join(name), accepted).unwrap_err().to_string();
         let unknown = message("x.jpg", &ALL);
         assert!(unknown.starts_with("--out takes .png, .npy, .csv or a folder, found "), "{unknown}");
-        assert!(unknown.ends_with("x.jpg (a folder may be called so, too: put a / behind its name)"));
+        assert!(unknown.ends_with("x.jpg (for a folder of this name, put a / behind it)"));
         assert!(message("x", &ALL[..2]).starts_with("--out takes .png or .npy, found "));
         assert!(message("", &ALL[..1]).starts_with("--out takes .png, found the folder "));
         for (name, problem) in [

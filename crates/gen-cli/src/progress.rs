@@ -1,4 +1,4 @@
-//! How far work has come: a bar on a terminal that can draw one, a line now and then elsewhere.
+//! The progress of long work: a bar on a terminal that can draw one, otherwise lines from time to time.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -9,24 +9,28 @@ use gen_core::number::fixed;
 use gen_core::train::{self, LogRecord};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How progress is shown.
+use crate::message;
+
+/// The form of progress.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     /// A bar if standard error is a terminal that can draw one, lines otherwise
     Auto,
-    /// As auto
+    /// Same as auto
     Bar,
+    /// Lines
     Plain,
+    /// No progress
     None,
 }
 
-/// What is done within this needs no progress.
+/// Work that takes less than this shows no progress.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Between plain lines, at least.
+/// The least time between plain lines.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Between two states of a bar.
+/// The time between two states of a bar.
 const FRAME: Duration = Duration::from_millis(200);
-/// A bar counts in thousandths.
+/// The length of a bar.
 const TICKS: u64 = 1000;
 
 /// Whether standard error is a terminal, and one that can move its cursor: `TERM=dumb` cannot.
@@ -34,7 +38,7 @@ pub(crate) fn can_draw_bars() -> bool {
     !ProgressDrawTarget::stderr().is_hidden()
 }
 
-/// Work that may take a while. From its third second on a thread shows how far it is, whatever the work is busy with.
+/// Work that may take long. A thread shows its progress from the third second on, even while the work reports nothing.
 pub(crate) struct Work {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -47,7 +51,7 @@ struct Shared {
 
 struct State {
     what: String,
-    /// Of the present stage.
+    /// Units of the present stage that are done, and all of them; 0 of 0 where that is unknown.
     done: usize,
     total: usize,
     started: Instant,
@@ -61,7 +65,7 @@ impl Shared {
 }
 
 impl Work {
-    /// Work that begins now.
+    /// Begins work of this description.
     pub(crate) fn on(what: impl Into<String>) -> Self {
         let state = State { what: what.into(), done: 0, total: 0, started: Instant::now(), is_over: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), ended: Condvar::new() });
@@ -70,18 +74,18 @@ impl Work {
         Work { shared, thread }
     }
 
-    /// How much of it is done.
+    /// Reports how much of the present stage is done.
     pub(crate) fn at(&self, done: usize, total: usize) {
         let mut state = self.shared.state();
         (state.done, state.total) = (done, total);
     }
 
-    /// What the work has come to, in other words.
-    pub(crate) fn is_now(&self, what: impl Into<String>) {
+    /// Changes the description of the present stage.
+    pub(crate) fn describe(&self, what: impl Into<String>) {
         self.shared.state().what = what.into();
     }
 
-    /// The next stage, of which nothing is done yet.
+    /// Begins the next stage.
     pub(crate) fn next(&self, what: impl Into<String>) {
         let mut state = self.shared.state();
         let what = what.into();
@@ -113,8 +117,8 @@ fn show(shared: &Shared) {
                 draw(bar.get_or_insert_with(|| ProgressBar::new(TICKS)), &state);
                 next = now + FRAME;
             } else {
-                crate::eprint(&line(&state));
-                // Whoever reads a file of an hour's work needs no line of every five seconds.
+                message::tell(line(&state));
+                // The lines become rarer, so that an hour of work does not fill a log file.
                 next = now + INTERVAL.max(state.started.elapsed() / 4);
             }
         }
@@ -126,14 +130,23 @@ fn show(shared: &Shared) {
     }
 }
 
+/// A bar with the share that is done and a message.
+pub(crate) const SHARE: &str = "{bar:30.cyan/dim} {percent:>3}%  {wide_msg}";
+
+/// The style of a bar by its template.
+pub(crate) fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A bar of this template that moves while nothing is reported.
+pub(crate) fn bar(length: Option<u64>, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr()).with_style(style(template));
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
 fn draw(bar: &ProgressBar, state: &State) {
-    let template = match state.total {
-        0 => "{spinner} {wide_msg}",
-        _ => "{bar:30.cyan/dim} {percent:>3}%  {wide_msg}",
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
+    bar.set_style(style(if state.total == 0 { "{spinner} {wide_msg}" } else { SHARE }));
     bar.set_position(state.done as u64 * TICKS / state.total.max(1) as u64);
     bar.set_message(line(state));
     bar.tick();
@@ -156,14 +169,14 @@ fn line(state: &State) -> String {
     format!("{what}: {done} of {total}, {} so far{left}", HumanDuration(passed))
 }
 
-/// Shows how far a run has come.
+/// The progress of training.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     plain: bool,
-    /// When the last line was printed, or the run began.
+    /// The time of the last line, or of the beginning.
     last: Instant,
     has_rows: bool,
-    /// Until the first step is done.
+    /// The work until the first step is done.
     first: Option<Work>,
 }
 
@@ -171,24 +184,16 @@ impl Progress {
     pub(crate) fn new(style: Style) -> Self {
         let bar = matches!(style, Style::Auto | Style::Bar) && can_draw_bars();
         let plain = style != Style::None && !bar;
-        let bar = bar.then(|| {
-            let bar = ProgressBar::new(TICKS);
-            let template = "{bar:30.cyan/dim} {percent:>3}%  {msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(250));
-            bar
-        });
+        let bar = bar.then(|| self::bar(Some(TICKS), SHARE));
         Progress { bar, plain, last: Instant::now(), has_rows: false, first: None }
     }
 
-    /// Training begins.
+    /// Shows that training begins.
     pub(crate) fn begin(&mut self) {
         self.first = self.during("first step");
     }
 
-    /// Shows that there is work besides training until what it returns is dropped.
+    /// Shows work besides training until the returned value is dropped.
     pub(crate) fn during(&self, what: &str) -> Option<Work> {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
@@ -196,7 +201,7 @@ impl Progress {
         self.plain.then(|| Work::on(what))
     }
 
-    /// A row of the history is complete.
+    /// Shows a row of the history.
     pub(crate) fn show(&mut self, record: &LogRecord) {
         self.first = None;
         if let Some(bar) = &self.bar {
@@ -206,12 +211,12 @@ impl Progress {
             && (!self.has_rows || self.last.elapsed() >= INTERVAL || record.budget_used >= 1.0)
         {
             self.last = Instant::now();
-            crate::eprint(&format!("{:>3.0}%  {}", 100.0 * record.budget_used, describe(record)));
+            message::tell(format!("{:>3.0}%  {}", 100.0 * record.budget_used, describe(record)));
         }
         self.has_rows = true;
     }
 
-    /// A step within a row, which may take long to be complete.
+    /// Shows a step between two rows of the history, if the last line is long ago.
     pub(crate) fn step(&mut self, progress: train::Progress, budget_used: f64) {
         self.first = None;
         let patience = if self.has_rows { INTERVAL } else { PATIENCE };
@@ -224,15 +229,15 @@ impl Progress {
             bar.set_position((budget_used * TICKS as f64) as u64);
             bar.set_message(told);
         } else if self.plain {
-            crate::eprint(&format!("{:>3.0}%  {told}", 100.0 * budget_used));
+            message::tell(format!("{:>3.0}%  {told}", 100.0 * budget_used));
         }
     }
 
-    /// A line of its own, above the bar where there is one.
+    /// Prints a line, above the bar if there is one.
     pub(crate) fn note(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| crate::eprint(line)),
-            None => crate::eprint(line),
+            Some(bar) => bar.suspend(|| message::tell(line)),
+            None => message::tell(line),
         }
     }
 
@@ -260,7 +265,7 @@ fn describe(record: &LogRecord) -> String {
     )
 }
 
-/// How long the rest of a budget takes, if it goes on as before.
+/// The time that the rest of a budget takes at the average speed so far.
 fn left(seconds: f64, budget_used: f64) -> HumanDuration {
     let left = seconds * (1.0 - budget_used) / budget_used.max(1e-9);
     HumanDuration(Duration::from_secs_f64(left.clamp(0.0, 1e7)))
@@ -276,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_is_known() {
+    fn a_line_states_what_is_known() {
         assert_eq!(line(&state(0, 0, 14)), "drawing samples: 14 seconds so far");
         assert_eq!(line(&state(0, 9, 3)), "drawing samples: 0 of 9, 3 seconds so far");
         let some = line(&state(3, 9, 14));
@@ -298,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_at_once_shows_nothing_and_waits_for_nobody() {
+    fn short_work_does_not_wait_for_its_thread() {
         let start = Instant::now();
         drop(Work::on("nothing"));
         assert!(start.elapsed() < PATIENCE);

@@ -1,4 +1,4 @@
-//! The models that the program knows: one line a family.
+//! The models that the program knows.
 
 use gen_core::Error;
 use gen_core::registry::ModelEntry;

@@ -1,4 +1,4 @@
-//! What a model is trained with: its own defaults, overlaid by a file and by `--set`.
+//! The settings of a training run: the defaults of the model, then those of a file, then `--set`.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of a run, then the assignments of `set` and of `file`, which may repeat what the run was started with.
+    /// The settings of an existing run, then those of `file`, then the assignments of `set`.
     pub(crate) fn of_run(config: &RunConfig, set: &[String], file: Option<&Path>) -> anyhow::Result<Self> {
         let mut table = toml::Table::new();
         table.insert("model".to_owned(), config.model.clone().into());
@@ -40,14 +40,14 @@ impl Settings {
         })
     }
 
-    /// The defaults of `entry` for `data`, then those of `file`, then the assignments of `set`.
+    /// The defaults of `entry` for `data`, then the settings of `file`, then the assignments of `set`.
     pub(crate) fn resolve(
         entry: &ModelEntry,
         data: &Dataset,
         set: &[String],
         file: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        // The defaults of a model depend on the shape of the data, so the options come first: they change it.
+        // The options come first: they change the shape of the data, and the defaults of a model depend on it.
         let mut options = config::to_table(&DataOptions::default())?;
         let file = file.map(read).transpose()?.unwrap_or_default();
         config::overlay(&mut options, &options_of(&file))?;
@@ -76,7 +76,7 @@ impl Settings {
     }
 }
 
-/// A table within a table; an empty one where there is none.
+/// A table within a table; empty if it is missing.
 fn section(table: &toml::Table, name: &str) -> toml::Table {
     table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default()
 }
@@ -86,12 +86,15 @@ fn options_of(file: &toml::Table) -> toml::Table {
     section(&section(file, "data"), "options")
 }
 
-/// The assignments of `--set`, and after them that of `--precision`.
+/// The assignments of `--set`, followed by the one that `--precision` stands for.
 pub(crate) fn with_precision(set: &[String], precision: Option<Precision>) -> Vec<String> {
     set.iter().cloned().chain(precision.map(|precision| format!("training.precision={precision}"))).collect()
 }
 
-/// A settings file; unknown sections are errors, like unknown keys.
+/// Reads a settings file.
+///
+/// # Errors
+/// When the file is not TOML or has an unknown section.
 fn read(path: &Path) -> anyhow::Result<toml::Table> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;

@@ -1,24 +1,25 @@
-//! A trained model, by the name of its run's folder.
+//! Trained models, found by the folders of their runs.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gen_core::data::{Batch, Dataset, Split};
-use gen_core::model::{GenerativeModel, SampleRequest};
+use gen_core::model::{Density, GenerativeModel, Latent, LikelihoodKind, SampleRequest};
 use gen_core::rng::{Purpose, stream};
+use gen_core::train::Progress;
 use gen_run::RunFolder;
 use tch::{Device, Tensor};
 
 use crate::device::Compute;
-use crate::{catalog, checkpoint, registry};
+use crate::{arguments, catalog, checkpoint, registry};
 
-/// Options of every command that looks into one trained model.
+/// Options of commands that use one trained model.
 #[derive(clap::Args)]
 pub(crate) struct TrainedArgs {
     /// The folder of a trained run
     run: PathBuf,
 
-    /// With the weights of the best validation, instead of the latest
+    /// Use the weights of the best validation instead of the latest
     #[arg(long)]
     best: bool,
 
@@ -26,29 +27,36 @@ pub(crate) struct TrainedArgs {
     compute: Compute,
 }
 
-/// Where the data of a run lie, for commands that look at them.
-#[derive(clap::Args, Debug, Default)]
-pub(crate) struct OwnData {
-    /// Where the data that the run was trained on lie now, if not where they were: csv:PATH, npy:PATH or folder:PATH. They
-    /// are the same if their SHA-256 is
+/// Options of commands that draw samples.
+#[derive(clap::Args)]
+pub(crate) struct SamplingArgs {
+    /// The seed of the samples
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
+    pub(crate) seed: u64,
+
+    /// The name of the sampler, for models that have several
     #[arg(long)]
-    data: Option<String>,
+    sampler: Option<String>,
+
+    /// The number of steps of an iterative sampler
+    #[arg(long, value_parser = arguments::count)]
+    steps: Option<usize>,
 }
 
-impl OwnData {
-    /// Of a command that has another option for it.
-    pub(crate) fn at(data: Option<&str>) -> Self {
-        OwnData { data: data.map(str::to_owned) }
+impl SamplingArgs {
+    /// A request for `n` samples.
+    pub(crate) fn request(&self, n: usize) -> SampleRequest {
+        SampleRequest { sampler: self.sampler.clone(), steps: self.steps, ..SampleRequest::new(n, self.seed) }
     }
+}
 
-    /// The data of a run.
-    pub(crate) fn of(&self, folder: &RunFolder) -> anyhow::Result<Dataset> {
-        let data = match &self.data {
-            Some(name) => catalog::load(name)?,
-            None => catalog::load_of_run(&folder.config().run.dataset, folder.path())?,
-        };
-        Ok(folder.prepare(data)?)
-    }
+/// The option of commands that read the data of a run.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct OwnData {
+    /// The place of the run's data, if they have moved since training: csv:PATH, npy:PATH or folder:PATH. They must
+    /// have the same SHA-256
+    #[arg(long)]
+    pub(crate) data: Option<String>,
 }
 
 /// A run and its model with trained weights.
@@ -56,46 +64,84 @@ pub(crate) struct Trained {
     pub(crate) folder: RunFolder,
     pub(crate) model: Box<dyn GenerativeModel>,
     pub(crate) device: Device,
+    /// Up to the checkpoint that the weights are from.
+    pub(crate) progress: Progress,
+    /// Whether the weights are a moving average.
+    pub(crate) is_averaged: bool,
 }
 
 impl TrainedArgs {
     pub(crate) fn load(&self) -> anyhow::Result<Trained> {
         let device = self.compute.start()?;
-        self.load_beside(&self.run, device)
+        Trained::load(RunFolder::open(&self.run)?, self.best, device)
     }
 
-    /// The model of another run, on a device that was started, with the same choice of weights.
-    pub(crate) fn load_beside(&self, run: &Path, device: Device) -> anyhow::Result<Trained> {
-        let folder = RunFolder::open(run)?;
-        let model = folder.build(&registry::models(), device)?;
-        let weights = checkpoint::chosen(&folder, self.best)?.sampling_weights();
-        model.weights().assign(&weights).context("the checkpoint does not fit the model")?;
-        Ok(Trained { folder, model, device })
+    /// The model of another run, on the device of `trained`, with the same choice of weights.
+    pub(crate) fn load_beside(&self, run: &Path, trained: &Trained) -> anyhow::Result<Trained> {
+        Trained::load(RunFolder::open(run)?, self.best, trained.device)
     }
 }
 
 impl Trained {
-    /// The model's name.
+    /// The model of a run with its latest weights, or with those of its best validation.
+    pub(crate) fn load(folder: RunFolder, best: bool, device: Device) -> anyhow::Result<Self> {
+        let model = folder.build(&registry::models(), device)?;
+        let checkpoint = checkpoint::load(&folder, best)?;
+        let weights = checkpoint.sampling_weights();
+        model.weights().assign(&weights).context("the checkpoint does not fit the model")?;
+        let (progress, is_averaged) = (checkpoint.progress, checkpoint.is_averaged());
+        Ok(Trained { folder, model, device, progress, is_averaged })
+    }
+
+    /// The name of the model.
     pub(crate) fn name(&self) -> &'static str {
         self.model.card().name
     }
 
-    /// Whether the model is of images.
+    /// Whether this is a model of images.
     pub(crate) fn of_images(&self) -> bool {
         self.model.card().data.shape.is_image()
     }
 
-    /// The data that the run was trained on.
-    pub(crate) fn data(&self, own: &OwnData) -> anyhow::Result<Dataset> {
-        own.of(&self.folder)
+    /// The likelihood of the model; `consequence` ends the message of the error where it has none.
+    pub(crate) fn density(&self, consequence: &str) -> anyhow::Result<&dyn Density> {
+        let density = self.model.density();
+        density.with_context(|| format!("`{}` gives no likelihood to data: {consequence}", self.name()))
     }
 
-    /// The data set of this name as the model would see it, if its rows are of the same shape as the run's own.
+    /// The latent space of the model; `consequence` ends the message of the error where it has none.
+    pub(crate) fn latent(&self, consequence: &str) -> anyhow::Result<&dyn Latent> {
+        let latent = self.model.latent();
+        latent.with_context(|| format!("`{}` has no latent space: {consequence}", self.name()))
+    }
+
+    /// The kind of likelihood that was asked for, otherwise `default`.
+    pub(crate) fn likelihood(
+        &self,
+        asked: Option<LikelihoodKind>,
+        default: Option<LikelihoodKind>,
+    ) -> anyhow::Result<LikelihoodKind> {
+        asked.or(default).with_context(|| format!("`{}` computes no kind of likelihood", self.name()))
+    }
+
+    /// The data that the run was trained on.
+    pub(crate) fn data(&self, own: &OwnData) -> anyhow::Result<Dataset> {
+        let data = match &own.data {
+            Some(name) => catalog::load(name)?,
+            None => catalog::load_of_run(&self.folder.config().run.dataset, self.folder.path())?,
+        };
+        Ok(self.folder.prepare(data)?)
+    }
+
+    /// Another data set with the options of the run's own.
+    ///
+    /// # Errors
+    /// When its rows have another shape than those of the run's data.
     pub(crate) fn data_like_its_own(&self, name: &str) -> anyhow::Result<Dataset> {
         let spec = &self.model.card().data;
         let data = catalog::load(name)?;
         let mut options = spec.options.clone();
-        // Points that have no steps of their own are spread over none.
+        // Dequantisation needs columns of equally spaced values.
         if !spec.shape.is_image() && data.discrete_columns()?.iter().all(|found| found.grid.is_none()) {
             options.dequantise = false;
         }
@@ -106,12 +152,12 @@ impl Trained {
         Ok(data)
     }
 
-    /// `n` samples of a model of points, for the background of a chart.
+    /// `n` samples of a model of points, `[n, dimension]`, for the background of a chart.
     pub(crate) fn points(&self, n: usize, seed: u64) -> anyhow::Result<Tensor> {
         Ok(self.model.sample(&SampleRequest::new(n, seed))?)
     }
 
-    /// Rows as the model sees them; what is random in it depends on `seed` alone.
+    /// Rows as the model sees them, on its device. The noise of dequantisation depends on `seed` alone.
     pub(crate) fn batch(&self, data: &Dataset, rows: &Split, seed: u64) -> Batch {
         let batch = rows.to_batch(&data.spec, &stream(seed, Purpose::Evaluate, 0));
         Batch { x: batch.x.to_device(self.device), ..batch }

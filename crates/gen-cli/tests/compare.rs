@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
-use shared::program;
+use shared::{one_line, program};
 
 fn compare(runs: &[&Path], out: &Path) -> assert_cmd::assert::Assert {
     program().arg("compare").args(runs).arg("--out").arg(out).assert()
 }
 
-/// A folder as `gen evaluate` leaves it: distances in two spaces, and a coverage.
+/// A folder in the form of `gen evaluate`: distances in two spaces, and a coverage.
 fn run(folder: &Path, family: &str, model: &str, distances: [f64; 2]) -> PathBuf {
     fs::create_dir_all(folder.join("samples")).unwrap();
     let name = folder.file_name().unwrap().to_str().unwrap();
@@ -39,7 +39,7 @@ fn rows(path: &Path) -> Vec<csv::StringRecord> {
 }
 
 #[test]
-fn runs_from_anywhere_are_put_side_by_side() {
+fn runs_from_any_folders_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: &str| folder.path().join(path);
     let vae = run(&at("mine/vae-digits-s0"), "vae", "vae", [3.0, 9.0]);
@@ -94,13 +94,12 @@ fn runs_from_anywhere_are_put_side_by_side() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_said_in_one_line() {
+fn incomparable_runs_are_one_line_of_error() {
     let folder = tempfile::tempdir().unwrap();
     let vae = run(&folder.path().join("vae-digits-s0"), "vae", "vae", [3.0, 9.0]);
     let out = folder.path().join("out");
     let fails = |runs: &[&Path], out: &Path, why: &str| {
-        let one_line = predicate::function(|text: &str| text.trim_end().lines().count() == 1);
-        compare(runs, out).failure().stderr(starts_with("gen: ").and(contains(why)).and(one_line));
+        compare(runs, out).failure().stderr(starts_with("gen: ").and(contains(why)).and(one_line()));
     };
     fails(&[&vae, &folder.path().join("nothing")], &out, "cannot read");
     fails(&[folder.path()], &out, "is no run folder: it should have an evaluation.csv");

@@ -1,31 +1,31 @@
-//! `gen data`, from outside and without a network.
+//! `gen data` through the real program, without a network.
 #![allow(clippy::unwrap_used)]
+
+mod shared;
 
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use predicates::prelude::*;
 use predicates::str::contains;
+use shared::{one_line, run_in};
 
 /// `gen data` with an empty cache in `folder`.
-fn data(folder: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
-    let mut command = Command::cargo_bin("gen").unwrap();
-    command.env("GEN_DATA", folder.join("cache")).current_dir(folder);
-    command.arg("data").args(arguments).assert()
+fn data(folder: &Path, arguments: &str) -> Assert {
+    run_in(folder, &format!("data {arguments}"), &[])
 }
 
-/// One line that names the problem, and exit code 1.
-fn fails(folder: &Path, arguments: &[&str], expected: &str) {
-    let output = data(folder, arguments).failure().code(1).stderr(contains(expected)).get_output().clone();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(errors.lines().filter(|line| line.starts_with("gen: ")).count(), 1, "{errors}");
-    assert!(!errors.contains("panicked"), "{errors}");
+/// Checks that the command fails in one line with this text.
+fn fails(folder: &Path, arguments: &str, expected: &str) {
+    let told = contains(expected).and(one_line()).and(contains("panicked").not());
+    data(folder, arguments).failure().code(1).stderr(told);
 }
 
 #[test]
-fn the_list_has_manifests_and_formulas() {
+fn the_list_has_manifests_and_data_by_formula() {
     let folder = tempfile::tempdir().unwrap();
-    let output = data(folder.path(), &["list"]).success().get_output().clone();
+    let output = data(folder.path(), "list").success().get_output().clone();
     let lines = String::from_utf8(output.stdout).unwrap();
     for (name, here) in
         [("digits", "built in"), ("fashion-mnist", "no"), ("cifar10", "no"), ("moons", "by formula")]
@@ -39,11 +39,11 @@ fn the_list_has_manifests_and_formulas() {
 fn built_in_sets_need_no_cache() {
     let folder = tempfile::tempdir().unwrap();
     for (name, size) in [("digits", (274, 274)), ("moons", (480, 480))] {
-        data(folder.path(), &["preview", name, "--out", "grid.png"]).success();
+        data(folder.path(), &format!("preview {name} --out grid.png")).success();
         assert_eq!(image::image_dimensions(folder.path().join("grid.png")).unwrap(), size);
     }
-    data(folder.path(), &["fetch", "digits"]).success().stdout(contains("nothing to fetch"));
-    data(folder.path(), &["verify", "digits"]).success().stdout(contains("train-images  good"));
+    data(folder.path(), "fetch digits").success().stdout(contains("nothing to fetch"));
+    data(folder.path(), "verify digits").success().stdout(contains("train-images  good"));
     assert!(!folder.path().join("cache").exists());
 }
 
@@ -58,37 +58,37 @@ fn damaged_and_absent_files_are_named() {
     }
     fails(
         folder.path(),
-        &["preview", "mnist", "--out", "grid.png"],
+        "preview mnist --out grid.png",
         "train-images-idx3-ubyte: the file is damaged: it has 7 bytes, expected 47040016",
     );
     assert!(!folder.path().join("grid.png").exists());
-    fails(folder.path(), &["verify", "mnist"], "`gen data fetch mnist` gets them");
-    fails(folder.path(), &["verify", "kmnist"], "4 of 4 files of `kmnist`");
+    fails(folder.path(), "verify mnist", "`gen data fetch mnist` gets them");
+    fails(folder.path(), "verify kmnist", "4 of 4 files of `kmnist`");
 }
 
 #[test]
 fn unknown_names_suggest_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
     for action in ["fetch", "verify"] {
-        fails(folder.path(), &[action, "fashion-mnits"], "did you mean `fashion-mnist`?");
+        fails(folder.path(), &format!("{action} fashion-mnits"), "did you mean `fashion-mnist`?");
     }
-    fails(folder.path(), &["preview", "mons", "--out", "x.png"], "did you mean `moons`?");
+    fails(folder.path(), "preview mons --out x.png", "did you mean `moons`?");
 }
 
 #[test]
-fn a_broken_picture_is_no_obstacle_unless_all_are() {
+fn broken_pictures_are_left_out_unless_all_are_broken() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = folder.path().join("pictures");
     fs::create_dir(&pictures).unwrap();
     fs::write(pictures.join("broken.png"), "not a picture").unwrap();
-    let preview = ["preview", "folder:pictures", "--out", "grid.png"];
-    fails(folder.path(), &preview, "none of its 1 images can be read: broken.png");
+    let preview = "preview folder:pictures --out grid.png";
+    fails(folder.path(), preview, "none of its 1 images can be read: broken.png");
     for i in 0..10u8 {
         image::GrayImage::from_pixel(8, 8, image::Luma([20 * i]))
             .save(pictures.join(format!("{i}.png")))
             .unwrap();
     }
-    data(folder.path(), &preview).success().stderr(contains("left out 1 of 11 images: broken.png"));
+    data(folder.path(), preview).success().stderr(contains("left out 1 of 11 images: broken.png"));
     assert!(folder.path().join("grid.png").exists());
 }
 
@@ -98,7 +98,7 @@ fn bad_tables_are_explained() {
     fs::write(folder.path().join("x.csv"), "a,b\n1,2\n3,four\n").unwrap();
     fs::write(folder.path().join("x.npy"), "not an array").unwrap();
     let preview = |name: &str, expected: &str| {
-        fails(folder.path(), &["preview", name, "--out", "grid.png"], expected);
+        fails(folder.path(), &format!("preview {name} --out grid.png"), expected);
     };
     preview("csv:x.csv", "line 3, column 2 (`b`): `four` is not a finite number");
     preview("npy:x.npy", "not a .npy file");

@@ -1,4 +1,4 @@
-//! What a likelihood is for, through the real program: a table of a user's own, and telling data from other data.
+//! Uses of likelihoods, through the real program: a table of the user's own, and the detection of other data.
 #![allow(clippy::unwrap_used)]
 
 mod shared;
@@ -13,10 +13,10 @@ use gen_core::rng::{Purpose, stream};
 use gen_data::{idx, npy};
 use predicates::prelude::*;
 use predicates::str::contains;
-use shared::{program, stderr};
+use shared::{number, one_line, program, rows, stderr};
 use tch::{Device, Kind, Tensor};
 
-/// `gen <command> <run> <rest>`, or `gen train <model> --out <run> <rest>`, with `more` in the places of `{}`.
+/// `gen <command> <run> <rest>`, or `gen train <model> --out <run> <rest>`, with the paths of `more` in place of `{}`.
 fn run(arguments: &str, run: &Path, more: &[&Path]) -> Assert {
     let mut program = program();
     let mut arguments = arguments.split_whitespace();
@@ -36,16 +36,8 @@ fn run(arguments: &str, run: &Path, more: &[&Path]) -> Assert {
     program.assert()
 }
 
-fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
-    csv::Reader::from_path(path).unwrap().deserialize().map(Result::unwrap).collect()
-}
-
-fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
-    row[column].parse().unwrap_or_else(|_| panic!("{column}: {:?}", row[column]))
-}
-
-/// Writes five columns of very different units that depend on each other, a map of N(0, I) with a triangular Jacobian: a bent
-/// one, a skewed one, a nearly linear one, a wave. And their entropy.
+/// Writes five dependent columns of very different scales, a map of N(0, I) with a triangular Jacobian, and returns
+/// their entropy in nats.
 fn table(path: &Path) -> f64 {
     let n = 6000;
     let z = stream(1, Purpose::Data, 0).randn([n, 5], (Kind::Double, Device::Cpu));
@@ -62,13 +54,13 @@ fn table(path: &Path) -> f64 {
         writeln!(text, "{}", cells.join(",")).unwrap();
     }
     fs::write(path, text).unwrap();
-    // E log |d x / d z|: the exponential's is log 0.5 + 0.5 E z.
+    // E log |d x / d z|. The exponential contributes log 0.5 + 0.5 E z.
     let log_det: f64 = [1.0, 0.5, 0.5, 60.0, 0.01f64].iter().map(|scale| scale.ln()).sum();
     2.5 * (2.0 * std::f64::consts::PI * std::f64::consts::E).ln() + log_det
 }
 
 #[test]
-fn a_table_is_learned_until_nothing_gets_better() {
+fn training_on_a_table_stops_early() {
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("table.csv");
     let entropy = table(&csv);
@@ -96,7 +88,7 @@ fn a_table_is_learned_until_nothing_gets_better() {
     assert_eq!(number(history.last().unwrap(), "step"), last);
     assert!(out.join(format!("samples/step-{last:07}.png")).is_file());
 
-    // It is at its end.
+    // The finished run stays as it is.
     let again = run(&format!("{settings} --resume"), &out, &[]).success();
     assert!(stderr(&again).contains(&told), "{}", stderr(&again));
     assert_eq!((rows(&out.join("history.csv")), rows(&out.join("validation.csv"))), (history, validations));
@@ -107,7 +99,7 @@ fn a_table_is_learned_until_nothing_gets_better() {
     assert_eq!((row["n_likelihood"].as_str(), number(&row, "steps")), ("600", best_step));
     let (nats, error) = (number(&row, "nll_nats"), number(&row, "nll_standard_error"));
     assert!((0.03..0.12).contains(&error), "{error}");
-    // The entropy less three standard errors, and what 5,000 rows leave to be learned.
+    // Three standard errors below the entropy, and above it the loss from only 5,000 rows.
     let gap = nats - entropy;
     assert!((-3.0 * error..0.35).contains(&gap), "{nats} nats, entropy {entropy}");
 }
@@ -117,8 +109,7 @@ fn patience_needs_validations() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let settings = "train realnvp --data moons --budget 5steps --set patience=2 --set validation_rows=0";
-    let one_line = predicate::function(|text: &str| text.trim_end().lines().count() == 1);
-    run(settings, &out, &[]).failure().stderr(contains("`patience` counts validations").and(one_line));
+    run(settings, &out, &[]).failure().stderr(contains("`patience` counts validations").and(one_line()));
 }
 
 /// The test images of the digits: `u8 [359, 1, 8, 8]`.
@@ -127,7 +118,7 @@ fn digits() -> Tensor {
     idx::read_images(path).unwrap()
 }
 
-/// By score.
+/// The rows of `ood.csv` by score.
 fn found(out: &Path) -> BTreeMap<String, BTreeMap<String, String>> {
     rows(&out.join("ood.csv")).into_iter().map(|row| (row["score"].clone(), row)).collect()
 }
@@ -136,8 +127,8 @@ fn found(out: &Path) -> BTreeMap<String, BTreeMap<String, String>> {
 fn other_data_is_told_from_digits() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
-    let realnvp = "train realnvp --data digits --progress none --set batch_size=32 --set ema_decay=0.9 --set couplings=2 \
-                   --set width=8 --set dense_couplings=2 --set dense_width=32";
+    let realnvp = "train realnvp --data digits --progress none --set batch_size=32 --set ema_decay=0.9 --set \
+                   couplings=2 --set width=8 --set dense_couplings=2 --set dense_width=32";
     let (flow, background, gan) = (place("flow"), place("background"), place("gan"));
     run(&format!("{realnvp} --budget 150steps"), &flow, &[]).success();
     run(&format!("{realnvp} --budget 100steps --set perturb=0.3"), &background, &[]).success();
@@ -149,7 +140,7 @@ fn other_data_is_told_from_digits() {
     };
     let noise = stream(2, Purpose::Data, 0).rand([400, 1, 8, 8], (Kind::Float, Device::Cpu)) * 256.0;
     let noise = write("noise.npy", &noise.floor().to_kind(Kind::Uint8));
-    // What a digit's margin is, all over: simple, and likely.
+    // Nearly black images, like the margins of digits: simple, and likely.
     let flat = write("flat.npy", &(digits().narrow(0, 0, 300) / 16i64).to_kind(Kind::Uint8));
 
     let out = place("noise");
@@ -192,7 +183,7 @@ fn other_data_is_told_from_digits() {
         "{scores:?}"
     );
 
-    // The same command says the same again.
+    // The command is deterministic.
     let again = place("again");
     run(&format!("ood --against {flat} --out {{}}"), &flow, &[&again]).success();
     assert_eq!(found(&again), scores);

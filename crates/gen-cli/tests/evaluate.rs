@@ -9,24 +9,18 @@ use std::path::Path;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use predicates::str::contains;
-use shared::program;
+use shared::{number, program, rows};
 use tch::{Device, Kind, Tensor};
 
 fn evaluate(arguments: &str, out: &Path) -> Assert {
     program().arg("evaluate").args(arguments.split_whitespace()).arg("--out").arg(out).assert()
 }
 
-/// The one row of a folder's evaluation.csv.
+/// The only row of evaluation.csv in a folder.
 fn row(folder: &Path) -> BTreeMap<String, String> {
-    let mut reader = csv::Reader::from_path(folder.join("evaluation.csv")).unwrap();
-    let mut rows = reader.deserialize();
-    let row = rows.next().unwrap().unwrap();
-    assert!(rows.next().is_none());
-    row
-}
-
-fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
-    row[column].parse().unwrap_or_else(|_| panic!("{column}: {:?}", row[column]))
+    let mut rows = rows(&folder.join("evaluation.csv"));
+    assert_eq!(rows.len(), 1);
+    rows.remove(0)
 }
 
 #[test]
@@ -63,7 +57,7 @@ fn a_reference_of_points() {
 }
 
 #[test]
-fn samples_of_anyone() {
+fn samples_from_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("grey.npy");
     Tensor::full([50, 1, 8, 8], 100, (Kind::Uint8, Device::Cpu)).write_npy(&file).unwrap();
@@ -118,7 +112,7 @@ fn a_run_is_measured_into_its_folder_or_another() {
     twice.failure().stderr(contains("would both be written to"));
 }
 
-/// By the one the report groups seeds, by the other it ranks times.
+/// The report groups seeds by the configuration, and ranks times by how sampling was timed.
 #[test]
 fn an_evaluation_tells_its_configuration_and_how_sampling_was_timed() {
     let folder = tempfile::tempdir().unwrap();
@@ -155,27 +149,26 @@ fn an_evaluation_tells_its_configuration_and_how_sampling_was_timed() {
         .arg(&both)
         .assert()
         .success();
-    let mut models = csv::Reader::from_path(both.join("models.csv")).unwrap();
-    let rows: Vec<BTreeMap<String, String>> = models.deserialize().map(|row| row.unwrap()).collect();
+    let rows = rows(&both.join("models.csv"));
     let of = |metric: &str| rows.iter().filter(|row| row["metric"] == metric).collect::<Vec<_>>();
     assert_eq!((of("fd").len(), of("fd")[0]["n_seeds"].as_str()), (1, "2"));
-    // Apart, for each number of threads.
+    // Times are kept apart by the number of threads.
     assert_eq!(of("sample_images_per_second").len(), 2);
-    // Where no samples were wanted, none were timed together.
+    // An evaluation without samples has no time of sampling.
     run("evaluate -n 200 --metrics likelihood --device cpu --threads 1", &at("other"));
     let row = row(&at("other"));
     assert_eq!((row["sample_batch"].as_str(), row["sample_images_per_second"].as_str()), ("", ""));
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_told_before_the_work_and_costs_no_numbers() {
+fn an_unwritable_folder_is_refused_before_the_work_and_loses_no_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "in the way").unwrap();
     let reference = "--reference floor --data digits --metrics fd";
     let told = evaluate(reference, &file.join("out")).failure();
     told.stderr(contains("is a file").and(contains("floor").not())).stdout("");
-    // What goes wrong at the end: a folder has the name of a file.
+    // An error at the end: a folder has the name of a file.
     let out = folder.path().join("out");
     std::fs::create_dir_all(out.join("evaluation.csv")).unwrap();
     let told = evaluate(reference, &out).failure();
@@ -183,7 +176,7 @@ fn a_folder_that_cannot_be_written_is_told_before_the_work_and_costs_no_numbers(
         .stderr(contains("evaluation.csv").and(contains("panicked").not()));
 }
 
-/// Two samples decide nothing, and huge numbers fit the table.
+/// Two samples are too few for a comparison, and huge numbers fit the table.
 #[test]
 fn few_and_wild_samples_get_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
@@ -201,7 +194,6 @@ fn few_and_wild_samples_get_no_verdict() {
     evaluate(&arguments, &out).failure().stderr(told);
 }
 
-/// A folder of pictures sorted by class, and fewer of them than there are.
 #[test]
 fn a_folder_sorted_by_class_is_taken_in_random_order() {
     let folder = tempfile::tempdir().unwrap();
@@ -220,7 +212,7 @@ fn a_folder_sorted_by_class_is_taken_in_random_order() {
     let arguments = format!("--samples {} --data digits -n 150 --metrics classes,fd", pictures.display());
     let told = contains("150 of 359 samples, drawn by --seed");
     evaluate(&arguments, &out).success().stderr(told);
-    // The first 150 are of four or five classes: their distance from a histogram of ten is above a half.
+    // The first 150 pictures have four or five classes. Their total variation distance to ten classes is above 0.5.
     let found = number(&row(&out), "class_tv");
     assert!(found < 0.2, "{found}");
 }
@@ -254,7 +246,8 @@ fn a_feature_network_is_trained_recorded_and_used() {
     let trained = program().args(train.split(' ')).arg(folder.path()).assert();
     trained.success().stderr(contains("epoch 2 of 2"));
     let records = std::fs::read_to_string(folder.path().join("features.toml")).unwrap();
-    let command = "gen features train --data digits --kind classifier --out crates/gen-cli/features --threads 1 --epochs 2";
+    let command = "gen features train --data digits --kind classifier --out crates/gen-cli/features --threads 1 \
+        --epochs 2";
     assert!(records.contains(command), "{records}");
     let file = folder.path().join("classifier-digits.safetensors");
     let out = folder.path().join("out");
@@ -276,12 +269,13 @@ fn a_network_without_labels_is_trained_recorded_and_used() {
         train(arguments).failure().code(1).stderr(contains(told).and(contains("panicked").not()));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{arguments}");
     };
-    refused("--data digits --dropout 0.1", "--dropout is of classifiers");
+    refused("--data digits --dropout 0.1", "--dropout is for classifiers");
     refused("--data moons", "a feature network needs images");
     let trained = train("--data digits --epochs 1").success();
     trained.stderr(contains("epoch 1 of 1: loss ").and(contains("on validation").not()));
     let records = std::fs::read_to_string(folder.path().join("features.toml")).unwrap();
-    let command = "gen features train --data digits --kind self-supervised --out crates/gen-cli/features --threads 1 --epochs 1";
+    let command = "gen features train --data digits --kind self-supervised --out crates/gen-cli/features --threads 1 \
+        --epochs 1";
     assert!(records.contains("[self-supervised.digits]") && records.contains(command), "{records}");
     assert!(!records.contains("test_accuracy"), "{records}");
     let file = folder.path().join("self-supervised-digits.safetensors");
@@ -292,12 +286,12 @@ fn a_network_without_labels_is_trained_recorded_and_used() {
     let measured = row(&out);
     assert_eq!(measured["feature_space"], "self-supervised:digits");
     assert!(records.contains(&measured["feature_sha256"]));
-    // Noise is far from the digits in it, though it never saw a label.
+    // Noise is far from the digits in this space.
     let noise = folder.path().join("noise");
     evaluate(&arguments.replace("floor", "pixel-noise"), &noise).success();
     let fd = |folder: &Path| number(&row(folder), "fd");
     assert!(fd(&noise) > 5.0 * fd(&out), "{} {}", fd(&noise), fd(&out));
-    // Both kinds have their places in one table.
+    // One file has the records of both kinds.
     let other = program()
         .args("features train --data digits --epochs 1 --threads 1 --out".split(' '))
         .arg(folder.path())

@@ -1,4 +1,4 @@
-//! The commands that look into a trained model, through the real program, on runs that are trained once.
+//! The commands that show a trained model, through the real program.
 #![allow(clippy::unwrap_used)]
 
 mod shared;
@@ -9,12 +9,11 @@ use std::sync::LazyLock;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use predicates::str::contains;
-use shared::program;
+use shared::{one_line, program, train};
 use tempfile::TempDir;
 
-/// Tiny runs of every model on digits and on moons.
+/// Small runs on digits and on moons, trained once for all tests.
 static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
     let runs = [
         ("dcgan", "digits", "generator_width=8"),
         ("vae", "digits", "widths=[8]"),
@@ -26,27 +25,13 @@ static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
         ("realnvp", "moons", "couplings=2"),
         ("ddpm", "moons", "ddim_steps=5"),
     ];
-    for (model, data, set) in runs {
-        let done = program()
-            .args([
-                "train",
-                model,
-                "--data",
-                data,
-                "--budget",
-                "10steps",
-                "--threads",
-                "1",
-                "--progress",
-                "none",
-            ])
-            .args(["--set", "batch_size=32", "--set", set, "--out"])
-            .arg(folder.path().join(format!("{model}-{data}")))
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{model} {data}: {}", String::from_utf8_lossy(&done.stderr));
-    }
-    folder
+    let options = runs.map(|(_, _, set)| format!("--budget 10steps --set batch_size=32 --set {set}"));
+    let runs: Vec<_> = runs
+        .iter()
+        .zip(&options)
+        .map(|((model, data, _), options)| (*model, *data, options.as_str()))
+        .collect();
+    train(&runs)
 });
 
 struct Scratch(TempDir);
@@ -56,7 +41,7 @@ impl Scratch {
         Scratch(tempfile::tempdir().unwrap())
     }
 
-    /// Runs `gen <command> <run> <arguments> --out <file>`; the file, and what became of it.
+    /// Runs `gen <command> <run> <arguments> --out <file>`; returns the path of the file and the result.
     fn run(&self, command: &str, run: &str, arguments: &str, file: &str) -> (PathBuf, Assert) {
         let out = self.0.path().join(file);
         let mut started = program();
@@ -65,7 +50,7 @@ impl Scratch {
         (out, assert)
     }
 
-    /// The size of the picture that a command draws.
+    /// Draws a picture, and returns its size.
     fn picture(&self, command: &str, run: &str, arguments: &str, file: &str) -> (u32, u32) {
         let (out, assert) = self.run(command, run, arguments, file);
         assert.success();
@@ -75,17 +60,15 @@ impl Scratch {
         picture.dimensions()
     }
 
-    /// The command fails in one line that says `message`, and writes nothing.
+    /// Checks that the command fails in one line with `message`, and writes nothing.
     fn refuses(&self, command: &str, run: &str, arguments: &str, file: &str, message: &str) {
         let (out, assert) = self.run(command, run, arguments, file);
-        let errors = |text: &str| text.lines().filter(|line| line.starts_with("gen: ")).count();
-        let one_line = predicate::function(move |text: &str| errors(text) == 1);
-        assert.failure().stderr(contains(message).and(one_line).and(contains("panicked").not()));
+        assert.failure().stderr(contains(message).and(one_line()).and(contains("panicked").not()));
         assert!(!out.exists());
     }
 }
 
-/// The frames of an animation.
+/// The number of frames of an animation.
 fn frames(path: &Path) -> usize {
     use image::AnimationDecoder;
     let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
@@ -133,7 +116,7 @@ fn interpolations() {
 
     let refuses =
         |run, arguments, file, message| scratch.refuses("interpolate", run, arguments, file, message);
-    refuses("dcgan-digits", "--between 1,2", "x.png", "`dcgan` has no way from data to codes");
+    refuses("dcgan-digits", "--between 1,2", "x.png", "`dcgan` has no encoder");
     refuses("vae-digits", "--between 1,99999", "x.png", "test rows, numbered from 0: there is no row 99999");
     refuses("vae-digits", "--between 1", "x.png", "two row numbers with a comma between");
     refuses("vae-digits", "", "x.bmp", "--out takes .png, .jpg, .webp or .gif");
@@ -173,9 +156,9 @@ fn maps_of_latent_spaces() {
     for run in ["ae-digits", "ddpm-digits", "realnvp-moons", "vae-moons"] {
         scratch.picture("latent", run, "-n 60 --method pca", &format!("{run}.png"));
     }
-    // The classes of a GAN's samples are those that the classifier sees.
+    // A GAN has no encoder, so a classifier gives the classes of its samples.
     let (out, done) = scratch.run("latent", "dcgan-digits", "-n 50 --method both", "gan.csv");
-    done.success().stderr(contains("classes as a classifier sees them"));
+    done.success().stderr(contains("classes by a classifier"));
     let (header, rows) = table(&out);
     assert_eq!(header, ["index", "class", "pca_1", "pca_2", "tsne_1", "tsne_2"]);
     assert_eq!(rows.len(), 50);

@@ -1,27 +1,20 @@
-//! `gen evaluate --samples` on sets whose quality is known: the sets that a metric must not be fooled by.
+//! `gen evaluate --samples` on sets of known quality.
 #![allow(clippy::unwrap_used)]
+
+mod shared;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use assert_cmd::Command;
 use gen_data::{Catalog, idx, npy};
+use shared::{CACHE, program, rows};
 use tch::{Kind, Tensor};
 
-/// What evaluations keep, apart from what the user's keep.
-const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
-
-fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_gen"));
-    program.env("GEN_DATA", CACHE);
-    program
-}
-
-/// Every number of a space: value and floor by metric.
+/// The value and the floor of each metric in one space.
 type Numbers = BTreeMap<String, (f64, Option<f64>)>;
 
-/// What was measured of one set of samples.
+/// The measurements of one set of samples.
 struct Measured {
     spaces: BTreeMap<String, Numbers>,
     row: BTreeMap<String, String>,
@@ -37,7 +30,8 @@ impl Measured {
 /// The sets of one data set, measured once for all tests.
 struct Ladder {
     sets: BTreeMap<&'static str, Measured>,
-    /// What "near 0" is: the few rows around one image are a larger share of a smaller set.
+    /// The upper limit for recall and coverage near 0. The few rows around one image are a larger share of a smaller
+    /// set.
     next_to_nothing: f64,
 }
 
@@ -45,10 +39,11 @@ fn bytes(x: &Tensor) -> Tensor {
     x.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
 }
 
-/// Samples in a set but that of the test images, of which all are taken.
+/// The largest number of samples in a set, except for the test images.
 const MOST_SAMPLES: i64 = 3000;
 
-/// The image that is nearest to the mean of all, `[1, channels, height, width]`: an unusual one may lie in no neighbourhood.
+/// The image that is nearest to the mean of all, `[1, channels, height, width]`. An unusual image may be in no
+/// neighbourhood.
 fn typical(images: &Tensor) -> Tensor {
     let distances = (images - images.mean_dim(0, true, Kind::Float)).square().flatten(1, -1);
     let nearest = distances.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).argmin(0, false);
@@ -75,34 +70,32 @@ impl Ladder {
         Ladder { sets: measured.collect(), next_to_nothing: 0.01 + 30.0 / whole as f64 }
     }
 
-    /// Classifier, self-supervised network and, of the digits, principal components.
+    /// The names of the spaces: classifier, self-supervised network and, for the digits, principal components.
     fn spaces(&self) -> Vec<String> {
         self.sets["test"].spaces.keys().cloned().collect()
     }
 }
 
-/// One set, through the program.
+/// Measures one set through the program.
 fn measure(data: &str, features: &str, name: &str, x: &Tensor, folder: &Path) -> Measured {
     let file = folder.join(format!("{name}.npy"));
     std::fs::write(&file, npy::to_bytes(x).unwrap()).unwrap();
     let out = folder.join(name);
-    // Every training image is looked at for copies: where a test asks for them only.
+    // The search for copies compares all training images, so only the sets that need it have it.
     let metrics = if ["test", "train"].contains(&name) { "fd,kid,prdc,memorisation" } else { "fd,kid,prdc" };
     let arguments = ["evaluate", "--data", data, "--features", features, "--metrics", metrics, "--samples"];
     let assert = program().args(arguments).arg(&file).arg("--out").arg(&out).assert().success();
     let mut spaces: BTreeMap<String, Numbers> = BTreeMap::new();
-    for row in csv::Reader::from_path(out.join("metrics.csv")).unwrap().deserialize() {
-        let row: BTreeMap<String, String> = row.unwrap();
+    for row in rows(&out.join("metrics.csv")) {
         let numbers = (row["value"].parse().unwrap(), row["floor"].parse().ok());
         spaces.entry(row["space"].clone()).or_default().insert(row["metric"].clone(), numbers);
     }
-    let row =
-        csv::Reader::from_path(out.join("evaluation.csv")).unwrap().deserialize().next().unwrap().unwrap();
+    let row = rows(&out.join("evaluation.csv")).remove(0);
     let printed = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     Measured { spaces, row, printed }
 }
 
-/// The digits, which are part of the program.
+/// The ladder of the digits, which are part of the program.
 fn digits() -> &'static Ladder {
     static LADDER: OnceLock<Ladder> = OnceLock::new();
     LADDER.get_or_init(|| {
@@ -115,7 +108,7 @@ fn digits() -> &'static Ladder {
     })
 }
 
-/// Fashion-MNIST; samples are held against as many of its 10,000 test images. `None` where it cannot be had.
+/// The ladder of Fashion-MNIST. `None` if it cannot be fetched.
 fn fashion() -> Option<&'static Ladder> {
     static LADDER: OnceLock<Option<Ladder>> = OnceLock::new();
     LADDER
@@ -140,7 +133,7 @@ fn fashion() -> Option<&'static Ladder> {
         .as_ref()
 }
 
-/// Both data sets, or the digits alone where there is no network.
+/// The ladders of both data sets, or of the digits alone without a network.
 fn ladders() -> Vec<&'static Ladder> {
     [Some(digits()), fashion()].into_iter().flatten().collect()
 }
@@ -179,7 +172,7 @@ fn training_images_are_the_floor_and_memorised() {
 }
 
 #[test]
-fn one_image_over_and_over_is_precise_and_covers_nothing() {
+fn copies_of_one_image_are_precise_and_cover_nothing() {
     for ladder in ladders() {
         for space in ladder.spaces() {
             let value = |metric: &str| ladder.sets["one"].value(&space, metric);
@@ -207,10 +200,10 @@ fn noise_covers_nothing_and_is_the_last_but_for_one_image() {
     }
 }
 
-/// To principal components, which never saw what images look like, it may be; and one sweater of the clothes' test images is
-/// so unlike all others in the self-supervised space that noise is among its neighbours (features/README.md).
+/// Two spaces are left out: principal components do not separate noise from images, and one test image of Fashion-MNIST
+/// is so unusual in the self-supervised space that noise is among its neighbours (features/README.md).
 #[test]
-fn noise_is_precise_to_no_network() {
+fn noise_has_no_precision_in_network_spaces() {
     for ladder in ladders() {
         let excepted = ["pca", "self-supervised:fashion-mnist"];
         let spaces = ladder.spaces();
@@ -221,7 +214,7 @@ fn noise_is_precise_to_no_network() {
     }
 }
 
-/// Many images that are a little wrong are nearer to the data than one of them over and over.
+/// Many blurred images are nearer to the data than copies of one image.
 #[test]
 fn blurred_clothes_are_nearer_than_one_image() {
     let Some(ladder) = fashion() else { return };

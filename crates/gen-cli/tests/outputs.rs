@@ -1,4 +1,5 @@
-//! What is written is what the name says, and what cannot be written is told before any work.
+//! The option `--out`: the extension decides the format, and outputs that cannot be written are refused before any
+//! work.
 #![allow(clippy::unwrap_used)]
 
 mod shared;
@@ -10,33 +11,13 @@ use std::sync::LazyLock;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use predicates::str::contains;
-use shared::{one_line, program};
+use shared::{one_line, program, train};
 use tempfile::TempDir;
 
-/// A run of images and one of points.
+/// Runs of images and of points.
 static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
-    for (model, data) in [("vae", "digits"), ("ddpm", "moons"), ("realnvp", "moons")] {
-        let done = program()
-            .args([
-                "train",
-                model,
-                "--data",
-                data,
-                "--budget",
-                "3steps",
-                "--threads",
-                "1",
-                "--progress",
-                "none",
-            ])
-            .args(["--set", "batch_size=16", "--out"])
-            .arg(folder.path().join(format!("{model}-{data}")))
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-    folder
+    let options = "--budget 3steps --set batch_size=16";
+    train(&[("vae", "digits", options), ("ddpm", "moons", options), ("realnvp", "moons", options)])
 });
 
 fn run(command: &str, run: &str, arguments: &[&str], out: &Path) -> Assert {
@@ -62,7 +43,7 @@ fn magic(path: &Path) -> &'static str {
 }
 
 #[test]
-fn every_picture_command_writes_what_the_name_says() {
+fn the_extension_decides_the_format_of_pictures() {
     let temp = tempfile::tempdir().unwrap();
     let commands: [(&str, &str, &[&str]); 6] = [
         ("sample", "vae-digits", &["-n", "4"]),
@@ -98,7 +79,7 @@ fn every_picture_command_writes_what_the_name_says() {
 }
 
 #[test]
-fn folders_may_be_called_anything() {
+fn folders_may_have_any_name() {
     let temp = tempfile::tempdir().unwrap();
     fs::create_dir(temp.path().join("have.dir")).unwrap();
     for folder in ["v1.5", "have.dir", "plain", "new.folder/"] {
@@ -111,7 +92,7 @@ fn folders_may_be_called_anything() {
 }
 
 #[test]
-fn what_cannot_be_written_is_told_at_once() {
+fn outputs_that_cannot_be_written_are_refused() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("file"), "").unwrap();
     let below: PathBuf = temp.path().join("file/below/x.png");
@@ -132,7 +113,7 @@ fn what_cannot_be_written_is_told_at_once() {
 }
 
 #[test]
-fn numbers_out_of_range_are_told_the_range() {
+fn an_error_of_a_number_states_its_range() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("x.png");
     for (arguments, told) in [
@@ -159,6 +140,6 @@ fn samples_are_finite_or_refused() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("x.npy");
     let told = run("sample", "realnvp-moons", &["--temperature", "1e38"], &out).failure();
-    told.stderr(contains("samples hold infinity or what is not a number; a temperature of").and(one_line()));
+    told.stderr(contains("samples hold infinity or NaN; a temperature of").and(one_line()));
     assert!(!out.exists());
 }

@@ -1,4 +1,4 @@
-//! A stranger's files through the real program: tables, arrays and pictures as they come.
+//! Files of the user's own through the real program: tables, arrays and pictures.
 #![allow(clippy::unwrap_used)]
 
 mod shared;
@@ -15,7 +15,7 @@ use predicates::str::contains;
 use shared::{column, run_in, stderr};
 use tch::{Device, Kind, Tensor};
 
-/// `gen` in `folder`, with these arguments and a cache of its own.
+/// `gen` in `folder` on one thread, with a separate cache.
 fn program(folder: &Path, arguments: &str) -> Assert {
     run_in(folder, &format!("{arguments} --threads 1"), &[])
 }
@@ -62,7 +62,7 @@ fn a_large_offset_and_a_tiny_scale_lose_no_digits() {
         let [day, flux] = names.map(|name| column(&at(&format!("{model}.csv")), name));
         let distinct: BTreeSet<u64> = day.iter().map(|value| value.to_bits()).collect();
         assert!(distinct.len() > 990, "{model}: {} different days", distinct.len());
-        // A GAN is not done so soon: its scale alone is looked at.
+        // A GAN needs more steps, so only its scale is checked.
         let (far, allowed) = if model == "dcgan" { (0.9, 0.9) } else { (0.1, 0.35) };
         for (name, x, mean, std) in [("day", &day, 2_451_545.0, 0.3), ("flux", &flux, 0.0, 1e-21)] {
             let (found_mean, found_std) = mean_and_std(x);
@@ -72,10 +72,10 @@ fn a_large_offset_and_a_tiny_scale_lose_no_digits() {
         if model != "dcgan" {
             program(folder.path(), &format!("evaluate {model} --metrics likelihood")).success();
             let nats = column(&at(model).join("evaluation.csv"), "nll_nats")[0];
-            // Four standard errors of 400 rows, below.
+            // Four standard errors of 400 rows below the entropy.
             assert!((-0.25..0.6).contains(&(nats - entropy)), "{model}: {nats} nats, entropy {entropy}");
         }
-        // The same samples as an array have the same numbers.
+        // An array of the same samples has the same numbers.
         program(folder.path(), &format!("sample {model} -n 1000 --out {model}.npy")).success();
         let array = npy::read(at(&format!("{model}.npy"))).unwrap();
         assert_eq!(Vec::<f64>::try_from(array.select(1, 0)).unwrap(), day, "{model}");
@@ -83,7 +83,7 @@ fn a_large_offset_and_a_tiny_scale_lose_no_digits() {
 }
 
 #[test]
-fn what_is_not_finite_is_refused_at_the_start() {
+fn values_that_are_not_finite_are_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let last = permutation(50, 0, Purpose::Data, 0)[49];
@@ -122,7 +122,7 @@ fn an_outlier_in_validation_is_named_and_harms_no_model() {
 }
 
 #[test]
-fn discrete_columns_are_told_and_dequantised() {
+fn discrete_columns_are_a_warning_and_can_be_dequantised() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let z = normal(1000, 1);
@@ -137,7 +137,7 @@ fn discrete_columns_are_told_and_dequantised() {
         contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"))
     };
     program(folder.path(), &train("--data csv:x.csv --out plain")).success().stderr(warned());
-    // Whatever shows a likelihood says so.
+    // Every command that shows a likelihood warns.
     for line in [
         "evaluate plain --metrics likelihood",
         "evaluate --reference pixel-gaussian --data csv:x.csv --metrics likelihood --out gaussian",
@@ -161,20 +161,20 @@ fn discrete_columns_are_told_and_dequantised() {
         assert!(column(&at(&format!("{run}.csv")), "mass").iter().all(|mass| mass.fract() != 0.0));
         program(folder.path(), &format!("evaluate {run} --metrics likelihood")).success().stderr(told());
         program(folder.path(), &format!("density {run} --grid 5 --out density.csv")).success().stderr(told());
-        // What is continuous is no worse a stranger to it.
+        // The other data may be continuous.
         let ood = format!("ood {run} --against moons -n 20 --out ood");
         program(folder.path(), &ood).success().stderr(told()).stdout(contains("(dequantised)"));
         let table = fs::read_to_string(at(run).join("evaluation.csv")).unwrap();
         assert!(table.contains(",dequantised,") && !table.contains(",exact,"), "{table}");
     }
-    // What has no likelihood takes no notice.
+    // Commands and models without likelihoods do not warn.
     let floor = "evaluate --reference floor --data csv:x.csv --metrics sliced-wasserstein --out floor";
     program(folder.path(), floor).success().stderr(contains("continuous").not());
     let gan = "train dcgan --data csv:x.csv --budget 5steps --progress none --out gan";
     program(folder.path(), gan).success().stderr(contains("continuous").not());
 }
 
-/// The kinds of the likelihoods that were measured.
+/// The kinds of likelihood in metrics.csv.
 fn kinds(folder: &Path) -> BTreeSet<String> {
     let mut reader = csv::Reader::from_path(folder.join("metrics.csv")).unwrap();
     let at = reader.headers().unwrap().iter().position(|header| header == "parameter").unwrap();
@@ -187,7 +187,7 @@ fn likelihoods_of_dequantised_points_are_named_for_what_they_are() {
     let age: Vec<f64> = normal(500, 1).iter().map(|z| (40.0 + 12.0 * z).round()).collect();
     write_table(&folder.path().join("x.csv"), "age,mass", &[age, normal(500, 2)]);
     let few = "--metrics likelihood --n-bound 20 --n-ode 5";
-    // Bounds are bounds of what is dequantised, too.
+    // Bounds need no other name: they bound the likelihood of dequantised points.
     for (model, expected) in [
         ("maf", &["dequantised"][..]),
         ("tarflow", &["dequantised"]),
@@ -217,7 +217,7 @@ fn samples_may_be_a_table() {
     write_table(&at("x.csv"), "a,b", &[a.clone(), b.clone()]);
     let x = Tensor::stack(&[Tensor::from_slice(&a), Tensor::from_slice(&b)], 1);
     fs::write(at("same.npy"), npy::to_bytes(&x).unwrap()).unwrap();
-    // The same columns in another order, and one that the data have not.
+    // The same columns in another order, and a column that the data do not have.
     write_table(&at("other.csv"), "b,weight,a", &[b, normal(600, 3), a]);
     let evaluate = |samples: &str, out: &str| {
         format!("evaluate --samples {samples} --data csv:x.csv --metrics sliced-wasserstein --out {out}")
@@ -266,7 +266,7 @@ fn grey_pictures_are_grey_however_they_are_stored() {
     array("one.npy", &one);
     array("three.npy", &three);
     array("floats.npy", &(three.to_kind(Kind::Float) / 255.0));
-    // As compression leaves them, and with a colour that nobody could overlook.
+    // Small differences as from compression, and a clear colour.
     let (almost, colour) = (three.copy(), three.copy());
     let _ = almost.get(7).get(0).g_add_scalar_(1);
     let _ = colour.get(7).get(0).fill_(255);
@@ -276,7 +276,8 @@ fn grey_pictures_are_grey_however_they_are_stored() {
         program(
             folder.path(),
             &format!(
-                "evaluate --samples {samples} --data digits --metrics sliced-wasserstein --features pca --out out {more}"
+                "evaluate --samples {samples} --data digits --metrics sliced-wasserstein --features pca --out out \
+                 {more}"
             ),
         )
     };
@@ -301,7 +302,7 @@ fn grey_pictures_are_grey_however_they_are_stored() {
     }
 }
 
-/// What starts from the first batch learns little from one row of it.
+/// Some layers are initialised from the first batch, which may be one row.
 #[test]
 fn one_picture_is_enough_to_start_from() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Every wait says how far it is, on a terminal of any kind and without one.
+//! Long work shows its progress, on a terminal of any kind and without one.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -24,14 +24,14 @@ fn command(folder: &Path, line: &str) -> Command {
     command
 }
 
-/// What `gen` shows on a terminal of this kind.
+/// The output of `gen` on a terminal of this kind.
 fn on_a_terminal(term: &str, folder: &Path, line: &str) -> String {
     let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
     let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
     let mut child =
         command(folder, line).env("TERM", term).env_remove("NO_COLOR").stderr(slave).spawn().unwrap();
     let mut shown = Vec::new();
-    // Some systems end a terminal with an error.
+    // On some systems reading the end of a terminal is an error.
     let _ = File::from(master).read_to_end(&mut shown);
     let shown = String::from_utf8_lossy(&shown).into_owned();
     assert!(child.wait().unwrap().success(), "{shown}");
@@ -48,12 +48,12 @@ fn a_terminal_that_draws_no_bars_gets_lines() {
     assert!(dumb.contains("100%  step 20") && !dumb.contains(ESCAPE), "{dumb}");
     let dumb = on_a_terminal("dumb", temp.path(), "evaluate a -n 100 --metrics fd");
     assert!(dumb.contains("a: 100 samples") && !dumb.contains(ESCAPE), "{dumb}");
-    // Another draws them.
+    // Another terminal draws bars.
     let xterm = on_a_terminal("xterm", temp.path(), &format!("{train} b"));
     assert!(xterm.contains(ESCAPE), "{xterm}");
 }
 
-/// A command that takes long says so, in words that begin like this; then it is ended.
+/// Checks that a long command prints a line of progress that begins with `told`, then ends the command.
 fn tells(folder: &Path, line: &str, told: &str) {
     let mut child = command(folder, line).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -73,21 +73,21 @@ fn tells(folder: &Path, line: &str, told: &str) {
             Err(_) => break false,
         }
     };
-    // It may have come to its end.
+    // The command may have ended by itself.
     let _ = child.kill();
     child.wait().unwrap();
     assert!(found, "`{line}` does not tell `{told}`: {before:?}");
 }
 
 #[test]
-fn what_takes_more_than_two_seconds_is_told_without_a_terminal() {
+fn work_of_more_than_two_seconds_prints_lines_without_a_terminal() {
     let temp = tempfile::tempdir().unwrap();
     for (model, data) in [("ddpm", "moons"), ("realnvp", "moons"), ("ddpm", "digits")] {
         let train =
             format!("train {model} --data {data} --budget 1steps --progress none --out {model}-{data}");
         run_in(temp.path(), &train, &[]).success();
     }
-    // So many pixels take seconds to be fitted to.
+    // Fitting principal components to so many pixels takes seconds.
     let x = Generator::seeded(1).randint(0, 256, [3500, 52, 52], (Kind::Uint8, Device::Cpu));
     fs::write(temp.path().join("x.npy"), npy::to_bytes(&x).unwrap()).unwrap();
     let cases = [
@@ -104,7 +104,7 @@ fn what_takes_more_than_two_seconds_is_told_without_a_terminal() {
         ("features check --data digits", "sets of images: "),
         ("features train --data digits --kind self-supervised --batch-size 2 --out net", "epoch 1 of 8: "),
     ];
-    // Most of the time of each is waiting.
+    // Each command mostly waits, so three run at a time.
     let folder = temp.path();
     for some in cases.chunks(3) {
         std::thread::scope(|scope| {

@@ -1,4 +1,5 @@
-//! Work is not lost: runs that fail at their start, that go on elsewhere or for longer, that are stopped by any signal.
+//! No work is lost: runs that fail at the start, that continue elsewhere or with a longer budget, or that a signal
+//! stops.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +19,7 @@ use predicates::str::contains;
 use shared::{PROGRAM, column, one_line, run_in, send, stderr, wait_until, words};
 use tempfile::TempDir;
 
-/// A table of `columns` columns and `rows` rows, which the file's name is given for.
+/// Writes a table without a header.
 fn table(path: &Path, columns: usize, rows: usize) {
     let mut text = String::new();
     for row in 0..rows {
@@ -99,7 +100,7 @@ fn a_picture_that_fails_does_not_cost_a_run() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
     fs::create_dir(&run).unwrap();
-    // Where the folder of pictures should be.
+    // A file is in the place of the folder of pictures.
     fs::write(run.join("samples"), "in the way").unwrap();
     let train = "train vae --data moons --budget 10steps --set validation_rows=9 --out {}";
     let told = run_in(temp.path(), train, &[&run]).success();
@@ -123,7 +124,7 @@ fn a_failed_start_leaves_the_folder_free() {
     assert!(run.join("config.toml").exists() && !run.join("checkpoint").exists());
     start("latent_dim=8").success();
     assert_eq!(config(&run)["model"]["latent_dim"].as_integer(), Some(8));
-    // Now there is something to lose.
+    // A run with a checkpoint is not replaced.
     start("batch_size=9").failure().stderr(contains("holds a run already").and(one_line()));
     let foreign = temp.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
@@ -145,6 +146,7 @@ fn a_dry_run_refuses_what_a_run_would_and_leaves_nothing() {
     };
     for (set, told) in [
         ("batch_size=0", "`batch_size` must be a whole number from 1 up, found 0"),
+        ("batch_size=-3", "`batch_size` must be a whole number from 1 up, found -3"),
         ("ema_decay=2", "`ema_decay` must be from 0 to less than 1"),
         ("log_every=0", "`log_every` must be a whole number from 1 up, found 0"),
         ("warmup_steps=-1", "`warmup_steps` must be a whole number from 0 up, found -1"),
@@ -156,7 +158,7 @@ fn a_dry_run_refuses_what_a_run_would_and_leaves_nothing() {
         dry(set).failure().code(1).stderr(contains(told).and(one_line()));
     }
     dry("batch_size=4").success().stdout("").stderr("");
-    // A folder that is taken, and data that are not there.
+    // A folder that holds a run, and missing data.
     run_in(temp.path(), "train vae --data moons --budget 2steps --out {} --set batch_size=4", &[&run])
         .success();
     let before = config(&run);
@@ -182,12 +184,12 @@ fn a_full_disk_costs_no_more_than_the_steps_since_the_last_checkpoint() {
     let train = "train vae --data digits --out {} --set batch_size=8 --set ema_decay=0";
     let told = on_a_full_disk(temp.path(), &format!("{train} --budget 4steps"), &[&run]).failure().code(1);
     let full = || contains("File too large (os error").and(one_line());
-    told.stderr(full().and(contains("step 1 cannot be saved, and nothing was before")));
-    // What has saved nothing gives way.
+    told.stderr(full().and(contains("step 1 cannot be saved, and there is no earlier checkpoint")));
+    // A run that has saved nothing is replaced.
     run_in(temp.path(), &format!("{train} --budget 4steps"), &[&run]).success();
     let told = on_a_full_disk(temp.path(), "train --resume {} --budget 8steps", &[&run]).failure().code(1);
     let told = told.stderr(full().and(contains("step 5 cannot be saved; the checkpoint of step 4 is whole")));
-    // The reason why there is no picture is said once.
+    // Each line gives the reason once.
     let text = stderr(&told);
     let pictures: Vec<&str> =
         text.lines().filter(|line| line.contains("there is no picture of step")).collect();
@@ -230,7 +232,7 @@ fn other_settings_are_named_with_both_values() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert!(!text.contains("batch_size"), "{text}");
-    // The same again, with or without repeating what the run knows.
+    // The same settings are accepted, repeated or not.
     run_in(temp.path(), &format!("{train} --resume"), &[&run]).success();
     run_in(temp.path(), "train --resume {}", &[&run]).success();
 }
@@ -245,8 +247,8 @@ fn a_finished_run_can_be_given_more_budget() {
     let told = run_in(temp.path(), "train --resume {} --budget 40steps", &[&run]).success();
     told.stderr(
         contains("resuming at step 20")
-            .and(contains("the budget was 20steps and is 40steps now, of which 50 % are used"))
-            .and(contains("goes on at 0.500 of its full height")),
+            .and(contains("the budget was 20steps and is now 40steps, of which 50 % are used"))
+            .and(contains("continues at 0.500 of its peak")),
     );
     assert_eq!(column(&run.join("history.csv"), "step"), [5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]);
     let rate = column(&run.join("history.csv"), "lr_scale");
@@ -255,14 +257,14 @@ fn a_finished_run_can_be_given_more_budget() {
     assert_eq!(recorded["run"]["budget"].as_str(), Some("40steps"));
     let before = &recorded["run"]["earlier_budgets"][0];
     assert_eq!((before["until_step"].as_integer(), before["budget"].as_str()), (Some(20), Some("20steps")));
-    // It is at its end again, and less than is used is no budget.
+    // The run is finished again, and a budget below the used part is refused.
     run_in(temp.path(), "train --resume {}", &[&run]).success().stderr(contains("40 steps in"));
     let less = run_in(temp.path(), "train --resume {} --budget 30steps", &[&run]);
     less.failure().stderr(contains("has used up a budget of 30steps: it is at step 40").and(one_line()));
     assert_eq!(config(&run), recorded);
 }
 
-/// A run of a table, trained by a relative path in a folder of its own.
+/// A run on a table that was given by a relative path.
 fn run_of_a_relative_path(temp: &TempDir) -> PathBuf {
     let home = temp.path().join("home");
     fs::create_dir(&home).unwrap();
@@ -308,7 +310,7 @@ fn data_that_have_moved_are_known_by_their_hash() {
     for line in lines {
         let missing = run_in(temp.path(), line, &[&run]).failure();
         missing.stderr(
-            contains("are not where they were (--data says where they are now)")
+            contains("are not where they were: give their new place with --data")
                 .and(contains("x.csv: No such file"))
                 .and(one_line()),
         );
@@ -321,7 +323,7 @@ fn data_that_have_moved_are_known_by_their_hash() {
         );
         run_in(temp.path(), &format!("{line} --data csv:{{}}"), &[&run, &moved]).success();
     }
-    // Resuming has recorded where the data lie now.
+    // Resuming has recorded the new place of the data.
     run_in(temp.path(), "evaluate {} --metrics likelihood", &[&run]).success();
 }
 
@@ -329,7 +331,7 @@ fn data_that_have_moved_are_known_by_their_hash() {
 fn endless(run: &Path) -> Process {
     let mut command = Process::new(PROGRAM);
     if cfg!(target_os = "linux") {
-        // The tests themselves may run where SIGHUP is ignored, which a child inherits.
+        // A child would inherit from the tests that SIGHUP is ignored.
         command = Process::new("env");
         command.args(["--default-signal=HUP", PROGRAM]);
     }
@@ -372,7 +374,7 @@ fn every_signal_that_would_end_the_program_saves_first() {
 }
 
 #[test]
-fn a_closed_terminal_that_says_so_twice_does_not_cost_the_work() {
+fn repeated_signals_of_a_closed_terminal_do_not_lose_work() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
     let child = endless(&run).spawn().unwrap();
@@ -404,12 +406,13 @@ fn nohup_goes_on_when_the_terminal_is_closed() {
 }
 
 #[test]
-fn time_in_which_the_program_is_stopped_is_not_charged() {
+fn stopped_time_does_not_count_for_the_budget() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    let line = "train ae --data moons --budget 3s --set widths=[8] --set log_every=1 --threads 1 --progress none --out {}";
+    let line = "train ae --data moons --budget 3s --set widths=[8] --set log_every=1 --threads 1 --progress none \
+        --out {}";
     let mut child = Process::new(PROGRAM).args(words(line, &[&run])).stderr(Stdio::null()).spawn().unwrap();
-    // The last row may be half written.
+    // The last row may be incomplete.
     let rows = || fs::read_to_string(run.join("history.csv")).map_or(0, |text| text.lines().count());
     wait_until("the first rows", || rows() > 6);
     let started = Instant::now();

@@ -1,9 +1,10 @@
 //! Configuration tables: defaults, overrides by `key=value`, and suggestions for unknown keys.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
@@ -36,7 +37,8 @@ fn readable(error: &toml::de::Error) -> String {
     let found = error.message().split_once("integer `").and_then(|(_, rest)| rest.split_once('`'));
     match (expected, found) {
         (Some(expected), Some((found, _))) if whole.contains(&expected) => {
-            format!("`{key}` must be a whole number from 0 up, found {found}")
+            let least = u8::from(expected.starts_with("a nonzero"));
+            format!("`{key}` must be a whole number from {least} up, found {found}")
         }
         _ => format!("`{key}`: {}", error.message()),
     }
@@ -62,6 +64,12 @@ pub fn positive(key: &str, value: f64) -> Result<()> {
         return Err(Error::invalid(format!("`{key}` must be a positive number, found {value}")));
     }
     Ok(())
+}
+
+/// Reads a whole number from 1 up, for `serde(deserialize_with)`.
+pub(crate) fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
+    let number = NonZeroU64::deserialize(deserializer)?.get();
+    T::try_from(number).map_err(|_| D::Error::custom(format!("{number} is too large")))
 }
 
 /// Overlays `changes` on `defaults`, key by key, tables within tables.
@@ -235,6 +243,9 @@ mod tests {
         struct Inner {
             #[allow(dead_code)]
             count: usize,
+            #[allow(dead_code)]
+            #[serde(default, deserialize_with = "positive")]
+            size: usize,
         }
         #[derive(Debug, serde::Deserialize)]
         struct Outer {
@@ -244,6 +255,10 @@ mod tests {
         let message = |table: Table| from_table::<Outer>(&table).unwrap_err().to_string();
         let negative = message(toml::toml! { inner = { count = -3 } });
         assert_eq!(negative, "`inner.count` must be a whole number from 0 up, found -3");
+        let zero = message(toml::toml! { inner = { count = 0, size = 0 } });
+        assert_eq!(zero, "`inner.size` must be a whole number from 1 up, found 0");
+        let negative = message(toml::toml! { inner = { count = 0, size = -3 } });
+        assert_eq!(negative, "`inner.size` must be a whole number from 1 up, found -3");
         let text = message(toml::toml! { inner = { count = "x" } });
         assert_eq!(text, "`inner.count`: invalid type: string \"x\", expected usize");
     }

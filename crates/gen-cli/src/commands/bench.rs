@@ -1,9 +1,8 @@
-//! A worker of `cargo xtask bench`: a model that trains and samples when it is told to, and says how long it took.
+//! `gen bench`: a worker of `cargo xtask bench`, which trains and samples on request and reports the time.
 //!
-//! It prints a line of JSON when it is ready, then one for each line that it reads: several workers can so be timed
-//! in turn. A request that fails is answered with `{"error": ...}`.
+//! It prints a line of JSON when it is ready, then one for each line that it reads, so that several workers can be
+//! timed in turn. The answer to a request that fails is `{"error": ...}`.
 
-use std::fs;
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
@@ -22,12 +21,13 @@ use tch::{Device, Kind, Tensor};
 
 use crate::device::Compute;
 use crate::settings::{Settings, with_precision};
-use crate::{arguments, catalog, registry};
+use crate::{arguments, catalog, files, message, registry};
 
-/// Times a model for `cargo xtask bench`. After a line about the model, answers each line of standard input with a
-/// line of JSON:
+/// Time a model for `cargo xtask bench`
 ///
-/// train N      wall-clock and processor seconds for N training steps, as `gen train` takes them
+/// After a line about the model, it answers each line of standard input with a line of JSON:
+///
+/// train N      wall-clock and processor seconds of N training steps of `gen train`
 ///
 /// sample N     the same for N samples
 ///
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long)]
     data: String,
 
-    /// The seed of all that is random
+    /// The seed of all random numbers
     #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 
-    /// What convolutions and linear layers multiply in, in training and in sampling
+    /// The precision of convolutions and linear layers, in training and in sampling
     #[arg(long)]
     precision: Option<Precision>,
 
@@ -71,14 +71,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             break;
         }
         let answer =
-            worker.answer(&line).unwrap_or_else(|error| json!({ "error": crate::in_one_line(&error) }));
+            worker.answer(&line).unwrap_or_else(|error| json!({ "error": message::in_one_line(&error) }));
         writeln!(out, "{answer}")?;
         out.flush()?;
     }
     Ok(())
 }
 
-/// A model and all that its training needs.
+/// A model and everything that its training needs.
 struct Worker {
     model: Box<dyn GenerativeModel>,
     config: toml::Table,
@@ -129,7 +129,7 @@ impl Worker {
         }
     }
 
-    /// A short training that starts from the present weights, with data in an order of its own.
+    /// Trains from the current weights, with a new order of the data in each call.
     fn train(&mut self, steps: u64) -> anyhow::Result<Value> {
         self.seed += 1;
         let budget = Budget::Steps(steps);
@@ -144,12 +144,13 @@ impl Worker {
         let (start, cpu) = (Instant::now(), cpu_seconds());
         let _region = self.training.precision.region();
         let samples = self.model.sample(&SampleRequest::new(n as usize, self.seed))?;
-        // An accelerator works on after the call; its result is there when a value is.
+        // An accelerator computes after the call returns. Reading a value waits for it.
         let _ = samples.reshape([-1]).get(0).double_value(&[]);
         Ok(json!({ "seconds": start.elapsed().as_secs_f64(), "cpu_seconds": cpu_seconds() - cpu }))
     }
 
-    /// All that another implementation needs to take the same training step, and what came of it here.
+    /// Writes everything that another implementation needs to take the same training step, and the result of the step
+    /// here.
     fn export(&mut self, folder: &Path) -> anyhow::Result<()> {
         let options = &self.data.spec.options;
         if options.flip
@@ -159,26 +160,26 @@ impl Worker {
             || !self.data.spec.grids.is_empty()
         {
             bail!(
-                "`flip`, `dequantise`, `perturb` and `binarise=dynamic` draw random numbers before the step: leave them out"
+                "`flip`, `dequantise`, `perturb` and `binarise=dynamic` draw random numbers before the step: leave \
+                 them out"
             );
         }
-        fs::create_dir_all(folder)?;
         let batch_size = self.training.batch_size;
         let batch = Batches::new(&self.data.train, &self.data.spec, batch_size, self.seed)
             .get(0, &stream(self.seed, Purpose::Train, 0));
         let training = TrainConfig { log_every: 1, ..self.training.clone() };
         let mut trainer =
             Trainer::new(self.model.as_mut(), &self.data, training, Budget::Steps(1), self.seed)?;
-        write(&folder.join("before.safetensors"), &trainer.state())?;
+        files::write_tensors(&folder.join("before.safetensors"), &trainer.state())?;
         let Some(record) = trainer.advance()? else { bail!("the training step was not taken") };
-        write(&folder.join("after.safetensors"), &trainer.state())?;
+        files::write_tensors(&folder.join("after.safetensors"), &trainer.state())?;
         let mut tensors = NamedTensors::new();
-        // Peers take points in single precision, as their networks do.
+        // The networks of peers take points in single precision.
         let single =
             |x: &Tensor| if x.is_floating_point() { x.to_kind(Kind::Float) } else { x.shallow_clone() };
         tensors.insert("train", single(&self.data.train.x));
         tensors.insert("batch", single(&batch.x));
-        write(&folder.join("data.safetensors"), &tensors)?;
+        files::write_tensors(&folder.join("data.safetensors"), &tensors)?;
         let losses: serde_json::Map<String, Value> =
             record.losses.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let step = json!({
@@ -192,16 +193,6 @@ impl Worker {
             "lr_scale": record.lr_scale,
             "losses": losses,
         });
-        fs::write(folder.join("step.json"), serde_json::to_vec_pretty(&step)?)?;
-        Ok(())
+        Ok(files::write_bytes(&folder.join("step.json"), serde_json::to_vec_pretty(&step)?)?)
     }
-}
-
-fn write(path: &Path, tensors: &NamedTensors) -> anyhow::Result<()> {
-    let tensors: Vec<(&str, Tensor)> = tensors
-        .iter()
-        .map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous()))
-        .collect();
-    Tensor::write_safetensors(&tensors, path)?;
-    Ok(())
 }

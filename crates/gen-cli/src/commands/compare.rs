@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use crate::output;
 use crate::progress::Work;
 
+/// Compare evaluated runs: tables, figures and a report
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Folders of evaluated runs, of references or of samples from elsewhere; they stay where they are
+    /// Folders of evaluated runs, of references or of samples from elsewhere; they are not changed
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
 

@@ -7,21 +7,23 @@ use gen_core::data::{PointSet, Shape, Splits, bytes_to_signed};
 use gen_data::{Catalog, FileState, Manifest};
 
 use crate::catalog::{self, FetchBar};
+use crate::table::aligned;
 use crate::{arguments, output, pictures};
 
-/// Files of the user's own, for every option that takes a data set.
+/// Help on the user's own files.
 const OWN_FILES: &str = "\
-Your own files, wherever a data set is asked for:
-  folder:PATH   pictures, of the classes that their folders are called; ?size=32 makes them 32x32
+Every option that takes a data set also takes your own files:
+  folder:PATH   pictures, whose folders name their classes; ?size=32 makes them 32x32
   npy:PATH      an array of uint8 images [n, height, width (, 1 or 3)] or of points [n, columns]
-  csv:PATH      a table of numbers; its options, with & between:
-                ?columns=a,b     takes these columns, by name or by number from 1
+  csv:PATH      a table of numbers; its options, separated by &:
+                ?columns=a,b     use these columns, given by name or by number from 1
                 ?header=yes|no   whether the first line holds the names
-                ?decimal=comma   1,5 is 1.5 (or point)
-  npy: and csv: ?dequantise=a,b  adds uniform noise of one step to these discrete columns
+                ?decimal=comma   1,5 means 1.5 (or point)
+  npy: and csv: ?dequantise=a,b  add uniform noise of one step to these discrete columns
 
-Rows are shuffled, always in the same way, and divided 80/10/10 into training, validation and test.";
+Rows are shuffled, always in the same order, and divided 80/10/10 into training, validation and test.";
 
+/// List, fetch, verify and preview data sets
 #[derive(clap::Args)]
 #[command(after_help = OWN_FILES)]
 pub(crate) struct Args {
@@ -33,7 +35,7 @@ pub(crate) struct Args {
 enum Action {
     /// List the data sets
     List,
-    /// Fetch a data set, or what is missing of it
+    /// Fetch the files of a data set that are missing
     Fetch {
         /// The data set; `gen data list` shows them
         name: String,
@@ -50,7 +52,7 @@ enum Action {
         /// The picture: a .png, .jpg, .webp or .gif
         #[arg(long)]
         out: PathBuf,
-        /// How many: 64 images or 20,000 points if not given
+        /// The number of rows [default: 64 images or 20000 points]
         #[arg(short, value_parser = arguments::count)]
         n: Option<usize>,
         /// Images in a row
@@ -85,22 +87,7 @@ fn list() -> anyhow::Result<()> {
         let shape = Shape::Points { dimension: 2 };
         rows.push(row(set.name(), &shape, &PointSet::SPLITS, "", "", "by formula"));
     }
-    let widths: Vec<usize> =
-        (0..header.len()).map(|i| rows.iter().map(|row| row[i].len()).max().unwrap_or(0)).collect();
-    let mut out = std::io::stdout().lock();
-    for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(i, (cell, &width))| match i {
-                2..=5 => format!("{cell:>width$}"),
-                _ => format!("{cell:<width$}"),
-            })
-            .collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    Ok(std::io::stdout().lock().write_all(aligned(rows, 2..6).as_bytes())?)
 }
 
 fn row(name: &str, shape: &Shape, splits: &Splits, classes: &str, licence: &str, here: &str) -> [String; 8] {
@@ -116,17 +103,17 @@ fn row(name: &str, shape: &Shape, splits: &Splits, classes: &str, licence: &str,
 fn fetch(name: &str) -> anyhow::Result<()> {
     let catalog = catalog::open()?;
     let Some(manifest) = with_files(&catalog, name)? else {
-        return say(&format!("{name}: part of the program, there is nothing to fetch"));
+        return say(format_args!("{name}: part of the program, there is nothing to fetch"));
     };
     let mut bar = FetchBar::default();
     catalog.fetch(manifest, &mut |event| bar.show(event))?;
-    say(&format!("{name}: {} files in {}", manifest.files.len(), catalog.folder(manifest).display()))
+    say(format_args!("{name}: {} files in {}", manifest.files.len(), catalog.folder(manifest).display()))
 }
 
 fn verify(name: &str) -> anyhow::Result<()> {
     let catalog = catalog::open()?;
     if PointSet::named(name).is_ok() {
-        return say(&format!("{name}: made by formula, there is nothing to verify"));
+        return say(format_args!("{name}: made by formula, there is nothing to verify"));
     }
     let manifest = catalog.manifest(name)?;
     let mut wrong = 0;
@@ -137,18 +124,18 @@ fn verify(name: &str) -> anyhow::Result<()> {
             FileState::Damaged(how) => format!("damaged: {how}"),
         };
         wrong += usize::from(!matches!(state, FileState::Good | FileState::Bundled));
-        say(&format!("{}  {}  {line}", file.sha256, file.name))?;
+        say(format_args!("{}  {}  {line}", file.sha256, file.name))?;
     }
     if wrong > 0 {
         bail!(
-            "{wrong} of {} files of `{name}` are not as they should be: `gen data fetch {name}` gets them",
+            "{wrong} of {} files of `{name}` are missing or damaged: `gen data fetch {name}` gets them",
             manifest.files.len()
         );
     }
     Ok(())
 }
 
-/// The manifest of a set that has files outside the program.
+/// The manifest of a data set whose files are not part of the program.
 fn with_files<'c>(catalog: &'c Catalog, name: &str) -> anyhow::Result<Option<&'c Manifest>> {
     if PointSet::named(name).is_ok() {
         return Ok(None);
@@ -165,9 +152,10 @@ fn preview(name: &str, out: PathBuf, n: Option<usize>, columns: usize) -> anyhow
     let rows = data.train.narrow(0, n);
     let x = if data.spec.shape.is_image() { bytes_to_signed(&rows.x) } else { rows.x };
     pictures::save_samples(name, &[("training rows", &x)], &out, columns)?;
-    say(&format!("{}: {n} of {} training rows of {name}", out.display(), data.train.len()))
+    say(format_args!("{}: {n} of {} training rows of {name}", out.display(), data.train.len()))
 }
 
-fn say(line: &str) -> anyhow::Result<()> {
+/// Prints a line on standard output.
+fn say(line: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }

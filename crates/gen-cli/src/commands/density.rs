@@ -1,24 +1,26 @@
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use gen_core::data::Dataset;
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::number::fixed;
 use gen_core::rng::{Purpose, derive};
 use gen_data::npy;
-use gen_run::{save_picture, write_atomically};
+use gen_run::save_picture;
 use image::{Rgb, RgbImage};
 use tch::{Device, Kind, Tensor};
 
+use crate::arguments::Interval;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT};
 use crate::pictures::chart::{BELOW, Chart, LEFT, Window, colour_bar, coordinates};
 use crate::pictures::colour;
 use crate::pictures::histogram::histogram_and_curve;
 use crate::progress::Work;
-use crate::trained::{OwnData, Trained, TrainedArgs};
-use crate::{arguments, catalog};
+use crate::trained::{OwnData, TrainedArgs};
+use crate::{arguments, catalog, files, message};
 
+/// Draw the density that a trained model of numbers or of points in the plane has learned
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -27,22 +29,22 @@ pub(crate) struct Args {
     #[command(flatten)]
     own: OwnData,
 
-    /// A picture (.png, .jpg, .webp or .gif) of the density beside the data, or the log-density itself: an .npy
-    /// [grid, grid], the lowest y and the lowest x first, or a .csv with a row for each point. Of numbers, with one column,
-    /// it is a curve over their histogram, and an .npy [grid]
+    /// A picture (.png, .jpg, .webp or .gif) of the density beside the data, or the log-density: an .npy [grid, grid],
+    /// with the lowest y and the lowest x first, or a .csv with a row for each point. For data of one column, the
+    /// picture is a curve over a histogram, and the .npy is [grid]
     #[arg(long)]
     out: PathBuf,
 
-    /// Points on each side of the grid
+    /// The number of points on each side of the grid
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=2000))]
     grid: u32,
 
-    /// The ends of both axes, as -4,4; around the data if not given
-    #[arg(long, value_name = "LOW,HIGH", value_parser = range, allow_hyphen_values = true)]
-    range: Option<Window>,
+    /// The ends of both axes, such as -4,4 [default: around the data]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = arguments::interval, allow_hyphen_values = true)]
+    range: Option<Interval>,
 
-    /// Which likelihood, for models that have several: exact, lower-bound, importance-64 or ode; the tightest if not
-    /// given
+    /// The kind of likelihood, for models that have several: exact, lower-bound, importance-64 or ode [default: the
+    /// tightest]
     #[arg(long)]
     kind: Option<LikelihoodKind>,
 
@@ -51,26 +53,13 @@ pub(crate) struct Args {
     seed: u64,
 }
 
-/// `-4,4`
-fn range(text: &str) -> Result<Window, String> {
-    let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
-    match numbers.as_deref() {
-        Some([low, high]) if low < high && low.is_finite() && high.is_finite() => {
-            Ok(Window::square(*low, *high))
-        }
-        _ => Err(format!("two numbers, the lower first, with a comma between, as -4,4; found `{text}`")),
-    }
-}
-
-/// Rows of the data that are drawn beside a density.
+/// The largest number of rows that are drawn beside a density.
 const DRAWN: usize = 20_000;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let output = output::kind(&args.out, &[&PICTURES[..], &[Output::Array, Output::Table]].concat())?;
     let trained = args.trained.load()?;
-    let density = trained.model.density().with_context(|| {
-        format!("`{}` gives no likelihood to data: there is no density to draw", trained.name())
-    })?;
+    let density = trained.density("there is no density to draw")?;
     let shape = trained.model.card().data.shape;
     if shape.is_image() || shape.dimensions() > 2 {
         bail!(
@@ -78,11 +67,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             trained.folder.name()
         );
     }
-    let kind = kind(args, density, &trained)?;
+    let kind = trained.likelihood(args.kind, tightest(density))?;
     let data = trained.data(&args.own)?;
     catalog::tell_of_discrete_columns(&data)?;
     let window = match args.range {
-        Some(window) => window,
+        Some(Interval { low, high }) => Window::square(low, high),
         None => Window::around(&data.train.x.narrow(0, 0, data.train.len().min(DRAWN) as i64))?,
     };
     let grid = Grid { n: i64::from(args.grid), dimensions: shape.dimensions(), window };
@@ -95,14 +84,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         Output::Table => write_table(&args.out, &grid, &nats)?,
         Output::Array | Output::Folder => {
-            let bytes = npy::to_bytes(&nats)?;
-            write_atomically(&args.out, |temporary| {
-                std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(&args.out))
-            })?;
+            files::write_bytes(&args.out, npy::to_bytes(&nats)?)?;
         }
     }
     let points = vec![args.grid.to_string(); shape.dimensions() as usize].join(" x ");
-    crate::eprint(&format!(
+    message::tell(format!(
         "log-density ({kind}) at {points} points in {}; it integrates to {} over the grid",
         args.out.display(),
         fixed(mass, 4)
@@ -110,34 +96,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first test rows, or training rows where there are none for tests.
+/// The first test rows, or the first training rows if there are no test rows.
 fn drawn_rows(data: &Dataset) -> Tensor {
     let rows = if data.test.is_empty() { &data.train } else { &data.test };
     rows.x.narrow(0, 0, rows.len().min(DRAWN) as i64)
 }
 
-/// The likelihood that is asked for, or the tightest that there is.
-fn kind(args: &Args, density: &dyn Density, trained: &Trained) -> anyhow::Result<LikelihoodKind> {
+/// The tightest kind of likelihood.
+fn tightest(density: &dyn Density) -> Option<LikelihoodKind> {
     let tightness = |kind: &LikelihoodKind| match kind {
         LikelihoodKind::Exact => (3, 0),
         LikelihoodKind::Ode | LikelihoodKind::DequantisedOde => (2, 0),
         LikelihoodKind::Importance(k) | LikelihoodKind::DequantisedImportance(k) => (1, *k),
         LikelihoodKind::LowerBound | LikelihoodKind::Dequantised => (0, 0),
     };
-    let best = density.kinds().into_iter().max_by_key(tightness);
-    let best = best.with_context(|| format!("`{}` computes no kind of likelihood", trained.name()))?;
-    Ok(args.kind.unwrap_or(best))
+    density.kinds().into_iter().max_by_key(tightness)
 }
 
-/// The middles of equal cells of a window.
+/// The centres of equal cells of a window.
 struct Grid {
     n: i64,
-    /// 1, along the first axis of the window, or 2.
+    /// 2, or 1 for a grid along the first axis of the window.
     dimensions: i64,
     window: Window,
 }
 
-/// Points whose likelihood is computed at once: so few that it can be told how far the work is.
+/// The number of points whose likelihood is computed together, small enough to show progress.
 const AT_ONCE: i64 = 1000;
 
 impl Grid {
@@ -147,7 +131,7 @@ impl Grid {
         sides.iter().take(self.dimensions as usize).product()
     }
 
-    /// The places of the cells on each axis, `f64 [n]`, ascending.
+    /// The centres of the cells on each axis, `f64 [n]`, ascending.
     fn axes(&self) -> [Tensor; 2] {
         self.window.0.map(|[low, high]| {
             let place = (Tensor::arange(self.n, (Kind::Double, Device::Cpu)) + 0.5) / self.n as f64;
@@ -183,21 +167,16 @@ impl Grid {
 fn write_table(out: &Path, grid: &Grid, nats: &Tensor) -> anyhow::Result<()> {
     let [x, y] = grid.axes().map(Vec::<f64>::try_from);
     let (x, y, nats) = (x?, y?, Vec::<f64>::try_from(nats.reshape([-1]))?);
-    write_atomically(out, |temporary| {
-        let failed = |error: csv::Error| gen_core::Error::file(out)(error);
-        let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
-        let axes = ["x", "y"].into_iter().take(grid.dimensions as usize);
-        writer.write_record(axes.chain(["log_density_nats"])).map_err(failed)?;
-        for (i, nats) in nats.iter().enumerate() {
-            let place = [x[i % x.len()], y[(i / x.len()).min(y.len() - 1)]];
-            let place = place.into_iter().take(grid.dimensions as usize).map(|value| value.to_string());
-            // Where the density is 0 its logarithm is no number that a CSV file should hold.
-            let nats = if nats.is_finite() { nats.to_string() } else { String::new() };
-            writer.write_record(place.chain([nats])).map_err(failed)?;
-        }
-        writer.flush().map_err(gen_core::Error::io(out))
-    })?;
-    Ok(())
+    let axes = ["x", "y"].into_iter().take(grid.dimensions as usize);
+    let header: Vec<String> = axes.chain(["log_density_nats"]).map(str::to_owned).collect();
+    let rows = nats.iter().enumerate().map(|(i, nats)| {
+        let place = [x[i % x.len()], y[(i / x.len()).min(y.len() - 1)]];
+        let place = place.into_iter().take(grid.dimensions as usize).map(|value| value.to_string());
+        // The log-density is infinite where the density is 0: its cell stays empty.
+        let nats = if nats.is_finite() { nats.to_string() } else { String::new() };
+        Ok(place.chain([nats]).collect())
+    });
+    Ok(files::write_table(out, &header, rows)?)
 }
 
 fn draw(grid: &Grid, nats: &Tensor, title: &str, data: &Dataset) -> anyhow::Result<RgbImage> {
@@ -249,15 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_two_numbers_in_order() {
-        assert_eq!(range("-4,4.5"), Ok(Window::square(-4.0, 4.5)));
-        for wrong in ["4,-4", "1", "1,2,3", "a,b", "nan,1", "0,inf"] {
-            assert!(range(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_grid_has_the_middles_of_its_cells() {
+    fn a_grid_has_the_centres_of_its_cells() {
         let grid = Grid { n: 4, dimensions: 2, window: Window::square(-4.0, 4.0) };
         assert_eq!(Vec::<f64>::try_from(&grid.axes()[1]).unwrap(), [-3.0, -1.0, 1.0, 3.0]);
         assert_eq!((grid.cell(), Grid { dimensions: 1, ..grid }.cell()), (4.0, 2.0));

@@ -6,6 +6,7 @@ use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
 use crate::arguments;
+use crate::message;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, FAINT, INK, blank, paste};
 use crate::pictures::chart::{BELOW, Chart, LEFT, Window, coordinates, in_the_plane};
@@ -14,6 +15,7 @@ use crate::progress::Work;
 use crate::trained::{OwnData, Trained, TrainedArgs};
 use gen_run::{PictureFormat, save_picture};
 
+/// Draw the path between two latents of a trained model
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -22,56 +24,46 @@ pub(crate) struct Args {
     #[command(flatten)]
     own: OwnData,
 
-    /// A picture (.png, .jpg or .webp) with a row for each pair of codes, or a .gif that goes from one to the other and back
+    /// A picture (.png, .jpg or .webp) with a row for each pair of latents, or a .gif that goes from one to the other
+    /// and back
     #[arg(long)]
     out: PathBuf,
 
-    /// How many pairs of codes, drawn as samples are
+    /// The number of pairs of random latents
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "between")]
     rows: u32,
 
-    /// Pictures in a row, both ends included
+    /// The number of pictures in a row, with both ends
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=200))]
     steps: u32,
 
-    /// Two rows of the test set, whose codes to go between, in place of samples; again for another pair
-    #[arg(long, value_name = "I,J", value_parser = pair)]
+    /// Two test rows whose latents to go between, in place of random ones; may be repeated
+    #[arg(long, value_name = "I,J", value_parser = arguments::row_pair)]
     between: Vec<[usize; 2]>,
 
-    /// The same seed draws the same codes
+    /// The seed of the latents
     #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 }
 
-/// `3,17`
-fn pair(text: &str) -> Result<[usize; 2], String> {
-    let numbers: Option<Vec<usize>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
-    match numbers.as_deref() {
-        Some([from, to]) => Ok([*from, *to]),
-        _ => Err(format!("two row numbers with a comma between, as 3,17; found `{text}`")),
-    }
-}
-
-/// Where to go from and to, and the test rows whose codes they are.
+/// The ends of the paths, and the test rows whose latents they are.
 struct Ends {
-    codes: [Tensor; 2],
+    z: [Tensor; 2],
     originals: Option<[Tensor; 2]>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let is_animated = output::kind(&args.out, &PICTURES)? == Output::Picture(PictureFormat::Gif);
     let trained = args.trained.load()?;
-    let latent = trained.model.latent().with_context(|| {
-        format!("`{}` makes its samples of no codes: there is nothing to interpolate", trained.name())
-    })?;
+    let latent = trained.latent("there is nothing to interpolate")?;
     let ends = if args.between.is_empty() { drawn(args, latent)? } else { encoded(args, &trained, latent)? };
-    let way = latent.interpolation();
+    let path = latent.interpolation();
     let mut steps = Vec::new();
     let work = Work::on("interpolations");
     for i in 0..args.steps {
         work.at(i as usize, args.steps as usize);
         let fraction = f64::from(i) / f64::from(args.steps - 1);
-        steps.push(latent.decode(&way.between(&ends.codes[0], &ends.codes[1], fraction)?)?);
+        steps.push(latent.decode(&path.between(&ends.z[0], &ends.z[1], fraction)?)?);
     }
     work.next("picture");
     let frames = match (trained.of_images(), is_animated) {
@@ -84,53 +76,50 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         true => pictures::save_gif(there_and_back(frames), &args.out)?,
     }
     drop(work);
-    crate::eprint(&format!(
+    message::tell(format!(
         "{} interpolations of {} steps in {}",
-        ends.codes[0].size()[0],
+        ends.z[0].size()[0],
         args.steps,
         args.out.display()
     ));
     Ok(())
 }
 
-/// Pairs of codes from the prior.
+/// Pairs of latents from the prior.
 fn drawn(args: &Args, latent: &dyn Latent) -> anyhow::Result<Ends> {
     let rows = i64::from(args.rows);
-    let codes = latent.prior(2 * rows as usize, args.seed)?;
-    Ok(Ends { codes: [codes.narrow(0, 0, rows), codes.narrow(0, rows, rows)], originals: None })
+    let z = latent.prior(2 * rows as usize, args.seed)?;
+    Ok(Ends { z: [z.narrow(0, 0, rows), z.narrow(0, rows, rows)], originals: None })
 }
 
-/// The codes of test rows.
+/// The latents of test rows.
 fn encoded(args: &Args, trained: &Trained, latent: &dyn Latent) -> anyhow::Result<Ends> {
     let data = trained.data(&args.own)?;
     let n = data.test.len();
     if let Some(row) = args.between.iter().flatten().find(|row| **row >= n) {
         bail!("`{}` has {n} test rows, numbered from 0: there is no row {row}", data.spec.name);
     }
-    let _work = Work::on("codes");
+    let _work = Work::on("latents");
     let mut ends = Vec::new();
     for end in 0..2 {
         let rows: Vec<i64> = args.between.iter().map(|pair| pair[end] as i64).collect();
         let x = trained.batch(&data, &data.test.select(&rows), args.seed).x;
-        let codes = latent.encode(&x, args.seed)?.with_context(|| {
-            format!(
-                "`{}` has no way from data to codes: without --between, it goes between samples",
-                trained.name()
-            )
+        let z = latent.encode(&x, args.seed)?.with_context(|| {
+            format!("`{}` has no encoder: leave out --between to go between random latents", trained.name())
         })?;
-        ends.push((codes, x));
+        ends.push((z, x));
     }
     let [(from, first), (to, last)]: [(Tensor, Tensor); 2] =
         ends.try_into().unwrap_or_else(|_| unreachable!("there are two ends"));
-    Ok(Ends { codes: [from, to], originals: Some([first, last]) })
+    Ok(Ends { z: [from, to], originals: Some([first, last]) })
 }
 
-/// Between the pictures of a row, and between rows.
+/// The gap between pictures of a row, and between rows, in pixels.
 const GAP: u32 = 2;
-/// Between what the model made and the test rows beside it.
+/// The gap between the pictures of the model and the test rows beside them, in pixels.
 const APART: u32 = 10;
 
-/// A row for each pair, a column for each step; test rows that the codes are of stand apart at both ends.
+/// A row for each pair and a column for each step, with the test rows at both ends.
 fn image_rows(steps: &[Tensor], originals: Option<&[Tensor; 2]>) -> anyhow::Result<RgbImage> {
     let mut columns: Vec<Vec<RgbImage>> = Vec::new();
     let tests = originals
@@ -165,8 +154,8 @@ fn image_grid(step: &Tensor) -> anyhow::Result<RgbImage> {
     Ok(pictures::grid(&tiles, GAP))
 }
 
-/// Paths over samples in grey: all steps of them in one picture, up to each step in the frames of an animation. Those of
-/// numbers have places one above the other.
+/// Paths over samples in grey: all steps in one picture, or the steps up to each one in the frames of an animation.
+/// Paths of one-dimensional data lie above each other.
 fn point_paths(
     args: &Args,
     trained: &Trained,
@@ -207,24 +196,11 @@ fn point_paths(
     (first..=last).map(draw).collect()
 }
 
-/// The frames with their times, those at the ends longer, and then those between the ends in reverse.
+/// The frames with their times in milliseconds, longer at the ends, followed by the frames between the ends in reverse.
 fn there_and_back(frames: Vec<RgbImage>) -> Vec<(RgbImage, u32)> {
     let last = frames.len().saturating_sub(1);
     let back: Vec<_> = frames.iter().take(last).skip(1).rev().map(|frame| (frame.clone(), 100)).collect();
     let there =
         frames.into_iter().enumerate().map(|(i, frame)| (frame, if i == 0 || i == last { 800 } else { 100 }));
     there.chain(back).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pairs_are_two_numbers() {
-        assert_eq!(pair("3, 17"), Ok([3, 17]));
-        for wrong in ["3", "3,4,5", "-1,2", "a,b", ""] {
-            assert!(pair(wrong).is_err(), "{wrong}");
-        }
-    }
 }

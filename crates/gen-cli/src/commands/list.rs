@@ -1,22 +1,22 @@
 use std::io::Write;
 
 use crate::registry;
+use crate::table::aligned;
 
+/// List the models
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Print the names alone, one a line
+    /// Print only the names, one on each line
     #[arg(long)]
     names: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    for entry in registry::models() {
-        if args.names {
-            writeln!(out, "{}", entry.name)?;
-        } else {
-            writeln!(out, "{:<12} {:<10} {}", entry.name, entry.family, entry.summary)?;
-        }
-    }
-    Ok(())
+    let models = registry::models();
+    let text: String = match args.names {
+        true => models.iter().map(|entry| format!("{}\n", entry.name)).collect(),
+        false => aligned(models.iter().map(|entry| [entry.name, entry.family, entry.summary]), 0..0),
+    };
+    Ok(out.write_all(text.as_bytes())?)
 }

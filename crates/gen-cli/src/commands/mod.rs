@@ -1,4 +1,4 @@
-//! A file a command.
+//! The commands, one in each file, with its options and its help.
 
 mod bench;
 mod compare;
@@ -19,33 +19,19 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List the models
     List(list::Args),
-    /// Train a model on a data set
     Train(train::Args),
-    /// Draw samples from a trained model
     Sample(sample::Args),
-    /// Draw the way between two codes of a trained model's latent space
     Interpolate(interpolate::Args),
-    /// Draw how samples come to be: the states between noise and data
     Trajectory(trajectory::Args),
-    /// Draw a map of a trained model's latent space, coloured by class
     Latent(latent::Args),
-    /// Draw the density that a trained model of points in the plane has learned
     Density(density::Args),
-    /// Draw samples beside the training images that are nearest to them
     Nearest(nearest::Args),
-    /// Tell a trained model's own data from other data by its likelihood
     Ood(ood::Args),
-    /// Measure trained models, or the reference rows of a data set
     Evaluate(evaluate::Args),
-    /// Put evaluated runs side by side: tables, figures and a report
     Compare(compare::Args),
-    /// List, fetch, verify and preview data sets
     Data(data::Args),
-    /// Train the feature networks that samples are measured with
     Features(features::Args),
-    /// Answer timing requests on standard input; `cargo xtask bench` makes them
     Bench(bench::Args),
 }
 

@@ -3,79 +3,69 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use gen_core::data::{Dataset, signed_to_bytes};
-use gen_core::model::SampleRequest;
 use gen_core::number::fixed;
 use gen_report::svg::Anchor;
-use gen_run::{save_picture, write_atomically};
+use gen_run::save_picture;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
-use crate::arguments;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures;
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT, text_width};
 use crate::progress::Work;
 use crate::spaces::{self, Choices};
-use crate::trained::{OwnData, TrainedArgs};
+use crate::table::aligned;
+use crate::trained::{OwnData, SamplingArgs, TrainedArgs};
+use crate::{files, message};
 
+/// Draw samples beside the training images that are nearest to them
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     trained: TrainedArgs,
 
-    /// A picture (.png, .jpg, .webp or .gif) with each sample, framed, and its nearest training images beside it, or a .csv
-    /// of the distances
+    /// A picture (.png, .jpg, .webp or .gif) with each sample, framed, and its nearest training images beside it, or a
+    /// .csv of the distances
     #[arg(long)]
     out: PathBuf,
 
-    /// The data set whose training images are looked through: the run's own, where it lies now, or another of images of the
-    /// same size
+    /// The data set whose training images are searched, if not the run's own: its new place, or another data set of
+    /// images of the same size
     #[arg(long)]
     data: Option<String>,
 
-    /// How many samples
+    /// The number of samples
     #[arg(short, long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
     n: u32,
 
-    /// How many training images beside each sample
+    /// The number of training images beside each sample
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=32))]
     k: u32,
 
-    /// What near means: in pixels, or in a space of `gen evaluate --features`: auto (the features of the data set's
-    /// classifier, if the program has one), random, pca, or the file of a classifier
+    /// The space of the distances: pixels, or a space of `gen evaluate --features`, such as auto (the built-in
+    /// classifier of the data set, if there is one), random, pca, or the file of a feature network
     #[arg(long, default_value = "auto")]
     features: String,
 
-    /// The same seed gives the same samples
-    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
-    seed: u64,
-
-    /// Sampler by name, for models that have several
-    #[arg(long)]
-    sampler: Option<String>,
-
-    /// Steps of an iterative sampler
-    #[arg(long, value_parser = arguments::count)]
-    steps: Option<usize>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let output = output::kind(&args.out, &[&PICTURES[..], &[Output::Table]].concat())?;
     let trained = args.trained.load()?;
     if !trained.of_images() {
-        bail!("`{}` is a model of points: nearest images are shown of images", trained.folder.name());
+        bail!(
+            "`{}` is a model of points: nearest training images need a model of images",
+            trained.folder.name()
+        );
     }
     let data = match &args.data {
         None => trained.data(&OwnData::default())?,
         Some(name) => trained.data_like_its_own(name)?,
     };
-    let request = SampleRequest {
-        sampler: args.sampler.clone(),
-        steps: args.steps,
-        ..SampleRequest::new(args.n as usize, args.seed)
-    };
     let work = Work::on("drawing samples");
-    let samples = trained.model.sample(&request)?.to_device(Device::Cpu);
+    let samples = trained.model.sample(&args.sampling.request(args.n as usize))?.to_device(Device::Cpu);
     work.next("features of training images");
     let (space, embed) = space(&args.features, &data)?;
     let mut observe = |done, total| work.at(done, total);
@@ -92,7 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             nearest.print(&space)?;
         }
     }
-    crate::eprint(&format!(
+    message::tell(format!(
         "{} samples and the nearest of {} training images by {space} in {}",
         args.n,
         data.train.len(),
@@ -101,16 +91,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Is told how much is done, and of how much.
+/// Receives how much is done, and how much there is to do.
 type Observe<'o> = &'o mut dyn FnMut(usize, usize);
 
-/// Images `u8 [n, channels, height, width]` to the vectors `f64 [n, features]` whose distances count.
+/// Maps images `u8 [n, channels, height, width]` to vectors `f64 [n, features]` whose distances are compared.
 type Embed = Box<dyn Fn(&Tensor, Observe<'_>) -> gen_core::Result<Tensor>>;
 
-/// The space of this name, and what it is called in full.
+/// The space of this name, and its full name.
 fn space(name: &str, data: &Dataset) -> anyhow::Result<(String, Embed)> {
     if name == "pixels" {
-        // In grey levels from 0 to 1.
+        // Grey levels from 0 to 1.
         return Ok((
             "pixels".to_owned(),
             Box::new(|x, _| Ok(x.flatten(1, -1).to_kind(Kind::Double) / 255.0)),
@@ -179,42 +169,33 @@ impl Nearest {
         canvas.into_image()
     }
 
-    /// A line for each sample, on standard output.
+    /// Prints a line for each sample.
     fn print(&self, space: &str) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{:>6}  training row: distance ({space}), nearest first", "sample")?;
-        for (i, (rows, distances)) in self.rows.iter().zip(&self.distances).enumerate() {
-            let cells: Vec<String> = rows
-                .iter()
-                .zip(distances)
-                .map(|(row, distance)| format!("{row:>7}: {:<7}", fixed(*distance, 3)))
-                .collect();
-            writeln!(out, "{i:>6}  {}", cells.join(" ").trim_end())?;
-        }
-        Ok(())
+        writeln!(out, "sample  training row: distance ({space}), nearest first")?;
+        let lines = self.rows.iter().zip(&self.distances).enumerate().map(|(i, (rows, distances))| {
+            let cells =
+                rows.iter().zip(distances).map(|(row, distance)| format!("{row}: {}", fixed(*distance, 3)));
+            std::iter::once(i.to_string()).chain(cells).collect::<Vec<_>>()
+        });
+        Ok(out.write_all(aligned(lines, 0..usize::MAX).as_bytes())?)
     }
 
-    /// A row for each pair.
+    /// Writes a row for each pair of a sample and a training row.
     fn write(&self, out: &std::path::Path, space: &str) -> anyhow::Result<()> {
-        write_atomically(out, |temporary| {
-            let failed = |error: csv::Error| gen_core::Error::file(out)(error);
-            let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
-            writer.write_record(["sample", "rank", "train_index", "distance", "space"]).map_err(failed)?;
-            for (i, (rows, distances)) in self.rows.iter().zip(&self.distances).enumerate() {
-                for (j, (row, distance)) in rows.iter().zip(distances).enumerate() {
-                    let record = [
-                        i.to_string(),
-                        (j + 1).to_string(),
-                        row.to_string(),
-                        distance.to_string(),
-                        space.to_owned(),
-                    ];
-                    writer.write_record(record).map_err(failed)?;
-                }
-            }
-            writer.flush().map_err(gen_core::Error::io(out))
-        })?;
-        Ok(())
+        let header = ["sample", "rank", "train_index", "distance", "space"].map(str::to_owned);
+        let rows = self.rows.iter().zip(&self.distances).enumerate().flat_map(|(i, (rows, distances))| {
+            rows.iter().zip(distances).zip(1usize..).map(move |((row, distance), rank)| {
+                Ok(vec![
+                    i.to_string(),
+                    rank.to_string(),
+                    row.to_string(),
+                    distance.to_string(),
+                    space.to_owned(),
+                ])
+            })
+        });
+        Ok(files::write_table(out, &header, rows)?)
     }
 }
 

@@ -1,97 +1,70 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use gen_core::Precision;
 use gen_core::data::{DataSpec, signed_to_bytes};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::rng::{Purpose, derive};
 use gen_data::npy;
-use gen_run::{RunFolder, grid, write_atomically};
+use gen_run::{grid, write_atomically};
 use tch::{Device, Kind, Tensor};
 
-use crate::device::Compute;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::progress::Work;
-use crate::{arguments, checkpoint, pictures, registry};
+use crate::trained::{SamplingArgs, Trained, TrainedArgs};
+use crate::{arguments, files, message, pictures};
 
+/// Draw samples from a trained model
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The folder of a trained run
-    run: PathBuf,
+    #[command(flatten)]
+    trained: TrainedArgs,
 
-    /// How many samples
+    /// The number of samples
     #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
 
-    /// The same seed gives the same samples
-    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 
-    /// One picture of all (.png, .jpg, .webp or .gif), an .npy file; a folder of PNGs, or of points a .csv table
+    /// One picture of all samples (.png, .jpg, .webp or .gif), or an .npy file; also a folder of PNGs for images, or a
+    /// .csv table for points
     #[arg(long)]
     out: PathBuf,
 
-    /// Images in a row of the grid
+    /// The number of images in a row of the picture
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     columns: u32,
 
-    /// Factor on the spread of the latent noise
+    /// Factor on the standard deviation of the latent noise
     #[arg(long, value_parser = arguments::temperature)]
     temperature: Option<f64>,
 
-    /// Sampler by name, for models that have several
-    #[arg(long)]
-    sampler: Option<String>,
-
-    /// Steps of an iterative sampler
-    #[arg(long, value_parser = arguments::count)]
-    steps: Option<usize>,
-
-    /// With the weights of the best validation, instead of the latest
-    #[arg(long)]
-    best: bool,
-
-    /// What convolutions and linear layers multiply in: f32, or bf16, which is faster and a little less exact
+    /// The precision of convolutions and linear layers: f32, or bf16, which is faster and less exact
     #[arg(long, default_value_t = Precision::F32)]
     precision: Precision,
-
-    #[command(flatten)]
-    compute: Compute,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let device = args.compute.start()?;
-    let folder = RunFolder::open(&args.run)?;
-    let model = folder.build(&registry::models(), device)?;
-    let checkpoint = checkpoint::chosen(&folder, args.best)?;
-    model
-        .weights()
-        .assign(&checkpoint.sampling_weights())
-        .context("the checkpoint does not fit the model")?;
-    let request = SampleRequest {
-        temperature: args.temperature,
-        sampler: args.sampler.clone(),
-        steps: args.steps,
-        ..SampleRequest::new(args.n as usize, args.seed)
-    };
-    args.precision.check(device)?;
+    let trained = args.trained.load()?;
+    let request = SampleRequest { temperature: args.temperature, ..args.sampling.request(args.n as usize) };
+    args.precision.check(trained.device)?;
     let mut accepted = PICTURES.to_vec();
     accepted.push(Output::Array);
-    accepted.push(if model.card().data.shape.is_image() { Output::Folder } else { Output::Table });
+    accepted.push(if trained.of_images() { Output::Folder } else { Output::Table });
     let output = output::kind(&args.out, &accepted)?;
     let _region = args.precision.region();
-    write(output, args, model.as_ref(), &request)?;
-    crate::eprint(&format!("{} samples in {}", args.n, args.out.display()));
+    write(output, args, &trained, &request)?;
+    message::tell(format!("{} samples in {}", args.n, args.out.display()));
     Ok(())
 }
 
-/// Samples that are drawn together. One such part is held at a time, where the output allows it.
+/// The number of samples that are drawn together. Where the output allows it, only one such part is in memory.
 const AT_ONCE: usize = 1000;
 
-/// The samples of a request part by part, on the host; the first part is what a request for no more than
-/// [`AT_ONCE`] gives.
+/// The samples of a request in parts of [`AT_ONCE`], on the host. The first part has the seed of the request, so that a
+/// larger request begins with the samples of a smaller one.
 fn parts<'a>(
     model: &'a dyn GenerativeModel,
     request: &'a SampleRequest,
@@ -111,7 +84,7 @@ fn parts<'a>(
 }
 
 /// # Errors
-/// When a sample holds infinity or what is no number: that is not a sample.
+/// When a sample holds infinity or NaN.
 fn check_finite(samples: &Tensor, request: &SampleRequest) -> gen_core::Result<()> {
     let rows = samples.isfinite().flatten(1, -1).all_dim(1, false).logical_not();
     let wrong = rows.sum(Kind::Int64).int64_value(&[]);
@@ -124,26 +97,21 @@ fn check_finite(samples: &Tensor, request: &SampleRequest) -> gen_core::Result<(
                 "a temperature of {temperature} leads the model to where it has learned nothing: lower it"
             )
         }
-        _ => "the weights are not those of a model that has learned: look at history.csv, and try `--best`"
-            .to_owned(),
+        _ => "the training has probably diverged: look at history.csv, and try `--best`".to_owned(),
     };
     Err(gen_core::Error::invalid(format!(
-        "{wrong} of {} samples hold infinity or what is not a number; {why}",
+        "{wrong} of {} samples hold infinity or NaN; {why}",
         samples.size()[0]
     )))
 }
 
-fn write(
-    output: Output,
-    args: &Args,
-    model: &dyn GenerativeModel,
-    request: &SampleRequest,
-) -> anyhow::Result<()> {
+fn write(output: Output, args: &Args, trained: &Trained, request: &SampleRequest) -> anyhow::Result<()> {
+    let model = trained.model.as_ref();
     let (shape, out) = (model.card().data.shape, args.out.as_path());
     let size = shape.batch(request.n as i64);
     let work = Work::on("drawing samples");
     match output {
-        // One picture of all of them: they are in memory once, whatever it costs.
+        // One picture of all samples needs all of them in memory.
         Output::Picture(_) => {
             let kind = if shape.is_image() { Kind::Float } else { Kind::Double };
             let samples = Tensor::empty(size.as_slice(), (kind, Device::Cpu));
@@ -174,34 +142,37 @@ fn write(
                 grid::save_each(&part?, out, i * AT_ONCE, request.n)?;
             }
         }
-        Output::Table => write_atomically(out, |temporary| {
-            let file = File::create(temporary).map_err(gen_core::Error::io(out))?;
-            write_table(BufWriter::new(file), out, &model.card().data, parts(model, request, &work))
-        })?,
+        Output::Table => {
+            let data = &model.card().data;
+            files::write_table(out, &columns(data), rows(data, parts(model, request, &work)))?;
+        }
     }
     Ok(())
 }
 
-/// Points as a table, under the names of the data's own columns or `x1`, `x2`, ...: each number in the fewest digits that
-/// are read again as the same. `path` is for the messages.
-fn write_table(
-    out: impl Write,
-    path: &Path,
+/// The names of the columns of points: those of the data, or `x1`, `x2`, ...
+fn columns(data: &DataSpec) -> Vec<String> {
+    match data.columns.is_empty() {
+        true => (1..=data.shape.dimensions()).map(|column| format!("x{column}")).collect(),
+        false => data.columns.clone(),
+    }
+}
+
+/// Points as rows of a table. Each number has the fewest digits that are read back as the same number.
+fn rows(
     data: &DataSpec,
     parts: impl Iterator<Item = gen_core::Result<Tensor>>,
-) -> gen_core::Result<()> {
-    let failed = |error: csv::Error| gen_core::Error::file(path)(error);
-    let dimension = data.shape.dimensions();
-    let mut writer = csv::Writer::from_writer(out);
-    match data.columns.is_empty() {
-        true => writer.write_record((1..=dimension).map(|column| format!("x{column}"))).map_err(failed)?,
-        false => writer.write_record(&data.columns).map_err(failed)?,
-    }
-    for part in parts {
-        let values = Vec::<f64>::try_from(part?.to_kind(Kind::Double).reshape([-1]))?;
-        for row in values.chunks_exact(dimension as usize) {
-            writer.write_record(row.iter().map(|value| format!("{value:?}"))).map_err(failed)?;
+) -> impl Iterator<Item = gen_core::Result<Vec<String>>> {
+    let dimension = data.shape.dimensions() as usize;
+    parts.flat_map(move |part| {
+        let values =
+            part.and_then(|part| Ok(Vec::<f64>::try_from(part.to_kind(Kind::Double).reshape([-1]))?));
+        match values {
+            Ok(values) => values
+                .chunks_exact(dimension)
+                .map(|row| Ok(row.iter().map(|value| format!("{value:?}")).collect()))
+                .collect(),
+            Err(error) => vec![Err(error)],
         }
-    }
-    writer.flush().map_err(gen_core::Error::io(path))
+    })
 }

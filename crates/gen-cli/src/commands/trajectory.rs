@@ -7,14 +7,16 @@ use image::RgbImage;
 use tch::Tensor;
 
 use crate::arguments;
+use crate::message;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT, text_width};
 use crate::pictures::chart::{Chart, Window, coordinates, in_the_plane};
 use crate::pictures::{self, colour};
 use crate::progress::Work;
-use crate::trained::TrainedArgs;
+use crate::trained::{SamplingArgs, TrainedArgs};
 use gen_run::{PictureFormat, save_picture};
 
+/// Draw the states of samples between noise and data
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -24,32 +26,23 @@ pub(crate) struct Args {
     #[arg(long)]
     out: PathBuf,
 
-    /// How many moments to show, from noise to sample
+    /// The number of moments to show, from noise to sample
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     frames: u32,
 
-    /// How many samples; 8 images or 2000 points if not given
+    /// The number of samples [default: 8 images or 2000 points]
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     n: Option<u32>,
 
-    /// The same seed gives the same samples
-    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 
-    /// Sampler by name, for models that have several
-    #[arg(long)]
-    sampler: Option<String>,
-
-    /// Steps of an iterative sampler
-    #[arg(long, value_parser = arguments::count)]
-    steps: Option<usize>,
-
-    /// Factor on the spread of the noise at the start
+    /// Factor on the standard deviation of the noise at the start
     #[arg(long, value_parser = arguments::temperature)]
     temperature: Option<f64>,
 }
 
-/// Images in a picture; with more of them it could not be looked at.
+/// The largest number of images in a picture.
 const MOST_IMAGES: u32 = 64;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -58,18 +51,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let images = trained.of_images();
     let n = match args.n {
         Some(n) if images && n > MOST_IMAGES => {
-            bail!("a trajectory shows up to {MOST_IMAGES} images, found {n}")
+            bail!("a trajectory shows up to {MOST_IMAGES} images, found {n}: choose a smaller -n")
         }
         Some(n) => n,
         None if images => 8,
         None => 2000,
     };
-    let request = SampleRequest {
-        sampler: args.sampler.clone(),
-        steps: args.steps,
-        temperature: args.temperature,
-        ..SampleRequest::new(n as usize, args.seed)
-    };
+    let request = SampleRequest { temperature: args.temperature, ..args.sampling.request(n as usize) };
     let work = Work::on("drawing samples");
     let trajectory = trained.model.trajectory(&request, args.frames as usize)?.with_context(|| {
         format!(
@@ -84,11 +72,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         true => pictures::save_gif(picture.animation()?, &args.out)?,
     }
     drop(work);
-    crate::eprint(&format!("{n} samples in {} moments in {}", trajectory.frames.len(), args.out.display()));
+    message::tell(format!("{n} samples in {} moments in {}", trajectory.frames.len(), args.out.display()));
     Ok(())
 }
 
-/// What the rows of a strip show.
+/// The labels of the rows of a strip.
 const STATE: &str = "x_t";
 const ESTIMATE: &str = "guess";
 

@@ -1,17 +1,19 @@
-//! What tests of the program share: starting it with a cache of its own, and reading what it leaves.
-#![allow(dead_code, reason = "each file of tests uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
+//! Helpers for tests of the program: starting it with a separate cache, and reading its files.
+#![allow(dead_code, reason = "each file of tests uses a part of this module")]
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
+use tempfile::TempDir;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gen");
 
-/// What tests keep together. What the user's evaluations kept is of other threads and other code.
+/// The cache of the tests. The user's cache may hold results of other versions of the program.
 pub(crate) const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
 
 /// `gen` with the cache of the tests.
@@ -21,14 +23,14 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// What became of `gen` in `folder`, with a cache there, and with these words on one thread.
+/// The result of `gen` in `folder` with these words, on one thread, with a cache in the folder.
 pub(crate) fn run_in(folder: &Path, line: &str, places: &[&Path]) -> Assert {
     let mut command = Command::new(PROGRAM);
     command.current_dir(folder).env("GEN_DATA", folder.join("cache")).env("OMP_NUM_THREADS", "1");
     command.args(words(line, places)).assert()
 }
 
-/// The words of a line, with a place for each `{}`.
+/// The words of a line, with a path in place of each `{}`.
 pub(crate) fn words(line: &str, places: &[&Path]) -> Vec<String> {
     let mut places = places.iter();
     let mut words = Vec::new();
@@ -45,12 +47,33 @@ pub(crate) fn stderr(assert: &Assert) -> String {
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
 
-/// One line of an error, whatever progress is shown.
+/// Trains each `(model, data, options)` and returns the folder with the runs, each called `model-data`.
+pub(crate) fn train(runs: &[(&str, &str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, data, options) in runs {
+        let line = format!("train {model} --data {data} --threads 1 --progress none {options} --out {{}}");
+        program().args(words(&line, &[&folder.path().join(format!("{model}-{data}"))])).assert().success();
+    }
+    folder
+}
+
+/// Holds for an error in one line, with any lines of progress.
 pub(crate) fn one_line() -> impl Predicate<str> {
     predicate::function(|text: &str| text.lines().filter(|line| line.starts_with("gen: ")).count() == 1)
 }
 
-/// A column of a table, by its name; what is no number is NaN.
+/// The rows of a CSV file, by the names of the columns.
+pub(crate) fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
+    csv::Reader::from_path(path).unwrap().deserialize().map(Result::unwrap).collect()
+}
+
+/// A number in a row.
+#[track_caller]
+pub(crate) fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
+    row[column].parse().unwrap_or_else(|_| panic!("{column}: {:?}", row[column]))
+}
+
+/// A column of a CSV file, by its name; NaN for cells that are not numbers.
 pub(crate) fn column(path: &Path, name: &str) -> Vec<f64> {
     let mut reader = csv::Reader::from_path(path).unwrap();
     let index = reader.headers().unwrap().iter().position(|header| header == name).unwrap();

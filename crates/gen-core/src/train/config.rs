@@ -9,6 +9,7 @@ use crate::precision::Precision;
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Rows in a batch.
+    #[serde(deserialize_with = "crate::config::count")]
     pub batch_size: usize,
     /// The schedule of the learning rate over the budget.
     pub schedule: Schedule,
@@ -17,6 +18,7 @@ pub struct TrainConfig {
     /// Decay of the moving average of the weights; 0 for no average.
     pub ema_decay: f64,
     /// Steps between rows of the history.
+    #[serde(deserialize_with = "crate::config::count")]
     pub log_every: u64,
     /// Rows of the validation split on which the averaged weights are validated every `validate_every` steps; the best
     /// are kept. 0 for no validation, as a model without a validation loss requires.

@@ -1,13 +1,13 @@
-//! `gen evaluate`: what a run, a reference or a set of samples is worth, under one protocol.
+//! `gen evaluate`: measures runs, references and sets of samples by one protocol.
 
-mod files;
 mod progress;
+mod results;
 mod samples;
 mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use gen_core::data::{Dataset, Values};
 use gen_eval::{
     EvaluateOptions, Evaluated, Evaluation, FeatureSpace, METRICS, Measured, MetricSpec, Protocol, Reference,
@@ -16,79 +16,85 @@ use gen_eval::{
 use gen_run::{LIBTORCH_VERSION, RunFolder};
 use tch::Device;
 
+use crate::arguments::Interval;
 use crate::cache::FolderCache;
 use crate::device::{self, Compute};
 use crate::progress::Work;
 use crate::spaces::{self, Choices};
-use crate::trained::OwnData;
-use crate::{catalog, checkpoint, registry};
+use crate::trained::{OwnData, Trained};
+use crate::{arguments, catalog, message, output};
 use progress::Progress;
-use samples::Range;
 
+/// Measure trained models, samples from elsewhere, or the reference rows of a data set
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("what").args(["runs", "reference", "samples"]).required(true))]
 pub(crate) struct Args {
-    /// Folders of trained runs; each gets evaluation.csv, metrics.csv and samples/evaluation.png
+    /// The folders of trained runs; each gets evaluation.csv, metrics.csv and samples/evaluation.png
     #[arg(value_name = "RUN")]
     runs: Vec<PathBuf>,
 
-    /// Measure instead what no model made: floor, pixel-gaussian or pixel-noise
+    /// Measure a reference instead of a model: floor, pixel-gaussian or pixel-noise
     #[arg(long, requires = "data", requires = "out")]
     reference: Option<Reference>,
 
-    /// Measure instead anybody's samples: an .npy file of images [n, channels, height, width] or points
+    /// Measure samples from elsewhere: an .npy file of images [n, channels, height, width] or points
     /// [n, dimension], a .csv table of points, or a folder of pictures
     #[arg(long, value_name = "FILE|FOLDER", requires = "data")]
     samples: Option<PathBuf>,
 
-    /// The data set, with --reference or --samples; of runs, where the data that they were trained on lie now, if not
-    /// where they were
+    /// The data set of --reference or --samples; for runs the place of their data, if they have moved since training
     #[arg(long)]
     data: Option<String>,
 
-    /// The folder for the results, needed with --reference; of a run its own folder, if not given, and of several runs one
-    /// that gets a folder for each
+    /// The folder for the results, required with --reference; several runs get a folder each inside it [default: the
+    /// folder of the run]
     #[arg(long)]
     out: Option<PathBuf>,
 
-    /// What floating-point images go from and to, with --samples: 0,1 or -1,1
-    #[arg(long, value_name = "LOW,HIGH", requires = "samples", allow_hyphen_values = true)]
-    range: Option<Range>,
+    /// The range of values of floating-point images in --samples: 0,1 or -1,1
+    #[arg(
+        long,
+        value_name = "LOW,HIGH",
+        requires = "samples",
+        allow_hyphen_values = true,
+        value_parser = arguments::interval
+    )]
+    range: Option<Interval>,
 
-    /// How many samples to compare with as many test rows; fewer if there are fewer test rows
+    /// The number of samples, compared with as many test rows; fewer if there are fewer test rows
     #[arg(short, long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..))]
     n: u32,
 
     #[arg(long, default_value = "all", value_name = "METRIC,...", help = metrics_help())]
     metrics: Metrics,
 
-    /// The seed of the samples, and of which of them are measured where there are more than -n
-    #[arg(long, default_value_t = 0)]
+    /// The seed of the samples, and of the choice among more than -n of them
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
-    /// Sampler by name, for models that have several
+    /// The name of the sampler, for models that have several
     #[arg(long, requires = "runs")]
     sampler: Option<String>,
 
-    /// Steps of an iterative sampler
-    #[arg(long, requires = "runs")]
+    /// The number of steps of an iterative sampler
+    #[arg(long, requires = "runs", value_parser = arguments::count)]
     steps: Option<usize>,
 
-    /// With the weights of the best validation, instead of the latest
+    /// Use the weights of the best validation instead of the latest
     #[arg(long, requires = "runs")]
     best: bool,
 
-    /// Test rows for likelihoods that are bounds
+    /// The number of test rows for likelihoods that are bounds
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     n_bound: u32,
 
-    /// Test rows for likelihoods by the probability-flow equation
+    /// The number of test rows for likelihoods by the probability-flow ODE
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..))]
     n_ode: u32,
 
-    /// Where to compare images, with commas between; the first fills evaluation.csv: auto (the data set's classifier,
-    /// if the program has one, and a space without labels), classifier, random, pca, the file of a classifier, or
-    /// inception:FILE for the network of published FIDs
+    /// The feature spaces for images, separated by commas; evaluation.csv has the first. One of auto (the built-in
+    /// networks of the data set, otherwise random and pca), classifier, self-supervised, random, pca, the file of a
+    /// feature network, or inception:FILE for the network of published FIDs
     #[arg(long, default_value = "auto", value_name = "SPACE,...")]
     features: Choices,
 
@@ -99,23 +105,23 @@ pub(crate) struct Args {
 /// The description of `--metrics`, which lists the table of metrics.
 fn metrics_help() -> String {
     let names = METRICS.each_ref().map(|metric| metric.name).join(", ");
-    format!("What to measure, with commas between: all, or some of {names}")
+    format!("The metrics, separated by commas: all, or some of {names}")
 }
 
-/// The metrics of a list.
+/// A list of metrics.
 #[derive(Debug, Clone, PartialEq)]
 struct Metrics(Vec<&'static MetricSpec>);
 
 impl Metrics {
-    /// What was asked for by name and gave no number, as modes of images: nothing is passed over in silence.
-    fn tell_what_does_not_apply(&self, measured: &[Measured]) {
+    /// Warns about each metric that was asked for by name and gave no number, such as the modes of images.
+    fn warn_of_missing(&self, measured: &[Measured]) {
         if self.0.len() == METRICS.len() {
             return;
         }
         for Measured { row, metrics } in measured {
             let gave = |metric: &MetricSpec| metrics.iter().any(|found| metric.gives(&found.metric));
             for metric in self.0.iter().filter(|metric| !gave(metric)) {
-                crate::eprint(&format!("warning: {}: {metric} does not apply here", row.run));
+                message::warn(format!("{}: {metric} does not apply here", row.run));
             }
         }
     }
@@ -135,7 +141,7 @@ impl std::str::FromStr for Metrics {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.compute.start()?;
     if let Some(out) = &args.out {
-        crate::output::check_folder(out)?;
+        output::check_folder(out)?;
     }
     let (measured, failures) = match (&args.reference, &args.samples, &args.data) {
         (Some(reference), _, Some(data)) => one(evaluate_reference(args, *reference, data)?),
@@ -143,7 +149,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         _ => evaluate_runs(args, device)?,
     };
     table::print(&measured)?;
-    args.metrics.tell_what_does_not_apply(&measured);
+    args.metrics.warn_of_missing(&measured);
     let total = args.runs.len();
     match <[anyhow::Error; 1]>::try_from(failures) {
         Ok([error]) if total <= 1 => Err(error),
@@ -153,14 +159,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// What was measured, and what went wrong. Numbers that could not be written are shown all the same.
+/// The measurements, including those that could not be written, and the errors.
 type Outcome = (Vec<Measured>, Vec<anyhow::Error>);
 
 fn one((measured, saved): (Measured, anyhow::Result<()>)) -> Outcome {
     (vec![measured], saved.err().into_iter().collect())
 }
 
-/// The errors of several runs are on standard error already.
+/// Evaluates the runs. With several runs, each error is printed as it occurs.
 fn evaluate_runs(args: &Args, device: Device) -> anyhow::Result<Outcome> {
     let mut prepared: Option<Prepared> = None;
     let (mut measured, mut failures) = (Vec::new(), Vec::new());
@@ -174,7 +180,7 @@ fn evaluate_runs(args: &Args, device: Device) -> anyhow::Result<Outcome> {
         };
         if let Err(error) = saved {
             if args.runs.len() > 1 {
-                crate::eprint(&format!("gen: {}: {}", path.display(), crate::in_one_line(&error)));
+                message::tell(format!("gen: {}: {}", path.display(), message::in_one_line(&error)));
             }
             failures.push(error);
         }
@@ -182,7 +188,7 @@ fn evaluate_runs(args: &Args, device: Device) -> anyhow::Result<Outcome> {
     Ok((measured, failures))
 }
 
-/// Where the results of each run go.
+/// The folders for the results of the runs.
 fn outs(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
     match (&args.out, args.runs.as_slice()) {
         (None, runs) => Ok(runs.to_vec()),
@@ -204,7 +210,7 @@ fn outs(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
     }
 }
 
-/// The last part of a path, of `.` and `x/..` too.
+/// The last part of a path, also for paths such as `.` and `x/..`.
 fn folder_name(path: &Path) -> String {
     let full = match path.file_name() {
         Some(_) => path.to_owned(),
@@ -213,7 +219,7 @@ fn folder_name(path: &Path) -> String {
     full.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The data of the last run, and the spaces to compare it in: runs of one experiment share them.
+/// The data of the last run and its feature spaces. Runs of one experiment share them.
 struct Prepared {
     name: String,
     data: Dataset,
@@ -228,20 +234,14 @@ fn evaluate_run(
     prepared: &mut Option<Prepared>,
 ) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let folder = RunFolder::open(path)?;
-    crate::output::check_folder(out)?;
-    let config = folder.config();
-    let model = folder.build(&registry::models(), device)?;
-    let checkpoint = checkpoint::chosen(&folder, args.best)?;
-    model
-        .weights()
-        .assign(&checkpoint.sampling_weights())
-        .context("the checkpoint does not fit the model")?;
-
+    output::check_folder(out)?;
+    let trained = Trained::load(folder, args.best, device)?;
+    let config = trained.folder.config();
     let options = options(args);
     let same = |there: &Prepared| there.name == config.run.dataset && there.data.spec == config.data;
     if !prepared.as_ref().is_some_and(same) {
-        let data = OwnData::at(args.data.as_deref()).of(&folder)?;
-        if model.density().is_some() {
+        let data = trained.data(&OwnData { data: args.data.clone() })?;
+        if trained.model.density().is_some() {
             catalog::tell_of_discrete_columns(&data)?;
         }
         let spaces = spaces_for(&options, &data, args)?;
@@ -254,12 +254,12 @@ fn evaluate_run(
     let mut progress = Progress::new(folder_name(path));
     let mut observe = |stage: Stage| progress.show(&stage);
     let protocol = Protocol::new(data, spaces, &options, &cache, &mut observe)?;
-    let Evaluated { measured, samples } = protocol.evaluate(model.as_ref(), &mut observe)?;
-    let progress = checkpoint.progress;
+    let Evaluated { measured, samples } = protocol.evaluate(trained.model.as_ref(), &mut observe)?;
+    let progress = trained.progress;
     let row = Evaluation {
         run: folder_name(path),
         seed: Some(config.run.seed),
-        weights: match (checkpoint.is_averaged(), args.best) {
+        weights: match (trained.is_averaged, args.best) {
             (true, false) => "ema",
             (false, false) => "raw",
             (true, true) => "ema-best",
@@ -275,7 +275,7 @@ fn evaluate_run(
         train_images_per_second: Some(progress.images_seen as f64 / progress.seconds)
             .filter(|rate| rate.is_finite()),
         batch_size: Some(config.training.batch_size),
-        peak_rss_mib: files::peak_rss_mib(&path.join("history.csv"))?,
+        peak_rss_mib: results::peak_rss_mib(&path.join("history.csv"))?,
         device: config.run.device.clone(),
         threads: Some(config.run.threads),
         train_precision: Some(config.training.precision.to_string()),
@@ -285,7 +285,7 @@ fn evaluate_run(
         ..with_versions(measured.row)
     };
     let measured = Measured { row, ..measured };
-    let saved = files::save(out, &measured, &samples);
+    let saved = results::save(out, &measured, &samples);
     Ok((measured, saved))
 }
 
@@ -301,7 +301,7 @@ fn evaluate_reference(
     }
     let found = measure(args, &data, |protocol, progress| {
         let evaluated = protocol.evaluate_reference(reference, progress)?;
-        // What has no seed is the same in every run.
+        // The floor is made without random numbers.
         let seed = Some(args.seed).filter(|_| reference != Reference::Floor);
         let measured = evaluated.measured;
         Ok(Evaluated {
@@ -311,8 +311,8 @@ fn evaluate_reference(
     })?;
     let has_none = found.0.likelihood(false).is_none() && asks_for_likelihood;
     if has_none && reference == Reference::PixelGaussian && data.spec.values == Values::Continuous {
-        crate::eprint(
-            "warning: the covariance of the training rows is singular: the Gaussian has samples and no density",
+        message::warn(
+            "the covariance of the training rows is singular: the Gaussian has samples but no density",
         );
     }
     Ok(found)
@@ -323,7 +323,7 @@ fn evaluate_samples(args: &Args, path: &Path, data: &str) -> anyhow::Result<(Mea
     let samples = samples::read(path, &data.spec, args.range)?;
     let there = samples.size().first().copied().unwrap_or(0);
     if there > i64::from(args.n) {
-        crate::eprint(&format!("{} of {there} samples, drawn by --seed, are measured: see -n", args.n));
+        message::tell(format!("{} of {there} samples, drawn by --seed, are measured: see -n", args.n));
     }
     measure(args, &data, |protocol, progress| {
         let Evaluated { measured, samples } = protocol.evaluate_samples(&samples, progress)?;
@@ -334,7 +334,7 @@ fn evaluate_samples(args: &Args, path: &Path, data: &str) -> anyhow::Result<(Mea
     })
 }
 
-/// A row about data alone.
+/// Measures samples that no model made.
 fn measure(
     args: &Args,
     data: &Dataset,
@@ -356,16 +356,16 @@ fn measure(
         ..with_versions(measured.row)
     };
     let measured = Measured { row, ..measured };
-    let saved = args.out.as_ref().map_or(Ok(()), |out| files::save(out, &measured, &samples));
+    let saved = args.out.as_ref().map_or(Ok(()), |out| results::save(out, &measured, &samples));
     Ok((measured, saved))
 }
 
-/// The spaces of `--features`; none for what is compared in none.
+/// The spaces of `--features`; none if no metric needs features.
 fn spaces_for(options: &EvaluateOptions, data: &Dataset, args: &Args) -> anyhow::Result<Vec<FeatureSpace>> {
     if !options.needs_features() {
         return Ok(Vec::new());
     }
-    // Those without a network of the data are fitted to the training rows.
+    // Some spaces are fitted to the training rows, which takes time.
     let _work = Work::on("feature spaces");
     spaces::of(data, &args.features)
 }

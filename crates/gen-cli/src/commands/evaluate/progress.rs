@@ -1,24 +1,23 @@
-//! How far an evaluation has come: a bar on a terminal that can draw one, a line when something else begins elsewhere, and
-//! now and then while it lasts.
-
-use std::time::Duration;
+//! The progress of an evaluation: a bar on a terminal that can draw one, otherwise a line for each stage, and more from
+//! time to time.
 
 use gen_eval::Stage;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use crate::progress::{Work, can_draw_bars};
+use crate::message;
+use crate::progress::{self, Work, can_draw_bars};
 
-/// Shows the stages of one run.
+/// The stages of the evaluation of one run.
 pub(super) struct Progress {
     run: String,
     bar: Option<ProgressBar>,
     last: String,
-    /// The present stage, where there is no bar.
+    /// The present stage, if there is no bar.
     work: Option<Work>,
 }
 
 /// A stage in words, and how much of it is done.
-struct Told {
+struct Described {
     what: String,
     done: usize,
     total: usize,
@@ -26,19 +25,12 @@ struct Told {
 
 impl Progress {
     pub(super) fn new(run: String) -> Self {
-        let bar = can_draw_bars().then(|| {
-            let bar = ProgressBar::new(1);
-            if let Ok(style) = ProgressStyle::with_template("{bar:30.cyan/dim} {percent:>3}%  {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(250));
-            bar
-        });
+        let bar = can_draw_bars().then(|| progress::bar(Some(1), progress::SHARE));
         Progress { run, bar, last: String::new(), work: None }
     }
 
     pub(super) fn show(&mut self, stage: &Stage) {
-        let told = tell(stage);
+        let told = describe(stage);
         match &self.bar {
             Some(bar) => {
                 bar.set_length(told.total.max(1) as u64);
@@ -46,7 +38,7 @@ impl Progress {
                 bar.set_message(format!("{}: {}", self.run, told.what));
             }
             None if told.what != self.last => {
-                crate::eprint(&format!("{}: {}", self.run, told.what));
+                message::tell(format!("{}: {}", self.run, told.what));
                 self.work = Some(Work::on(format!("{}: {}", self.run, told.what)));
                 self.last = told.what;
             }
@@ -66,7 +58,7 @@ impl Drop for Progress {
     }
 }
 
-fn tell(stage: &Stage) -> Told {
+fn describe(stage: &Stage) -> Described {
     let (what, done, total) = match stage {
         Stage::Features { space, done, total } => (format!("features of {total} in {space}"), done, total),
         Stage::Timing => ("single samples".to_owned(), &0, &0),
@@ -82,7 +74,7 @@ fn tell(stage: &Stage) -> Told {
             (format!("likelihood ({kind}) of {total} test rows"), done, total)
         }
     };
-    Told { what, done: *done, total: *total }
+    Described { what, done: *done, total: *total }
 }
 
 #[cfg(test)]
@@ -90,10 +82,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_are_told_with_what_is_done() {
+    fn a_stage_has_a_description_and_a_count() {
         let stage =
             Stage::Comparing { space: "pca-64".to_owned(), metric: "prdc", floor: true, done: 3, total: 4 };
-        let told = tell(&stage);
+        let told = describe(&stage);
         assert_eq!((told.what.as_str(), told.done, told.total), ("floor of prdc in pca-64", 3, 4));
     }
 }

@@ -1,48 +1,28 @@
-//! Samples from anywhere: an array, a table or a folder of pictures.
+//! Samples from elsewhere: an array, a table or a folder of pictures.
 
 use std::path::Path;
-use std::str::FromStr;
 
 use anyhow::{Context, bail};
-use gen_core::Error;
 use gen_core::data::{DataSpec, Place, Shape, not_finite};
 use gen_core::number::fixed;
 use gen_data::csv::CsvOptions;
 use gen_data::{csv, folder, npy};
 use tch::{Kind, Tensor};
 
+use crate::arguments::Interval;
+use crate::message;
 use crate::progress::Work;
 
-/// What the values of floating-point images go from and to.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Range {
-    low: f64,
-    high: f64,
-}
-
-impl FromStr for Range {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || Error::invalid(format!("--range takes two numbers like 0,1 or -1,1, found `{text}`"));
-        let (low, high) = text.split_once(',').ok_or_else(wrong)?;
-        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
-        match (number(low), number(high)) {
-            (Some(low), Some(high)) if low < high => Ok(Range { low, high }),
-            _ => Err(wrong()),
-        }
-    }
-}
-
-/// How far values may lie outside of their range: what a network's last layer may do by rounding.
+/// The share of the range by which values may lie outside it. Rounding in the last layer of a network may do that.
 const SLACK: f64 = 0.02;
-/// Channels that differ by no more than this are grey to the eye, and after compression.
+/// The largest difference between channels of a grey image. Compression causes small ones.
 const GREY: f64 = 2.0;
 
-/// The samples of a `.npy` or `.csv` file or a folder of pictures, as data like `spec` has them.
-pub(super) fn read(path: &Path, spec: &DataSpec, range: Option<Range>) -> anyhow::Result<Tensor> {
+/// Reads the samples of a `.npy` or `.csv` file or of a folder of pictures, in the form of data like `spec`: images as
+/// `u8 [n, channels, height, width]`, points as `f64 [n, dimension]`.
+pub(super) fn read(path: &Path, spec: &DataSpec, range: Option<Interval>) -> anyhow::Result<Tensor> {
     if !path.exists() {
-        bail!("there is no {}", path.display());
+        bail!("there is no file or folder {}", path.display());
     }
     match spec.shape {
         Shape::Image { channels, height, width } => images(path, [channels, height, width], range),
@@ -50,8 +30,8 @@ pub(super) fn read(path: &Path, spec: &DataSpec, range: Option<Range>) -> anyhow
     }
 }
 
-/// Rows of numbers: `f64 [n, dimension]`.
-fn points(path: &Path, spec: &DataSpec, dimension: i64, range: Option<Range>) -> anyhow::Result<Tensor> {
+/// Reads points, `f64 [n, dimension]`.
+fn points(path: &Path, spec: &DataSpec, dimension: i64, range: Option<Interval>) -> anyhow::Result<Tensor> {
     if path.is_dir() {
         bail!(
             "{} is a folder: samples of `{}` are points, in a .npy or .csv file",
@@ -60,7 +40,7 @@ fn points(path: &Path, spec: &DataSpec, dimension: i64, range: Option<Range>) ->
         );
     }
     if range.is_some() {
-        bail!("--range says what the values of floating-point images mean; `{}` are points", spec.name);
+        bail!("--range is for floating-point images; samples of `{}` are points", spec.name);
     }
     let x = if is_table(path) { table(path, spec)? } else { reading(path, || npy::read(path))? };
     let found = x.size();
@@ -82,7 +62,7 @@ fn points(path: &Path, spec: &DataSpec, dimension: i64, range: Option<Range>) ->
     Ok(x)
 }
 
-/// Does what may take a while with a file or a folder, and shows that it does.
+/// Calls `read`, and shows the progress of reading `path`.
 fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
     let _work = Work::on(format!("reading {}", path.display()));
     read()
@@ -93,7 +73,7 @@ fn is_table(path: &Path) -> bool {
     ["csv", "tsv", "txt"].iter().any(|known| ending == *known)
 }
 
-/// The columns of a table, found by their names where both it and the data have names, else as they come.
+/// Reads a table. Its columns are found by name if both the table and the data have names, otherwise by position.
 fn table(path: &Path, spec: &DataSpec) -> anyhow::Result<Tensor> {
     let read = |columns: &[String]| {
         let options = CsvOptions { columns: columns.to_vec(), ..Default::default() };
@@ -113,15 +93,19 @@ fn table(path: &Path, spec: &DataSpec) -> anyhow::Result<Tensor> {
         );
     }
     for warning in &found.warnings {
-        crate::eprint(&format!("warning: {warning}"));
+        message::warn(warning);
     }
     Ok(found.x)
 }
 
-/// Bytes `[n, channels, height, width]`.
-fn images(path: &Path, [channels, height, width]: [i64; 3], range: Option<Range>) -> anyhow::Result<Tensor> {
+/// Reads images, `u8 [n, channels, height, width]`.
+fn images(
+    path: &Path,
+    [channels, height, width]: [i64; 3],
+    range: Option<Interval>,
+) -> anyhow::Result<Tensor> {
     if !path.is_dir() && is_table(path) {
-        bail!("{}: samples of images come as a .npy file or a folder of pictures", path.display());
+        bail!("{}: samples of images must be a .npy file or a folder of pictures", path.display());
     }
     let samples = match path.is_dir() {
         true => pictures(path, [height, width])?,
@@ -148,43 +132,43 @@ fn images(path: &Path, [channels, height, width]: [i64; 3], range: Option<Range>
     }
 }
 
-/// Grey images of those that have their greys three times; `None` if one has a colour.
+/// Images with three equal channels as images with one channel; `None` if an image has a colour.
 fn grey(x: &Tensor) -> Option<Tensor> {
     let channels = x.to_kind(Kind::Int);
     let spread = channels.amax([1].as_slice(), true) - channels.amin([1].as_slice(), true);
     (spread.max().double_value(&[]) <= GREY).then(|| x.narrow(1, 1, 1).contiguous())
 }
 
-/// Every picture of a folder, which must have the size of the data: resizing would change what is measured.
+/// Reads every picture of a folder. They must have the size of the data, since resizing would change the measurements.
 fn pictures(path: &Path, [height, width]: [i64; 2]) -> anyhow::Result<Tensor> {
     let sizes = reading(path, || folder::sizes(path))?;
     let wrong = sizes.iter().find(|(w, h)| (i64::from(*w), i64::from(*h)) != (width, height) || w != h);
     if let Some((w, h)) = wrong {
         bail!(
-            "{} holds pictures {w} wide and {h} high; samples of this data are {width} and {height}, square where they \
-             come as pictures: resizing them would change what is measured",
+            "{} holds pictures of {w}x{h} pixels; samples of this data are {width}x{height}, and must be square to be \
+             given as pictures: resize them yourself, or give an .npy file",
             path.display()
         );
     }
     let read = reading(path, || folder::read(path, u32::try_from(height).ok()))?;
     for warning in &read.warnings {
-        crate::eprint(&format!("warning: {warning}"));
+        message::warn(warning);
     }
     Ok(read.rows.x)
 }
 
-/// Floating-point images as bytes, rounded as a picture file holds them.
-fn bytes(x: &Tensor, range: Option<Range>) -> anyhow::Result<Tensor> {
+/// Floating-point images as bytes, rounded as in a picture file.
+fn bytes(x: &Tensor, range: Option<Interval>) -> anyhow::Result<Tensor> {
     if !bool::try_from(x.isfinite().all())? {
         let first = x.isfinite().logical_not().nonzero().int64_value(&[0, 0]);
         bail!("image {} (x[{first}]) holds values that are not finite numbers", first + 1);
     }
     let (least, most) = (x.min().double_value(&[]), x.max().double_value(&[]));
     let extent = format!("{} to {}", fixed(least, 3), fixed(most, 3));
-    let Some(Range { low, high }) = range else {
+    let Some(Interval { low, high }) = range else {
         bail!(
-            "floating-point images from {extent}: say what their values go from and to, --range 0,1 or \
-             --range=-1,1 or --range 0,255"
+            "the values of floating-point images are from {extent}: give their range, --range 0,1 or --range=-1,1 or \
+             --range 0,255"
         );
     };
     let slack = SLACK * (high - low);
@@ -202,23 +186,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_two_numbers() {
-        assert_eq!("-1,1".parse::<Range>().unwrap(), Range { low: -1.0, high: 1.0 });
-        for wrong in ["", "1", "1,0", "0,nan", "0,1,2", "a,b"] {
-            assert!(wrong.parse::<Range>().unwrap_err().to_string().contains("--range takes"), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn values_become_the_bytes_that_a_file_would_hold() {
+    fn values_become_the_bytes_of_a_picture_file() {
         let x = Tensor::from_slice(&[-1.0f32, -0.999, 0.0, 1.0, 1.001]).view([1, 1, 1, 5]);
-        let range = Some(Range { low: -1.0, high: 1.0 });
+        let range = Some(Interval { low: -1.0, high: 1.0 });
         assert_eq!(
             Vec::<u8>::try_from(bytes(&x, range).unwrap().flatten(0, -1)).unwrap(),
             [0, 0, 128, 255, 255]
         );
         assert!(bytes(&x, None).unwrap_err().to_string().contains("from -1.000 to 1.001"));
-        let narrow = Some(Range { low: 0.0, high: 1.0 });
+        let narrow = Some(Interval { low: 0.0, high: 1.0 });
         assert!(bytes(&x, narrow).unwrap_err().to_string().contains("outside of --range 0,1"));
         let broken = Tensor::from_slice(&[f32::NAN]).view([1, 1, 1, 1]);
         assert!(bytes(&broken, range).unwrap_err().to_string().contains("image 1 (x[0])"));

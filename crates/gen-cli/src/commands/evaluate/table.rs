@@ -1,31 +1,32 @@
-//! What was measured, for a terminal.
+//! The table of an evaluation for a terminal.
 
 use std::io::Write;
 
 use gen_core::number::fixed;
 use gen_eval::{Estimate, Evaluation, Measured};
 
-/// A line for each run and feature space, then what a reader should not miss.
+use crate::table::aligned;
+
+/// Prints a line for each run and feature space, then remarks.
 pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
     if measured.is_empty() {
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    for line in aligned(&lines(measured)) {
-        writeln!(out, "{line}")?;
-    }
+    out.write_all(aligned(lines(measured), 2..12).as_bytes())?;
     for measured in measured {
         for remark in remarks(measured) {
             writeln!(out, "{}: {remark}", measured.row.run)?;
         }
     }
     for (better, worse) in ties(measured) {
-        writeln!(out, "{better} and {worse}: a tie, their FD differ by less than the noise")?;
+        writeln!(out, "{better} and {worse} tie: their FD differ by less than the noise")?;
     }
     Ok(())
 }
 
-/// Neighbours in the order of FD, in one feature space, that differ by at most two standard errors of the difference.
+/// Pairs of runs that are neighbours in the order of FD in one feature space, and whose FD differ by at most two
+/// standard errors of the difference.
 fn ties(measured: &[Measured]) -> Vec<(&str, &str)> {
     let mut rows: Vec<(&Evaluation, Estimate)> = measured
         .iter()
@@ -95,26 +96,12 @@ fn lines(measured: &[Measured]) -> Vec<[String; 12]> {
     lines
 }
 
-fn aligned(lines: &[[String; 12]]) -> Vec<String> {
-    let width = |i: usize| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADER.len()).map(width).collect();
-    let line = |cells: &[String; 12]| {
-        let pad = |(i, (cell, width)): (usize, (&String, &usize))| match i {
-            0 | 1 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        };
-        let cells: Vec<String> = cells.iter().zip(&widths).enumerate().map(pad).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    lines.iter().map(line).collect()
-}
-
-/// Nothing where there is none.
+/// A number for the table; empty if it is missing.
 fn number(x: Option<f64>, digits: usize) -> String {
     x.map(|x| fixed(x, digits)).unwrap_or_default()
 }
 
-/// Bits per dimension of images, nats of points.
+/// The likelihood: bits per dimension for images, nats for points.
 fn likelihood(measured: &Measured) -> String {
     let kind = measured.likelihood(false).unwrap_or_default();
     match (measured.number("bits_per_dim"), measured.number("nll_nats")) {
@@ -124,28 +111,29 @@ fn likelihood(measured: &Measured) -> String {
     }
 }
 
-/// What the numbers alone do not say.
+/// Remarks on what the table alone does not show.
 fn remarks(measured: &Measured) -> Vec<String> {
     let Measured { row, .. } = measured;
     let mut remarks = Vec::new();
     if let (Some(true), Some(share)) = (measured.memorised(), measured.number("copied_share")) {
         let share = 100.0 * share;
         remarks.push(format!(
-            "memorised: {share:.1} % of the samples are copies of training rows (of test rows 1 %)"
+            "memorised: {share:.1} % of the samples are copies of training rows, against 1 % of the test rows"
         ));
     }
     match ["fd", "fd_standard_error", "fd_floor"].map(|column| measured.number(column)) {
-        // The floor is no tie with itself.
+        // The floor does not tie with itself.
         [Some(_), _, Some(_)] if row.model == "floor" && row.family == "reference" => {}
         [Some(fd), _, _] if !fd.is_finite() => remarks.push(
-            "samples hold values that are not finite, or too large to be squared: there is no number for their quality"
+            "samples hold values that are not finite, or too large to be squared: their quality has no number"
                 .to_owned(),
         ),
         [Some(fd), Some(error), Some(floor)] if fd - floor <= 2.0 * error => {
             remarks.push("the distance is that of real data: a tie with the floor".to_owned());
         }
         [Some(_), None, Some(_)] => remarks.push(format!(
-            "{} samples and {} test rows are too few to say whether the distance is that of real data: FD has no error",
+            "{} samples and {} test rows are too few for a standard error of FD: whether the distance is that of real \
+             data is unknown",
             row.n_fake.unwrap_or_default(),
             row.n_real.unwrap_or_default()
         )),
@@ -190,15 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_a_space() {
-        let lines = aligned(&lines(&[measured()]));
+    fn each_space_has_a_line() {
+        let text = aligned(lines(&[measured()]), 2..12);
+        let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[1].starts_with("vae  classifier:x  0.750  0.250  0.500"), "{lines:?}");
         assert!(lines[2].starts_with("     pca-64        3.000"), "{lines:?}");
     }
 
     #[test]
-    fn differences_inside_the_noise_are_ties() {
+    fn differences_within_the_noise_are_ties() {
         let at = |run: &str, fd: f64, space: &str| {
             let row =
                 Evaluation { run: run.to_owned(), feature_space: space.to_owned(), ..Evaluation::default() };
@@ -209,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_and_ties_are_said() {
+    fn copies_and_ties_have_remarks() {
         let remarks_of = |change: &dyn Fn(&mut Measured)| {
             let mut changed = measured();
             change(&mut changed);

@@ -6,22 +6,23 @@ use anyhow::{Context, bail};
 use gen_core::number::fixed;
 use gen_report::{Run, Status, spearman};
 
+/// Check whether the two spaces of evaluated runs rank them in the same order, as a table in Markdown
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Folders of evaluated runs on one data set, three or more
+    /// The folders of three or more evaluated runs on one data set
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
 
-    /// A text file with the names of the runs, one a line, the best first, as somebody ranked their pictures
+    /// A text file with the names of the runs, one on each line, ranked by eye with the best first
     #[arg(long, value_name = "FILE")]
     by_eye: Option<PathBuf>,
 
-    /// The least rank correlation that counts as agreement
+    /// The lowest rank correlation that counts as agreement
     #[arg(long, default_value_t = 0.8)]
     least: f64,
 }
 
-/// A run in both spaces.
+/// The measurements of a run in both spaces.
 #[derive(Debug)]
 struct Row {
     name: String,
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.by_eye.is_some() {
         for (at, space) in spaces.iter().enumerate() {
             let pairs = |row: &Row| [row.fd[at], row.by_eye.unwrap_or_default() as f64];
-            lines.push((format!("{space} and the eye"), correlation(&rows, pairs)));
+            lines.push((format!("{space} and the ranking by eye"), correlation(&rows, pairs)));
         }
     }
     writeln!(out, "\nSpearman's rank correlation over {}:\n", counted(&rows))?;
@@ -73,11 +74,11 @@ fn read(folders: &[PathBuf]) -> anyhow::Result<([String; 2], Vec<Row>)> {
             bail!("{}: not evaluated: {reason}", place());
         }
         if run.is_reference() {
-            bail!("{}: a reference is no model", place());
+            bail!("{}: a reference is not a model: leave it out", place());
         }
         let name = named(folder);
         if rows.iter().any(|row| row.name == name) {
-            bail!("two runs are called `{name}`: their names tell them apart here");
+            bail!("two runs are called `{name}`: rename one of the folders");
         }
         let theirs = ["dataset", "feature_space", "second_space"].map(|column| run.text(column).to_owned());
         match &common {
@@ -116,18 +117,18 @@ fn named(folder: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Gives every run its place in a list of names.
+/// Sets the place of every run in a list of names.
 fn rank_by_eye(rows: &mut [Row], text: &str) -> anyhow::Result<()> {
     let names: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if let Some(unknown) = names.iter().find(|name| rows.iter().all(|row| row.name != **name)) {
-        bail!("`{unknown}` is none of the runs");
+        bail!("`{unknown}` is not one of the runs");
     }
     for row in rows {
         let mut places = names.iter().enumerate().filter(|(_, name)| **name == row.name);
         match (places.next(), places.next()) {
             (Some((place, _)), None) => row.by_eye = Some(place + 1),
-            (None, _) => bail!("`{}` has no place", row.name),
-            (Some(_), Some(_)) => bail!("`{}` has two places", row.name),
+            (None, _) => bail!("`{}` is missing in the ranking", row.name),
+            (Some(_), Some(_)) => bail!("`{}` is twice in the ranking", row.name),
         }
     }
     Ok(())
@@ -144,7 +145,7 @@ fn counted(rows: &[Row]) -> String {
     format!("{} runs of {models} models of {families} families", rows.len())
 }
 
-/// In Markdown, by the distance in the first space.
+/// The table in Markdown, ordered by the distance in the first space.
 fn table(spaces: &[String; 2], rows: &mut [Row]) -> String {
     rows.sort_by(|a, b| a.fd[0].total_cmp(&b.fd[0]));
     let by_eye = rows.iter().any(|row| row.by_eye.is_some());
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn agreement_is_told_and_the_lack_of_it_is_an_error() {
+    fn disagreement_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let folders = runs(folder.path(), &[("a", 2.0, 5.0), ("b", 1.0, 4.0), ("c", 3.0, 9.0)]);
         let file = folder.path().join("order.txt");
@@ -210,9 +211,9 @@ mod tests {
         assert_eq!(counted(&rows), "3 runs of 1 models of 1 families");
         std::fs::write(&file, "c\na\nb\n").unwrap();
         let error = run(&args(Some(file.clone()))).unwrap_err().to_string();
-        assert!(error.starts_with("below 0.8: classifier:digits and the eye; self-"), "{error}");
+        assert!(error.starts_with("below 0.8: classifier:digits and the ranking by eye; self-"), "{error}");
         for (order, problem) in
-            [("a\nb\n", "`c` has no place"), ("a\na\nb\nc", "two places"), ("a\nb\nd", "`d` is none")]
+            [("a\nb\n", "`c` is missing"), ("a\na\nb\nc", "`a` is twice"), ("a\nb\nd", "`d` is not one")]
         {
             std::fs::write(&file, order).unwrap();
             let error = format!("{:#}", run(&args(Some(file.clone()))).unwrap_err());

@@ -13,17 +13,19 @@ use crate::device::Compute;
 use crate::progress::Work;
 use crate::spaces::{self, Choices};
 
+/// Measure known distortions of a data set in its feature spaces, as tables in Markdown, and check what has to be true
+/// of the spaces
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A data set with classes
     #[arg(long)]
     data: String,
 
-    /// How many images to compare
+    /// The number of images to compare; fewer if there are fewer test images
     #[arg(short, long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(50..))]
     n: u32,
 
-    /// The spaces, with commas between, as `gen evaluate --features` takes them
+    /// The feature spaces, separated by commas, as in `gen evaluate --features`
     #[arg(long, default_value = "auto", value_name = "SPACE,...")]
     features: Choices,
 
@@ -31,20 +33,21 @@ pub(crate) struct Args {
     compute: Compute,
 }
 
-/// Neighbours that precision, recall and coverage ask for.
+/// The number of neighbours for precision, recall and coverage.
 const NEIGHBOURS: i64 = 5;
-/// Rows of both sides that they are taken of.
+/// The largest number of rows on each side for precision, recall and coverage.
 const ROWS: i64 = 2_000;
-/// The share of noise that may fall among real images.
+/// The upper limit for the precision of uniform noise.
 const PRECISE_NOISE: f64 = 0.02;
-/// An image is among the nearest of so many rows on average, and of four times as many if it lies amid all others.
+/// The number of rows that may have one image among their nearest neighbours: [`NEIGHBOURS`] on average, and four times
+/// as many for an image in the middle of all others.
 const AROUND_ONE_IMAGE: i64 = 4 * NEIGHBOURS;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     args.compute.start()?;
     let data = catalog::load(&args.data)?;
     if !data.spec.shape.is_image() || data.train.labels.is_none() {
-        bail!("`{}` has no classes of images to leave out", args.data);
+        bail!("`{}` has no images with classes: the check leaves out classes", args.data);
     }
     let work = Work::on("feature spaces");
     let spaces = spaces::of(&data, &args.features)?;
@@ -66,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} |",
-            rung.0.spoken(),
+            rung.0.description(),
             cell(|seen| seen.fd, 3),
             cell(|seen| seen.moved, 3),
             cell(|seen| seen.precision, 2),
@@ -93,36 +96,40 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A set in a space.
+/// The measurements of one set of images in one space.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    /// To the test images.
+    /// Fréchet distance to the test images.
     fd: f64,
-    /// To the training images that were distorted. The same images are on both sides, so that chance has no part in it.
+    /// Fréchet distance to the training images that were distorted. The same images are on both sides, so sampling
+    /// noise cancels.
     moved: f64,
     precision: f64,
     recall: f64,
     coverage: f64,
 }
 
-/// Every rung in one space.
+/// The measurements of all rungs in one space.
 struct Ladder {
     space: String,
+    /// The larger side of the images in pixels.
     side: i64,
-    /// How far a share may rise by chance: three standard errors at most.
+    /// The largest rise of a share that counts as chance: three standard errors at most.
     chance: f64,
-    /// The most that is left of recall and coverage where all samples are one.
+    /// The upper limit for recall and coverage where all samples are one image.
     next_to_nothing: f64,
     rungs: Vec<(Rung, Seen)>,
 }
 
-/// Something that has to be true of a space, and what speaks against it.
+/// A statement that has to be true of a space.
 struct Claim {
     text: String,
+    /// The measurement that contradicts it.
     problem: Option<String>,
 }
 
-/// Up to `n` test images against as many of each rung. `progress` hears how many rungs are done, and of how many.
+/// Measures up to `n` images of each rung against as many test images. `progress` is called with the number of rungs
+/// that are done and the number of all.
 fn climb(
     data: &Dataset,
     spaces: &[FeatureSpace],
@@ -130,7 +137,7 @@ fn climb(
     mut progress: impl FnMut(usize, usize),
 ) -> anyhow::Result<Vec<Ladder>> {
     let Shape::Image { height, width, .. } = data.spec.shape else {
-        bail!("a ladder is made of images");
+        bail!("the ladder of distortions needs images");
     };
     let side = height.max(width);
     let n = n.min(data.test.len());
@@ -186,7 +193,7 @@ impl Ladder {
     fn graded(&self, distortion: Distortion) -> Vec<(String, Seen)> {
         let severities = distortion.severities(self.side).iter();
         let rungs = severities.map(|severity| Rung::Distorted(distortion, *severity));
-        std::iter::once(Rung::Floor).chain(rungs).map(|rung| (rung.spoken(), self.at(rung))).collect()
+        std::iter::once(Rung::Floor).chain(rungs).map(|rung| (rung.description(), self.at(rung))).collect()
     }
 
     fn claims(&self) -> Vec<Claim> {
@@ -197,7 +204,7 @@ impl Ladder {
             claims.push(ordered(&text, &steps, |seen| seen.moved));
             claims.extend(self.shares(distortion, &steps));
         }
-        let fd = |rung: Rung| (rung.spoken(), self.at(rung));
+        let fd = |rung: Rung| (rung.description(), self.at(rung));
         let collapse = Rung::Distorted(Distortion::Collapse, 1.0);
         let dropped = |count| Rung::Distorted(Distortion::MissingClasses, count);
         let blur = Rung::mild_blur(self.side);
@@ -219,7 +226,7 @@ impl Ladder {
         claims
     }
 
-    /// How precision, recall and coverage move.
+    /// Claims about precision, recall and coverage.
     fn shares(&self, distortion: Distortion, steps: &[(String, Seen)]) -> Vec<Claim> {
         type Share = (&'static str, fn(&Seen) -> f64);
         let precision: Share = ("precision", |seen| seen.precision);
@@ -252,7 +259,8 @@ impl Ladder {
         }
     }
 
-    /// No step rises by more than chance, and the last is lower than the first by more than that.
+    /// The contradiction to a falling share: a step that rises by more than chance, or a last step that is not lower
+    /// than the first by more than that.
     fn falls(&self, share: fn(&Seen) -> f64, name: &str, steps: &[(String, Seen)]) -> Option<String> {
         let rise = steps.windows(2).find(|pair| share(&pair[1].1) > share(&pair[0].1) + self.chance);
         let (first, last) = (&steps[0], &steps[steps.len() - 1]);
@@ -263,7 +271,7 @@ impl Ladder {
         }
     }
 
-    /// Precision stays what it is at the floor, or rises.
+    /// The claim that a share does not fall below its value at the floor.
     fn stays(&self, share: fn(&Seen) -> f64, distortion: Distortion, steps: &[(String, Seen)]) -> Claim {
         let lower = steps.iter().find(|step| share(&step.1) < share(&steps[0].1) - self.chance);
         Claim {
@@ -297,7 +305,7 @@ fn said(name: &str, share: fn(&Seen) -> f64, from: &(String, Seen), to: &(String
     format!("{name} {:.3} of {}, {:.3} of {}", share(&from.1), from.0, share(&to.1), to.0)
 }
 
-/// Every distance is larger than the one before.
+/// The claim that every distance is larger than the one before.
 fn ordered(text: &str, steps: &[(String, Seen)], distance: fn(&Seen) -> f64) -> Claim {
     let wrong = steps.windows(2).find(|pair| {
         distance(&pair[0].1).partial_cmp(&distance(&pair[1].1)) != Some(std::cmp::Ordering::Less)
@@ -320,7 +328,6 @@ mod tests {
         climb(data, &spaces::of(data, &choices.parse().unwrap()).unwrap(), 10_000, |_, _| ()).unwrap()
     }
 
-    /// The ladder of the digits, which are part of the program.
     #[test]
     fn every_claim_holds_in_both_spaces_of_the_digits() {
         let data = catalog::load("digits").unwrap();
@@ -335,9 +342,9 @@ mod tests {
         }
     }
 
-    /// Principal components hardly see noise; a check that could not fail would not say so.
+    /// Principal components hardly respond to noise, so some claims must fail.
     #[test]
-    fn what_does_not_hold_is_said() {
+    fn a_claim_that_does_not_hold_is_reported() {
         let data = catalog::load("digits").unwrap();
         let broken: Vec<Claim> =
             of(&data, "pca")[0].claims().into_iter().filter(|claim| claim.problem.is_some()).collect();

@@ -1,4 +1,4 @@
-//! Sets of known quality, made of training images: what a feature space is held against.
+//! Sets of images of known quality, made from training images, that feature spaces are checked with.
 
 use gen_core::data::{Dataset, bytes_to_signed, signed_to_bytes};
 use gen_core::rng::{Purpose, permutation, stream};
@@ -6,25 +6,25 @@ use gen_eval::Reference;
 use gen_eval::features::blurred;
 use tch::{Device, IndexOp, Kind, Tensor};
 
-/// Images whose larger side is at most this are small: a pixel more is a lot.
+/// The largest side of an image, in pixels, that counts as small. On small images fewer severities make sense.
 const SMALL: i64 = 16;
 
-/// What can be done to a set more or less.
+/// A distortion of a set of images that has severities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Distortion {
-    /// A Gaussian blur of so many pixels.
+    /// Gaussian blur; the severity is the standard deviation in pixels.
     Blur,
-    /// Gaussian noise of so many grey levels.
+    /// Gaussian noise; the severity is the standard deviation in grey levels.
     Noise,
-    /// So many of the classes are left out.
+    /// Missing classes; the severity is their number.
     MissingClasses,
-    /// So large a share is one image.
+    /// Copies of one image; the severity is their share.
     Collapse,
-    /// Another image shines through each with so large a share.
+    /// A mixture of two images; the severity is the share of the second.
     Mix,
-    /// Each image lies so many pixels aside, in one of eight directions.
+    /// A shift in one of eight directions; the severity is in pixels.
     Shift,
-    /// Squares of so many pixels on a side are of one grey.
+    /// Squares of one grey; the severity is their side in pixels.
     Blocks,
 }
 
@@ -39,12 +39,12 @@ impl Distortion {
         Distortion::Blocks,
     ];
 
-    /// The severities that are tried on images of this larger side, mildest first.
+    /// The severities for images of this larger side, the mildest first.
     pub(super) fn severities(self, side: i64) -> &'static [f64] {
         let small = side <= SMALL;
         match self {
             Distortion::Blur => &[0.3, 0.5, 0.7, 1.0, 1.5, 2.0],
-            // The digits have 17 grey levels: what is smaller than a step of theirs is lost among few images.
+            // The digits have 17 grey levels. Noise below one step cannot be detected with so few images.
             Distortion::Noise if small => &[8.0, 16.0, 32.0, 64.0, 128.0],
             Distortion::Noise => &[2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0],
             Distortion::MissingClasses => &[1.0, 2.0, 5.0],
@@ -57,8 +57,8 @@ impl Distortion {
         }
     }
 
-    /// The distortion of this severity in words.
-    pub(super) fn spoken(self, severity: f64) -> String {
+    /// A description of the distortion at this severity.
+    pub(super) fn description(self, severity: f64) -> String {
         let percent = 100.0 * severity;
         match self {
             Distortion::Blur => format!("blur, sigma {severity}"),
@@ -73,23 +73,23 @@ impl Distortion {
     }
 }
 
-/// A set of the ladder.
+/// A set of images of the ladder.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Rung {
-    /// Training images as they are.
+    /// Unchanged training images.
     Floor,
-    /// Those, distorted.
+    /// Distorted training images, with the severity.
     Distorted(Distortion, f64),
-    /// Averages of 3x3 pixels.
+    /// Training images, averaged over 3x3 pixels.
     BoxBlur,
-    /// A Gaussian with mean and covariance of the pixels.
+    /// Samples of a Gaussian with the mean and the covariance of the pixels.
     PixelGaussian,
     /// Uniform noise.
     PixelNoise,
 }
 
 impl Rung {
-    /// All of them for images of this larger side.
+    /// All rungs for images of this larger side.
     pub(super) fn all(side: i64) -> Vec<Rung> {
         let graded = Distortion::ALL.into_iter().flat_map(|distortion| {
             distortion.severities(side).iter().map(move |severity| Rung::Distorted(distortion, *severity))
@@ -98,16 +98,16 @@ impl Rung {
         std::iter::once(Rung::Floor).chain(graded).chain(ungraded).collect()
     }
 
-    /// A blur that leaves images of this larger side what they are. In 8x8 pixels one of 3x3 would not.
+    /// A blur that keeps images of this larger side recognisable. A 3x3 average of 8x8 pixels does not.
     pub(super) fn mild_blur(side: i64) -> Rung {
         if side <= SMALL { Rung::Distorted(Distortion::Blur, 0.5) } else { Rung::BoxBlur }
     }
 
-    /// In words.
-    pub(super) fn spoken(self) -> String {
+    /// A description of the rung.
+    pub(super) fn description(self) -> String {
         match self {
             Rung::Floor => "training images (floor)".to_owned(),
-            Rung::Distorted(distortion, severity) => distortion.spoken(severity),
+            Rung::Distorted(distortion, severity) => distortion.description(severity),
             Rung::BoxBlur => "3x3 blur".to_owned(),
             Rung::PixelGaussian => "pixel Gaussian".to_owned(),
             Rung::PixelNoise => "uniform noise".to_owned(),
@@ -115,16 +115,16 @@ impl Rung {
     }
 }
 
-/// What the rungs are made of: the same rows for all, in the same order, with the same draws.
+/// The images that all rungs are made from: the same rows in the same order, with the same random numbers.
 pub(super) struct Base<'a> {
     data: &'a Dataset,
-    /// All training rows, those of the floor first.
+    /// All training rows; the first `n` are those of the floor.
     order: Vec<i64>,
     n: usize,
 }
 
 impl<'a> Base<'a> {
-    /// Of `n` training images, or of all.
+    /// A ladder of `n` training images, or of all if there are fewer.
     pub(super) fn new(data: &'a Dataset, n: usize) -> Self {
         let order = permutation(data.train.len(), 0, Purpose::Evaluate, 1);
         Base { data, n: n.min(order.len()), order }
@@ -134,7 +134,7 @@ impl<'a> Base<'a> {
         self.data.train.x.index_select(0, &Tensor::from_slice(order))
     }
 
-    /// The images of a rung, `u8 [n, channels, height, width]`: fewer where so many are not left.
+    /// The images of a rung, `u8 [n, channels, height, width]`; fewer if not enough rows have one of the kept classes.
     pub(super) fn samples(&self, rung: Rung) -> gen_core::Result<Tensor> {
         Ok(match rung {
             Rung::Floor => self.rows(&self.order[..self.n]),
@@ -170,10 +170,10 @@ fn distorted(x: &Tensor, distortion: Distortion, severity: f64) -> Tensor {
             signed_to_bytes(&blurred(&bytes_to_signed(x), &sigma))
         }
         Distortion::Noise => bytes(&(&real + rng.randn_like(&real) * severity)),
-        Distortion::MissingClasses => unreachable!("what is left out is chosen before"),
+        Distortion::MissingClasses => unreachable!("missing classes are handled by the caller"),
         Distortion::Collapse => {
             let count = ((n as f64 * severity).round() as i64).max(1);
-            // Growing shares hold each other.
+            // A larger share contains the rows of a smaller one.
             let chosen = rng.randperm(n).narrow(0, 0, count);
             let _ = real.shallow_clone().index_copy_(0, &chosen, &real.i(0..1).repeat([count, 1, 1, 1]));
             bytes(&real)
@@ -186,7 +186,7 @@ fn distorted(x: &Tensor, distortion: Distortion, severity: f64) -> Tensor {
     }
 }
 
-/// Each image `by` pixels aside in its direction, a number from 0 to 7, `[n, 1, 1, 1]`; black comes in.
+/// Shifts each image by `by` pixels in its direction, a number from 0 to 7, `[n, 1, 1, 1]`. The margin becomes black.
 fn shifted(x: &Tensor, by: i64, direction: &Tensor) -> Tensor {
     const DIRECTIONS: [[i64; 2]; 8] = [[0, 1], [1, 0], [0, -1], [-1, 0], [1, 1], [1, -1], [-1, 1], [-1, -1]];
     let (height, width) = (x.size()[2], x.size()[3]);
@@ -199,7 +199,7 @@ fn shifted(x: &Tensor, by: i64, direction: &Tensor) -> Tensor {
     moved
 }
 
-/// Squares of `side` pixels, each of its mean.
+/// Replaces each square of `side` pixels by its mean.
 fn blocks(x: &Tensor, side: i64) -> Tensor {
     let means = x.avg_pool2d([side, side], [side, side], [0, 0], true, false, None);
     let large = means.repeat_interleave_self_int(side, 2, None).repeat_interleave_self_int(side, 3, None);
@@ -215,14 +215,14 @@ mod tests {
     use super::*;
     use crate::catalog;
 
-    /// By how much a set differs from the floor, in grey levels.
+    /// The mean absolute difference of a set from the floor, in grey levels.
     fn change(base: &Base<'_>, rung: Rung) -> f64 {
         let [a, b] = [Rung::Floor, rung].map(|rung| base.samples(rung).unwrap().to_kind(Kind::Float));
         (a - b).abs().mean(Kind::Double).double_value(&[])
     }
 
     #[test]
-    fn more_is_more() {
+    fn a_higher_severity_changes_more() {
         let data = catalog::load("digits").unwrap();
         let base = Base::new(&data, 300);
         for distortion in Distortion::ALL.into_iter().filter(|it| *it != Distortion::MissingClasses) {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shift_keeps_what_stays_inside() {
+    fn a_shift_keeps_the_pixels_that_stay_inside() {
         let x =
             Tensor::arange(8 * 25, (Kind::Float, Device::Cpu)).view([8, 1, 5, 5]).to_kind(Kind::Uint8) + 1;
         let direction = Tensor::arange(8, (Kind::Int64, Device::Cpu)).view([8, 1, 1, 1]);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_of_their_mean_and_dropped_classes_are_gone() {
+    fn blocks_have_their_mean_and_dropped_classes_are_missing() {
         let x = Tensor::from_slice(&[0f32, 4., 8., 8., 2., 6., 1., 3., 9.]).view([1, 1, 3, 3]);
         let expected = Tensor::from_slice(&[4u8, 4, 7, 4, 4, 7, 2, 2, 9]).view([1, 1, 3, 3]);
         assert_eq!(blocks(&x, 2), expected);

@@ -7,8 +7,10 @@ use std::io::Write;
 
 use clap::Subcommand;
 
-use crate::spaces;
+use crate::networks;
+use crate::table::aligned;
 
+/// List, train and check the feature networks that samples are measured with
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -17,14 +19,10 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// List the networks that the program carries
+    /// List the built-in networks
     List,
-    /// Train a network on a data set: on its classes, or on its images alone
     Train(train::Args),
-    /// Measure known distortions of a data set in its feature spaces, as tables in Markdown, and hold the spaces against
-    /// what has to be true of them
     Check(check::Args),
-    /// Whether the two spaces of evaluated runs put them in the same order, as a table in Markdown
     Agree(agree::Args),
 }
 
@@ -38,15 +36,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn list() -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    for (kind, networks) in spaces::records()? {
+    let mut rows = Vec::new();
+    for (kind, networks) in networks::records()? {
         for (name, record) in networks {
             let accuracy = record.test_accuracy.map(|share| format!("{:.2} % on test  ", 100.0 * share));
-            let accuracy = accuracy.unwrap_or_default();
-            writeln!(out, "{kind:<16} {name:<14} {accuracy}{} parameters", record.parameters)?;
-            writeln!(out, "{:<31} sha256 {}", "", record.sha256)?;
-            writeln!(out, "{:<31} {}", "", record.command)?;
+            let facts = format!("{}{} parameters", accuracy.unwrap_or_default(), record.parameters);
+            rows.push([kind.to_string(), name, facts]);
+            rows.push([String::new(), String::new(), format!("sha256 {}", record.sha256)]);
+            rows.push([String::new(), String::new(), record.command]);
         }
     }
-    Ok(())
+    Ok(std::io::stdout().lock().write_all(aligned(rows, 0..0).as_bytes())?)
 }

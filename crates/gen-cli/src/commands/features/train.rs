@@ -2,38 +2,39 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gen_core::number::fixed;
+use gen_data::sha256;
 use gen_eval::features::{
     Classification, FeatureNetwork, FeatureRecord, FeatureTraining, SelfSupervision, Views, train,
     train_self_supervised,
 };
-use gen_run::write_atomically;
 use tch::Device;
 
-use crate::catalog;
 use crate::device::Compute;
+use crate::networks::{NetworkKind, RECORDS, Record, Records};
 use crate::progress::Work;
-use crate::spaces::{NetworkKind, RECORDS, Record, Records, sha256};
+use crate::{arguments, catalog, files, message};
 
+/// Train a network on a data set: on its classes, or on its images alone
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A data set: of a classifier, one with classes
+    /// The data set; a classifier needs one with classes
     #[arg(long)]
     data: String,
 
-    /// What it learns: classes, or what two views of an image have in common
+    /// The training signal
     #[arg(long, value_enum, default_value_t = NetworkKind::Classifier)]
     kind: NetworkKind,
 
-    /// The folder for KIND-NAME.safetensors and its table in features.toml; the program carries those that were in
-    /// crates/gen-cli/features when it was built
+    /// The folder for KIND-NAME.safetensors and its table in features.toml. The networks in crates/gen-cli/features are
+    /// built into the program
     #[arg(long)]
     out: PathBuf,
 
-    /// Passes over the training images [default: 12 of a classifier, 8 of a self-supervised network]
+    /// Passes over the training images [default: 12 for a classifier, 8 for a self-supervised network]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
 
-    /// Images in a batch [default: 128, 256]
+    /// Images in a batch [default: 128 for a classifier, 256 for a self-supervised network]
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
     batch_size: Option<u64>,
 
@@ -41,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long)]
     learning_rate: Option<f64>,
 
-    /// Shift images by up to so many pixels [default: 1, 2]
+    /// The largest shift of an image in pixels [default: 1 for a classifier, 2 for a self-supervised network]
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=64))]
     shift: Option<u32>,
 
@@ -49,39 +50,31 @@ pub(crate) struct Args {
     #[arg(long)]
     flip: bool,
 
-    /// Images with a small flaw (blur, a little noise), as a share of a batch [default: 0.25]
-    #[arg(long, value_parser = share)]
+    /// The share of a batch that are images with a small flaw (blur, a little noise) [default: 0.25]
+    #[arg(long, value_parser = arguments::share)]
     flaws: Option<f64>,
 
-    /// Images made to be told from the real ones, as a share of a batch [default: 0.25]
-    #[arg(long, value_parser = share)]
+    /// The share of a batch that are artificial images, to be told from the real ones [default: 0.25]
+    #[arg(long, value_parser = arguments::share)]
     outliers: Option<f64>,
 
-    /// Of a classifier: dropout before the hidden layer [default: 0.3]
-    #[arg(long, value_parser = share)]
+    /// The dropout before the hidden layer of a classifier [default: 0.3]
+    #[arg(long, value_parser = arguments::share)]
     dropout: Option<f64>,
 
     /// The seed of all that is random
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
     #[command(flatten)]
     compute: Compute,
 }
 
-/// A number from 0 to 1.
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("a number from 0 to 1 is needed".to_owned()),
-    }
-}
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    // The networks are small: they are trained and used on the processor.
+    // The networks are small: the processor is fast enough.
     args.compute.start()?;
     if args.kind == NetworkKind::SelfSupervised && args.dropout.is_some() {
-        bail!("--dropout is of classifiers: a self-supervised network has none");
+        bail!("--dropout is for classifiers: a self-supervised network has none");
     }
     let data = catalog::load(&args.data)?.to_device(Device::Cpu);
     let defaults = match args.kind {
@@ -101,11 +94,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let epoch = |number: u64| Work::on(format!("epoch {number} of {}", config.epochs));
     let mut work = Some(epoch(1));
     let tell = |record: FeatureRecord| {
-        // A bar would be in the way of the line.
+        // The bar is removed before the line is printed.
         drop(work.take());
         let accuracy =
             record.validation_accuracy.map(|share| format!(", {:.2} % on validation", 100.0 * share));
-        crate::eprint(&format!(
+        message::tell(format!(
             "epoch {} of {}: loss {}{}",
             record.epoch,
             config.epochs,
@@ -145,7 +138,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     )
 }
 
-/// Writes the network and what is known of it.
+/// Writes the network and its record.
 fn keep(
     args: &Args,
     name: &str,
@@ -162,16 +155,14 @@ fn keep(
         command: command(args),
     };
     let file = args.out.join(args.kind.file(name));
-    write_atomically(&file, |temporary| {
-        std::fs::write(temporary, &bytes).map_err(gen_core::Error::io(&file))
-    })?;
+    files::write_bytes(&file, &bytes)?;
     note(&args.out.join(RECORDS), args.kind, name, &record)?;
     let accuracy = test_accuracy.map(|share| format!("{:.2} % on test: ", 100.0 * share));
-    crate::eprint(&format!("{}{}", accuracy.unwrap_or_default(), file.display()));
+    message::tell(format!("{}{}", accuracy.unwrap_or_default(), file.display()));
     Ok(())
 }
 
-/// The command that makes the same network again, on the same kind of machine.
+/// The command that trains the same network again on the same kind of machine.
 fn command(args: &Args) -> String {
     let threads = tch::get_num_threads();
     let mut command = format!(
@@ -197,12 +188,11 @@ fn command(args: &Args) -> String {
     command
 }
 
-/// Puts a record into the file, in place of an older one of the same kind and name.
+/// Adds a record to the file, in place of an older one of the same kind and name.
 fn note(path: &Path, kind: NetworkKind, name: &str, record: &Record) -> anyhow::Result<()> {
     let text = if path.exists() { std::fs::read_to_string(path)? } else { String::new() };
     let mut records: Records = toml::from_str(&text).with_context(|| path.display().to_string())?;
     records.entry(kind).or_default().insert(name.to_owned(), record.clone());
     let text = format!("# Written by `gen features train`.\n\n{}", toml::to_string_pretty(&records)?);
-    write_atomically(path, |temporary| std::fs::write(temporary, &text).map_err(gen_core::Error::io(path)))?;
-    Ok(())
+    Ok(files::write_bytes(path, text)?)
 }

@@ -1,13 +1,13 @@
 //! `gen ood`: how well a model's likelihood tells its own data from other data.
 
-mod files;
+mod found;
 mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use gen_core::data::{Batch, DataSpec, Dataset, Split, Values, signed_to_bytes};
-use gen_core::model::{Density, LikelihoodKind};
+use gen_core::model::LikelihoodKind;
 use gen_core::rng::{Purpose, derive, permutation, stream};
 use gen_eval::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 use tch::{Device, Kind, Tensor};
@@ -16,8 +16,10 @@ use crate::pictures;
 use crate::pictures::histogram::histogram;
 use crate::progress::Work;
 use crate::trained::{OwnData, Trained, TrainedArgs};
-use crate::{arguments, catalog, output};
+use crate::{arguments, catalog, message, output};
+use found::Found;
 
+/// Detect data unlike a trained model's own by its likelihood
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -26,11 +28,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     own: OwnData,
 
-    /// The data set to tell from the run's own, of rows of the same shape; its test rows are looked at
+    /// The data set to tell from the run's own, with rows of the same shape; its test rows are used
     #[arg(long, value_name = "DATA")]
     against: String,
 
-    /// A run on the same data, perturbed (`--set perturb=0.2`), for the likelihood ratio
+    /// A run on the same data with noise (`--set perturb=0.2`), for the likelihood ratio
     #[arg(long, value_name = "RUN")]
     background: Option<PathBuf>,
 
@@ -38,38 +40,32 @@ pub(crate) struct Args {
     #[arg(long)]
     out: PathBuf,
 
-    /// Test rows of each side, and training rows for typicality: drawn from all by the seed, fewer if there are fewer
+    /// The number of test rows of each data set, and of training rows for typicality, chosen at random; fewer if there
+    /// are fewer
     #[arg(short, long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
     n: u32,
 
-    /// Which likelihood, for models that have several: exact, dequantised, dequantised-importance-8, lower-bound,
-    /// importance-64, ode or dequantised-ode; the model's main one if not given
+    /// The kind of likelihood, for models that have several: exact, dequantised, dequantised-importance-8, lower-bound,
+    /// importance-64, ode or dequantised-ode [default: the model's main one]
     #[arg(long)]
     kind: Option<LikelihoodKind>,
 
-    /// The seed of the choice of rows, and of likelihoods that are estimates
+    /// The seed of the choice of rows and of likelihoods that are estimates
     #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 }
 
-/// Rows whose likelihood is asked of a model at a time.
-const PART: usize = 250;
+/// The reason why models without a likelihood are refused.
+const NO_LIKELIHOOD: &str = "there is nothing to tell its data from other data by";
 
-/// What `gen ood` found.
-struct Found {
-    run: String,
-    model: &'static str,
-    dataset: String,
-    against: String,
-    background: Option<String>,
-    kind: LikelihoodKind,
-    scores: Vec<(OodScore, Detection)>,
-}
+/// Rows whose likelihood is computed together.
+const PART: usize = 250;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     output::check_folder(&args.out)?;
     let trained = args.trained.load()?;
-    let kind = kind(args, &trained)?;
+    let main = trained.density(NO_LIKELIHOOD)?.kinds().first().copied();
+    let kind = trained.likelihood(args.kind, main)?;
     let (data, other) = (trained.data(&args.own)?, trained.data_like_its_own(&args.against)?);
     catalog::tell_of_discrete_columns(&data)?;
     let (inside, outside) = (Rows::of_test(&data, args, INSIDE)?, Rows::of_test(&other, args, OUTSIDE)?);
@@ -107,17 +103,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         scores,
     };
     let saved = save(&args.out, &found, [&own_nats, &other_nats]);
-    // Numbers that could not be written are shown all the same.
+    // The table is printed even if the files could not be written.
     table::print(&found)?;
     saved?;
-    crate::eprint(&format!("ood.csv and log-likelihood.png in {}", args.out.display()));
+    message::tell(format!("ood.csv and log-likelihood.png in {}", args.out.display()));
     Ok(())
 }
 
-/// Writes the scores, and a histogram of the log-likelihoods of both sides.
+/// Writes the scores and a histogram of the log-likelihoods of both data sets.
 fn save(out: &Path, found: &Found, nats: [&Tensor; 2]) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).map_err(gen_core::Error::io(out))?;
-    files::save(&out.join("ood.csv"), found)?;
+    found.save(&out.join("ood.csv"))?;
     let title = format!("log p under {} ({})", found.run, found.model);
     let names = [format!("{} (its own)", found.dataset), found.against.clone()];
     let sets = [Vec::<f64>::try_from(nats[0])?, Vec::<f64>::try_from(nats[1])?];
@@ -126,23 +122,7 @@ fn save(out: &Path, found: &Found, nats: [&Tensor; 2]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The likelihood that is asked for, or the model's main one.
-fn kind(args: &Args, trained: &Trained) -> anyhow::Result<LikelihoodKind> {
-    let kinds = density(trained)?.kinds();
-    let main = kinds.first().copied();
-    args.kind.or(main).with_context(|| format!("`{}` computes no kind of likelihood", trained.name()))
-}
-
-fn density(trained: &Trained) -> anyhow::Result<&dyn Density> {
-    trained.model.density().with_context(|| {
-        format!(
-            "`{}` gives no likelihood to data: there is nothing to tell its data from other data by",
-            trained.name()
-        )
-    })
-}
-
-/// The background model, and the rows of both sides as it sees them.
+/// The background model, and the rows of both data sets as it sees them.
 struct Background {
     trained: Trained,
     inside: Rows,
@@ -151,7 +131,7 @@ struct Background {
 
 impl Background {
     fn load(args: &Args, run: &Path, trained: &Trained) -> anyhow::Result<Self> {
-        let background = args.trained.load_beside(run, trained.device)?;
+        let background = args.trained.load_beside(run, trained)?;
         let (its, ours) = (&background.model.card().data, &trained.model.card().data);
         let same_rows = match ours.sha256.is_empty() {
             true => its.name == ours.name,
@@ -159,8 +139,8 @@ impl Background {
         };
         if !(same_rows && its.shape == ours.shape && its.values == ours.values) {
             bail!(
-                "a background model is of the same data, seen in the same way: `{}` is of `{}` as {:?} {:?}, `{}` of \
-                 `{}` as {:?} {:?}",
+                "a background model must be trained on the same data in the same form: `{}` was trained on `{}` as \
+                 {:?} {:?}, `{}` on `{}` as {:?} {:?}",
                 trained.folder.name(),
                 ours.name,
                 ours.values,
@@ -172,25 +152,25 @@ impl Background {
             );
         }
         if ours.shape.is_image() && its.options.perturb == 0.0 {
-            crate::eprint(&format!(
-                "warning: the background model `{}` was trained on images as they are: with `--set perturb=0.2` it learns \
-                 what any image has, and no more",
+            message::warn(format!(
+                "the background model `{}` was trained on images without noise: with `--set perturb=0.2` it learns \
+                 only what all images have in common",
                 background.folder.name()
             ));
         }
-        density(&background)?;
+        background.density(NO_LIKELIHOOD)?;
         let inside = Rows::of_test(&background.data(&args.own)?, args, INSIDE)?;
         let outside = Rows::of_test(&background.data_like_its_own(&args.against)?, args, OUTSIDE)?;
         Ok(Background { trained: background, inside, outside })
     }
 }
 
-/// What the random numbers of each side are counted by.
+/// The indices of the random numbers of each set of rows.
 const INSIDE: u64 = 0;
 const OUTSIDE: u64 = 1;
 const TRAINING: u64 = 2;
 
-/// Rows of one side, as they are stored and as one model sees them.
+/// Rows of one data set, as stored, with the form in which one model sees them.
 struct Rows {
     rows: Split,
     spec: DataSpec,
@@ -202,7 +182,7 @@ impl Rows {
         Self::some(&data.test, "test", &data.spec, args, side)
     }
 
-    /// Training rows are not perturbed here.
+    /// Training rows, without the noise of `perturb`.
     fn of_training(data: &Dataset, args: &Args) -> anyhow::Result<Self> {
         Self::some(&data.train, "training", &data.spec, args, TRAINING)
     }
@@ -210,16 +190,16 @@ impl Rows {
     fn some(rows: &Split, part: &str, spec: &DataSpec, args: &Args, side: u64) -> anyhow::Result<Self> {
         let n = rows.len().min(args.n as usize);
         if n < 2 {
-            bail!("`{}` has too few {part} rows: 2 at least are needed, found {n}", spec.name);
+            bail!("`{}` has too few {part} rows: at least 2 are needed, found {n}", spec.name);
         }
         let seed = derive(args.seed, Purpose::Evaluate, side);
-        // Files may be sorted by class.
+        // The rows of a file may be sorted by class.
         let mut order = permutation(rows.len(), seed, Purpose::Evaluate, 1);
         order.truncate(n);
         Ok(Rows { rows: rows.select(&order), spec: spec.clone(), seed })
     }
 
-    /// Some rows at a time: as they are stored, as the model sees them, and the seed of its estimates.
+    /// [`PART`] rows at a time: as stored, as the model sees them, and the seed of its estimates.
     fn parts(&self) -> impl Iterator<Item = (Split, Batch, u64)> {
         (0..self.rows.len()).step_by(PART).zip(0..).map(move |(start, index)| {
             let seed = derive(self.seed, Purpose::Evaluate, index);
@@ -231,7 +211,7 @@ impl Rows {
 
     /// log p of every row, `f64 [n]` on the host.
     fn log_likelihood(&self, trained: &Trained, kind: LikelihoodKind) -> anyhow::Result<Tensor> {
-        let density = density(trained)?;
+        let density = trained.density(NO_LIKELIHOOD)?;
         let work = Work::on(format!("likelihood ({kind}) of rows of {}", self.spec.name));
         let mut parts = Vec::new();
         for (i, (_, batch, seed)) in self.parts().enumerate() {
@@ -250,7 +230,7 @@ impl Rows {
         Ok(nats)
     }
 
-    /// The bits of every image as a PNG file, `f64 [n]`: of the bytes whose likelihood is asked for.
+    /// The size of every image as a PNG file in bits, `f64 [n]`.
     fn png_bits(&self) -> anyhow::Result<Tensor> {
         let work = Work::on(format!("PNG files of rows of {}", self.spec.name));
         let mut bits = Vec::new();
@@ -263,35 +243,5 @@ impl Rows {
             bits.extend(pictures::png_lengths(&bytes)?.into_iter().map(|length| 8.0 * length as f64));
         }
         Ok(Tensor::from_slice(&bits))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use gen_eval::Estimate;
-
-    use super::*;
-
-    pub(super) fn found() -> Found {
-        let detection = |auroc: f64, error: f64, fpr95: f64, mean_in: f64, mean_out: f64| Detection {
-            auroc: Estimate { value: auroc, standard_error: Some(error) },
-            fpr95,
-            n_in: 10,
-            n_out: 20,
-            mean_in,
-            mean_out,
-        };
-        Found {
-            run: "flow".to_owned(),
-            model: "glow",
-            dataset: "clothes".to_owned(),
-            against: "digits".to_owned(),
-            background: None,
-            kind: LikelihoodKind::Exact,
-            scores: vec![
-                (OodScore::LogLikelihood, detection(0.25, 0.125, 0.75, -900.0, -500.0)),
-                (OodScore::Typicality, detection(0.875, 0.0625, 0.5, -20.0, f64::NEG_INFINITY)),
-            ],
-        }
     }
 }

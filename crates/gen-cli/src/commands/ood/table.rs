@@ -1,26 +1,28 @@
-//! What the scores came to, for a terminal.
+//! The table of scores for a terminal.
 
 use std::io::Write;
 
 use gen_core::number::fixed;
 use gen_eval::{Detection, OodScore};
 
-use super::Found;
+use super::found::Found;
+use crate::table::aligned;
 
 const HEADER: [&str; 6] = ["score", "AUROC", "+-", "FPR at 95 % TPR", "mean of its own", "mean of others"];
 
-/// A line a score, then what a reader should not miss.
+/// Prints a line for each score, then remarks.
 pub(super) fn print(found: &Found) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    for line in lines(found) {
-        writeln!(out, "{line}")?;
+    out.write_all(aligned(rows(found), 1..6).as_bytes())?;
+    for remark in remarks(found) {
+        writeln!(out, "{remark}")?;
     }
     Ok(())
 }
 
-fn lines(found: &Found) -> Vec<String> {
-    let mut cells = vec![HEADER.map(str::to_owned)];
-    cells.extend(found.scores.iter().map(|(score, detection)| {
+fn rows(found: &Found) -> Vec<[String; 6]> {
+    let mut rows = vec![HEADER.map(str::to_owned)];
+    rows.extend(found.scores.iter().map(|(score, detection)| {
         let Detection { auroc, fpr95, mean_in, mean_out, .. } = detection;
         [
             score.to_string(),
@@ -31,23 +33,14 @@ fn lines(found: &Found) -> Vec<String> {
             fixed(*mean_out, 2),
         ]
     }));
-    let width = |i: usize| cells.iter().map(|line| line[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADER.len()).map(width).collect();
-    let aligned = |line: &[String; 6]| {
-        let pad = |(i, (cell, width)): (usize, (&String, &usize))| match i {
-            0 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        };
-        let line: Vec<String> = line.iter().zip(&widths).enumerate().map(pad).collect();
-        line.join("  ")
-    };
-    let mut lines: Vec<String> = cells.iter().map(aligned).collect();
-    lines.extend(sides(found));
-    lines.extend(warning(found));
-    lines
+    rows
 }
 
-/// What was compared.
+fn remarks(found: &Found) -> Vec<String> {
+    sides(found).into_iter().chain(warning(found)).collect()
+}
+
+/// A description of what was compared.
 fn sides(found: &Found) -> Option<String> {
     let (_, Detection { n_in, n_out, .. }) = found.scores.first()?;
     let Found { run, model, dataset, against, kind, .. } = found;
@@ -57,7 +50,7 @@ fn sides(found: &Found) -> Option<String> {
     ))
 }
 
-/// That likelihood alone has it the wrong way round, where it has.
+/// A warning that likelihood alone prefers the other data, if it does.
 fn warning(found: &Found) -> Option<String> {
     let of = |wanted: OodScore| found.scores.iter().find(|(score, _)| *score == wanted);
     let (_, plain) = of(OodScore::LogLikelihood)?;
@@ -76,8 +69,8 @@ fn warning(found: &Found) -> Option<String> {
         _ => "no other score here does better than chance".to_owned(),
     };
     Some(format!(
-        "{} gives {} {higher} ({} against {} nats, AUROC {:.3}): what is unlike its training data is not what it finds \
-         unlikely (Nalisnick et al. 2019); {advice}",
+        "{} gives {} {higher} ({} against {} nats, AUROC {:.3}): data unlike the training data need not have a low \
+         likelihood (Nalisnick et al. 2019); {advice}",
         found.run,
         found.against,
         fixed(plain.mean_out, 2),
@@ -89,36 +82,38 @@ fn warning(found: &Found) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ood::tests::found;
+    use crate::commands::ood::found::tests::found;
 
     #[test]
-    fn a_line_a_score_and_the_caveat() {
-        let lines = lines(&found());
-        assert_eq!(lines.len(), 5, "{lines:?}");
+    fn each_score_has_a_line_and_a_warning_follows() {
+        let text = aligned(rows(&found()), 1..6);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[1].starts_with("log-likelihood  0.250  0.125"), "{lines:?}");
-        assert!(
-            lines[3].starts_with("flow (glow): 10 test rows of clothes against 20 of digits"),
-            "{lines:?}"
-        );
-        let caveat = "flow gives digits a HIGHER likelihood than its own test data, on average (-500.00 against -900.00";
-        assert!(lines[4].starts_with(caveat), "{lines:?}");
-        assert!(lines[4].ends_with("the best of the other scores is the typicality, 0.875"), "{lines:?}");
+        let remarks = remarks(&found());
+        assert_eq!(remarks.len(), 2, "{remarks:?}");
+        let sides = "flow (glow): 10 test rows of clothes against 20 of digits";
+        assert!(remarks[0].starts_with(sides), "{remarks:?}");
+        let caveat =
+            "flow gives digits a HIGHER likelihood than its own test data, on average (-500.00 against";
+        assert!(remarks[1].starts_with(caveat), "{remarks:?}");
+        let advice = "the best of the other scores is the typicality, 0.875";
+        assert!(remarks[1].ends_with(advice), "{remarks:?}");
     }
 
-    /// The likelihoods of a model that fell apart, or of rows far from its data.
     #[test]
     fn numbers_of_any_size_fit_the_table() {
         let mut found = found();
         (found.scores[0].1.mean_in, found.scores[0].1.mean_out) = (-1e300, -2.5e8);
-        let lines = lines(&found);
-        assert!(lines[1].ends_with("-1.00e300         -2.50e8"), "{lines:?}");
-        assert!(lines[4].contains("(-2.50e8 against -1.00e300 nats"), "{lines:?}");
+        let text = aligned(rows(&found), 1..6);
+        assert!(text.contains("-1.00e300         -2.50e8\n"), "{text}");
+        assert!(remarks(&found)[1].contains("(-2.50e8 against -1.00e300 nats"));
     }
 
     #[test]
-    fn there_is_no_caveat_where_likelihood_works() {
+    fn there_is_no_warning_where_likelihood_works() {
         let mut found = found();
         found.scores[0].1.auroc.value = 0.75;
-        assert_eq!(lines(&found).len(), 4);
+        assert_eq!(remarks(&found).len(), 1);
     }
 }

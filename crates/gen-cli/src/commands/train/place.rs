@@ -1,4 +1,4 @@
-//! Where a run is trained: a new folder, or one that holds a run, which goes on.
+//! The folder in which a run is trained: a new one, or the folder of a run to continue.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use gen_core::train::{Budget, Trainer};
 use gen_run::{EarlierBudget, RunConfig, RunFolder, RunInfo};
 use toml::{Table, Value};
 
-use super::Args;
+use super::args::Args;
 use crate::progress::Progress;
 use crate::{catalog, checkpoint, output};
 
-/// A folder, and what is trained in it: as it was asked for, or else as the run there has it.
+/// A folder and what is trained in it: by the options, otherwise by the configuration of the run there.
 pub(super) struct Place {
     pub(super) path: PathBuf,
-    /// The run that goes on.
+    /// The run to continue.
     run: Option<RunFolder>,
-    /// Whether the run there is to go on even if it has not saved anything.
+    /// Whether `--resume` was given, even for a run that has saved nothing.
     resumes: bool,
     pub(super) model: String,
     pub(super) dataset: String,
@@ -28,22 +28,22 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(args: &Args) -> anyhow::Result<Self> {
-        // `--resume MODEL` before the model, where --out says which run is meant.
+        // In `--resume MODEL --out RUN` the model is parsed as the value of `--resume`.
         let (model, named) = match (&args.model, args.resume.clone().flatten(), &args.out) {
             (None, Some(model), Some(_)) => (Some(model.to_string_lossy().into_owned()), None),
             (model, named, _) => (model.clone(), named),
         };
         let Some(path) = named.clone().or_else(|| args.out.clone()) else {
-            bail!("--resume continues the run of a folder: --resume RUN, or --resume with --out RUN");
+            bail!("--resume needs the folder of a run: --resume RUN, or --resume with --out RUN");
         };
         if let (Some(named), Some(out)) = (&named, &args.out)
             && named != out
         {
-            bail!("--resume says {} and --out {}: one run at a time", named.display(), out.display());
+            bail!("--resume names {} and --out {}: give only one run", named.display(), out.display());
         }
         let run = args.resume.is_some().then(|| RunFolder::open(&path)).transpose()?;
         let before = run.as_ref().map(|run| &run.config().run);
-        let given = |what: &str| format!("--resume is the only way to leave out {what}");
+        let given = |what: &str| format!("only --resume allows to leave out {what}");
         let dataset = match &args.data {
             Some(data) => catalog::full_name(data)?,
             None => before.map(|run| run.dataset.clone()).with_context(|| given("--data"))?,
@@ -59,17 +59,19 @@ impl Place {
                 .with_context(|| given("--budget"))?,
             seed: args.seed.or_else(|| before.map(|run| run.seed)).unwrap_or(0),
             resumes: run.is_some(),
-            // A run that has not saved anything begins anew, with whatever settings are given for it now.
+            // A run that has saved nothing starts again, with the settings that are given this time.
             run: run.filter(|run| run.has_saved() || args.model.is_none()),
             path,
         })
     }
 
-    /// What the run was started with, if one goes on.
+    /// The configuration of the run to continue.
     pub(super) fn before(&self) -> Option<&RunConfig> {
         self.run.as_ref().map(RunFolder::config)
     }
 
+    /// Checks the folder against the configuration.
+    ///
     /// # Errors
     /// When the folder holds another run, or nothing can be written there.
     pub(super) fn check(&self, config: &RunConfig) -> anyhow::Result<()> {
@@ -80,13 +82,13 @@ impl Place {
             return Ok(run.check_data(&config.data)?);
         }
         bail!(
-            "{} was started with other settings: {}; resume with the same, or choose another folder",
+            "{} was started with other settings: {}; resume with the same settings, or choose another folder",
             self.path.display(),
             differing.join(", ")
         );
     }
 
-    /// The folder, which nobody else can train in from here on, and the trainer where the run was left.
+    /// Opens the folder and locks it, and restores the trainer to the latest checkpoint.
     pub(super) fn open<'a>(
         &self,
         config: RunConfig,
@@ -103,22 +105,22 @@ impl Place {
         let mut folder = RunFolder::resume(&self.path)?;
         for difference in differences(&folder.config().run, &config.run) {
             progress.note(&format!(
-                "warning: this run was started with {difference}: its last digits may change"
+                "warning: this run was started with {difference}: the last digits of its numbers may change"
             ));
         }
         let damaged = folder.restore(trainer)?;
         let step = trainer.progress().step;
         for reason in damaged {
-            progress.note(&checkpoint::warning(&reason, step));
+            progress.note(&format!("warning: {}", checkpoint::damage(&reason, step)));
         }
         progress.note(&format!("resuming at step {step}"));
-        go_on_as_asked(&mut folder, config, trainer, progress)?;
+        record_changes(&mut folder, config, trainer, progress)?;
         Ok(folder)
     }
 }
 
-/// Records another budget, and where the data lie now.
-fn go_on_as_asked(
+/// Records the new budget and the new place of the data.
+fn record_changes(
     folder: &mut RunFolder,
     asked: RunConfig,
     trainer: &Trainer<'_, dyn GenerativeModel + '_>,
@@ -130,14 +132,14 @@ fn go_on_as_asked(
     if before != now {
         if trainer.budget_used() >= 1.0 {
             bail!(
-                "the run has used up a budget of {now}: it is at step {step}, after {:.1} s; --budget is all that it gets, with \
-                 what it has used",
+                "the run has used up a budget of {now}: it is at step {step}, after {:.1} s; --budget is the whole \
+                 budget, with the part that is used",
                 trainer.progress().seconds
             );
         }
         if trainer.finished() {
             bail!(
-                "the run stopped early, since {} validations found nothing better: it would not use a longer budget",
+                "the run stopped early, since {} validations found nothing better: a longer budget would not be used",
                 trainer.since_best()
             );
         }
@@ -146,8 +148,8 @@ fn go_on_as_asked(
         config.run.earlier_budgets.push(EarlierBudget { until_step: step, budget: before });
         config.run.budget = now;
         progress.note(&format!(
-            "the budget was {before} and is {now} now, of which {used:.0} % are used: the learning rate goes on at {schedule:.3} \
-             of its full height, where the schedule of the longer budget has it; the run is not what it would be with that \
+            "the budget was {before} and is now {now}, of which {used:.0} % are used: the learning rate continues at \
+             {schedule:.3} of its peak, by the schedule of the longer budget; the run differs from one with that \
              budget from the start"
         ));
     }
@@ -157,7 +159,7 @@ fn go_on_as_asked(
     Ok(())
 }
 
-/// The settings in which a run would differ from how it was started, and both values of each.
+/// The settings that differ from those of the start of the run, with both values.
 fn differing_settings(before: &RunConfig, now: &RunConfig) -> anyhow::Result<Vec<String>> {
     let settings = |config: &RunConfig| -> anyhow::Result<Table> {
         let mut table = Table::new();
@@ -173,7 +175,7 @@ fn differing_settings(before: &RunConfig, now: &RunConfig) -> anyhow::Result<Vec
     Ok(differing)
 }
 
-/// Adds what differs between two tables, as `key = value, now value`.
+/// Adds the differences between two tables to `differing`, as `key was value, now value`.
 fn compare(within: &str, before: &Table, now: &Table, differing: &mut Vec<String>) {
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     for key in keys {
@@ -185,14 +187,14 @@ fn compare(within: &str, before: &Table, now: &Table, differing: &mut Vec<String
             (Some(Value::Table(before)), Some(Value::Table(now))) => compare(&name, before, now, differing),
             (before, now) if before == now => {}
             (before, now) => {
-                let value = |value: Option<&Value>| value.map_or("not there".to_owned(), Value::to_string);
+                let value = |value: Option<&Value>| value.map_or("missing".to_owned(), Value::to_string);
                 differing.push(format!("{name} was {}, now {}", value(before), value(now)));
             }
         }
     }
 }
 
-/// What of the machine and the program differs from when the run was started, and could change its last digits.
+/// The differences in machine and program since the start of the run that can change the last digits of its numbers.
 fn differences(started: &RunInfo, now: &RunInfo) -> Vec<String> {
     let pairs = [
         ("--threads", started.threads.to_string(), now.threads.to_string()),

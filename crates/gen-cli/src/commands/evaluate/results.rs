@@ -1,19 +1,21 @@
-//! What an evaluation leaves in its folder.
+//! The files of an evaluation.
 
 use std::path::Path;
 
 use anyhow::Context;
 use gen_core::data::bytes_to_signed;
 use gen_eval::{Measured, Measurement};
-use gen_run::{grid, write_atomically};
+use gen_run::grid;
 use serde::Serialize;
 use tch::Tensor;
 
-/// Writes `evaluation.csv`, `metrics.csv` and `samples/evaluation.png`, the first 64 samples (points: all); the picture last,
-/// so that one that fails costs no number.
+use crate::files::write_rows;
+
+/// Writes `evaluation.csv`, `metrics.csv` and `samples/evaluation.png`, with the first 64 images or all points. The
+/// picture comes last, so that the numbers are saved even if it fails.
 pub(super) fn save(folder: &Path, measured: &Measured, samples: &Tensor) -> anyhow::Result<()> {
-    write(&folder.join("metrics.csv"), &metrics_csv(measured)?)?;
-    write(&folder.join("evaluation.csv"), &evaluation_csv(measured)?)?;
+    write_rows(&folder.join("metrics.csv"), rows(measured))?;
+    write_rows(&folder.join("evaluation.csv"), [measured])?;
     let picture = match samples.dim() {
         4 => bytes_to_signed(&samples.narrow(0, 0, samples.size()[0].min(64))),
         _ => samples.shallow_clone(),
@@ -21,18 +23,7 @@ pub(super) fn save(folder: &Path, measured: &Measured, samples: &Tensor) -> anyh
     Ok(grid::save_grid(&picture, &folder.join("samples").join("evaluation.png"), 8)?)
 }
 
-fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    write_atomically(path, |temporary| std::fs::write(temporary, text).map_err(gen_core::Error::io(path)))?;
-    Ok(())
-}
-
-fn evaluation_csv(measured: &Measured) -> anyhow::Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.serialize(measured)?;
-    Ok(writer.into_inner()?)
-}
-
-/// A row of `metrics.csv`: a [`Measurement`] with the run that it is of.
+/// A row of `metrics.csv`: a [`Measurement`] with the name of its run.
 #[derive(Serialize)]
 struct Row<'a> {
     run: &'a str,
@@ -48,11 +39,10 @@ struct Row<'a> {
     target: Option<f64>,
 }
 
-fn metrics_csv(measured: &Measured) -> anyhow::Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for measurement in &measured.metrics {
+fn rows(measured: &Measured) -> impl Iterator<Item = Row<'_>> {
+    measured.metrics.iter().map(|measurement| {
         let Measurement { metric, space, parameter, value, standard_error, floor, .. } = measurement;
-        writer.serialize(Row {
+        Row {
             run: &measured.row.run,
             metric,
             space,
@@ -64,12 +54,11 @@ fn metrics_csv(measured: &Measured) -> anyhow::Result<Vec<u8>> {
             n_fake: measurement.n_fake,
             direction: measurement.direction.name(),
             target: measurement.direction.target(),
-        })?;
-    }
-    Ok(writer.into_inner()?)
+        }
+    })
 }
 
-/// The largest resident memory in a run's history.
+/// The largest resident memory in the history of a run, in MiB.
 pub(super) fn peak_rss_mib(history: &Path) -> anyhow::Result<Option<f64>> {
     if !history.exists() {
         return Ok(None);
@@ -94,6 +83,14 @@ mod tests {
 
     use super::*;
 
+    /// The text of a CSV file of these rows.
+    fn csv<T: Serialize>(rows: impl IntoIterator<Item = T>) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        write_rows(&path, rows).unwrap();
+        std::fs::read_to_string(path).unwrap()
+    }
+
     /// The rows of the data dictionary about one file.
     fn documented(file: &str) -> Vec<csv::StringRecord> {
         let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
@@ -101,8 +98,8 @@ mod tests {
     }
 
     fn header() -> Vec<String> {
-        let text = evaluation_csv(&Measured::default()).unwrap();
-        let mut reader = csv::Reader::from_reader(text.as_slice());
+        let text = csv([Measured::default()]);
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
         reader.headers().unwrap().iter().map(str::to_owned).collect()
     }
 
@@ -123,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_apply_is_empty() {
-        let text = String::from_utf8(evaluation_csv(&Measured::default()).unwrap()).unwrap();
+    fn missing_values_are_empty() {
+        let text = csv([Measured::default()]);
         assert_eq!(text.lines().nth(1).unwrap(), ",".repeat(header().len() - 1));
     }
 
@@ -142,8 +139,7 @@ mod tests {
             direction: Direction::Target(1.0),
         };
         let row = Evaluation { run: "vae".to_owned(), ..Evaluation::default() };
-        let text = metrics_csv(&Measured { row, metrics: vec![found] }).unwrap();
-        let text = String::from_utf8(text).unwrap();
+        let text = csv(rows(&Measured { row, metrics: vec![found] }));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "vae,density,pca-64,k=5,0.5,0.25,,10,20,target,1.0");
         let columns: Vec<String> = documented("*/metrics.csv").iter().map(|row| row[1].to_owned()).collect();

@@ -1,86 +1,30 @@
-//! `gen train`: a run, from its start or from where it was left.
+//! `gen train`: trains a new run, or continues one.
 
+mod args;
 mod place;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 
 use anyhow::Context;
-use gen_core::Precision;
 use gen_core::data::{Dataset, Shape, Split};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::registry::BuildContext;
 use gen_core::train::{Budget, TrainEvent, Trainer};
 use gen_run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
 
-use crate::device::{self, Compute};
+use crate::device;
 use crate::interrupt::{Interrupted, Signals};
-use crate::progress::{Progress, Style};
+use crate::progress::Progress;
 use crate::settings::{Settings, with_precision};
-use crate::{arguments, catalog, pictures, registry};
+use crate::{catalog, message, pictures, registry};
+pub(crate) use args::Args;
 use place::Place;
 
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// The model; `gen list` shows them
-    #[arg(required_unless_present = "resume")]
-    model: Option<String>,
-
-    /// The data set: a name from `gen data list`, folder:PATH, npy:PATH or csv:PATH (`gen data --help` has their options); with
-    /// --resume where it lies now
-    #[arg(long, required_unless_present = "resume")]
-    data: Option<String>,
-
-    /// How long: 90s, 5m, 20000steps, 1Mimages, 10epochs. With --resume all of it, what is used included
-    #[arg(long, required_unless_present = "resume", allow_hyphen_values = true)]
-    budget: Option<Budget>,
-
-    /// The seed of all that is random [default: 0]
-    #[arg(long, value_parser = arguments::seed)]
-    seed: Option<u64>,
-
-    /// The run folder
-    #[arg(long, required_unless_present = "resume")]
-    out: Option<PathBuf>,
-
-    /// Change a setting of the model, the training or the data; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-
-    /// A TOML file of settings, as a run's config.toml has them
-    #[arg(long)]
-    config: Option<PathBuf>,
-
-    /// Continue the run in --out, or in RUN, from its latest checkpoint. What is not given is as it was. A longer --budget
-    /// makes it go on beyond its end: the learning rate is then where the schedule of the longer budget has it
-    #[arg(long, value_name = "RUN", num_args = 0..=1)]
-    resume: Option<Option<PathBuf>>,
-
-    /// Save a checkpoint this often, besides after each tenth of the budget and each validation: 60s, 500steps, 2epochs
-    #[arg(long, value_name = "INTERVAL", default_value = "5m")]
-    checkpoint_every: Budget,
-
-    /// Check the settings, write nothing and stop
-    #[arg(long)]
-    dry_run: bool,
-
-    /// How progress is shown
-    #[arg(long, value_enum, default_value_t = Style::Auto)]
-    progress: Style,
-
-    /// What convolutions and linear layers multiply in: f32, or bf16, which is faster and a little less exact
-    #[arg(long)]
-    precision: Option<Precision>,
-
-    #[command(flatten)]
-    compute: Compute,
-}
-
-/// Samples in each grid that a run saves, of images and of points.
+/// The number of samples in each grid that a run saves.
 const GRID: usize = 64;
-/// Numbers in each histogram that a run saves, of samples and of data.
+/// The number of values in each histogram that a run of one-dimensional data saves.
 const HISTOGRAM: usize = 2000;
-/// Parts of the budget after each of which a grid and a checkpoint are saved.
+/// The number of parts of the budget. A grid and a checkpoint are saved after each.
 const PARTS: f64 = 10.0;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -120,20 +64,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if model.density().is_some() {
         catalog::tell_of_discrete_columns(&data)?;
     }
-    // Whatever can be wrong is found before the folder is touched.
+    // Everything is checked before the folder is touched.
     let mut trainer = Trainer::new(model.as_mut(), &data, config.training.clone(), place.budget, place.seed)?;
     place.check(&config)?;
     if args.dry_run {
         return Ok(());
     }
-    // Before there is a folder that a signal could leave behind, and before anyone is told that training begins.
+    // Signals are caught before the folder is made, so that none leaves an unfinished folder behind.
     let signals = Signals::catch().context("cannot catch Ctrl-C")?;
     let folder = place.open(config, &mut trainer, &progress)?;
     let run = Run { folder: &folder, data: &data, seed: place.seed, checkpoint_every: args.checkpoint_every };
     run.train(trainer, &signals, &mut progress)
 }
 
-/// What a training needs besides the trainer.
+/// The parts of a training besides the trainer.
 struct Run<'a> {
     folder: &'a RunFolder,
     data: &'a Dataset,
@@ -152,7 +96,7 @@ impl Run<'_> {
         let result = self.until_done(&mut trainer, signals, progress);
         progress.finish();
         result?;
-        if let Some(reason) = why_early(&trainer) {
+        if let Some(reason) = early_stop(&trainer) {
             progress.note(&reason);
         }
         let done = trainer.progress();
@@ -166,11 +110,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Trains to the end of the budget, or to where its patience is, or to the first signal.
+    /// Trains to the end of the budget, until the patience is used up, or until the first signal.
     ///
-    /// What a step is followed by depends on the step alone, so that a run resumed there goes on as one that was not
-    /// interrupted: first the row of the history, then the grid, the validation, last the checkpoint. A validation that ends
-    /// the run is followed by the last row and grid.
+    /// The work after a step depends on the step alone, so that a resumed run goes on as an uninterrupted one: first
+    /// the row of the history, then the grid, then the validation, and last the checkpoint. After a validation that
+    /// ends the run come the last row and grid.
     fn until_done<M: GenerativeModel + ?Sized>(
         &self,
         trainer: &mut Trainer<'_, M>,
@@ -224,7 +168,8 @@ impl Run<'_> {
             }
             if let Some(exit_code) = interrupted {
                 let message = format!(
-                    "interrupted at step {} ({:.0} % of the budget), saved in {}; the same command with --resume goes on",
+                    "interrupted at step {} ({:.0} % of the budget), saved in {}; the same command with --resume \
+                     continues the run",
                     trainer.progress().step,
                     100.0 * trainer.budget_used(),
                     self.folder.path().display()
@@ -242,23 +187,23 @@ impl Run<'_> {
         self.folder.save(trainer).with_context(|| not_saved(trainer, last))
     }
 
-    /// Samples of the weights as they are now, in one picture, beside data where they are numbers. A picture that fails is no
-    /// reason to lose a run.
+    /// Saves a picture of samples with the current weights, for one-dimensional data beside training rows. An error or
+    /// a panic is a warning: it must not end the run.
     fn save_grid<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>, progress: &Progress) {
         let _shown = progress.during("samples");
         let drawn = catch_unwind(AssertUnwindSafe(|| self.draw_grid(trainer)));
         let reason = match drawn {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => crate::in_one_line(&error),
-            Err(_) => "the program failed".to_owned(),
+            Ok(Err(error)) => message::in_one_line(&error),
+            Err(_) => "drawing it panicked".to_owned(),
         };
         let step = trainer.progress().step;
         progress.note(&format!("warning: there is no picture of step {step}, training goes on: {reason}"));
     }
 
     fn draw_grid<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>) -> anyhow::Result<()> {
-        let of_numbers = self.data.spec.shape == Shape::Points { dimension: 1 };
-        let request = SampleRequest::new(if of_numbers { HISTOGRAM } else { GRID }, self.seed);
+        let is_one_dimensional = self.data.spec.shape == Shape::Points { dimension: 1 };
+        let request = SampleRequest::new(if is_one_dimensional { HISTOGRAM } else { GRID }, self.seed);
         let samples = trainer.averaged(|model| model.sample(&request))?;
         let step = trainer.progress().step;
         let path = self.folder.sample_path(&format!("step-{step:07}"));
@@ -268,8 +213,8 @@ impl Run<'_> {
     }
 }
 
-/// What to say of a training that ended before its budget.
-fn why_early<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> Option<String> {
+/// The message for a training that ended before its budget.
+fn early_stop<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> Option<String> {
     if !trainer.stopped_early() {
         return None;
     }
@@ -278,7 +223,7 @@ fn why_early<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> Option<St
             "was better than that of step {}, whose weights `sample --best` and `evaluate --best` use",
             best.step
         ),
-        None => "came to a number".to_owned(),
+        None => "gave a number".to_owned(),
     };
     Some(format!(
         "stopped early at step {} ({:.0} % of the budget): none of the last {} validations {found}",
@@ -288,19 +233,19 @@ fn why_early<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> Option<St
     ))
 }
 
-/// What to say where a step cannot be saved: how much is lost, of a run whose last checkpoint is of step `last`.
+/// The message for a step that cannot be saved; the last checkpoint is of step `last`, 0 if there is none.
 fn not_saved<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>, last: u64) -> String {
     let step = trainer.progress().step;
     match last {
-        0 => format!("step {step} cannot be saved, and nothing was before"),
+        0 => format!("step {step} cannot be saved, and there is no earlier checkpoint"),
         _ => format!(
-            "step {step} cannot be saved; the checkpoint of step {last} is whole, and the same command with --resume goes on \
-             from it"
+            "step {step} cannot be saved; the checkpoint of step {last} is whole, and the same command with --resume \
+             continues from it"
         ),
     }
 }
 
-/// Judges the weights by held-out rows, and keeps them if they are the best so far. The last checkpoint is of step `last`.
+/// Validates the weights, and saves them if they are the best so far. The last checkpoint is of step `last`.
 fn validate<M: GenerativeModel + ?Sized>(
     folder: &RunFolder,
     trainer: &mut Trainer<'_, M>,
@@ -314,12 +259,12 @@ fn validate<M: GenerativeModel + ?Sized>(
     Ok(())
 }
 
-/// How many parts of the budget are used up.
+/// The number of whole parts of the budget that are used.
 fn part<M: GenerativeModel + ?Sized>(trainer: &Trainer<'_, M>) -> f64 {
     (trainer.budget_used() * PARTS).floor()
 }
 
-/// When to save besides after each part.
+/// The schedule of checkpoints besides those after each part.
 struct Saves {
     every: Budget,
     last: gen_core::train::Progress,
