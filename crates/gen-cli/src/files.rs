@@ -15,10 +15,11 @@ pub(crate) fn write_bytes(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
 
 /// Writes a CSV file of `rows`, whose fields name the columns.
 pub(crate) fn write_rows<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<()> {
+    let failed = |error: csv::Error| Error::file(path)(error);
     write_atomically(path, |temporary| {
-        let mut writer = csv::Writer::from_path(temporary).map_err(Error::file(path))?;
+        let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
         for row in rows {
-            writer.serialize(row).map_err(Error::file(path))?;
+            writer.serialize(row).map_err(failed)?;
         }
         writer.flush().map_err(Error::io(path))
     })
@@ -30,11 +31,12 @@ pub(crate) fn write_table(
     header: &[String],
     rows: impl IntoIterator<Item = Result<Vec<String>>>,
 ) -> Result<()> {
+    let failed = |error: csv::Error| Error::file(path)(error);
     write_atomically(path, |temporary| {
-        let mut writer = csv::Writer::from_path(temporary).map_err(Error::file(path))?;
-        writer.write_record(header).map_err(Error::file(path))?;
+        let mut writer = csv::Writer::from_path(temporary).map_err(failed)?;
+        writer.write_record(header).map_err(failed)?;
         for row in rows {
-            writer.write_record(row?).map_err(Error::file(path))?;
+            writer.write_record(row?).map_err(failed)?;
         }
         writer.flush().map_err(Error::io(path))
     })

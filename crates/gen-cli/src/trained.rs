@@ -32,7 +32,7 @@ pub(crate) struct TrainedArgs {
 pub(crate) struct SamplingArgs {
     /// The seed of the samples
     #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
-    pub(crate) seed: u64,
+    seed: u64,
 
     /// The name of the sampler, for models that have several
     #[arg(long)]

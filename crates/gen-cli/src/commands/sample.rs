@@ -164,7 +164,7 @@ fn rows(
     parts: impl Iterator<Item = gen_core::Result<Tensor>>,
 ) -> impl Iterator<Item = gen_core::Result<Vec<String>>> {
     let dimension = data.shape.dimensions() as usize;
-    parts.flat_map(move |part| {
+    parts.flat_map(move |part| -> Vec<gen_core::Result<Vec<String>>> {
         let values =
             part.and_then(|part| Ok(Vec::<f64>::try_from(part.to_kind(Kind::Double).reshape([-1]))?));
         match values {

@@ -40,7 +40,7 @@ struct Row<'a> {
 }
 
 fn rows(measured: &Measured) -> impl Iterator<Item = Row<'_>> {
-    measured.metrics.iter().map(|measurement| {
+    measured.metrics.iter().map(move |measurement| {
         let Measurement { metric, space, parameter, value, standard_error, floor, .. } = measurement;
         Row {
             run: &measured.row.run,
