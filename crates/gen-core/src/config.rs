@@ -244,7 +244,7 @@ mod tests {
             #[allow(dead_code)]
             count: usize,
             #[allow(dead_code)]
-            #[serde(default, deserialize_with = "positive")]
+            #[serde(default, deserialize_with = "count")]
             size: usize,
         }
         #[derive(Debug, serde::Deserialize)]
