@@ -16,17 +16,17 @@ struct Loops {
 
 /// The instruction sets; any processor has the first one.
 const LOOPS: [Loops; 4] = [
-    Loops { name: "portable", bytes: 16, sources: &["flow/portable", "likelihood/loops"], flags: &[] },
+    Loops { name: "portable", bytes: 16, sources: &["flow/loops", "likelihood/loops"], flags: &[] },
     Loops {
         name: "avx2",
         bytes: 32,
-        sources: &["conv/avx2", "flow/avx2", "likelihood/loops", "norm/loops"],
+        sources: &["conv/avx2", "flow/loops", "likelihood/loops", "norm/loops"],
         flags: &["-mavx2", "-mfma"],
     },
     Loops {
         name: "avx512",
         bytes: 64,
-        sources: &["conv/avx512", "flow/avx512", "likelihood/loops", "norm/loops"],
+        sources: &["conv/avx512", "flow/loops", "likelihood/loops", "norm/loops"],
         flags: &["-mavx512f", "-mfma"],
     },
     Loops {

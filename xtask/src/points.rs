@@ -10,12 +10,12 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
-use gen_report::write_atomically;
+use gen_report::{aligned, write_atomically};
 
 use crate::experiment::{self, Places};
 use crate::process::{self, Stream};
 use crate::statistics::median;
-use crate::terminal::{note, table};
+use crate::terminal::note;
 
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Args {
@@ -253,7 +253,7 @@ fn print(what: &str, medians: &[(String, String, f64)], args: &Args) {
         std::iter::once(set.clone()).chain(args.models.iter().map(|model| cell(set, model))).collect()
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(args.sets.iter().map(row)).collect();
-    note(&table(rows, 1));
+    note(aligned(rows, |column| column >= 1).trim_end());
 }
 
 #[cfg(test)]

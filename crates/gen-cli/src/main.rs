@@ -16,7 +16,6 @@ mod progress;
 mod registry;
 mod settings;
 mod spaces;
-mod table;
 mod trained;
 
 use std::process::ExitCode;

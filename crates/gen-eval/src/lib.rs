@@ -8,7 +8,6 @@
 mod axes;
 pub mod features;
 mod gaussian;
-mod likelihood;
 mod measurement;
 mod metrics;
 mod ood;
@@ -18,7 +17,6 @@ pub mod state_dict;
 
 pub use features::FeatureSpace;
 pub use gaussian::Gaussian;
-pub use likelihood::{bits_per_dim, effective_sample_size, log_mean_exp};
 pub use measurement::{Direction, Measurement};
 pub use metrics::*;
 pub use ood::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};

@@ -1,5 +1,6 @@
 //! Flow++: couplings by mixtures of logistics whose networks attend to the whole image, and learned dequantisation.
 
+use gen_core::config::at_least_one;
 use gen_core::data::{DataSpec, Values};
 use gen_core::optim::AdamConfig;
 use gen_core::params::{Params, Scope};
@@ -11,7 +12,7 @@ use crate::bijection::{Chain, Coupling, Layer, Mask, NormalisedConv1x1};
 use crate::conditioner::{Conditioner, GatedConditioner};
 use crate::images::{self, Dequantisation, MultiScale, Pixels};
 use crate::model::{Architecture, Design, FlowModel, RowsPerPass};
-use crate::settings::{at_least_one, training};
+use crate::settings::training;
 use crate::univariate::LogisticMixture;
 
 /// Flow++ (Ho et al. 2019): a flow of images whose couplings are mixtures of logistics, with gated convolutions and

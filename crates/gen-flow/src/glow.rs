@@ -1,5 +1,6 @@
 //! Glow: steps of activation normalisation, a mixing of channels and an affine coupling, at several scales.
 
+use gen_core::config::at_least_one;
 use gen_core::Result;
 use gen_core::data::DataSpec;
 use gen_core::optim::AdamConfig;
@@ -11,7 +12,7 @@ use crate::bijection::{ActNorm, Chain, Coupling, Layer, Mask, NormalisedConv1x1}
 use crate::conditioner::{Conditioner, GlowConditioner, PriorConditioner};
 use crate::images::{self, MultiScale, Pixels};
 use crate::model::{Architecture, Design, FlowModel, RowsPerPass};
-use crate::settings::{at_least_one, training};
+use crate::settings::training;
 use crate::univariate::Affine;
 
 /// Glow (Kingma & Dhariwal 2018): RealNVP for images with invertible 1 × 1 convolutions, and with distributions of the

@@ -1,5 +1,6 @@
 //! Settings that several flows have, and checks of them.
 
+use gen_core::config::at_least_one;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::optim::Schedule;
 use gen_core::train::TrainConfig;
@@ -28,15 +29,6 @@ pub(crate) fn training(data: &DataSpec, batch_size: usize, warmup_steps: u64) ->
 /// The error where a configuration is for tabular data and the data are images, or the other way round.
 pub(crate) fn other_data(kind: &str, data: &DataSpec) -> Error {
     Error::invalid(format!("the configuration is for {kind}, `{}` has {:?}", data.name, data.shape))
-}
-
-/// # Errors
-/// When `value` is not positive.
-pub(crate) fn at_least_one(key: &str, value: i64) -> Result<()> {
-    if value < 1 {
-        return Err(Error::invalid(format!("`{key}` must be at least 1, found {value}")));
-    }
-    Ok(())
 }
 
 /// # Errors

@@ -21,12 +21,6 @@ pub(crate) fn halves(x: &Tensor, dim: i64) -> [Tensor; 2] {
     [0, 1].map(|half| x.narrow(dim, half * size, size))
 }
 
-/// The sum over all dimensions but the first: `[batch, ...]` to `[batch]`.
-pub(crate) fn sum_per_row(x: &Tensor) -> Tensor {
-    let dims: Vec<i64> = (1..x.dim() as i64).collect();
-    x.sum_dim_intlist(dims, false, x.kind())
-}
-
 /// The log-determinant of a map that moves values and changes none: zero for each row of `x`.
 pub(crate) fn volume_preserving(x: &Tensor) -> Tensor {
     constant_log_det(&Tensor::zeros([], (x.kind(), x.device())), x)

@@ -28,6 +28,7 @@ mod seeds;
 mod style;
 mod summary;
 pub mod svg;
+mod table;
 #[cfg(test)]
 mod testing;
 
@@ -47,6 +48,7 @@ pub use evaluation::{Values, evaluation};
 pub use ranking::spearman;
 pub use record::{Machine, RECORD_FILE, Record};
 pub use runs::{ERROR_FILE, Run, Status, read_all};
+pub use table::aligned;
 
 /// What was written.
 #[derive(Debug)]

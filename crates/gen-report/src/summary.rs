@@ -1,10 +1,9 @@
 //! The table of an experiment, as Markdown and for a terminal.
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use crate::measures::{self, Kind, Measure, is_likelihood};
 use crate::models::Model;
 use crate::runs::Run;
+use crate::table::aligned;
 
 /// `summary.md`: the main columns, for a README.
 pub(crate) fn markdown(runs: &[Run]) -> String {
@@ -26,15 +25,10 @@ pub(crate) fn markdown(runs: &[Run]) -> String {
 /// The main columns, aligned.
 pub(crate) fn plain(runs: &[Run]) -> String {
     let columns = main_columns(runs);
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(columns.iter().map(|column| column.head));
-    table.add_rows((0..runs.len()).map(|index| columns.iter().map(move |column| &column.cells[index])));
-    for (layout, column) in table.column_iter_mut().zip(&columns) {
-        layout.set_padding((0, 2));
-        layout.set_cell_alignment(if column.is_text { CellAlignment::Left } else { CellAlignment::Right });
-    }
-    let mut text = table.trim_fmt() + "\n";
+    let head: Vec<&str> = columns.iter().map(|column| column.head).collect();
+    let row = |index: usize| columns.iter().map(|column| column.cells[index].as_str()).collect();
+    let rows = std::iter::once(head).chain((0..runs.len()).map(row));
+    let mut text = aligned(rows, |index| !columns[index].is_text);
     for run in runs.iter().filter(|run| !run.is_done()) {
         text += &format!("{}: {}\n", run.name(), run.text("error"));
     }

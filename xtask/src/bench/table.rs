@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use gen_report::aligned;
 
 use super::cases::{Against, Implementation, Task};
 use super::measure::Row;
 use super::report::{Run, cpu_ratio, peer, ratios, rows_at_once, said, some};
 use crate::statistics::{geometric_mean, max, median, min};
-use crate::terminal::table;
 
 impl Run<'_> {
     /// Prints the table, the mean ratios, and the paths of the files.
@@ -80,7 +80,7 @@ impl Run<'_> {
                 largest.map(|value| format!("{value:.0e}")).unwrap_or_default(),
             ]);
         }
-        table(lines, 3) + "\n"
+        aligned(lines, |column| column >= 3)
     }
 
     /// A line for each implementation, since a column for each would be too wide. The ratios divide gen's time by that
@@ -112,7 +112,7 @@ impl Run<'_> {
                 of_others(self.cpu_ratio(row)),
             ]);
         }
-        table(lines, 4) + "\n"
+        aligned(lines, |column| column >= 4)
     }
 
     fn ratio(&self, row: &Row) -> String {

@@ -9,10 +9,11 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use gen_report::aligned;
 
 use super::closing::Closing;
 use crate::process::run_merged;
-use crate::terminal::{self, note, table};
+use crate::terminal::{self, note};
 use crate::workspace;
 
 /// Sanitizers of GCC that can be used together.
@@ -112,7 +113,7 @@ pub(super) fn run(sanitizers: &[Sanitizer], arguments: &[String]) -> Result<()> 
             rows.push([sanitizer.title().to_owned(), set.to_owned(), result.to_string()]);
         }
     }
-    terminal::print([String::new(), table(rows, 3)])?;
+    terminal::print(["", aligned(rows, |column| column >= 3).trim_end()])?;
     if !sound {
         bail!("a sanitizer reported something, a test failed, or a planted fault was not reported");
     }

@@ -6,8 +6,8 @@ use clap::Subcommand;
 use gen_core::data::{PointSet, Shape, Splits, bytes_to_signed};
 use gen_data::{Catalog, FileState, Manifest};
 
+use gen_report::aligned;
 use crate::catalog::{self, FetchBar};
-use crate::table::aligned;
 use crate::{arguments, output, pictures};
 
 /// Help on the user's own files.
@@ -87,7 +87,7 @@ fn list() -> anyhow::Result<()> {
         let shape = Shape::Points { dimension: 2 };
         rows.push(row(set.name(), &shape, &PointSet::SPLITS, "", "", "by formula"));
     }
-    Ok(std::io::stdout().lock().write_all(aligned(rows, 2..6).as_bytes())?)
+    Ok(std::io::stdout().lock().write_all(aligned(rows, |column| (2..6).contains(&column)).as_bytes())?)
 }
 
 fn row(name: &str, shape: &Shape, splits: &Splits, classes: &str, licence: &str, here: &str) -> [String; 8] {

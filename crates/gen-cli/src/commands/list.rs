@@ -1,7 +1,7 @@
 use std::io::Write;
 
+use gen_report::aligned;
 use crate::registry;
-use crate::table::aligned;
 
 /// List the models
 #[derive(clap::Args)]
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let models = registry::models();
     let text: String = match args.names {
         true => models.iter().map(|entry| format!("{}\n", entry.name)).collect(),
-        false => aligned(models.iter().map(|entry| [entry.name, entry.family, entry.summary]), 0..0),
+        false => aligned(models.iter().map(|entry| [entry.name, entry.family, entry.summary]), |_| false),
     };
     Ok(out.write_all(text.as_bytes())?)
 }

@@ -5,6 +5,7 @@ use anyhow::bail;
 use gen_core::data::{Dataset, signed_to_bytes};
 use gen_core::number::fixed;
 use gen_report::svg::Anchor;
+use gen_report::aligned;
 use gen_run::save_picture;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -14,7 +15,6 @@ use crate::pictures;
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT, text_width};
 use crate::progress::Work;
 use crate::spaces::{self, Choices};
-use crate::table::aligned;
 use crate::trained::{OwnData, SamplingArgs, TrainedArgs};
 use crate::{files, message};
 
@@ -178,7 +178,7 @@ impl Nearest {
                 rows.iter().zip(distances).map(|(row, distance)| format!("{row}: {}", fixed(*distance, 3)));
             std::iter::once(i.to_string()).chain(cells).collect::<Vec<_>>()
         });
-        Ok(out.write_all(aligned(lines, 0..usize::MAX).as_bytes())?)
+        Ok(out.write_all(aligned(lines, |_| true).as_bytes())?)
     }
 
     /// Writes a row for each pair of a sample and a training row.

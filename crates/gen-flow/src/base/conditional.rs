@@ -1,12 +1,13 @@
 use std::f64::consts::TAU;
 
+use gen_core::distributions::sum_rows;
 use gen_core::rng::Generator;
 use tch::Tensor;
 
 use super::distribution::Base;
 use crate::conditioner::Conditioner;
 use crate::given::Given;
-use crate::tensor::{halves, sum_per_row};
+use crate::tensor::halves;
 
 /// N(μ(c), diag σ(c)²), the mean and the deviations of which a network gives for a context c.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Base for ConditionalNormal {
     fn log_prob(&self, z: &Tensor, given: Given<'_>) -> Tensor {
         let [mean, log_std] = self.parameters(given);
         let squares = ((z - mean) * (-&log_std).exp()).square();
-        -sum_per_row(&(squares * 0.5 + log_std)) - 0.5 * self.dimension as f64 * TAU.ln()
+        -sum_rows(&(squares * 0.5 + log_std)) - 0.5 * self.dimension as f64 * TAU.ln()
     }
 
     fn sample(&self, n: i64, temperature: f64, given: Given<'_>, rng: &Generator) -> Tensor {

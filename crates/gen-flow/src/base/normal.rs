@@ -1,11 +1,11 @@
 use std::f64::consts::TAU;
 
+use gen_core::distributions::sum_rows;
 use gen_core::rng::Generator;
 use tch::{Device, Kind, Tensor};
 
 use super::distribution::Base;
 use crate::given::Given;
-use crate::tensor::sum_per_row;
 
 /// N(0, I) over `[batch, dimension]`.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ impl Base for StandardNormal {
 
     /// ln N(z; 0, I) = -½ |z|² - ½ D ln 2π.
     fn log_prob(&self, z: &Tensor, _given: Given<'_>) -> Tensor {
-        sum_per_row(&z.square()) * -0.5 - 0.5 * self.dimension as f64 * TAU.ln()
+        sum_rows(&z.square()) * -0.5 - 0.5 * self.dimension as f64 * TAU.ln()
     }
 
     fn sample(&self, n: i64, temperature: f64, _given: Given<'_>, rng: &Generator) -> Tensor {

@@ -1,10 +1,11 @@
+use gen_core::distributions::sum_rows;
 use gen_core::native::{Order, Way};
 use tch::{Device, Kind, Tensor};
 
 use super::layer::{Bijection, Layer};
 use crate::conditioner::Conditioner;
 use crate::given::Given;
-use crate::tensor::{split, sum_per_row};
+use crate::tensor::split;
 use crate::univariate::{Partition, Univariate};
 
 /// Which values a coupling keeps, and conditions on; the others it transforms.
@@ -148,7 +149,7 @@ impl<U: Univariate> Coupling<U> {
             Way::Forward => self.univariate.forward(x, &parameters),
             Way::Inverse => self.univariate.inverse(x, &parameters),
         };
-        (x.where_self(kept, &moved), sum_per_row(&zero.where_self(kept, &log_slope)))
+        (x.where_self(kept, &moved), sum_rows(&zero.where_self(kept, &log_slope)))
     }
 }
 

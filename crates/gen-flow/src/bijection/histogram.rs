@@ -1,9 +1,9 @@
+use gen_core::distributions::sum_rows;
 use gen_core::params::{Init, Scope};
 use tch::{Kind, Tensor};
 
 use super::layer::{Bijection, Layer};
 use crate::given::Given;
-use crate::tensor::sum_per_row;
 
 /// The distribution function of each coordinate, straight between fixed edges: learned histograms on [0, 1],
 ///
@@ -99,7 +99,7 @@ impl Bijection for Histogram {
         let log_slope = self.pick(&log_density, &bin);
         let from = self.edges.index_select(0, &bin.reshape([-1])).view_as(x);
         let y = self.pick(&below, &bin).addcmul(&(x - from), &log_slope.exp());
-        (y, sum_per_row(&log_slope))
+        (y, sum_rows(&log_slope))
     }
 
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
@@ -110,7 +110,7 @@ impl Bijection for Histogram {
         let log_slope = self.pick(&log_density, &bin);
         let from = self.edges.index_select(0, &bin.reshape([-1])).view_as(y);
         let x = from.addcmul(&(y - self.pick(&below, &bin)), &(-&log_slope).exp());
-        (x, -sum_per_row(&log_slope))
+        (x, -sum_rows(&log_slope))
     }
 }
 

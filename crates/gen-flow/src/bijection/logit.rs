@@ -1,8 +1,8 @@
+use gen_core::distributions::sum_rows;
 use tch::Tensor;
 
 use super::layer::{Bijection, Layer};
 use crate::given::Given;
-use crate::tensor::sum_per_row;
 
 /// From [0, 1] to the real line,
 ///
@@ -37,14 +37,14 @@ impl Bijection for Logit {
         // 1 - p from 1 - x, not from p: near x = 1 the difference would lose all its digits.
         let log_q = ((1f64 - x) * inner + self.alpha).log();
         let log_slope = -(&log_p + &log_q) + inner.ln();
-        (log_p - log_q, sum_per_row(&log_slope))
+        (log_p - log_q, sum_rows(&log_slope))
     }
 
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let inner = 1.0 - 2.0 * self.alpha;
         let x = (y.sigmoid() - self.alpha) / inner;
         let log_slope = y.log_sigmoid() + (-y).log_sigmoid() - inner.ln();
-        (x, sum_per_row(&log_slope))
+        (x, sum_rows(&log_slope))
     }
 }
 

@@ -1,10 +1,10 @@
 use std::f64::consts::TAU;
 
+use gen_core::distributions::sum_rows;
 use tch::Tensor;
 
 use super::layer::{Bijection, Layer};
 use crate::given::Given;
-use crate::tensor::sum_per_row;
 
 /// From [0, 1] to the real line by the quantiles of the normal distribution,
 ///
@@ -36,12 +36,12 @@ impl Bijection for Probit {
     fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let y = (x * (1.0 - 2.0 * self.alpha) + self.alpha).special_ndtri();
         let log_slope = self.log_slope(&y);
-        (y, sum_per_row(&log_slope))
+        (y, sum_rows(&log_slope))
     }
 
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let x = (y.special_ndtr() - self.alpha) / (1.0 - 2.0 * self.alpha);
-        (x, -sum_per_row(&self.log_slope(y)))
+        (x, -sum_rows(&self.log_slope(y)))
     }
 }
 

@@ -1,10 +1,10 @@
 use std::f64::consts::LN_2;
 
+use gen_core::distributions::sum_rows;
 use tch::Tensor;
 
 use super::layer::{Bijection, Layer};
 use crate::given::Given;
-use crate::tensor::sum_per_row;
 
 /// From the real line to (0, 1),
 ///
@@ -17,14 +17,14 @@ pub struct Sigmoid;
 
 impl Bijection for Sigmoid {
     fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
-        (x.sigmoid(), sum_per_row(&(x.log_sigmoid() + (-x).log_sigmoid())))
+        (x.sigmoid(), sum_rows(&(x.log_sigmoid() + (-x).log_sigmoid())))
     }
 
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let y = y.clamp(smallest(y), 1.0 - epsilon(y));
         let (log_p, log_q) = (y.log(), (-&y).log1p());
         let log_slope = -(&log_p + &log_q);
-        (log_p - log_q, sum_per_row(&log_slope))
+        (log_p - log_q, sum_rows(&log_slope))
     }
 }
 
@@ -46,14 +46,14 @@ fn log_slope(x: &Tensor) -> Tensor {
 
 impl Bijection for Tanh {
     fn forward(&self, x: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
-        (x.tanh(), sum_per_row(&log_slope(x)))
+        (x.tanh(), sum_rows(&log_slope(x)))
     }
 
     fn inverse(&self, y: &Tensor, _given: Given<'_>) -> (Tensor, Tensor) {
         let end = 1.0 - epsilon(y);
         let x = y.clamp(-end, end).atanh();
         let log_slope = -log_slope(&x);
-        (x, sum_per_row(&log_slope))
+        (x, sum_rows(&log_slope))
     }
 }
 

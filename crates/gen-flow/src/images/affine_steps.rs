@@ -1,3 +1,4 @@
+use gen_core::config::at_least_one;
 use gen_core::Result;
 use gen_core::params::Scope;
 use serde::{Deserialize, Serialize};
@@ -5,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::scales::Scale;
 use crate::bijection::{Coupling, Layer, Mask, NormalisedConv1x1};
 use crate::conditioner::{Conditioner, ConvConditioner, DenseConditioner};
-use crate::settings::at_least_one;
 use crate::univariate::Affine;
 
 /// Affine couplings at every scale: with convolutional networks, and at the last one with networks that see all of it.

@@ -1,3 +1,4 @@
+use gen_core::distributions::{effective_sample_size, log_mean_exp};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
@@ -31,10 +32,7 @@ impl<A: Architecture> Density for FlowModel<A> {
         if !matches!(kind, LikelihoodKind::DequantisedImportance(_)) {
             return Ok(None);
         }
-        self.estimate(x, self.samples(kind)?, seed, |weights| {
-            (weights.logsumexp([1], false) * 2.0 - (weights * 2.0).logsumexp([1], false)).exp()
-        })
-        .map(Some)
+        self.estimate(x, self.samples(kind)?, seed, |weights| effective_sample_size(weights, 1)).map(Some)
     }
 }
 
@@ -42,10 +40,7 @@ impl<A: Architecture> FlowModel<A> {
     /// The log-likelihood of each row of `x` by so many draws of the noise, or of the noisy rows where the density says
     /// nothing about `x`: `[batch]`.
     pub(super) fn bound(&self, x: &Tensor, samples: u32, seed: u64) -> Result<Tensor> {
-        self.estimate(x, samples, seed, |weights| {
-            let k = weights.size()[1] as f64;
-            weights.logsumexp([1], false) - k.ln()
-        })
+        self.estimate(x, samples, seed, |weights| log_mean_exp(weights, 1))
     }
 
     /// `summary` of the log importance weights ln p(y) + ln volume - ln q(u | x) of each row, `[rows, samples]`.
@@ -56,7 +51,7 @@ impl<A: Architecture> FlowModel<A> {
         seed: u64,
         summary: impl Fn(&Tensor) -> Tensor,
     ) -> Result<Tensor> {
-        self.check_shape(x)?;
+        self.card().check_batch(x)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
         Ok(self.in_parts(x, |x| {

@@ -86,31 +86,6 @@ impl<A: Architecture> FlowModel<A> {
         self.initialised.set(true);
     }
 
-    pub(super) fn check_shape(&self, x: &Tensor) -> Result<()> {
-        let shape = self.card.data.shape;
-        let size = x.size();
-        if size.is_empty() || size[1..] != shape.batch(0)[1..] {
-            return Err(Error::invalid(format!(
-                "`{}` was built for rows of {:?}, found a tensor of {size:?}",
-                A::NAME,
-                &shape.batch(0)[1..]
-            )));
-        }
-        Ok(())
-    }
-
-    /// The temperature of a request that has no other options.
-    fn temperature(request: &SampleRequest) -> Result<f64> {
-        request.require_one_pass(A::NAME)?;
-        let temperature = request.temperature.unwrap_or(1.0);
-        if !(0.0..=f64::MAX).contains(&temperature) {
-            return Err(Error::invalid(format!(
-                "the temperature must be a number from 0 up, found {temperature}"
-            )));
-        }
-        Ok(temperature)
-    }
-
     /// The results of `f`, which is called with the latents of the samples of `request` and their classes, a part of
     /// the rows at a time.
     fn draw<T>(
@@ -118,7 +93,8 @@ impl<A: Architecture> FlowModel<A> {
         request: &SampleRequest,
         mut f: impl FnMut(&Tensor, Option<&Tensor>) -> T,
     ) -> Result<Vec<T>> {
-        let temperature = Self::temperature(request)?;
+        request.require_one_pass(A::NAME)?;
+        let temperature = request.checked_temperature()?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let part = |n: i64| {
@@ -136,7 +112,7 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         let x = &batch.x;
-        self.check_shape(x)?;
+        self.card.check_batch(x)?;
         self.initialise(x, &step.rng);
         let (design, rows) = (&self.design, x.size()[0]);
         let classes = design.classes.as_ref();
@@ -179,7 +155,8 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
 
     /// One evaluation or another fixed number, or those that a solver takes for up to 64 samples of the request.
     fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
-        Self::temperature(request)?;
+        request.require_one_pass(A::NAME)?;
+        request.checked_temperature()?;
         let bijection = self.design.flow.bijection();
         if bijection.evaluations().is_some() {
             let _samples = self.sample(&SampleRequest { n: request.n.clamp(1, 64), ..request.clone() })?;

@@ -27,7 +27,7 @@ impl<A: Architecture> Latent for FlowModel<A> {
     }
 
     fn encode(&self, x: &Tensor, seed: u64) -> Result<Option<Tensor>> {
-        self.check_shape(x)?;
+        self.card().check_batch(x)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
         Ok(Some(self.in_parts(x, |x| {

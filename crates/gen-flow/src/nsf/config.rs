@@ -1,3 +1,4 @@
+use gen_core::config::{at_least_one, positive};
 use gen_core::data::{DataSpec, Shape};
 use gen_core::native::Spline;
 use gen_core::optim::AdamConfig;
@@ -5,7 +6,7 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::images::{AffineSteps, MultiScale, Pixels};
-use crate::settings::{at_least_one, check_layers};
+use crate::settings::check_layers;
 use crate::univariate::RationalQuadratic;
 
 /// Hyperparameters of [`Nsf`](crate::Nsf): one set for tabular data, one for images.
@@ -138,8 +139,6 @@ fn spline(bins: i64, bound: f64) -> Result<RationalQuadratic> {
     if !(1..=Spline::MOST_BINS).contains(&bins) {
         return Err(Error::invalid(format!("`bins` must be 1 to {}, found {bins}", Spline::MOST_BINS)));
     }
-    if !(bound > 0.0 && bound.is_finite()) {
-        return Err(Error::invalid(format!("`bound` must be a positive number, found {bound}")));
-    }
+    positive("bound", bound)?;
     Ok(RationalQuadratic::new(bins, bound))
 }

@@ -1,10 +1,11 @@
+use gen_core::config::at_least_one;
 use gen_core::data::DataSpec;
 use gen_core::optim::AdamConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::bijection::LogDet;
-use crate::settings::{at_least_one, check_layers};
+use crate::settings::check_layers;
 
 /// How the log-determinants of a training step are found; those of a likelihood are always exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,11 @@
+use gen_core::distributions::sum_rows;
 use gen_core::nn::{KeyValueCache, LayerNorm, Linear, TransformerLayer};
 use gen_core::params::{Init, Scope};
 use tch::Tensor;
 
 use crate::bijection::{Bijection, Layer};
 use crate::given::Given;
-use crate::tensor::{halves, sum_per_row, volume_preserving};
+use crate::tensor::{halves, volume_preserving};
 
 /// Which end of a sequence comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +145,7 @@ impl Bijection for TransformerBlock {
         }
         let [log_scale, shift] = halves(&self.parameters(&h), 2);
         let z = (x.narrow(1, 1, last) - shift) * (-&log_scale).exp();
-        (self.turned(&Tensor::cat(&[x.narrow(1, 0, 1), z], 1)), -sum_per_row(&log_scale))
+        (self.turned(&Tensor::cat(&[x.narrow(1, 0, 1), z], 1)), -sum_rows(&log_scale))
     }
 
     fn inverse(&self, z: &Tensor, given: Given<'_>) -> (Tensor, Tensor) {
@@ -176,7 +177,7 @@ impl Bijection for TransformerBlock {
             x.push(z.narrow(1, i + 1, 1) * log_scale.exp() + shift);
             log_scales.push(log_scale);
         }
-        (self.turned(&Tensor::cat(&x, 1)), sum_per_row(&Tensor::cat(&log_scales, 1)))
+        (self.turned(&Tensor::cat(&x, 1)), sum_rows(&Tensor::cat(&log_scales, 1)))
     }
 }
 

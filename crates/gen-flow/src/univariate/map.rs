@@ -1,9 +1,10 @@
 use std::fmt::Debug;
 
+use gen_core::distributions::sum_rows;
 use gen_core::native::{self, Order, Way};
 use tch::Tensor;
 
-use crate::tensor::{join, sum_per_row};
+use crate::tensor::join;
 
 /// The two parts of the values that go through a coupling, or all of the values that go through an autoregressive
 /// layer.
@@ -56,7 +57,7 @@ pub trait Univariate: Debug + Send {
             Way::Forward => self.forward(&x.moving, parameters),
             Way::Inverse => self.inverse(&x.moving, parameters),
         };
-        (x.join(&moved), sum_per_row(&log_slope))
+        (x.join(&moved), sum_rows(&log_slope))
     }
 
     /// The same map in the native layer, if it has it: an autoregressive layer can then be inverted in one pass.

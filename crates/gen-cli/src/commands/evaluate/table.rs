@@ -4,8 +4,8 @@ use std::io::Write;
 
 use gen_core::number::fixed;
 use gen_eval::{Estimate, Evaluation, Measured};
+use gen_report::aligned;
 
-use crate::table::aligned;
 
 /// Prints a line for each run and feature space, then remarks.
 pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
@@ -13,7 +13,7 @@ pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    out.write_all(aligned(lines(measured), 2..12).as_bytes())?;
+    out.write_all(aligned(lines(measured), |column| (2..12).contains(&column)).as_bytes())?;
     for measured in measured {
         for remark in remarks(measured) {
             writeln!(out, "{}: {remark}", measured.row.run)?;
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn each_space_has_a_line() {
-        let text = aligned(lines(&[measured()]), 2..12);
+        let text = aligned(lines(&[measured()]), |column| (2..12).contains(&column));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[1].starts_with("vae  classifier:x  0.750  0.250  0.500"), "{lines:?}");

@@ -6,9 +6,9 @@ mod train;
 use std::io::Write;
 
 use clap::Subcommand;
+use gen_report::aligned;
 
 use crate::networks;
-use crate::table::aligned;
 
 /// List, train and check the feature networks that samples are measured with
 #[derive(clap::Args)]
@@ -46,5 +46,5 @@ fn list() -> anyhow::Result<()> {
             rows.push([String::new(), String::new(), record.command]);
         }
     }
-    Ok(std::io::stdout().lock().write_all(aligned(rows, 0..0).as_bytes())?)
+    Ok(std::io::stdout().lock().write_all(aligned(rows, |_| false).as_bytes())?)
 }

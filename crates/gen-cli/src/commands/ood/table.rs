@@ -4,16 +4,16 @@ use std::io::Write;
 
 use gen_core::number::fixed;
 use gen_eval::{Detection, OodScore};
+use gen_report::aligned;
 
 use super::found::Found;
-use crate::table::aligned;
 
 const HEADER: [&str; 6] = ["score", "AUROC", "+-", "FPR at 95 % TPR", "mean of its own", "mean of others"];
 
 /// Prints a line for each score, then remarks.
 pub(super) fn print(found: &Found) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(aligned(rows(found), 1..6).as_bytes())?;
+    out.write_all(aligned(rows(found), |column| (1..6).contains(&column)).as_bytes())?;
     for remark in remarks(found) {
         writeln!(out, "{remark}")?;
     }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn each_score_has_a_line_and_a_warning_follows() {
-        let text = aligned(rows(&found()), 1..6);
+        let text = aligned(rows(&found()), |column| (1..6).contains(&column));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[1].starts_with("log-likelihood  0.250  0.125"), "{lines:?}");
@@ -105,7 +105,7 @@ mod tests {
     fn numbers_of_any_size_fit_the_table() {
         let mut found = found();
         (found.scores[0].1.mean_in, found.scores[0].1.mean_out) = (-1e300, -2.5e8);
-        let text = aligned(rows(&found), 1..6);
+        let text = aligned(rows(&found), |column| (1..6).contains(&column));
         assert!(text.contains("-1.00e300         -2.50e8\n"), "{text}");
         assert!(remarks(&found)[1].contains("(-2.50e8 against -1.00e300 nats"));
     }
