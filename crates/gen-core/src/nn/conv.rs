@@ -45,33 +45,62 @@ impl ConvConfig {
     }
 }
 
-/// 2-D convolution.
+/// The parameters and the geometry of a convolution.
 #[derive(Debug)]
-pub struct Conv2d {
+struct Weights {
     weight: Tensor,
     bias: Option<Tensor>,
     stride: i64,
     padding: i64,
 }
 
+impl Weights {
+    fn new(scope: Scope<'_>, channels: [i64; 2], outputs: i64, fan_in: i64, config: ConvConfig) -> Self {
+        let ConvConfig { kernel, stride, padding, with_bias, .. } = config;
+        let default = Init::fan_in(fan_in * kernel * kernel);
+        let shape = [channels[0], channels[1], kernel, kernel];
+        let weight = scope.parameter("weight", &shape, config.weight.unwrap_or(default));
+        let bias = || scope.parameter("bias", &[outputs], config.bias.unwrap_or(default));
+        Weights { weight, bias: with_bias.then(bias), stride, padding }
+    }
+
+    /// [`gen_native::conv2d`] in the current precision. Panics if `x` does not fit, which is a bug of the caller.
+    #[track_caller]
+    fn convolve(&self, x: &Tensor, direction: Direction) -> Tensor {
+        let Weights { weight, bias, stride, padding } = self;
+        let convolved = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, operands| {
+            gen_native::conv2d(x, weight, bias, *stride, *padding, direction, operands)
+                .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
+        };
+        match Precision::current() {
+            Precision::F32 => convolved(x, weight, bias.as_ref(), Operands::Exact),
+            Precision::Bf16 if x.device() == Device::Cpu => {
+                convolved(x, weight, bias.as_ref(), Operands::Rounded)
+            }
+            Precision::Bf16 => {
+                let y = convolved(&rounded(x), &rounded(weight), None, Operands::Exact).to_kind(x.kind());
+                match bias {
+                    Some(bias) => y + bias.unsqueeze(-1).unsqueeze(-1),
+                    None => y,
+                }
+            }
+        }
+    }
+}
+
+/// 2-D convolution.
+#[derive(Debug)]
+pub struct Conv2d(Weights);
+
 impl Conv2d {
     /// `inputs` to `outputs` channels.
     pub fn new(scope: Scope<'_>, inputs: i64, outputs: i64, config: ConvConfig) -> Self {
-        let default = Init::fan_in(inputs * config.kernel * config.kernel);
-        let shape = [outputs, inputs, config.kernel, config.kernel];
-        Conv2d {
-            weight: scope.parameter("weight", &shape, config.weight.unwrap_or(default)),
-            bias: config
-                .with_bias
-                .then(|| scope.parameter("bias", &[outputs], config.bias.unwrap_or(default))),
-            stride: config.stride,
-            padding: config.padding,
-        }
+        Conv2d(Weights::new(scope, [outputs, inputs], outputs, inputs, config))
     }
 
     /// `x: [batch, inputs, height, width]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        convolve(x, &self.weight, self.bias.as_ref(), self.stride, self.padding, Direction::Down)
+        self.0.convolve(x, Direction::Down)
     }
 }
 
@@ -84,10 +113,10 @@ impl Conv2d {
 pub fn conv_relu_stack(x: &Tensor, layers: &[&Conv2d]) -> Tensor {
     let mut list = Vec::with_capacity(2 * layers.len());
     for layer in layers {
-        let [side, padding] = [layer.weight.size()[2], layer.padding];
-        assert!(layer.stride == 1 && padding == side / 2, "a layer changes the size: {layer:?}");
-        list.push(&layer.weight);
-        list.push(layer.bias.as_ref().expect("a layer of a stack has a bias"));
+        let [side, padding] = [layer.0.weight.size()[2], layer.0.padding];
+        assert!(layer.0.stride == 1 && padding == side / 2, "a layer changes the size: {layer:?}");
+        list.push(&layer.0.weight);
+        list.push(layer.0.bias.as_ref().expect("a layer of a stack has a bias"));
     }
     let operands = match Precision::current() {
         Precision::F32 => Operands::Exact,
@@ -102,58 +131,17 @@ pub fn conv_relu_stack(x: &Tensor, layers: &[&Conv2d]) -> Tensor {
 
 /// 2-D transposed convolution.
 #[derive(Debug)]
-pub struct ConvTranspose2d {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    stride: i64,
-    padding: i64,
-}
+pub struct ConvTranspose2d(Weights);
 
 impl ConvTranspose2d {
     /// `inputs` to `outputs` channels. As in PyTorch, the default initial values take the fan-in from the *output*
     /// channels.
     pub fn new(scope: Scope<'_>, inputs: i64, outputs: i64, config: ConvConfig) -> Self {
-        let default = Init::fan_in(outputs * config.kernel * config.kernel);
-        let shape = [inputs, outputs, config.kernel, config.kernel];
-        ConvTranspose2d {
-            weight: scope.parameter("weight", &shape, config.weight.unwrap_or(default)),
-            bias: config
-                .with_bias
-                .then(|| scope.parameter("bias", &[outputs], config.bias.unwrap_or(default))),
-            stride: config.stride,
-            padding: config.padding,
-        }
+        ConvTranspose2d(Weights::new(scope, [inputs, outputs], outputs, outputs, config))
     }
 
     /// `x: [batch, inputs, height, width]` to `[batch, outputs, (height - 1) stride - 2 padding + kernel, ...]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        convolve(x, &self.weight, self.bias.as_ref(), self.stride, self.padding, Direction::Up)
-    }
-}
-
-/// [`gen_native::conv2d`] in the current precision. Panics if `x` does not fit, which is a bug of the caller.
-#[track_caller]
-fn convolve(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    stride: i64,
-    padding: i64,
-    direction: Direction,
-) -> Tensor {
-    let convolved = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, operands| {
-        gen_native::conv2d(x, weight, bias, stride, padding, direction, operands)
-            .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
-    };
-    match Precision::current() {
-        Precision::F32 => convolved(x, weight, bias, Operands::Exact),
-        Precision::Bf16 if x.device() == Device::Cpu => convolved(x, weight, bias, Operands::Rounded),
-        Precision::Bf16 => {
-            let y = convolved(&rounded(x), &rounded(weight), None, Operands::Exact).to_kind(x.kind());
-            match bias {
-                Some(bias) => y + bias.unsqueeze(-1).unsqueeze(-1),
-                None => y,
-            }
-        }
+        self.0.convolve(x, Direction::Up)
     }
 }
