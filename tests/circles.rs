@@ -92,9 +92,7 @@ struct Circle {
 fn circles_of(package: &Path, root: &Path) -> Vec<Circle> {
     let source = package.join("src");
     let mut roots: Vec<PathBuf> = ["lib.rs", "main.rs"].iter().map(|name| source.join(name)).collect();
-    roots.extend(
-        source.join("bin").read_dir().into_iter().flatten().map(|entry| entry.expect("an entry").path()),
-    );
+    roots.extend(source.join("bin").read_dir().into_iter().flatten().map(|entry| entry.expect("an entry").path()));
     let mut found = Vec::new();
     for file in roots.iter().filter(|file| file.is_file()) {
         let modules = Modules::read(file);
@@ -123,15 +121,13 @@ fn no_file_uses_another_in_a_circle() {
     let found: Vec<Circle> = packages.iter().flat_map(|package| circles_of(package, root)).collect();
 
     let mut problems = String::new();
-    let is_inside =
-        |circle: &Circle, known: &[&str]| circle.files.iter().all(|file| known.contains(&&**file));
+    let is_inside = |circle: &Circle, known: &[&str]| circle.files.iter().all(|file| known.contains(&&**file));
     for circle in found.iter().filter(|circle| !KNOWN.iter().any(|known| is_inside(circle, known))) {
         write!(problems, "these files use each other: {:?}\n{}", circle.files, circle.arrows).expect("text");
     }
     for known in KNOWN {
         let there: Vec<&Circle> = found.iter().filter(|circle| is_inside(circle, known)).collect();
-        let is_there =
-            |file: &&&str| there.iter().any(|circle| circle.files.iter().any(|other| other == **file));
+        let is_there = |file: &&&str| there.iter().any(|circle| circle.files.iter().any(|other| other == **file));
         let gone: Vec<&&str> = known.iter().filter(|file| !is_there(file)).collect();
         if !gone.is_empty() {
             writeln!(problems, "remove from KNOWN what is in this circle no longer: {gone:?}").expect("text");
@@ -195,12 +191,9 @@ fn a_parent_and_its_child_are_a_circle_only_both_ways() {
     let lib = ("lib.rs", "mod a;");
     let defines = "pub const N: usize = 1;";
     let uses_parent = ("a/child.rs", "use super::N; pub struct A([u8; N]);");
-    let (of_parent, of_child) =
-        (format!("mod child; pub use child::A; {defines}"), "mod child; fn f() { child::f() }");
+    let (of_parent, of_child) = (format!("mod child; pub use child::A; {defines}"), "mod child; fn f() { child::f() }");
     assert!(planted(&[lib, ("a/mod.rs", &of_parent), uses_parent]).is_empty());
-    assert!(
-        planted(&[lib, ("a/mod.rs", of_child), ("a/child.rs", "pub(in super::super) fn f() {}")]).is_empty()
-    );
+    assert!(planted(&[lib, ("a/mod.rs", of_child), ("a/child.rs", "pub(in super::super) fn f() {}")]).is_empty());
     let both = format!("{of_parent} pub fn f(_: A) {{}}");
     assert_eq!(planted(&[lib, ("a/mod.rs", &both), uses_parent]), [["a/child.rs", "a/mod.rs"]]);
 }

@@ -29,8 +29,7 @@ fn one_line() -> impl Predicate<str> {
 }
 
 /// Models of images and of points.
-const MODELS: [&str; 9] =
-    ["dcgan", "vae", "ae", "realnvp", "nsf", "ffjord", "residual-flow", "tarflow", "ddpm"];
+const MODELS: [&str; 9] = ["dcgan", "vae", "ae", "realnvp", "nsf", "ffjord", "residual-flow", "tarflow", "ddpm"];
 const OF_POINTS: [&str; 3] = ["nsf-ar", "maf", "iaf"];
 const OF_IMAGES: [&str; 2] = ["glow", "flow++"];
 
@@ -56,10 +55,7 @@ fn every_model_trains_on_digits_and_samples_from_its_folder_alone() {
             .success();
         let history = fs::read_to_string(run.join("history.csv")).unwrap();
         assert_eq!(history.lines().count(), 4, "{model}: {history}");
-        assert!(
-            history
-                .starts_with("step,images_seen,seconds,cpu_seconds,images_per_second,lr_scale,rss_mib,loss_")
-        );
+        assert!(history.starts_with("step,images_seen,seconds,cpu_seconds,images_per_second,lr_scale,rss_mib,loss_"));
         assert!(run.join("samples").read_dir().unwrap().count() > 0);
 
         // The folder has been moved, and there is no data set.
@@ -154,9 +150,7 @@ fn settings_come_from_files_and_flags() {
         .assert()
         .success();
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
-    assert!(
-        config.contains("batch_size = 8") && config.contains("log_every = 1") && config.contains("pad = 12")
-    );
+    assert!(config.contains("batch_size = 8") && config.contains("log_every = 1") && config.contains("pad = 12"));
     assert!(config.contains("height = 12"));
 }
 
@@ -168,10 +162,7 @@ fn wrong_words_get_the_nearest_right_one() {
         .assert()
         .code(1)
         .stderr(contains("unknown model `dcgna`: did you mean `dcgan`?").and(one_line()));
-    train("dcgan", "digit", "1steps", &run)
-        .assert()
-        .code(1)
-        .stderr(contains("did you mean `digits`?").and(one_line()));
+    train("dcgan", "digit", "1steps", &run).assert().code(1).stderr(contains("did you mean `digits`?").and(one_line()));
     train("dcgan", "digits", "1steps", &run)
         .args(["--set", "batch_sise=3"])
         .assert()
@@ -189,21 +180,14 @@ fn wrong_words_get_the_nearest_right_one() {
 #[test]
 fn a_missing_run_folder_says_how_to_make_one() {
     let temp = tempfile::tempdir().unwrap();
-    r#gen()
-        .args(["train", "vae"])
-        .assert()
-        .code(2)
-        .stderr(contains("--data <DATA> --budget <BUDGET>").and(one_line()));
+    r#gen().args(["train", "vae"]).assert().code(2).stderr(contains("--data <DATA> --budget <BUDGET>").and(one_line()));
     for command in ["sample", "evaluate"] {
         let mut command_line = r#gen();
         command_line.arg(command).arg(temp.path().join("nowhere"));
         if command == "sample" {
             command_line.arg("--out").arg(temp.path().join("x.png"));
         }
-        command_line
-            .assert()
-            .code(1)
-            .stderr(contains("there is no run in").and(contains("gen train")).and(one_line()));
+        command_line.assert().code(1).stderr(contains("there is no run in").and(contains("gen train")).and(one_line()));
     }
     assert!(!temp.path().join("x.png").exists());
 }
@@ -236,18 +220,13 @@ fn the_best_weights_are_kept_beside_the_latest() {
     // The learning rate is so large that the first weights are the best.
     let settings = ["warmup_steps=0", "optimizer.learning_rate=0.05", "ema_decay=0", "validation_rows=20"];
     let mut command = train("vae", "digits", "20steps", &run);
-    for setting in
-        settings.iter().chain(&["batch_size=8", "schedule=\"constant\"", "network=\"mlp\"", "widths=[32]"])
-    {
+    for setting in settings.iter().chain(&["batch_size=8", "schedule=\"constant\"", "network=\"mlp\"", "widths=[32]"]) {
         command.args(["--set", setting]);
     }
     command.assert().success();
     let text = fs::read_to_string(run.join("validation.csv")).unwrap();
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!(
-        text.lines().next().unwrap(),
-        "step,images_seen,seconds,validation_seconds,objective,n_validation,loss"
-    );
+    assert_eq!(text.lines().next().unwrap(), "step,images_seen,seconds,validation_seconds,objective,n_validation,loss");
     let documented = gen_report::COLUMNS.lines().filter_map(|line| line.strip_prefix("*/validation.csv,"));
     let documented: Vec<&str> = documented.map(|line| line.split(',').next().unwrap()).collect();
     assert_eq!(documented, rows[0]);
@@ -289,10 +268,7 @@ fn a_model_without_a_loss_for_it_has_no_best_weights() {
     assert!(!run.join("validation.csv").exists() && !run.join("checkpoint/best").exists());
     let mut sample = r#gen();
     sample.arg("sample").arg(&run).arg("--best").arg("--out").arg(temp.path().join("x.png"));
-    sample
-        .assert()
-        .code(1)
-        .stderr(contains("has no best weights: its `validation_rows` is 0").and(one_line()));
+    sample.assert().code(1).stderr(contains("has no best weights: its `validation_rows` is 0").and(one_line()));
     train("dcgan", "moons", "2steps", &temp.path().join("other"))
         .args(["--set", "validation_rows=9"])
         .assert()

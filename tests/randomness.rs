@@ -43,10 +43,7 @@ fn build(entry: &ModelEntry, data: &Dataset) -> Option<Box<dyn GenerativeModel>>
     }
 }
 
-fn trainer<'a>(
-    model: &'a mut dyn GenerativeModel,
-    data: &'a Dataset,
-) -> Trainer<'a, dyn GenerativeModel + 'a> {
+fn trainer<'a>(model: &'a mut dyn GenerativeModel, data: &'a Dataset) -> Trainer<'a, dyn GenerativeModel + 'a> {
     let config = TrainConfig { batch_size: 16, ema_decay: 0.9, log_every: 2, ..TrainConfig::default() };
     Trainer::new(model, data, config, Budget::Steps(STEPS), 4).unwrap()
 }

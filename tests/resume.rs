@@ -215,8 +215,7 @@ fn every_model_ends_with_the_same_bytes_wherever_it_is_stopped() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((i, case)) = CASES.iter().enumerate().nth(next.fetch_add(1, Ordering::SeqCst))
-                {
+                while let Some((i, case)) = CASES.iter().enumerate().nth(next.fetch_add(1, Ordering::SeqCst)) {
                     case.stop_and_resume(i as u64, &temp.path().join(i.to_string()));
                 }
             });

@@ -56,17 +56,7 @@ const UNITS: [(&str, &[&str]); 4] = [
     ("norm", &["norm/norm", "norm/passes", "norm/composed", "likelihood/likelihood"]),
     (
         "process",
-        &[
-            "native",
-            "custom",
-            "generator",
-            "gradients",
-            "instructions",
-            "layout",
-            "memory",
-            "operands",
-            "optim",
-        ],
+        &["native", "custom", "generator", "gradients", "instructions", "layout", "memory", "operands", "optim"],
     ),
 ];
 
@@ -115,8 +105,7 @@ fn main() {
     };
     // The same loops for several instruction sets; the program chooses one at run time. Training spends its time in
     // them, so they are fully optimised in debug builds too.
-    for Loops { name, bytes, sources, flags } in LOOPS.into_iter().take(if x86_64 { LOOPS.len() } else { 1 })
-    {
+    for Loops { name, bytes, sources, flags } in LOOPS.into_iter().take(if x86_64 { LOOPS.len() } else { 1 }) {
         // A folder for each, since the objects of one source have one name.
         cpp(3)
             .out_dir(out.join(name))
@@ -193,9 +182,7 @@ fn sanitize(build: &mut cc::Build, name: &str) {
     build.opt_level(1).flag("-fno-omit-frame-pointer");
     match name {
         // vptr checks need type information that libtorch hides.
-        "address" => {
-            build.flag("-fsanitize=address,undefined,float-cast-overflow").flag("-fno-sanitize=vptr")
-        }
+        "address" => build.flag("-fsanitize=address,undefined,float-cast-overflow").flag("-fno-sanitize=vptr"),
         "thread" => build.flag("-fsanitize=thread"),
         _ => panic!("GEN_SANITIZE is `{name}`: it may be address or thread"),
     };

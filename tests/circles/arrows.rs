@@ -43,8 +43,7 @@ impl Modules {
     }
 
     fn is_below(&self, module: usize, ancestor: usize) -> bool {
-        std::iter::successors(Some(module), |module| self.all[*module].parent)
-            .any(|module| module == ancestor)
+        std::iter::successors(Some(module), |module| self.all[*module].parent).any(|module| module == ancestor)
     }
 
     /// `None` for what other crates define.
@@ -63,9 +62,7 @@ impl Modules {
                 "super" => Target::Module(self.all[inside].parent?),
                 "self" => target,
                 // A name that is not found is made by a macro there.
-                name => self
-                    .find(inside, name, index + 1 == rest.len(), visited)
-                    .unwrap_or(Target::ItemOf(inside)),
+                name => self.find(inside, name, index + 1 == rest.len(), visited).unwrap_or(Target::ItemOf(inside)),
             };
         }
         Some(target)

@@ -51,10 +51,8 @@ impl Modules {
     /// Adds what the file of a module has; `folder` is where the files of its children are.
     fn read_file(&mut self, module: usize, folder: &Path) {
         let file = self.all[module].file.clone();
-        let text =
-            std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let File { items, .. } =
-            syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let File { items, .. } = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         self.add(module, folder, &items);
     }
 

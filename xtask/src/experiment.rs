@@ -41,9 +41,7 @@ pub(crate) fn results() -> PathBuf {
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        bail!(
-            "the experiment's name {name:?} should be letters, digits, `-`, `_`, `+` and `.`: it names a folder"
-        );
+        bail!("the experiment's name {name:?} should be letters, digits, `-`, `_`, `+` and `.`: it names a folder");
     }
     Ok(())
 }

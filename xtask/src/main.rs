@@ -111,8 +111,7 @@ mod tests {
             ("report", "required arguments were not provided: <"),
         ] {
             let words = std::iter::once("cargo xtask").chain(arguments.split(' '));
-            let error =
-                Cli::try_parse_from(words).err().map(|error| error.render().to_string()).unwrap_or_default();
+            let error = Cli::try_parse_from(words).err().map(|error| error.render().to_string()).unwrap_or_default();
             let line = in_one_line(&error);
             assert!(line.contains(expected) && line.lines().count() == 1, "{arguments}: {line}");
         }

@@ -88,8 +88,7 @@ struct Row {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     process::catch_interrupts()?;
-    let name =
-        args.experiment.clone().unwrap_or_else(|| format!("points-{}", experiment::slug(&args.budget)));
+    let name = args.experiment.clone().unwrap_or_else(|| format!("points-{}", experiment::slug(&args.budget)));
     experiment::check_name(&name)?;
     let results = args.places.results();
     let folder = results.join(name);
@@ -104,10 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         while let Some((index, job)) = next() {
             let row = job.run(args, &program)?;
             let place = format!("[{}/{total}]", index + 1);
-            note(&format!(
-                "{place} {} {} s{}: {:+.4} nats",
-                row.dataset, row.model, row.seed, row.nll_gap_nats
-            ));
+            note(&format!("{place} {} {} s{}: {:+.4} nats", row.dataset, row.model, row.seed, row.nll_gap_nats));
             rows.push(row);
         }
         Ok(rows)
@@ -194,8 +190,8 @@ impl Job {
 
 /// The last evaluation in a run's `evaluation.csv`.
 fn row(evaluation: &Path, threads: u32) -> Result<Row> {
-    let mut reader = csv::Reader::from_path(evaluation)
-        .with_context(|| format!("cannot read {}", evaluation.display()))?;
+    let mut reader =
+        csv::Reader::from_path(evaluation).with_context(|| format!("cannot read {}", evaluation.display()))?;
     let headers = reader.headers()?.clone();
     let last = reader.records().last().with_context(|| format!("{} is empty", evaluation.display()))??;
     let text = |column: &str| -> Result<&str> {
@@ -249,9 +245,8 @@ fn print(what: &str, medians: &[(String, String, f64)], args: &Args) {
         found.map(|(_, _, median)| format!("{median:.4}")).unwrap_or_default()
     };
     let head = std::iter::once(what.to_owned()).chain(args.models.iter().cloned()).collect();
-    let row = |set: &String| {
-        std::iter::once(set.clone()).chain(args.models.iter().map(|model| cell(set, model))).collect()
-    };
+    let row =
+        |set: &String| std::iter::once(set.clone()).chain(args.models.iter().map(|model| cell(set, model))).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(args.sets.iter().map(row)).collect();
     note(aligned(rows, |column| column >= 1).trim_end());
 }
@@ -281,14 +276,8 @@ mod tests {
 
     #[test]
     fn the_median_is_over_the_seeds_of_one_set() {
-        let rows = [
-            row_of("moons", 0, 0.3),
-            row_of("rings", 0, 5.0),
-            row_of("moons", 1, 0.1),
-            row_of("moons", 2, 0.2),
-        ];
-        let expected =
-            vec![("moons".to_owned(), "nsf".to_owned(), 0.2), ("rings".to_owned(), "nsf".to_owned(), 5.0)];
+        let rows = [row_of("moons", 0, 0.3), row_of("rings", 0, 5.0), row_of("moons", 1, 0.1), row_of("moons", 2, 0.2)];
+        let expected = vec![("moons".to_owned(), "nsf".to_owned(), 0.2), ("rings".to_owned(), "nsf".to_owned(), 5.0)];
         assert_eq!(medians(&rows, |row| row.nll_gap_nats), expected);
         let two = [row_of("moons", 0, 0.5), row_of("moons", 1, 0.25)];
         assert_eq!(medians(&two, |row| row.kl_nats)[0].2, 0.5);
@@ -306,8 +295,7 @@ mod tests {
         );
         fs::write(&file, format!("{columns}\n{old}\n{new}\n")).expect("written");
         assert_eq!(row(&file, 1).expect("a row"), row_of("moons", 1, 0.4).clone());
-        fs::write(&file, format!("{columns}\na,nsf,moons,1,9,1,1,5,2.5,0.1,,0.2,0.1,100000\n"))
-            .expect("written");
+        fs::write(&file, format!("{columns}\na,nsf,moons,1,9,1,1,5,2.5,0.1,,0.2,0.1,100000\n")).expect("written");
         let error = row(&file, 1).expect_err("no gap").to_string();
         assert!(error.contains("nll_gap_nats"), "{error}");
     }

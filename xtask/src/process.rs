@@ -71,20 +71,14 @@ pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
 /// Runs a child to its end and passes its lines on as they come.
 ///
 /// After an interrupt the child is asked once to end, and killed if it does not.
-pub(crate) fn run_lines(
-    mut command: Command,
-    on_line: impl FnMut(Stream, &str) -> Result<()>,
-) -> Result<ExitStatus> {
+pub(crate) fn run_lines(mut command: Command, on_line: impl FnMut(Stream, &str) -> Result<()>) -> Result<ExitStatus> {
     command.stdin(Stdio::null());
     let (child, lines) = Group::start_with_lines(command)?;
     child.supervise(&lines, on_line)
 }
 
 /// [`run_lines`] with both outputs in the order in which the child wrote them.
-pub(crate) fn run_merged(
-    mut command: Command,
-    mut on_line: impl FnMut(&str) -> Result<()>,
-) -> Result<ExitStatus> {
+pub(crate) fn run_merged(mut command: Command, mut on_line: impl FnMut(&str) -> Result<()>) -> Result<ExitStatus> {
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     command.stdin(Stdio::null()).stdout(writer.try_clone().context("cannot make a pipe")?).stderr(writer);
     let child = Group::start(command)?;
@@ -178,11 +172,7 @@ impl Group {
     }
 
     /// Passes lines on until the child has closed its outputs, then waits for its end.
-    fn supervise(
-        mut self,
-        lines: &Lines,
-        mut on_line: impl FnMut(Stream, &str) -> Result<()>,
-    ) -> Result<ExitStatus> {
+    fn supervise(mut self, lines: &Lines, mut on_line: impl FnMut(Stream, &str) -> Result<()>) -> Result<ExitStatus> {
         let mut asked: Option<Instant> = None;
         loop {
             match lines.recv_timeout(POLL) {

@@ -49,8 +49,7 @@ fn find(results: &Path, experiment: &str) -> Result<PathBuf> {
         })
         .unwrap_or_default();
     there.sort();
-    let there =
-        if there.is_empty() { "it is empty".to_owned() } else { format!("it has {}", there.join(", ")) };
+    let there = if there.is_empty() { "it is empty".to_owned() } else { format!("it has {}", there.join(", ")) };
     bail!("there is no experiment `{experiment}` in {}: {there}", results.display())
 }
 

@@ -37,8 +37,7 @@ pub(crate) fn cargo_program() -> OsString {
 pub(crate) fn build_program() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--release", "--package", "gen-cli", "--message-format", "json-render-diagnostics"]);
-    let output =
-        build.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    let output = build.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     process::check_interrupt()?;
     if !output.status.success() {
         bail!("`cargo build --release --package gen-cli` failed");

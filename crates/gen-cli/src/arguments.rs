@@ -35,9 +35,7 @@ pub(crate) struct Interval {
 /// An interval whose ends are finite numbers, the lower first.
 pub(crate) fn interval(text: &str) -> Result<Interval, String> {
     match pair(text) {
-        Some([low, high]) if low < high && f64::is_finite(low) && f64::is_finite(high) => {
-            Ok(Interval { low, high })
-        }
+        Some([low, high]) if low < high && f64::is_finite(low) && f64::is_finite(high) => Ok(Interval { low, high }),
         _ => Err(format!("two numbers, the lower first, with a comma between, as -1,1; found `{text}`")),
     }
 }

@@ -58,9 +58,7 @@ impl Compute {
         let device = match self.device {
             Choice::Cpu => Device::Cpu,
             Choice::Cuda if !Cuda::is_available() => {
-                return Err(Error::invalid(
-                    "no CUDA device: `cargo xtask setup --cuda` installs a libtorch for GPUs",
-                ));
+                return Err(Error::invalid("no CUDA device: `cargo xtask setup --cuda` installs a libtorch for GPUs"));
             }
             Choice::Cuda => Device::Cuda(0),
             Choice::Auto => Device::cuda_if_available(),

@@ -44,9 +44,7 @@ pub(crate) fn write_table(
 
 /// Writes a safetensors file.
 pub(crate) fn write_tensors(path: &Path, tensors: &NamedTensors) -> Result<()> {
-    let tensors: Vec<(&str, Tensor)> = tensors
-        .iter()
-        .map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous()))
-        .collect();
+    let tensors: Vec<(&str, Tensor)> =
+        tensors.iter().map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu).contiguous())).collect();
     write_atomically(path, |temporary| Ok(Tensor::write_safetensors(&tensors, temporary)?))
 }

@@ -23,9 +23,8 @@ impl Signals {
     /// Records signals from here on, instead of ending the program at the first.
     pub(crate) fn catch() -> std::io::Result<Self> {
         let (last, came) = (Arc::default(), Arc::<AtomicBool>::default());
-        let note = |signal: i32| {
-            flag::register_usize(signal, Arc::clone(&last), usize::from(exit_code(signal))).map(|_| ())
-        };
+        let note =
+            |signal: i32| flag::register_usize(signal, Arc::clone(&last), usize::from(exit_code(signal))).map(|_| ());
         for signal in FROM_PEOPLE {
             // The order matters: the shutdown is conditional on a signal recorded before this one.
             flag::register_conditional_shutdown(signal, i32::from(exit_code(signal)), came.clone())?;

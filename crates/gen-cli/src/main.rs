@@ -81,8 +81,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     } else {
         let text = error.render().to_string();
-        let told =
-            text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+        let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
         let words: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
         message::tell(format!(
             "gen: {}; see --help",

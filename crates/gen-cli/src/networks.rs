@@ -91,11 +91,7 @@ mod tests {
                 let file = NETWORKS.get_file(kind.file(name)).unwrap();
                 assert!(file.contents().len() < 1_000_000, "{kind} {name}");
                 let (network, hash) = built_in(*kind, name).unwrap().unwrap();
-                assert_eq!(
-                    (&hash, network.parameters()),
-                    (&record.sha256, record.parameters),
-                    "{kind} {name}"
-                );
+                assert_eq!((&hash, network.parameters()), (&record.sha256, record.parameters), "{kind} {name}");
                 assert_eq!(network.shape(), catalog.manifest(name).unwrap().shape, "{kind} {name}");
                 assert_eq!(network.knows_classes(), *kind == NetworkKind::Classifier, "{name}");
                 assert_eq!(record.test_accuracy.is_some(), network.knows_classes(), "{kind} {name}");
@@ -130,11 +126,8 @@ mod tests {
             Vec::<f64>::try_from(features.get(0).narrow(0, 0, 4)).unwrap()
         };
         let sets = [("digits", 8), ("fashion-mnist", 28), ("mnist", 28)];
-        let found: Vec<f64> = KINDS
-            .into_iter()
-            .flat_map(|kind| sets.map(|(name, side)| at(kind, name, side)))
-            .flatten()
-            .collect();
+        let found: Vec<f64> =
+            KINDS.into_iter().flat_map(|kind| sets.map(|(name, side)| at(kind, name, side))).flatten().collect();
         #[rustfmt::skip]
         let expected = [
             -0.775309, -0.897437, 7.111266, 3.650247, -0.204698, -0.050895, 0.878161, 3.402153,

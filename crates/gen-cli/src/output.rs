@@ -97,9 +97,7 @@ fn looks_like_a_file(out: &Path) -> bool {
     let extension = out.extension().and_then(OsStr::to_str).unwrap_or_default();
     let version = extension.strip_prefix(['v', 'V']).unwrap_or(extension);
     let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-    (1..=5).contains(&extension.len())
-        && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        && !is_version
+    (1..=5).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !is_version
 }
 
 /// Checks that a file of this name can be written.
@@ -165,8 +163,7 @@ mod tests {
     fn a_refusal_lists_the_accepted_kinds() {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join("file"), "").unwrap();
-        let message =
-            |name: &str, accepted: &[Kind]| kind(&temp.path().join(name), accepted).unwrap_err().to_string();
+        let message = |name: &str, accepted: &[Kind]| kind(&temp.path().join(name), accepted).unwrap_err().to_string();
         let unknown = message("x.jpg", &ALL);
         assert!(unknown.starts_with("--out takes .png, .npy, .csv or a folder, found "), "{unknown}");
         assert!(unknown.ends_with("x.jpg (for a folder of this name, put a / behind it)"));

@@ -207,9 +207,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_position((record.budget_used * TICKS as f64) as u64);
             bar.set_message(describe(record));
-        } else if self.plain
-            && (!self.has_rows || self.last.elapsed() >= INTERVAL || record.budget_used >= 1.0)
-        {
+        } else if self.plain && (!self.has_rows || self.last.elapsed() >= INTERVAL || record.budget_used >= 1.0) {
             self.last = Instant::now();
             message::tell(format!("{:>3.0}%  {}", 100.0 * record.budget_used, describe(record)));
         }

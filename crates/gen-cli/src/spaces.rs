@@ -35,8 +35,7 @@ enum Choice {
 }
 
 /// The values of `--features`, for messages.
-const TAKEN: &str =
-    "auto, classifier, self-supervised, random, pca, inception:FILE or the file of a feature network";
+const TAKEN: &str = "auto, classifier, self-supervised, random, pca, inception:FILE or the file of a feature network";
 
 impl Choices {
     /// The default.
@@ -86,8 +85,7 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
             _ => bail!("points are compared as they are: --features is for images"),
         };
     }
-    let pca =
-        || Ok::<_, Error>(FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, features::FEATURES)?));
+    let pca = || Ok::<_, Error>(FeatureSpace::Pca(PrincipalComponents::fit(&data.train.x, features::FEATURES)?));
     let random = || Ok::<_, Error>(FeatureSpace::Random(RandomNetwork::fit(spec.shape, &data.train.x)?));
     let network = |network: FeatureNetwork, sha256: String| {
         let name = spec.name.clone();
@@ -96,8 +94,7 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
             false => FeatureSpace::SelfSupervised { name, sha256, network },
         }
     };
-    let fitting =
-        |kind| Ok::<_, anyhow::Error>(built_in(kind, &spec.name)?.filter(|(network, _)| network.fits(spec)));
+    let fitting = |kind| Ok::<_, anyhow::Error>(built_in(kind, &spec.name)?.filter(|(network, _)| network.fits(spec)));
     Ok(match choice {
         Choice::Pca => vec![pca()?],
         Choice::Random => vec![random()?],
@@ -132,13 +129,11 @@ fn chosen(data: &Dataset, choice: &Choice) -> anyhow::Result<Vec<FeatureSpace>> 
                     message::tell(format!("fetching {source}"));
                 }
             };
-            let network =
-                source.load(&Catalog::default_cache()?, &mut tell).context("--features inception")?;
+            let network = source.load(&Catalog::default_cache()?, &mut tell).context("--features inception")?;
             vec![FeatureSpace::Inception(Box::new(network))]
         }
         Choice::File(path) => {
-            let bytes = std::fs::read(path)
-                .with_context(|| format!("--features takes {TAKEN}: {}", path.display()))?;
+            let bytes = std::fs::read(path).with_context(|| format!("--features takes {TAKEN}: {}", path.display()))?;
             let found = FeatureNetwork::from_safetensors(&bytes).context(path.display().to_string())?;
             vec![network(checked(found, spec, &path.display().to_string())?, sha256(&bytes))]
         }

@@ -52,9 +52,7 @@ fn runs_from_any_folders_are_compared() {
     let out = at("new/comparison");
 
     let shown = compare(&[&vae, &ddpm, &foreign, &floor, &failed], &out).success();
-    shown.stdout(
-        contains("my-model").and(contains("realnvp-digits-s0: the loss is NaN")).and(contains("report.html")),
-    );
+    shown.stdout(contains("my-model").and(contains("realnvp-digits-s0: the loss is NaN")).and(contains("report.html")));
 
     let mut written: Vec<String> =
         fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -27,9 +27,7 @@ fn the_list_has_manifests_and_data_by_formula() {
     let folder = tempfile::tempdir().unwrap();
     let output = data(folder.path(), "list").success().get_output().clone();
     let lines = String::from_utf8(output.stdout).unwrap();
-    for (name, here) in
-        [("digits", "built in"), ("fashion-mnist", "no"), ("cifar10", "no"), ("moons", "by formula")]
-    {
+    for (name, here) in [("digits", "built in"), ("fashion-mnist", "no"), ("cifar10", "no"), ("moons", "by formula")] {
         let line = lines.lines().find(|line| line.starts_with(name)).unwrap();
         assert!(line.ends_with(here), "{line}");
     }
@@ -84,9 +82,7 @@ fn broken_pictures_are_left_out_unless_all_are_broken() {
     let preview = "preview folder:pictures --out grid.png";
     fails(folder.path(), preview, "none of its 1 images can be read: broken.png");
     for i in 0..10u8 {
-        image::GrayImage::from_pixel(8, 8, image::Luma([20 * i]))
-            .save(pictures.join(format!("{i}.png")))
-            .unwrap();
+        image::GrayImage::from_pixel(8, 8, image::Luma([20 * i])).save(pictures.join(format!("{i}.png"))).unwrap();
     }
     data(folder.path(), preview).success().stderr(contains("left out 1 of 11 images: broken.png"));
     assert!(folder.path().join("grid.png").exists());

@@ -151,15 +151,11 @@ fn other_data_is_told_from_digits() {
     let names: Vec<&str> = scores.keys().map(String::as_str).collect();
     assert_eq!(names, ["input-complexity", "likelihood-ratio", "log-likelihood", "typicality"]);
     for (name, row) in &scores {
-        let (area, error, passed) =
-            (number(row, "auroc"), number(row, "standard_error"), number(row, "fpr95"));
+        let (area, error, passed) = (number(row, "auroc"), number(row, "standard_error"), number(row, "fpr95"));
         assert!((0.0..=1.0).contains(&area) && (0.0..0.1).contains(&error), "{name}: {area} +- {error}");
         assert!((0.0..=1.0).contains(&passed));
         assert_eq!((row["n_in"].as_str(), row["n_out"].as_str()), ("359", "40"), "{name}");
-        assert_eq!(
-            (row["likelihood_kind"].as_str(), row["background"].as_str()),
-            ("dequantised", "background")
-        );
+        assert_eq!((row["likelihood_kind"].as_str(), row["background"].as_str()), ("dequantised", "background"));
     }
     for name in ["log-likelihood", "typicality"] {
         assert!(number(&scores[name], "auroc") > 0.99, "{name}: {:?}", scores[name]);
@@ -171,17 +167,12 @@ fn other_data_is_told_from_digits() {
 
     let out = place("flat");
     let told = run(&format!("ood --against {flat} --out {{}}"), &flow, &[&out]).success();
-    told.stdout(
-        contains("a HIGHER likelihood than its own test data").and(contains("Nalisnick et al. 2019")),
-    );
+    told.stdout(contains("a HIGHER likelihood than its own test data").and(contains("Nalisnick et al. 2019")));
     let scores = found(&out);
     assert_eq!(scores.len(), 3, "no background, no ratio");
     let area = |name: &str| number(&scores[name], "auroc");
     assert!(area("log-likelihood") < 0.3, "{}", area("log-likelihood"));
-    assert!(
-        area("typicality") > 0.5 && area("input-complexity") > area("log-likelihood") + 0.2,
-        "{scores:?}"
-    );
+    assert!(area("typicality") > 0.5 && area("input-complexity") > area("log-likelihood") + 0.2, "{scores:?}");
 
     // The command is deterministic.
     let again = place("again");
@@ -207,9 +198,7 @@ fn points_have_scores_too() {
     let folder = tempfile::tempdir().unwrap();
     let (flow, out) = (folder.path().join("flow"), folder.path().join("out"));
     run("train realnvp --data moons --budget 60steps --progress none", &flow, &[]).success();
-    run("ood --against 8gaussians -n 300 --out {}", &flow, &[&out])
-        .success()
-        .stdout(contains("300 test rows"));
+    run("ood --against 8gaussians -n 300 --out {}", &flow, &[&out]).success().stdout(contains("300 test rows"));
     let scores = found(&out);
     let names: Vec<&str> = scores.keys().map(String::as_str).collect();
     assert_eq!(names, ["log-likelihood", "typicality"], "points have no picture file");

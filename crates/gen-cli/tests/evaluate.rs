@@ -86,14 +86,7 @@ fn a_run_is_measured_into_its_folder_or_another() {
     let run = trained(folder.path(), "mine");
     let few = ["-n", "200", "--metrics", "fd,likelihood"];
     // From inside the folder it has the same name.
-    program()
-        .arg("evaluate")
-        .arg(".")
-        .args(few)
-        .current_dir(&run)
-        .assert()
-        .success()
-        .stdout(contains("mine "));
+    program().arg("evaluate").arg(".").args(few).current_dir(&run).assert().success().stdout(contains("mine "));
     let own = row(&run);
     assert_eq!((own["run"].as_str(), own["likelihood_kind"].as_str()), ("mine", "exact"));
     let out = folder.path().join("new").join("place");
@@ -142,13 +135,7 @@ fn an_evaluation_tells_its_configuration_and_how_sampling_was_timed() {
         assert_eq!((row["sample_threads"].as_str(), row["sample_batch"].as_str()), (threads, batch));
     }
     let both = at("both");
-    program()
-        .arg("compare")
-        .args([at("first"), at("of-another-name")])
-        .arg("--out")
-        .arg(&both)
-        .assert()
-        .success();
+    program().arg("compare").args([at("first"), at("of-another-name")]).arg("--out").arg(&both).assert().success();
     let rows = rows(&both.join("models.csv"));
     let of = |metric: &str| rows.iter().filter(|row| row["metric"] == metric).collect::<Vec<_>>();
     assert_eq!((of("fd").len(), of("fd")[0]["n_seeds"].as_str()), (1, "2"));
@@ -172,8 +159,7 @@ fn an_unwritable_folder_is_refused_before_the_work_and_loses_no_numbers() {
     let out = folder.path().join("out");
     std::fs::create_dir_all(out.join("evaluation.csv")).unwrap();
     let told = evaluate(reference, &out).failure();
-    told.stdout(contains("classifier:digits"))
-        .stderr(contains("evaluation.csv").and(contains("panicked").not()));
+    told.stdout(contains("classifier:digits")).stderr(contains("evaluation.csv").and(contains("panicked").not()));
 }
 
 /// Two samples are too few for a comparison, and huge numbers fit the table.
@@ -280,8 +266,7 @@ fn a_network_without_labels_is_trained_recorded_and_used() {
     assert!(!records.contains("test_accuracy"), "{records}");
     let file = folder.path().join("self-supervised-digits.safetensors");
     let out = folder.path().join("out");
-    let arguments =
-        format!("--reference floor --data digits --metrics fd,prdc --features {}", file.display());
+    let arguments = format!("--reference floor --data digits --metrics fd,prdc --features {}", file.display());
     evaluate(&arguments, &out).success();
     let measured = row(&out);
     assert_eq!(measured["feature_space"], "self-supervised:digits");

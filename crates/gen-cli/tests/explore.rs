@@ -26,11 +26,8 @@ static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
         ("ddpm", "moons", "ddim_steps=5"),
     ];
     let options = runs.map(|(_, _, set)| format!("--budget 10steps --set batch_size=32 --set {set}"));
-    let runs: Vec<_> = runs
-        .iter()
-        .zip(&options)
-        .map(|((model, data, _), options)| (*model, *data, options.as_str()))
-        .collect();
+    let runs: Vec<_> =
+        runs.iter().zip(&options).map(|((model, data, _), options)| (*model, *data, options.as_str())).collect();
     train(&runs)
 });
 
@@ -114,8 +111,7 @@ fn interpolations() {
     assert_eq!(same("a.png", "--seed 1"), same("b.png", "--seed 1"));
     assert_ne!(same("a.png", "--seed 1"), same("b.png", "--seed 2"));
 
-    let refuses =
-        |run, arguments, file, message| scratch.refuses("interpolate", run, arguments, file, message);
+    let refuses = |run, arguments, file, message| scratch.refuses("interpolate", run, arguments, file, message);
     refuses("dcgan-digits", "--between 1,2", "x.png", "`dcgan` has no encoder");
     refuses("vae-digits", "--between 1,99999", "x.png", "test rows, numbered from 0: there is no row 99999");
     refuses("vae-digits", "--between 1", "x.png", "two row numbers with a comma between");
@@ -162,10 +158,7 @@ fn maps_of_latent_spaces() {
     let (header, rows) = table(&out);
     assert_eq!(header, ["index", "class", "pca_1", "pca_2", "tsne_1", "tsne_2"]);
     assert_eq!(rows.len(), 50);
-    assert!(
-        rows.iter()
-            .all(|row| !row[1].is_empty() && row[2..].iter().all(|value| value.parse::<f64>().is_ok()))
-    );
+    assert!(rows.iter().all(|row| !row[1].is_empty() && row[2..].iter().all(|value| value.parse::<f64>().is_ok())));
     let (out, done) = scratch.run("latent", "realnvp-moons", "-n 20 --method pca", "moons.csv");
     done.success();
     let (header, rows) = table(&out);
@@ -183,8 +176,7 @@ fn densities() {
         done.success().stderr(contains(format!("log-density ({kind}) at 20 x 20 points")));
         assert!(image::open(out).unwrap().width() > 800);
     }
-    let (out, done) =
-        scratch.run("density", "vae-moons", "--kind lower-bound --grid 3 --range -3,3", "x.csv");
+    let (out, done) = scratch.run("density", "vae-moons", "--kind lower-bound --grid 3 --range -3,3", "x.csv");
     done.success();
     let (header, rows) = table(&out);
     assert_eq!(header, ["x", "y", "log_density_nats"]);
@@ -199,13 +191,7 @@ fn densities() {
     refuses("vae-digits", "", "a density is drawn of numbers or of points in the plane");
     refuses("realnvp-moons", "--kind ode", "has the likelihood `exact`");
     refuses("realnvp-moons", "--range 4,-4", "two numbers, the lower first");
-    scratch.refuses(
-        "density",
-        "realnvp-moons",
-        "",
-        "x.txt",
-        "--out takes .png, .jpg, .webp, .gif, .npy or .csv",
-    );
+    scratch.refuses("density", "realnvp-moons", "", "x.txt", "--out takes .png, .jpg, .webp, .gif, .npy or .csv");
 }
 
 #[test]
@@ -215,8 +201,7 @@ fn nearest_training_images() {
     done.success().stdout(contains("classifier:digits")).stderr(contains("the nearest of 1"));
     assert!(image::open(out).unwrap().height() > 4 * 48);
     scratch.picture("nearest", "dcgan-digits", "-n 12 --features pca", "pca.png");
-    let (out, done) =
-        scratch.run("nearest", "ddpm-digits", "-n 2 --k 4 --features pixels --steps 3", "x.csv");
+    let (out, done) = scratch.run("nearest", "ddpm-digits", "-n 2 --k 4 --features pixels --steps 3", "x.csv");
     done.success();
     let (header, rows) = table(&out);
     assert_eq!(header, ["sample", "rank", "train_index", "distance", "space"]);

@@ -114,8 +114,7 @@ fn fashion() -> Option<&'static Ladder> {
     LADDER
         .get_or_init(|| {
             let root = Catalog::default_cache().unwrap();
-            let fetched =
-                program().env("GEN_DATA", &root).args(["data", "fetch", "fashion-mnist"]).ok().is_ok();
+            let fetched = program().env("GEN_DATA", &root).args(["data", "fetch", "fashion-mnist"]).ok().is_ok();
             if !fetched {
                 return None;
             }
@@ -208,8 +207,7 @@ fn noise_has_no_precision_in_network_spaces() {
         let excepted = ["pca", "self-supervised:fashion-mnist"];
         let spaces = ladder.spaces();
         let held = spaces.iter().filter(|space| !excepted.iter().any(|name| space.starts_with(name)));
-        let found: Vec<_> =
-            held.map(|space| (space, ladder.sets["noise"].value(space, "precision"))).collect();
+        let found: Vec<_> = held.map(|space| (space, ladder.sets["noise"].value(space, "precision"))).collect();
         assert!(!found.is_empty() && found.iter().all(|(_, precision)| *precision < 0.02), "{found:?}");
     }
 }

@@ -32,13 +32,8 @@ fn run(command: &str, run: &str, arguments: &[&str], out: &Path) -> Assert {
 
 fn magic(path: &Path) -> &'static str {
     let bytes = fs::read(path).unwrap();
-    let kinds: [(&[u8], &str); 5] = [
-        (b"\x89PNG", "png"),
-        (b"\xff\xd8\xff", "jpg"),
-        (b"GIF8", "gif"),
-        (b"RIFF", "webp"),
-        (b"\x93NUMPY", "npy"),
-    ];
+    let kinds: [(&[u8], &str); 5] =
+        [(b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"\x93NUMPY", "npy")];
     kinds.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("other", |(_, kind)| *kind)
 }
 
@@ -96,9 +91,7 @@ fn outputs_that_cannot_be_written_are_refused() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("file"), "").unwrap();
     let below: PathBuf = temp.path().join("file/below/x.png");
-    for (command, name) in
-        [("sample", "vae-digits"), ("density", "ddpm-moons"), ("ood --against", "ddpm-moons")]
-    {
+    for (command, name) in [("sample", "vae-digits"), ("density", "ddpm-moons"), ("ood --against", "ddpm-moons")] {
         let (command, arguments) = match command.split_once(' ') {
             Some((command, option)) => (command, vec![option, "circles"]),
             None => (command, vec![]),

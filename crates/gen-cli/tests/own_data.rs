@@ -51,8 +51,7 @@ fn a_large_offset_and_a_tiny_scale_lose_no_digits() {
     fs::write(at("x.npy"), npy::to_bytes(&stacked).unwrap()).unwrap();
     // 3 (1 + ln 2π) / 2 + ln 0.3 + ln 1e-21
     let entropy = 1.5 * (2.0 * std::f64::consts::PI * std::f64::consts::E).ln() + 0.3f64.ln() + 1e-21f64.ln();
-    for (model, data) in
-        [("realnvp", "csv:x.csv"), ("vae", "npy:x.npy"), ("ddpm", "csv:x.csv"), ("dcgan", "csv:x.csv")]
+    for (model, data) in [("realnvp", "csv:x.csv"), ("vae", "npy:x.npy"), ("ddpm", "csv:x.csv"), ("dcgan", "csv:x.csv")]
     {
         let train = format!("train {model} --data {data} --budget 300steps --out {model} --progress none");
         let told = stderr(&program(folder.path(), &train).success());
@@ -108,8 +107,7 @@ fn an_outlier_in_validation_is_named_and_harms_no_model() {
     columns[1][row] = 1e6;
     write_table(&at("x.csv"), "a,b", &columns);
     let place = format!("line {}, column 2 (`b`): 1000000 is", row + 2);
-    let models =
-        ["vae", "ae", "realnvp", "nsf", "nsf-ar", "maf", "iaf", "ffjord", "residual-flow", "tarflow", "ddpm"];
+    let models = ["vae", "ae", "realnvp", "nsf", "nsf-ar", "maf", "iaf", "ffjord", "residual-flow", "tarflow", "ddpm"];
     for model in models {
         let train = format!(
             "train {model} --data csv:x.csv --budget 20steps --out {model} --progress none --set validation_rows=40 \
@@ -129,13 +127,10 @@ fn discrete_columns_are_a_warning_and_can_be_dequantised() {
     let age: Vec<f64> = z.iter().map(|z| (40.0 + 12.0 * z).round()).collect();
     write_table(&at("x.csv"), "age,mass", &[age, normal(1000, 2)]);
     let train = |more: &str| {
-        format!(
-            "train realnvp --budget 60steps --progress none --set couplings=4 --set hidden=[32,32] {more}"
-        )
+        format!("train realnvp --budget 60steps --progress none --set couplings=4 --set hidden=[32,32] {more}")
     };
-    let warned = || {
-        contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"))
-    };
+    let warned =
+        || contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"));
     program(folder.path(), &train("--data csv:x.csv --out plain")).success().stderr(warned());
     // Every command that shows a likelihood warns.
     for line in [
@@ -146,12 +141,10 @@ fn discrete_columns_are_a_warning_and_can_be_dequantised() {
     ] {
         program(folder.path(), line).success().stderr(warned());
     }
-    for (run, how) in
-        [("set", "--data csv:x.csv --set dequantise=true"), ("named", "--data csv:x.csv?dequantise=age")]
+    for (run, how) in [("set", "--data csv:x.csv --set dequantise=true"), ("named", "--data csv:x.csv?dequantise=age")]
     {
         let told = || {
-            let spread = contains("likelihoods are those of dequantised values")
-                .and(contains("column 1 (`age`) by 1"));
+            let spread = contains("likelihoods are those of dequantised values").and(contains("column 1 (`age`) by 1"));
             spread.and(contains("not continuous").not())
         };
         program(folder.path(), &train(&format!("{how} --out {run}"))).success().stderr(told());
@@ -212,8 +205,7 @@ fn likelihoods_of_dequantised_points_are_named_for_what_they_are() {
 fn samples_may_be_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let (a, b): (Vec<f64>, Vec<f64>) =
-        (normal(600, 1), normal(600, 2).iter().map(|z| 100.0 + 5.0 * z).collect());
+    let (a, b): (Vec<f64>, Vec<f64>) = (normal(600, 1), normal(600, 2).iter().map(|z| 100.0 + 5.0 * z).collect());
     write_table(&at("x.csv"), "a,b", &[a.clone(), b.clone()]);
     let x = Tensor::stack(&[Tensor::from_slice(&a), Tensor::from_slice(&b)], 1);
     fs::write(at("same.npy"), npy::to_bytes(&x).unwrap()).unwrap();
@@ -324,9 +316,8 @@ fn one_picture_is_enough_to_start_from() {
 #[test]
 fn a_vae_of_heavy_tails_has_finite_samples_at_every_temperature() {
     let folder = tempfile::tempdir().unwrap();
-    let cauchy = |seed| -> Vec<f64> {
-        normal(1000, seed).iter().zip(normal(1000, seed + 2)).map(|(a, b)| a / b).collect()
-    };
+    let cauchy =
+        |seed| -> Vec<f64> { normal(1000, seed).iter().zip(normal(1000, seed + 2)).map(|(a, b)| a / b).collect() };
     write_table(&folder.path().join("x.csv"), "a,b", &[cauchy(1), cauchy(2)]);
     let train = "train vae --data csv:x.csv --budget 200steps --progress none --out run";
     program(folder.path(), train).success();

@@ -28,8 +28,7 @@ fn command(folder: &Path, line: &str) -> Command {
 fn on_a_terminal(term: &str, folder: &Path, line: &str) -> String {
     let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
     let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
-    let mut child =
-        command(folder, line).env("TERM", term).env_remove("NO_COLOR").stderr(slave).spawn().unwrap();
+    let mut child = command(folder, line).env("TERM", term).env_remove("NO_COLOR").stderr(slave).spawn().unwrap();
     let mut shown = Vec::new();
     // On some systems reading the end of a terminal is an error.
     let _ = File::from(master).read_to_end(&mut shown);
@@ -83,8 +82,7 @@ fn tells(folder: &Path, line: &str, told: &str) {
 fn work_of_more_than_two_seconds_prints_lines_without_a_terminal() {
     let temp = tempfile::tempdir().unwrap();
     for (model, data) in [("ddpm", "moons"), ("realnvp", "moons"), ("ddpm", "digits")] {
-        let train =
-            format!("train {model} --data {data} --budget 1steps --progress none --out {model}-{data}");
+        let train = format!("train {model} --data {data} --budget 1steps --progress none --out {model}-{data}");
         run_in(temp.path(), &train, &[]).success();
     }
     // Fitting principal components to so many pixels takes seconds.
@@ -97,10 +95,7 @@ fn work_of_more_than_two_seconds_prints_lines_without_a_terminal() {
         ("latent realnvp-moons -n 10000 --method tsne --out x.png", "map: "),
         ("interpolate ddpm-digits --rows 64 --steps 200 --out x.gif", "interpolations: "),
         ("ood ddpm-digits --against digits --out ood", "likelihood (lower-bound) of rows of digits: "),
-        (
-            "evaluate --reference floor --data npy:x.npy --features pca --metrics fd --out floor",
-            "feature spaces: ",
-        ),
+        ("evaluate --reference floor --data npy:x.npy --features pca --metrics fd --out floor", "feature spaces: "),
         ("features check --data digits", "sets of images: "),
         ("features train --data digits --kind self-supervised --batch-size 2 --out net", "epoch 1 of 8: "),
     ];

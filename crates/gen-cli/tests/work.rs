@@ -24,9 +24,7 @@ fn table(path: &Path, columns: usize, rows: usize) {
     let mut text = String::new();
     for row in 0..rows {
         let cells: Vec<String> = (0..columns)
-            .map(|column| {
-                (((row * 7 + column * 13) as f64 * 0.37 + 0.1).sin() * (1.0 + column as f64)).to_string()
-            })
+            .map(|column| (((row * 7 + column * 13) as f64 * 0.37 + 0.1).sin() * (1.0 + column as f64)).to_string())
             .collect();
         writeln!(text, "{}", cells.join(",")).unwrap();
     }
@@ -113,8 +111,7 @@ fn a_failed_start_leaves_the_folder_free() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
     let start = |set: &str| {
-        let train =
-            format!("train vae --data digits --budget 50steps --out {{}} --set batch_size=8 --set {set}");
+        let train = format!("train vae --data digits --budget 50steps --out {{}} --set batch_size=8 --set {set}");
         run_in(temp.path(), &train, &[&run])
     };
     start("batch_size=0").failure().stderr(contains("`batch_size`").and(one_line()));
@@ -159,8 +156,7 @@ fn a_dry_run_refuses_what_a_run_would_and_leaves_nothing() {
     }
     dry("batch_size=4").success().stdout("").stderr("");
     // A folder that holds a run, and missing data.
-    run_in(temp.path(), "train vae --data moons --budget 2steps --out {} --set batch_size=4", &[&run])
-        .success();
+    run_in(temp.path(), "train vae --data moons --budget 2steps --out {} --set batch_size=4", &[&run]).success();
     let before = config(&run);
     let again = run_in(temp.path(), "train vae --data moons --budget 9steps --out {} --dry-run", &[&run]);
     again.failure().stderr(contains("holds a run already").and(one_line()));
@@ -191,8 +187,7 @@ fn a_full_disk_costs_no_more_than_the_steps_since_the_last_checkpoint() {
     let told = told.stderr(full().and(contains("step 5 cannot be saved; the checkpoint of step 4 is whole")));
     // Each line gives the reason once.
     let text = stderr(&told);
-    let pictures: Vec<&str> =
-        text.lines().filter(|line| line.contains("there is no picture of step")).collect();
+    let pictures: Vec<&str> = text.lines().filter(|line| line.contains("there is no picture of step")).collect();
     assert!(!pictures.is_empty(), "{text}");
     assert!(pictures.iter().all(|line| line.matches("os error").count() == 1), "{text}");
     run_in(temp.path(), "train --resume {}", &[&run]).success().stderr(contains("8 steps in"));
@@ -241,8 +236,7 @@ fn other_settings_are_named_with_both_values() {
 fn a_finished_run_can_be_given_more_budget() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    let train =
-        "train vae --data moons --out {} --set log_every=5 --set warmup_steps=0 --set validation_rows=20";
+    let train = "train vae --data moons --out {} --set log_every=5 --set warmup_steps=0 --set validation_rows=20";
     run_in(temp.path(), &format!("{train} --budget 20steps"), &[&run]).success();
     let told = run_in(temp.path(), "train --resume {} --budget 40steps", &[&run]).success();
     told.stderr(
@@ -283,12 +277,8 @@ fn a_run_finds_its_data_from_every_folder() {
     for line in ["evaluate {} --metrics likelihood", "train --resume {}", "density {} --grid 5 --out x.png"] {
         run_in(&elsewhere, line, &[&run]).success();
     }
-    run_in(
-        &elsewhere,
-        "train realnvp --data csv:../home/x.csv --budget 3steps --out ../home/run --resume",
-        &[],
-    )
-    .success();
+    run_in(&elsewhere, "train realnvp --data csv:../home/x.csv --budget 3steps --out ../home/run --resume", &[])
+        .success();
 }
 
 #[test]

@@ -107,15 +107,13 @@ pub fn overlay(defaults: &mut Table, changes: &Table) -> Result<()> {
 /// # Errors
 /// When there is no `=`, the key is unknown or ambiguous, or the value has the wrong type.
 pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
-    let (key, text) = assignment
-        .split_once('=')
-        .ok_or_else(|| Error::invalid(format!("`{assignment}` should be key=value")))?;
+    let (key, text) =
+        assignment.split_once('=').ok_or_else(|| Error::invalid(format!("`{assignment}` should be key=value")))?;
     let (key, text) = (key.trim(), text.trim());
     let paths = leaf_paths(table);
     let suffix = format!(".{key}");
     let exact: Vec<_> = paths.iter().filter(|path| *path == key).collect();
-    let found =
-        if exact.is_empty() { paths.iter().filter(|path| path.ends_with(&suffix)).collect() } else { exact };
+    let found = if exact.is_empty() { paths.iter().filter(|path| path.ends_with(&suffix)).collect() } else { exact };
     let path = match found.as_slice() {
         [path] => path.as_str(),
         [] => {

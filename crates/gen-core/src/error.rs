@@ -76,12 +76,8 @@ impl From<tch::TchError> for Error {
     /// Errors about a safetensors file become errors of that file.
     fn from(error: tch::TchError) -> Self {
         match error {
-            tch::TchError::SafeTensorError { path, err: SafeTensorError::IoError(source) } => {
-                Error::io(path)(source)
-            }
-            tch::TchError::SafeTensorError { path, .. } => {
-                Error::format(path, "not a complete safetensors file")
-            }
+            tch::TchError::SafeTensorError { path, err: SafeTensorError::IoError(source) } => Error::io(path)(source),
+            tch::TchError::SafeTensorError { path, .. } => Error::format(path, "not a complete safetensors file"),
             error => Error::Torch(error),
         }
     }
@@ -209,8 +205,7 @@ mod tests {
     #[test]
     fn weights_on_a_full_disk_are_reported_with_their_file() {
         let weights = Tensor::ones([1000], (Kind::Float, Device::Cpu));
-        let error: Error =
-            Tensor::write_safetensors(&[("weights", &weights)], "/dev/full").unwrap_err().into();
+        let error: Error = Tensor::write_safetensors(&[("weights", &weights)], "/dev/full").unwrap_err().into();
         let said = error.to_string();
         assert!(said.starts_with("/dev/full: No space left on device"), "{said}");
     }

@@ -151,9 +151,7 @@ impl SampleRequest {
     pub fn checked_temperature(&self) -> Result<f64> {
         let temperature = self.temperature.unwrap_or(1.0);
         if !(temperature >= 0.0 && temperature.is_finite()) {
-            return Err(Error::invalid(format!(
-                "the temperature must be a number from 0 up, found {temperature}"
-            )));
+            return Err(Error::invalid(format!("the temperature must be a number from 0 up, found {temperature}")));
         }
         Ok(temperature)
     }
@@ -164,9 +162,7 @@ impl SampleRequest {
     /// When the request names a sampler or a number of steps.
     pub fn require_one_pass(&self, model: &str) -> Result<()> {
         if self.sampler.is_some() || self.steps.is_some() {
-            return Err(Error::invalid(format!(
-                "`{model}` samples in one pass: it has no choice of sampler or steps"
-            )));
+            return Err(Error::invalid(format!("`{model}` samples in one pass: it has no choice of sampler or steps")));
         }
         Ok(())
     }

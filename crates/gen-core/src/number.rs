@@ -23,11 +23,7 @@ pub fn fixed(x: f64, digits: usize) -> String {
 /// ```
 pub fn plain(x: f64) -> String {
     let size = x.abs();
-    if (1e-5..1e16).contains(&size) || size == 0.0 || !x.is_finite() {
-        x.to_string()
-    } else {
-        format!("{x:e}")
-    }
+    if (1e-5..1e16).contains(&size) || size == 0.0 || !x.is_finite() { x.to_string() } else { format!("{x:e}") }
 }
 
 #[cfg(test)]

@@ -134,8 +134,7 @@ impl NamedTensors {
     /// When the names, a shape or a kind differ; nothing is changed then.
     pub fn assign(&self, source: &NamedTensors) -> Result<()> {
         for (name, ours) in &self.0 {
-            let theirs =
-                source.get(name).ok_or_else(|| Error::invalid(format!("the tensor `{name}` is missing")))?;
+            let theirs = source.get(name).ok_or_else(|| Error::invalid(format!("the tensor `{name}` is missing")))?;
             if ours.size() != theirs.size() || ours.kind() != theirs.kind() {
                 return Err(Error::invalid(format!(
                     "the tensor `{name}` should be {:?} {:?}, found {:?} {:?}",

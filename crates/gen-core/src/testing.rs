@@ -245,9 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(
-        expected = "1 of 4 entries differ; worst at [1, 0]: actual 3e0, expected 3.5e0, difference 5e-1"
-    )]
+    #[should_panic(expected = "1 of 4 entries differ; worst at [1, 0]: actual 3e0, expected 3.5e0, difference 5e-1")]
     fn the_message_names_the_worst_entry() {
         let a = Tensor::from_slice(&[1.0, 2.0, 3.0, 4.0]).view([2, 2]);
         let b = Tensor::from_slice(&[1.0, 2.0, 3.5, 4.0]).view([2, 2]);

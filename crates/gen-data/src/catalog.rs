@@ -64,8 +64,7 @@ impl Catalog {
         manifests.sort_by(|a, b| a.name.cmp(&b.name));
         let twice = manifests.windows(2).find(|pair| pair[0].name == pair[1].name).map(|pair| &pair[0].name);
         let points = PointSet::ALL.map(PointSet::name);
-        let taken =
-            manifests.iter().map(|manifest| &manifest.name).find(|name| points.contains(&name.as_str()));
+        let taken = manifests.iter().map(|manifest| &manifest.name).find(|name| points.contains(&name.as_str()));
         if let Some(name) = twice.or(taken) {
             return Err(Error::invalid(format!("two data sets are called `{name}`")));
         }
@@ -88,8 +87,8 @@ impl Catalog {
         if let Some(folder) = env::var_os("GEN_DATA").filter(|folder| !folder.is_empty()) {
             return Ok(folder.into());
         }
-        let xdg = Xdg::new()
-            .map_err(|error| Error::invalid(format!("{error}: set GEN_DATA to a folder for data sets")))?;
+        let xdg =
+            Xdg::new().map_err(|error| Error::invalid(format!("{error}: set GEN_DATA to a folder for data sets")))?;
         Ok(xdg.cache_dir().join("gen-models").join("datasets"))
     }
 
@@ -140,9 +139,7 @@ impl Catalog {
         }
         match self.read(manifest, file) {
             Ok(_) => FileState::Good,
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                FileState::Absent
-            }
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => FileState::Absent,
             Err(error) => FileState::Damaged(error.to_string()),
         }
     }
@@ -161,12 +158,7 @@ impl Catalog {
         self.fetch_files(manifest, &wanted, on_event)
     }
 
-    fn fetch_files(
-        &self,
-        manifest: &Manifest,
-        files: &[&DataFile],
-        on_event: &mut OnFetch<'_>,
-    ) -> Result<()> {
+    fn fetch_files(&self, manifest: &Manifest, files: &[&DataFile], on_event: &mut OnFetch<'_>) -> Result<()> {
         if files.is_empty() {
             return Ok(());
         }
@@ -224,8 +216,7 @@ impl Catalog {
         let train = train.narrow(0, manifest.splits.train);
         let classes = manifest.classes.clone();
         let mut data = Dataset::from_splits(&manifest.name, train, Some(validation), Some(test), classes)?;
-        data.spec.sha256 =
-            sha256_of_list(manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str())));
+        data.spec.sha256 = sha256_of_list(manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str())));
         Ok(data)
     }
 
@@ -283,10 +274,7 @@ fn check_rows(manifest: &Manifest, rows: &Split, expected: usize) -> Result<()> 
     let largest = labels.map_or(0, |labels| labels.max().int64_value(&[]));
     if largest >= manifest.classes.len() as i64 {
         let classes = manifest.classes.len();
-        return Err(Error::invalid(format!(
-            "`{}` has a label {largest}, but {classes} classes",
-            manifest.name
-        )));
+        return Err(Error::invalid(format!("`{}` has a label {largest}, but {classes} classes", manifest.name)));
     }
     Ok(())
 }
@@ -302,8 +290,7 @@ fn own_array(name: &str, location: &str) -> Result<Loaded> {
     let place = Location::parse("option of an array", location, &["dequantise"])?;
     let bytes = fs::read(&place.path).map_err(Error::io(&place.path))?;
     let x = npy::parse(&bytes, &place.path)?;
-    let in_file =
-        |row: usize, column: usize| format!("row {}, column {} (x[{row}, {column}])", row + 1, column + 1);
+    let in_file = |row: usize, column: usize| format!("row {}, column {} (x[{row}, {column}])", row + 1, column + 1);
     let rows = Rows {
         split: Split::unlabelled(x),
         classes: Vec::new(),

@@ -44,8 +44,7 @@ pub(super) fn read(archive: impl Read, path: &Path) -> Result<(Split, Split)> {
     if train.is_empty() {
         return Err(Error::format(path, "the archive has no data_batch_1.bin"));
     }
-    let cat =
-        |part: fn(&Split) -> Tensor| Tensor::cat(&train.iter().map(|t| part(&t.1)).collect::<Vec<_>>(), 0);
+    let cat = |part: fn(&Split) -> Tensor| Tensor::cat(&train.iter().map(|t| part(&t.1)).collect::<Vec<_>>(), 0);
     let labels = cat(|rows| rows.labels.as_ref().map(Tensor::shallow_clone).unwrap_or_default());
     Ok((Split { x: cat(|rows| rows.x.shallow_clone()), labels: Some(labels) }, test))
 }
@@ -106,14 +105,8 @@ mod tests {
         let error = |bytes: &[u8]| read(bytes, Path::new("x")).unwrap_err().to_string();
         let cut = archive(&[("data_batch_1.bin", record(1)[..100].to_vec())]);
         assert_eq!(error(&cut), "x: data_batch_1.bin should hold records of 3073 bytes, found 100 bytes");
-        assert_eq!(
-            error(&archive(&[("data_batch_1.bin", record(1))])),
-            "x: the archive has no test_batch.bin"
-        );
-        assert_eq!(
-            error(&archive(&[("test_batch.bin", record(1))])),
-            "x: the archive has no data_batch_1.bin"
-        );
+        assert_eq!(error(&archive(&[("data_batch_1.bin", record(1))])), "x: the archive has no test_batch.bin");
+        assert_eq!(error(&archive(&[("test_batch.bin", record(1))])), "x: the archive has no data_batch_1.bin");
         let whole = archive(&[("test_batch.bin", record(1))]);
         assert!(error(&whole[..whole.len() / 2]).contains("the archive is damaged"));
         assert!(error(b"not an archive").contains("the archive is damaged"));

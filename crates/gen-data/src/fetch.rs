@@ -61,12 +61,7 @@ pub(crate) fn fetch(folder: &Path, files: &[&DataFile], on_event: &mut OnFetch<'
     files.iter().try_for_each(|file| fetch_one(folder, file, &mut sources, on_event))
 }
 
-fn fetch_one(
-    folder: &Path,
-    file: &DataFile,
-    sources: &mut Sources<'_>,
-    on_event: &mut OnFetch<'_>,
-) -> Result<()> {
+fn fetch_one(folder: &Path, file: &DataFile, sources: &mut Sources<'_>, on_event: &mut OnFetch<'_>) -> Result<()> {
     let mut reasons = Vec::new();
     for source in &file.sources {
         if let Some(reason) = sources.known_failure(source) {
@@ -75,8 +70,7 @@ fn fetch_one(
         }
         on_event(&FetchEvent::Started { file, source });
         let mut report = |received, total| on_event(&FetchEvent::Received { file, received, total });
-        let stored =
-            sources.open(source, &mut report).and_then(|opened| store(folder, file, opened, &mut report));
+        let stored = sources.open(source, &mut report).and_then(|opened| store(folder, file, opened, &mut report));
         match stored {
             Ok(()) => {
                 on_event(&FetchEvent::Stored { file });
@@ -127,8 +121,7 @@ fn compare(file: &DataFile, size: u64, sha256: &str) -> Result<(), String> {
 pub(crate) fn read_checked(folder: &Path, file: &DataFile) -> Result<Vec<u8>> {
     let path = folder.join(&file.name);
     let size = fs::metadata(&path).map_err(Error::io(&path))?.len();
-    let damaged =
-        |problem: String| Error::format(&path, format!("{problem}; delete it to have it fetched again"));
+    let damaged = |problem: String| Error::format(&path, format!("{problem}; delete it to have it fetched again"));
     if size != file.size {
         return Err(damaged(format!("the file is damaged: it has {size} bytes, expected {}", file.size)));
     }

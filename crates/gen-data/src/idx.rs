@@ -62,9 +62,7 @@ fn read<const D: usize>(
 ) -> Result<([u32; D], Vec<u8>)> {
     let format = |problem: String| Error::format(path, problem);
     let cut_off = |found: u64, expected: u64| {
-        format(format!(
-            "expected {expected} bytes of IDX {what}, found {found}: the file is cut off, fetch it again"
-        ))
+        format(format!("expected {expected} bytes of IDX {what}, found {found}: the file is cut off, fetch it again"))
     };
     let header_length = 4 + 4 * D as u64;
     let header = read_up_to(stream, header_length).map_err(|error| format(error.to_string()))?;
@@ -154,9 +152,7 @@ mod tests {
     #[test]
     fn bad_files_are_explained() {
         let good = file(IMAGES, &[2, 2, 2], &[0; 8]);
-        assert!(
-            error(&good[..20]).contains("expected 24 bytes of IDX images, found 20: the file is cut off")
-        );
+        assert!(error(&good[..20]).contains("expected 24 bytes of IDX images, found 20: the file is cut off"));
         assert!(error(&good[..7]).contains("expected 16 bytes of IDX images, found 7"));
         assert!(error(&[]).contains("found 0"));
         assert!(error(&[&good[..], &[0]].concat()).contains("longer than the 24 bytes"));

@@ -43,9 +43,8 @@ impl Location {
     pub(super) fn size(&self) -> Result<Option<u32>> {
         let Some(value) = self.get("size") else { return Ok(None) };
         let size = value.parse().ok().filter(|size| (1..=4096).contains(size));
-        size.map(Some).ok_or_else(|| {
-            Error::invalid(format!("`size` takes a side from 1 to 4096 pixels, found `{value}`"))
-        })
+        size.map(Some)
+            .ok_or_else(|| Error::invalid(format!("`size` takes a side from 1 to 4096 pixels, found `{value}`")))
     }
 
     /// The names in a list such as `dequantise=a,b`.
@@ -87,8 +86,7 @@ mod tests {
     #[test]
     fn options_follow_the_question_mark() {
         let known = ["columns", "header", "decimal", "dequantise"];
-        let place =
-            Location::parse("option", "a/b.csv?columns=x, y&header=no&decimal=comma", &known).unwrap();
+        let place = Location::parse("option", "a/b.csv?columns=x, y&header=no&decimal=comma", &known).unwrap();
         assert_eq!(place.path, Path::new("a/b.csv"));
         let expected = CsvOptions {
             columns: vec!["x".to_owned(), "y".to_owned()],

@@ -178,9 +178,7 @@ impl DataFile {
         if self.sources.is_empty() {
             return Err(format!("{name} has no source"));
         }
-        self.sources
-            .iter()
-            .try_for_each(|source| source.check().map_err(|problem| format!("{name}: {problem}")))
+        self.sources.iter().try_for_each(|source| source.check().map_err(|problem| format!("{name}: {problem}")))
     }
 }
 
@@ -196,9 +194,9 @@ impl Source {
             }
             Source::Url { .. } | Source::Bundled { .. } => Ok(()),
             Source::Debian { package, path } => plain(package, "-+.").and_then(|()| check_inner_path(path)),
-            Source::Npm { package, version, path } => plain(package, "-_.@/")
-                .and_then(|()| plain(version, "-+."))
-                .and_then(|()| check_inner_path(path)),
+            Source::Npm { package, version, path } => {
+                plain(package, "-_.@/").and_then(|()| plain(version, "-+.")).and_then(|()| check_inner_path(path))
+            }
         }
     }
 }

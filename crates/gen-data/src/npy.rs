@@ -121,8 +121,7 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Tensor> {
     }
     let fits = x.kind() == Kind::Uint8 || (numbers.are_integers() && is_within_bytes(&x));
     let x = x.to_kind(if fits { Kind::Uint8 } else { Kind::Float });
-    channels_first(&x)
-        .ok_or_else(|| format(format!("images should have 1 or 3 channels, first or last; {found}")))
+    channels_first(&x).ok_or_else(|| format(format!("images should have 1 or 3 channels, first or last; {found}")))
 }
 
 /// A type of real numbers, with its width in bytes.
@@ -197,11 +196,11 @@ fn numbers(dtype: &DType) -> Result<Numbers, String> {
         (TypeChar::Int, width @ (1 | 2 | 4 | 8)) => Ok(Numbers::Int(width)),
         (TypeChar::Uint, width @ (1 | 2 | 4 | 8)) => Ok(Numbers::Uint(width)),
         (TypeChar::Float, width @ (2 | 4 | 8)) => Ok(Numbers::Float(width)),
-        (TypeChar::Object, _) => Err(
-            "the elements are Python objects, stored by pickle, which is not read: if they are numbers, save \
+        (TypeChar::Object, _) => {
+            Err("the elements are Python objects, stored by pickle, which is not read: if they are numbers, save \
              x.astype(float)"
-                .to_owned(),
-        ),
+                .to_owned())
+        }
         (TypeChar::ByteStr | TypeChar::UnicodeStr, _) => {
             Err("the elements are text: if they are numbers, save x.astype(float)".to_owned())
         }
@@ -350,13 +349,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_full_disk_is_reported_with_the_name_of_the_file() {
         let full = std::fs::File::create("/dev/full").unwrap();
-        let written = write(
-            full,
-            Path::new("x.npy"),
-            Kind::Double,
-            &[3],
-            [Ok(Tensor::zeros([3], (Kind::Double, Device::Cpu)))],
-        );
+        let written =
+            write(full, Path::new("x.npy"), Kind::Double, &[3], [Ok(Tensor::zeros([3], (Kind::Double, Device::Cpu)))]);
         assert_eq!(written.unwrap_err().to_string(), "x.npy: No space left on device (os error 28)");
     }
 
@@ -366,9 +360,7 @@ mod tests {
         let float = read(&npy(&[0.5f32; 8], &[2, 2, 2, 1], Order::C)).unwrap();
         assert_eq!((float.size(), float.kind()), (vec![2, 1, 2, 2], Kind::Float));
         assert!(error(&npy(&[0u8; 16], &[1, 4, 2, 2], Order::C)).contains("1 or 3 channels"));
-        assert!(
-            error(&npy(&[0u8; 16], &[1, 1, 4, 2, 2], Order::C)).contains("expected a table [n, dimension]")
-        );
+        assert!(error(&npy(&[0u8; 16], &[1, 1, 4, 2, 2], Order::C)).contains("expected a table [n, dimension]"));
         assert!(error(b"PK\x03\x04").contains("np.savez"));
         assert!(error(b"\x80\x04").contains("pickle"));
         assert!(error(b"<html>").contains("not a .npy file"));
@@ -377,8 +369,7 @@ mod tests {
         assert!(error(&whole[..whole.len() - 1]).contains("the file is damaged"));
         assert!(error(&whole[..80]).contains("cut off"));
         assert!(
-            error(&npy::<f32>(&[], &[0, 2], Order::C))
-                .contains("the array is empty; found an array [0, 2] of float32")
+            error(&npy::<f32>(&[], &[0, 2], Order::C)).contains("the array is empty; found an array [0, 2] of float32")
         );
     }
 

@@ -42,9 +42,7 @@ pub(super) fn load(
     mut warnings: Vec<String>,
     dequantise: &[String],
 ) -> Result<Loaded> {
-    if let (Some((path, in_file)), Some(Place { row, column, value })) =
-        (&rows.place, not_finite(&rows.split.x)?)
-    {
+    if let (Some((path, in_file)), Some(Place { row, column, value })) = (&rows.place, not_finite(&rows.split.x)?) {
         return Err(Error::format(path, format!("{}: {value} is not a finite number", in_file(row, column))));
     }
     let n = rows.split.len();
@@ -53,8 +51,7 @@ pub(super) fn load(
     let (train, rest) = order.split_at(n - 2 * tenth);
     let (validation, test) = rest.split_at(tenth);
     let part = |indices| rows.split.select(indices);
-    let mut data =
-        Dataset::from_splits(name, part(train), Some(part(validation)), Some(part(test)), rows.classes)?;
+    let mut data = Dataset::from_splits(name, part(train), Some(part(validation)), Some(part(test)), rows.classes)?;
     data.spec.sha256 = sha256;
     data.spec.columns = rows.columns;
     if tenth == 0 {
@@ -63,9 +60,7 @@ pub(super) fn load(
     if !data.spec.shape.is_image() {
         warnings.extend(constant(&data));
         if let Some((path, in_file)) = &rows.place {
-            for (part, split, rows) in
-                [("validation", &data.validation, validation), ("test", &data.test, test)]
-            {
+            for (part, split, rows) in [("validation", &data.validation, validation), ("test", &data.test, test)] {
                 let found = far(&data.spec, split, &|row, column| in_file(rows[row] as usize, column));
                 let found = found.map_err(|problem| Error::format(path, problem))?;
                 let told = |what: String| {
@@ -104,11 +99,7 @@ fn constant(data: &Dataset) -> Option<String> {
 ///
 /// # Errors
 /// When it is [`TOO_FAR`].
-fn far(
-    spec: &DataSpec,
-    split: &Split,
-    in_file: &dyn Fn(usize, usize) -> String,
-) -> Result<Option<String>, String> {
+fn far(spec: &DataSpec, split: &Split, in_file: &dyn Fn(usize, usize) -> String) -> Result<Option<String>, String> {
     if split.is_empty() {
         return Ok(None);
     }
@@ -142,14 +133,13 @@ fn grids(data: &Dataset, dequantise: &[String]) -> Result<Vec<Grid>> {
     for name in dequantise {
         let by_name = spec.columns.iter().position(|column| column == name);
         let by_number = name.parse::<usize>().ok().filter(|number| (1..=grids.len()).contains(number));
-        let column =
-            by_name.or(by_number.map(|number| number - 1)).ok_or_else(|| match spec.columns.is_empty() {
-                true => Error::invalid(format!(
-                    "`dequantise`: there is no column `{name}`; the columns are numbered from 1 to {}",
-                    grids.len()
-                )),
-                false => Error::unknown("column", name, spec.columns.iter().map(String::as_str)),
-            })?;
+        let column = by_name.or(by_number.map(|number| number - 1)).ok_or_else(|| match spec.columns.is_empty() {
+            true => Error::invalid(format!(
+                "`dequantise`: there is no column `{name}`; the columns are numbered from 1 to {}",
+                grids.len()
+            )),
+            false => Error::unknown("column", name, spec.columns.iter().map(String::as_str)),
+        })?;
         grids[column] = Grid::of(&data.train.x, column)?.ok_or_else(|| {
             Error::invalid(format!(
                 "`dequantise`: the values of {} are not equally spaced, so there is no step for the noise",

@@ -87,9 +87,7 @@ impl<'a> Sources<'a> {
     pub(crate) fn known_failure(&self, source: &Source) -> Option<&str> {
         let reason = match source {
             Source::Url { url } => self.unreachable.get(host(url)),
-            Source::Debian { .. } | Source::Npm { .. } => {
-                self.packages.get(&source.to_string())?.as_ref().err()
-            }
+            Source::Debian { .. } | Source::Npm { .. } => self.packages.get(&source.to_string())?.as_ref().err(),
             Source::Bundled { .. } => None,
         };
         reason.map(String::as_str)
@@ -233,8 +231,7 @@ fn run(command: &mut Command, scratch: &Path, report: Report<'_>) -> Result<(), 
 /// The first line that looks like an error, or the last one.
 fn error_line(messages: &str) -> String {
     let lines = || messages.lines().map(str::trim).filter(|line| !line.is_empty());
-    let error =
-        lines().find(|line| ["E:", "npm error", "npm ERR!"].iter().any(|mark| line.starts_with(mark)));
+    let error = lines().find(|line| ["E:", "npm error", "npm ERR!"].iter().any(|mark| line.starts_with(mark)));
     error.or(lines().next_back()).unwrap_or("it gave no reason").to_owned()
 }
 

@@ -33,8 +33,6 @@ pub fn fetch_url(
     };
     fetched().map_err(|failure| match failure {
         Failure::Local(error) => error,
-        Failure::Source(reason) => {
-            Error::Unavailable { path: path.to_owned(), reasons: format!("{url}: {reason}") }
-        }
+        Failure::Source(reason) => Error::Unavailable { path: path.to_owned(), reasons: format!("{url}: {reason}") },
     })
 }

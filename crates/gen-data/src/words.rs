@@ -21,10 +21,7 @@ mod tests {
     #[test]
     fn long_lists_are_cut() {
         let names: Vec<String> = (0..7).map(|i| i.to_string()).collect();
-        assert_eq!(
-            (list(&names[..2]), list(&names)),
-            ("0, 1".to_owned(), "0, 1, 2, 3, 4 and 2 more".to_owned())
-        );
+        assert_eq!((list(&names[..2]), list(&names)), ("0, 1".to_owned(), "0, 1, 2, 3, 4 and 2 more".to_owned()));
         assert_eq!((count(1, "file"), count(2, "file")), ("1 file".to_owned(), "2 files".to_owned()));
     }
 }

@@ -6,8 +6,7 @@ mod latent;
 
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
-    Units,
+    Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory, Units,
 };
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
@@ -93,12 +92,7 @@ impl Ddpm {
     }
 
     /// The samples of `plan`. `observe` gets the number of each step, x before it, and the estimate of x_0 there.
-    fn draw(
-        &self,
-        plan: &Plan,
-        request: &SampleRequest,
-        observe: &mut dyn FnMut(usize, &Tensor, &Tensor),
-    ) -> Tensor {
+    fn draw(&self, plan: &Plan, request: &SampleRequest, observe: &mut dyn FnMut(usize, &Tensor, &Tensor)) -> Tensor {
         let levels = self.process.levels(&plan.timesteps);
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
@@ -164,9 +158,7 @@ impl GenerativeModel for Ddpm {
         let mut result = Losses::new().with("loss", &loss);
         if rows >= 4 {
             // Timesteps ascend with the rows.
-            for (name, quarter) in
-                ["loss_q1", "loss_q2", "loss_q3", "loss_q4"].into_iter().zip(losses.chunk(4, 0))
-            {
+            for (name, quarter) in ["loss_q1", "loss_q2", "loss_q3", "loss_q4"].into_iter().zip(losses.chunk(4, 0)) {
                 result = result.with(name, &quarter.mean(Kind::Float));
             }
         }
@@ -225,8 +217,7 @@ impl Buildable for Ddpm {
     type Config = DdpmConfig;
 
     const NAME: &'static str = "ddpm";
-    const SUMMARY: &'static str =
-        "denoising diffusion: a U-Net (an MLP for points) removes noise step by step";
+    const SUMMARY: &'static str = "denoising diffusion: a U-Net (an MLP for points) removes noise step by step";
     const FAMILY: &'static str = "diffusion";
 
     /// Chosen for minutes on a processor without a GPU, not for days on several; the README lists the differences from

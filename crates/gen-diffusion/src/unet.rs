@@ -100,8 +100,7 @@ impl ResidualBlock {
             time: Linear::new(&scope / "time", embedding, 2 * outputs),
             norm2: group_norm(&scope / "norm2", outputs),
             conv2: Conv2d::new(&scope / "conv2", outputs, outputs, same.init(Init::ZEROS)),
-            skip: (inputs != outputs)
-                .then(|| Conv2d::new(&scope / "skip", inputs, outputs, ConvConfig::same(1))),
+            skip: (inputs != outputs).then(|| Conv2d::new(&scope / "skip", inputs, outputs, ConvConfig::same(1))),
             dropout,
         }
     }
@@ -152,9 +151,7 @@ impl UNet {
         let (first, last) = (widths[0], widths[widths.len() - 1]);
         let pixels = channels * patch * patch;
         let embedding = 4 * first;
-        let block = |scope: Scope<'_>, inputs, outputs| {
-            ResidualBlock::new(scope, inputs, outputs, embedding, *dropout)
-        };
+        let block = |scope: Scope<'_>, inputs, outputs| ResidualBlock::new(scope, inputs, outputs, embedding, *dropout);
         let down = |level: usize| {
             let (scope, width) = (&scope / format!("down.{level}"), widths[level]);
             Stage {
@@ -168,9 +165,8 @@ impl UNet {
             let (scope, width) = (&scope / format!("up.{level}"), widths[level]);
             Stage {
                 blocks: (0..*blocks).map(|i| block(&scope / i, 2 * width, width)).collect(),
-                resample: (level > 0).then(|| {
-                    Conv2d::new(&scope / "resample", width, 4 * widths[level - 1], ConvConfig::same(1))
-                }),
+                resample: (level > 0)
+                    .then(|| Conv2d::new(&scope / "resample", width, 4 * widths[level - 1], ConvConfig::same(1))),
             }
         };
         UNet {
@@ -180,8 +176,7 @@ impl UNet {
             down: (0..widths.len()).map(down).collect(),
             middle: (
                 block(&scope / "middle.block", last, last),
-                (*heads > 0)
-                    .then(|| SelfAttention2d::new(&scope / "middle.attention", groups(last), last, *heads)),
+                (*heads > 0).then(|| SelfAttention2d::new(&scope / "middle.attention", groups(last), last, *heads)),
             ),
             up: (0..widths.len()).rev().map(up).collect(),
             norm: group_norm(&scope / "norm", first),

@@ -141,18 +141,15 @@ fn samples_depend_on_the_weights_alone() {
     train(&mut trained, &data, 4).finish().unwrap();
     let fresh = build(small(&data), &data, 1).unwrap();
     for name in ["ddim", "ancestral"] {
-        let request =
-            SampleRequest { sampler: Some(name.into()), steps: Some(4), ..SampleRequest::new(3, 5) };
+        let request = SampleRequest { sampler: Some(name.into()), steps: Some(4), ..SampleRequest::new(3, 5) };
         assert_ne!(fresh.sample(&request).unwrap(), trained.sample(&request).unwrap());
     }
     fresh.weights().assign(&trained.weights()).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
-    let log_p =
-        |model: &Ddpm| model.density().unwrap().log_likelihood(&x, LikelihoodKind::LowerBound, 2).unwrap();
+    let log_p = |model: &Ddpm| model.density().unwrap().log_likelihood(&x, LikelihoodKind::LowerBound, 2).unwrap();
     assert_eq!(log_p(&fresh), log_p(&trained));
     for name in ["ddim", "ancestral"] {
-        let request =
-            SampleRequest { sampler: Some(name.into()), steps: Some(4), ..SampleRequest::new(3, 5) };
+        let request = SampleRequest { sampler: Some(name.into()), steps: Some(4), ..SampleRequest::new(3, 5) };
         assert_eq!(fresh.sample(&request).unwrap(), trained.sample(&request).unwrap());
     }
 }
@@ -352,8 +349,7 @@ fn learns_points() {
     let centres = Tensor::from_slice(&[16.0, -5.3, 4.0, -4.7]).view([2, 2]);
     let std = Tensor::from_slice(&[1.0, 0.05]);
     let z = (data.train.x.to_kind(Kind::Double).unsqueeze(1) - centres) / &std;
-    let each =
-        (z.square() + (2.0 * std::f64::consts::PI).ln()).sum_dim_intlist(2, false, Kind::Double) * -0.5;
+    let each = (z.square() + (2.0 * std::f64::consts::PI).ln()).sum_dim_intlist(2, false, Kind::Double) * -0.5;
     let entropy = -(each.logsumexp(1, false) - 2f64.ln() - 0.05f64.ln()).mean(Kind::Double).double_value(&[]);
     let nats = |kind| {
         let log_p = model.density().unwrap().log_likelihood(&data.train.x, kind, 0).unwrap();
@@ -382,12 +378,7 @@ fn units_change_a_density_by_their_volume_and_samples_with_them() {
     for kind in [LikelihoodKind::LowerBound, LikelihoodKind::Ode] {
         let of = |model: &Ddpm, x: &Tensor| model.density().unwrap().log_likelihood(x, kind, 3).unwrap();
         // ln (4 / 8)
-        assert_close(
-            &(of(&model, &x) - of(&other, &(&x * &units))),
-            &Tensor::full([20], 0.5f64.ln(), F64),
-            1e-5,
-            1e-4,
-        );
+        assert_close(&(of(&model, &x) - of(&other, &(&x * &units))), &Tensor::full([20], 0.5f64.ln(), F64), 1e-5, 1e-4);
     }
     let request = SampleRequest::new(20, 1);
     let samples = model.sample(&request).unwrap() * &units;
@@ -414,26 +405,11 @@ fn no_setting_is_ignored() {
     let default = small(&data);
     let changes: [(&str, DdpmConfig, Sampler, [bool; 2]); 9] = [
         ("timesteps", DdpmConfig { timesteps: 500, ..default.clone() }, Sampler::Ddim, [true, true]),
-        (
-            "schedule",
-            DdpmConfig { schedule: NoiseSchedule::Linear, ..default.clone() },
-            Sampler::Ddim,
-            [true, true],
-        ),
-        (
-            "prediction",
-            DdpmConfig { prediction: Prediction::Sample, ..default.clone() },
-            Sampler::Ddim,
-            [true, true],
-        ),
+        ("schedule", DdpmConfig { schedule: NoiseSchedule::Linear, ..default.clone() }, Sampler::Ddim, [true, true]),
+        ("prediction", DdpmConfig { prediction: Prediction::Sample, ..default.clone() }, Sampler::Ddim, [true, true]),
         ("min_snr_gamma", DdpmConfig { min_snr_gamma: 5.0, ..default.clone() }, Sampler::Ddim, [false, true]),
         ("ddim_eta", DdpmConfig { ddim_eta: 1.0, ..default.clone() }, Sampler::Ddim, [true, false]),
-        (
-            "spacing",
-            DdpmConfig { spacing: Spacing::Leading, ..default.clone() },
-            Sampler::Ddim,
-            [true, false],
-        ),
+        ("spacing", DdpmConfig { spacing: Spacing::Leading, ..default.clone() }, Sampler::Ddim, [true, false]),
         ("clip", DdpmConfig { clip: false, ..default.clone() }, Sampler::Ddim, [true, false]),
         (
             "variance",

@@ -66,10 +66,8 @@ fn lowest_noise() -> f64 {
 /// only error that is not the solver's.
 #[test]
 fn a_gaussian_has_its_density() {
-    let gaussian = Mixture {
-        means: Tensor::zeros([1, 2], F64),
-        variances: Tensor::from_slice(&[0.49, 1.0]).unsqueeze(0),
-    };
+    let gaussian =
+        Mixture { means: Tensor::zeros([1, 2], F64), variances: Tensor::from_slice(&[0.49, 1.0]).unsqueeze(0) };
     let x = Generator::seeded(0).randn([50, 2], F64);
     let rng = Generator::seeded(1);
     let of = |steps, divergence| {
@@ -175,16 +173,10 @@ fn a_model_of_the_moons() {
     assert!(latent.decode(&latents.narrow(1, 0, 1)).is_err());
 
     for (sampler, steps) in [("ddim", 10), ("ancestral", 30)] {
-        let request = SampleRequest {
-            sampler: Some(sampler.to_owned()),
-            steps: Some(steps),
-            ..SampleRequest::new(300, 4)
-        };
+        let request =
+            SampleRequest { sampler: Some(sampler.to_owned()), steps: Some(steps), ..SampleRequest::new(300, 4) };
         let frames = model.trajectory(&request, 6).unwrap().unwrap().frames;
-        assert_eq!(
-            (frames.len(), frames[0].label.as_str(), frames[5].label.as_str()),
-            (6, "t = 999", "sample")
-        );
+        assert_eq!((frames.len(), frames[0].label.as_str(), frames[5].label.as_str()), (6, "t = 999", "sample"));
         assert_eq!(frames[5].state, model.sample(&request).unwrap());
         // x_T is the latents, in the units of the data, of the rows that are drawn together first.
         let row = |values: &[f64]| Tensor::from_slice(values);
@@ -232,12 +224,10 @@ fn bytes_have_the_density_of_their_dequantised_values() {
     let nats = model.log_likelihood(&x, LikelihoodKind::DequantisedOde, 5).unwrap();
     assert!(nats.size() == [64] && !nats.requires_grad());
     let noise = stream(5, Purpose::Evaluate, 0).rand_like(&x);
-    let of_spread = spread
-        .log_likelihood(&(&x + (noise - 0.5) * (2.0 / 255.0)), LikelihoodKind::DequantisedOde, 9)
-        .unwrap();
+    let of_spread =
+        spread.log_likelihood(&(&x + (noise - 0.5) * (2.0 / 255.0)), LikelihoodKind::DequantisedOde, 9).unwrap();
     assert_close(&nats, &(&of_spread + 2.0 * (2.0f64 / 255.0).ln()), 1e-4, 1e-4);
-    let bits =
-        |values: Values, nats: &Tensor| values.bits_per_dim(nats.mean(Kind::Double).double_value(&[]), 2);
+    let bits = |values: Values, nats: &Tensor| values.bits_per_dim(nats.mean(Kind::Double).double_value(&[]), 2);
     let difference = bits(Values::Bytes, &nats) - bits(Values::Dequantised, &of_spread);
     assert!((difference - (255f64 / 256.0).log2()).abs() < 1e-5, "{difference} bits");
 }

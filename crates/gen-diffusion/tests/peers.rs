@@ -23,8 +23,7 @@ fn ddpm_takes_pytorchs_step_on_pixels_and_on_patches() {
     for (name, unet) in [("ddpm", pixels), ("ddpm-patches", patches)] {
         let config = DdpmConfig { network: NetworkConfig::Unet(unet), ..Ddpm::default_config(&data) };
         let context = BuildContext { data: data.clone(), device: Device::Cpu, seed: 0 };
-        let file =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/step-{name}.safetensors"));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/step-{name}.safetensors"));
         assert_recorded_steps(|| Ddpm::build(config.clone(), &context).unwrap(), &file, 1e-4);
     }
 }

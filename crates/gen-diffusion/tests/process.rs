@@ -128,8 +128,7 @@ fn predictions_agree() {
 #[test]
 fn min_snr_weights_agree() {
     let process = process(NoiseSchedule::Cosine, 1000);
-    let (x0, noise) =
-        (Tensor::from_slice(&[0.4, -0.7]).view([1, 2]), Tensor::from_slice(&[0.3, 1.1]).view([1, 2]));
+    let (x0, noise) = (Tensor::from_slice(&[0.4, -0.7]).view([1, 2]), Tensor::from_slice(&[0.3, 1.1]).view([1, 2]));
     let wrong = &x0 + 0.25;
     for t in [3, 300, 900] {
         let level = process.level(t);

@@ -200,14 +200,12 @@ fn whole_bound_of_a_gaussian() {
     for case in list(&VECTORS["vlb"]["full"]) {
         let name: String = read(&case["variance"]);
         let variance = if name == "fixed_small" { Variance::FixedSmall } else { Variance::FixedLarge };
-        let (mean, std, x0): (f64, f64, f64) =
-            (read(&case["data_mean"]), read(&case["data_std"]), read(&case["x0"]));
+        let (mean, std, x0): (f64, f64, f64) = (read(&case["data_mean"]), read(&case["data_std"]), read(&case["x0"]));
         let process = linear();
         let bound = VariationalBound::new(&process, variance, Decoder::Discretised(256));
         // E[x_0 | x_t] = mean + gain (x_t - α mean)
-        let gain = |level: &Level| {
-            level.alpha * std.powi(2) / (level.alpha.powi(2) * std.powi(2) + level.sigma.powi(2))
-        };
+        let gain =
+            |level: &Level| level.alpha * std.powi(2) / (level.alpha.powi(2) * std.powi(2) + level.sigma.powi(2));
 
         let row = number(x0).view([1, 1]);
         let transition = |t: usize| {

@@ -46,9 +46,7 @@ impl Gaussian {
         let [dimensions, axes] = directions.size()[..] else { unreachable!("a matrix has two sizes") };
         let others = (dimensions - axes) as f64;
         if noise <= 0.0 && others > 0.0 {
-            return Err(Error::invalid(
-                "the covariance of the training data is singular: there is no density",
-            ));
+            return Err(Error::invalid("the covariance of the training data is singular: there is no density"));
         }
         let x = rows(x);
         let centred = x.f_sub(mean)?;
@@ -77,25 +75,18 @@ mod tests {
         let x = Tensor::from_slice(&[0.0, 1.0, 2.0, 5.0, -1.0, 3.0, 4.0, 4.0]).view([4, 2]);
         let sample = Gaussian::fit(&x).unwrap().sample(40_000, 1);
         let covariance = |x: &Tensor| x.tr().cov(1, None::<Tensor>, None::<Tensor>);
-        assert_close(
-            &sample.mean_dim(0, false, Kind::Double),
-            &x.mean_dim(0, false, Kind::Double),
-            0.0,
-            0.05,
-        );
+        assert_close(&sample.mean_dim(0, false, Kind::Double), &x.mean_dim(0, false, Kind::Double), 0.0, 0.05);
         assert_close(&covariance(&sample), &covariance(&x), 0.05, 0.0);
     }
 
     #[test]
     fn density_by_hand() {
         // Covariance diag(2, 8) and mean 0; then with noise of variance 1, and in a third, empty dimension.
-        let x =
-            Tensor::from_slice(&[-1.0, -2.0, 1.0, -2.0, -1.0, 2.0, 1.0, 2.0]).view([4, 2]) * 1.5f64.sqrt();
+        let x = Tensor::from_slice(&[-1.0, -2.0, 1.0, -2.0, -1.0, 2.0, 1.0, 2.0]).view([4, 2]) * 1.5f64.sqrt();
         let at = Tensor::from_slice(&[1.0, 2.0]).view([1, 2]);
         let expected = |v: [f64; 2]| -0.5 * (1.0 / v[0] + 4.0 / v[1] + (v[0] * v[1]).ln()) - (2.0 * PI).ln();
-        let density = |x: &Tensor, at: &Tensor, noise| {
-            Gaussian::fit(x).unwrap().log_prob(at, noise).unwrap().double_value(&[0])
-        };
+        let density =
+            |x: &Tensor, at: &Tensor, noise| Gaussian::fit(x).unwrap().log_prob(at, noise).unwrap().double_value(&[0]);
         assert!((density(&x, &at, 0.0) - expected([2.0, 8.0])).abs() < 1e-12);
         assert!((density(&x, &at, 1.0) - expected([3.0, 9.0])).abs() < 1e-12);
 

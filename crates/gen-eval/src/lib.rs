@@ -21,7 +21,7 @@ pub use measurement::{Direction, Measurement};
 pub use metrics::*;
 pub use ood::{Detection, OodScore, input_complexity, likelihood_ratio, typicality};
 pub use protocol::{
-    COLUMNS, Column, Domain, EvaluateOptions, Evaluated, Evaluation, EvaluationCache, METRICS, Measured,
-    MetricSpec, NoCache, NumberSpec, Protocol, Stage, direction,
+    COLUMNS, Column, Domain, EvaluateOptions, Evaluated, Evaluation, EvaluationCache, METRICS, Measured, MetricSpec,
+    NoCache, NumberSpec, Protocol, Stage, direction,
 };
 pub use reference::Reference;

@@ -69,9 +69,7 @@ impl Reference {
                 Ok(match data.spec.values {
                     Values::Continuous => data.spec.on_grids(&sample.to_kind(Kind::Double)),
                     Values::Binary => sample.ge(127.5).to_kind(Kind::Uint8) * 255,
-                    Values::Bytes | Values::Dequantised => {
-                        sample.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
-                    }
+                    Values::Bytes | Values::Dequantised => sample.round().clamp(0.0, 255.0).to_kind(Kind::Uint8),
                 })
             }
             Reference::PixelNoise => {
@@ -79,8 +77,7 @@ impl Reference {
                 let uniform = rng.rand(&shape, (Kind::Float, train.device()));
                 Ok(match data.spec.values {
                     Values::Continuous => {
-                        let (low, high) =
-                            (train.amin([0].as_slice(), true), train.amax([0].as_slice(), true));
+                        let (low, high) = (train.amin([0].as_slice(), true), train.amax([0].as_slice(), true));
                         data.spec.on_grids(&(uniform.to_kind(Kind::Double) * (high - &low) + low))
                     }
                     Values::Binary => uniform.ge(0.5).to_kind(Kind::Uint8) * 255,
@@ -167,8 +164,7 @@ mod tests {
         let x = ((&i * 0.7).sin() * 30.0 + (&i * &i * 0.11).sin() * 50.0 + 110.0).to_kind(Kind::Uint8);
         let x = x.view([600, 1, 4, 4]);
         let test = Split::unlabelled(x.narrow(0, 500, 100));
-        Dataset::from_splits("x", Split::unlabelled(x.narrow(0, 0, 500)), None, Some(test), Vec::new())
-            .unwrap()
+        Dataset::from_splits("x", Split::unlabelled(x.narrow(0, 0, 500)), None, Some(test), Vec::new()).unwrap()
     }
 
     fn bits(data: &Dataset, reference: Reference) -> f64 {
@@ -201,8 +197,7 @@ mod tests {
         let gaussian = bits(&data, Reference::PixelGaussian);
         assert!((4.0..7.9).contains(&gaussian), "{gaussian}");
         // The same model of the same noisy bytes, as a density on [-1, 1).
-        let dequantised =
-            images().with_options(&DataOptions { dequantise: true, ..DataOptions::default() }).unwrap();
+        let dequantised = images().with_options(&DataOptions { dequantise: true, ..DataOptions::default() }).unwrap();
         assert!((bits(&dequantised, Reference::PixelGaussian) - gaussian).abs() < 1e-12);
         assert!((bits(&dequantised, Reference::PixelNoise) - 8.0).abs() < 1e-12);
     }

@@ -26,10 +26,7 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     let mut records = Vec::new();
     let network = train(&data, &config, &Classification::default(), |record| records.push(record)).unwrap();
     assert_eq!(records.len(), 6);
-    assert!(
-        records[5].loss < records[0].loss && records[5].validation_accuracy.unwrap() > 0.95,
-        "{records:?}"
-    );
+    assert!(records[5].loss < records[0].loss && records[5].validation_accuracy.unwrap() > 0.95, "{records:?}");
     assert!(network.accuracy(&data.test).unwrap() > 0.95);
 
     let features_of = |network: &FeatureNetwork, x: &Tensor| network.features(x, &mut |_, _| ()).features;
@@ -41,21 +38,13 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
     assert!(std.max().double_value(&[]) < 1.0 + 1e-5 && std.mean(Kind::Double).double_value(&[]) > 0.5);
 
     // The features of an image depend on that image only.
-    assert_close(
-        &features_of(&network, &data.train.x.narrow(0, 7, 1)),
-        &features.narrow(0, 7, 1),
-        1e-5,
-        1e-5,
-    );
+    assert_close(&features_of(&network, &data.train.x.narrow(0, 7, 1)), &features.narrow(0, 7, 1), 1e-5, 1e-5);
     let bytes = network.to_safetensors().unwrap();
     let again = FeatureNetwork::from_safetensors(&bytes).unwrap();
     assert_eq!(features_of(&again, &data.train.x), features);
     assert_eq!(again.to_safetensors().unwrap(), bytes);
     // The same seed, the same network.
-    assert_eq!(
-        train(&data, &config, &Classification::default(), |_| ()).unwrap().to_safetensors().unwrap(),
-        bytes
-    );
+    assert_eq!(train(&data, &config, &Classification::default(), |_| ()).unwrap().to_safetensors().unwrap(), bytes);
 
     let spaces = [FeatureSpace::Classifier { name: "bars".to_owned(), sha256: "0".to_owned(), network }];
     let options = EvaluateOptions::default();
@@ -94,8 +83,7 @@ fn a_network_learns_without_labels_and_compares_as_a_space() {
     let learn = |data: &Dataset| {
         let mut records = Vec::new();
         let supervision = SelfSupervision::default();
-        let network =
-            train_self_supervised(data, &config, &supervision, |record| records.push(record)).unwrap();
+        let network = train_self_supervised(data, &config, &supervision, |record| records.push(record)).unwrap();
         (network, records)
     };
     let (network, records) = learn(&data);

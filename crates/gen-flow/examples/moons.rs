@@ -29,10 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut trainer = Trainer::new(&mut model, &data, config, Budget::Seconds(seconds), 0)?;
     while let Some(record) = trainer.advance()? {
         if record.progress.step.is_multiple_of(1000) {
-            println!(
-                "step {:6}  {:5.1} s  {:?}",
-                record.progress.step, record.progress.seconds, record.losses
-            );
+            println!("step {:6}  {:5.1} s  {:?}", record.progress.step, record.progress.seconds, record.losses);
         }
     }
     let progress = trainer.progress();

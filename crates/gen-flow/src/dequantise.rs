@@ -141,9 +141,7 @@ impl Dequantiser {
     /// The way back, for images to values in [-1, 1]: for bytes the grid point whose cell y lies in.
     pub fn to_data(&self, y: &Tensor) -> Tensor {
         match self.noise {
-            Noise::Uniform | Noise::Learned(..) => {
-                (self.to_unit(y) * 256.0).floor().clamp(0.0, 255.0) / 127.5 - 1.0
-            }
+            Noise::Uniform | Noise::Learned(..) => (self.to_unit(y) * 256.0).floor().clamp(0.0, 255.0) / 127.5 - 1.0,
             _ => self.to_data_smooth(y),
         }
     }
@@ -154,9 +152,7 @@ impl Dequantiser {
             Noise::None => y.shallow_clone(),
             Noise::Gaussian(_) => y.clamp(-1.0, 1.0),
             Noise::Spread => (self.to_unit(y) * 2.0 - 1.0).clamp(-1.0, 1.0),
-            Noise::Uniform | Noise::Learned(..) => {
-                (self.to_unit(y) * 256.0 - 0.5).clamp(0.0, 255.0) / 127.5 - 1.0
-            }
+            Noise::Uniform | Noise::Learned(..) => (self.to_unit(y) * 256.0 - 0.5).clamp(0.0, 255.0) / 127.5 - 1.0,
         }
     }
 

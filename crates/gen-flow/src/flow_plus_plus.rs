@@ -50,10 +50,7 @@ pub struct FlowPlusPlusConfig {
 impl Default for FlowPlusPlusConfig {
     fn default() -> Self {
         FlowPlusPlusConfig {
-            multi_scale: MultiScale {
-                dequantisation: Dequantisation::Variational,
-                ..MultiScale::new(Pixels::Logit)
-            },
+            multi_scale: MultiScale { dequantisation: Dequantisation::Variational, ..MultiScale::new(Pixels::Logit) },
             couplings: 4,
             components: 4,
             width: 32,

@@ -1,7 +1,7 @@
 //! Glow: steps of activation normalisation, a mixing of channels and an affine coupling, at several scales.
 
-use gen_core::config::at_least_one;
 use gen_core::Result;
+use gen_core::config::at_least_one;
 use gen_core::data::DataSpec;
 use gen_core::optim::AdamConfig;
 use gen_core::params::{Params, Scope};
@@ -59,8 +59,7 @@ impl Architecture for GlowSteps {
     const NAME: &'static str = "glow";
     const SUMMARY: &'static str =
         "images: affine couplings, 1x1 convolutions and learned priors at several scales; exact likelihood";
-    const CITATION: &'static str =
-        "Kingma & Dhariwal 2018, Glow: Generative Flow with Invertible 1x1 Convolutions";
+    const CITATION: &'static str = "Kingma & Dhariwal 2018, Glow: Generative Flow with Invertible 1x1 Convolutions";
 
     const ROWS: RowsPerPass = RowsPerPass { images_in_cache: 64, ..RowsPerPass::DEFAULT };
 
@@ -78,18 +77,17 @@ impl Architecture for GlowSteps {
         config.multi_scale.check(Self::NAME, shape)?;
         at_least_one("steps", config.steps as i64)?;
         at_least_one("width", config.width)?;
-        let (dequantiser, mut layers) =
-            config.multi_scale.build(params, data, shape, &mut |place, scale| {
-                let [channels, ..] = scale.shape;
-                let mut layers: Vec<Box<dyn Layer>> = Vec::new();
-                for i in 0..config.steps {
-                    step(&mut layers, &place / format!("steps.{i}"), channels, config.width);
-                }
-                if !scale.is_last {
-                    layers.push(Box::new(prior(&place / "prior", channels, scale.kept)));
-                }
-                layers
-            })?;
+        let (dequantiser, mut layers) = config.multi_scale.build(params, data, shape, &mut |place, scale| {
+            let [channels, ..] = scale.shape;
+            let mut layers: Vec<Box<dyn Layer>> = Vec::new();
+            for i in 0..config.steps {
+                step(&mut layers, &place / format!("steps.{i}"), channels, config.width);
+            }
+            if !scale.is_last {
+                layers.push(Box::new(prior(&place / "prior", channels, scale.kept)));
+            }
+            layers
+        })?;
         // The distribution of the last values, one Gaussian for each.
         layers.push(Box::new(ActNorm::new(&params.root() / "prior", shape.iter().product())));
         Ok(Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data))

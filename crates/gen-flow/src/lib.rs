@@ -36,9 +36,7 @@ pub use guidance::{Guidance, Weaker};
 pub use images::{AffineSteps, Dequantisation, MultiScale, Pixels};
 pub use maf::{AffineAutoregressive, Iaf, InverseAutoregressive, Maf, MafConfig};
 pub use model::{Architecture, Design, FlowModel, RowsPerPass};
-pub use nsf::{
-    Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineConfig, SplineCouplings, SplineImageConfig,
-};
+pub use nsf::{Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineConfig, SplineCouplings, SplineImageConfig};
 pub use realnvp::{AffineCouplings, ImageConfig, RealNvp, RealNvpConfig, TabularConfig};
 pub use residual_flow::{Determinant, ResidualBlocks, ResidualFlow, ResidualFlowConfig};
 pub use tarflow::{TarFlow, TarFlowConfig, Transformers};

@@ -71,11 +71,10 @@ impl Architecture for SplineCouplings {
                 config.multi_scale.check(Self::NAME, shape)?;
                 config.steps.check()?;
                 let spline = config.spline()?;
-                let (dequantiser, layers) =
-                    config.multi_scale.build(params, data, shape, &mut |place, scale| {
-                        let splines = (scale.index == 0).then(|| splines(&place, config, spline, &scale));
-                        splines.into_iter().flatten().chain(config.steps.of(&place, &scale)).collect()
-                    })?;
+                let (dequantiser, layers) = config.multi_scale.build(params, data, shape, &mut |place, scale| {
+                    let splines = (scale.index == 0).then(|| splines(&place, config, spline, &scale));
+                    splines.into_iter().flatten().chain(config.steps.of(&place, &scale)).collect()
+                })?;
                 Ok(Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data))
             }
             (config, _) => Err(other_data(config.kind(), data)),

@@ -33,8 +33,7 @@ impl Architecture for AffineCouplings {
     type Config = RealNvpConfig;
 
     const NAME: &'static str = "realnvp";
-    const SUMMARY: &'static str =
-        "affine couplings, multi-scale for images; exact likelihood, samples in one pass";
+    const SUMMARY: &'static str = "affine couplings, multi-scale for images; exact likelihood, samples in one pass";
     const CITATION: &'static str = "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP";
 
     fn default_config(data: &DataSpec) -> RealNvpConfig {
@@ -60,10 +59,9 @@ impl Architecture for AffineCouplings {
                 let shape = images::shape(Self::NAME, data)?;
                 config.multi_scale.check(Self::NAME, shape)?;
                 config.steps.check()?;
-                let (dequantiser, layers) =
-                    config
-                        .multi_scale
-                        .build(params, data, shape, &mut |place, scale| config.steps.of(&place, &scale))?;
+                let (dequantiser, layers) = config
+                    .multi_scale
+                    .build(params, data, shape, &mut |place, scale| config.steps.of(&place, &scale))?;
                 Ok(Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data))
             }
             (config, _) => Err(other_data(config.kind(), data)),

@@ -29,8 +29,7 @@ impl Architecture for ResidualBlocks {
     type Config = ResidualFlowConfig;
 
     const NAME: &'static str = "residual-flow";
-    const SUMMARY: &'static str =
-        "invertible residual blocks of perceptrons; exact likelihood, samples by iteration";
+    const SUMMARY: &'static str = "invertible residual blocks of perceptrons; exact likelihood, samples by iteration";
     const CITATION: &'static str =
         "Chen, Behrmann, Duvenaud & Jacobsen 2019, Residual Flows for Invertible Generative Modeling";
 

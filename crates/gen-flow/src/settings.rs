@@ -8,21 +8,14 @@ use gen_core::{Error, Result};
 
 /// Training settings for tabular data.
 pub(crate) fn tabular_training() -> TrainConfig {
-    TrainConfig {
-        batch_size: 256,
-        schedule: Schedule::Cosine,
-        validation_rows: 256,
-        ..TrainConfig::default()
-    }
+    TrainConfig { batch_size: 256, schedule: Schedule::Cosine, validation_rows: 256, ..TrainConfig::default() }
 }
 
 /// Training settings for this kind of data; images have this batch size and so many steps of warm-up.
 pub(crate) fn training(data: &DataSpec, batch_size: usize, warmup_steps: u64) -> TrainConfig {
     match data.shape {
         Shape::Points { .. } => tabular_training(),
-        Shape::Image { .. } => {
-            TrainConfig { batch_size, warmup_steps, ema_decay: 0.995, ..tabular_training() }
-        }
+        Shape::Image { .. } => TrainConfig { batch_size, warmup_steps, ema_decay: 0.995, ..tabular_training() },
     }
 }
 

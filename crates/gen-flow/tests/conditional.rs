@@ -67,8 +67,7 @@ fn bases_are_densities_and_sample_what_they_say() {
         // By importance: E_z[r(z) / p(z)] = 1 for a density r that p covers, here a narrow Gaussian at the samples'
         // mean.
         let mean = z.mean_dim(0, false, Kind::Double);
-        let r =
-            ((&z - &mean) / 0.3).square().sum_dim_intlist(1, false, Kind::Double) * -0.5 - (TAU * 0.09).ln();
+        let r = ((&z - &mean) / 0.3).square().sum_dim_intlist(1, false, Kind::Double) * -0.5 - (TAU * 0.09).ln();
         let ratio = (r - log_prob).exp();
         let error = ratio.std(true).double_value(&[]) / (n as f64).sqrt();
         let ratio = ratio.mean(Kind::Double).double_value(&[]);
@@ -120,9 +119,7 @@ fn conditional_flows_learn_a_conditional_density() {
             Chain::new((0..2).map(|i| Box::new(autoregressive(params, i)) as Box<dyn Layer>).collect())
         }),
         ("inverse autoregressive", &|params| {
-            Chain::new(
-                (0..2).map(|i| Box::new(Inverse(autoregressive(params, i))) as Box<dyn Layer>).collect(),
-            )
+            Chain::new((0..2).map(|i| Box::new(Inverse(autoregressive(params, i))) as Box<dyn Layer>).collect())
         }),
     ];
     for (name, build) in builds {

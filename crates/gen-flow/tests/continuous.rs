@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    assert_bits_of_shades, assert_density_of_moons, assert_gradients, context, double, mean_log_likelihood,
-    set, shades, tensor, train, vectors,
+    assert_bits_of_shades, assert_density_of_moons, assert_gradients, context, double, mean_log_likelihood, set,
+    shades, tensor, train, vectors,
 };
 use gen_core::data::{PointSet, Values};
 use gen_core::model::{GenerativeModel, SampleRequest};
@@ -15,9 +15,7 @@ use gen_core::params::Params;
 use gen_core::registry::Buildable;
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
-use gen_flow::bijection::{
-    Bijection, Chain, Continuous, JacobianTrace, Layer, PerceptronField, Place, VectorField,
-};
+use gen_flow::bijection::{Bijection, Chain, Continuous, JacobianTrace, Layer, PerceptronField, Place, VectorField};
 use gen_flow::{Ffjord, FfjordConfig, Given};
 use tch::{Device, Kind, Tensor};
 
@@ -211,8 +209,7 @@ fn gradients_are_those_of_finite_differences() {
             let (y, log_det) = if inverse { flow.inverse(&x, given) } else { flow.forward(&x, given) };
             (y.sin() + log_det.square().unsqueeze(1)).sum(Kind::Double)
         };
-        let mut inputs: Vec<Tensor> =
-            params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
+        let mut inputs: Vec<Tensor> = params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
         inputs.extend([x.shallow_clone(), context.shallow_clone()]);
         assert_gradients(&inputs, 1e-4, &loss);
     }
@@ -272,8 +269,7 @@ fn gradients_of_penalties_are_those_of_finite_differences() {
             let penalty = chain.take_penalty().unwrap();
             (y.sin() + (log_det.square() + penalty.exp()).unsqueeze(1)).sum(Kind::Double)
         };
-        let mut inputs: Vec<Tensor> =
-            params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
+        let mut inputs: Vec<Tensor> = params.trainable().into_iter().map(|(_, parameter)| parameter).collect();
         inputs.extend([x.shallow_clone(), context.shallow_clone()]);
         assert_gradients(&inputs, 1e-4, &loss);
     }

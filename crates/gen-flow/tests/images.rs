@@ -223,10 +223,7 @@ fn what_cannot_be_is_refused() {
     let context = |data: &Dataset| BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
     let points = Dataset::from_tensor("line", Tensor::randn([9, 2], (Kind::Float, Device::Cpu))).unwrap();
     refused(Glow::build(GlowConfig::default(), &context(&points)).err(), "is a model of images");
-    refused(
-        FlowPlusPlus::build(FlowPlusPlusConfig::default(), &context(&points)).err(),
-        "is a model of images",
-    );
+    refused(FlowPlusPlus::build(FlowPlusPlusConfig::default(), &context(&points)).err(), "is a model of images");
     let of = |config: GlowConfig| Glow::build(config, &context(&images)).err();
     let default = GlowConfig::default().multi_scale;
     let scaled = |multi_scale: MultiScale| GlowConfig { multi_scale, ..GlowConfig::default() };

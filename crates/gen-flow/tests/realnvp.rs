@@ -93,9 +93,8 @@ fn tables_of_more_columns() {
     tch::manual_seed(torch_seed(9, Purpose::Data, 0));
     let z = Tensor::randn([5000, 5], (Kind::Float, Device::Cpu));
     // A correlated Gaussian whose entropy is known: x = z A, ln|det A| = 5 ln 3.
-    let mixing = (Tensor::ones([5, 5], (Kind::Float, Device::Cpu)).triu(1)
-        + Tensor::eye(5, (Kind::Float, Device::Cpu)))
-        * 3.0;
+    let mixing =
+        (Tensor::ones([5, 5], (Kind::Float, Device::Cpu)).triu(1) + Tensor::eye(5, (Kind::Float, Device::Cpu))) * 3.0;
     let data = Dataset::from_tensor("gaussian", z.matmul(&mixing) + 10.0).unwrap();
     let entropy = 2.5 * (1.0 + (2.0 * std::f64::consts::PI).ln()) + 5.0 * 3f64.ln();
     let mut model = build(&data, 0);
@@ -128,8 +127,7 @@ fn learns_images() {
 #[test]
 fn bytes_and_dequantised_values_have_the_same_bits_per_dimension() {
     let bytes = image_data(64);
-    let dequantised =
-        image_data(64).with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
+    let dequantised = image_data(64).with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
     let (one, other) = (build_small(&bytes, 5), build_small(&dequantised, 5));
     let x = bytes.train.to_batch(&bytes.spec, &Generator::shared()).x;
     let first = log_likelihood(&one, &x);
@@ -175,12 +173,8 @@ fn samples_and_densities_depend_on_the_weights_alone() {
 fn a_resumed_run_ends_where_an_unbroken_one_does() {
     for data in [tabular_data(), image_data(128)] {
         let build = if data.spec.shape.is_image() { build_small } else { build };
-        let config = TrainConfig {
-            batch_size: 32,
-            log_every: 5,
-            ema_decay: 0.9,
-            ..RealNvp::default_training(&data.spec)
-        };
+        let config =
+            TrainConfig { batch_size: 32, log_every: 5, ema_decay: 0.9, ..RealNvp::default_training(&data.spec) };
         let budget = Budget::Steps(10);
         let mut unbroken = build(&data, 1);
         let mut trainer = Trainer::new(&mut unbroken, &data, config.clone(), budget, 1).unwrap();
@@ -232,12 +226,7 @@ fn likelihoods_do_not_depend_on_how_rows_are_grouped() {
     let model = build(&data, 0);
     let all = log_likelihood(&model, &data.train.x);
     assert_eq!(all.size(), [20_000]);
-    assert_close(
-        &log_likelihood(&model, &data.train.x.narrow(0, 15_000, 3)),
-        &all.narrow(0, 15_000, 3),
-        1e-5,
-        1e-5,
-    );
+    assert_close(&log_likelihood(&model, &data.train.x.narrow(0, 15_000, 3)), &all.narrow(0, 15_000, 3), 1e-5, 1e-5);
     assert_eq!(log_likelihood(&model, &data.train.x.narrow(0, 0, 0)).size(), [0]);
     assert_eq!(model.sample(&SampleRequest::new(0, 0)).unwrap().size(), [0, 2]);
 }
@@ -252,9 +241,7 @@ fn latents_and_data_are_each_others_images() {
     let x = latent.decode(&latents).unwrap();
     assert_close(&x, &model.sample(&SampleRequest::new(12_000, 5)).unwrap(), 1e-5, 1e-5);
     assert_close(&latent.encode(&x, 0).unwrap().unwrap(), &latents, 1e-3, 1e-3);
-    assert!(
-        latent.decode(&latents.narrow(1, 0, 1)).is_err() && latent.encode(&x.narrow(1, 0, 1), 0).is_err()
-    );
+    assert!(latent.decode(&latents.narrow(1, 0, 1)).is_err() && latent.encode(&x.narrow(1, 0, 1), 0).is_err());
 }
 
 #[test]
@@ -290,10 +277,7 @@ fn a_trajectory_ends_at_the_samples() {
         let frames = model.trajectory(&request, 4).unwrap().unwrap().frames;
         assert_eq!(frames.len(), 4);
         let last = frames[3].label.rsplit('/').next().unwrap();
-        assert_eq!(
-            (frames[0].label.clone(), &frames[3].label),
-            (format!("0/{last}"), &format!("{last}/{last}"))
-        );
+        assert_eq!((frames[0].label.clone(), &frames[3].label), (format!("0/{last}"), &format!("{last}/{last}")));
         for pair in frames.windows(2) {
             assert_eq!(pair[0].state.size(), data.spec.shape.batch(5));
             assert_ne!(pair[0].state, pair[1].state);
@@ -320,9 +304,7 @@ fn what_cannot_be_is_refused() {
     let odd = Tensor::zeros([4, 1, 27, 28], (Kind::Uint8, Device::Cpu));
     let odd = Dataset::from_tensor("odd", odd).unwrap();
     let line = Dataset::from_tensor("line", Tensor::randn([9, 1], (Kind::Float, Device::Cpu))).unwrap();
-    let binary = image_data(8)
-        .with_options(&DataOptions { binarise: Binarise::Static, ..Default::default() })
-        .unwrap();
+    let binary = image_data(8).with_options(&DataOptions { binarise: Binarise::Static, ..Default::default() }).unwrap();
     let cases = [
         (error(image(ImageConfig::default()), &odd), "27x28"),
         (error(image(ImageConfig::default()), &binary), "binary"),

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    assert_bits_of_shades, assert_density_of_moons, assert_gradients, context, double, mean_log_likelihood,
-    set, shades, tensor, train, vectors,
+    assert_bits_of_shades, assert_density_of_moons, assert_gradients, context, double, mean_log_likelihood, set,
+    shades, tensor, train, vectors,
 };
 use gen_core::data::{Dataset, PointSet, Values};
 use gen_core::model::{GenerativeModel, SampleRequest};
@@ -193,8 +193,7 @@ fn a_fresh_block_is_the_identity_and_no_rows_are_no_work() {
 #[test]
 fn a_residual_flow_learns_the_moons_and_stays_a_density() {
     let data = PointSet::Moons.dataset().unwrap();
-    let config =
-        ResidualFlowConfig { blocks: 6, hidden: vec![32, 32], ..ResidualFlow::default_config(&data.spec) };
+    let config = ResidualFlowConfig { blocks: 6, hidden: vec![32, 32], ..ResidualFlow::default_config(&data.spec) };
     let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
     let _ = train(&mut model, &data, 200, 128);
     assert_density_of_moons(&model, 0.2);
@@ -208,8 +207,7 @@ fn a_residual_flow_of_more_dimensions_trains_on_estimates() {
     let bent = z.narrow(1, 0, 5).square() * 0.5;
     let x = &z + Tensor::cat(&[&bent.narrow(1, 0, 1).zeros_like(), &bent], 1);
     let data = Dataset::from_tensor("bent", x).unwrap();
-    let config =
-        ResidualFlowConfig { blocks: 4, hidden: vec![32], ..ResidualFlow::default_config(&data.spec) };
+    let config = ResidualFlowConfig { blocks: 4, hidden: vec![32], ..ResidualFlow::default_config(&data.spec) };
     assert_eq!(config.determinant, Determinant::Roulette);
     let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
     let _ = train(&mut model, &data, 1, 128);
@@ -224,8 +222,7 @@ fn a_residual_flow_of_more_dimensions_trains_on_estimates() {
 #[test]
 fn a_residual_flow_learns_images() {
     let data = shades();
-    let config =
-        ResidualFlowConfig { blocks: 3, hidden: vec![12, 24], ..ResidualFlow::default_config(&data.spec) };
+    let config = ResidualFlowConfig { blocks: 3, hidden: vec![12, 24], ..ResidualFlow::default_config(&data.spec) };
     let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
     let bits = |model: &ResidualFlow| Values::Bytes.bits_per_dim(mean_log_likelihood(model, &x), 16);
@@ -242,9 +239,8 @@ fn the_determinant_is_that_of_the_jacobian_whatever_is_narrow() {
         let block = Residual::new(random(&params, 5, hidden, 0.8), LogDet::Exact);
         let x = Tensor::randn([1, 5], F64).set_requires_grad(true);
         let (y, log_det) = block.forward(&x, Given::NOTHING);
-        let rows: Vec<Tensor> = (0..5)
-            .map(|i| Tensor::run_backward(&[y.get(0).get(i)], &[&x], true, false).remove(0).get(0))
-            .collect();
+        let rows: Vec<Tensor> =
+            (0..5).map(|i| Tensor::run_backward(&[y.get(0).get(i)], &[&x], true, false).remove(0).get(0)).collect();
         let jacobian = Tensor::stack(&rows, 0);
         assert_close(&log_det.get(0), &jacobian.slogdet().1, 1e-10, 1e-10);
         let (back, inverse_log_det) = block.inverse(&y.detach(), Given::NOTHING);

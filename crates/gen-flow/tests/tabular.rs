@@ -210,8 +210,7 @@ fn every_model_of_points_starts_from_one_row_and_from_constant_columns() {
     let line = Tensor::cat(&[Tensor::randn([60, 1], options), Tensor::full([60, 1], 3.5, options)], 1);
     let same = Tensor::from_slice(&[1.5f64, 3.5]).view([1, 2]).expand([60, 2], false).contiguous();
     let set = |name: &str, x: Tensor| Dataset::from_tensor(name, x).unwrap();
-    let sets =
-        [(moons(), 1), (set("line", line.shallow_clone()), 32), (set("same", same.shallow_clone()), 32)];
+    let sets = [(moons(), 1), (set("line", line.shallow_clone()), 32), (set("same", same.shallow_clone()), 32)];
     for entry in models() {
         for (data, rows) in &sets {
             assert_starts(entry, data, *rows);

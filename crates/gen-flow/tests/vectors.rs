@@ -97,9 +97,7 @@ fn spline(block: &str, raw: [&str; 3], bound: f64, knots: Knots) {
     // alone is 5e-6 in the log of the slope, so there the reference is what double precision makes of the rounded
     // ones.
     let single = |x: &Tensor| x.to_kind(Kind::Float);
-    let close = |actual: &Tensor, expected: &Tensor| {
-        assert_close(&actual.to_kind(Kind::Double), expected, 1e-6, 1e-6)
-    };
+    let close = |actual: &Tensor, expected: &Tensor| assert_close(&actual.to_kind(Kind::Double), expected, 1e-6, 1e-6);
     let rounded = single(&parameters).to_kind(Kind::Double);
     let (found, log_slope) = spline.forward(&single(&x), &single(&parameters));
     close(&found, &y);
@@ -163,13 +161,8 @@ fn lu_convolution() {
     for (kind, tolerance) in PRECISIONS {
         let params = Params::new(kind, Device::Cpu);
         let conv = Conv1x1::new(params.root(), 4);
-        let names = [
-            ("permutation", "P"),
-            ("lower", "L_raw"),
-            ("upper", "U_raw"),
-            ("log_scale", "log_s"),
-            ("sign", "sign_s"),
-        ];
+        let names =
+            [("permutation", "P"), ("lower", "L_raw"), ("upper", "U_raw"), ("log_scale", "log_s"), ("sign", "sign_s")];
         for (ours, theirs) in names {
             set(&params, ours, &tensor(&v[theirs]));
         }
@@ -184,12 +177,7 @@ fn lu_convolution() {
         assert_close(&log_det, &expected, tolerance, tolerance);
         let identity = Tensor::eye(4, (kind, Device::Cpu));
         assert_close(&conv.forward(&identity, Given::NOTHING).0.tr(), &tensor(&v["W"]), tolerance, tolerance);
-        assert_close(
-            &conv.inverse(&identity, Given::NOTHING).0.tr(),
-            &tensor(&v["W_inv"]),
-            tolerance,
-            tolerance,
-        );
+        assert_close(&conv.inverse(&identity, Given::NOTHING).0.tr(), &tensor(&v["W_inv"]), tolerance, tolerance);
     }
 }
 

@@ -53,8 +53,7 @@ fn run(images: &Path, budget: &str, sheet: &Path) -> Result<()> {
 /// An IDX file of bytes in three dimensions: `u8 [n, 1, height, width]`.
 fn read_idx(path: &Path) -> Result<Tensor> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let word =
-        |i: usize| bytes.get(4 * i..4 * i + 4).map_or(0, |b| b.iter().fold(0, |n, b| n << 8 | i64::from(*b)));
+    let word = |i: usize| bytes.get(4 * i..4 * i + 4).map_or(0, |b| b.iter().fold(0, |n, b| n << 8 | i64::from(*b)));
     let (magic, size) = (word(0), [word(1), 1, word(2), word(3)]);
     if magic != 0x803 || bytes.len() as i128 != 16 + size.iter().copied().map(i128::from).product::<i128>() {
         return Err(Error::format(path, "not a whole IDX file of images (is it still compressed?)"));

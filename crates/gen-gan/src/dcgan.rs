@@ -128,9 +128,7 @@ impl DcganConfig {
             return Err(Error::invalid(format!("`r1_gamma` must be at least 0, found {}", self.r1_gamma)));
         }
         if self.discriminator_batch_norm && !shape.is_image() {
-            return Err(Error::invalid(
-                "points have no batch normalisation: set discriminator_batch_norm=false",
-            ));
+            return Err(Error::invalid("points have no batch normalisation: set discriminator_batch_norm=false"));
         }
         if self.discriminator_batch_norm && self.r1_gamma > 0.0 {
             return Err(Error::invalid(
@@ -170,9 +168,7 @@ impl Dcgan {
     fn generator_step(&mut self, n: i64, step: &Step, losses: Losses) -> Result<Losses> {
         let fake = self.generator.forward(&self.noise(n, &step.rng), Mode::Train);
         let loss = non_saturating::generator(&self.discriminator.forward(&fake));
-        Ok(losses
-            .with("loss_g", &loss)
-            .with("grad_norm_g", &self.generator_optimizer.step(&loss, step.lr_scale)?))
+        Ok(losses.with("loss_g", &loss).with("grad_norm_g", &self.generator_optimizer.step(&loss, step.lr_scale)?))
     }
 
     /// z ~ N(0, I): `[n, latent_dim]`.
@@ -325,12 +321,8 @@ mod tests {
         let images = Tensor::randint(256, [16, 1, 8, 8], (Kind::Uint8, Device::Cpu));
         let data = Dataset::from_tensor("noise", images).unwrap();
         let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
-        let config =
-            DcganConfig { generator_width: 4, discriminator_width: 4, ..Dcgan::default_config(&data.spec) };
-        (
-            Dcgan::build(config, &context).unwrap(),
-            data.train.to_batch(&data.spec, &stream(0, Purpose::Data, 0)).x,
-        )
+        let config = DcganConfig { generator_width: 4, discriminator_width: 4, ..Dcgan::default_config(&data.spec) };
+        (Dcgan::build(config, &context).unwrap(), data.train.to_batch(&data.spec, &stream(0, Purpose::Data, 0)).x)
     }
 
     /// The names of the tensors in which two snapshots differ.

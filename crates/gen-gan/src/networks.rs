@@ -103,13 +103,7 @@ impl ConvGenerator {
             )
         };
         ConvGenerator {
-            project: Linear::with_init(
-                &scope / "project",
-                latent_dim,
-                base.iter().product(),
-                WEIGHT,
-                Init::ZEROS,
-            ),
+            project: Linear::with_init(&scope / "project", latent_dim, base.iter().product(), WEIGHT, Init::ZEROS),
             stages: channels.windows(2).enumerate().map(stage).collect(),
             base,
         }

@@ -48,12 +48,7 @@ fn ring(n: i64) -> (Dataset, Tensor) {
 
 /// The default configuration at a size that tests can afford.
 fn small(data: &Dataset) -> DcganConfig {
-    DcganConfig {
-        latent_dim: 8,
-        generator_width: 8,
-        discriminator_width: 8,
-        ..Dcgan::default_config(&data.spec)
-    }
+    DcganConfig { latent_dim: 8, generator_width: 8, discriminator_width: 8, ..Dcgan::default_config(&data.spec) }
 }
 
 fn build(data: &Dataset, config: DcganConfig, seed: u64) -> Result<Dcgan> {
@@ -183,9 +178,8 @@ fn a_step_on_points_reports_what_the_definitions_give() {
             x.matmul(&of(format!("{i}.weight")).tr()) + of(format!("{i}.bias"))
         })
     };
-    let discriminator = |x: &Tensor| {
-        mlp(x, &|name| double(state.get(&format!("discriminator.{name}")).unwrap())).squeeze_dim(1)
-    };
+    let discriminator =
+        |x: &Tensor| mlp(x, &|name| double(state.get(&format!("discriminator.{name}")).unwrap())).squeeze_dim(1);
     let row = |values: &[f64]| Tensor::from_slice(values);
     let real = (double(&data.train.x) - row(&data.spec.mean)) / row(&data.spec.std);
     let fake = mlp(&first_noise(50), &|name| double(weights.get(&name).unwrap()));
@@ -279,9 +273,8 @@ fn a_step_on_images_reports_what_the_definitions_give() {
         let fake = tch::no_grad(|| generator.forward(&first_noise(rows), Mode::Frozen));
         let batch = data.train.to_batch(&data.spec, &Generator::shared());
         let real = double(&batch.x);
-        let expected = expected(&real, &double(&fake), 3.0, &|x| image_logits(&state, x), &|x| {
-            image_squared_norms(&state, x)
-        });
+        let expected =
+            expected(&real, &double(&fake), 3.0, &|x| image_logits(&state, x), &|x| image_squared_norms(&state, x));
         assert_reported(&model.train_step(&batch, &first_step()).unwrap().values(), &expected);
     }
 }
@@ -381,19 +374,14 @@ fn points_move_to_the_data() {
     let mut model = build(&data, Dcgan::default_config(&data.spec), 0).unwrap();
     // The share of samples within 2.5 standard deviations of a centre, and the least crowded centre's share.
     let fit = |model: &Dcgan| {
-        let (distance, which) =
-            Tensor::cdist(&samples(model, 1000), &double(&centres), 2.0, None).min_dim(1, false);
+        let (distance, which) = Tensor::cdist(&samples(model, 1000), &double(&centres), 2.0, None).min_dim(1, false);
         let near = distance.lt(1.25);
         let counts = which.masked_select(&near).bincount(None::<&Tensor>, 8);
-        (
-            near.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]),
-            counts.min().int64_value(&[]) as f64 / 1e3,
-        )
+        (near.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]), counts.min().int64_value(&[]) as f64 / 1e3)
     };
     let (near, fewest) = fit(&model);
     assert!(near < 0.3 && fewest < 0.02, "untrained: {near} near a centre, {fewest} near the emptiest");
-    let training =
-        TrainConfig { ema_decay: 0.98, schedule: Schedule::Constant, ..Dcgan::default_training(&data.spec) };
+    let training = TrainConfig { ema_decay: 0.98, schedule: Schedule::Constant, ..Dcgan::default_training(&data.spec) };
     train(&mut model, &data, training, 800);
     let (near, fewest) = fit(&model);
     assert!(near > 0.7 && fewest > 0.02, "trained: {near} near a centre, {fewest} near the emptiest");
@@ -440,9 +428,7 @@ fn impossible_configurations_are_explained() {
     assert_eq!(refused(&images, |c| c.latent_dim = 0), "`latent_dim` must be at least 1, found 0");
     assert_eq!(refused(&images, |c| c.r1_gamma = -1.0), "`r1_gamma` must be at least 0, found -1");
     assert!(refused(&images, |c| c.r1_gamma = 1.0).ends_with("set discriminator_batch_norm=false"));
-    assert!(
-        refused(&points, |c| c.discriminator_batch_norm = true).ends_with("discriminator_batch_norm=false")
-    );
+    assert!(refused(&points, |c| c.discriminator_batch_norm = true).ends_with("discriminator_batch_norm=false"));
     let odd = discs(4, [3, 30, 20]);
     assert_eq!(
         message(build(&odd, small(&odd), 0)),

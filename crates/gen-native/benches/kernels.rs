@@ -6,9 +6,9 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gen_native::{
-    AdamStep, Coupled, Degrees, Direction, Ends, Instructions, Knots, Operands, Order, Spline, Univariate,
-    Way, adam_step, affine_coupling, as_convolved, autoregressive_inverse, conv2d, global_norm, lerp,
-    masked_perceptron, perceptron, spline_coupling, use_instructions,
+    AdamStep, Coupled, Degrees, Direction, Ends, Instructions, Knots, Operands, Order, Spline, Univariate, Way,
+    adam_step, affine_coupling, as_convolved, autoregressive_inverse, conv2d, global_norm, lerp, masked_perceptron,
+    perceptron, spline_coupling, use_instructions,
 };
 use tch::nn::OptimizerConfig;
 use tch::{Device, Kind, Tensor};
@@ -28,8 +28,7 @@ fn optimizer(c: &mut Criterion) {
     let moments = || -> Vec<Tensor> { p.iter().map(Tensor::zeros_like).collect() };
     let (m, v) = (moments(), moments());
     let (step, norm) = (Tensor::ones([], OPTIONS), Tensor::ones([], OPTIONS));
-    let settings =
-        AdamStep { learning_rate: 1e-6, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
+    let settings = AdamStep { learning_rate: 1e-6, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     group.bench_function("fused", |b| {
         b.iter(|| adam_step(&p, &g, &m, &v, &step, Some(&norm), settings).unwrap());
     });
@@ -70,8 +69,7 @@ fn convolution(c: &mut Criterion) {
         let weight = Tensor::randn([outputs, inputs, kernel, kernel], OPTIONS).set_requires_grad(true);
         let y = x.conv2d(&weight, None::<&Tensor>, stride, padding, 1, 1);
         let products = y.numel() as i64 * inputs * kernel * kernel;
-        let mut group =
-            c.benchmark_group(format!("conv {inputs} to {outputs}, {side} x {side}, stride {stride}"));
+        let mut group = c.benchmark_group(format!("conv {inputs} to {outputs}, {side} x {side}, stride {stride}"));
         group.throughput(Throughput::Elements(6 * products as u64));
         for which in [Instructions::Best, Instructions::Libtorch] {
             group.bench_function(format!("{which:?}"), |bencher| {
@@ -79,8 +77,7 @@ fn convolution(c: &mut Criterion) {
                 let ours = |t: &Tensor| if which == Instructions::Best { as_convolved(t) } else { t.copy() };
                 let (x, slope) = (ours(&x).detach().set_requires_grad(true), ours(&y.detach()));
                 bencher.iter(|| {
-                    let y =
-                        conv2d(&x, &weight, None, stride, padding, Direction::Down, Operands::Exact).unwrap();
+                    let y = conv2d(&x, &weight, None, stride, padding, Direction::Down, Operands::Exact).unwrap();
                     Tensor::run_backward(&[(y * &slope).sum(Kind::Float)], &[&x, &weight], false, false)
                 });
             });
@@ -114,8 +111,7 @@ fn points(c: &mut Criterion) {
     for (name, parameters) in [("affine", 2), ("spline", spline.parameters())] {
         let layers = layers(&[2, 64, 64, 2 * parameters]);
         let list: Vec<_> = layers.iter().collect();
-        let of =
-            if name == "affine" { Univariate::Affine { bound: None } } else { Univariate::Spline(&spline) };
+        let of = if name == "affine" { Univariate::Affine { bound: None } } else { Univariate::Spline(&spline) };
         group.bench_function(format!("inverse of an autoregressive {name}"), |b| {
             b.iter(|| autoregressive_inverse(&x, None, &list, degrees, of).unwrap());
         });

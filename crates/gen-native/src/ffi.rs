@@ -11,15 +11,8 @@ pub(crate) type List = *const *const C_tensor;
 
 /// Computes the gradients of the inputs (second list) from those of the results (first list). Returns false on failure,
 /// with a message of at most the given number of bytes.
-pub(crate) type Backward = extern "C" fn(
-    *mut c_void,
-    *const *mut C_tensor,
-    usize,
-    *mut *mut C_tensor,
-    usize,
-    *mut c_char,
-    usize,
-) -> bool;
+pub(crate) type Backward =
+    extern "C" fn(*mut c_void, *const *mut C_tensor, usize, *mut *mut C_tensor, usize, *mut c_char, usize) -> bool;
 
 /// Frees the data of a [`Backward`].
 pub(crate) type Drop = extern "C" fn(*mut c_void);
@@ -61,11 +54,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(crate) fn gn_global_norm(list: List, n: usize, norm: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn gn_lerp(start: List, end: List, n: usize, weight: f64) -> *mut c_char;
-    pub(crate) fn gn_autocast_begin(
-        device: c_int,
-        was_enabled: *mut bool,
-        was_kind: *mut c_int,
-    ) -> *mut c_char;
+    pub(crate) fn gn_autocast_begin(device: c_int, was_enabled: *mut bool, was_kind: *mut c_int) -> *mut c_char;
     pub(crate) fn gn_autocast_end(device: c_int, was_enabled: bool, was_kind: c_int) -> *mut c_char;
     pub(crate) fn gn_matmul_precision(name: *const c_char) -> *mut c_char;
     pub(crate) fn gn_flush_denormal(on: bool, possible: *mut bool) -> *mut c_char;
@@ -97,11 +86,7 @@ unsafe extern "C" {
         first: *mut *mut C_tensor,
         second: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(crate) fn gn_join_channels(
-        a: *const C_tensor,
-        b: *const C_tensor,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
+    pub(crate) fn gn_join_channels(a: *const C_tensor, b: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn gn_affine_coupling(
         same: *const C_tensor,
         rest: *const C_tensor,
@@ -124,12 +109,7 @@ unsafe extern "C" {
         log_slope: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(crate) fn gn_mixing(factors: List, inverse: bool, results: *mut *mut C_tensor) -> *mut c_char;
-    pub(crate) fn gn_perceptron(
-        x: *const C_tensor,
-        layers: List,
-        n: usize,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
+    pub(crate) fn gn_perceptron(x: *const C_tensor, layers: List, n: usize, out: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn gn_masked_perceptron(
         x: *const C_tensor,
         layers: List,
@@ -190,10 +170,7 @@ unsafe extern "C" {
     pub(crate) fn gn_use_instructions(which: c_int, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_has_bfloat16() -> bool;
     pub(crate) fn gn_generator_new(seed: u64, out: *mut *mut GeneratorPtr) -> *mut c_char;
-    pub(crate) fn gn_generator_clone(
-        generator: *const GeneratorPtr,
-        out: *mut *mut GeneratorPtr,
-    ) -> *mut c_char;
+    pub(crate) fn gn_generator_clone(generator: *const GeneratorPtr, out: *mut *mut GeneratorPtr) -> *mut c_char;
     pub(crate) fn gn_generator_free(generator: *mut GeneratorPtr);
     pub(crate) fn gn_generator_fill(
         generator: *mut GeneratorPtr,
@@ -203,8 +180,7 @@ unsafe extern "C" {
         b: f64,
     ) -> *mut c_char;
     pub(crate) fn gn_generator_state(generator: *mut GeneratorPtr, state: *mut *mut C_tensor) -> *mut c_char;
-    pub(crate) fn gn_generator_set_state(generator: *mut GeneratorPtr, state: *const C_tensor)
-    -> *mut c_char;
+    pub(crate) fn gn_generator_set_state(generator: *mut GeneratorPtr, state: *const C_tensor) -> *mut c_char;
 }
 
 /// The pointers of a list of tensors, valid as long as the tensors are.
@@ -232,9 +208,7 @@ pub(crate) unsafe fn tensor_or_none(
 ///
 /// # Safety
 /// As for [`tensor_or_none`].
-pub(crate) unsafe fn tensor_of(
-    call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
-) -> Result<Tensor, TchError> {
+pub(crate) unsafe fn tensor_of(call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, TchError> {
     // SAFETY: the caller vouches for it.
     let tensor = unsafe { tensor_or_none(call)? };
     tensor.ok_or_else(|| TchError::Torch("no tensor was returned".to_owned()))

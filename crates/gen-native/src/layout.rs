@@ -2,9 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use crate::ffi::{
-    answer_of, gn_batch_innermost, gn_is_batch_innermost, gn_prefers_batch_innermost, tensor_of,
-};
+use crate::ffi::{answer_of, gn_batch_innermost, gn_is_batch_innermost, gn_prefers_batch_innermost, tensor_of};
 
 /// Whether `x: [batch, channels, height, width]` is *batch-innermost*: its memory is
 /// `[height][width][channels][batch]`.

@@ -33,6 +33,5 @@ pub use likelihood::discretised_logistic;
 pub use norm::{Activation, Statistics, batch_norm, group_norm};
 pub use optim::{AdamStep, adam_step, global_norm, lerp};
 pub use switches::{
-    MatmulPrecision, gradients_enabled, keep_freed_memory, set_flush_denormal, set_matmul_precision,
-    without_numbers,
+    MatmulPrecision, gradients_enabled, keep_freed_memory, set_flush_denormal, set_matmul_precision, without_numbers,
 };

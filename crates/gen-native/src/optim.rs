@@ -47,8 +47,7 @@ pub fn adam_step(
     if [gradients.len(), first_moments.len(), second_moments.len()] != [n; 3] {
         return Err(TchError::Torch("a parameter needs one gradient and two moments".to_owned()));
     }
-    let fits =
-        |a: &Tensor, b: &Tensor| a.size() == b.size() && a.kind() == b.kind() && a.device() == b.device();
+    let fits = |a: &Tensor, b: &Tensor| a.size() == b.size() && a.kind() == b.kind() && a.device() == b.device();
     let all = |list: &[Tensor]| list.iter().zip(parameters).all(|(a, b)| a.defined() && fits(a, b));
     let some = |list: &[Tensor]| list.iter().zip(parameters).all(|(a, b)| !a.defined() || fits(a, b));
     if parameters.iter().any(|parameter| !parameter.defined()) {
@@ -61,9 +60,7 @@ pub fn adam_step(
     }
     let is_scalar = |x: &Tensor| x.defined() && x.numel() == 1 && x.kind() == Kind::Float;
     if !(is_scalar(step) && scale.is_none_or(is_scalar)) {
-        return Err(TchError::Torch(
-            "the step and the scale of gradients are scalars of kind Float".to_owned(),
-        ));
+        return Err(TchError::Torch("the step and the scale of gradients are scalars of kind Float".to_owned()));
     }
     let AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay } = settings;
     let (p, g) = (pointers(parameters), pointers(gradients));

@@ -5,8 +5,7 @@ use std::ffi::CStr;
 use tch::{TchError, Tensor};
 
 use crate::ffi::{
-    answer_of, check, gn_flush_denormal, gn_keep_freed_memory, gn_matmul_precision, gn_without_numbers,
-    tensor_of,
+    answer_of, check, gn_flush_denormal, gn_keep_freed_memory, gn_matmul_precision, gn_without_numbers, tensor_of,
 };
 
 /// The internal precision of products of `f32` matrices, and of convolutions on a GPU. Inputs and outputs stay `f32`.

@@ -50,9 +50,8 @@ struct Network {
 impl Network {
     /// Unordered degrees, from the permuted remainders of a counter.
     fn new(values: i64, features: i64, widths: &[i64], parameters: i64) -> Self {
-        let permutation = |n: i64| -> Vec<i64> {
-            Tensor::randperm(n, (Kind::Int64, Device::Cpu)).iter::<i64>().unwrap().collect()
-        };
+        let permutation =
+            |n: i64| -> Vec<i64> { Tensor::randperm(n, (Kind::Int64, Device::Cpu)).iter::<i64>().unwrap().collect() };
         let inputs: Vec<i64> = permutation(values).iter().map(|i| i + 1).collect();
         let hidden: Vec<Vec<i64>> =
             widths.iter().map(|&n| permutation(n).iter().map(|i| i % values).collect()).collect();
@@ -61,9 +60,7 @@ impl Network {
         sizes.push(values * parameters);
         let layers = sizes
             .windows(2)
-            .flat_map(|pair| {
-                [random(&[pair[1], pair[0]]) / (pair[0] as f64).sqrt() * 0.6, random(&[pair[1]]) * 0.5]
-            })
+            .flat_map(|pair| [random(&[pair[1], pair[0]]) / (pair[0] as f64).sqrt() * 0.6, random(&[pair[1]]) * 0.5])
             .collect();
         Network { layers, inputs, hidden, features }
     }
@@ -118,10 +115,8 @@ fn parameters(of: Univariate<'_>) -> i64 {
 #[test]
 fn inverses_are_those_of_as_many_passes() {
     tch::manual_seed(2);
-    let soft =
-        Spline { bins: 5, low: -3.0, high: 3.0, knots: Knots::SoftClip { slope: 1e-3 }, ends: Ends::Unit };
-    let floor =
-        Spline { knots: Knots::Floor { width: 1e-3, height: 1e-3, slope: 1e-3 }, ends: Ends::Free, ..soft };
+    let soft = Spline { bins: 5, low: -3.0, high: 3.0, knots: Knots::SoftClip { slope: 1e-3 }, ends: Ends::Unit };
+    let floor = Spline { knots: Knots::Floor { width: 1e-3, height: 1e-3, slope: 1e-3 }, ends: Ends::Free, ..soft };
     let bound = Tensor::from_slice(&[0.8]);
     for values in 1..=6 {
         let networks: [(i64, &[i64]); 4] = [(0, &[13, 9]), (3, &[16]), (0, &[]), (1, &[7, 20, 8])];
@@ -152,9 +147,7 @@ fn inverses_are_those_of_as_many_passes() {
                         let layers: Vec<_> = network.layers.iter().map(|x| x.to_kind(kind)).collect();
                         let bound = bound.to_kind(kind);
                         let of = match of {
-                            Univariate::Affine { bound: Some(_) } => {
-                                Univariate::Affine { bound: Some(&bound) }
-                            }
+                            Univariate::Affine { bound: Some(_) } => Univariate::Affine { bound: Some(&bound) },
                             of => of,
                         };
                         let found = autoregressive_inverse(

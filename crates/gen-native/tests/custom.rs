@@ -17,8 +17,7 @@ const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 fn product_and_sum(x: &Tensor, y: &Tensor) -> Vec<Tensor> {
     let (a, b) = (x.detach(), y.detach());
     let results = vec![&a * &b, &a + &b];
-    with_gradient(&[x, y], results, move |g| Ok(vec![Some(&g[0] * &b + &g[1]), Some(&g[0] * &a + &g[1])]))
-        .unwrap()
+    with_gradient(&[x, y], results, move |g| Ok(vec![Some(&g[0] * &b + &g[1]), Some(&g[0] * &a + &g[1])])).unwrap()
 }
 
 fn leaf() -> Tensor {

@@ -5,12 +5,11 @@
 mod shared;
 
 use gen_native::{
-    Coupled, Factors, Mixing, Order, Way, affine_coupling, batch_innermost, is_batch_innermost,
-    join_channels, mixing, perceptron, split_channels,
+    Coupled, Factors, Mixing, Order, Way, affine_coupling, batch_innermost, is_batch_innermost, join_channels, mixing,
+    perceptron, split_channels,
 };
 use shared::{
-    DOUBLE, Function, assert_close, check, check_by_differences, layouts, leaves, reference, run, score,
-    twice, weights,
+    DOUBLE, Function, assert_close, check, check_by_differences, layouts, leaves, reference, run, score, twice, weights,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -47,9 +46,7 @@ fn couplings_are_what_they_are_made_of() {
         };
         let (same, rest, parameters) = (random(kept), random(moved), random(2 * moved));
         let bound = Tensor::from_slice(&[0.7]);
-        for (x, p) in
-            layouts(&rest).iter().flat_map(|x| layouts(&parameters).into_iter().map(move |p| (x, p)))
-        {
+        for (x, p) in layouts(&rest).iter().flat_map(|x| layouts(&parameters).into_iter().map(move |p| (x, p))) {
             for bounded in [false, true] {
                 let mut inputs = vec![same.shallow_clone(), x.shallow_clone(), p.shallow_clone()];
                 inputs.extend(bounded.then(|| bound.shallow_clone()));
@@ -102,9 +99,7 @@ fn exp_and_tanh(x: &Tensor) -> (Tensor, Tensor) {
 
 #[test]
 fn exponentials_and_tangents_are_right_to_two_units_in_the_last_place() {
-    for (kind, epsilon, most) in
-        [(Kind::Float, f64::from(f32::EPSILON), 86.0), (Kind::Double, f64::EPSILON, 700.0)]
-    {
+    for (kind, epsilon, most) in [(Kind::Float, f64::from(f32::EPSILON), 86.0), (Kind::Double, f64::EPSILON, 700.0)] {
         let x = Tensor::linspace(-most, most, 200_003, DOUBLE).to_kind(kind);
         let small = Tensor::linspace(-3.0, 3.0, 200_003, DOUBLE).to_kind(kind);
         let tiny = Tensor::logspace(-30.0, 0.0, 2003, 10.0, DOUBLE).to_kind(kind);
@@ -112,11 +107,8 @@ fn exponentials_and_tangents_are_right_to_two_units_in_the_last_place() {
             let (exp, tanh) = exp_and_tanh(&x);
             let exact = x.to_kind(Kind::Double);
             for (ours, theirs) in [(exp, exact.exp()), (tanh, exact.tanh())] {
-                let error = ((ours.to_kind(Kind::Double) - &theirs) / &theirs).nan_to_num(
-                    0.0,
-                    None::<f64>,
-                    None::<f64>,
-                );
+                let error =
+                    ((ours.to_kind(Kind::Double) - &theirs) / &theirs).nan_to_num(0.0, None::<f64>, None::<f64>);
                 let worst = error.abs().max().double_value(&[]) / epsilon;
                 assert!(worst < 2.0, "{worst} units, {kind:?}");
             }
@@ -166,8 +158,7 @@ fn mixings_are_what_they_are_made_of() {
     for n in [1, 2, 7] {
         let random = |shape: &[i64]| Tensor::randn(shape, DOUBLE) * 0.5;
         let inputs = [random(&[n]), random(&[n]), random(&[n, n]), random(&[n, n]), random(&[n])];
-        let permutation =
-            Tensor::eye(n, DOUBLE).index_select(0, &Tensor::randperm(n, (Kind::Int64, Device::Cpu)));
+        let permutation = Tensor::eye(n, DOUBLE).index_select(0, &Tensor::randperm(n, (Kind::Int64, Device::Cpu)));
         let sign = weights(&inputs[0]).sign();
         for way in [Way::Forward, Way::Inverse] {
             let ours = |x: &[Tensor]| mixed(x, &permutation, &sign, way);
@@ -197,11 +188,8 @@ fn perceptrons_are_their_layers() {
             // Frozen layers still pass the gradient on.
             let frozen = |f: Function<'_>| {
                 let all = leaves(&inputs, Kind::Double);
-                let inputs: Vec<Tensor> = all
-                    .iter()
-                    .enumerate()
-                    .map(|(i, x)| if i == 0 { x.shallow_clone() } else { x.detach() })
-                    .collect();
+                let inputs: Vec<Tensor> =
+                    all.iter().enumerate().map(|(i, x)| if i == 0 { x.shallow_clone() } else { x.detach() }).collect();
                 Tensor::run_backward(&[score(&f(&inputs))], &[&all[0]], false, false)
             };
             assert_close(&frozen(&ours), &frozen(&theirs), 1e-12);
@@ -219,8 +207,7 @@ fn splitting_and_joining_keep_layouts_and_gradients() {
             let [a, b] = split_channels(&x[0], 2).unwrap();
             vec![join_channels(&b.exp(), &a.sin()).unwrap()]
         };
-        let theirs =
-            |x: &[Tensor]| vec![Tensor::cat(&[x[0].narrow(1, 2, 3).exp(), x[0].narrow(1, 0, 2).sin()], 1)];
+        let theirs = |x: &[Tensor]| vec![Tensor::cat(&[x[0].narrow(1, 2, 3).exp(), x[0].narrow(1, 0, 2).sin()], 1)];
         check(&ours, &theirs, &[x]);
     }
     let x = batch_innermost(&Tensor::randn([16, 4, 2, 2], DOUBLE)).unwrap();

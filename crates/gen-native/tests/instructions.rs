@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use gen_native::{
-    Activation, Direction, Instructions, Operands, Order, Spline, Statistics, Way, affine_coupling,
-    batch_norm, conv_stack, conv2d, discretised_logistic, group_norm, perceptron, spline, use_instructions,
+    Activation, Direction, Instructions, Operands, Order, Spline, Statistics, Way, affine_coupling, batch_norm,
+    conv_stack, conv2d, discretised_logistic, group_norm, perceptron, spline, use_instructions,
 };
 use gen_native::{Ends, Knots};
 use shared::reference;
@@ -83,10 +83,7 @@ fn gradients(y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
 
 fn available() -> Vec<Instructions> {
     use Instructions::{Avx2, Avx512, Best, Libtorch, Portable};
-    [Avx512, Avx2, Portable, Libtorch, Best]
-        .into_iter()
-        .filter(|&which| use_instructions(which).unwrap())
-        .collect()
+    [Avx512, Avx2, Portable, Libtorch, Best].into_iter().filter(|&which| use_instructions(which).unwrap()).collect()
 }
 
 /// One test, since the switch is for the whole process.

@@ -5,8 +5,8 @@
 use std::panic::catch_unwind;
 
 use gen_native::{
-    AdamStep, Autocast, AutocastDevice, MatmulPrecision, adam_step, global_norm, lerp, mkl,
-    set_matmul_precision, without_numbers,
+    AdamStep, Autocast, AutocastDevice, MatmulPrecision, adam_step, global_norm, lerp, mkl, set_matmul_precision,
+    without_numbers,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -34,16 +34,13 @@ fn lerp_goes_part_of_the_way() {
     assert_eq!(start[1], column(&[2.5]));
 }
 
-const SETTINGS: AdamStep =
-    AdamStep { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.0 };
+const SETTINGS: AdamStep = AdamStep { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.0 };
 
 #[test]
 fn exceptions_are_errors() {
     let wrong = lerp(&[column(&[0.0, 1.0])], &[column(&[0.0, 1.0, 2.0])], 0.5).unwrap_err().to_string();
     assert!(wrong.contains("size"), "{wrong}");
-    assert!(
-        lerp(&[column(&[0.0])], &[], 0.5).unwrap_err().to_string().contains("1 tensors cannot move to 0")
-    );
+    assert!(lerp(&[column(&[0.0])], &[], 0.5).unwrap_err().to_string().contains("1 tensors cannot move to 0"));
     let step = Tensor::ones([], FLOAT);
     let adam = |gradient: Tensor, step: &Tensor| {
         let (p, m, v) = (Tensor::zeros([2], DOUBLE), Tensor::zeros([2], DOUBLE), Tensor::zeros([2], DOUBLE));
@@ -134,8 +131,7 @@ fn adam_refuses_tensors_that_share_memory() {
     let expanded = || Tensor::ones([1, 2], DOUBLE).expand([3, 2], false);
     let refused = |p: Tensor, g: Tensor, m: Tensor, v: Tensor| {
         let before = [&p, &m, &v].map(Tensor::copy);
-        let message =
-            run(&[p.shallow_clone()], &[g], &[m.shallow_clone()], &[v.shallow_clone()]).unwrap_err();
+        let message = run(&[p.shallow_clone()], &[g], &[m.shallow_clone()], &[v.shallow_clone()]).unwrap_err();
         assert!(message.contains("share"), "{message}");
         assert!([&p, &m, &v].iter().zip(&before).all(|(a, b)| *a == b));
     };

@@ -11,8 +11,7 @@ use tch::{Device, Kind, Tensor};
 gen_native::mkl_on_amd!();
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
-const ACTIVATIONS: [Activation; 4] =
-    [Activation::None, Activation::Relu, Activation::LeakyRelu, Activation::Silu];
+const ACTIVATIONS: [Activation; 4] = [Activation::None, Activation::Relu, Activation::LeakyRelu, Activation::Silu];
 /// Batch, channels, height, width.
 const SHAPES: [[i64; 4]; 6] =
     [[16, 8, 5, 3], [33, 4, 7, 7], [64, 48, 3, 4], [17, 1, 6, 2], [70, 40, 1, 1], [19, 1, 1, 1]];
@@ -198,8 +197,7 @@ fn a_large_mean_does_not_hide_small_deviations() {
             group_norm(&x[0], 2, &x[1], &x[2], None, Activation::None).unwrap()
         }];
     for operation in operations {
-        let (ours, theirs) =
-            (results(operation, &inputs, Kind::Float), results(operation, &inputs, Kind::Double));
+        let (ours, theirs) = (results(operation, &inputs, Kind::Float), results(operation, &inputs, Kind::Double));
         assert_close(&ours, &theirs, 1e-3, "large mean");
     }
 }

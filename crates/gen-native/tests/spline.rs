@@ -18,8 +18,8 @@ const SOFT_CLIP: Knots = Knots::SoftClip { slope: 1e-3 };
 
 /// Eight widths, eight heights and seven slopes, raw, of the points below.
 const RAW: [f64; 23] = [
-    0.5, -0.3, 0.8, -1.2, 0.1, 0.0, 1.5, -0.7, -0.4, 0.9, 0.2, 0.0, -1.1, 0.6, -0.2, 1.3, 0.3, -0.6, 1.1,
-    0.0, -1.5, 0.8, 0.4,
+    0.5, -0.3, 0.8, -1.2, 0.1, 0.0, 1.5, -0.7, -0.4, 0.9, 0.2, 0.0, -1.1, 0.6, -0.2, 1.3, 0.3, -0.6, 1.1, 0.0, -1.5,
+    0.8, 0.4,
 ];
 
 /// x, y and ln dy/dx by nflows 0.14 on [-3, 3].
@@ -78,15 +78,13 @@ fn assert_points(points: &[[f64; 3]], knots: Knots, bound: f64) {
     let raw = Tensor::from_slice(&RAW).expand([x.size()[0], -1], false);
     for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-6)] {
         let run = |x: &Tensor, way: Way| {
-            let Mapped { values, log_slope } =
-                spline(&x.to_kind(kind), &raw.to_kind(kind), &spline_of, way).unwrap();
+            let Mapped { values, log_slope } = spline(&x.to_kind(kind), &raw.to_kind(kind), &spline_of, way).unwrap();
             [values, log_slope]
         };
         let [image, slope] = run(&x, Way::Forward);
         let [back, inverse_slope] = run(&y, Way::Inverse);
         // In single precision, rounding x changes y and the slope.
-        let pairs =
-            [(image, &y, bound), (slope, &log, 20.0), (back, &x, 3.0 * bound), (inverse_slope, &-&log, 40.0)];
+        let pairs = [(image, &y, bound), (slope, &log, 20.0), (back, &x, 3.0 * bound), (inverse_slope, &-&log, 40.0)];
         for (i, (found, expected, scale)) in pairs.iter().enumerate() {
             let error = largest(&(found - *expected));
             assert!(error < tolerance * scale, "{i}: {error}, {kind:?}");
@@ -147,10 +145,7 @@ fn splines_are_what_they_are_made_of() {
                     let joined = |x: &[Tensor]| {
                         let [moved, log] = reference::spline(&x[0], &x[1], &of, way);
                         let parts: Vec<&Tensor> = [&moved].into_iter().chain(x.get(2)).collect();
-                        vec![
-                            Tensor::cat(&parts, 1),
-                            log.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double),
-                        ]
+                        vec![Tensor::cat(&parts, 1), log.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double)]
                     };
                     check_to([1e-9, 1e-3, 1e-6], &coupled, &joined, &inputs);
                     check_to([1e-9, 1e-3, 1e-6], &coupled, &joined, &inputs[..2]);
@@ -192,8 +187,7 @@ fn extremes_stay_finite() {
                         for way in [Way::Forward, Way::Inverse] {
                             let leaf = |x: &Tensor| x.to_kind(kind).copy().set_requires_grad(true);
                             let inputs = [leaf(&x), leaf(&raw)];
-                            let Mapped { values, log_slope } =
-                                spline(&inputs[0], &inputs[1], &of, way).unwrap();
+                            let Mapped { values, log_slope } = spline(&inputs[0], &inputs[1], &of, way).unwrap();
                             let scores = [values.sum(kind), log_slope.sum(kind)];
                             let mut all = vec![values.detach(), log_slope.detach()];
                             for score in scores {
@@ -226,8 +220,7 @@ fn there_and_back_is_where_it_began() {
             all_instructions(|| {
                 let there = spline(&x, &raw, &of, Way::Forward).unwrap();
                 let back = spline(&there.values, &raw, &of, Way::Inverse).unwrap();
-                let (error, logs) =
-                    (largest(&(&back.values - &x)), largest(&(there.log_slope + back.log_slope)));
+                let (error, logs) = (largest(&(&back.values - &x)), largest(&(there.log_slope + back.log_slope)));
                 assert!(error < tolerance && logs < 1e3 * tolerance, "{error}, {logs}, {knots:?}, {kind:?}");
             });
         }
@@ -250,8 +243,7 @@ fn half_precision_rounds_no_knot() {
             let (x, parameters) = (x.to_kind(of_x), parameters.to_kind(kind));
             for way in [Way::Forward, Way::Inverse] {
                 let ours = spline(&x, &parameters, &of, way).unwrap();
-                let expected =
-                    reference::spline(&x.to_kind(Kind::Double), &parameters.to_kind(Kind::Double), &of, way);
+                let expected = reference::spline(&x.to_kind(Kind::Double), &parameters.to_kind(Kind::Double), &of, way);
                 let common = if kind == of_x { kind } else { Kind::Float };
                 assert_eq!([ours.values.kind(), ours.log_slope.kind()], [common; 2]);
                 let tolerance = match common {
@@ -271,8 +263,7 @@ fn half_precision_rounds_no_knot() {
 fn nothing_known_gives_nothing_known() {
     let of = Spline { bins: 4, low: -3.0, high: 3.0, knots: SOFT_CLIP, ends: Ends::Unit };
     let x = Tensor::from_slice(&[f64::NAN, 1.0]).unsqueeze(1);
-    let Mapped { values, log_slope } =
-        spline(&x, &Tensor::zeros([2, 11], DOUBLE), &of, Way::Forward).unwrap();
+    let Mapped { values, log_slope } = spline(&x, &Tensor::zeros([2, 11], DOUBLE), &of, Way::Forward).unwrap();
     for result in [values, log_slope] {
         assert!(result.double_value(&[0, 0]).is_nan() && result.double_value(&[1, 0]).is_finite());
     }

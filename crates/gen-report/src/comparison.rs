@@ -33,9 +33,8 @@ impl<'a> Comparison<'a> {
         let trained = models.iter().filter(|model| !model.is_reference());
         let mut spaces = trained.flat_map(|model| &model.runs).map(|run| run.text("feature_space"));
         let primary = spaces.find(|space| !space.is_empty()).unwrap_or_default().to_owned();
-        let find = |metric: &str, space: &str| {
-            keys.iter().find(|key| key.metric == metric && key.space == space).cloned()
-        };
+        let find =
+            |metric: &str, space: &str| keys.iter().find(|key| key.metric == metric && key.space == space).cloned();
         let distance =
             ["fd", "mmd", "wasserstein2", "energy_distance"].iter().find_map(|metric| find(metric, &primary));
         let elsewhere = |key: &&Key| {
@@ -47,11 +46,8 @@ impl<'a> Comparison<'a> {
         let measure = ["bits_per_dim", "nll_gap_nats", "nll_nats"]
             .into_iter()
             .find(|metric| keys.iter().any(|key| key.metric == *metric));
-        let likelihoods = keys
-            .iter()
-            .filter(|key| key.space == DATA && Some(key.metric.as_str()) == measure)
-            .cloned()
-            .collect();
+        let likelihoods =
+            keys.iter().filter(|key| key.space == DATA && Some(key.metric.as_str()) == measure).cloned().collect();
         let (coverage, recall) = (find("coverage", &primary), find("recall", &primary));
         Comparison { distance, second, coverage, recall, likelihoods, keys, models }
     }

@@ -87,8 +87,7 @@ static ALL: LazyLock<Vec<Column>> = LazyLock::new(|| {
         }
     }
     let compared = COMPARED.iter().filter_map(|name| runs.iter().find(|column| column.name == *name));
-    let summary: Vec<Column> =
-        compared.map(|column| Column { file: SUMMARY.to_owned(), ..column.clone() }).collect();
+    let summary: Vec<Column> = compared.map(|column| Column { file: SUMMARY.to_owned(), ..column.clone() }).collect();
     let rest = KEPT.iter().filter(|column| column.file != RUNS).cloned();
     runs.into_iter().chain(summary).chain(rest).collect()
 });
@@ -107,12 +106,9 @@ pub(crate) fn names_of(file: &str) -> Vec<&'static str> {
 pub(crate) fn rows(more: &[Column]) -> Vec<[&str; 6]> {
     // A file's columns stay together.
     let files = ALL.chunk_by(|one, next| one.file == next.file);
-    let columns =
-        files.flat_map(|known| known.iter().chain(more.iter().filter(|new| new.file == known[0].file)));
+    let columns = files.flat_map(|known| known.iter().chain(more.iter().filter(|new| new.file == known[0].file)));
     columns
-        .map(|Column { file, name, kind, unit, direction, meaning }| {
-            [file, name, kind, unit, direction, meaning]
-        })
+        .map(|Column { file, name, kind, unit, direction, meaning }| [file, name, kind, unit, direction, meaning])
         .map(|row| row.map(String::as_str))
         .collect()
 }

@@ -22,9 +22,7 @@ impl Direction {
             ("target", _) => {
                 Err(format!("`target` should be a number where the direction is `target`, found {target:?}"))
             }
-            (other, _) => {
-                Err(format!("`direction` should be higher, lower, target or empty, found {other:?}"))
-            }
+            (other, _) => Err(format!("`direction` should be higher, lower, target or empty, found {other:?}")),
         }
     }
 

@@ -79,8 +79,7 @@ pub(crate) fn metrics(values: &Values) -> Vec<Metric> {
     let mut add = |column: &str, key: Key, (n_real, n_fake): (Option<u64>, Option<u64>)| {
         let Some(value) = values.number(column) else { return };
         let measure = measure(&key.metric);
-        let error =
-            measure.filter(|measure| measure.name == column).and_then(|it| it.standard_error.as_deref());
+        let error = measure.filter(|measure| measure.name == column).and_then(|it| it.standard_error.as_deref());
         metrics.push(Metric {
             value,
             standard_error: error.and_then(|column| values.finite(column)),
@@ -92,8 +91,7 @@ pub(crate) fn metrics(values: &Values) -> Vec<Metric> {
         });
     };
     let space = values.text("feature_space");
-    let k =
-        Some(values.text("prdc_k")).filter(|k| !k.is_empty()).map(|k| format!("k={k}")).unwrap_or_default();
+    let k = Some(values.text("prdc_k")).filter(|k| !k.is_empty()).map(|k| format!("k={k}")).unwrap_or_default();
     let rows = (whole("n_real"), whole("n_fake"));
     let neighbours = (whole("prdc_n"), whole("prdc_n"));
     for metric in ["fd", "kid"] {

@@ -92,8 +92,7 @@ fn models(runs: &[Run]) -> Vec<Vec<String>> {
             for (index, model) in group.iter().enumerate() {
                 let Some(seeds) = model.seeds(&key) else { continue };
                 let rank = places.iter().find(|place| place.model == index).and_then(|place| place.rank);
-                let mut row =
-                    vec![model.family().to_owned(), model.label.clone(), model.dataset().to_owned()];
+                let mut row = vec![model.family().to_owned(), model.label.clone(), model.dataset().to_owned()];
                 let told = ["config_sha256", "budget", "device", "train_precision"];
                 row.extend(told.map(|column| model.text(column).to_owned()));
                 row.extend([
@@ -129,8 +128,7 @@ fn history(runs: &[Run]) -> Vec<Vec<String>> {
         let values = table.columns.iter().enumerate().filter(|(_, name)| !AXES.contains(&name.as_str()));
         let values: Vec<(usize, &String)> = values.collect();
         for row in &table.rows {
-            let axis =
-                |index: usize, kind: &str| axes[index].map_or(String::new(), |at| typed(kind, &row[at]));
+            let axis = |index: usize, kind: &str| axes[index].map_or(String::new(), |at| typed(kind, &row[at]));
             for (index, name) in &values {
                 rows.push(vec![
                     run.name().to_owned(),
@@ -156,7 +154,8 @@ mod tests {
 
     /// An experiment with all that can be in one: two seeds, a reference, a failure, an old run, an unknown column.
     fn experiment(folder: &Path) -> Vec<Run> {
-        let header = "run,family,model,dataset,seed,budget,device,train_precision,feature_space,fd,parameters,new_metric\n";
+        let header =
+            "run,family,model,dataset,seed,budget,device,train_precision,feature_space,fd,parameters,new_metric\n";
         for (seed, fd) in [(0, "3.5"), (1, "NaN")] {
             let text = format!("{header}x,vae,vae,d,{seed},60s,cpu,f32,pca-2,{fd},100,7\n");
             let run = run_folder(folder, &format!("vae-d-s{seed}"), Some(&text));
@@ -167,11 +166,7 @@ mod tests {
                 3 + 2 * seed
             );
             fs::write(run.join("metrics.csv"), metrics).unwrap();
-            fs::write(
-                run.join("history.csv"),
-                "step,images_seen,seconds,loss_elbo\n1,10,0.5,3\n2,20,1,NaN\n",
-            )
-            .unwrap();
+            fs::write(run.join("history.csv"), "step,images_seen,seconds,loss_elbo\n1,10,0.5,3\n2,20,1,NaN\n").unwrap();
         }
         run_folder(
             folder,

@@ -94,9 +94,7 @@ pub fn compare(run_folders: &[PathBuf], out: &Path) -> Result<Built> {
     let runs = runs::read_folders(&folders.into_iter().collect::<Vec<_>>());
     let mut of_data = runs.iter().filter(|run| !run.text("dataset").is_empty());
     let first = of_data.next();
-    if let Some((one, other)) =
-        first.and_then(|one| Some((one, of_data.find(|run| !run.is_of_same_data(one))?)))
-    {
+    if let Some((one, other)) = first.and_then(|one| Some((one, of_data.find(|run| !run.is_of_same_data(one))?))) {
         let same_name = one.text("dataset") == other.text("dataset");
         let data = |run: &Run| match run.text("dataset_sha256") {
             sha256 if same_name => format!("{} (SHA-256 {sha256:.12})", run.text("dataset")),
@@ -186,8 +184,7 @@ mod tests {
     #[test]
     fn all_files_are_written_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let row =
-            "family,model,feature_space,fd,sample_images_per_second,train_seconds\nvae,vae,pca-2,3.5,100,9\n";
+        let row = "family,model,feature_space,fd,sample_images_per_second,train_seconds\nvae,vae,pca-2,3.5,100,9\n";
         let run = run_folder(folder.path(), "vae-digits-s0", Some(row));
         fs::write(run.join("history.csv"), "seconds,loss_elbo\n1,2\n2,1\n").unwrap();
         fs::write(run.join("metrics.csv"), "torn").unwrap();

@@ -182,20 +182,13 @@ mod tests {
         for measure in MEASURES.iter() {
             assert!(Direction::read(&measure.direction, &measure.target).is_ok(), "{measure:?}");
             let digits: Result<usize, _> = measure.format.parse();
-            assert!(
-                ["count", "significant"].contains(&measure.format.as_str()) || digits.is_ok(),
-                "{measure:?}"
-            );
+            assert!(["count", "significant"].contains(&measure.format.as_str()) || digits.is_ok(), "{measure:?}");
             match columns_of(EVALUATION).find(|column| column.name == measure.name) {
                 Some(column) => assert_eq!(column.direction, measure.direction, "{}", measure.name),
                 None => assert!(measure.shown == Shown::Nowhere && measure.kind != Kind::Cost, "{measure:?}"),
             }
-            let mut columns =
-                measure.circumstances.split_whitespace().chain(measure.standard_error.as_deref());
-            assert!(
-                columns.all(|name| columns_of(EVALUATION).any(|column| column.name == name)),
-                "{measure:?}"
-            );
+            let mut columns = measure.circumstances.split_whitespace().chain(measure.standard_error.as_deref());
+            assert!(columns.all(|name| columns_of(EVALUATION).any(|column| column.name == name)), "{measure:?}");
         }
     }
 

@@ -30,9 +30,7 @@ impl Key {
 
     /// What is known of the noise of the number, besides its standard error.
     pub(crate) fn noise(&self) -> Noise {
-        measure(&self.metric)
-            .filter(|_| self.space.is_empty())
-            .map_or(Noise::Unknown, |measure| measure.noise)
+        measure(&self.metric).filter(|_| self.space.is_empty()).map_or(Noise::Unknown, |measure| measure.noise)
     }
 }
 
@@ -120,8 +118,7 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Metrics>, String> {
 mod tests {
     use super::*;
 
-    const HEADER: &str =
-        "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,direction,target\n";
+    const HEADER: &str = "run,metric,space,parameter,value,standard_error,floor,n_real,n_fake,direction,target\n";
 
     fn parse(rows: &str) -> Result<Option<Metrics>, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -157,13 +154,7 @@ mod tests {
         let directions: Vec<Direction> = rows.iter().map(|metric| metric.direction).collect();
         assert_eq!(
             directions,
-            [
-                Direction::Lower,
-                Direction::Higher,
-                Direction::Neither,
-                Direction::Neither,
-                Direction::Target(0.5)
-            ]
+            [Direction::Lower, Direction::Higher, Direction::Neither, Direction::Neither, Direction::Target(0.5)]
         );
     }
 
@@ -174,9 +165,7 @@ mod tests {
                 .unwrap_err()
                 .contains("`fd` should have numbers, found \"many\"")
         );
-        assert!(
-            parse("x,fd,random-64,,1,,,,,down,\n").unwrap_err().contains("higher, lower, target or empty")
-        );
+        assert!(parse("x,fd,random-64,,1,,,,,down,\n").unwrap_err().contains("higher, lower, target or empty"));
         assert!(parse("x,fd,random-64,,1,,,,").unwrap_err().contains("cut off"));
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()).unwrap(), None);

@@ -184,8 +184,7 @@ fn label(run: &Run, firsts: &[&Run]) -> String {
     let others: Vec<&&Run> =
         firsts.iter().filter(|other| other.model() == run.model() && !std::ptr::eq(**other, run)).collect();
     let above = |run: &Run| run.below_its_parent(run.stem());
-    let names: [&dyn Fn(&Run) -> String; 3] =
-        [&|run| run.model().to_owned(), &|run| run.stem().to_owned(), &above];
+    let names: [&dyn Fn(&Run) -> String; 3] = [&|run| run.model().to_owned(), &|run| run.stem().to_owned(), &above];
     if let Some(unique) = names.iter().find(|name| others.iter().all(|other| name(other) != name(run))) {
         return unique(run);
     }
@@ -226,7 +225,9 @@ mod tests {
         let folders: Vec<_> = rows
             .iter()
             .map(|(name, fd)| {
-                let text = format!("model,family,dataset,feature_space,fd,fd_floor,train_seconds\nvae,vae,d,pca-2,{fd},0.5,10\n");
+                let text = format!(
+                    "model,family,dataset,feature_space,fd,fd_floor,train_seconds\nvae,vae,d,pca-2,{fd},0.5,10\n"
+                );
                 run_folder(folder.path(), name, Some(&text))
             })
             .collect();
@@ -246,13 +247,7 @@ mod tests {
     }
 
     /// A run with a row of these columns beside the usual ones.
-    fn run(
-        folder: &std::path::Path,
-        name: &str,
-        seed: u64,
-        columns: &str,
-        cells: &str,
-    ) -> std::path::PathBuf {
+    fn run(folder: &std::path::Path, name: &str, seed: u64, columns: &str, cells: &str) -> std::path::PathBuf {
         let text = format!("model,family,dataset,seed,{columns}\nvae,vae,d,{seed},{cells}\n");
         run_folder(folder, name, Some(&text))
     }
@@ -329,13 +324,7 @@ mod tests {
             let folders: Vec<_> = (0u64..)
                 .zip(values)
                 .map(|(seed, fd)| {
-                    run(
-                        folder.path(),
-                        &format!("vae-d-s{seed}"),
-                        seed,
-                        "feature_space,fd",
-                        &format!("s,{fd}"),
-                    )
+                    run(folder.path(), &format!("vae-d-s{seed}"), seed, "feature_space,fd", &format!("s,{fd}"))
                 })
                 .collect();
             let runs = read_folders(&folders);

@@ -22,8 +22,7 @@ pub(crate) fn not_alike(runs: &[Run]) -> Vec<String> {
         notes.extend(different(&mut runs.iter(), column, what));
     }
     if by_dataset(runs).len() > 1 {
-        let column =
-            if different(&mut runs.iter(), "dataset", "").is_some() { "dataset" } else { "dataset_sha256" };
+        let column = if different(&mut runs.iter(), "dataset", "").is_some() { "dataset" } else { "dataset_sha256" };
         let what = "the runs are of different data, whose numbers cannot be compared";
         notes.extend(different(&mut runs.iter(), column, what));
     }
@@ -34,10 +33,7 @@ pub(crate) fn not_alike(runs: &[Run]) -> Vec<String> {
         ("weights", "the models were sampled with different kinds of weights"),
         ("sample_device", "sampling was timed on different devices, and is ranked on each alone"),
         ("sample_processor", "sampling was timed on different processors, and is ranked on each alone"),
-        (
-            "sample_threads",
-            "sampling was timed with different numbers of threads, and is ranked with each alone",
-        ),
+        ("sample_threads", "sampling was timed with different numbers of threads, and is ranked with each alone"),
         ("sample_batch", "sampling was timed with different batches, and is ranked with each alone"),
     ] {
         notes.extend(different(&mut runs.iter().filter(|run| !run.is_reference()), column, what));
@@ -45,12 +41,10 @@ pub(crate) fn not_alike(runs: &[Run]) -> Vec<String> {
     let models = Model::all(runs);
     let firsts: Vec<&Run> = models.iter().map(|model| model.runs[0]).collect();
     for (index, one) in firsts.iter().enumerate() {
-        let named_alike =
-            |other: &&&Run| one.stem() == other.stem() && one.folder.parent() == other.folder.parent();
+        let named_alike = |other: &&&Run| one.stem() == other.stem() && one.folder.parent() == other.folder.parent();
         for other in firsts[index + 1..].iter().filter(named_alike) {
             let told = one.differences(other).into_iter();
-            let told: Vec<String> =
-                told.map(|(name, own, other)| format!("{name} ({own}, {other})")).collect();
+            let told: Vec<String> = told.map(|(name, own, other)| format!("{name} ({own}, {other})")).collect();
             if !told.is_empty() {
                 notes.push(format!(
                     "{} and {} are named as seeds of one model and differ in {}: they count as two models",

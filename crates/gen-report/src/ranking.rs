@@ -127,8 +127,7 @@ impl Differences {
         let parts = [first, second].map(|error| (error.standard_error.powi(2), error.freedom));
         let variance = parts[0].0 + parts[1].0;
         let estimated: f64 = parts.iter().map(|(part, freedom)| part.powi(2) / freedom).sum();
-        let quantile =
-            if estimated > 0.0 { student_quantile(variance.powi(2) / estimated) } else { STANDARD_ERRORS };
+        let quantile = if estimated > 0.0 { student_quantile(variance.powi(2) / estimated) } else { STANDARD_ERRORS };
         let noise = quantile * variance.sqrt();
         let floor = STANDARD_ERRORS * self.floor.unwrap_or(0.0);
         let clock = match self.key_noise {
@@ -179,8 +178,7 @@ pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
     let a = ranks(pairs.iter().map(|pair| pair.0).collect());
     let b = ranks(pairs.iter().map(|pair| pair.1).collect());
     let middle = (pairs.len() as f64 + 1.0) / 2.0;
-    let product =
-        |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum() };
+    let product = |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum() };
     let spread = (product(&a, &a) * product(&b, &b)).sqrt();
     (spread > 0.0).then(|| product(&a, &b) / spread)
 }
@@ -231,12 +229,8 @@ mod tests {
             ("e-d-s0", "fd,s,,1.6,0.1,lower,"),
             ("reference-floor", "fd,s,,0.1,0.01,lower,"),
         ];
-        let expected = [
-            expect("a", 1, 1, true),
-            expect("b", 2, 1, true),
-            expect("c", 3, 3, false),
-            expect("e", 4, 3, false),
-        ];
+        let expected =
+            [expect("a", 1, 1, true), expect("b", 2, 1, true), expect("c", 3, 3, false), expect("e", 4, 3, false)];
         assert_eq!(summary(&rows, "fd"), expected);
         let rows = [("a-d-s0", "class_share,s,,0.1,,,"), ("b-d-s0", "class_share,s,,0.2,,,")];
         assert!(summary(&rows, "class_share").is_empty());
@@ -250,10 +244,7 @@ mod tests {
             ("c-d-s0", "fd,s,,9,0.1,lower,"),
             ("reference-floor", "fd,s,,0.1,0.15,lower,"),
         ];
-        assert_eq!(
-            summary(&rows, "fd"),
-            [expect("b", 1, 1, false), expect("c", 2, 2, false), ("a".to_owned(), None)]
-        );
+        assert_eq!(summary(&rows, "fd"), [expect("b", 1, 1, false), expect("c", 2, 2, false), ("a".to_owned(), None)]);
     }
 
     #[test]
@@ -325,12 +316,7 @@ mod tests {
         ];
         assert_eq!(
             summary(&rows, "one_nn_accuracy"),
-            [
-                expect("b", 1, 1, true),
-                expect("e", 1, 1, true),
-                expect("a", 3, 3, false),
-                expect("c", 4, 4, false)
-            ]
+            [expect("b", 1, 1, true), expect("e", 1, 1, true), expect("a", 3, 3, false), expect("c", 4, 4, false)]
         );
     }
 

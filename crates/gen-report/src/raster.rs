@@ -12,9 +12,7 @@ const SCALE: f32 = 2.0;
 /// Latin and Greek letters: figures need no others, and every machine draws the same.
 static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
     let mut fonts = Database::new();
-    for font in
-        [&include_bytes!("../fonts/Roboto-Regular.ttf")[..], include_bytes!("../fonts/Roboto-Bold.ttf")]
-    {
+    for font in [&include_bytes!("../fonts/Roboto-Regular.ttf")[..], include_bytes!("../fonts/Roboto-Bold.ttf")] {
         fonts.load_font_data(font.to_vec());
     }
     fonts.set_sans_serif_family("Roboto");
@@ -39,8 +37,7 @@ pub(crate) fn draw_over(svg: &str, rgba: &mut [u8], width: u32, height: u32) -> 
 }
 
 fn tree(svg: &str) -> Result<Tree, String> {
-    let options =
-        Options { font_family: "Roboto".to_owned(), fontdb: Arc::clone(&FONTS), ..Options::default() };
+    let options = Options { font_family: "Roboto".to_owned(), fontdb: Arc::clone(&FONTS), ..Options::default() };
     Tree::from_str(svg, &options).map_err(|error| error.to_string())
 }
 

@@ -113,8 +113,6 @@ mod tests {
         record.write(folder.path()).unwrap();
         assert_eq!(Record::read(folder.path()).unwrap(), Some(record));
         fs::write(folder.path().join(RECORD_FILE), "data = ").unwrap();
-        assert!(
-            Record::read(folder.path()).unwrap_err().to_string().contains("experiment.toml cannot be read")
-        );
+        assert!(Record::read(folder.path()).unwrap_err().to_string().contains("experiment.toml cannot be read"));
     }
 }

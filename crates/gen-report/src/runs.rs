@@ -301,8 +301,7 @@ mod tests {
             run_folder(folder.path(), name, Some(text));
         }
         fs::create_dir(folder.path().join("figures")).unwrap();
-        let names: Vec<String> =
-            read_all(folder.path()).unwrap().iter().map(|run| run.name().to_owned()).collect();
+        let names: Vec<String> = read_all(folder.path()).unwrap().iter().map(|run| run.name().to_owned()).collect();
         assert_eq!(
             names,
             ["dcgan-d-s0", "vae-d-s9", "vae-d-s10", "ddpm-d-s0", "reference-floor", "reference-pixel-noise"]

@@ -40,11 +40,7 @@ impl Scale {
         let decades = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
         let within = |value: &f64| (self.low * 0.999..=self.high * 1.001).contains(value);
         let of = |steps: &[f64]| -> Vec<f64> {
-            decades
-                .clone()
-                .flat_map(|d| steps.iter().map(move |step| step * 10f64.powi(d)))
-                .filter(within)
-                .collect()
+            decades.clone().flat_map(|d| steps.iter().map(move |step| step * 10f64.powi(d))).filter(within).collect()
         };
         [of(&[1.0, 2.0, 5.0]), of(&[1.0, 3.0]), of(&[1.0])]
             .into_iter()
@@ -56,14 +52,10 @@ impl Scale {
 fn linear_ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let rough = (high - low) / count.max(1) as f64;
     let magnitude = 10f64.powf(rough.log10().floor());
-    let step =
-        [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|step| *step >= rough * 0.999);
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|step| *step >= rough * 0.999);
     let step = step.unwrap_or(10.0 * magnitude);
     let first = (low / step - 1e-9).ceil();
-    (0..=count + 1)
-        .map(|i| (first + i as f64) * step)
-        .take_while(|tick| *tick <= high + step * 1e-9)
-        .collect()
+    (0..=count + 1).map(|i| (first + i as f64) * step).take_while(|tick| *tick <= high + step * 1e-9).collect()
 }
 
 /// A tick in as few characters as it takes.
@@ -108,11 +100,7 @@ mod tests {
 
     #[test]
     fn ticks_have_short_labels() {
-        let labels =
-            [0.0, 0.25, 0.00125, 150.0, 1500.0, 20_000.0, 2.5e6, -3.0, 1e-5, -2.5e-4, 5e30].map(tick_label);
-        assert_eq!(
-            labels,
-            ["0", "0.25", "0.00125", "150", "1500", "20k", "2.5M", "-3", "1e-5", "-2.5e-4", "5e30"]
-        );
+        let labels = [0.0, 0.25, 0.00125, 150.0, 1500.0, 20_000.0, 2.5e6, -3.0, 1e-5, -2.5e-4, 5e30].map(tick_label);
+        assert_eq!(labels, ["0", "0.25", "0.00125", "150", "1500", "20k", "2.5M", "-3", "1e-5", "-2.5e-4", "5e30"]);
     }
 }

@@ -29,9 +29,7 @@ fn flat(palette: usize) -> String {
         .filter(|(name, _)| name.starts_with("--"))
         .collect();
     let coloured = |rule: &str| {
-        palette
-            .iter()
-            .fold(rule.to_owned(), |rule, (name, colour)| rule.replace(&format!("var({name})"), colour))
+        palette.iter().fold(rule.to_owned(), |rule, (name, colour)| rule.replace(&format!("var({name})"), colour))
     };
     let mut style = String::new();
     for rule in VARIABLE.lines().filter(|line| line.starts_with(".figure")) {

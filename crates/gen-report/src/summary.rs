@@ -40,8 +40,7 @@ pub(crate) fn plain(runs: &[Run]) -> String {
 
 /// Which likelihoods may be compared, where those of a table are of several kinds.
 pub(crate) fn on_kinds(runs: &[Run]) -> Option<String> {
-    let with_one =
-        |run: &&Run| measures::of_kind(Kind::Likelihood).any(|measure| run.number(&measure.name).is_some());
+    let with_one = |run: &&Run| measures::of_kind(Kind::Likelihood).any(|measure| run.number(&measure.name).is_some());
     let mut kinds: Vec<&str> = runs.iter().filter(with_one).map(|run| run.text("likelihood_kind")).collect();
     kinds.sort_unstable();
     kinds.dedup();

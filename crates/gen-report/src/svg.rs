@@ -52,17 +52,13 @@ impl Svg {
 
     /// A line, styled by its class.
     pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-        self.write(format_args!(
-            r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
-        ));
+        self.write(format_args!(r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#));
     }
 
     /// A text, escaped.
     pub fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
         let (anchor, text) = (anchor.name(), escape(text));
-        self.write(format_args!(
-            r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#
-        ));
+        self.write(format_args!(r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#));
     }
 
     /// A part of a circle, from its top and clockwise.
@@ -104,8 +100,7 @@ impl Svg {
 
     /// A frame around a rectangle (left, top, width, height), outside of it.
     pub fn frame(&mut self, [x, y, width, height]: [f64; 4], thickness: f64, stroke: Colour) {
-        let (x, y, width, height) =
-            (x - thickness / 2.0, y - thickness / 2.0, width + thickness, height + thickness);
+        let (x, y, width, height) = (x - thickness / 2.0, y - thickness / 2.0, width + thickness, height + thickness);
         let stroke = hex(stroke);
         self.write(format_args!(
             r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="none" stroke="{stroke}" stroke-width="{thickness:.1}"/>"#
@@ -238,8 +233,7 @@ mod tests {
         };
         assert_eq!(colour(40, 40), (0xd9, 0x5f, 0x02));
         assert_eq!(colour(2, 2), (255, 255, 255));
-        let dark =
-            (80..240).flat_map(|x| (20..60).map(move |y| (x, y))).filter(|(x, y)| colour(*x, *y).0 < 100);
+        let dark = (80..240).flat_map(|x| (20..60).map(move |y| (x, y))).filter(|(x, y)| colour(*x, *y).0 < 100);
         assert!(dark.count() > 200);
     }
 

@@ -66,8 +66,7 @@ impl RunFolder {
 
     fn write_config(&self) -> Result<()> {
         let file = self.path.join("config.toml");
-        let text =
-            toml::to_string_pretty(&self.config).map_err(|error| Error::format(&file, error.to_string()))?;
+        let text = toml::to_string_pretty(&self.config).map_err(|error| Error::format(&file, error.to_string()))?;
         remove_temporary(&self.path, "config.");
         write_atomically(&file, |temporary| std::fs::write(temporary, &text).map_err(Error::io(&file)))?;
         files::sync_parent(&self.path)

@@ -60,9 +60,7 @@ mod tests {
             },
             model: toml::from_str("latent = 8\n[optimizer]\nlearning_rate = 1e-3\n").unwrap(),
             training: TrainConfig::default(),
-            data: Dataset::from_tensor("digits", Tensor::ones([4, 2], (Kind::Float, Device::Cpu)))
-                .unwrap()
-                .spec,
+            data: Dataset::from_tensor("digits", Tensor::ones([4, 2], (Kind::Float, Device::Cpu))).unwrap().spec,
         }
     }
 

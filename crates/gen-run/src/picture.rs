@@ -54,9 +54,7 @@ impl PictureFormat {
             PictureFormat::Png => {
                 image::ImageEncoder::write_image(PngEncoder::new(file), pixels, width, height, extended)
             }
-            PictureFormat::Jpeg => {
-                JpegEncoder::new_with_quality(file, QUALITY).encode(pixels, width, height, extended)
-            }
+            PictureFormat::Jpeg => JpegEncoder::new_with_quality(file, QUALITY).encode(pixels, width, height, extended),
             PictureFormat::WebP => WebPEncoder::new_lossless(file).encode(pixels, width, height, extended),
             PictureFormat::Gif => GifEncoder::new(file).encode(pixels, width, height, extended),
         }

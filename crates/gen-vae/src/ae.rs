@@ -1,8 +1,7 @@
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step, Units, ValidationLoss,
-    map_chunks,
+    GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step, Units, ValidationLoss, map_chunks,
 };
 use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::{NamedTensors, Params};

@@ -73,13 +73,7 @@ pub(crate) enum Encoder {
 
 impl Encoder {
     /// `widths`: channels of the convolutions or units of the hidden layers, from the data inwards.
-    pub(crate) fn new(
-        scope: Scope<'_>,
-        kind: NetworkKind,
-        shape: Shape,
-        widths: &[i64],
-        outputs: i64,
-    ) -> Self {
+    pub(crate) fn new(scope: Scope<'_>, kind: NetworkKind, shape: Shape, widths: &[i64], outputs: i64) -> Self {
         match (kind, shape) {
             (NetworkKind::Convolutional, Shape::Image { channels, height, width }) => {
                 let inputs = [&[channels], widths].concat();

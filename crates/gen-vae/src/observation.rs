@@ -44,9 +44,7 @@ impl Likelihood {
             Values::Binary => "`bernoulli`",
             Values::Dequantised | Values::Continuous => "`gaussian`",
         };
-        Err(Error::invalid(format!(
-            "the likelihood `{self}` is no probability of {values:?} values: use {advice}"
-        )))
+        Err(Error::invalid(format!("the likelihood `{self}` is no probability of {values:?} values: use {advice}")))
     }
 
     /// The standard deviation at scale 1.
@@ -139,9 +137,7 @@ impl Observation {
             Observation::Bernoulli(_) => return None,
             Observation::Gaussian(gaussian) => (&gaussian.log_std, Likelihood::Gaussian),
             Observation::DiscretisedGaussian(gaussian) => (&gaussian.gaussian.log_std, Likelihood::Gaussian),
-            Observation::DiscretisedLogistic(logistic) => {
-                (&logistic.log_scale, Likelihood::DiscretisedLogistic)
-            }
+            Observation::DiscretisedLogistic(logistic) => (&logistic.log_scale, Likelihood::DiscretisedLogistic),
         };
         Some(log_scale.exp().mean(Kind::Float) * likelihood.unit_deviation())
     }

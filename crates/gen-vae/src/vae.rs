@@ -4,8 +4,7 @@ use gen_core::config::positive;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::distributions::{Gaussian, effective_sample_size, log_mean_exp};
 use gen_core::model::{
-    Density, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard, SampleRequest, Step, Units,
-    map_chunks,
+    Density, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard, SampleRequest, Step, Units, map_chunks,
 };
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
@@ -55,9 +54,7 @@ impl VaeConfig {
         self.network.check(data.shape)?;
         self.likelihood.check(data.values)?;
         if self.predict_scale && self.likelihood == Likelihood::Bernoulli {
-            return Err(Error::invalid(
-                "a `bernoulli` likelihood has no scale: set `predict_scale` to false",
-            ));
+            return Err(Error::invalid("a `bernoulli` likelihood has no scale: set `predict_scale` to false"));
         }
         if self.prior_layers < 0 || (self.prior_layers > 0 && self.latent_dim < 2) {
             return Err(Error::invalid(format!(
@@ -184,18 +181,11 @@ impl Vae {
         let mut copies = vec![1; x.dim()];
         copies[0] = k;
         let log_likelihood = self.units.log_prob_of_data(self.observation(&z).log_prob(&x.repeat(copies)));
-        log_importance_weight(&log_likelihood, &self.prior.log_prob(&z), &posterior.log_prob(&z))
-            .view([k, rows])
+        log_importance_weight(&log_likelihood, &self.prior.log_prob(&z), &posterior.log_prob(&z)).view([k, rows])
     }
 
     /// `reduce` of the log-weights of `samples` samples, `[samples, rows]`, of each row of `x`: `[batch]`.
-    fn over_weights(
-        &self,
-        x: &Tensor,
-        samples: i64,
-        seed: u64,
-        reduce: impl Fn(&Tensor) -> Tensor,
-    ) -> Result<Tensor> {
+    fn over_weights(&self, x: &Tensor, samples: i64, seed: u64, reduce: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
         map_chunks(&self.network_input(x)?, (ROWS_AT_ONCE / samples).max(1), |x| {

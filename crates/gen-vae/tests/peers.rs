@@ -19,8 +19,7 @@ fn both_networks_take_pytorchs_step() {
         Dataset::from_tensor("images", images).unwrap()
     };
     let bytes = images().spec;
-    let config =
-        VaeConfig { latent_dim: 3, widths: vec![4, 6], prior_layers: 2, ..Vae::default_config(&bytes) };
+    let config = VaeConfig { latent_dim: 3, widths: vec![4, 6], prior_layers: 2, ..Vae::default_config(&bytes) };
     check("vae", config, bytes);
 
     let options = DataOptions { binarise: Binarise::Static, ..Default::default() };

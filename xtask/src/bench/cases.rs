@@ -38,15 +38,7 @@ impl Case {
         data: &'static str,
         samples: &'static [u64],
     ) -> Self {
-        Case {
-            name,
-            model,
-            family,
-            data,
-            set: &[],
-            samples,
-            implementations: &[Gen, GenBf16, Eager, Compiled],
-        }
+        Case { name, model, family, data, set: &[], samples, implementations: &[Gen, GenBf16, Eager, Compiled] }
     }
 
     /// A flow of points in the plane, for comparison with the libraries.
@@ -167,11 +159,7 @@ pub(super) const FLOWS: [Case; 5] = [
         &["couplings=8", "hidden=[64,64]", "batch_size=256", "ema_decay=0"],
         &[Gen, Eager, Zuko, Normflows],
     ),
-    Case::points(
-        "maf",
-        &["transforms=8", "hidden=[64,64]", "batch_size=256", "ema_decay=0"],
-        &[Gen, Eager, Zuko],
-    ),
+    Case::points("maf", &["transforms=8", "hidden=[64,64]", "batch_size=256", "ema_decay=0"], &[Gen, Eager, Zuko]),
     Case::points(
         "nsf",
         &["transforms=8", "hidden=[64,64]", "bins=8", "batch_size=256", "ema_decay=0"],

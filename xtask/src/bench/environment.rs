@@ -67,12 +67,8 @@ fn install(python: &Path, arguments: &[&str]) -> Result<()> {
     command.args(["-m", "pip", "install", "--progress-bar", "off"]).args(arguments);
     command.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_INPUT", "1");
     run(command).with_context(|| {
-        let packages: Vec<&str> =
-            arguments.iter().copied().filter(|argument| !argument.starts_with('-')).collect();
-        format!(
-            "cannot install {} for Python; check that this machine reaches its package index",
-            packages.join(", ")
-        )
+        let packages: Vec<&str> = arguments.iter().copied().filter(|argument| !argument.starts_with('-')).collect();
+        format!("cannot install {} for Python; check that this machine reaches its package index", packages.join(", "))
     })
 }
 
@@ -111,26 +107,21 @@ mod tests {
                     ERROR: No matching distribution found for torch==2.13.0";
         let error = format!("{:#}", install(&python(folder.path(), says), &["torch==2.13.0"]).unwrap_err());
         assert!(error.starts_with("cannot install torch==2.13.0 for Python; check that"), "{error}");
-        assert!(
-            error.contains("ERROR: No matching distribution found") && error.lines().count() == 1,
-            "{error}"
-        );
+        assert!(error.contains("ERROR: No matching distribution found") && error.lines().count() == 1, "{error}");
     }
 
     #[test]
     fn a_failed_installation_names_packages_and_no_options() {
         let folder = tempfile::tempdir().unwrap();
         let python = python(folder.path(), "ERROR: no");
-        let error =
-            format!("{:#}", install(&python, &["--no-deps", "zuko==1.6.0", "nflows==0.14"]).unwrap_err());
+        let error = format!("{:#}", install(&python, &["--no-deps", "zuko==1.6.0", "nflows==0.14"]).unwrap_err());
         assert!(error.starts_with("cannot install zuko==1.6.0, nflows==0.14 for Python"), "{error}");
     }
 
     #[test]
     fn a_python_without_venv_is_one_line() {
         let folder = tempfile::tempdir().unwrap();
-        let says =
-            "The virtual environment was not created successfully because ensurepip is not\navailable.";
+        let says = "The virtual environment was not created successfully because ensurepip is not\navailable.";
         let error = format!("{:#}", make(&python(folder.path(), says), folder.path()).unwrap_err());
         assert!(error.contains("python3-venv") && error.lines().count() == 1, "{error}");
         let none = format!("{:#}", make(&folder.path().join("nowhere"), folder.path()).unwrap_err());

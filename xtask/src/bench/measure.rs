@@ -215,17 +215,13 @@ impl Runner {
         for trial in 1.. {
             self.check = self.ask("check")?;
             let difference = |name: &str| self.check[name].as_f64().unwrap_or(f64::INFINITY);
-            let wrong = ["loss_difference", "gradient_difference"]
-                .into_iter()
-                .find(|name| difference(name) > TOLERANCE);
+            let wrong =
+                ["loss_difference", "gradient_difference"].into_iter().find(|name| difference(name) > TOLERANCE);
             match wrong {
                 None => break,
                 Some("gradient_difference") if trial < TRIALS => next()?,
                 Some(name) => {
-                    return Err(anyhow!(
-                        "its training step is different: {name} is {:.1e}",
-                        difference(name)
-                    ));
+                    return Err(anyhow!("its training step is different: {name} is {:.1e}", difference(name)));
                 }
             }
         }
@@ -318,8 +314,7 @@ done
         let case = Case::new("vae", "vae", "vae", "digits", &[10]);
         let rows = plan(folder.path(), WORKER, None).measure(&case).unwrap();
         let tasks: Vec<_> = rows.iter().map(|row| (row.task, row.implementation.name())).collect();
-        let expected =
-            [Task::Train, Task::Sample(10)].map(|task| ["gen", "gen-bf16"].map(|name| (task, name)));
+        let expected = [Task::Train, Task::Sample(10)].map(|task| ["gen", "gen-bf16"].map(|name| (task, name)));
         assert_eq!(tasks, expected.concat());
         for (row, expected) in rows.iter().zip([2.0, 2.0, 1.0, 1.0]) {
             assert_eq!(row.ms.len(), 2);
@@ -351,11 +346,10 @@ done
             ..Case::new("realnvp", "realnvp", "flow", "moons", &[])
         };
         // One of the two libraries cannot be imported.
-        let python = WORKER
-            .replace("echo '{", "case \"$*\" in *\"--mode zuko\"*) echo no zuko >&2; exit 1;; esac\necho '{");
+        let python =
+            WORKER.replace("echo '{", "case \"$*\" in *\"--mode zuko\"*) echo no zuko >&2; exit 1;; esac\necho '{");
         let rows = plan(folder.path(), WORKER, Some(&python)).measure(&case).unwrap();
-        let found: Vec<_> =
-            rows.iter().map(|row| (row.task, row.implementation.name(), row.ms.len())).collect();
+        let found: Vec<_> = rows.iter().map(|row| (row.task, row.implementation.name(), row.ms.len())).collect();
         let of = |task| [(task, "gen", 2), (task, "zuko", 0), (task, "nflows", 2)];
         assert_eq!(found, [Task::Train, Task::Sample(10), Task::Sample(20)].map(of).concat());
         assert!(rows[1].error.as_ref().unwrap().contains("no zuko"), "{:?}", rows[1].error);

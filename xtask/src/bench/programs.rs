@@ -181,8 +181,8 @@ if [ -n "$file" ]; then printf '\211PNG\r\n\032\n\0\0\0\rIHDR\0\0\0SIZE\0\0\0\10
 "#;
 
     fn programs(folder: &Path, sizes: [&str; 2]) -> Programs {
-        let [program, python] = [0, 1]
-            .map(|i| crate::testing::script(folder, &i.to_string(), &PROGRAM.replace("SIZE", sizes[i])));
+        let [program, python] =
+            [0, 1].map(|i| crate::testing::script(folder, &i.to_string(), &PROGRAM.replace("SIZE", sizes[i])));
         Programs { program, python, threads: 1, rounds: 3 }
     }
 

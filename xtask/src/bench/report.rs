@@ -68,8 +68,7 @@ impl Run<'_> {
         let number = |value: Option<f64>| value.map(|value| format!("{value:.6}")).unwrap_or_default();
         let ratio = |of: fn(&[f64]) -> f64| number(ratios(self.rows, row).as_deref().map(of));
         let said = |name: &str| said(row, name);
-        let difference =
-            |name: &str| row.check[name].as_f64().map(|value| format!("{value:.3e}")).unwrap_or_default();
+        let difference = |name: &str| row.check[name].as_f64().map(|value| format!("{value:.3e}")).unwrap_or_default();
         match column {
             "case" => row.case.name.to_owned(),
             "model" => row.case.model.to_owned(),
@@ -194,11 +193,8 @@ pub(super) mod tests {
             ms: ms.to_vec(),
             cpu_ms: ms.to_vec(),
         };
-        let failed = Row {
-            error: Some("no module named nflows".to_owned()),
-            description: json!(null),
-            ..row(Nflows, &[])
-        };
+        let failed =
+            Row { error: Some("no module named nflows".to_owned()), description: json!(null), ..row(Nflows, &[]) };
         let timed = [row(Gen, &[4.0, 4.0, 4.0]), row(Eager, &[4.0, 5.0, 8.0]), row(Zuko, &[8.0, 8.0, 8.0])];
         timed.into_iter().chain([failed]).collect()
     }

@@ -50,24 +50,13 @@ impl Run<'_> {
     /// A line for each row of ours, with both peers.
     fn ours_by_line(&self) -> String {
         let mut lines = vec![
-            [
-                "case",
-                "task",
-                "precision",
-                "gen",
-                "pytorch-eager",
-                "pytorch-compile",
-                "ratio",
-                "cpu ratio",
-                "gradients",
-            ]
-            .map(str::to_owned),
+            ["case", "task", "precision", "gen", "pytorch-eager", "pytorch-compile", "ratio", "cpu ratio", "gradients"]
+                .map(str::to_owned),
         ];
         for row in self.rows.iter().filter(|row| row.implementation.is_ours()) {
             let other = |implementation| peer(self.rows, row, implementation).map(time).unwrap_or_default();
             let of_case = self.rows.iter().filter(|other| other.case.name == row.case.name);
-            let largest =
-                of_case.filter_map(|row| row.check["gradient_difference"].as_f64()).reduce(f64::max);
+            let largest = of_case.filter_map(|row| row.check["gradient_difference"].as_f64()).reduce(f64::max);
             lines.push([
                 row.case.name.to_owned(),
                 row.task.name().to_owned(),
@@ -86,17 +75,8 @@ impl Run<'_> {
     /// A line for each implementation, since a column for each would be too wide. The ratios divide gen's time by that
     /// of the line.
     fn all_by_line(&self) -> String {
-        let head = [
-            "case",
-            "task",
-            "implementation",
-            "version",
-            "rows",
-            "parameters",
-            "time",
-            "gen's / its",
-            "in cpu time",
-        ];
+        let head =
+            ["case", "task", "implementation", "version", "rows", "parameters", "time", "gen's / its", "in cpu time"];
         let mut lines = vec![head.map(str::to_owned)];
         for row in self.rows {
             let of_others = |ratio: String| if row.implementation.is_ours() { String::new() } else { ratio };

@@ -17,9 +17,7 @@ pub(super) fn url(build: Build) -> Result<String> {
         bail!("libtorch with GPU support is installed by pip: install pip, or set LIBTORCH");
     }
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        bail!(
-            "there is no official archive of libtorch {VERSION} for this system: install pip, or set LIBTORCH"
-        );
+        bail!("there is no official archive of libtorch {VERSION} for this system: install pip, or set LIBTORCH");
     }
     Ok(format!("https://download.pytorch.org/libtorch/cpu/libtorch-shared-with-deps-{VERSION}%2Bcpu.zip"))
 }
@@ -93,8 +91,7 @@ fn unpack_checked(path: &Path, root: &Path) -> Result<()> {
             fs::create_dir_all(folder)?;
         }
         let mut file = File::create(&target)?;
-        std::io::copy(&mut progress.wrap_read(&mut entry), &mut file)
-            .with_context(|| name.display().to_string())?;
+        std::io::copy(&mut progress.wrap_read(&mut entry), &mut file).with_context(|| name.display().to_string())?;
     }
     progress.finish_and_clear();
     Ok(())
@@ -119,10 +116,7 @@ mod tests {
     use super::*;
 
     /// Serves `content`, one request for each behaviour; returns the address and the ranges that were asked for.
-    fn serve(
-        content: &'static [u8],
-        behaviours: Vec<Behaviour>,
-    ) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    fn serve(content: &'static [u8], behaviours: Vec<Behaviour>) -> (String, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/libtorch.zip", listener.local_addr().unwrap());
         let handle = std::thread::spawn(move || {

@@ -80,16 +80,13 @@ impl Search {
             let root = fs::canonicalize(root).with_context(|| what.clone())?;
             let found = inspect(&root, Origin::Environment).with_context(|| what.clone())?;
             if build == Build::Cuda && !found.cuda {
-                bail!(
-                    "{what} has no lib/libtorch_cuda.so: unset LIBTORCH to have one with GPU support installed"
-                );
+                bail!("{what} has no lib/libtorch_cuda.so: unset LIBTORCH to have one with GPU support installed");
             }
             return Ok(Some(found));
         }
         if self.use_pytorch {
-            let torch = python_torch(&self.python).with_context(|| {
-                format!("LIBTORCH_USE_PYTORCH is set, and {} has no torch", self.python.display())
-            })?;
+            let torch = python_torch(&self.python)
+                .with_context(|| format!("LIBTORCH_USE_PYTORCH is set, and {} has no torch", self.python.display()))?;
             let found = inspect(&torch.root, Origin::Environment).context("LIBTORCH_USE_PYTORCH is set")?;
             if build == Build::Cuda && !found.cuda {
                 bail!("LIBTORCH_USE_PYTORCH is set, and Python's torch has no GPU support: unset it");
@@ -116,11 +113,7 @@ impl Search {
     fn python_found(&self) -> Option<Found> {
         let torch = python_torch(&self.python)?;
         if base(&torch.version) != VERSION {
-            note(&format!(
-                "{} has torch {}, not {VERSION}: it is not used",
-                self.python.display(),
-                torch.version
-            ));
+            note(&format!("{} has torch {}, not {VERSION}: it is not used", self.python.display(), torch.version));
             return None;
         }
         inspect(&torch.root, Origin::Python).ok()
@@ -139,8 +132,8 @@ pub(super) fn inspect(root: &Path, origin: Origin) -> Result<Found> {
             bail!("{} is not a libtorch: it has no {}", root.display(), file.display());
         }
     }
-    let version = version(root)
-        .with_context(|| format!("cannot read the version of libtorch in {}", root.display()))?;
+    let version =
+        version(root).with_context(|| format!("cannot read the version of libtorch in {}", root.display()))?;
     if base(&version) != VERSION {
         bail!(
             "expected libtorch {VERSION}, which this workspace's tch needs, found {version} in {}: \

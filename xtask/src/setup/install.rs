@@ -123,9 +123,7 @@ fn fill_from_wheels(python: &Path, build: Build, partial: &Path) -> Result<()> {
     let mut wheel = Wheel::open(&torch).map_err(Damaged)?;
     let for_gpus = wheel.has("torch/lib/libtorch_cuda.so");
     if build == Build::Cuda && !for_gpus {
-        bail!(
-            "pip's torch {VERSION} has no GPU support: choose an index that has a build with it, or set LIBTORCH"
-        );
+        bail!("pip's torch {VERSION} has no GPU support: choose an index that has a build with it, or set LIBTORCH");
     }
     if for_gpus {
         let requirements = pip::native_requirements(&wheel.requirements().map_err(Damaged)?, build);
@@ -177,8 +175,7 @@ fn target(name: &str, build: Build, for_gpus: bool, root: &Path) -> Option<PathB
         if for_gpus { cpu.contains(&file) } else { is_library(file) && !file.contains("python") }
     } else {
         // libtorch_cpu of a wheel for GPUs is linked with these two.
-        path.starts_with("nvidia")
-            && ["libcudart.so.", "libcupti.so."].iter().any(|name| file.starts_with(name))
+        path.starts_with("nvidia") && ["libcudart.so.", "libcupti.so."].iter().any(|name| file.starts_with(name))
     };
     kept.then(|| root.join("lib").join(file))
 }
@@ -244,9 +241,7 @@ mod tests {
         let wheels = folder.path().join("wheels");
         fs::create_dir(&wheels).unwrap();
         write_wheel(&wheels.join("torch-2.whl"), &[("torch/lib/libc10.so", "c10")], |_, line| Some(line));
-        write_wheel(&wheels.join("nvidia-1.whl"), &[("nvidia/cu13/lib/libcudart.so.13", "rt")], |_, line| {
-            Some(line)
-        });
+        write_wheel(&wheels.join("nvidia-1.whl"), &[("nvidia/cu13/lib/libcudart.so.13", "rt")], |_, line| Some(line));
         let root = folder.path().join("install");
         unpack(&wheels, &|name| target(name, Build::Any, true, &root)).unwrap();
         assert_eq!(fs::read_to_string(root.join("lib/libc10.so")).unwrap(), "c10");

@@ -92,10 +92,7 @@ impl Config {
         let quote = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned()).to_string();
         let rpath = format!("link-arg=-Wl,-rpath,{}", libtorch.join("lib").display());
         Config {
-            dependency: format!(
-                "gen-flow = {{ path = {} }}",
-                quote(&workspace::root().join("crates/gen-flow"))
-            ),
+            dependency: format!("gen-flow = {{ path = {} }}", quote(&workspace::root().join("crates/gen-flow"))),
             settings: [
                 format!("env.LIBTORCH = {}", quote(libtorch)),
                 format!("build.rustflags = [\"-C\", {}]", toml::Value::from(rpath)),
@@ -120,12 +117,8 @@ mod tests {
         let config = Config::of(Path::new("/opt/a \"quoted\" folder"));
         let settings: toml::Table = toml::from_str(&config.settings.join("\n")).unwrap();
         assert_eq!(settings["env"]["LIBTORCH"].as_str(), Some("/opt/a \"quoted\" folder"));
-        let flags: Vec<&str> = settings["build"]["rustflags"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|flag| flag.as_str())
-            .collect();
+        let flags: Vec<&str> =
+            settings["build"]["rustflags"].as_array().unwrap().iter().filter_map(|flag| flag.as_str()).collect();
         assert_eq!(flags, ["-C", "link-arg=-Wl,-rpath,/opt/a \"quoted\" folder/lib"]);
         let manifest: toml::Table = toml::from_str(&config.dependency).unwrap();
         assert!(Path::new(manifest["gen-flow"]["path"].as_str().unwrap()).join("Cargo.toml").is_file());

@@ -82,8 +82,7 @@ pub(super) fn native_requirements(torch: &[Requirement], build: Build) -> Vec<St
                 native.push(requirement.to_string());
             }
         } else if name == "cuda-toolkit" {
-            let extras =
-                requirement.extras.iter().filter(|extra| ["cudart", "cupti"].contains(&extra.as_str()));
+            let extras = requirement.extras.iter().filter(|extra| ["cudart", "cupti"].contains(&extra.as_str()));
             native.push(Requirement { extras: extras.cloned().collect(), ..requirement.clone() }.to_string());
         } else if name.starts_with("nvidia-cuda-runtime") || name.starts_with("nvidia-cuda-cupti") {
             native.push(requirement.to_string());
@@ -114,8 +113,7 @@ mod tests {
             native_requirements(&torch(&PRESENT), Build::Any),
             ["cuda-toolkit[cudart,cupti]==13.0.3; platform_system == \"Linux\""]
         );
-        let direct =
-            ["nvidia-cuda-runtime-cu12==12.8.90", "nvidia-cuda-cupti-cu12==12.8.90", "nvidia-nccl-cu12==2"];
+        let direct = ["nvidia-cuda-runtime-cu12==12.8.90", "nvidia-cuda-cupti-cu12==12.8.90", "nvidia-nccl-cu12==2"];
         assert_eq!(native_requirements(&torch(&direct), Build::Any), direct[..2]);
     }
 

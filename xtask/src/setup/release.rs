@@ -19,8 +19,7 @@ pub(super) enum Build {
 /// variable is ignored.
 pub(crate) fn cache_folder() -> Result<PathBuf> {
     let base = Xdg::new().ok().map(|folders| folders.cache_dir()).filter(|path| path.is_absolute());
-    let base =
-        base.context("neither XDG_CACHE_HOME nor HOME is an absolute path: set one, or set LIBTORCH")?;
+    let base = base.context("neither XDG_CACHE_HOME nor HOME is an absolute path: set one, or set LIBTORCH")?;
     Ok(base.join("gen-models"))
 }
 

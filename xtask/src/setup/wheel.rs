@@ -30,8 +30,7 @@ impl Wheel {
 
     fn open_checked(path: &Path) -> Result<Self> {
         let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
-        let names: Vec<String> =
-            archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
+        let names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
         let info = names
             .iter()
             .find_map(|name| name.strip_suffix("/RECORD").filter(|info| info.ends_with(".dist-info")))
@@ -49,8 +48,7 @@ impl Wheel {
     /// What the distribution requires, by its METADATA.
     pub(super) fn requirements(&mut self) -> Result<Vec<Requirement>> {
         let name = format!("{}/METADATA", self.info);
-        let metadata =
-            read_text(&mut self.archive, &name).with_context(|| self.path.display().to_string())?;
+        let metadata = read_text(&mut self.archive, &name).with_context(|| self.path.display().to_string())?;
         let headers = metadata.lines().take_while(|line| !line.is_empty());
         Ok(headers.filter_map(|line| Requirement::parse(line.strip_prefix("Requires-Dist:")?)).collect())
     }
@@ -75,9 +73,8 @@ impl Wheel {
             let expected = self.record.get(&name).with_context(|| {
                 format!("{}: {name} is not in the wheel's RECORD: get the wheel again", self.path.display())
             })?;
-            let found = copy_hashed(&mut entry, &path, progress).with_context(|| {
-                format!("{}: cannot unpack {name} to {}", self.path.display(), path.display())
-            })?;
+            let found = copy_hashed(&mut entry, &path, progress)
+                .with_context(|| format!("{}: cannot unpack {name} to {}", self.path.display(), path.display()))?;
             if found != *expected {
                 bail!(
                     "{}: {name} has SHA-256 {}, its RECORD says {}: get the wheel again",
@@ -206,11 +203,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Writes a wheel of these files; `record` may tamper with a line of the RECORD.
-    pub(crate) fn write_wheel(
-        path: &Path,
-        files: &[(&str, &str)],
-        record: impl Fn(&str, String) -> Option<String>,
-    ) {
+    pub(crate) fn write_wheel(path: &Path, files: &[(&str, &str)], record: impl Fn(&str, String) -> Option<String>) {
         let mut zip = ZipWriter::new(File::create(path).unwrap());
         let mut lines = String::new();
         for (name, content) in files {
@@ -249,8 +242,7 @@ pub(super) mod tests {
         assert_eq!(wheel.size(&target), 24);
         assert_eq!(wheel.extract(&target, &ProgressBar::hidden()).unwrap(), 2);
         assert_eq!(fs::read_to_string(folder.path().join("lib/libdemo.so")).unwrap(), "machine code");
-        let requirements: Vec<String> =
-            wheel.requirements().unwrap().iter().map(ToString::to_string).collect();
+        let requirements: Vec<String> = wheel.requirements().unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(requirements, ["other>=2", "third[a,b]==1; x"]);
     }
 

@@ -13,8 +13,7 @@ const SERIES: &str = "14";
 
 /// Fails if clang-format would change a file. Without a clang-format of the right series it says so and passes.
 pub(super) fn check_format() -> Result<()> {
-    let Some(program) = ["clang-format-14", "clang-format"].into_iter().find(|name| is_of_series(name))
-    else {
+    let Some(program) = ["clang-format-14", "clang-format"].into_iter().find(|name| is_of_series(name)) else {
         note(&format!("there is no clang-format {SERIES} here: the formatting of C++ is not checked"));
         return Ok(());
     };
@@ -80,8 +79,7 @@ mod tests {
     /// assume that one does not see what another wrote. `memcpy` and vector instructions may access any memory.
     fn accesses(source: &str) -> Vec<&str> {
         let unit = "uint32_t*";
-        let lines: Vec<&str> =
-            source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+        let lines: Vec<&str> = source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
         let mut found = Vec::new();
         // A name is valid until its function ends.
         for function in lines.split(|line| line.starts_with('}')) {
@@ -99,9 +97,8 @@ mod tests {
             pointers.retain(|pointer| !pointer.is_empty());
             let is_pointer = |text: &str| pointers.contains(&name(text));
             for line in function {
-                let begins = |at: usize| {
-                    !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_.>".contains(c))
-                };
+                let begins =
+                    |at: usize| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_.>".contains(c));
                 let indexed = line.match_indices('[').any(|(at, _)| {
                     let before = &line[..at];
                     let from = before.len()
@@ -132,10 +129,7 @@ mod tests {
             ("f(const uint32_t* at) {\n  return *at * 2;\n}", vec!["  return *at * 2;"]),
             ("f(uint32_t* const to) {\n  *to++ = 1;\n}", vec!["  *to++ = 1;"]),
             ("  auto* const x = static_cast<const uint32_t*>(g.in) + n;\n  y = x[n];", vec!["  y = x[n];"]),
-            (
-                "  y = *reinterpret_cast<const uint32_t*>(x);",
-                vec!["  y = *reinterpret_cast<const uint32_t*>(x);"],
-            ),
+            ("  y = *reinterpret_cast<const uint32_t*>(x);", vec!["  y = *reinterpret_cast<const uint32_t*>(x);"]),
             // Pointers of another function, other pointers, products and comments.
             ("f(uint32_t* at) {\n}\ng(float* at) {\n  return at[0];\n}", vec![]),
             ("f(uint32_t* at, float* of) {\n  of[at - o.at[1]] = n * at_once;  // at[0]\n}", vec![]),

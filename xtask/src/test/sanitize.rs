@@ -134,11 +134,7 @@ struct Outcome {
 
 impl Outcome {
     fn is_sound(&self) -> bool {
-        self.ended_well
-            && self.failed == 0
-            && self.reports == 0
-            && self.found == self.planted
-            && self.passed > 0
+        self.ended_well && self.failed == 0 && self.reports == 0 && self.found == self.planted && self.passed > 0
     }
 }
 
@@ -248,12 +244,8 @@ fn runner(library: &Path) -> Result<String> {
 
 /// Whether a line begins a sanitizer's report.
 fn is_report(line: &str) -> bool {
-    let of_tools = [
-        "ERROR: AddressSanitizer",
-        "ERROR: LeakSanitizer",
-        "WARNING: ThreadSanitizer",
-        "FATAL: ThreadSanitizer",
-    ];
+    let of_tools =
+        ["ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "WARNING: ThreadSanitizer", "FATAL: ThreadSanitizer"];
     of_tools.iter().any(|start| line.contains(start)) || line.contains(": runtime error: ")
 }
 

@@ -30,8 +30,7 @@ pub(super) fn cargo(arguments: &[&str]) -> Result<()> {
 /// Runs a command and shows its output only if it fails.
 pub(super) fn quietly(command: Command) -> Result<()> {
     let mut output = Vec::new();
-    let arguments: Vec<_> =
-        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let status = run_lines(command, |_, line| {
         output.push(line.to_owned());
         Ok(())

@@ -35,9 +35,7 @@ fn check(folder: &Path, program: &Path, install: impl FnOnce() -> Result<()>) ->
         if error.is::<Interrupted>() {
             return Err(error);
         }
-        note(&format!(
-            "cannot install cargo-machete {VERSION} ({error:#}): unused dependencies are not checked"
-        ));
+        note(&format!("cannot install cargo-machete {VERSION} ({error:#}): unused dependencies are not checked"));
         return Ok(());
     }
     let mut command = machete(program);

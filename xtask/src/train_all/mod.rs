@@ -67,8 +67,7 @@ fn run_plan(plan: &Plan, program: &Path, show: impl Fn(&gen_report::Built) -> Re
 
 /// Checks the names and settings with `gen`, so that a wrong one is reported before the first run starts.
 fn check_with_program(plan: &Plan, program: &Path) -> Result<()> {
-    let dry_run =
-        |model: &str, seed| [plan.train_arguments(model, seed), vec!["--dry-run".to_owned()]].concat();
+    let dry_run = |model: &str, seed| [plan.train_arguments(model, seed), vec!["--dry-run".to_owned()]].concat();
     let names = run::output_of(program, &["list", "--names"])?;
     let known: Vec<&str> = names.lines().map(str::trim).collect();
     if let Some(unknown) = plan.models.iter().find(|model| !known.contains(&model.as_str())) {

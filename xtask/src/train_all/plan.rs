@@ -43,9 +43,10 @@ impl Plan {
             };
             of_model.push(setting.to_owned());
         }
-        let experiment = args.experiment.clone().unwrap_or_else(|| {
-            format!("{}-{}", experiment::slug(&args.data), experiment::slug(&args.budget))
-        });
+        let experiment = args
+            .experiment
+            .clone()
+            .unwrap_or_else(|| format!("{}-{}", experiment::slug(&args.data), experiment::slug(&args.budget)));
         experiment::check_name(&experiment)?;
         Ok(Plan {
             data: args.data.clone(),
@@ -69,9 +70,9 @@ impl Plan {
         let folder = self.folder();
         let folder = if folder.is_dir() { folder } else { self.results.clone() };
         let probe = fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder));
-        probe.map(drop).with_context(|| {
-            format!("cannot write to {}: make it a folder that can be written", folder.display())
-        })
+        probe
+            .map(drop)
+            .with_context(|| format!("cannot write to {}: make it a folder that can be written", folder.display()))
     }
 
     /// Begins or continues the experiment: compares it with the record of an earlier start, and writes the record.
@@ -130,9 +131,7 @@ impl Plan {
             self.seeds.iter().map(move |seed| (model.clone(), *seed)).collect::<Vec<_>>()
         };
         let runs = self.models.iter().flat_map(seeds);
-        references
-            .chain(runs.map(|(model, seed)| Job::train(self.run_folder(&model, seed), &model, seed)))
-            .collect()
+        references.chain(runs.map(|(model, seed)| Job::train(self.run_folder(&model, seed), &model, seed))).collect()
     }
 
     fn run_folder(&self, model: &str, seed: u64) -> PathBuf {
@@ -143,18 +142,7 @@ impl Plan {
     pub(super) fn train_arguments(&self, model: &str, seed: u64) -> Vec<String> {
         let folder = self.run_folder(model, seed).to_string_lossy().into_owned();
         let seed = seed.to_string();
-        let fixed = [
-            "train",
-            model,
-            "--data",
-            &self.data,
-            "--budget",
-            &self.budget,
-            "--seed",
-            &seed,
-            "--out",
-            &folder,
-        ];
+        let fixed = ["train", model, "--data", &self.data, "--budget", &self.budget, "--seed", &seed, "--out", &folder];
         let mut arguments: Vec<String> = fixed.iter().map(|argument| (*argument).to_owned()).collect();
         arguments.extend(["--progress".to_owned(), "plain".to_owned()]);
         for setting in self.settings.get(model).into_iter().flatten() {
@@ -185,10 +173,7 @@ fn lock(folder: &Path) -> Result<Option<File>> {
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => {
-            bail!(
-                "another train-all is working in {}: wait for it, or choose another --experiment",
-                folder.display()
-            )
+            bail!("another train-all is working in {}: wait for it, or choose another --experiment", folder.display())
         }
         Err(TryLockError::Error(_)) => Ok(None),
     }

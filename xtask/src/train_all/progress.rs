@@ -180,10 +180,7 @@ impl Times {
 
     /// `None` while nothing is known about the duration of a training.
     fn left(&self) -> Option<Duration> {
-        self.left
-            .iter()
-            .map(|training| if *training { self.training.value() } else { self.reference.value() })
-            .sum()
+        self.left.iter().map(|training| if *training { self.training.value() } else { self.reference.value() }).sum()
     }
 }
 

@@ -177,13 +177,11 @@ mod tests {
     fn the_reason_is_the_message_among_the_last_lines() {
         use std::os::unix::process::ExitStatusExt;
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
-        let reason_of =
-            |text: &str, status| reason(&text.lines().map(str::to_owned).collect::<Vec<_>>(), status);
+        let reason_of = |text: &str, status| reason(&text.lines().map(str::to_owned).collect::<Vec<_>>(), status);
         assert_eq!(reason_of("50%  step 3\ngen: the loss `g` is NaN\n", exit(1)), "the loss `g` is NaN");
         let clap = "error: invalid value '0s' for '--budget'\n\nFor more information, try '--help'.";
         assert_eq!(reason_of(clap, exit(2)), "invalid value '0s' for '--budget'");
-        let panic =
-            "thread 'main' panicked at src/x.rs:1:2:\nindex out of bounds\nnote: run with RUST_BACKTRACE=1";
+        let panic = "thread 'main' panicked at src/x.rs:1:2:\nindex out of bounds\nnote: run with RUST_BACKTRACE=1";
         assert_eq!(reason_of(panic, exit(101)), "index out of bounds");
         assert_eq!(reason_of("", exit(3)), "exit code 3, without a message");
         assert!(reason_of("12%  step 9", ExitStatus::from_raw(9)).contains("signal: 9"));

@@ -96,9 +96,7 @@ const DIGITS: &str = "--data digits --budget 20s";
 #[test]
 fn every_model_is_trained_evaluated_and_reported() {
     let bench = Bench::new();
-    bench
-        .start(&format!("{DIGITS} --models vae,ddpm --seeds 0,1 --set ddpm.channels=8 --evaluate-n 100"))
-        .unwrap();
+    bench.start(&format!("{DIGITS} --models vae,ddpm --seeds 0,1 --set ddpm.channels=8 --evaluate-n 100")).unwrap();
     let calls = bench.calls();
     assert_eq!(calls.len(), 3 + 2 * 4);
     assert_eq!(calls[0], "evaluate --reference floor --data digits --out digits-20s/reference-floor -n 100");
@@ -109,8 +107,7 @@ fn every_model_is_trained_evaluated_and_reported() {
     assert_eq!(calls[4], "evaluate digits-20s/vae-digits-s0 -n 100");
     assert!(
         calls[9].starts_with("train ddpm")
-            && calls[9]
-                .ends_with("--seed 1 --out digits-20s/ddpm-digits-s1 --progress plain --set channels=8"),
+            && calls[9].ends_with("--seed 1 --out digits-20s/ddpm-digits-s1 --progress plain --set channels=8"),
         "{}",
         calls[9]
     );

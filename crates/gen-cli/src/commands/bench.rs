@@ -70,8 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if line.trim() == "quit" {
             break;
         }
-        let answer =
-            worker.answer(&line).unwrap_or_else(|error| json!({ "error": message::in_one_line(&error) }));
+        let answer = worker.answer(&line).unwrap_or_else(|error| json!({ "error": message::in_one_line(&error) }));
         writeln!(out, "{answer}")?;
         out.flush()?;
     }
@@ -133,8 +132,7 @@ impl Worker {
     fn train(&mut self, steps: u64) -> anyhow::Result<Value> {
         self.seed += 1;
         let budget = Budget::Steps(steps);
-        let mut trainer =
-            Trainer::new(self.model.as_mut(), &self.data, self.training.clone(), budget, self.seed)?;
+        let mut trainer = Trainer::new(self.model.as_mut(), &self.data, self.training.clone(), budget, self.seed)?;
         while trainer.advance()?.is_some() {}
         let progress = trainer.progress();
         Ok(json!({ "seconds": progress.seconds, "cpu_seconds": progress.cpu_seconds }))
@@ -168,15 +166,13 @@ impl Worker {
         let batch = Batches::new(&self.data.train, &self.data.spec, batch_size, self.seed)
             .get(0, &stream(self.seed, Purpose::Train, 0));
         let training = TrainConfig { log_every: 1, ..self.training.clone() };
-        let mut trainer =
-            Trainer::new(self.model.as_mut(), &self.data, training, Budget::Steps(1), self.seed)?;
+        let mut trainer = Trainer::new(self.model.as_mut(), &self.data, training, Budget::Steps(1), self.seed)?;
         files::write_tensors(&folder.join("before.safetensors"), &trainer.state())?;
         let Some(record) = trainer.advance()? else { bail!("the training step was not taken") };
         files::write_tensors(&folder.join("after.safetensors"), &trainer.state())?;
         let mut tensors = NamedTensors::new();
         // The networks of peers take points in single precision.
-        let single =
-            |x: &Tensor| if x.is_floating_point() { x.to_kind(Kind::Float) } else { x.shallow_clone() };
+        let single = |x: &Tensor| if x.is_floating_point() { x.to_kind(Kind::Float) } else { x.shallow_clone() };
         tensors.insert("train", single(&self.data.train.x));
         tensors.insert("batch", single(&batch.x));
         files::write_tensors(&folder.join("data.safetensors"), &tensors)?;

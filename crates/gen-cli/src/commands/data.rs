@@ -6,9 +6,9 @@ use clap::Subcommand;
 use gen_core::data::{PointSet, Shape, Splits, bytes_to_signed};
 use gen_data::{Catalog, FileState, Manifest};
 
-use gen_report::aligned;
 use crate::catalog::{self, FetchBar};
 use crate::{arguments, output, pictures};
+use gen_report::aligned;
 
 /// Help on the user's own files.
 const OWN_FILES: &str = "\

@@ -191,13 +191,7 @@ fn draw(grid: &Grid, nats: &Tensor, title: &str, data: &Dataset) -> anyhow::Resu
 }
 
 /// The density with its colours, and the data in the same window beside it.
-fn draw_plane(
-    nats: &Tensor,
-    window: Window,
-    title: &str,
-    data: &[[f64; 2]],
-    name: &str,
-) -> anyhow::Result<RgbImage> {
+fn draw_plane(nats: &Tensor, window: Window, title: &str, data: &[[f64; 2]], name: &str) -> anyhow::Result<RgbImage> {
     const SIDE: u32 = 420;
     const TOP: u32 = TEXT_HEIGHT + 14;
     const BAR: u32 = 16;
@@ -205,8 +199,7 @@ fn draw_plane(
     let values = Vec::<f64>::try_from(nats.exp().reshape([-1]))?;
     let highest = values.iter().copied().filter(|value| value.is_finite()).fold(f64::MIN_POSITIVE, f64::max);
     // The lowest y is at the bottom of the picture.
-    let heat =
-        RgbImage::from_fn(n, n, |u, v| colour::of_value(values[((n - 1 - v) * n + u) as usize] / highest));
+    let heat = RgbImage::from_fn(n, n, |u, v| colour::of_value(values[((n - 1 - v) * n + u) as usize] / highest));
 
     let model = Chart { at: [LEFT, TOP], size: [SIDE; 2], window };
     let bar = [LEFT + SIDE + 14, TOP, BAR, SIDE];

@@ -76,12 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         true => pictures::save_gif(there_and_back(frames), &args.out)?,
     }
     drop(work);
-    message::tell(format!(
-        "{} interpolations of {} steps in {}",
-        ends.z[0].size()[0],
-        args.steps,
-        args.out.display()
-    ));
+    message::tell(format!("{} interpolations of {} steps in {}", ends.z[0].size()[0], args.steps, args.out.display()));
     Ok(())
 }
 
@@ -122,8 +117,8 @@ const APART: u32 = 10;
 /// A row for each pair and a column for each step, with the test rows at both ends.
 fn image_rows(steps: &[Tensor], originals: Option<&[Tensor; 2]>) -> anyhow::Result<RgbImage> {
     let mut columns: Vec<Vec<RgbImage>> = Vec::new();
-    let tests = originals
-        .map(|[first, last]| Ok::<_, anyhow::Error>([pictures::tiles(first)?, pictures::tiles(last)?]));
+    let tests =
+        originals.map(|[first, last]| Ok::<_, anyhow::Error>([pictures::tiles(first)?, pictures::tiles(last)?]));
     let tests = tests.transpose()?;
     for step in steps {
         columns.push(pictures::tiles(step)?);
@@ -156,12 +151,7 @@ fn image_grid(step: &Tensor) -> anyhow::Result<RgbImage> {
 
 /// Paths over samples in grey: all steps in one picture, or the steps up to each one in the frames of an animation.
 /// Paths of one-dimensional data lie above each other.
-fn point_paths(
-    args: &Args,
-    trained: &Trained,
-    steps: &[Tensor],
-    is_animated: bool,
-) -> anyhow::Result<Vec<RgbImage>> {
+fn point_paths(args: &Args, trained: &Trained, steps: &[Tensor], is_animated: bool) -> anyhow::Result<Vec<RgbImage>> {
     let samples = in_the_plane(&trained.points(2000, args.seed)?)?;
     let chart = Chart { at: [LEFT, 12], size: [480; 2], window: Window::around(&samples)? };
     let samples = coordinates(&samples)?;
@@ -200,7 +190,6 @@ fn point_paths(
 fn there_and_back(frames: Vec<RgbImage>) -> Vec<(RgbImage, u32)> {
     let last = frames.len().saturating_sub(1);
     let back: Vec<_> = frames.iter().take(last).skip(1).rev().map(|frame| (frame.clone(), 100)).collect();
-    let there =
-        frames.into_iter().enumerate().map(|(i, frame)| (frame, if i == 0 || i == last { 800 } else { 100 }));
+    let there = frames.into_iter().enumerate().map(|(i, frame)| (frame, if i == 0 || i == last { 800 } else { 100 }));
     there.chain(back).collect()
 }

@@ -154,8 +154,7 @@ fn tsne(x: &Tensor, start: &Tensor) -> anyhow::Result<Vec<[f64; 2]>> {
     let (values, start) = (single(x)?, single(start)?);
     let rows: Vec<&[f32]> = values.chunks_exact(dimensions).collect();
     let perplexity = (((n - 1) / 3) as f32 - 1.0).clamp(1.0, 30.0);
-    let distance =
-        |a: &&[f32], b: &&[f32]| a.iter().zip(*b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+    let distance = |a: &&[f32], b: &&[f32]| a.iter().zip(*b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
     let mut map = bhtsne::tSNE::<f32, &[f32], 2>::new(&rows);
     map.perplexity(perplexity).epochs(750).initial_embedding(start).barnes_hut(0.5, distance);
     Ok(map.embedding().chunks_exact(2).map(|point| [point[0].into(), point[1].into()]).collect())

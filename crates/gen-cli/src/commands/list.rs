@@ -1,7 +1,7 @@
 use std::io::Write;
 
-use gen_report::aligned;
 use crate::registry;
+use gen_report::aligned;
 
 /// List the models
 #[derive(clap::Args)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 use gen_core::data::{Dataset, signed_to_bytes};
 use gen_core::number::fixed;
-use gen_report::svg::Anchor;
 use gen_report::aligned;
+use gen_report::svg::Anchor;
 use gen_run::save_picture;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -55,10 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let output = output::kind(&args.out, &[&PICTURES[..], &[Output::Table]].concat())?;
     let trained = args.trained.load()?;
     if !trained.of_images() {
-        bail!(
-            "`{}` is a model of points: nearest training images need a model of images",
-            trained.folder.name()
-        );
+        bail!("`{}` is a model of points: nearest training images need a model of images", trained.folder.name());
     }
     let data = match &args.data {
         None => trained.data(&OwnData::default())?,
@@ -72,8 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let train = embed(&data.train.x, &mut observe)?;
     let samples_there = embed(&signed_to_bytes(&samples), &mut |_, _| ())?;
     work.next("nearest training images");
-    let nearest =
-        Nearest::find(&samples_there, &train, args.k.into(), &mut |done, total| work.at(done, total))?;
+    let nearest = Nearest::find(&samples_there, &train, args.k.into(), &mut |done, total| work.at(done, total))?;
     drop(work);
     match output {
         Output::Table => nearest.write(&args.out, &space)?,
@@ -101,15 +97,10 @@ type Embed = Box<dyn Fn(&Tensor, Observe<'_>) -> gen_core::Result<Tensor>>;
 fn space(name: &str, data: &Dataset) -> anyhow::Result<(String, Embed)> {
     if name == "pixels" {
         // Grey levels from 0 to 1.
-        return Ok((
-            "pixels".to_owned(),
-            Box::new(|x, _| Ok(x.flatten(1, -1).to_kind(Kind::Double) / 255.0)),
-        ));
+        return Ok(("pixels".to_owned(), Box::new(|x, _| Ok(x.flatten(1, -1).to_kind(Kind::Double) / 255.0))));
     }
     let choices: Choices = name.parse()?;
-    let Some(space) = spaces::of(data, &choices)?.into_iter().next() else {
-        bail!("--features names no space")
-    };
+    let Some(space) = spaces::of(data, &choices)?.into_iter().next() else { bail!("--features names no space") };
     Ok((space.name(), Box::new(move |x, observe| Ok(space.embed(x, observe)?.features))))
 }
 
@@ -174,8 +165,7 @@ impl Nearest {
         let mut out = std::io::stdout().lock();
         writeln!(out, "sample  training row: distance ({space}), nearest first")?;
         let lines = self.rows.iter().zip(&self.distances).enumerate().map(|(i, (rows, distances))| {
-            let cells =
-                rows.iter().zip(distances).map(|(row, distance)| format!("{row}: {}", fixed(*distance, 3)));
+            let cells = rows.iter().zip(distances).map(|(row, distance)| format!("{row}: {}", fixed(*distance, 3)));
             std::iter::once(i.to_string()).chain(cells).collect::<Vec<_>>()
         });
         Ok(out.write_all(aligned(lines, |_| true).as_bytes())?)
@@ -186,13 +176,7 @@ impl Nearest {
         let header = ["sample", "rank", "train_index", "distance", "space"].map(str::to_owned);
         let rows = self.rows.iter().zip(&self.distances).enumerate().flat_map(|(i, (rows, distances))| {
             rows.iter().zip(distances).zip(1usize..).map(move |((row, distance), rank)| {
-                Ok(vec![
-                    i.to_string(),
-                    rank.to_string(),
-                    row.to_string(),
-                    distance.to_string(),
-                    space.to_owned(),
-                ])
+                Ok(vec![i.to_string(), rank.to_string(), row.to_string(), distance.to_string(), space.to_owned()])
             })
         });
         Ok(files::write_table(out, &header, rows)?)

@@ -93,16 +93,11 @@ fn check_finite(samples: &Tensor, request: &SampleRequest) -> gen_core::Result<(
     }
     let why = match request.temperature {
         Some(temperature) if temperature > 1.0 => {
-            format!(
-                "a temperature of {temperature} leads the model to where it has learned nothing: lower it"
-            )
+            format!("a temperature of {temperature} leads the model to where it has learned nothing: lower it")
         }
         _ => "the training has probably diverged: look at history.csv, and try `--best`".to_owned(),
     };
-    Err(gen_core::Error::invalid(format!(
-        "{wrong} of {} samples hold infinity or NaN; {why}",
-        samples.size()[0]
-    )))
+    Err(gen_core::Error::invalid(format!("{wrong} of {} samples hold infinity or NaN; {why}", samples.size()[0])))
 }
 
 fn write(output: Output, args: &Args, trained: &Trained, request: &SampleRequest) -> anyhow::Result<()> {
@@ -165,8 +160,7 @@ fn rows(
 ) -> impl Iterator<Item = gen_core::Result<Vec<String>>> {
     let dimension = data.shape.dimensions() as usize;
     parts.flat_map(move |part| -> Vec<gen_core::Result<Vec<String>>> {
-        let values =
-            part.and_then(|part| Ok(Vec::<f64>::try_from(part.to_kind(Kind::Double).reshape([-1]))?));
+        let values = part.and_then(|part| Ok(Vec::<f64>::try_from(part.to_kind(Kind::Double).reshape([-1]))?));
         match values {
             Ok(values) => values
                 .chunks_exact(dimension)

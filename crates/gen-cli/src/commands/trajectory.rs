@@ -60,10 +60,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let request = SampleRequest { temperature: args.temperature, ..args.sampling.request(n as usize) };
     let work = Work::on("drawing samples");
     let trajectory = trained.model.trajectory(&request, args.frames as usize)?.with_context(|| {
-        format!(
-            "`{}` makes a sample in one pass: there is nothing between noise and sample to show",
-            trained.name()
-        )
+        format!("`{}` makes a sample in one pass: there is nothing between noise and sample to show", trained.name())
     })?;
     work.next("picture");
     let picture = Picture::of(&trajectory, images)?;

@@ -20,9 +20,8 @@ impl Window {
     pub(crate) fn of(points: &[[f64; 2]]) -> Self {
         let ends = [0, 1].map(|axis: usize| {
             let values = points.iter().map(|point| point[axis]).filter(|value| value.is_finite());
-            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-                (low.min(value), high.max(value))
-            });
+            let (low, high) =
+                values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
             if low <= high { (low, high) } else { (-1.0, 1.0) }
         });
         Self::with_margin(ends)
@@ -121,9 +120,8 @@ impl Chart {
         opacity: f64,
         colour: impl Fn(usize) -> Rgb<u8>,
     ) {
-        let within = |value: f64, start: u32, length: u32| {
-            (f64::from(start)..f64::from(start + length)).contains(&value)
-        };
+        let within =
+            |value: f64, start: u32, length: u32| (f64::from(start)..f64::from(start + length)).contains(&value);
         for (i, point) in points.iter().enumerate() {
             let (x, y) = self.place(*point);
             if within(x, self.at[0], self.size[0]) && within(y, self.at[1], self.size[1]) {
@@ -165,9 +163,7 @@ pub(crate) fn colour_bar(
     highest: f64,
     colour: impl Fn(f64) -> Rgb<u8>,
 ) {
-    let bar = RgbImage::from_fn(width, height, |_, row| {
-        colour(1.0 - f64::from(row) / f64::from(height.max(2) - 1))
-    });
+    let bar = RgbImage::from_fn(width, height, |_, row| colour(1.0 - f64::from(row) / f64::from(height.max(2) - 1)));
     canvas.paste(&bar, x, y);
     canvas.frame([x, y, width, height], 1, FAINT);
     let up = Scale::linear(0.0, highest, (f64::from(y + height), y.into()));
@@ -180,12 +176,7 @@ pub(crate) fn colour_bar(
 }
 
 /// The names of classes with their colours, one below the other.
-pub(crate) fn legend(
-    canvas: &mut Canvas,
-    [x, y]: [u32; 2],
-    names: &[String],
-    colour: impl Fn(usize) -> Rgb<u8>,
-) {
+pub(crate) fn legend(canvas: &mut Canvas, [x, y]: [u32; 2], names: &[String], colour: impl Fn(usize) -> Rgb<u8>) {
     for (i, name) in names.iter().enumerate() {
         let top = y + i as u32 * LEGEND_LINE;
         let middle = (f64::from(x) + 6.0, f64::from(top + TEXT_HEIGHT / 2));

@@ -16,12 +16,7 @@ const MARGIN: u32 = 14;
 
 /// The shares of each set in equal bins, as steps in a colour of its own. The bins go from the lowest half percent of all
 /// numbers to the highest; what lies outside is in the first and the last.
-pub(crate) fn histogram(
-    title: &str,
-    unit: &str,
-    names: &[String],
-    sets: &[Vec<f64>],
-) -> anyhow::Result<RgbImage> {
+pub(crate) fn histogram(title: &str, unit: &str, names: &[String], sets: &[Vec<f64>]) -> anyhow::Result<RgbImage> {
     let bins = Bins::around(sets);
     let shares: Vec<[f64; BINS]> = sets.iter().map(|set| bins.shares(set)).collect();
     let highest = shares.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max) * 1.05;
@@ -50,11 +45,8 @@ pub(crate) fn histogram_and_curve(
     let highest = all.fold(f64::MIN_POSITIVE, f64::max) * 1.05;
     let mut field = Field::new([low, high], highest, title, "value", names);
     field.steps(&bins, &densities, 0);
-    let places: Vec<(f64, f64)> = x
-        .iter()
-        .zip(y)
-        .map(|(x, y)| field.chart.place([*x, if *y > highest { highest } else { *y }]))
-        .collect();
+    let places: Vec<(f64, f64)> =
+        x.iter().zip(y).map(|(x, y)| field.chart.place([*x, if *y > highest { highest } else { *y }])).collect();
     for part in places.split(|(x, y)| !(x.is_finite() && y.is_finite())).filter(|part| part.len() > 1) {
         field.canvas.drawing.path(part, 1.6, colour::of_class(1).0);
     }
@@ -82,8 +74,7 @@ impl Field {
     }
 
     fn steps(&mut self, bins: &Bins, heights: &[f64; BINS], set: usize) {
-        let corners =
-            |(bin, height): (usize, &f64)| [[bins.edge(bin), *height], [bins.edge(bin + 1), *height]];
+        let corners = |(bin, height): (usize, &f64)| [[bins.edge(bin), *height], [bins.edge(bin + 1), *height]];
         let steps = heights.iter().enumerate().flat_map(corners);
         let outline = [[bins.low, 0.0]].into_iter().chain(steps).chain([[bins.high, 0.0]]);
         let outline: Vec<(f64, f64)> = outline.map(|corner| self.chart.place(corner)).collect();
@@ -134,8 +125,7 @@ mod tests {
     #[test]
     fn every_number_is_in_a_bin() {
         let bins = Bins { low: 0.0, high: 60.0 };
-        let shares =
-            bins.shares(&[0.0, 0.5, 1.0, 59.9, 60.0, 1e9, -1e9, f64::NEG_INFINITY, f64::INFINITY, 30.0]);
+        let shares = bins.shares(&[0.0, 0.5, 1.0, 59.9, 60.0, 1e9, -1e9, f64::NEG_INFINITY, f64::INFINITY, 30.0]);
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         let tenths = [0, 1, 30, 59].map(|bin| (shares[bin] * 10.0).round());
         assert_eq!(tenths, [4.0, 1.0, 1.0, 4.0]);
@@ -152,8 +142,7 @@ mod tests {
         assert_eq!(ends(&[vec![3.0, 3.0]]), (2.0, 4.0));
         assert_eq!(ends(&[vec![1e30]]), (1e30 - 1e24, 1e30 + 1e24));
         assert_eq!(ends(&[vec![], vec![f64::INFINITY]]), (0.0, 1.0));
-        let picture =
-            histogram("title", "nats", &["a".to_owned(), "b".to_owned()], &[many, vec![3.0]]).unwrap();
+        let picture = histogram("title", "nats", &["a".to_owned(), "b".to_owned()], &[many, vec![3.0]]).unwrap();
         for set in 0..2 {
             assert!(picture.pixels().any(|pixel| *pixel == colour::of_class(set)));
         }
@@ -167,15 +156,13 @@ mod tests {
         // Uniform on [0, 1), which is half of what is shown.
         let x: Vec<f64> = (0..200).map(|i| -0.995 + 0.01 * f64::from(i)).collect();
         let y: Vec<f64> = x.iter().map(|x| if *x > 0.0 { 1.0 } else { 0.0 }).collect();
-        let picture =
-            histogram_and_curve("title", &names, &numbers, [bins.low, bins.high], [&x, &y]).unwrap();
+        let picture = histogram_and_curve("title", &names, &numbers, [bins.low, bins.high], [&x, &y]).unwrap();
         let field = Field::new([bins.low, bins.high], 1.05, "", "", &names);
         let (u, v) = field.chart.place([0.5, 1.0]);
         let (u, v) = (u as u32, v as u32);
         let colours: Vec<_> = (v - 1..=v + 1).map(|v| *picture.get_pixel(u, v)).collect();
         assert!(colours.contains(&colour::of_class(1)), "{colours:?}");
-        let none =
-            histogram_and_curve("title", &names, &[], [0.0, 1.0], [&[0.1, 0.2], &[f64::NAN, 1.0]]).unwrap();
+        let none = histogram_and_curve("title", &names, &[], [0.0, 1.0], [&[0.1, 0.2], &[f64::NAN, 1.0]]).unwrap();
         assert!(none.width() > 600);
     }
 }

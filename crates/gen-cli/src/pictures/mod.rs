@@ -65,12 +65,7 @@ pub(crate) fn grid(tiles: &[RgbImage], gap: u32) -> RgbImage {
 
 /// Writes samples as one picture: numbers `[n, 1]` as a histogram with the `names` of the sets, all else as
 /// [`grid::save_grid`] does, of the first set alone.
-pub(crate) fn save_samples(
-    title: &str,
-    sets: &[(&str, &Tensor)],
-    path: &Path,
-    columns: usize,
-) -> anyhow::Result<()> {
+pub(crate) fn save_samples(title: &str, sets: &[(&str, &Tensor)], path: &Path, columns: usize) -> anyhow::Result<()> {
     let Some((_, first)) = sets.first() else { bail!("there are no samples to draw") };
     if first.dim() != 2 || first.size()[1] != 1 {
         grid::save_grid(&first.to_device(Device::Cpu), path, columns)?;

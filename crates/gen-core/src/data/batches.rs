@@ -101,9 +101,7 @@ pub(crate) fn to_model(x: &Tensor, spec: &DataSpec, rng: &Generator) -> Tensor {
             let x = x.to_kind(Kind::Float);
             (&x + rng.rand_like(&x)) / 128.0 - 1.0
         }
-        (_, Values::Binary) if spec.options.binarise == Binarise::Dynamic => {
-            bytes_to_signed(&draw_binary(x, rng))
-        }
+        (_, Values::Binary) if spec.options.binarise == Binarise::Dynamic => bytes_to_signed(&draw_binary(x, rng)),
         _ => bytes_to_signed(x),
     }
 }
@@ -148,14 +146,8 @@ mod tests {
         let data = numbered(50);
         let mut all = Batches::new(&data.train, &data.spec, 8, 3);
         let expected: Vec<_> = (0..20).map(|i| values(&all.get(i, &Generator::shared()))).collect();
-        assert_eq!(
-            values(&Batches::new(&data.train, &data.spec, 8, 3).get(17, &Generator::shared())),
-            expected[17]
-        );
-        assert_ne!(
-            values(&Batches::new(&data.train, &data.spec, 8, 4).get(17, &Generator::shared())),
-            expected[17]
-        );
+        assert_eq!(values(&Batches::new(&data.train, &data.spec, 8, 3).get(17, &Generator::shared())), expected[17]);
+        assert_ne!(values(&Batches::new(&data.train, &data.spec, 8, 4).get(17, &Generator::shared())), expected[17]);
     }
 
     #[test]

@@ -86,8 +86,7 @@ impl Dataset {
     /// When an option does not fit the data.
     pub fn with_options(self, options: &DataOptions) -> Result<Self> {
         let spec = self.spec_with(options)?;
-        let prepare =
-            |split: Split, index: u64| Split { x: options.prepare(&split.x, index), labels: split.labels };
+        let prepare = |split: Split, index: u64| Split { x: options.prepare(&split.x, index), labels: split.labels };
         Ok(Dataset {
             spec,
             train: prepare(self.train, 0),

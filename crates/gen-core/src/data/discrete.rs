@@ -178,8 +178,7 @@ mod tests {
 
     #[test]
     fn continuous_columns_are_left_alone() {
-        let normal =
-            Vec::<f64>::try_from(Generator::seeded(1).randn([500], (Kind::Double, tch::Device::Cpu)));
+        let normal = Vec::<f64>::try_from(Generator::seeded(1).randn([500], (Kind::Double, tch::Device::Cpu)));
         let normal = normal.unwrap();
         assert_eq!(column(&normal), None);
         // Dollars: whole numbers, with a step that is small against the standard deviation.

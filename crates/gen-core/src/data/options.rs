@@ -74,10 +74,7 @@ impl DataOptions {
         }
         let (height, width) = if self.resize > 0 { (self.resize, self.resize) } else { (height, width) };
         if self.resize < 0 || (self.pad != 0 && self.pad < height.max(width)) {
-            return Err(Error::invalid(format!(
-                "images of {height}x{width} cannot be padded to {0}x{0}",
-                self.pad
-            )));
+            return Err(Error::invalid(format!("images of {height}x{width} cannot be padded to {0}x{0}", self.pad)));
         }
         Ok(())
     }

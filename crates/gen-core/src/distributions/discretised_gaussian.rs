@@ -66,9 +66,7 @@ mod tests {
 
     use tch::{Device, Kind};
 
-    use super::super::grid::testing::{
-        assert_gradients, assert_normalised, assert_single_precision, bytes, scalar,
-    };
+    use super::super::grid::testing::{assert_gradients, assert_normalised, assert_single_precision, bytes, scalar};
     use super::*;
     use crate::testing::{assert_close, assert_close_f64};
 

@@ -78,9 +78,7 @@ impl DiscretisedLogistic {
 mod tests {
     use tch::{Device, Kind};
 
-    use super::super::grid::testing::{
-        assert_gradients, assert_normalised, assert_single_precision, bytes, scalar,
-    };
+    use super::super::grid::testing::{assert_gradients, assert_normalised, assert_single_precision, bytes, scalar};
     use super::*;
     use crate::testing::{assert_close, assert_close_f64};
 

@@ -141,11 +141,9 @@ mod tests {
     /// In double precision, written out from the formulas elsewhere.
     #[test]
     fn divergences_of_other_implementations() {
-        for (mean, log_var, expected) in [
-            (0.5, 0.0, 0.125),
-            (-1.0, 1.3862943611198906, 1.3068528194400546),
-            (0.0, -1.0, 0.18393972058572117),
-        ] {
+        for (mean, log_var, expected) in
+            [(0.5, 0.0, 0.125), (-1.0, 1.3862943611198906, 1.3068528194400546), (0.0, -1.0, 0.18393972058572117)]
+        {
             let kl = of_variance(mean, log_var).kl_standard_normal();
             assert_close(&kl, &Tensor::from_slice(&[expected]), 1e-14, 0.0);
         }

@@ -141,8 +141,7 @@ impl Interpolation {
                 let cosine = dot(&a, &b) / lengths.clamp_min(f64::MIN_POSITIVE);
                 let angle = cosine.clamp(-1.0, 1.0).acos();
                 let sine = angle.sin();
-                let arc = ((&angle * &rest).sin() * a + (&angle * &f).sin() * b)
-                    / sine.clamp_min(f64::MIN_POSITIVE);
+                let arc = ((&angle * &rest).sin() * a + (&angle * &f).sin() * b) / sine.clamp_min(f64::MIN_POSITIVE);
                 line.where_self(&sine.lt(PARALLEL).logical_or(&lengths.eq(0.0)), &arc)
             }
         };

@@ -74,9 +74,7 @@ impl Weights {
         };
         match Precision::current() {
             Precision::F32 => convolved(x, weight, bias.as_ref(), Operands::Exact),
-            Precision::Bf16 if x.device() == Device::Cpu => {
-                convolved(x, weight, bias.as_ref(), Operands::Rounded)
-            }
+            Precision::Bf16 if x.device() == Device::Cpu => convolved(x, weight, bias.as_ref(), Operands::Rounded),
             Precision::Bf16 => {
                 let y = convolved(&rounded(x), &rounded(weight), None, Operands::Exact).to_kind(x.kind());
                 match bias {

@@ -80,8 +80,7 @@ impl Linear {
 /// [`gen_native::perceptron`] of layers that fit each other. Panics if `x` does not fit, which is a bug of the caller.
 #[track_caller]
 pub(super) fn perceptron(x: &Tensor, layers: &[&Tensor]) -> Tensor {
-    gen_native::perceptron(x, layers)
-        .unwrap_or_else(|error| panic!("rows of {:?} do not fit: {error}", x.size()))
+    gen_native::perceptron(x, layers).unwrap_or_else(|error| panic!("rows of {:?} do not fit: {error}", x.size()))
 }
 
 fn sizes(x: &Tensor) -> [i64; 4] {
@@ -100,8 +99,7 @@ mod tests {
     #[test]
     fn feature_maps_are_flattened_vectors() {
         let params = Params::new(Kind::Float, Device::Cpu);
-        let (from, to) =
-            (Linear::new(&params.root() / "from", 24, 5), Linear::new(&params.root() / "to", 5, 24));
+        let (from, to) = (Linear::new(&params.root() / "from", 24, 5), Linear::new(&params.root() / "to", 5, 24));
         let x = Tensor::randn([32, 2, 3, 4], (Kind::Float, Device::Cpu));
         let y = from.forward(&x.flatten(1, -1));
         let map = to.forward(&y).view([32, 2, 3, 4]);

@@ -81,9 +81,7 @@ pub(crate) fn from_rows(x: &Tensor, batch_innermost: bool) -> Tensor {
     if !batch_innermost {
         return x.permute([0, 3, 1, 2]).contiguous();
     }
-    let &[batch, height, width, channels] = &x.size()[..] else {
-        panic!("rows of pixels, found {:?}", x.size())
-    };
+    let &[batch, height, width, channels] = &x.size()[..] else { panic!("rows of pixels, found {:?}", x.size()) };
     x.view([batch, height * width * channels])
         .transpose(0, 1)
         .contiguous()

@@ -108,14 +108,7 @@ pub struct ResidualMlp {
 
 impl ResidualMlp {
     /// `blocks` residual blocks of `width` units between `inputs` and `outputs`.
-    pub fn new(
-        scope: Scope<'_>,
-        inputs: i64,
-        width: i64,
-        blocks: usize,
-        outputs: i64,
-        activation: Activation,
-    ) -> Self {
+    pub fn new(scope: Scope<'_>, inputs: i64, width: i64, blocks: usize, outputs: i64, activation: Activation) -> Self {
         let block = |i: usize| {
             let place = &scope / format!("blocks.{i}");
             (Linear::new(&place / "0", width, width), Linear::new(&place / "1", width, width))

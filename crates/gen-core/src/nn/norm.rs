@@ -96,12 +96,7 @@ impl GroupNorm {
     ///
     /// # Panics
     /// When `x` or `modulation` has another shape.
-    pub fn forward_modulated(
-        &self,
-        x: &Tensor,
-        modulation: &Tensor,
-        activation: Option<Activation>,
-    ) -> Tensor {
+    pub fn forward_modulated(&self, x: &Tensor, modulation: &Tensor, activation: Option<Activation>) -> Tensor {
         self.normalise(x, Some(modulation), activation)
     }
 

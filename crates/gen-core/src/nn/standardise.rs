@@ -38,8 +38,7 @@ impl Standardise {
     /// # Errors
     /// When the lists differ in length or are empty, a value is not finite, or a standard deviation is negative.
     pub fn new(scope: Scope<'_>, mean: &[f64], std: &[f64]) -> Result<Self> {
-        let sound =
-            mean.iter().chain(std).all(|value| value.is_finite()) && std.iter().all(|&std| std >= 0.0);
+        let sound = mean.iter().chain(std).all(|value| value.is_finite()) && std.iter().all(|&std| std >= 0.0);
         if mean.is_empty() || mean.len() != std.len() || !sound {
             return Err(Error::invalid(format!(
                 "standardisation needs the mean and the standard deviation (0 or more) of each column, found \

@@ -85,8 +85,7 @@ impl TransformerLayer {
 
     /// The attention before the output projection: `[batch, length, width]`.
     fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Tensor {
-        let attended =
-            Tensor::scaled_dot_product_attention(q, k, v, None::<Tensor>, 0.0, causal, None::<f64>, false);
+        let attended = Tensor::scaled_dot_product_attention(q, k, v, None::<Tensor>, 0.0, causal, None::<f64>, false);
         attended.transpose(1, 2).flatten(2, 3)
     }
 

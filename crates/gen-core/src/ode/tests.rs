@@ -83,17 +83,12 @@ fn single_precision_is_asked_for_what_it_has() {
 
 #[test]
 fn what_does_not_move_costs_one_step() {
-    let still = dopri5(
-        |_, y| Ok(y.zeros_like()),
-        &Tensor::ones([2], DOUBLE),
-        [0.0, 9.0],
-        &Dopri5::with_tolerance(1e-8),
-    );
+    let still =
+        dopri5(|_, y| Ok(y.zeros_like()), &Tensor::ones([2], DOUBLE), [0.0, 9.0], &Dopri5::with_tolerance(1e-8));
     assert_eq!(still.expect("solved").steps, 1);
     // A derivative that is 0 at first, then is not.
     let late = |t: f64, y: &Tensor| Ok(y.ones_like() * (t - 0.5).max(0.0).powi(5));
-    let y =
-        dopri5(late, &Tensor::zeros([1], DOUBLE), [0.0, 1.0], &Dopri5::with_tolerance(1e-8)).expect("solved");
+    let y = dopri5(late, &Tensor::zeros([1], DOUBLE), [0.0, 1.0], &Dopri5::with_tolerance(1e-8)).expect("solved");
     assert_close_f64(y.state.double_value(&[0]), 0.5f64.powi(6) / 6.0, 0.0, 1e-7);
 }
 
@@ -109,18 +104,14 @@ fn what_cannot_be_solved_is_an_error() {
         (message(&|t, y| if t > 1.0 { y * f64::NAN } else { y * 1.0 }, settings), "precision of t"),
         // 1 / (1 - t), which is infinite at 1.
         (message(&|_, y| y.square(), settings), "precision of t"),
-        (
-            message(&|t, y| y * (1000.0 * t).sin(), Dopri5 { max_evaluations: 50, ..settings }),
-            "50 evaluations",
-        ),
+        (message(&|t, y| y * (1000.0 * t).sin(), Dopri5 { max_evaluations: 50, ..settings }), "50 evaluations"),
         (message(&|_, y| y * 1.0, Dopri5 { relative: -1.0, ..settings }), "relative tolerance"),
         (message(&|_, y| y * 1.0, Dopri5 { absolute: f64::NAN, ..settings }), "absolute tolerance"),
     ];
     for (message, part) in expected {
         assert!(message.contains(part), "`{message}` should say `{part}`");
     }
-    let failing =
-        dopri5(|_, _| Err(Error::invalid("no value")), &Tensor::ones([2], DOUBLE), [0.0, 2.0], &settings);
+    let failing = dopri5(|_, _| Err(Error::invalid("no value")), &Tensor::ones([2], DOUBLE), [0.0, 2.0], &settings);
     assert!(failing.expect_err("no value").to_string().contains("no value"));
 }
 
@@ -132,8 +123,7 @@ fn gradients_are_those_of_the_steps() {
     let field = |t: f64, y: &Tensor| (y.matmul(&w.tr()) + t).tanh();
     let settings = Dopri5::with_tolerance(1e-6);
     for span in [[0.0, 2.0], [1.5, -0.5]] {
-        let (solution, adjoint) =
-            dopri5_with_adjoint(|t, y| Ok(field(t, y)), &y, span, &settings).expect("solved");
+        let (solution, adjoint) = dopri5_with_adjoint(|t, y| Ok(field(t, y)), &y, span, &settings).expect("solved");
         assert_eq!(adjoint.steps().len(), solution.steps);
 
         // The same steps with operations that autograd follows.

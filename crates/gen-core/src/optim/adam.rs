@@ -26,14 +26,7 @@ pub struct AdamConfig {
 impl Default for AdamConfig {
     /// The defaults of Kingma & Ba (2015), without weight decay or clipping.
     fn default() -> Self {
-        AdamConfig {
-            learning_rate: 1e-3,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            clip_norm: 0.0,
-        }
+        AdamConfig { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip_norm: 0.0 }
     }
 }
 
@@ -162,11 +155,9 @@ impl Adam {
         let AdamConfig { learning_rate, beta1, beta2, epsilon, weight_decay, clip_norm } = self.config;
         let norm = global_norm(gradients)?;
         // Gradients are divided by max(1, norm / clip), computed on the device so that the host does not wait for it.
-        let scale =
-            (clip_norm > 0.0).then(|| ((&norm + 1e-6) / clip_norm).clamp_min(1.0).to_kind(Kind::Float));
+        let scale = (clip_norm > 0.0).then(|| ((&norm + 1e-6) / clip_norm).clamp_min(1.0).to_kind(Kind::Float));
         let _ = self.steps.g_add_scalar_(1.0);
-        let settings =
-            AdamStep { learning_rate: learning_rate * lr_scale, beta1, beta2, epsilon, weight_decay };
+        let settings = AdamStep { learning_rate: learning_rate * lr_scale, beta1, beta2, epsilon, weight_decay };
         adam_step(
             &self.parameters,
             gradients,
@@ -239,9 +230,8 @@ mod tests {
         let AdamConfig { beta1, beta2, epsilon, weight_decay, learning_rate, .. } = config;
         let theirs = tch::nn::AdamW { beta1, beta2, wd: weight_decay, eps: epsilon, amsgrad: false };
         let mut theirs = theirs.build(&vs, learning_rate).unwrap();
-        let loss = |a: &Tensor, b: &Tensor| {
-            (a.square().sum(kind) * 0.01 + (b * 3.0 - 1.0).cosh().log().sum(kind)).sin()
-        };
+        let loss =
+            |a: &Tensor, b: &Tensor| (a.square().sum(kind) * 0.01 + (b * 3.0 - 1.0).cosh().log().sum(kind)).sin();
         for step in 0..20 {
             let lr_scale = 1.0 / (1.0 + f64::from(step));
             theirs.set_lr(learning_rate * lr_scale);
@@ -280,8 +270,7 @@ mod tests {
         let found = |in_parts: bool| {
             let params = Params::new(Kind::Double, Device::Cpu);
             let [a, b, c] = ["a", "b", "c"].map(|name| params.root().parameter(name, &[2], Init::ONES));
-            let mut adam =
-                Adam::new(&params, AdamConfig { clip_norm: 1.0, ..AdamConfig::default() }).unwrap();
+            let mut adam = Adam::new(&params, AdamConfig { clip_norm: 1.0, ..AdamConfig::default() }).unwrap();
             let parts = || [(&a * &b).sum(Kind::Double), (&a * 3.0 * &c).square().sum(Kind::Double)];
             let (loss, norm) = if in_parts {
                 adam.step_in_parts(parts(), 1.0).unwrap()

@@ -121,8 +121,7 @@ mod tests {
 
     #[test]
     fn written_budgets_are_read_back() {
-        for budget in [Budget::Seconds(0.25), Budget::Steps(7), Budget::Images(3_000_000), Budget::Epochs(2)]
-        {
+        for budget in [Budget::Seconds(0.25), Budget::Steps(7), Budget::Images(3_000_000), Budget::Epochs(2)] {
             assert_eq!(budget.to_string().parse::<Budget>().unwrap(), budget);
         }
     }

@@ -56,8 +56,7 @@ impl Shared {
 impl RunningClock {
     /// A clock at 0.
     pub(super) fn start() -> Self {
-        let time =
-            Counted { running: Duration::ZERO, last: Instant::now(), is_watched: false, is_over: false };
+        let time = Counted { running: Duration::ZERO, last: Instant::now(), is_watched: false, is_over: false };
         let shared = Arc::new(Shared { time: Mutex::new(time), ended: Condvar::new() });
         let watched = Arc::clone(&shared);
         let thread = thread::Builder::new().name("clock".to_owned()).spawn(move || watch(&watched)).ok();
@@ -122,8 +121,7 @@ mod tests {
         assert_eq!(counted(milliseconds(499), true), milliseconds(499));
         assert_eq!(counted(milliseconds(90_000), true), BEAT);
         assert_eq!(counted(milliseconds(90_000), false), milliseconds(90_000));
-        let mut time =
-            Counted { running: Duration::ZERO, last: Instant::now(), is_watched: true, is_over: false };
+        let mut time = Counted { running: Duration::ZERO, last: Instant::now(), is_watched: true, is_over: false };
         let start = time.last;
         for at in [100, 200, 90_200, 90_300] {
             time.read(start + milliseconds(at));

@@ -55,13 +55,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
     ///
     /// # Errors
     /// When the data is empty or differs from what the model was built for, or a setting is out of range.
-    pub fn new(
-        model: &'a mut M,
-        data: &'a Dataset,
-        config: TrainConfig,
-        budget: Budget,
-        seed: u64,
-    ) -> Result<Self> {
+    pub fn new(model: &'a mut M, data: &'a Dataset, config: TrainConfig, budget: Budget, seed: u64) -> Result<Self> {
         let expected = &model.card().data;
         if data.spec.shape != expected.shape || data.spec.values != expected.values {
             return Err(Error::invalid(format!(

@@ -62,10 +62,7 @@ fn bundled(files: &[(Role, Vec<u8>)], change: impl Fn(&mut Manifest)) -> Catalog
     change(&mut manifest);
     let paths: Vec<String> = manifest.files.iter().map(|file| format!("tiny/{}.gz", file.name)).collect();
     let catalog = Catalog::new(vec![manifest], "/nonexistent").unwrap();
-    paths
-        .into_iter()
-        .zip(files)
-        .fold(catalog, |catalog, (path, (_, content))| catalog.bundle(path, gzip(content)))
+    paths.into_iter().zip(files).fold(catalog, |catalog, (path, (_, content))| catalog.bundle(path, gzip(content)))
 }
 
 /// A catalogue of the tiny set, its files in the cache.
@@ -140,9 +137,7 @@ fn a_truncated_file_is_an_error_and_is_found_by_verify() {
     fs::write(catalog.folder(manifest).join("testimages"), idx(0x803, &[3, 2, 2], &[0; 12])).unwrap();
     assert!(!catalog.is_present(manifest));
     let states: Vec<FileState> = catalog.verify(manifest).into_iter().map(|(_, state)| state).collect();
-    let [FileState::Damaged(short), FileState::Good, FileState::Damaged(other), FileState::Absent] =
-        &states[..]
-    else {
+    let [FileState::Damaged(short), FileState::Good, FileState::Damaged(other), FileState::Absent] = &states[..] else {
         panic!("{states:?}");
     };
     assert!(short.contains("it has 5 bytes, expected 56"), "{short}");
@@ -168,8 +163,7 @@ fn files_kept_compressed_are_read() {
 #[test]
 fn files_that_contradict_their_manifest_are_refused() {
     let files = contents();
-    let error =
-        |change: &dyn Fn(&mut Manifest)| load(&bundled(&files, change), "tiny").unwrap_err().to_string();
+    let error = |change: &dyn Fn(&mut Manifest)| load(&bundled(&files, change), "tiny").unwrap_err().to_string();
     assert!(error(&|m| m.splits.train = 7).contains("hold images [10, 1, 2, 2] and 10 labels"));
     assert!(error(&|m| m.classes.truncate(1)).contains("has a label 1, but 1 classes"));
     assert!(error(&|m| m.files[0].sha256 = sha256(b"")).contains("SHA-256"));
@@ -263,10 +257,7 @@ fn columns_that_never_vary_are_warned_about() {
     fs::write(&path, (0..20).map(|i| format!("{}e-21,3,0.1\n", i * i)).collect::<String>()).unwrap();
     let loaded = load(&Catalog::new(Vec::new(), "x").unwrap(), &format!("csv:{}", path.display())).unwrap();
     let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
-    assert!(
-        warning.contains("one value in all training rows of column 2, column 3: there is no density"),
-        "{warning}"
-    );
+    assert!(warning.contains("one value in all training rows of column 2, column 3: there is no density"), "{warning}");
     let std = &loaded.data.spec.std;
     assert!(std[0] > 1e-20 && std[1] == 0.0 && std[2] == 0.0, "{std:?}");
 }
@@ -306,11 +297,7 @@ fn a_value_far_from_the_training_rows_is_reported_or_refused() {
                 if i == held_out {
                     format!("0.5,{far}\n")
                 } else {
-                    format!(
-                        "{:.4},{:.4}\n",
-                        (f64::from(i as u8) + 0.3).sin(),
-                        (f64::from(i as u8) + 0.3).cos()
-                    )
+                    format!("{:.4},{:.4}\n", (f64::from(i as u8) + 0.3).sin(), (f64::from(i as u8) + 0.3).cos())
                 }
             })
             .collect()
@@ -318,29 +305,21 @@ fn a_value_far_from_the_training_rows_is_reported_or_refused() {
     let line = permutation(100, 0, Purpose::Data, 0)[85] + 1;
     let warnings = own("x.csv", table("1e6"), "").unwrap().warnings;
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
-    assert!(
-        warning.contains(&format!("line {line}, column 2: 1000000 is 1e6 standard deviations")),
-        "{warning}"
-    );
+    assert!(warning.contains(&format!("line {line}, column 2: 1000000 is 1e6 standard deviations")), "{warning}");
     assert!(warning.contains("validation row"), "{warning}");
     let error = own("x.csv", table("1e200"), "").unwrap_err().to_string();
-    assert!(
-        error.contains(&format!("line {line}, column 2: 1e200 is")) && error.contains("too far"),
-        "{error}"
-    );
+    assert!(error.contains(&format!("line {line}, column 2: 1e200 is")) && error.contains("too far"), "{error}");
     assert!(own("x.csv", table("3.5"), "").unwrap().warnings.is_empty());
 }
 
 #[test]
 fn discrete_columns_are_found_and_dequantised() {
-    let rows: String =
-        (0..200).map(|i| format!("{},{:.6}\n", i % 7 * 5, f64::from(i as u8).sin() * 3.0)).collect();
+    let rows: String = (0..200).map(|i| format!("{},{:.6}\n", i % 7 * 5, f64::from(i as u8).sin() * 3.0)).collect();
     let text = format!("age,x\n{rows}");
     let loaded = own("x.csv", &text, "").unwrap();
     let found = loaded.data.discrete_columns().unwrap();
     assert_eq!(found.iter().map(|found| (found.column, found.distinct)).collect::<Vec<_>>(), [(0, 7)]);
-    let by_option =
-        loaded.data.with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
+    let by_option = loaded.data.with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
     let by_name = own("x.csv", &text, "?dequantise=age").unwrap().data;
     for data in [&by_option, &by_name] {
         assert_eq!(data.spec.grids.iter().map(|grid| grid.step).collect::<Vec<_>>(), [5.0, 0.0]);
@@ -408,14 +387,12 @@ fn the_manifests_of_this_repository_are_sound() {
     let names: Vec<&str> = catalog.manifests().iter().map(|manifest| manifest.name.as_str()).collect();
     assert_eq!(names, ["cifar10", "digits", "fashion-mnist", "kmnist", "mnist"]);
 
-    let catalog = ["train-images", "train-labels", "test-images", "test-labels"].iter().fold(
-        catalog,
-        |catalog, name| {
+    let catalog =
+        ["train-images", "train-labels", "test-images", "test-labels"].iter().fold(catalog, |catalog, name| {
             let path = format!("digits/{name}.gz");
             let content = fs::read(folder.join(&path)).unwrap();
             catalog.bundle(path, content)
-        },
-    );
+        });
     let digits = load(&catalog, "digits").unwrap().data;
     assert_eq!(digits.spec.splits, Splits { train: 1258, validation: 180, test: 359 });
     assert_eq!(digits.train.x.max().int64_value(&[]), 255);

@@ -35,12 +35,7 @@ impl<'a> Cells<'a> {
     }
 
     /// Sets the names of the `columns` columns, and those to take: the `wanted`, or all.
-    pub(super) fn take(
-        &mut self,
-        header: Option<Vec<String>>,
-        columns: usize,
-        wanted: &[String],
-    ) -> Result<()> {
+    pub(super) fn take(&mut self, header: Option<Vec<String>>, columns: usize, wanted: &[String]) -> Result<()> {
         self.header = header;
         self.taken = match wanted {
             [] => (0..columns).collect(),
@@ -61,9 +56,7 @@ impl<'a> Cells<'a> {
             (None, _, Ok(number)) if (1..=columns).contains(&number) => Ok(number - 1),
             _ if names.is_empty() => Err(Error::format(
                 self.path,
-                format!(
-                    "there is no column `{name}`: the columns have no names, only numbers from 1 to {columns}"
-                ),
+                format!("there is no column `{name}`: the columns have no names, only numbers from 1 to {columns}"),
             )),
             _ => Err(Error::unknown("column", name, names.iter().map(String::as_str))),
         }
@@ -127,9 +120,7 @@ impl<'a> Cells<'a> {
             return Err(Error::format(self.path, "there are no rows of numbers".to_owned()));
         }
         let names = match &self.header {
-            Some(header) => {
-                self.taken.iter().map(|index| header.get(*index).cloned().unwrap_or_default()).collect()
-            }
+            Some(header) => self.taken.iter().map(|index| header.get(*index).cloned().unwrap_or_default()).collect(),
             None => Vec::new(),
         };
         let x = Tensor::from_slice(&self.rows.values).view([-1, self.taken.len() as i64]);

@@ -75,10 +75,8 @@ fn separator(lines: &[&str], decimal_commas: bool) -> Separator {
     };
     let comma = !(decimal_commas || one_column && outside_quotes(lines[0], b',') == 0);
     let characters = || CHARACTERS.into_iter().filter(move |character| comma || *character != b',');
-    let counts =
-        |character: u8| -> Vec<usize> { lines.iter().map(|line| outside_quotes(line, character)).collect() };
-    let is_even =
-        |counts: &Vec<usize>| counts.first().is_some_and(|n| *n > 0 && counts.iter().all(|m| m == n));
+    let counts = |character: u8| -> Vec<usize> { lines.iter().map(|line| outside_quotes(line, character)).collect() };
+    let is_even = |counts: &Vec<usize>| counts.first().is_some_and(|n| *n > 0 && counts.iter().all(|m| m == n));
     if let Some(found) = characters().find(|character| is_even(&counts(*character))) {
         return Separator::Character(found);
     }

@@ -11,13 +11,7 @@ const ENOUGH: usize = 20;
 
 /// Adds a warning for a first row that may be a header, for each column that may number the rows, and for commas that
 /// may be decimal.
-pub(super) fn warn(
-    table: &Table,
-    options: &CsvOptions,
-    commas_separate: bool,
-    body: &str,
-    warnings: &mut Vec<String>,
-) {
+pub(super) fn warn(table: &Table, options: &CsvOptions, commas_separate: bool, body: &str, warnings: &mut Vec<String>) {
     if table.names.is_empty() && options.header.is_none() && first_row_looks_like_a_header(&table.x) {
         warnings.push(
             "the first row looks like a header of numbers, but was read as data: add ?header=yes if it is a header, \
@@ -122,8 +116,7 @@ fn pairs_of_digits(body: &str) -> bool {
     let digits = |cell: &str| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
     let is_pair = |line: &str| {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-        let sound =
-            |(i, cell): (usize, &&str)| digits(if i % 2 == 0 { cell.trim_start_matches('-') } else { cell });
+        let sound = |(i, cell): (usize, &&str)| digits(if i % 2 == 0 { cell.trim_start_matches('-') } else { cell });
         cells.len().is_multiple_of(2) && cells.iter().enumerate().all(sound)
     };
     let mut lines = body.split(['\r', '\n']).filter(|line| !line.trim().is_empty() && !line.starts_with('#'));

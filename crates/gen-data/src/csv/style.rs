@@ -32,10 +32,7 @@ impl Style {
 
     /// The style of all of `cells`, none of which is a plain number. Where 1,234 could be either, its comma groups
     /// thousands if commas also separate cells, and is decimal otherwise.
-    pub(super) fn of<'c>(
-        cells: impl Iterator<Item = &'c str> + Clone,
-        commas_separate: bool,
-    ) -> Option<Self> {
+    pub(super) fn of<'c>(cells: impl Iterator<Item = &'c str> + Clone, commas_separate: bool) -> Option<Self> {
         let mut styles = [Style::DecimalComma, Style::Thousands, Style::Truth];
         if commas_separate {
             styles.swap(0, 1);

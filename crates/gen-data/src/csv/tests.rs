@@ -63,18 +63,13 @@ fn a_bad_cell_is_named() {
     );
     assert!(error("1,2\n3,\n").starts_with("x.csv: line 2, column 2: the cell is empty"));
     assert_eq!(error("1,2\nNaN,3\n"), "x.csv: line 2, column 1: `NaN` is not a finite number");
-    assert!(
-        error("1,x\n2,3\n")
-            .starts_with("x.csv: line 1, column 2: `x` is not a finite number; if the first line")
-    );
+    assert!(error("1,x\n2,3\n").starts_with("x.csv: line 1, column 2: `x` is not a finite number; if the first line"));
     assert_eq!(error("1,2\n3\n"), "x.csv: line 2 has 1 cells, the first has 2");
     assert_eq!(error("a,b\n"), "x.csv: there are no rows of numbers");
     assert_eq!(error(""), "x.csv: there are no rows of numbers");
     assert_eq!(error("1\n1e999\n"), "x.csv: line 2, column 1: `1e999` is not a finite number");
     let text = error("id,species,mass\n1,cat,2\n2,dog,3\n");
-    assert!(
-        text.ends_with("`cat` is not a finite number; ?columns=id,mass takes only the columns of numbers")
-    );
+    assert!(text.ends_with("`cat` is not a finite number; ?columns=id,mass takes only the columns of numbers"));
 }
 
 #[test]
@@ -171,10 +166,7 @@ fn commas_in_numbers_are_understood_and_reported() {
 #[test]
 fn empty_rows_and_columns_are_left_out_and_reported() {
     let table = read("a,b,\n1,2,\n,,\n3,4,\n").unwrap();
-    assert_eq!(
-        (values(&table), &table.names[..]),
-        (vec![1.0, 2.0, 3.0, 4.0], &["a".to_owned(), "b".to_owned()][..])
-    );
+    assert_eq!((values(&table), &table.names[..]), (vec![1.0, 2.0, 3.0, 4.0], &["a".to_owned(), "b".to_owned()][..]));
     assert_eq!(table.lines, [2, 4]);
     assert!(table.warnings[0].contains("column 3 (``), which is empty"), "{:?}", table.warnings);
     assert!(table.warnings[1].contains("left out 1 row without any number"), "{:?}", table.warnings);

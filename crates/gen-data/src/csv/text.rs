@@ -17,8 +17,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<String>), Str
     }
     if let Some((encoding, _)) = Encoding::for_bom(bytes) {
         let (text, _, is_damaged) = encoding.decode(bytes);
-        let note = is_damaged
-            .then(|| format!("it holds bytes that are not {}; they were replaced", encoding.name()));
+        let note = is_damaged.then(|| format!("it holds bytes that are not {}; they were replaced", encoding.name()));
         return Ok((text, note));
     }
     if let Some(encoding) = utf_16_without_mark(bytes) {
@@ -32,8 +31,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<String>), Str
         Ok(text) => Ok((Cow::Borrowed(text), None)),
         Err(_) => {
             let (text, _) = WINDOWS_1252.decode_without_bom_handling(bytes);
-            let note =
-                "it is not UTF-8, and was read as Windows-1252; if a name looks wrong, save it as UTF-8";
+            let note = "it is not UTF-8, and was read as Windows-1252; if a name looks wrong, save it as UTF-8";
             Ok((text, Some(note.to_owned())))
         }
     }
@@ -69,9 +67,7 @@ mod tests {
     use super::*;
 
     fn utf_16(text: &str, big: bool) -> Vec<u8> {
-        text.encode_utf16()
-            .flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
-            .collect()
+        text.encode_utf16().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
     }
 
     #[test]

@@ -167,11 +167,7 @@ fn damaged_files_are_not_read() {
     let file = file("content", b"abc", &[]);
     let error = || read_checked(folder.path(), &file).unwrap_err().to_string();
     fs::write(folder.path().join("content"), b"ab").unwrap();
-    assert!(
-        error().contains("content: the file is damaged: it has 2 bytes, expected 3; delete it"),
-        "{}",
-        error()
-    );
+    assert!(error().contains("content: the file is damaged: it has 2 bytes, expected 3; delete it"), "{}", error());
     fs::write(folder.path().join("content"), b"abd").unwrap();
     assert!(error().contains(&sha256(b"abd")) && error().contains(&sha256(b"abc")), "{}", error());
 }

@@ -12,8 +12,7 @@ pub(super) struct Classes {
 }
 
 /// Usual names of the parts of data sets, which are unlikely names of classes.
-const PARTS: [&str; 9] =
-    ["train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"];
+const PARTS: [&str; 9] = ["train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"];
 
 impl Classes {
     /// From the paths of pictures inside a folder, separated by `/`. If all lie in one sub-folder, its own sub-folders
@@ -25,8 +24,7 @@ impl Classes {
         }
         let class = |path: &&str| path.split_once('/').map(|(class, _)| class.to_owned());
         let found: Vec<Option<String>> = inside.iter().map(class).collect();
-        let names: Vec<String> =
-            found.iter().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let names: Vec<String> = found.iter().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect();
         if names.len() < 2 {
             return Classes::default();
         }

@@ -19,8 +19,8 @@ pub(super) struct Listing {
 
 /// The file extensions of pictures.
 const PICTURES: [&str; 22] = [
-    "png", "apng", "jpg", "jpeg", "jpe", "jfif", "jif", "webp", "bmp", "dib", "tif", "tiff", "gif", "pnm",
-    "pbm", "pgm", "ppm", "pam", "tga", "ico", "qoi", "ff",
+    "png", "apng", "jpg", "jpeg", "jpe", "jfif", "jif", "webp", "bmp", "dib", "tif", "tiff", "gif", "pnm", "pbm",
+    "pgm", "ppm", "pam", "tga", "ico", "qoi", "ff",
 ];
 /// Files that operating systems create in folders.
 const OF_SYSTEMS: [&str; 3] = ["thumbs.db", "desktop.ini", "icon\r"];
@@ -41,8 +41,7 @@ impl Listing {
                 inside.insert(entry, listing.pictures.len() - before);
             }
         }
-        listing.empty =
-            inside.into_iter().filter(|(_, pictures)| *pictures == 0).map(|(path, _)| path).collect();
+        listing.empty = inside.into_iter().filter(|(_, pictures)| *pictures == 0).map(|(path, _)| path).collect();
         listing.pictures.sort();
         listing.others.sort();
         listing.dead_links.sort();

@@ -95,11 +95,7 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
     }
     let dead: Vec<String> = listing.dead_links.iter().map(name).collect();
     if !dead.is_empty() {
-        warnings.push(format!(
-            "left out {} to nothing or in a circle: {}",
-            count(dead.len(), "link"),
-            list(&dead)
-        ));
+        warnings.push(format!("left out {} to nothing or in a circle: {}", count(dead.len(), "link"), list(&dead)));
     }
     let (classes, labels) = with_classes(&mut pictures, &mut warnings);
     if !classes.is_empty() && !listing.empty.is_empty() {
@@ -109,9 +105,7 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
     Ok(ImageFolder {
         rows: Split { x: stack(&pictures, i64::from(side)), labels },
         classes,
-        sha256: sha256_of_list(
-            pictures.iter().map(|(name, picture)| (name.as_str(), picture.sha256.as_str())),
-        ),
+        sha256: sha256_of_list(pictures.iter().map(|(name, picture)| (name.as_str(), picture.sha256.as_str()))),
         warnings: warnings.into_iter().map(|warning| format!("{}: {warning}", folder.display())).collect(),
     })
 }
@@ -151,10 +145,7 @@ fn chosen_side(sizes: &[Option<(u32, u32)>], warnings: &mut Vec<String>) -> u32 
 }
 
 /// The classes and the label of each picture. Pictures beside the classes are removed.
-fn with_classes(
-    pictures: &mut Vec<(String, Picture)>,
-    warnings: &mut Vec<String>,
-) -> (Vec<String>, Option<Tensor>) {
+fn with_classes(pictures: &mut Vec<(String, Picture)>, warnings: &mut Vec<String>) -> (Vec<String>, Option<Tensor>) {
     let paths: Vec<String> = pictures.iter().map(|(name, _)| name.clone()).collect();
     let found = Classes::of(&paths);
     if found.beside > 0 {
@@ -173,12 +164,8 @@ fn with_classes(
             found.names.join(", ")
         ));
     }
-    let strays: Vec<String> = paths
-        .iter()
-        .zip(&found.labels)
-        .filter(|(_, label)| label.is_none())
-        .map(|(path, _)| path.clone())
-        .collect();
+    let strays: Vec<String> =
+        paths.iter().zip(&found.labels).filter(|(_, label)| label.is_none()).map(|(path, _)| path.clone()).collect();
     if !strays.is_empty() {
         warnings.push(format!(
             "left out {} beside the folders of the classes: {}",
@@ -207,10 +194,7 @@ fn in_parallel<T: Send>(files: &[PathBuf], work: impl Fn(&Path) -> T + Sync) -> 
             .chunks(files.len().div_ceil(threads).max(1))
             .map(|chunk| scope.spawn(move || chunk.iter().map(|path| work(path)).collect::<Vec<T>>()))
             .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect()
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     })
 }
 

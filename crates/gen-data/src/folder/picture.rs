@@ -44,8 +44,7 @@ pub(super) fn decode(path: &Path, side: u32) -> Result<Picture, String> {
     }
     let square = image.crop_imm((width - short) / 2, (height - short) / 2, short, short);
     let grey = is_grey(&square);
-    let resized =
-        if short == side { square } else { square.resize_exact(side, side, FilterType::CatmullRom) };
+    let resized = if short == side { square } else { square.resize_exact(side, side, FilterType::CatmullRom) };
     let pixels = if grey { resized.into_luma8().into_raw() } else { resized.into_rgb8().into_raw() };
     Ok(Picture { bytes: pixels, grey, sha256: sha256(&bytes) })
 }

@@ -31,10 +31,7 @@ fn sub_folders_are_classes_and_files_are_sorted() {
     assert_eq!(set.classes, ["cats", "dogs"]);
     assert_eq!(Vec::<i64>::try_from(set.rows.labels.unwrap()).unwrap(), [0, 1, 1]);
     let [size, others, empty] = &set.warnings[..] else { panic!("{:?}", set.warnings) };
-    assert!(
-        size.contains("resized to 7x7") && size.contains("from 6x20 to 8x8, 1 of which is enlarged"),
-        "{size}"
-    );
+    assert!(size.contains("resized to 7x7") && size.contains("from 6x20 to 8x8, 1 of which is enlarged"), "{size}");
     assert!(others.contains("left out 1 file without the name of a picture: notes.txt"), "{others}");
     assert!(empty.contains("folders without pictures make no classes: empty"), "{empty}");
 }
@@ -124,9 +121,7 @@ fn the_checksum_follows_names_and_contents() {
 
 /// A picture with detail everywhere, so that half a file is half a picture.
 fn noisy() -> RgbImage {
-    RgbImage::from_fn(32, 32, |x, y| {
-        Rgb([(x * 37 + y * 91) as u8, (x * y * 13) as u8, (x * x + 7 * y) as u8])
-    })
+    RgbImage::from_fn(32, 32, |x, y| Rgb([(x * 37 + y * 91) as u8, (x * y * 13) as u8, (x * x + 7 * y) as u8]))
 }
 
 fn encoded(format: ImageFormat) -> Vec<u8> {
@@ -144,15 +139,13 @@ fn encoded(format: ImageFormat) -> Vec<u8> {
 
 /// Two frames of this picture in an animated WebP.
 fn animated() -> Vec<u8> {
-    let chunk =
-        |name: &[u8; 4], content: &[u8]| [&name[..], &(content.len() as u32).to_le_bytes(), content].concat();
+    let chunk = |name: &[u8; 4], content: &[u8]| [&name[..], &(content.len() as u32).to_le_bytes(), content].concat();
     // The single chunk of a still picture, after the name of the format.
     let still = encoded(ImageFormat::WebP)[12..].to_vec();
     // The canvas: flags (animated), then width and height less 1. A frame: place, size, duration and flags.
     let canvas = [2_u8, 0, 0, 0, 31, 0, 0, 31, 0, 0];
     let frame = [&[0_u8, 0, 0, 0, 0, 0, 31, 0, 0, 31, 0, 0, 100, 0, 0, 2][..], &still[..]].concat();
-    let chunks =
-        [chunk(b"VP8X", &canvas), chunk(b"ANIM", &[0_u8; 6]), chunk(b"ANMF", &frame), chunk(b"ANMF", &frame)];
+    let chunks = [chunk(b"VP8X", &canvas), chunk(b"ANIM", &[0_u8; 6]), chunk(b"ANMF", &frame), chunk(b"ANMF", &frame)];
     chunk(b"RIFF", &[&b"WEBP"[..], &chunks.concat()[..]].concat())
 }
 

@@ -60,13 +60,7 @@ impl ContinuousBound {
                 variance - (width.powi(2) / 12.0).min(variance / 2.0)
             }
         };
-        ContinuousBound {
-            path: Path::new(process),
-            first,
-            last,
-            decoder,
-            decoder_std: decoder_variance.sqrt(),
-        }
+        ContinuousBound { path: Path::new(process), first, last, decoder, decoder_std: decoder_variance.sqrt() }
     }
 
     /// The KL divergence from N(0, I) of the last state given `x0: [batch, ...]`. No network has a part in it.
@@ -127,8 +121,7 @@ impl ContinuousBound {
             let within = rng.rand([batch], (Kind::Double, x0.device())).to_device(Device::Cpu);
             let shares = (within + part as f64) / parts as f64;
             let shares: Vec<f64> = (0..batch).map(|row| shares.double_value(&[row])).collect();
-            let (levels, weights): (Vec<Level>, Vec<f64>) =
-                shares.into_iter().map(|share| self.level(share)).unzip();
+            let (levels, weights): (Vec<Level>, Vec<f64>) = shares.into_iter().map(|share| self.level(share)).unzip();
             let error = squared_error(x0, &estimate_at(&levels));
             let weights = Tensor::from_slice(&weights).to_device(x0.device());
             bound += error * weights / parts as f64;

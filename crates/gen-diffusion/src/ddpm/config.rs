@@ -88,9 +88,7 @@ impl DdpmConfig {
             )));
         }
         if self.clip && !data.shape.is_image() {
-            return Err(Error::invalid(
-                "`clip` is for images, whose values are in [-1, 1]: points have no such range",
-            ));
+            return Err(Error::invalid("`clip` is for images, whose values are in [-1, 1]: points have no such range"));
         }
         Ok(())
     }

@@ -70,15 +70,12 @@ impl Ddpm {
             }
             Bound::Discrete => {
                 let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
-                let at_step = move |x: &Tensor, t: &Tensor| {
-                    denoise(x, &self.objective.scales(t, x), &self.objective.time(t, x))
-                };
+                let at_step =
+                    move |x: &Tensor, t: &Tensor| denoise(x, &self.objective.scales(t, x), &self.objective.time(t, x));
                 Box::new(move |x0| bound.estimate(at_step, x0, evaluations, rng))
             }
         };
-        map_chunks(x, self.chunk(), |part| {
-            Ok(self.units.log_prob_of_data(of_part(&self.units.to_network(part))))
-        })
+        map_chunks(x, self.chunk(), |part| Ok(self.units.log_prob_of_data(of_part(&self.units.to_network(part)))))
     }
 
     fn probability_flow(&self, x: &Tensor, rng: &Generator) -> Result<Tensor> {

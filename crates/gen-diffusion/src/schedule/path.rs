@@ -43,12 +43,9 @@ impl Path {
     }
 
     fn time(&self, psi: f64) -> f64 {
-        let after =
-            self.known.partition_point(|(known, _)| *known <= psi).clamp(1, self.known.len().max(2) - 1);
+        let after = self.known.partition_point(|(known, _)| *known <= psi).clamp(1, self.known.len().max(2) - 1);
         match (self.known.get(after - 1), self.known.get(after)) {
-            (Some((a, start)), Some((b, end))) => {
-                start + (end - start) * ((psi - a) / (b - a)).clamp(0.0, 1.0)
-            }
+            (Some((a, start)), Some((b, end))) => start + (end - start) * ((psi - a) / (b - a)).clamp(0.0, 1.0),
             (Some((_, time)), None) | (None, Some((_, time))) => *time,
             (None, None) => 0.0,
         }
@@ -72,10 +69,7 @@ mod tests {
             for t in 0..timesteps {
                 let (expected, found) = (process.level(t), path.level(path.known[t].0));
                 let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
-                assert!(
-                    near(expected.alpha, found.alpha) && near(expected.sigma, found.sigma),
-                    "{t}: {found:?}"
-                );
+                assert!(near(expected.alpha, found.alpha) && near(expected.sigma, found.sigma), "{t}: {found:?}");
                 assert!((expected.time - found.time).abs() < 1e-6, "{t}: {found:?}");
                 let same = path.at_log_snr(expected.log_snr());
                 assert!(

@@ -126,15 +126,13 @@ pub(super) fn viewed(x: &Tensor, views: &Views, rng: &Generator) -> Tensor {
     let around_zero = |most: f64| (rng.rand([n], options) * 2.0 - 1.0) * most;
     let zoom = around_zero(views.zoom) + 1.0;
     let turn = around_zero(views.turn.to_radians());
-    let (right, down) =
-        (around_zero(views.shift * 2.0 / width as f64), around_zero(views.shift * 2.0 / height as f64));
+    let (right, down) = (around_zero(views.shift * 2.0 / width as f64), around_zero(views.shift * 2.0 / height as f64));
     let mirror = match views.flip {
         true => rng.randint(0, 2, [n], (Kind::Int64, x.device())).to_kind(Kind::Float) * 2.0 - 1.0,
         false => Tensor::ones([n], options),
     };
     let (cos, sin) = (&zoom * turn.cos(), &zoom * turn.sin());
-    let rows =
-        [Tensor::stack(&[&cos * &mirror, -&sin, right], 1), Tensor::stack(&[&sin * &mirror, cos, down], 1)];
+    let rows = [Tensor::stack(&[&cos * &mirror, -&sin, right], 1), Tensor::stack(&[&sin * &mirror, cos, down], 1)];
     let grid = Tensor::affine_grid_generator(&Tensor::stack(&rows, 1), x.size(), false);
     // The sampler fills with 0, so black is moved to 0.
     let moved = (x + 1.0).grid_sampler(&grid, 0, 0, false);
@@ -245,12 +243,7 @@ mod tests {
         assert_close(&viewed(&x, &still, &Generator::seeded(2)), &x, 1e-5, 1e-5);
         let flipped = viewed(&x, &Views { flip: true, ..still }, &Generator::seeded(2));
         let same = |other: &Tensor| {
-            (&flipped - other)
-                .abs()
-                .amax([1i64, 2, 3].as_slice(), false)
-                .lt(1e-4)
-                .sum(Kind::Int64)
-                .int64_value(&[])
+            (&flipped - other).abs().amax([1i64, 2, 3].as_slice(), false).lt(1e-4).sum(Kind::Int64).int64_value(&[])
         };
         let (kept, mirrored) = (same(&x), same(&x.flip([3])));
         assert!(kept > 8 && mirrored > 8 && kept + mirrored == 32, "{kept} {mirrored}");

@@ -15,12 +15,8 @@ use gen_core::rng::Generator;
 pub(super) fn outliers(x: &Tensor, rng: &Generator) -> Tensor {
     type Kinds = [fn(&Tensor, &Generator) -> Tensor; 6];
     const KINDS: Kinds = [noise, noisy, shuffled, halves_swapped, blended, blots];
-    let parts: Vec<Tensor> = x
-        .chunk(KINDS.len() as i64, 0)
-        .iter()
-        .zip(KINDS)
-        .map(|(part, make)| make(part, rng).clamp(-1.0, 1.0))
-        .collect();
+    let parts: Vec<Tensor> =
+        x.chunk(KINDS.len() as i64, 0).iter().zip(KINDS).map(|(part, make)| make(part, rng).clamp(-1.0, 1.0)).collect();
     Tensor::cat(&parts, 0)
 }
 

@@ -82,12 +82,8 @@ impl RandomNetwork {
             mean: Tensor::zeros([1], unit),
             scale: Tensor::ones([1], unit),
         };
-        let raw: Vec<Tensor> = train
-            .narrow(0, 0, train.size()[0].min(FITTED))
-            .split(CHUNK, 0)
-            .iter()
-            .map(|x| network.raw(x))
-            .collect();
+        let raw: Vec<Tensor> =
+            train.narrow(0, 0, train.size()[0].min(FITTED)).split(CHUNK, 0).iter().map(|x| network.raw(x)).collect();
         let raw = Tensor::cat(&raw, 0);
         if raw.size()[0] < 2 {
             return Err(Error::invalid("a random network is fitted to at least 2 training images"));
@@ -96,9 +92,7 @@ impl RandomNetwork {
         network.mean = raw.mean_dim(0, true, Kind::Double);
         network.scale = deviation.maximum(&(deviation.max() * SCALE_FLOOR));
         if deviation.max().double_value(&[]) < LEAST_DEVIATION {
-            return Err(Error::invalid(
-                "a random network is fitted to images that differ: these are all equal",
-            ));
+            return Err(Error::invalid("a random network is fitted to images that differ: these are all equal"));
         }
         let standard = (raw - &network.mean) / &network.scale;
         let PrincipalAxes { mean, variances, directions } = PrincipalAxes::of(&standard)?;
@@ -226,8 +220,7 @@ mod tests {
         let message = |result: Result<RandomNetwork>| result.err().unwrap().to_string();
         assert!(message(fitted(&images(20, [1, 3, 9]))).contains("at least 4x4 pixels, found 3x9"));
         assert!(
-            message(fitted(&Tensor::full([9, 1, 8, 8], 7, (Kind::Uint8, Device::Cpu))))
-                .contains("these are all equal")
+            message(fitted(&Tensor::full([9, 1, 8, 8], 7, (Kind::Uint8, Device::Cpu)))).contains("these are all equal")
         );
         assert!(
             message(RandomNetwork::fit(

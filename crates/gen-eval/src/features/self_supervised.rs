@@ -167,16 +167,13 @@ mod tests {
         let a = [2f32, 4., 4., 6., 9., 5.];
         let b = [1f32, -3., 2., 8., 4., 0.];
         let mean = |x: &[f32]| x.iter().sum::<f32>() / 6.0;
-        let product =
-            |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(p, q)| (p - mean(x)) * (q - mean(y))).sum::<f32>();
+        let product = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(p, q)| (p - mean(x)) * (q - mean(y))).sum::<f32>();
         let expected = f64::from(product(&a, &b).powi(2) / product(&a, &a) / product(&b, &b));
         for scale in [1.0, 100.0] {
             let rows = Tensor::stack(&[Tensor::from_slice(&a) * scale, Tensor::from_slice(&b) * 3.0], 1);
             let found = correlations(&rows).double_value(&[]);
             assert!((found - expected).abs() < 1e-4, "{found} {expected}");
         }
-        assert!(
-            correlations(&Tensor::zeros([4, 3], (Kind::Float, Device::Cpu))).double_value(&[]).abs() < 1e-6
-        );
+        assert!(correlations(&Tensor::zeros([4, 3], (Kind::Float, Device::Cpu))).double_value(&[]).abs() < 1e-6);
     }
 }

@@ -55,9 +55,7 @@ impl FeatureSpace {
     /// SHA-256 of the file of weights, if the space has one.
     pub fn sha256(&self) -> Option<&str> {
         match self {
-            FeatureSpace::Classifier { sha256, .. } | FeatureSpace::SelfSupervised { sha256, .. } => {
-                Some(sha256)
-            }
+            FeatureSpace::Classifier { sha256, .. } | FeatureSpace::SelfSupervised { sha256, .. } => Some(sha256),
             FeatureSpace::Inception(network) => Some(network.sha256()),
             _ => None,
         }
@@ -93,13 +91,9 @@ impl FeatureSpace {
 /// The middle of images that are larger than `shape`.
 fn cropped(x: &Tensor, shape: Shape) -> Result<Tensor> {
     match (shape, &x.size()[..]) {
-        (Shape::Image { channels, height, width }, [_, c, h, w])
-            if *c == channels && *h >= height && *w >= width =>
-        {
+        (Shape::Image { channels, height, width }, [_, c, h, w]) if *c == channels && *h >= height && *w >= width => {
             Ok(x.narrow(2, (h - height) / 2, height).narrow(3, (w - width) / 2, width))
         }
-        (shape, found) => {
-            Err(Error::invalid(format!("the feature network takes {shape:?}, found {found:?}")))
-        }
+        (shape, found) => Err(Error::invalid(format!("the feature network takes {shape:?}, found {found:?}"))),
     }
 }

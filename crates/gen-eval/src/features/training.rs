@@ -104,10 +104,7 @@ pub fn train(
     mut observe: impl FnMut(FeatureRecord),
 ) -> Result<FeatureNetwork> {
     let Some(labels) = &data.train.labels else {
-        return Err(Error::invalid(format!(
-            "`{}` has no labels: a classifier learns from classes",
-            data.spec.name
-        )));
+        return Err(Error::invalid(format!("`{}` has no labels: a classifier learns from classes", data.spec.name)));
     };
     let classes = labels.max().int64_value(&[]) + 1;
     let mut network = FeatureNetwork::classifier(data.spec.shape, classes, config.seed)?;
@@ -176,8 +173,7 @@ pub(super) fn minimise(
         let rng = stream(config.seed, Purpose::Train, step);
         let loss = loss(&batches.get(step, &rng), &rng);
         let progress = step as f64 / steps as f64;
-        let rate = (progress / WARM_UP + 1.0 / (WARM_UP * steps as f64)).min(1.0)
-            * Schedule::Cosine.factor(progress);
+        let rate = (progress / WARM_UP + 1.0 / (WARM_UP * steps as f64)).min(1.0) * Schedule::Cosine.factor(progress);
         let _ = adam.step(&loss, rate)?;
         ema.update()?;
         sum += loss.double_value(&[]);

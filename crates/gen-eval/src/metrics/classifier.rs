@@ -113,11 +113,7 @@ pub struct ClassDistance {
 ///
 /// # Errors
 /// When a set is empty or not `i64 [n]`, or a class is out of range.
-pub fn class_histogram_distance(
-    real_classes: &Tensor,
-    fake_classes: &Tensor,
-    classes: i64,
-) -> Result<ClassDistance> {
+pub fn class_histogram_distance(real_classes: &Tensor, fake_classes: &Tensor, classes: i64) -> Result<ClassDistance> {
     let real = counts("real", real_classes, classes)?;
     let fake = counts("fake", fake_classes, classes)?;
     let ClassHistogram { kl, total_variation } = histogram_distance(&real, &fake)?;
@@ -168,11 +164,7 @@ pub fn histogram_distance(real: &Tensor, fake: &Tensor) -> Result<ClassHistogram
             fake.numel()
         )));
     }
-    let kl = values(&fake)?
-        .into_iter()
-        .zip(values(&real)?)
-        .filter(|(f, _)| *f > 0.0)
-        .map(|(f, r)| f * (f / r).ln());
+    let kl = values(&fake)?.into_iter().zip(values(&real)?).filter(|(f, _)| *f > 0.0).map(|(f, r)| f * (f / r).ln());
     Ok(ClassHistogram { kl: kl.sum::<f64>().max(0.0), total_variation: 0.5 * sum(&(fake - real).abs()) })
 }
 
@@ -227,8 +219,7 @@ mod tests {
         assert_close_f64(found.kl.value, 2f64.ln(), 1e-12, 0.0);
         let same = class_histogram_distance(&real, &real.flip([0]), 4).unwrap();
         assert_eq!((same.kl.value, same.total_variation.value), (0.0, 0.0));
-        let raw =
-            histogram_distance(&Tensor::from_slice(&[1.0, 0.0]), &Tensor::from_slice(&[0.5, 0.5])).unwrap();
+        let raw = histogram_distance(&Tensor::from_slice(&[1.0, 0.0]), &Tensor::from_slice(&[0.5, 0.5])).unwrap();
         assert_eq!(raw.kl, f64::INFINITY);
     }
 
@@ -240,8 +231,7 @@ mod tests {
         assert_eq!(message(&logits, 0), "the classifier score: 3 rows do not make 0 splits");
         assert_eq!(message(&(&logits / 0.0), 1), "the classifier score: the logits are not all finite");
         let classes = |x: &[i64]| Tensor::from_slice(x);
-        let message =
-            |real: &Tensor, fake: &Tensor| class_histogram_distance(real, fake, 3).unwrap_err().to_string();
+        let message = |real: &Tensor, fake: &Tensor| class_histogram_distance(real, fake, 3).unwrap_err().to_string();
         assert_eq!(
             message(&classes(&[0, 1]), &classes(&[0, 3])),
             "the fake classes should be from 0 to below 3, found 0 to 3"

@@ -173,14 +173,9 @@ impl NearestTraining {
         // standard errors to either side gives four standard errors of the share.
         let off = 2.0 * (FALSE_ALARMS * (1.0 - FALSE_ALARMS) / (last + 1.0)).sqrt();
         let below = |threshold: f64| of_these.iter().filter(|ratio| **ratio <= threshold).count() as f64;
-        let by_test = (below(threshold_at(FALSE_ALARMS + off)) - below(threshold_at(FALSE_ALARMS - off)))
-            / (4.0 * n as f64);
-        Ok(Copied {
-            share,
-            standard_error: by_test.hypot(share_standard_error(share, n)),
-            threshold,
-            flagged,
-        })
+        let by_test =
+            (below(threshold_at(FALSE_ALARMS + off)) - below(threshold_at(FALSE_ALARMS - off))) / (4.0 * n as f64);
+        Ok(Copied { share, standard_error: by_test.hypot(share_standard_error(share, n)), threshold, flagged })
     }
 
     /// Ratio of the distance to the nearest training row to the mean distance to the nearest 50; 0 if both are 0.
@@ -226,8 +221,7 @@ pub fn nearest_train_test(train: &Tensor, test: &Tensor, fake: &Tensor) -> Resul
 
 /// The Mann-Whitney test of `b` against `a`; negative if `b` is smaller.
 fn mann_whitney(a: &[f64], b: &[f64]) -> NearestTrain {
-    let mut all: Vec<(f64, bool)> =
-        a.iter().map(|x| (*x, false)).chain(b.iter().map(|x| (*x, true))).collect();
+    let mut all: Vec<(f64, bool)> = a.iter().map(|x| (*x, false)).chain(b.iter().map(|x| (*x, true))).collect();
     all.sort_unstable_by(|x, y| x.0.total_cmp(&y.0));
     let (n, m) = (a.len() as f64, b.len() as f64);
     let total = n + m;
@@ -241,8 +235,7 @@ fn mann_whitney(a: &[f64], b: &[f64]) -> NearestTrain {
         let t = run.len() as f64;
         ties += t * t * t - t;
     }
-    let variance =
-        if total > 1.0 { n * m / 12.0 * (total + 1.0 - ties / (total * (total - 1.0))) } else { 0.0 };
+    let variance = if total > 1.0 { n * m / 12.0 * (total + 1.0 - ties / (total * (total - 1.0))) } else { 0.0 };
     // Without any variance there is no evidence either way.
     let z = if variance > 0.0 { (larger - 0.5 * n * m) / variance.sqrt() } else { 0.0 };
     // The variance of the share of pairs by the contributions of single rows (DeLong et al. 1988).
@@ -257,8 +250,7 @@ fn mann_whitney(a: &[f64], b: &[f64]) -> NearestTrain {
         }
     };
     let of_share = parts_in(a, b) + parts_in(b, a);
-    let standard_error =
-        (of_share > 0.0 && variance > 0.0).then(|| n * m * of_share.sqrt() / variance.sqrt());
+    let standard_error = (of_share > 0.0 && variance > 0.0).then(|| n * m * of_share.sqrt() / variance.sqrt());
     NearestTrain { z, standard_error, nearer: 1.0 - larger / (n * m) }
 }
 
@@ -353,10 +345,7 @@ mod tests {
         let variance = 12.0 / 12.0 * (8.0 - 6.0 / 42.0);
         assert_close_f64(found.z, (u - 6.0) / f64::sqrt(variance), 1e-12, 0.0);
         assert_close_f64(mann_whitney(&b, &a).z, -found.z, 1e-12, 0.0);
-        assert_eq!(
-            mann_whitney(&[1.0, 1.0], &[1.0]),
-            NearestTrain { z: 0.0, standard_error: None, nearer: 0.5 }
-        );
+        assert_eq!(mann_whitney(&[1.0, 1.0], &[1.0]), NearestTrain { z: 0.0, standard_error: None, nearer: 0.5 });
     }
 
     #[test]

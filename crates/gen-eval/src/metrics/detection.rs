@@ -27,9 +27,8 @@ use gen_core::{Error, Result};
 pub fn auroc(inside: &Tensor, outside: &Tensor) -> Result<Estimate> {
     let (inside, outside) = (ascending("inside", inside)?, ascending("outside", outside)?);
     // Half pairs are counted, so that all sums are whole numbers.
-    let won = |score: &f64| {
-        outside.partition_point(|other| other < score) + outside.partition_point(|other| other <= score)
-    };
+    let won =
+        |score: &f64| outside.partition_point(|other| other < score) + outside.partition_point(|other| other <= score);
     let halves: f64 = inside.iter().map(|score| won(score) as f64).sum();
     let value = halves / (2.0 * inside.len() as f64 * outside.len() as f64);
     let standard_error = auroc_standard_error(value, inside.len(), outside.len());
@@ -55,8 +54,7 @@ pub fn auroc_standard_error(area: f64, n_inside: usize, n_outside: usize) -> f64
     let two_inside = area / (2.0 - area);
     let two_outside = 2.0 * area * area / (1.0 + area);
     let square = area * area;
-    let variance =
-        area * (1.0 - area) + (n - 1.0) * (two_inside - square) + (m - 1.0) * (two_outside - square);
+    let variance = area * (1.0 - area) + (n - 1.0) * (two_inside - square) + (m - 1.0) * (two_outside - square);
     (variance.max(0.0) / (n * m)).sqrt()
 }
 
@@ -141,9 +139,8 @@ mod tests {
     #[test]
     fn false_positives_by_hand() {
         let inside: Vec<f64> = (1..=20).map(f64::from).collect();
-        let rate = |outside: &[f64], recall: f64| {
-            false_positive_rate(&scores(&inside), &scores(outside), recall).unwrap()
-        };
+        let rate =
+            |outside: &[f64], recall: f64| false_positive_rate(&scores(&inside), &scores(outside), recall).unwrap();
         // 19 of 20 have 2 or more, which half of those outside have too.
         assert_eq!(rate(&[0.0, 1.9, 2.0, 30.0], 0.95), 0.5);
         // More than 95 % are all of them.

@@ -38,8 +38,7 @@ pub fn energy_distance_estimate(real: &Tensor, fake: &Tensor) -> Result<Estimate
     let (real, fake) = checked_pair("the energy distance", real, fake, 1)?;
     let (of_real, of_fake) = (distance_sums(&real, &real)?, distance_sums(&fake, &fake)?);
     let both = distance_sums(&real, &fake)?;
-    let mean =
-        |sums: &PairSums| sum(&sums.by_first) / (sums.by_first.numel() * sums.by_second.numel()) as f64;
+    let mean = |sums: &PairSums| sum(&sums.by_first) / (sums.by_first.numel() * sums.by_second.numel()) as f64;
     Ok(Estimate {
         // Negative by rounding alone.
         value: (2.0 * mean(&both) - mean(&of_real) - mean(&of_fake)).max(0.0),
@@ -145,9 +144,6 @@ mod tests {
             assert_close_f64(distance(&a, &a.flip([0])).unwrap(), 0.0, 0.0, 1e-12);
         }
         assert!(energy_distance(&a, &b.narrow(1, 0, 2)).is_err());
-        assert_eq!(
-            parzen_log_density(&a, &b, 0.0).unwrap_err().to_string(),
-            "a bandwidth must be positive, found 0"
-        );
+        assert_eq!(parzen_log_density(&a, &b, 0.0).unwrap_err().to_string(), "a bandwidth must be positive, found 0");
     }
 }

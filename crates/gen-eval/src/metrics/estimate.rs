@@ -93,8 +93,7 @@ pub(super) fn block_standard_errors<const N: usize>(
         let (start, end) = (i * rows(x) / blocks, (i + 1) * rows(x) / blocks);
         x.narrow(0, start, end - start)
     };
-    let values =
-        (0..blocks).map(|i| metric(&block(real, i), &block(fake, i))).collect::<Result<Vec<[f64; N]>>>()?;
+    let values = (0..blocks).map(|i| metric(&block(real, i), &block(fake, i))).collect::<Result<Vec<[f64; N]>>>()?;
     Ok(std::array::from_fn(|i| {
         let values: Vec<f64> = values.iter().map(|values| values[i]).collect();
         Tensor::from_slice(&values).std(true).double_value(&[]) / (blocks as f64).sqrt()

@@ -50,12 +50,7 @@ const BLOCKS: i64 = 10;
 ///
 /// # Errors
 /// When a set is empty, the numbers of features differ, or a value is not finite.
-pub fn feature_likelihood_score(
-    train: &Tensor,
-    baseline: &Tensor,
-    test: &Tensor,
-    fake: &Tensor,
-) -> Result<Estimate> {
+pub fn feature_likelihood_score(train: &Tensor, baseline: &Tensor, test: &Tensor, fake: &Tensor) -> Result<Estimate> {
     const METRIC: &str = "the feature likelihood";
     let train = checked(METRIC, "training", train, 1)?;
     let baseline = checked(METRIC, "baseline", baseline, 1)?;
@@ -77,11 +72,9 @@ pub fn feature_likelihood_score(
     let difference = &of_baseline.rows - &of_fake.rows;
     let scale = 2.0 / train.size()[1] as f64;
     let value = 100.0 * (-scale * mean(&difference)).exp();
-    let of_test =
-        (difference.numel() > 1).then(|| difference.var(true).double_value(&[]) / difference.numel() as f64);
+    let of_test = (difference.numel() > 1).then(|| difference.var(true).double_value(&[]) / difference.numel() as f64);
     let variance = of_test.zip(of_fake.of_centres).zip(of_baseline.of_centres);
-    let standard_error =
-        variance.map(|((test, fake), baseline)| value * scale * (test + fake + baseline).sqrt());
+    let standard_error = variance.map(|((test, fake), baseline)| value * scale * (test + fake + baseline).sqrt());
     Ok(Estimate { value, standard_error })
 }
 
@@ -228,9 +221,8 @@ mod tests {
 
     #[test]
     fn as_by_loops_over_numbers() {
-        let rows = |x: &Tensor| -> Vec<Vec<f64>> {
-            (0..x.size()[0]).map(|i| Vec::try_from(x.get(i)).unwrap()).collect()
-        };
+        let rows =
+            |x: &Tensor| -> Vec<Vec<f64>> { (0..x.size()[0]).map(|i| Vec::try_from(x.get(i)).unwrap()).collect() };
         let (train, baseline, test, fake) =
             (normal(60, 3, 20), normal(12, 3, 21), normal(15, 3, 22), normal(12, 3, 23) * 1.3 + 0.2);
         let all = Tensor::cat(&[&train, &baseline, &test, &fake], 0);
@@ -256,10 +248,7 @@ mod tests {
     fn clusters(n: i64, seed: u64) -> Tensor {
         let x = normal(n, 8, seed);
         let _ = x.narrow(0, 0, n / 2).select(1, 0).g_add_scalar_(6.0);
-        x.index_select(
-            0,
-            &Tensor::from_slice(&gen_core::rng::permutation(n as usize, seed, Purpose::Evaluate, 1)),
-        )
+        x.index_select(0, &Tensor::from_slice(&gen_core::rng::permutation(n as usize, seed, Purpose::Evaluate, 1)))
     }
 
     #[test]
@@ -285,9 +274,7 @@ mod tests {
         let found = feature_likelihood_score(&flat(&train), &flat(&baseline), &flat(&test), &flat(&test));
         assert!(found.unwrap().value.is_finite());
         assert_eq!(
-            feature_likelihood_score(&train, &baseline.narrow(1, 0, 2), &test, &test)
-                .unwrap_err()
-                .to_string(),
+            feature_likelihood_score(&train, &baseline.narrow(1, 0, 2), &test, &test).unwrap_err().to_string(),
             "the feature likelihood: training rows have 8 features, baseline rows 2"
         );
     }

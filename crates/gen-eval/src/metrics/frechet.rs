@@ -272,10 +272,8 @@ mod tests {
     fn impossible_input_is_explained() {
         let (a, b) = (normal(10, 3, 9), normal(10, 3, 10));
         let moments = Moments::of(&a).unwrap();
-        let wrong = Moments {
-            covariance: Tensor::zeros([3, 2], (Kind::Double, Device::Cpu)),
-            ..Moments::of(&b).unwrap()
-        };
+        let wrong =
+            Moments { covariance: Tensor::zeros([3, 2], (Kind::Double, Device::Cpu)), ..Moments::of(&b).unwrap() };
         assert_eq!(
             frechet_distance_of_moments(&moments, &wrong).unwrap_err().to_string(),
             "the covariance of 3 features should be [3, 3], found [3, 2]"

@@ -45,9 +45,7 @@ pub fn frechet_distance_infinity(real: &Tensor, fake: &Tensor, sizes: &[i64]) ->
     let (real, fake) = checked_pair("the Fréchet distance", real, fake, 2)?;
     let n = fake.size()[0];
     if let Some(size) = sizes.iter().find(|size| !(2..=n).contains(*size)) {
-        return Err(Error::invalid(format!(
-            "sizes to extrapolate from go from 2 to the {n} fake rows, found {size}"
-        )));
+        return Err(Error::invalid(format!("sizes to extrapolate from go from 2 to the {n} fake rows, found {size}")));
     }
     if sizes.iter().all(|size| *size == sizes[0]) {
         return Err(Error::invalid("to extrapolate takes at least two different sizes"));

@@ -51,9 +51,7 @@ pub fn kernel_distance_standard_error(real: &Tensor, fake: &Tensor, block: i64) 
     let rows = real.size()[0].min(fake.size()[0]);
     let blocks = rows / block.max(1);
     if block < 2 || blocks < 2 {
-        return Err(Error::invalid(format!(
-            "{rows} rows do not make two blocks of {block} rows, at least 2"
-        )));
+        return Err(Error::invalid(format!("{rows} rows do not make two blocks of {block} rows, at least 2")));
     }
     block_standard_error(
         &real.narrow(0, 0, blocks * block),
@@ -127,8 +125,5 @@ pub fn kernel_distance_of_subsets(
         .map(|i| kernel_distance(&draw(&real, 2 * i), &draw(&fake, 2 * i + 1)))
         .collect::<Result<Vec<f64>>>()?;
     let distances = Tensor::from_slice(&distances);
-    Ok(Subsets {
-        mean: distances.mean(Kind::Double).double_value(&[]),
-        std: distances.std(false).double_value(&[]),
-    })
+    Ok(Subsets { mean: distances.mean(Kind::Double).double_value(&[]), std: distances.std(false).double_value(&[]) })
 }

@@ -29,9 +29,7 @@ pub struct ModeCoverage {
 /// When there are no samples or no centres, dimensions differ, a value is not finite, or `std` is not positive.
 pub fn mode_coverage(centres: &Tensor, std: f64, fake: &Tensor) -> Result<ModeCoverage> {
     if std.is_nan() || std <= 0.0 {
-        return Err(Error::invalid(format!(
-            "the standard deviation of a mode must be positive, found {std}"
-        )));
+        return Err(Error::invalid(format!("the standard deviation of a mode must be positive, found {std}")));
     }
     let (centres, fake) = checked_pair("mode coverage", centres, fake, 1)?;
     let (distance, mode) = distances(&fake, &centres).min_dim(1, false);

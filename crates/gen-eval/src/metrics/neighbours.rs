@@ -116,10 +116,7 @@ impl Block<'_> {
         }
         if count > self.squared.numel() as i64 / 16 {
             let exact = distances(&self.queries, self.points.rows);
-            return Within {
-                pairs: exact.less_equal_tensor(radii),
-                surface: surface(exact.eq_tensor(radii)),
-            };
+            return Within { pairs: exact.less_equal_tensor(radii), surface: surface(exact.eq_tensor(radii)) };
         }
         let pairs = close.nonzero();
         let (queries, points) = (pairs.select(1, 0), pairs.select(1, 1));
@@ -184,18 +181,13 @@ impl Block<'_> {
             let row = i * count..(i + 1) * count;
             let own = own.map(|first| first + i as i64);
             // All other points must be farther than the k-th candidate, with both uncertainties.
-            let complete =
-                count as i64 == n || about[row.end - 1] > about[row.start + k - 1] + 2.0 * uncertainty;
+            let complete = count as i64 == n || about[row.end - 1] > about[row.start + k - 1] + 2.0 * uncertainty;
             if complete {
                 let pairs = exact[row.clone()].iter().copied().zip(index[row].iter().copied());
                 smallest(pairs.filter(|(_, index)| Some(*index) != own).collect(), k, &mut found);
             } else {
                 let all = values(&distances(&self.queries.narrow(0, i as i64, 1), self.points.rows))?;
-                smallest(
-                    all.into_iter().zip(0..).filter(|(_, index)| Some(*index) != own).collect(),
-                    k,
-                    &mut found,
-                );
+                smallest(all.into_iter().zip(0..).filter(|(_, index)| Some(*index) != own).collect(), k, &mut found);
             }
         }
         Ok(found)
@@ -322,8 +314,7 @@ mod tests {
     fn ties_and_equal_rows() {
         // A grid has more equal distances than candidates; rows come several times.
         let i = Tensor::arange(1200, (Kind::Int64, Device::Cpu));
-        let grid =
-            Tensor::stack(&[&i.remainder(20), &i.divide_scalar_mode(20, "floor")], 1).to_kind(Kind::Double);
+        let grid = Tensor::stack(&[&i.remainder(20), &i.divide_scalar_mode(20, "floor")], 1).to_kind(Kind::Double);
         let grid = (grid * 0.1).remainder(1.5);
         check(&grid, &grid, 7, true);
         check(&(&grid + 0.05), &grid, 20, false);
@@ -388,9 +379,8 @@ mod tests {
     #[test]
     fn impossible_input_is_explained() {
         let x = normal(4, 2, 9);
-        let message = |k, exclude, points: &Tensor| {
-            nearest(&x, points, k, exclude, &mut |_, _| ()).unwrap_err().to_string()
-        };
+        let message =
+            |k, exclude, points: &Tensor| nearest(&x, points, k, exclude, &mut |_, _| ()).unwrap_err().to_string();
         assert_eq!(message(0, false, &x), "nearest neighbours need k of at least 1");
         assert_eq!(
             message(4, true, &x),

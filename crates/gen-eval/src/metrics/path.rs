@@ -81,8 +81,7 @@ pub fn path_length(
     let last = (lengths.len() - 1) as f64;
     let kept = &lengths[(0.01 * last).floor() as usize..=(0.99 * last).ceil() as usize];
     let kept = Tensor::from_slice(kept);
-    let standard_error =
-        (kept.numel() > 1).then(|| kept.std(true).double_value(&[]) / (kept.numel() as f64).sqrt());
+    let standard_error = (kept.numel() > 1).then(|| kept.std(true).double_value(&[]) / (kept.numel() as f64).sqrt());
     Ok(Estimate { value: kept.mean(Kind::Double).double_value(&[]), standard_error })
 }
 
@@ -148,9 +147,6 @@ mod tests {
             message(&z, 0.1, &mut |z| Ok(z.narrow(0, 0, 2))),
             "a path length: 4 latents should have as many features, found [2, 2]"
         );
-        assert_eq!(
-            message(&z, 0.1, &mut |z| Ok(z / 0.0)),
-            "a path length: the decoded features are not all finite"
-        );
+        assert_eq!(message(&z, 0.1, &mut |z| Ok(z / 0.0)), "a path length: the decoded features are not all finite");
     }
 }

@@ -37,12 +37,7 @@ pub(super) fn same_width(metric: &str, sides: &[(&str, &Tensor)]) -> Result<()> 
 }
 
 /// Both sets by [`checked`], with the same number of features.
-pub(super) fn checked_pair(
-    metric: &str,
-    real: &Tensor,
-    fake: &Tensor,
-    least: i64,
-) -> Result<(Tensor, Tensor)> {
+pub(super) fn checked_pair(metric: &str, real: &Tensor, fake: &Tensor, least: i64) -> Result<(Tensor, Tensor)> {
     let (real, fake) = (checked(metric, "real", real, least)?, checked(metric, "fake", fake, least)?);
     same_width(metric, &[("real", &real), ("fake", &fake)])?;
     Ok((real, fake))

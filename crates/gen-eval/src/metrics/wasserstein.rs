@@ -171,9 +171,7 @@ pub fn sliced_wasserstein_of_moments(real: &Tensor, fake: &Tensor) -> Result<f64
 /// finite, or `p` is below 1 or infinite.
 pub fn wasserstein_exact(real: &Tensor, fake: &Tensor, p: f64) -> Result<f64> {
     if !(1.0..f64::INFINITY).contains(&p) {
-        return Err(Error::invalid(format!(
-            "the order of a Wasserstein distance must be 1 or more, found {p}"
-        )));
+        return Err(Error::invalid(format!("the order of a Wasserstein distance must be 1 or more, found {p}")));
     }
     let (real, fake) = checked_pair("the Wasserstein distance", real, fake, 1)?;
     let (n, m) = (real.size()[0], fake.size()[0]);
@@ -209,8 +207,7 @@ mod tests {
     #[test]
     fn unequal_sizes_by_hand() {
         // Halves {0, 6} against thirds {0, 3, 9}: thirds of a mass of 6 are 0 0, 3 3, 9 9; halves 0 0 0, 6 6 6.
-        let found =
-            sliced_wasserstein(&column(&[6.0, 0.0]), &column(&[3.0, 9.0, 0.0]), &column(&[-2.0])).unwrap();
+        let found = sliced_wasserstein(&column(&[6.0, 0.0]), &column(&[3.0, 9.0, 0.0]), &column(&[-2.0])).unwrap();
         assert_close_f64(found.w1, (0.0 + 0.0 + 3.0 + 3.0 + 3.0 + 3.0) / 6.0, 1e-12, 0.0);
         assert_close_f64(found.w2_squared_mean, 4.0 * 9.0 / 6.0, 1e-12, 0.0);
         assert_close_f64(found.w2, 6f64.sqrt(), 1e-12, 0.0);
@@ -273,8 +270,7 @@ mod tests {
             message(wasserstein_exact(&many, &many, 2.0)),
             "the exact Wasserstein distance takes at most 4000 rows, found 4001: take some of them"
         );
-        let sliced =
-            |directions: &Tensor| message(sliced_wasserstein(&a, &b, directions).map(|found| found.w1));
+        let sliced = |directions: &Tensor| message(sliced_wasserstein(&a, &b, directions).map(|found| found.w1));
         assert_eq!(sliced(&b.zeros_like()), "the sliced Wasserstein distance: a direction of length 0");
         assert_eq!(
             sliced(&b.narrow(1, 0, 1)),

@@ -262,9 +262,7 @@ impl Measured {
     /// or with `importance` the first one that is.
     pub fn likelihood(&self, importance: bool) -> Option<&str> {
         let mut found = self.metrics.iter().filter(|found| is_likelihood(found));
-        found
-            .find(|found| found.parameter.contains("importance") == importance)
-            .map(|found| &*found.parameter)
+        found.find(|found| found.parameter.contains("importance") == importance).map(|found| &*found.parameter)
     }
 
     /// Whether the samples hold more copies of training rows than chance explains; `None` where nothing is known.
@@ -311,9 +309,7 @@ impl Serialize for Measured {
                 Value::Text(value) => row.serialize_field(column.name, &value(self))?,
                 Value::Int(value) => row.serialize_field(column.name, &value(self))?,
                 Value::Bool(value) => row.serialize_field(column.name, &value(self))?,
-                Value::Float(_) | Value::Number(..) => {
-                    row.serialize_field(column.name, &column.float(self))?
-                }
+                Value::Float(_) | Value::Number(..) => row.serialize_field(column.name, &column.float(self))?,
             }
         }
         row.end()

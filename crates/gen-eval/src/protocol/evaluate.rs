@@ -148,11 +148,7 @@ impl<'a> Protocol<'a> {
     ///
     /// # Errors
     /// When there are fewer than two training rows.
-    pub fn evaluate_reference(
-        &self,
-        reference: Reference,
-        observe: &mut dyn FnMut(Stage),
-    ) -> Result<Evaluated> {
+    pub fn evaluate_reference(&self, reference: Reference, observe: &mut dyn FnMut(Stage)) -> Result<Evaluated> {
         let start = Instant::now();
         // The floor is the same for all seeds.
         let is_floor = reference == Reference::Floor;
@@ -214,8 +210,7 @@ impl<'a> Protocol<'a> {
                     for space in &self.spaces {
                         let name = space.rows.name();
                         let metric = metric.name;
-                        let stage =
-                            |space| Stage::Comparing { space, metric, floor: false, done: 0, total: 1 };
+                        let stage = |space| Stage::Comparing { space, metric, floor: false, done: 0, total: 1 };
                         observe(stage(name.clone()));
                         let found = measure(latent, &space.rows, self.options.seed)?;
                         let direction = direction(&found.metric);
@@ -299,11 +294,7 @@ impl<'a> Protocol<'a> {
     }
 
     /// The numbers of `n` samples in every space.
-    fn in_spaces(
-        &self,
-        n: i64,
-        measure: impl FnMut(&Space<'a>) -> Result<Vec<Measurement>>,
-    ) -> Result<Measured> {
+    fn in_spaces(&self, n: i64, measure: impl FnMut(&Space<'a>) -> Result<Vec<Measurement>>) -> Result<Measured> {
         let metrics = self.spaces.iter().map(measure).collect::<Result<Vec<_>>>()?.concat();
         Ok(Measured { row: self.row(Some(n as usize)), metrics })
     }

@@ -184,12 +184,7 @@ impl Kept {
     }
 
     /// Stored tensors, if the space gives the same features for a few of the rows.
-    fn read(
-        kept: NamedTensors,
-        space: &FeatureSpace,
-        units: Option<&Standardise>,
-        rows: &Tensor,
-    ) -> Option<Self> {
+    fn read(kept: NamedTensors, space: &FeatureSpace, units: Option<&Standardise>, rows: &Tensor) -> Option<Self> {
         let get = |name: &str| kept.get(name).map(Tensor::shallow_clone);
         let features = get("test")?;
         let probed = embed(space, units, &rows.narrow(0, 0, PROBED.min(rows.size()[0])), &mut |_| ()).ok()?;

@@ -44,11 +44,7 @@ impl<'a> Space<'a> {
     }
 
     /// Measures samples in the form of the data.
-    pub(super) fn measure(
-        &self,
-        samples: &Tensor,
-        observe: &mut dyn FnMut(Stage),
-    ) -> Result<Vec<Measurement>> {
+    pub(super) fn measure(&self, samples: &Tensor, observe: &mut dyn FnMut(Stage)) -> Result<Vec<Measurement>> {
         let fake = self.rows.embed(samples, observe)?;
         let largest = fake.features.abs().max().double_value(&[]);
         if largest.is_nan() || largest > LARGEST {
@@ -60,11 +56,7 @@ impl<'a> Space<'a> {
     }
 
     /// Measures the training rows that are the floor. Their numbers are the floor, except in the search for copies.
-    pub(super) fn measure_floor(
-        &self,
-        rows: &Tensor,
-        observe: &mut dyn FnMut(Stage),
-    ) -> Result<Vec<Measurement>> {
+    pub(super) fn measure_floor(&self, rows: &Tensor, observe: &mut dyn FnMut(Stage)) -> Result<Vec<Measurement>> {
         let features = self.rows.embed(rows, observe)?;
         let floors = self.compute_floors(rows.size()[0] as usize, &features, rows, observe)?;
         let copies = self.compute(&|metric| metric.finds_copies, (&features, rows), false, observe)?;
@@ -74,11 +66,7 @@ impl<'a> Space<'a> {
     }
 
     /// NaN for every number of `n` samples that are not finite.
-    pub(super) fn without_numbers(
-        &self,
-        n: usize,
-        observe: &mut dyn FnMut(Stage),
-    ) -> Result<Vec<Measurement>> {
+    pub(super) fn without_numbers(&self, n: usize, observe: &mut dyn FnMut(Stage)) -> Result<Vec<Measurement>> {
         let floors = self.floors(n, observe)?;
         let found = floors.iter().map(|floor| floor.without_number(self.rows.n(), n));
         Ok(self.beside(found.collect(), &floors))
@@ -96,8 +84,7 @@ impl<'a> Space<'a> {
             Values::Continuous => Domain::Images,
             _ => Domain::Points,
         };
-        let mut sets =
-            Comparison::new(self.data, &self.rows, (fake, samples), self.options.k, is_floor, observe);
+        let mut sets = Comparison::new(self.data, &self.rows, (fake, samples), self.options.k, is_floor, observe);
         for metric in METRICS.iter().filter(|metric| choice(metric) && metric.domain != other_domain) {
             if let Some(compare) = metric.comparing()
                 && self.options.metrics.contains(&metric)

@@ -84,12 +84,7 @@ type Compare = fn(&mut Comparison<'_>) -> Result<()>;
 /// Two have a target. `density` is 1 on average for samples from the distribution of the data, and above 1 for samples
 /// in its densest parts. `one_nn_accuracy` is 1 for samples apart from the data and 0 for copies.
 pub static METRICS: [MetricSpec; 18] = [
-    MetricSpec {
-        name: "fd",
-        meaning: "Fréchet distance",
-        numbers: &[number("fd", Lower)],
-        ..features(distances::fd)
-    },
+    MetricSpec { name: "fd", meaning: "Fréchet distance", numbers: &[number("fd", Lower)], ..features(distances::fd) },
     MetricSpec {
         name: "fd-infinity",
         meaning: "Fréchet distance, extrapolated to infinitely many samples",
@@ -183,11 +178,7 @@ pub static METRICS: [MetricSpec; 18] = [
     MetricSpec {
         name: "memorisation",
         meaning: "tests for samples that are copies of training rows",
-        numbers: &[
-            number("auth_pct", Neither),
-            number("copied_share", Neither),
-            number("nearest_train_z", Neither),
-        ],
+        numbers: &[number("auth_pct", Neither), number("copied_share", Neither), number("nearest_train_z", Neither)],
         finds_copies: true,
         ..features(copies::memorisation)
     },
@@ -310,9 +301,7 @@ mod tests {
                 assert_eq!(parse(number.name).unwrap(), metric);
             }
         }
-        for (number, metric) in
-            [("coverage", "prdc"), ("fd_infinity", "fd-infinity"), ("nll_nats", "likelihood")]
-        {
+        for (number, metric) in [("coverage", "prdc"), ("fd_infinity", "fd-infinity"), ("nll_nats", "likelihood")] {
             assert_eq!(parse(number).unwrap().name, metric);
         }
         let error = parse("fdd").unwrap_err().to_string();

@@ -23,10 +23,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {
     // Files from before PyTorch 2.1 do not tell their byte order, which is almost always little.
     let order = archive.entry("byteorder")?;
     if let Some(order) = order.filter(|order| order != b"little") {
-        return Err(format!(
-            "its numbers are in the byte order `{}`, expected `little`",
-            order.escape_ascii()
-        ));
+        return Err(format!("its numbers are in the byte order `{}`, expected `little`", order.escape_ascii()));
     }
     let pickle = archive.entry("data.pkl")?.ok_or("the archive has no data.pkl")?;
     let pickle = Pickle::read(&pickle)?;
@@ -42,10 +39,7 @@ fn folder(zip: &ZipArchive<Cursor<&[u8]>>) -> Result<String, String> {
     }
     match folders[..] {
         [folder] => Ok(folder.to_owned()),
-        _ => Err(format!(
-            "a zip archive with {} files data.pkl, expected one: that of torch.save",
-            folders.len()
-        )),
+        _ => Err(format!("a zip archive with {} files data.pkl, expected one: that of torch.save", folders.len())),
     }
 }
 
@@ -63,8 +57,7 @@ impl Archive<'_> {
 
     /// The content of a file of the archive, if it exists.
     fn entry(&mut self, name: &str) -> Result<Option<Vec<u8>>, String> {
-        let wrong =
-            |error: &dyn std::fmt::Display| format!("`{}` in the archive: {error}", name.escape_debug());
+        let wrong = |error: &dyn std::fmt::Display| format!("`{}` in the archive: {error}", name.escape_debug());
         let path = self.inside(name);
         let mut entry = match self.zip.by_name(&path) {
             Ok(entry) => entry,
@@ -75,8 +68,7 @@ impl Archive<'_> {
             return Err(wrong(&"it is compressed, which PyTorch does not do"));
         }
         let size = usize::try_from(entry.size()).ok().filter(|size| *size <= self.left);
-        let size =
-            size.ok_or_else(|| wrong(&format!("its {} bytes are more than the file has", entry.size())))?;
+        let size = size.ok_or_else(|| wrong(&format!("its {} bytes are more than the file has", entry.size())))?;
         self.left -= size;
         let mut content = Vec::with_capacity(size);
         entry.by_ref().take(size as u64 + 1).read_to_end(&mut content).map_err(|error| wrong(&error))?;

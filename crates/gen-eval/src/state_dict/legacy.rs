@@ -43,13 +43,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {
             Value::Text(key) => records.get(&**key),
             _ => None,
         };
-        let record =
-            record.ok_or_else(|| format!("{} is the key of no tensor's storage", keys.describe(key)))?;
+        let record = record.ok_or_else(|| format!("{} is the key of no tensor's storage", keys.describe(key)))?;
         let (start, count) = length(bytes, position)?;
-        let end = record
-            .count
-            .checked_mul(record.kind.elt_size_in_bytes())
-            .and_then(|size| start.checked_add(size));
+        let end = record.count.checked_mul(record.kind.elt_size_in_bytes()).and_then(|size| start.checked_add(size));
         let end = end.filter(|end| count == record.count as u64 && *end <= bytes.len()).ok_or_else(|| {
             format!(
                 "the storage `{}` of {} {:?} has {count} entries at byte {position} of {}",
@@ -66,8 +62,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NamedTensors, String> {
         &state,
         &mut Storages::new(|record| {
             let place = places.get(&*record.key).cloned();
-            let place =
-                place.ok_or_else(|| format!("the file has no storage `{}`", record.key.escape_debug()))?;
+            let place = place.ok_or_else(|| format!("the file has no storage `{}`", record.key.escape_debug()))?;
             Ok(bytes[place].to_vec())
         }),
     )

@@ -79,8 +79,7 @@ impl Format {
         }
         // Eight bytes hold the length of the header, at most a hundred megabytes; the header is a JSON object.
         let (length, header) = head.split_first_chunk::<8>()?;
-        (u64::from_le_bytes(*length) <= 100_000_000 && header.starts_with(b"{"))
-            .then_some(Format::Safetensors)
+        (u64::from_le_bytes(*length) <= 100_000_000 && header.starts_with(b"{")).then_some(Format::Safetensors)
     }
 }
 

@@ -69,14 +69,7 @@ struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Machine {
-            bytes,
-            position: 0,
-            stack: Vec::new(),
-            marks: Vec::new(),
-            memo: HashMap::new(),
-            objects: Vec::new(),
-        }
+        Machine { bytes, position: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), objects: Vec::new() }
     }
 
     /// Executes one instruction. The last one gives the result.
@@ -387,8 +380,7 @@ impl<'a> Machine<'a> {
         };
         let [storage, offset, size, stride] = view;
         let Some(Object::Storage(storage)) = object(&self.objects, storage) else { return Err(wrong()) };
-        let (Value::Int(offset @ 0..), Some(size), Some(stride)) = (offset, numbers(size), numbers(stride))
-        else {
+        let (Value::Int(offset @ 0..), Some(size), Some(stride)) = (offset, numbers(size), numbers(stride)) else {
             return Err(wrong());
         };
         if size.len() != stride.len() {
@@ -406,16 +398,10 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Result<(), String> {
         let state = self.pop()?;
         match (object(&self.objects, &state), self.top()?) {
-            (Some(Object::Dict(_)), Value::Object(index))
-                if matches!(self.objects[*index], Object::Dict(_)) =>
-            {
-                Ok(())
+            (Some(Object::Dict(_)), Value::Object(index)) if matches!(self.objects[*index], Object::Dict(_)) => Ok(()),
+            (_, owner) => {
+                Err(format!("{} as attributes of {}", describe(&self.objects, &state), describe(&self.objects, owner)))
             }
-            (_, owner) => Err(format!(
-                "{} as attributes of {}",
-                describe(&self.objects, &state),
-                describe(&self.objects, owner)
-            )),
         }
     }
 }

@@ -74,9 +74,8 @@ fn fits(record: &TensorRecord) -> bool {
         return *offset <= count && entries == Some(0);
     }
     let steps = size.iter().zip(stride);
-    let last = steps
-        .into_iter()
-        .try_fold(*offset, |last, (side, stride)| last.checked_add((side - 1).checked_mul(*stride)?));
+    let last =
+        steps.into_iter().try_fold(*offset, |last, (side, stride)| last.checked_add((side - 1).checked_mul(*stride)?));
     entries.is_some_and(|entries| entries <= count) && last.is_some_and(|last| last < count)
 }
 

@@ -160,12 +160,7 @@ fn views_stay_inside_their_storage() {
         (negative, b"K\x03\x85".to_vec(), b"K\x01\x85".to_vec(), "expected a storage, an offset"),
         (b"K\x03", b"K\x03\x85".to_vec(), [negative, &b"\x85"[..]].concat(), "expected a storage, an offset"),
         (b"K\x00", b"K\x03\x85".to_vec(), b")".to_vec(), "a tensor of size [3] with strides []"),
-        (
-            b"K\x00",
-            [b"(", &b"K\x01".repeat(17)[..], b"t"].concat(),
-            b")".to_vec(),
-            "expected a storage, an offset",
-        ),
+        (b"K\x00", [b"(", &b"K\x01".repeat(17)[..], b"t"].concat(), b")".to_vec(), "expected a storage, an offset"),
     ] {
         let file = one_tensor(offset, &size, &stride);
         if !expected.is_empty() {
@@ -205,10 +200,7 @@ fn nothing_else_is_unpickled() {
     assert_fails(&legacy(b"\x80\x02i", b"", b""), "the instruction 0x69 is none that state dicts need");
     assert_fails(&legacy(b"\x80\x01", b"", b""), "protocol 1, expected 2 to 5");
     assert_fails(&legacy(b"\x80\x02h\x05.", b"", b""), "nothing was kept as 5");
-    assert_fails(
-        &legacy(b"\x80\x02X\xff\xff\xff\xffab", b"", b""),
-        "4294967295 bytes should follow, 2 are left",
-    );
+    assert_fails(&legacy(b"\x80\x02X\xff\xff\xff\xffab", b"", b""), "4294967295 bytes should follow, 2 are left");
     assert_fails(&legacy(b"\x80\x02(0.", b"", b""), "an instruction that lacks a value");
 }
 

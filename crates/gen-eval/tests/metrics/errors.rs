@@ -2,10 +2,9 @@
 
 use gen_core::rng::{Purpose, derive};
 use gen_eval::{
-    Estimate, Estimator, NearestTraining, Subsets, block_standard_error, class_histogram_distance,
-    copied_share, energy_distance_estimate, kernel_distance_estimate, kernel_distance_of_subsets,
-    mmd_squared_estimate, one_nn_accuracy, prdc, random_directions, rbf_kernel, sliced_wasserstein,
-    wasserstein_exact,
+    Estimate, Estimator, NearestTraining, Subsets, block_standard_error, class_histogram_distance, copied_share,
+    energy_distance_estimate, kernel_distance_estimate, kernel_distance_of_subsets, mmd_squared_estimate,
+    one_nn_accuracy, prdc, random_directions, rbf_kernel, sliced_wasserstein, wasserstein_exact,
 };
 use tch::Tensor;
 
@@ -181,10 +180,8 @@ fn tests_for_copies() {
     // The copies are the same in every draw, and vary less than rows that are drawn anew.
     let authentic: Vec<Estimate> = found.iter().map(|found| found.0).collect();
     check("AuthPct", &authentic, 0.65, 1.7);
-    let nearness: Vec<Estimate> = found
-        .iter()
-        .map(|found| Estimate { value: found.1.z, standard_error: found.1.standard_error })
-        .collect();
+    let nearness: Vec<Estimate> =
+        found.iter().map(|found| Estimate { value: found.1.z, standard_error: found.1.standard_error }).collect();
     check("C_T", &nearness, 0.65, 1.6);
     let copied: Vec<Estimate> = found
         .iter()

@@ -11,9 +11,8 @@ mod vectors;
 use gen_core::rng::{Purpose, derive, permutation};
 use gen_core::testing::assert_close_f64;
 use gen_eval::{
-    Estimator, Prdc, frechet_distance, kernel_distance, kernel_distance_of_subsets,
-    kernel_distance_standard_error, mmd_squared, neighbour_radii, one_nn_accuracy, polynomial_kernel, prdc,
-    prdc_with_radii,
+    Estimator, Prdc, frechet_distance, kernel_distance, kernel_distance_of_subsets, kernel_distance_standard_error,
+    mmd_squared, neighbour_radii, one_nn_accuracy, polynomial_kernel, prdc, prdc_with_radii,
 };
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
@@ -26,9 +25,7 @@ fn matrix(n: i64, d: i64, f: impl Fn(f64, f64) -> f64) -> Tensor {
 /// Standard normal numbers by Box and Muller; libtorch's generator is shared by the tests that run at one time.
 fn normal(n: i64, d: i64, seed: u64) -> Tensor {
     let uniform = |i: u64| (derive(seed, Purpose::Data, i) >> 11) as f64 / (1u64 << 53) as f64;
-    let at = |i: u64| {
-        (-2.0 * (1.0 - uniform(2 * i)).ln()).sqrt() * (std::f64::consts::TAU * uniform(2 * i + 1)).cos()
-    };
+    let at = |i: u64| (-2.0 * (1.0 - uniform(2 * i)).ln()).sqrt() * (std::f64::consts::TAU * uniform(2 * i + 1)).cos();
     let values: Vec<f64> = (0..(n * d) as u64).map(at).collect();
     Tensor::from_slice(&values).view([n, d])
 }
@@ -37,8 +34,7 @@ fn normal(n: i64, d: i64, seed: u64) -> Tensor {
 fn fewer_rows_than_features() {
     // μ and Σ by hand: rows ±a e₁ against ±b e₂ have (Σ_r Σ_f)^½ = 0.
     let (a, b) = (3.0, 2.0);
-    let rows =
-        |axis: f64, size: f64| matrix(2, 5, |i, j| if j == axis { size * (1.0 - 2.0 * i) } else { 0.0 });
+    let rows = |axis: f64, size: f64| matrix(2, 5, |i, j| if j == axis { size * (1.0 - 2.0 * i) } else { 0.0 });
     let distance = frechet_distance(&rows(0.0, a), &rows(1.0, b)).unwrap();
     assert_close_f64(distance, 2.0 * a * a + 2.0 * b * b, 1e-12, 0.0);
     // On one axis it is the distance of two 1-D Gaussians.
@@ -69,15 +65,11 @@ fn unequal_counts_in_blocks() {
     // More rows than one block, by brute force.
     let (real, fake) = (normal(700, 3, 4), normal(530, 3, 5) * 0.8);
     let found = prdc(&real, &fake, 3).unwrap();
-    let d = (real.unsqueeze(1) - fake.unsqueeze(0))
-        .square()
-        .sum_dim_intlist([2i64].as_slice(), false, Kind::Double)
-        .sqrt();
+    let d =
+        (real.unsqueeze(1) - fake.unsqueeze(0)).square().sum_dim_intlist([2i64].as_slice(), false, Kind::Double).sqrt();
     let own = |x: &Tensor| {
-        let d = (x.unsqueeze(1) - x.unsqueeze(0))
-            .square()
-            .sum_dim_intlist([2i64].as_slice(), false, Kind::Double)
-            .sqrt();
+        let d =
+            (x.unsqueeze(1) - x.unsqueeze(0)).square().sum_dim_intlist([2i64].as_slice(), false, Kind::Double).sqrt();
         d.sort(1, false).0.select(1, 3)
     };
     let (r, f) = (own(&real), own(&fake));
@@ -140,8 +132,7 @@ fn repeated_rows_are_as_good_as_others() {
         ("many values", whole(600, 316, 8.0), whole(600, 317, 8.0), whole(600, 318, 8.0) + 90.0),
     ] {
         let found = prdc(&real, &fake, 5).unwrap();
-        for (metric, value) in
-            [("precision", found.precision), ("recall", found.recall), ("coverage", found.coverage)]
+        for (metric, value) in [("precision", found.precision), ("recall", found.recall), ("coverage", found.coverage)]
         {
             assert!(value > 0.9, "{name}: {metric} {value}");
         }
@@ -163,18 +154,12 @@ fn impossible_input_is_explained() {
         message(frechet_distance(&a, &b.narrow(1, 0, 3))),
         "the Fréchet distance: real rows have 4 features, fake rows 3"
     );
-    assert_eq!(
-        message(kernel_distance(&a, &(&b / 0.0))),
-        "the kernel distance: the fake features are not all finite"
-    );
+    assert_eq!(message(kernel_distance(&a, &(&b / 0.0))), "the kernel distance: the fake features are not all finite");
     let subsets = |n, size| message(kernel_distance_of_subsets(&a, &b, n, size, 0).map(|found| found.mean));
     assert_eq!(subsets(3, 11), "the kernel distance: a subset of 11 rows is larger than the 10 real rows");
     assert_eq!(subsets(0, 5), "the kernel distance needs a subset of two rows or more, found 0 of 5 rows");
     assert_eq!(
-        message(
-            prdc_with_radii(&a, &neighbour_radii(&b.narrow(0, 0, 9), 3).unwrap(), &b, 3)
-                .map(|found| found.recall)
-        ),
+        message(prdc_with_radii(&a, &neighbour_radii(&b.narrow(0, 0, 9), 3).unwrap(), &b, 3).map(|found| found.recall)),
         "precision and recall: 10 real rows need as many radii, found [9]"
     );
     assert!(prdc(&a, &b.narrow(0, 0, 5), 5).is_err());

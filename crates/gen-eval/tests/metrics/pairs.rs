@@ -56,9 +56,7 @@ fn check(name: &str, real: &Tensor, fake: &Tensor, expected: &Expected) {
 
 fn sets() -> (Tensor, Tensor) {
     let real = matrix(64, 8, |i, j| (0.37 * (13.0 * i + 7.0 * j + 3.0 * i * j)).sin());
-    let fake = matrix(64, 8, |i, j| {
-        0.9 * (0.53 * (11.0 * i + 5.0 * j + 2.0 * i * j) + 0.25).sin() + 0.15 + 0.02 * j
-    });
+    let fake = matrix(64, 8, |i, j| 0.9 * (0.53 * (11.0 * i + 5.0 * j + 2.0 * i * j) + 0.25).sin() + 0.15 + 0.02 * j);
     (real, fake)
 }
 

@@ -4,11 +4,11 @@ use gen_core::data::Values;
 use gen_core::distributions::log_mean_exp;
 use gen_core::testing::assert_close_f64;
 use gen_eval::{
-    Estimator, Moments, auth_pct, chamfer_distance, classifier_score, energy_distance,
-    frechet_distance, frechet_distance_infinity, frechet_distance_of_moments, histogram_distance,
-    kernel_distance, kernel_distance_standard_error, median_distance, mmd_squared,
-    neighbour_radii, one_nn_accuracy, parzen_log_density, polynomial_kernel, prdc, rbf_kernel,
-    sliced_wasserstein, sliced_wasserstein_of_moments, vendi_score, wasserstein_exact,
+    Estimator, Moments, auth_pct, chamfer_distance, classifier_score, energy_distance, frechet_distance,
+    frechet_distance_infinity, frechet_distance_of_moments, histogram_distance, kernel_distance,
+    kernel_distance_standard_error, median_distance, mmd_squared, neighbour_radii, one_nn_accuracy, parzen_log_density,
+    polynomial_kernel, prdc, rbf_kernel, sliced_wasserstein, sliced_wasserstein_of_moments, vendi_score,
+    wasserstein_exact,
 };
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -39,13 +39,9 @@ fn pair(name: &str) -> (Tensor, Tensor) {
     match name {
         "full_rank" => (
             matrix(64, 8, full_rank),
-            matrix(64, 8, |i, j| {
-                0.9 * (0.53 * (11.0 * i + 5.0 * j + 2.0 * i * j) + 0.25).sin() + 0.15 + 0.02 * j
-            }),
+            matrix(64, 8, |i, j| 0.9 * (0.53 * (11.0 * i + 5.0 * j + 2.0 * i * j) + 0.25).sin() + 0.15 + 0.02 * j),
         ),
-        "rank2" => {
-            (matrix(64, 8, |i, j| phase(i, j).sin()), matrix(64, 8, |i, j| (phase(i, j) + 0.5).sin() + 0.25))
-        }
+        "rank2" => (matrix(64, 8, |i, j| phase(i, j).sin()), matrix(64, 8, |i, j| (phase(i, j) + 0.5).sin() + 0.25)),
         "pure_shift" => (matrix(64, 8, full_rank), matrix(64, 8, |i, j| full_rank(i, j) + 0.25)),
         "constant" => (matrix(16, 8, |_, _| 1.0), matrix(16, 8, |_, _| 1.0)),
         other => panic!("no formula for the pair {other}"),
@@ -74,11 +70,9 @@ fn pairs_of_feature_sets() {
         let means = (&real_moments.mean - &fake_moments.mean).square().sum(Kind::Double).double_value(&[]);
         check(&vectors, &at("fid/mean_term"), means);
 
-        for (estimator, key) in [
-            (Estimator::Unbiased, "unbiased"),
-            (Estimator::Biased, "biased"),
-            (Estimator::UStatistic, "u_statistic"),
-        ] {
+        for (estimator, key) in
+            [(Estimator::Unbiased, "unbiased"), (Estimator::Biased, "biased"), (Estimator::UStatistic, "u_statistic")]
+        {
             let value = mmd_squared(&real, &fake, polynomial_kernel, estimator).unwrap();
             check(&vectors, &at(&format!("kid_poly3/{key}")), value);
         }
@@ -184,8 +178,7 @@ fn likelihood_helpers() {
     // The same density over [-1, 1).
     let signed = nats + 784.0 * std::f64::consts::LN_2;
     check(&vectors, &at("example/bpd"), Values::Dequantised.bits_per_dim(-signed, 784));
-    let log_weights: Vec<f64> =
-        (0..4).map(|i| number(&vectors, &at(&format!("iwae/log_weights/{i}")))).collect();
+    let log_weights: Vec<f64> = (0..4).map(|i| number(&vectors, &at(&format!("iwae/log_weights/{i}")))).collect();
     let log_weights = Tensor::from_slice(&log_weights);
     let bound = |x: &Tensor| log_mean_exp(x, 1).mean(Kind::Double).double_value(&[]);
     check(&vectors, &at("iwae/logmeanexp"), bound(&log_weights.view([1, 4])));
@@ -210,9 +203,14 @@ fn frechet_distance_to_prefixes_and_its_limit() {
 
 fn two_dimensions() -> (Tensor, Tensor) {
     let p = matrix(48, 2, |t, j| if j == 0.0 { (0.37 * 13.0 * t).sin() } else { (0.37 * 7.0 * t).cos() });
-    let q = matrix(48, 2, |t, j| {
-        if j == 0.0 { 0.8 * (0.53 * 11.0 * t).sin() + 0.2 } else { 0.7 * (0.41 * 5.0 * t).cos() - 0.1 }
-    });
+    let q =
+        matrix(
+            48,
+            2,
+            |t, j| {
+                if j == 0.0 { 0.8 * (0.53 * 11.0 * t).sin() + 0.2 } else { 0.7 * (0.41 * 5.0 * t).cos() - 0.1 }
+            },
+        );
     (p, q)
 }
 
@@ -230,11 +228,9 @@ fn rbf_mmd_in_two_dimensions() {
         ("sum_of_sigmas_0.25_0.5_1_2", vec![0.25, 0.5, 1.0, 2.0]),
         ("sigma=median", vec![median]),
     ] {
-        for (estimator, name) in [
-            (Estimator::Unbiased, "unbiased"),
-            (Estimator::Biased, "biased"),
-            (Estimator::UStatistic, "u_statistic"),
-        ] {
+        for (estimator, name) in
+            [(Estimator::Unbiased, "unbiased"), (Estimator::Biased, "biased"), (Estimator::UStatistic, "u_statistic")]
+        {
             let value = mmd_squared(&p, &q, rbf_kernel(&sigmas), estimator).unwrap();
             check(&vectors, &format!("/two_d/{key}/{name}"), value);
         }

@@ -46,15 +46,10 @@ fn a_model_of_images_fills_its_columns() {
     let (fd, floor) = (measured.number("fd").unwrap(), measured.number("fd_floor").unwrap());
     assert!(floor > 0.0 && fd < 1.3 * floor, "{fd} against {floor}");
     assert!(measured.number("kid").unwrap().abs() < 6.0 * measured.number("kid_standard_error").unwrap());
-    assert!(
-        measured.row.sample_latency_ms.unwrap() > 0.0 && measured.row.sample_images_per_second.unwrap() > 0.0
-    );
+    assert!(measured.row.sample_latency_ms.unwrap() > 0.0 && measured.row.sample_images_per_second.unwrap() > 0.0);
 
     let bits = |nats: f64| nats / (64.0 * std::f64::consts::LN_2);
-    assert_eq!(
-        (measured.likelihood(false), measured.number("n_likelihood")),
-        (Some("lower-bound"), Some(40.0))
-    );
+    assert_eq!((measured.likelihood(false), measured.number("n_likelihood")), (Some("lower-bound"), Some(40.0)));
     assert_close_f64(measured.number("bits_per_dim").unwrap(), bits(1000.0), 1e-12, 0.0);
     assert_eq!(measured.number("bits_per_dim_standard_error"), Some(0.0));
     assert_eq!(measured.likelihood(true), Some("importance-64"));
@@ -79,10 +74,7 @@ fn a_model_of_images_fills_its_columns() {
         (Some(main.value), main.floor, main.standard_error),
         (measured.number("fd"), measured.number("fd_floor"), measured.number("fd_standard_error"))
     );
-    assert_eq!(
-        (Some(second.value), second.floor),
-        (measured.number("second_fd"), measured.number("second_fd_floor"))
-    );
+    assert_eq!((Some(second.value), second.floor), (measured.number("second_fd"), measured.number("second_fd_floor")));
     assert_eq!(measured.row.second_space.as_deref(), Some("random-64"));
     assert_eq!((main.direction, find("coverage", "pca-64").direction), (Direction::Lower, Direction::Higher));
     for (metric, row) in [
@@ -119,10 +111,7 @@ fn likelihoods_alone_take_no_features_and_a_picture_of_samples() {
     let features = |stage: &Stage| matches!(stage, Stage::Features { .. } | Stage::Comparing { .. });
     assert!(!stages.iter().any(features), "{stages:?}");
     let measured = evaluated.measured;
-    assert_eq!(
-        (measured.row.n_real, measured.row.n_fake, measured.row.sample_images_per_second),
-        (None, None, None)
-    );
+    assert_eq!((measured.row.n_real, measured.row.n_fake, measured.row.sample_images_per_second), (None, None, None));
     assert_eq!((measured.number("n_likelihood"), measured.row.dataset.as_str()), (Some(40.0), "bars"));
     assert_eq!(measured.metrics.len(), 1);
     let noise = protocol.evaluate_reference(Reference::PixelNoise, &mut |_| ()).unwrap();
@@ -138,13 +127,8 @@ fn a_model_of_points_is_held_against_the_entropy() {
         PointSet::Moons.sample(request.n, request.seed)
     });
     let measured = protocol.evaluate(&model, &mut |_| ()).unwrap().measured;
-    assert_eq!(
-        (measured.row.feature_space.as_str(), measured.number("n_likelihood")),
-        ("identity", Some(1500.0))
-    );
-    assert!(
-        measured.number("nll_gap_nats").unwrap().abs() < 4.0 * measured.number("nll_standard_error").unwrap()
-    );
+    assert_eq!((measured.row.feature_space.as_str(), measured.number("n_likelihood")), ("identity", Some(1500.0)));
+    assert!(measured.number("nll_gap_nats").unwrap().abs() < 4.0 * measured.number("nll_standard_error").unwrap());
     assert!(
         measured.number("kl_nats").unwrap().abs() < 1e-9,
         "the model is the distribution: {:?}",
@@ -183,16 +167,10 @@ fn samples_that_are_no_numbers_have_no_numbers() {
             "{by}: {measured:?}"
         );
         assert_eq!((measured.number("fd_standard_error"), measured.memorised()), (None, None), "{by}");
-        assert!(
-            measured.number("fd_floor").unwrap() > 0.0 && measured.row.sample_latency_ms.is_some(),
-            "{by}"
-        );
+        assert!(measured.number("fd_floor").unwrap() > 0.0 && measured.row.sample_latency_ms.is_some(), "{by}");
         let honest = compare(&protocol, &PointSet::Moons.sample(1500, 3)).metrics;
         assert_eq!(measured.metrics.len(), honest.len(), "{by}: every number is there");
-        assert!(
-            measured.metrics.iter().all(|found| found.value.is_nan() && found.standard_error.is_none()),
-            "{by}"
-        );
+        assert!(measured.metrics.iter().all(|found| found.value.is_nan() && found.standard_error.is_none()), "{by}");
     }
     // Of images a byte would hide it.
     let data = images();
@@ -224,10 +202,7 @@ fn an_infinite_likelihood_is_kept() {
     });
     model.nats = f64::NEG_INFINITY;
     let measured = protocol.evaluate(&model, &mut |_| ()).unwrap().measured;
-    assert_eq!(
-        (measured.number("nll_nats"), measured.number("nll_standard_error")),
-        (Some(f64::INFINITY), None)
-    );
+    assert_eq!((measured.number("nll_nats"), measured.number("nll_standard_error")), (Some(f64::INFINITY), None));
     assert_eq!(
         (measured.number("nll_gap_nats"), measured.number("kl_nats")),
         (Some(f64::INFINITY), Some(f64::INFINITY))
@@ -262,8 +237,5 @@ fn impossible_requests_are_explained() {
     );
     let untested = Dataset::from_tensor("mine", data.train.x.shallow_clone()).unwrap();
     let error = Protocol::new(&untested, &spaces, &options, &NoCache, &mut |_| ()).err().unwrap();
-    assert_eq!(
-        error.to_string(),
-        "measuring needs at least 2 test rows: `mine` has 0, and 10000 are asked for"
-    );
+    assert_eq!(error.to_string(), "measuring needs at least 2 test rows: `mine` has 0, and 10000 are asked for");
 }

@@ -95,10 +95,7 @@ fn the_floor_is_its_own_floor_whatever_is_kept() {
     }
     cache.there.borrow_mut().insert(key, other);
     let measured = floor();
-    assert_eq!(
-        (measured.number("fd"), measured.number("fd_floor")),
-        (first.number("fd"), first.number("fd"))
-    );
+    assert_eq!((measured.number("fd"), measured.number("fd_floor")), (first.number("fd"), first.number("fd")));
     for found in &measured.metrics {
         let copies = ["auth_pct", "copied_share", "nearest_train_z", "fls"].contains(&found.metric.as_str());
         assert_eq!(found.floor == Some(found.value), !copies, "{found:?}");
@@ -110,8 +107,7 @@ fn the_floor_is_its_own_floor_whatever_is_kept() {
 fn a_singular_covariance_leaves_the_gaussian_without_a_density() {
     let moons = |n, seed| PointSet::Moons.sample(n, seed);
     let constant = |n, seed| Split::unlabelled(moons(n, seed).constant_pad_nd([0, 1]));
-    let data =
-        Dataset::from_splits("flat", constant(900, 1), None, Some(constant(300, 2)), Vec::new()).unwrap();
+    let data = Dataset::from_splits("flat", constant(900, 1), None, Some(constant(300, 2)), Vec::new()).unwrap();
     let options = EvaluateOptions::default();
     let protocol = protocol(&data, &[FeatureSpace::Identity], &options);
     let measured = reference(&protocol, Reference::PixelGaussian);

@@ -29,11 +29,7 @@ fn mixtures_count_their_modes() {
     let one = set.modes().unwrap().centres.get(3).expand([50, 2], false).to_kind(Kind::Float);
     let measured = compare(&protocol, &one);
     assert_eq!(
-        (
-            measured.number("modes_covered"),
-            measured.number("modes_total"),
-            measured.number("high_quality_share")
-        ),
+        (measured.number("modes_covered"), measured.number("modes_total"), measured.number("high_quality_share")),
         (Some(1.0), Some(8.0), Some(1.0))
     );
     let floor = reference(&protocol, Reference::Floor);
@@ -90,9 +86,7 @@ fn the_order_of_samples_does_not_matter() {
         (found.value, found.floor.unwrap())
     };
     // All samples, of which some metrics look at the first ones only; and a few of them.
-    for (n, names) in
-        [(1200, &["fd_infinity", "fd", "recall", "one_nn_accuracy"][..]), (100, &["fd", "recall"])]
-    {
+    for (n, names) in [(1200, &["fd_infinity", "fd", "recall", "one_nn_accuracy"][..]), (100, &["fd", "recall"])] {
         let found = measure(n, &sorted);
         for name in names {
             let (value, floor) = value(&found, name);
@@ -126,19 +120,14 @@ fn columns_count_alike_whatever_their_units() {
     let wrong = table(500, 4);
     let (_, _) = (wrong.select(1, 1).fill_(500.0), wrong.select(1, 2).fill_(-40.0));
     let wrong = compare(&protocol, &wrong);
-    assert!(
-        wrong.number("fd").unwrap() > 1000.0 * (honest.number("fd").unwrap() + 0.01),
-        "{:?}",
-        wrong.number("fd")
-    );
+    assert!(wrong.number("fd").unwrap() > 1000.0 * (honest.number("fd").unwrap() + 0.01), "{:?}", wrong.number("fd"));
     assert_eq!((wrong.number("precision"), wrong.number("coverage")), (Some(0.0), Some(0.0)));
     // The numbers do not depend on the units.
     for scale in [[1e-3, 1e6, 4.0], [1e200, 1e-200, 1e-150]] {
         let units = Tensor::from_slice(&scale);
         let scaled = |x: &Tensor| x.to_kind(Kind::Double) * &units;
         let part = |x: &Tensor| Split::unlabelled(scaled(x));
-        let other =
-            Dataset::from_splits("people", part(&data.train.x), None, Some(part(&data.test.x)), Vec::new());
+        let other = Dataset::from_splits("people", part(&data.train.x), None, Some(part(&data.test.x)), Vec::new());
         let other = other.unwrap();
         let spaces = [FeatureSpace::Identity];
         let same = compare(&self::protocol(&other, &spaces, &options), &scaled(&table(500, 3)));
@@ -159,12 +148,7 @@ fn few_rows_have_no_error_and_no_verdict() {
         let measured = compare(&protocol, &data.train.x.narrow(0, 0, n));
         assert!(measured.number("fd").is_some() && measured.number("fd_floor").is_some());
         assert_eq!(measured.number("fd_standard_error"), None, "{n}");
-        assert!(
-            measured
-                .metrics
-                .iter()
-                .all(|found| found.metric != "fd_infinity" || found.standard_error.is_none())
-        );
+        assert!(measured.metrics.iter().all(|found| found.metric != "fd_infinity" || found.standard_error.is_none()));
     }
     // One of two samples that looks copied is chance.
     let two = Tensor::cat(&[data.train.x.narrow(0, 0, 1), data.test.x.narrow(0, 0, 1)], 0);

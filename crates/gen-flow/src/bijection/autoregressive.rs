@@ -31,8 +31,7 @@ impl<U: Univariate> Autoregressive<U> {
 
     /// Whether a result would be part of autograd's graph.
     fn carries_gradient(&self, y: &Tensor, given: Given<'_>) -> bool {
-        gradients_enabled()
-            && self.made.layers().into_iter().chain([y]).chain(given.context).any(Tensor::requires_grad)
+        gradients_enabled() && self.made.layers().into_iter().chain([y]).chain(given.context).any(Tensor::requires_grad)
     }
 
     /// The inverse in one pass of the network, for the maps and tensors that gen-native takes; without gradients.

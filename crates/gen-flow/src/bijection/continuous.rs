@@ -101,9 +101,7 @@ impl<F: VectorField + 'static> Continuous<F> {
     fn solve(&self, x: &Tensor, given: Given<'_>, span: [f64; 2]) -> (Tensor, Tensor) {
         let context = given.context.map(Tensor::detach);
         let probe = match (self.trace, given.rng) {
-            (JacobianTrace::Hutchinson, Some(rng)) => {
-                Some(rng.rand_like(x).ge(0.5).to_kind(x.kind()) * 2.0 - 1.0)
-            }
+            (JacobianTrace::Hutchinson, Some(rng)) => Some(rng.rand_like(x).ge(0.5).to_kind(x.kind()) * 2.0 - 1.0),
             _ => None,
         };
         let dimension = x.size()[1];
@@ -129,9 +127,8 @@ impl<F: VectorField + 'static> Continuous<F> {
         let mut results = vec![solution.state.narrow(1, 0, dimension).copy()];
         results.extend(columns.map(|column| solution.state.select(1, column).copy()));
         let backward = Backward { field: Arc::clone(&self.field), adjoint, context, probe };
-        let results =
-            with_gradient(&inputs, results, move |of| backward.gradients(&of[0], &of[1], of.get(2)))
-                .unwrap_or_else(|error| panic!("{error}"));
+        let results = with_gradient(&inputs, results, move |of| backward.gradients(&of[0], &of[1], of.get(2)))
+            .unwrap_or_else(|error| panic!("{error}"));
         let mut results = results.into_iter();
         let (Some(y), Some(log_det)) = (results.next(), results.next()) else {
             unreachable!("a result for each of those given")
@@ -246,8 +243,7 @@ impl<F: VectorField> Backward<F> {
 /// `[batch, dimension]` and one or two of `[batch]` as one state.
 fn joined(x: &Tensor, log_det: &Tensor, energy: Option<&Tensor>) -> Tensor {
     tch::no_grad(|| {
-        let columns: Vec<Tensor> =
-            [log_det].into_iter().chain(energy).map(|column| column.unsqueeze(1)).collect();
+        let columns: Vec<Tensor> = [log_det].into_iter().chain(energy).map(|column| column.unsqueeze(1)).collect();
         Tensor::cat(&[x].into_iter().chain(&columns).collect::<Vec<_>>(), 1)
     })
 }

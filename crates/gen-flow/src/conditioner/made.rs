@@ -116,7 +116,6 @@ impl Conditioner for Made {
             None => x.shallow_clone(),
         };
         let masks: Vec<&Tensor> = self.layers.iter().map(|layer| &layer.mask).collect();
-        gen_core::native::masked_perceptron(&x, &self.layers(), &masks)
-            .unwrap_or_else(|error| panic!("{error}"))
+        gen_core::native::masked_perceptron(&x, &self.layers(), &masks).unwrap_or_else(|error| panic!("{error}"))
     }
 }

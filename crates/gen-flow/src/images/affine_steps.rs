@@ -1,5 +1,5 @@
-use gen_core::config::at_least_one;
 use gen_core::Result;
+use gen_core::config::at_least_one;
 use gen_core::params::Scope;
 use serde::{Deserialize, Serialize};
 

@@ -31,8 +31,7 @@ impl Dequantisation {
     /// # Errors
     /// As [`Dequantiser::uniform`] and [`Dequantiser::learned`].
     pub(crate) fn build(self, params: &Params, data: &DataSpec) -> Result<Dequantiser> {
-        let (Dequantisation::Variational, Shape::Image { channels, height, width }) = (self, data.shape)
-        else {
+        let (Dequantisation::Variational, Shape::Image { channels, height, width }) = (self, data.shape) else {
             return Dequantiser::uniform(data.values, Interval::Unit);
         };
         let before = params.count();

@@ -46,9 +46,7 @@ impl MultiScale {
     /// The same with as many scales as images of this data allow, up to three.
     pub(crate) fn fitted(self, data: &DataSpec) -> Self {
         match data.shape {
-            Shape::Image { height, width, .. } => {
-                MultiScale { scales: halvings(height, width).clamp(1, 3), ..self }
-            }
+            Shape::Image { height, width, .. } => MultiScale { scales: halvings(height, width).clamp(1, 3), ..self },
             Shape::Points { .. } => self,
         }
     }

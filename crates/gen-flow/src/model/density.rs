@@ -44,13 +44,7 @@ impl<A: Architecture> FlowModel<A> {
     }
 
     /// `summary` of the log importance weights ln p(y) + ln volume - ln q(u | x) of each row, `[rows, samples]`.
-    fn estimate(
-        &self,
-        x: &Tensor,
-        samples: u32,
-        seed: u64,
-        summary: impl Fn(&Tensor) -> Tensor,
-    ) -> Result<Tensor> {
+    fn estimate(&self, x: &Tensor, samples: u32, seed: u64, summary: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
         self.card().check_batch(x)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);

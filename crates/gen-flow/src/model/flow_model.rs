@@ -88,11 +88,7 @@ impl<A: Architecture> FlowModel<A> {
 
     /// The results of `f`, which is called with the latents of the samples of `request` and their classes, a part of
     /// the rows at a time.
-    fn draw<T>(
-        &self,
-        request: &SampleRequest,
-        mut f: impl FnMut(&Tensor, Option<&Tensor>) -> T,
-    ) -> Result<Vec<T>> {
+    fn draw<T>(&self, request: &SampleRequest, mut f: impl FnMut(&Tensor, Option<&Tensor>) -> T) -> Result<Vec<T>> {
         request.require_one_pass(A::NAME)?;
         let temperature = request.checked_temperature()?;
         let _no_grad = tch::no_grad_guard();
@@ -148,8 +144,8 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        let samples = self
-            .draw(request, |z, context| self.design.dequantiser.to_data(&self.design.generate(z, context)))?;
+        let samples =
+            self.draw(request, |z, context| self.design.dequantiser.to_data(&self.design.generate(z, context)))?;
         Ok(Tensor::cat(&samples, 0))
     }
 

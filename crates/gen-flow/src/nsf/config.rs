@@ -25,10 +25,9 @@ impl NsfConfig {
         let images = SplineImageConfig::default();
         match data.shape {
             Shape::Points { .. } => NsfConfig::Tabular(SplineConfig::default()),
-            Shape::Image { .. } => NsfConfig::Images(SplineImageConfig {
-                multi_scale: images.multi_scale.fitted(data),
-                ..images
-            }),
+            Shape::Image { .. } => {
+                NsfConfig::Images(SplineImageConfig { multi_scale: images.multi_scale.fitted(data), ..images })
+            }
         }
     }
 

@@ -154,8 +154,8 @@ impl Bijection for TransformerBlock {
         }
         let Given { context, guidance, .. } = given;
         let z = self.turned(z);
-        let context = guidance
-            .map_or_else(|| context.map(Tensor::shallow_clone), |guidance| guidance.contexts(context));
+        let context =
+            guidance.map_or_else(|| context.map(Tensor::shallow_clone), |guidance| guidance.contexts(context));
         let context = self.projected(context.as_ref());
         let sharpness = guidance.and_then(|guidance| guidance.sharpness(&z));
         let last = self.length - 1;

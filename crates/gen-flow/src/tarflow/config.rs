@@ -80,8 +80,7 @@ pub struct TarFlowConfig {
 impl TarFlowConfig {
     /// The defaults for this kind of data.
     pub(super) fn of(data: &DataSpec) -> Self {
-        let optimizer =
-            AdamConfig { learning_rate: 2e-3, beta2: 0.98, clip_norm: 1.0, ..AdamConfig::default() };
+        let optimizer = AdamConfig { learning_rate: 2e-3, beta2: 0.98, clip_norm: 1.0, ..AdamConfig::default() };
         let images = TarFlowConfig {
             patch: 4,
             basis: Basis::Alternating,
@@ -100,8 +99,7 @@ impl TarFlowConfig {
         match data.shape {
             Shape::Image { height, width, .. } => {
                 // The largest patch of up to 4 x 4 that images are made of, and at least 4 of them.
-                let fits =
-                    |side: &i64| height % side == 0 && width % side == 0 && height * width >= 4 * side * side;
+                let fits = |side: &i64| height % side == 0 && width % side == 0 && height * width >= 4 * side * side;
                 TarFlowConfig { patch: [4, 2].into_iter().find(fits).unwrap_or(1), ..images }
             }
             Shape::Points { .. } => TarFlowConfig {
@@ -123,19 +121,13 @@ impl TarFlowConfig {
         match data.shape {
             Shape::Points { dimension } => {
                 if dimension < 2 {
-                    return wrong(
-                        "`tarflow` predicts each column from those before: it needs at least 2".to_owned(),
-                    );
+                    return wrong("`tarflow` predicts each column from those before: it needs at least 2".to_owned());
                 }
                 if self.patch != 1 || self.basis != Basis::Pixels {
-                    return wrong(
-                        "a table has no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned(),
-                    );
+                    return wrong("a table has no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned());
                 }
                 if self.noise != Noise::None || self.denoise {
-                    return wrong(
-                        "a table takes no noise: set `noise` to \"none\" and `denoise` to false".to_owned(),
-                    );
+                    return wrong("a table takes no noise: set `noise` to \"none\" and `denoise` to false".to_owned());
                 }
             }
             Shape::Image { height, width, .. } => {

@@ -95,9 +95,8 @@ impl Affine {
 #[track_caller]
 fn coupling(x: &Partition, parameters: &Tensor, bound: Option<&Tensor>, way: Way) -> (Tensor, Tensor) {
     let Partition { kept, moving, order } = x;
-    let Coupled { values, log_det } =
-        native::affine_coupling(kept.as_ref(), moving, parameters, bound, *order, way)
-            .unwrap_or_else(|error| panic!("{error}"));
+    let Coupled { values, log_det } = native::affine_coupling(kept.as_ref(), moving, parameters, bound, *order, way)
+        .unwrap_or_else(|error| panic!("{error}"));
     (values, log_det)
 }
 

@@ -4,9 +4,9 @@ use gen_core::native::{Ends, Knots, Spline};
 use gen_core::ode::Dopri5;
 use gen_core::params::{Params, Scope};
 use gen_flow::bijection::{
-    ActNorm, Autoregressive, Chain, Continuous, Contraction, Conv1x1, Coupling, FactorOut, Flatten,
-    Histogram, Inverse, JacobianTrace, Layer, LogDet, Logit, Mask, NormalisedConv1x1, PerceptronField,
-    Permutation, Probit, Residual, Rotation, Sigmoid, Squeeze, Standardise, Tanh,
+    ActNorm, Autoregressive, Chain, Continuous, Contraction, Conv1x1, Coupling, FactorOut, Flatten, Histogram, Inverse,
+    JacobianTrace, Layer, LogDet, Logit, Mask, NormalisedConv1x1, PerceptronField, Permutation, Probit, Residual,
+    Rotation, Sigmoid, Squeeze, Standardise, Tanh,
 };
 use gen_flow::conditioner::{ConvConditioner, DenseConditioner, Made, MlpConditioner, PriorConditioner};
 use gen_flow::tarflow::{BlockSize, Direction, TransformerBlock};
@@ -56,13 +56,7 @@ fn mlp_coupling(params: &Params, name: &str, mask: Mask, size: i64, context: i64
     coupling_of(&place, Affine::bounded(&place / "affine"), mask, size, context)
 }
 
-fn coupling_of<U: Univariate>(
-    place: &Scope<'_>,
-    univariate: U,
-    mask: Mask,
-    size: i64,
-    context: i64,
-) -> Coupling<U> {
+fn coupling_of<U: Univariate>(place: &Scope<'_>, univariate: U, mask: Mask, size: i64, context: i64) -> Coupling<U> {
     Coupling::of_size(mask, size, univariate, |inputs, outputs| {
         Box::new(MlpConditioner::new(place / "net", inputs, context, &[8, 8], outputs))
     })
@@ -79,12 +73,7 @@ fn transformer_block(params: &Params, direction: Direction, context: i64) -> Box
     Box::new(TransformerBlock::new(params.root(), size, direction))
 }
 
-fn autoregressive<U: Univariate>(
-    params: &Params,
-    univariate: U,
-    order: &[i64],
-    context: i64,
-) -> Autoregressive<U> {
+fn autoregressive<U: Univariate>(params: &Params, univariate: U, order: &[i64], context: i64) -> Autoregressive<U> {
     let place = &params.root() / "made";
     let made = Made::new(place, order.to_vec(), context, &[7, 9], univariate.parameters());
     Autoregressive::new(made, univariate)
@@ -170,18 +159,13 @@ pub(crate) fn table() -> Vec<Case> {
         case("affine coupling without a bound", &[3], |params| coupled(params, Affine::unbounded())),
         case("affine coupling, softly clipped", &[3], |params| coupled(params, Affine::soft_clip(7.0))),
         case("affine coupling by a sigmoid", &[3], |params| coupled(params, Affine::sigmoid(2.0, 0.0))),
-        case("affine coupling by a sigmoid with a floor", &[3], |params| {
-            coupled(params, Affine::sigmoid(2.0, 1e-3))
-        }),
+        case("affine coupling by a sigmoid with a floor", &[3], |params| coupled(params, Affine::sigmoid(2.0, 1e-3))),
         case("affine coupling by a softplus", &[3], |params| coupled(params, Affine::softplus(1e-3))),
         case("coupling by mixtures of logistics", &[3], |params| coupled(params, LogisticMixture::new(4))),
         case("spline coupling", &[3], |params| coupled(params, RationalQuadratic::new(8, 3.0))),
         case("spline coupling with free ends", &[3], |params| {
             let knots = Knots::Floor { width: 0.02, height: 0.02, slope: 0.02 };
-            coupled(
-                params,
-                RationalQuadratic::of(Spline { bins: 5, low: -1.0, high: 2.0, knots, ends: Ends::Free }),
-            )
+            coupled(params, RationalQuadratic::of(Spline { bins: 5, low: -1.0, high: 2.0, knots, ends: Ends::Free }))
         }),
         case("spline coupling of channels", &[3, 4, 2], |params| {
             let mask = Mask::first_half(3);

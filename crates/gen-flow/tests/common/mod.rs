@@ -77,12 +77,7 @@ pub(crate) fn assert_bits_of_shades(bits: f64, most: f64) {
 }
 
 /// Trains on `data` with the model's settings for it.
-pub(crate) fn train<M: Buildable>(
-    model: &mut M,
-    data: &Dataset,
-    steps: u64,
-    rows: usize,
-) -> Vec<(String, f64)> {
+pub(crate) fn train<M: Buildable>(model: &mut M, data: &Dataset, steps: u64, rows: usize) -> Vec<(String, f64)> {
     tch::set_num_threads(1);
     let config = TrainConfig { batch_size: rows, log_every: 10, ..M::default_training(&data.spec) };
     let mut trainer = Trainer::new(model, data, config, Budget::Steps(steps), 1).expect("a training");

@@ -102,12 +102,9 @@ fn mean(x: &Tensor) -> f64 {
 fn training_lowers_the_loss() {
     let (images, points) = (image_data(256), tabular_data(2000));
     let unlabelled = TarFlowConfig { labels: false, ..uniform(&images) };
-    for (config, data) in [
-        (small(&images), &images),
-        (uniform(&images), &images),
-        (unlabelled, &images),
-        (small(&points), &points),
-    ] {
+    for (config, data) in
+        [(small(&images), &images), (uniform(&images), &images), (unlabelled, &images), (small(&points), &points)]
+    {
         let mut model = build(config, data, 0);
         let losses = train(&mut model, data, 60);
         assert!(losses[losses.len() - 1] < losses[0] - 0.3, "{losses:?}");
@@ -151,8 +148,7 @@ fn bits_of_an_untrained_model_are_those_of_a_normal_distribution() {
     assert_close_f64(bits, nats / LN_2 + 7.0, 1e-5, 0.0);
 
     // Data that are dequantised already have the same bits.
-    let dequantised =
-        image_data(64).with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
+    let dequantised = image_data(64).with_options(&DataOptions { dequantise: true, ..Default::default() }).unwrap();
     let other = build(uniform(&dequantised), &dequantised, 0);
     let other = Values::Dequantised.bits_per_dim(mean(&log_likelihood(&other, &seen)), 64);
     assert_close_f64(other, bits, 1e-5, 0.0);
@@ -299,18 +295,14 @@ fn latents_and_images_are_each_others_images() {
 #[test]
 fn a_trajectory_ends_at_the_samples() {
     let (images, points) = (image_data(32), tabular_data(100));
-    for (config, data) in [(small(&images), &images), (uniform(&images), &images), (small(&points), &points)]
-    {
+    for (config, data) in [(small(&images), &images), (uniform(&images), &images), (small(&points), &points)] {
         let config = TarFlowConfig { guidance: 0.5, ..config };
         let states = 3 + usize::from(config.denoise);
         let model = random(config, data);
         let request = SampleRequest { temperature: Some(0.7), ..SampleRequest::new(5, 3) };
         let frames = model.trajectory(&request, 9).unwrap().unwrap().frames;
         assert_eq!(frames.len(), states);
-        assert_eq!(
-            (frames[0].label.as_str(), frames[1].label.split('/').count()),
-            (&*format!("0/{}", states - 1), 2)
-        );
+        assert_eq!((frames[0].label.as_str(), frames[1].label.split('/').count()), (&*format!("0/{}", states - 1), 2));
         for pair in frames.windows(2) {
             assert_eq!(pair[0].state.size(), data.spec.shape.batch(5));
             assert_ne!(pair[0].state, pair[1].state);
@@ -339,9 +331,7 @@ fn nothing_is_asked_for_and_given() {
 #[test]
 fn the_cost_of_a_sample_is_told() {
     let data = image_data(8);
-    let cost = |config: TarFlowConfig| {
-        build(config, &data, 0).sampling(&SampleRequest::new(1, 0)).unwrap().evaluations
-    };
+    let cost = |config: TarFlowConfig| build(config, &data, 0).sampling(&SampleRequest::new(1, 0)).unwrap().evaluations;
     // 16 patches of 2 x 2, of which the first needs no evaluation; and one to take the noise off.
     assert_eq!(cost(small(&data)), 16);
     assert_eq!(cost(TarFlowConfig { guidance: 1.0, ..small(&data) }), 31);

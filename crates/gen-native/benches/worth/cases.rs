@@ -1,9 +1,9 @@
 //! The kernels on the shapes that our models give them.
 
 use gen_native::{
-    Activation, Coupled, Degrees, Direction, Ends, Factors, Knots, Operands, Order, Spline, Statistics,
-    Univariate, Way, affine_coupling, autoregressive_inverse, batch_innermost, batch_norm, conv_stack,
-    conv2d, discretised_logistic, group_norm, masked_perceptron, mixing, perceptron, spline_coupling,
+    Activation, Coupled, Degrees, Direction, Ends, Factors, Knots, Operands, Order, Spline, Statistics, Univariate,
+    Way, affine_coupling, autoregressive_inverse, batch_innermost, batch_norm, conv_stack, conv2d,
+    discretised_logistic, group_norm, masked_perceptron, mixing, perceptron, spline_coupling,
 };
 use tch::{Kind, Tensor};
 
@@ -156,9 +156,7 @@ fn normalisations() -> Vec<Case> {
             with_batch: 1,
             constants: vec![],
             composed: None,
-            call: Box::new(move |x| {
-                vec![batch_norm(&x[0], &x[1], &x[2], Statistics::Batch, activation).unwrap()]
-            }),
+            call: Box::new(move |x| vec![batch_norm(&x[0], &x[1], &x[2], Statistics::Batch, activation).unwrap()]),
             work: Work::Train,
         });
     }
@@ -182,9 +180,7 @@ fn normalisations() -> Vec<Case> {
             with_batch: 1,
             constants: vec![],
             composed: None,
-            call: Box::new(move |x| {
-                vec![group_norm(&x[0], groups, &x[1], &x[2], x.get(3), Activation::Silu).unwrap()]
-            }),
+            call: Box::new(move |x| vec![group_norm(&x[0], groups, &x[1], &x[2], x.get(3), Activation::Silu).unwrap()]),
             work: Work::Train,
         });
     }
@@ -229,8 +225,7 @@ fn couplings() -> Vec<Case> {
             composed: None,
             call: Box::new(|x| {
                 let (same, bound) = (Some(&x[0]), Some(&x[3]));
-                let done =
-                    affine_coupling(same, &x[1], &x[2], bound, Order::SameFirst, Way::Forward).unwrap();
+                let done = affine_coupling(same, &x[1], &x[2], bound, Order::SameFirst, Way::Forward).unwrap();
                 vec![done.values, done.log_det]
             }),
             work: Work::Train,
@@ -254,8 +249,7 @@ fn couplings() -> Vec<Case> {
             constants: vec![],
             composed: None,
             call: Box::new(move |x| {
-                let done =
-                    spline_coupling(Some(&x[0]), &x[1], &x[2], &spline, Order::SameFirst, way).unwrap();
+                let done = spline_coupling(Some(&x[0]), &x[1], &x[2], &spline, Order::SameFirst, way).unwrap();
                 vec![done.values, done.log_det]
             }),
             work: Work::Train,
@@ -287,8 +281,7 @@ fn channels() -> Vec<Case> {
             constants: vec![5, 6],
             composed: None,
             call: Box::new(|x| {
-                let [scale, shift, lower, upper, log_scale, permutation, sign] =
-                    [0, 1, 2, 3, 4, 5, 6].map(|i| &x[i]);
+                let [scale, shift, lower, upper, log_scale, permutation, sign] = [0, 1, 2, 3, 4, 5, 6].map(|i| &x[i]);
                 let factors = Factors { scale, shift, lower, upper, log_scale, permutation, sign };
                 let done = mixing(factors, Way::Forward).unwrap();
                 vec![done.weight, done.bias, done.log_det]
@@ -301,8 +294,7 @@ fn channels() -> Vec<Case> {
 
 /// Weights and biases.
 fn layers(sizes: &[i64]) -> Vec<Tensor> {
-    let layer =
-        |pair: &[i64]| [random(&[pair[1], pair[0]]) * (0.5 / (pair[0] as f64).sqrt()), small(&[pair[1]])];
+    let layer = |pair: &[i64]| [random(&[pair[1], pair[0]]) * (0.5 / (pair[0] as f64).sqrt()), small(&[pair[1]])];
     sizes.windows(2).flat_map(layer).collect()
 }
 
@@ -343,8 +335,7 @@ fn perceptrons() -> Vec<Case> {
             constants: vec![],
             composed: None,
             call: Box::new(move |x| {
-                let (layers, masks): (Vec<&Tensor>, Vec<&Tensor>) =
-                    (x[1..].iter().collect(), masks.iter().collect());
+                let (layers, masks): (Vec<&Tensor>, Vec<&Tensor>) = (x[1..].iter().collect(), masks.iter().collect());
                 vec![masked_perceptron(&x[0], &layers, &masks).unwrap()]
             }),
             work: Work::Train,
@@ -354,8 +345,7 @@ fn perceptrons() -> Vec<Case> {
 }
 
 fn inverses() -> Vec<Case> {
-    let spline =
-        Spline { bins: 8, low: -4.0, high: 4.0, knots: Knots::SoftClip { slope: 1e-3 }, ends: Ends::Unit };
+    let spline = Spline { bins: 8, low: -4.0, high: 4.0, knots: Knots::SoftClip { slope: 1e-3 }, ends: Ends::Unit };
     let cases = [("maf", 2, 2), ("maf, of 8 columns", 8, 2), ("nsf-ar", 2, spline.parameters())];
     let case = |(models, values, parameters): (&'static str, i64, i64)| {
         let mut inputs = vec![random(&[1000, values])];

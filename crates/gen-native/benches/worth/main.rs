@@ -64,12 +64,8 @@ fn main() {
             continue;
         }
         let Compared { ours, theirs, gain } = compare(&case);
-        writeln!(
-            out,
-            "| {} | {} | {} | {ours:.1} | {theirs:.1} | {gain:.2} |",
-            case.kernel, case.shape, case.models
-        )
-        .unwrap();
+        writeln!(out, "| {} | {} | {} | {ours:.1} | {theirs:.1} | {gain:.2} |", case.kernel, case.shape, case.models)
+            .unwrap();
         out.flush().unwrap();
     }
     use_instructions(Instructions::Best).unwrap();
@@ -86,8 +82,7 @@ fn compare(case: &Case) -> Compared {
     let ways = [OURS, THEIRS[0], THEIRS[1]];
     let inputs = ways.map(|way| laid_out(case, way.layout));
     let mut seconds: [Vec<f64>; 3] = Default::default();
-    let repeats: Vec<u32> =
-        ways.iter().zip(&inputs).map(|(way, inputs)| repeats(case, *way, inputs)).collect();
+    let repeats: Vec<u32> = ways.iter().zip(&inputs).map(|(way, inputs)| repeats(case, *way, inputs)).collect();
     for round in 0..ROUNDS {
         // Each is the first in turn.
         for i in (0..ways.len()).map(|i| (i + round) % ways.len()) {
@@ -96,13 +91,8 @@ fn compare(case: &Case) -> Compared {
         }
     }
     let best = if median(&seconds[1]) < median(&seconds[2]) { 1 } else { 2 };
-    let quotients: Vec<f64> =
-        seconds[best].iter().zip(&seconds[0]).map(|(theirs, ours)| theirs / ours).collect();
-    Compared {
-        ours: median(&seconds[0]) * 1e6,
-        theirs: median(&seconds[best]) * 1e6,
-        gain: median(&quotients),
-    }
+    let quotients: Vec<f64> = seconds[best].iter().zip(&seconds[0]).map(|(theirs, ours)| theirs / ours).collect();
+    Compared { ours: median(&seconds[0]) * 1e6, theirs: median(&seconds[best]) * 1e6, gain: median(&quotients) }
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -21,14 +21,7 @@ pub fn masked_perceptron(x: &Tensor, layers: &[&Tensor], masks: &[&Tensor]) -> R
     // SAFETY: both lists have as many pointers to live tensors as they say; without an error `out` is a new tensor,
     // which is ours.
     unsafe {
-        check(gn_masked_perceptron(
-            x.as_ptr(),
-            list.as_ptr(),
-            list.len(),
-            masks.as_ptr(),
-            masks.len(),
-            &raw mut out,
-        ))?;
+        check(gn_masked_perceptron(x.as_ptr(), list.as_ptr(), list.len(), masks.as_ptr(), masks.len(), &raw mut out))?;
         Ok(Tensor::from_ptr(out))
     }
 }

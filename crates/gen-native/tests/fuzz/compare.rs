@@ -48,15 +48,9 @@ impl Slope {
 }
 
 /// The sum of the scores of all used results with a gradient.
-pub(crate) fn total(
-    results: &[Tensor],
-    slopes: &[Slope],
-    score: impl Fn(&Tensor, &Slope) -> Tensor,
-) -> Option<Tensor> {
+pub(crate) fn total(results: &[Tensor], slopes: &[Slope], score: impl Fn(&Tensor, &Slope) -> Tensor) -> Option<Tensor> {
     let scores = results.iter().zip(slopes).filter(|(result, slope)| slope.used && result.requires_grad());
-    scores
-        .map(|(result, slope)| score(result, slope))
-        .reduce(|a, b| a.to_kind(Kind::Double) + b.to_kind(Kind::Double))
+    scores.map(|(result, slope)| score(result, slope)).reduce(|a, b| a.to_kind(Kind::Double) + b.to_kind(Kind::Double))
 }
 
 /// Gradients of `loss`; zeros for leaves without one.
@@ -93,10 +87,8 @@ pub(crate) struct Questions {
 
 /// Copies of the inputs, and the leaves among them.
 pub(crate) fn leaves(inputs: &[Tensor], learns: &[bool]) -> (Vec<Tensor>, Vec<Tensor>) {
-    let all: Vec<Tensor> =
-        inputs.iter().zip(learns).map(|(x, &learns)| x.set_requires_grad(learns)).collect();
-    let leaves =
-        all.iter().zip(learns).filter(|(_, learns)| **learns).map(|(x, _)| x.shallow_clone()).collect();
+    let all: Vec<Tensor> = inputs.iter().zip(learns).map(|(x, &learns)| x.set_requires_grad(learns)).collect();
+    let leaves = all.iter().zip(learns).filter(|(_, learns)| **learns).map(|(x, _)| x.shallow_clone()).collect();
     (all, leaves)
 }
 
@@ -201,8 +193,7 @@ pub(crate) fn is_undecided(
                 if input.structured {
                     return x.copy();
                 }
-                let by: Vec<f64> =
-                    (0..x.numel().max(1)).map(|_| draw.pick(&[-2.0, 2.0]) * precision).collect();
+                let by: Vec<f64> = (0..x.numel().max(1)).map(|_| draw.pick(&[-2.0, 2.0]) * precision).collect();
                 let by = Tensor::from_slice(&by[..x.numel()]).view(&x.size()[..]);
                 x + x.abs().clamp_min(1e-2) * by
             })

@@ -31,11 +31,7 @@ impl Layout {
             // Contiguous.
             0..=3 => (0..dimensions).rev().collect(),
             // Batch-innermost.
-            4..=6 => [0, 1]
-                .into_iter()
-                .filter(|&d| d < dimensions)
-                .chain((2..dimensions).rev())
-                .collect::<Vec<_>>(),
+            4..=6 => [0, 1].into_iter().filter(|&d| d < dimensions).chain((2..dimensions).rev()).collect::<Vec<_>>(),
             _ => draw.order(dimensions),
         };
         let gaps = draw.chance(30);
@@ -67,8 +63,7 @@ impl Layout {
             }
         }
         let offset = if draw.chance(30) { draw.pick(&[1, 1, 3, 5]) } else { 0 };
-        let mut layout =
-            Layout { shape: shape.to_vec(), strides, offset, negated: draw.chance(4), overlaps: false };
+        let mut layout = Layout { shape: shape.to_vec(), strides, offset, negated: draw.chance(4), overlaps: false };
         layout.overlaps = may_overlap && layout.has_overlap();
         layout
     }

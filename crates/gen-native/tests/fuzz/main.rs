@@ -76,13 +76,9 @@ fn operations_are_those_of_libtorch_however_tensors_lie() {
             "{only}GEN_FUZZ_SEED={seed} GEN_FUZZ_FIRST={case} GEN_FUZZ_CASES=1 cargo test -p gen-native --test fuzz"
         )
     };
-    let path =
-        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}.txt", std::process::id()));
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}.txt", std::process::id()));
     let mut notes = File::create(&path).unwrap();
-    say(&format!(
-        "fuzz: seed {seed}, {count} cases from {first}; the case that runs is in {}",
-        path.display()
-    ));
+    say(&format!("fuzz: seed {seed}, {count} cases from {first}; the case that runs is in {}", path.display()));
 
     // Panics of libtorch's functions are expected.
     let hook = panic::take_hook();
@@ -119,9 +115,7 @@ fn operations_are_those_of_libtorch_however_tensors_lie() {
     }
     panic::set_hook(hook);
     let _ = use_instructions(Instructions::Best);
-    let total = |outcome: Outcome| -> u64 {
-        outcomes.values().filter_map(|of| of.get(&format!("{outcome:?}"))).sum()
-    };
+    let total = |outcome: Outcome| -> u64 { outcomes.values().filter_map(|of| of.get(&format!("{outcome:?}"))).sum() };
     say(&format!(
         "fuzz: seed {seed}: {} agree, {} refused, {} left to the caller, {} undecided, {} wrong, in {:.0} s",
         total(Outcome::Agreed),

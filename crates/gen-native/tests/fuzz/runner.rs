@@ -127,12 +127,8 @@ pub(crate) fn run(
     let plan = Plan::draw(case, draw, available);
     let text = plan.describe(case);
     note(&text);
-    let placed: Vec<Placed> = case
-        .inputs
-        .iter()
-        .zip(&plan.layouts)
-        .map(|(input, layout)| layout.place(&input.values, plan.kind))
-        .collect();
+    let placed: Vec<Placed> =
+        case.inputs.iter().zip(&plan.layouts).map(|(input, layout)| layout.place(&input.values, plan.kind)).collect();
     tch::set_num_threads(plan.threads);
     let verdict = match &plan.fault {
         Some((index, fault)) => with_fault(case, &plan, &placed, *index, fault),
@@ -185,11 +181,8 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
     switch(plan.instructions[0]);
     let called = call(case, &inputs)?;
     check_buffers(case, placed, called.is_err())?;
-    let overwritten = case
-        .inputs
-        .iter()
-        .zip(&plan.layouts)
-        .any(|(input, layout)| input.role == Role::Written && layout.overlaps);
+    let overwritten =
+        case.inputs.iter().zip(&plan.layouts).any(|(input, layout)| input.role == Role::Written && layout.overlaps);
     let results = match (called, &theirs) {
         (Err(_), None) => return Ok(Outcome::Refused),
         (Err(_), Some(_)) if overwritten => return Ok(Outcome::Refused),
@@ -242,9 +235,7 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
         }
         let gradient = slope.place(result.kind()).view;
         let zero = Tensor::zeros([0i64; 0], (result.kind(), CPU));
-        with_gradient(&[result], vec![zero], move |_| Ok(vec![Some(gradient.shallow_clone())]))
-            .unwrap()
-            .remove(0)
+        with_gradient(&[result], vec![zero], move |_| Ok(vec![Some(gradient.shallow_clone())])).unwrap().remove(0)
     };
     let loss = total(&results, &questions.slopes, score);
     for first in passes(plan.passes, loss.as_ref(), &leaves, again)? {
@@ -266,10 +257,7 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
                 );
                 outcome = worse(outcome, judge(found, &theirs.second, |all| all.second)?);
             }
-            None if loss.is_some()
-                && !leaves.is_empty()
-                && gradients(loss.as_ref(), &leaves, true, true).is_ok() =>
-            {
+            None if loss.is_some() && !leaves.is_empty() && gradients(loss.as_ref(), &leaves, true, true).is_ok() => {
                 return Err("a pass that is to be differentiated is not refused".to_owned());
             }
             None => {}
@@ -293,12 +281,7 @@ fn second_gradients(
 }
 
 /// The gradients of each backward pass.
-fn passes(
-    passes: Passes,
-    loss: Option<&Tensor>,
-    leaves: &[Tensor],
-    keep: bool,
-) -> Result<Vec<Vec<Tensor>>, String> {
+fn passes(passes: Passes, loss: Option<&Tensor>, leaves: &[Tensor], keep: bool) -> Result<Vec<Vec<Tensor>>, String> {
     let message = |error: tch::TchError| format!("backward: {}", first_line(&error));
     let pass = || gradients(loss, leaves, keep, false).map_err(message);
     match passes {
@@ -312,22 +295,13 @@ fn passes(
                     scope.spawn(move || gradients(loss.as_ref(), &leaves, keep, false).map_err(message))
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().map_err(|_| "a thread panics".to_owned())?)
-                .collect()
+            threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panics".to_owned())?).collect()
         }),
     }
 }
 
 /// With a wrong input there is an error, or the result is still right.
-fn with_fault(
-    case: &Case,
-    plan: &Plan,
-    placed: &[Placed],
-    index: usize,
-    fault: &Fault,
-) -> Result<Outcome, String> {
+fn with_fault(case: &Case, plan: &Plan, placed: &[Placed], index: usize, fault: &Fault) -> Result<Outcome, String> {
     let mut views: Vec<Tensor> = placed.iter().map(|placed| placed.view.shallow_clone()).collect();
     fault.apply(&mut views, index);
     let mut exact: Vec<Tensor> = placed.iter().map(Placed::exact).collect();

@@ -94,10 +94,7 @@ pub(crate) fn check_by_differences(f: Function<'_>, inputs: &[Tensor]) {
             };
             let difference = (moved(1e-6) - moved(-1e-6)) / 2e-6;
             let found = gradient.double_value(&[k]);
-            assert!(
-                (difference - found).abs() < 1e-6 * (1.0 + found.abs()),
-                "{i}, {k}: {found}, {difference}"
-            );
+            assert!((difference - found).abs() < 1e-6 * (1.0 + found.abs()), "{i}, {k}: {found}, {difference}");
         }
     }
 }

@@ -37,9 +37,7 @@ impl Agreement {
             .collect();
         // What is NaN is as far as what is infinite.
         let far = |value: f64| if value.is_finite() { value } else { f64::INFINITY };
-        let rank = |space: usize, value: f64| {
-            1 + has_both.iter().filter(|(_, v)| far(v[space]) < far(value)).count()
-        };
+        let rank = |space: usize, value: f64| 1 + has_both.iter().filter(|(_, v)| far(v[space]) < far(value)).count();
         let models: Vec<_> = has_both
             .iter()
             .map(|(index, values)| {
@@ -48,8 +46,7 @@ impl Agreement {
                 Ranked { name: model.label.clone(), family: model.family().to_owned(), places }
             })
             .collect();
-        let pairs: Vec<(f64, f64)> =
-            has_both.iter().map(|(_, values)| (far(values[0]), far(values[1]))).collect();
+        let pairs: Vec<(f64, f64)> = has_both.iter().map(|(_, values)| (far(values[0]), far(values[1]))).collect();
         (models.len() > 1).then(|| Agreement {
             spaces: [first, second].map(|key| spoken_space(&key.space).to_owned()),
             models,
@@ -94,8 +91,7 @@ impl Agreement {
         // Equal ranks stand below each other.
         let row = |index: usize, space: usize| {
             let own = (self.models[index].places[space].0, index);
-            let above =
-                self.models.iter().enumerate().filter(|(other, m)| (m.places[space].0, *other) < own).count();
+            let above = self.models.iter().enumerate().filter(|(other, m)| (m.places[space].0, *other) < own).count();
             46.0 + 34.0 * above as f64
         };
         for (index, Ranked { name, family, places }) in self.models.iter().enumerate() {
@@ -125,9 +121,7 @@ mod tests {
         for (model, first, second) in values {
             let text = format!("family,model,feature_space\nvae,{model},pca-64\n");
             let run = run_folder(folder.path(), &format!("{model}-d-s0"), Some(&text));
-            let rows = format!(
-                "metric,space,value,direction\nfd,pca-64,{first},lower\nfd,random-64,{second},lower\n"
-            );
+            let rows = format!("metric,space,value,direction\nfd,pca-64,{first},lower\nfd,random-64,{second},lower\n");
             std::fs::write(run.join("metrics.csv"), rows).unwrap();
         }
         let runs = read_all(folder.path()).unwrap();
@@ -141,16 +135,12 @@ mod tests {
         let other = agreement(&[("a", 1.0, 4.0), ("b", 2.0, 3.0), ("c", 3.0, 2.0)]).unwrap();
         assert!(other.spoken().contains("do not agree"), "{}", other.spoken());
         let figure = other.figure();
-        assert_eq!(
-            figure.alt,
-            "Ranks by distance. principal components: 1 a, 2 b, 3 c. random network: 1 c, 2 b, 3 a"
-        );
+        assert_eq!(figure.alt, "Ranks by distance. principal components: 1 a, 2 b, 3 c. random network: 1 c, 2 b, 3 a");
         assert_eq!(figure.wide.0.markup().matches("class=\"mark").count(), 6);
         assert!(agreement(&[("a", 1.0, 4.0), ("b", 2.0, 3.0)]).unwrap().spoken().contains("Too few"));
         assert!(agreement(&[("a", 1.0, 4.0)]).is_none());
         let endless =
-            agreement(&[("a", 1.0, 2.0), ("b", f64::NAN, 3.0), ("c", 3.0, f64::INFINITY), ("d", 4.0, 9.0)])
-                .unwrap();
+            agreement(&[("a", 1.0, 2.0), ("b", f64::NAN, 3.0), ("c", 3.0, f64::INFINITY), ("d", 4.0, 9.0)]).unwrap();
         assert!(
             endless
                 .figure()

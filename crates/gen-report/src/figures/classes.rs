@@ -84,11 +84,9 @@ impl Classes {
             .models
             .iter()
             .map(|(name, _, values)| {
-                let worst =
-                    values.iter().zip(&self.names).filter_map(|(value, class)| Some(((*value)?, class)));
+                let worst = values.iter().zip(&self.names).filter_map(|(value, class)| Some(((*value)?, class)));
                 let worst = worst.max_by(|a, b| a.0.total_cmp(&b.0));
-                let worst =
-                    worst.map(|(value, class)| format!(" ({} in {class})", Format::Significant.write(value)));
+                let worst = worst.map(|(value, class)| format!(" ({} in {class})", Format::Significant.write(value)));
                 format!("{name}{}", worst.unwrap_or_default())
             })
             .collect();

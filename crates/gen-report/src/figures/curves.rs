@@ -110,12 +110,7 @@ impl Panel {
         let ticks = x.ticks(4);
         for (index, tick) in ticks.iter().enumerate() {
             let unit = if index + 1 == ticks.len() { " s" } else { "" };
-            svg.text(
-                "tick",
-                (x.at(*tick), bottom + 16.0),
-                Anchor::Middle,
-                &format!("{}{unit}", tick_label(*tick)),
-            );
+            svg.text("tick", (x.at(*tick), bottom + 16.0), Anchor::Middle, &format!("{}{unit}", tick_label(*tick)));
         }
         // A nested element cuts off what leaves the range.
         let (width, height) = (right - left, bottom - top);
@@ -123,8 +118,7 @@ impl Panel {
             r#"<svg x="{left}" y="{top}" width="{width}" height="{height}" viewBox="{left} {top} {width} {height}">"#
         ));
         for curve in &self.curves {
-            let points: Vec<(f64, f64)> =
-                curve.iter().map(|(second, value)| (x.at(*second), y.at(*value))).collect();
+            let points: Vec<(f64, f64)> = curve.iter().map(|(second, value)| (x.at(*second), y.at(*value))).collect();
             svg.polyline(&format!("curve {}", family_class(&self.family)), &points);
         }
         svg.raw("</svg>");

@@ -78,8 +78,7 @@ impl Scatter {
         let (mut points, mut left_out) = (Vec::new(), Vec::new());
         for model in comparison.trained() {
             let Some(seeds) = model.seeds(distance) else { continue };
-            let known =
-                model.seeds(cost).map(|seeds| seeds.mean).filter(|cost| *cost > 0.0 && cost.is_finite());
+            let known = model.seeds(cost).map(|seeds| seeds.mean).filter(|cost| *cost > 0.0 && cost.is_finite());
             let elsewhere = comparison.costs(&cost.metric).iter().any(|key| model.seeds(key).is_some());
             match known {
                 Some(cost) if seeds.min > 0.0 && seeds.is_finite() => points.push(Point {
@@ -93,11 +92,9 @@ impl Scatter {
                         .map(|seeds| seeds.mean)
                         .filter(|share| share.is_finite()),
                 }),
-                Some(_) => left_out.push(format!(
-                    "{} at a distance of {}",
-                    model.label,
-                    Format::Significant.write(seeds.mean)
-                )),
+                Some(_) => {
+                    left_out.push(format!("{} at a distance of {}", model.label, Format::Significant.write(seeds.mean)))
+                }
                 None if elsewhere => {
                     left_out.push(format!("{}, timed under other circumstances", model.label));
                 }
@@ -107,8 +104,7 @@ impl Scatter {
         let floor = ranking::floor(&comparison.models, distance).filter(|floor| *floor > 0.0);
         let name = if distance.metric == "fd" { "Fréchet distance" } else { "distance" };
         let title = format!("{name}, {} (lower is better)", spoken_space(&distance.space));
-        let scatter =
-            Scatter { points, left_out, floor, title, across: "", logarithmic: false, front: false };
+        let scatter = Scatter { points, left_out, floor, title, across: "", logarithmic: false, front: false };
         (!scatter.points.is_empty()).then_some(scatter)
     }
 
@@ -202,8 +198,7 @@ impl Scatter {
         const LINE: f64 = 16.0;
         const RING: f64 = 14.0;
         const MARK: f64 = 7.0;
-        let mut points: Vec<(&Point, (f64, f64))> =
-            self.points.iter().map(|point| (point, at(point))).collect();
+        let mut points: Vec<(&Point, (f64, f64))> = self.points.iter().map(|point| (point, at(point))).collect();
         points.sort_by(|a, b| a.1.1.total_cmp(&b.1.1));
         let mut placed: Vec<(f64, f64, f64)> = Vec::new();
         for (point, (x, y)) in &points {
@@ -298,8 +293,7 @@ mod tests {
 
     #[test]
     fn the_front_passes_what_is_beaten_in_both() {
-        let scatter =
-            scatter(vec![point("slow", 1.0, 1.0), point("beaten", 5.0, 9.0), point("fast", 10.0, 4.0)]);
+        let scatter = scatter(vec![point("slow", 1.0, 1.0), point("beaten", 5.0, 9.0), point("fast", 10.0, 4.0)]);
         let mut svg = Svg::new();
         // Pixels grow downwards.
         scatter.draw_front(&mut svg, |point| (point.cost, 10.0 - point.distance), (0.0, 0.0));
@@ -322,8 +316,7 @@ mod tests {
     fn a_name_keeps_clear_of_the_mark_beside_it() {
         let covered = |name, cost, distance| Point { coverage: Some(0.5), ..point(name, cost, distance) };
         let leads = |cost: f64| {
-            let points =
-                vec![covered("left", 1.0, 1.0), covered("right", cost, 1.0), covered("far", 1e6, 100.0)];
+            let points = vec![covered("left", 1.0, 1.0), covered("right", cost, 1.0), covered("far", 1e6, 100.0)];
             scatter(points).draw((400.0, 300.0)).markup().matches("class=\"lead\"").count()
         };
         // Far from the other, a name is beside its mark; near it, it is below, and a line leads there.

@@ -13,9 +13,7 @@ use crate::ranking::{self, Place};
 pub(super) fn section(report: &Report<'_>, title: &str) -> Markup {
     let comparison = report.comparison;
     let names: Vec<&str> = comparison.trained().map(|model| model.label.as_str()).collect();
-    let budget = report
-        .record
-        .map(|record| format!("each trained for {} on the same machine", spoken(&record.budget)));
+    let budget = report.record.map(|record| format!("each trained for {} on the same machine", spoken(&record.budget)));
     let seeds: Vec<usize> = comparison.trained().map(|model| model.runs.len()).collect();
     let (fewest, most) = (seeds.iter().min().copied(), seeds.iter().max().copied());
     let seeds = fewest.zip(most).filter(|(_, most)| *most > 1).map(|(fewest, most)| match fewest == most {
@@ -88,8 +86,7 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
     let sentences: Vec<String> = parts
         .iter()
         .map(|(leaders, phrases)| {
-            let names: Vec<&str> =
-                leaders.iter().map(|model| comparison.models[*model].label.as_str()).collect();
+            let names: Vec<&str> = leaders.iter().map(|model| comparison.models[*model].label.as_str()).collect();
             format!("{} {}", listed(&names), listed(phrases))
         })
         .collect();
@@ -101,8 +98,7 @@ pub(crate) fn conclusion(comparison: &Comparison<'_>) -> Option<String> {
         comparison.trained().filter(|model| copies(model)).map(|model| model.label.as_str()).collect();
     if !copying.is_empty() {
         let verb = if copying.len() == 1 { "copies" } else { "copy" };
-        text +=
-            &format!(" {} {verb} training data, which every distance takes for quality.", listed(&copying));
+        text += &format!(" {} {verb} training data, which every distance takes for quality.", listed(&copying));
     }
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
@@ -172,10 +168,7 @@ mod tests {
         let (budget, seeds) = (|| Some("each trained".to_owned()), || Some("with 3 seeds".to_owned()));
         assert_eq!(about("a and b", None, None), "a and b, measured under one protocol.");
         assert_eq!(about("a", None, seeds()), "a, with 3 seeds and measured under one protocol.");
-        assert_eq!(
-            about("a", budget(), seeds()),
-            "a, each trained with 3 seeds and measured under one protocol."
-        );
+        assert_eq!(about("a", budget(), seeds()), "a, each trained with 3 seeds and measured under one protocol.");
     }
 
     fn conclusion_of(rows: &[(&str, &str)]) -> Option<String> {

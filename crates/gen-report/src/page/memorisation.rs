@@ -40,8 +40,7 @@ fn verdict(model: &Model<'_>) -> (&'static str, &'static str) {
         ("", "closer to training data than test data is: look at its nearest neighbours")
     } else if z.is_none() && extreme(model, "copied_share", f64::max).is_none() {
         ("", "cannot be told: not measured")
-    } else if ["copied_share", "nearest_train_z"].iter().any(|metric| values(model, metric).any(f64::is_nan))
-    {
+    } else if ["copied_share", "nearest_train_z"].iter().any(|metric| values(model, metric).any(f64::is_nan)) {
         ("", "cannot be told: what was measured is no number")
     } else {
         ("", "no sign of copying")
@@ -130,15 +129,8 @@ mod tests {
     fn verdicts_are_plain() {
         let copied = "copied_share,pca-64,0.01,lower\ncopied_share,random-64,0.06,lower\n";
         assert_eq!(verdict_of(copied), ("failed", "copies training data"));
-        assert!(
-            verdict_of("copied_share,pca-64,0.05,lower\nnearest_train_z,pca-64,-4,\n")
-                .1
-                .starts_with("closer")
-        );
-        assert_eq!(
-            verdict_of("copied_share,pca-64,0.01,lower\nnearest_train_z,pca-64,-1,\n").1,
-            "no sign of copying"
-        );
+        assert!(verdict_of("copied_share,pca-64,0.05,lower\nnearest_train_z,pca-64,-4,\n").1.starts_with("closer"));
+        assert_eq!(verdict_of("copied_share,pca-64,0.01,lower\nnearest_train_z,pca-64,-1,\n").1, "no sign of copying");
         assert!(verdict_of("auth_pct,pca-64,60,\n").1.contains("not measured"));
     }
 

@@ -22,8 +22,7 @@ pub(crate) use self::parts::Report;
 /// The whole page.
 pub(crate) fn page(report: &Report<'_>) -> String {
     let data = distinct(report.runs.iter(), "dataset");
-    let title =
-        if data.is_empty() { "Generative models".to_owned() } else { format!("Generative models on {data}") };
+    let title = if data.is_empty() { "Generative models".to_owned() } else { format!("Generative models on {data}") };
     let page = html! {
         (DOCTYPE)
         html lang="en" {

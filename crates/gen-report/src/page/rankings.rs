@@ -47,11 +47,11 @@ fn questions(comparison: &Comparison<'_>) -> Vec<Question> {
         questions.push(Question {
             title: "Best samples",
             head: format!("{}, {space}", head(&key)),
-            beside: comparison.second.clone().map(|second| {
-                (second.clone(), format!("{}, {}", head(&second), spoken_space(&second.space)))
-            }),
-            note: agreement
-                .unwrap_or_else(|| format!("Distance from the test data in the space {}.", key.space)),
+            beside: comparison
+                .second
+                .clone()
+                .map(|second| (second.clone(), format!("{}, {}", head(&second), spoken_space(&second.space)))),
+            note: agreement.unwrap_or_else(|| format!("Distance from the test data in the space {}.", key.space)),
             keys: vec![(String::new(), key)],
         });
     }
@@ -82,12 +82,7 @@ fn questions(comparison: &Comparison<'_>) -> Vec<Question> {
             "sample_latency_ms",
             "In batches; the latency is of one sample alone.",
         ),
-        (
-            "Cheapest to train",
-            "train_seconds",
-            "peak_rss_mib",
-            "Seconds of training, and the memory that it took.",
-        ),
+        ("Cheapest to train", "train_seconds", "peak_rss_mib", "Seconds of training, and the memory that it took."),
     ];
     for (title, metric, beside, note) in costs {
         let found = comparison.costs(metric);
@@ -189,8 +184,7 @@ fn body(comparison: &Comparison<'_>, name: &str, key: &Key, beside: Option<&Key>
             }
         }
     };
-    let floor =
-        |key: &Key| ranking::floor(&comparison.models, key).map(|floor| format(&key.metric).write(floor));
+    let floor = |key: &Key| ranking::floor(&comparison.models, key).map(|floor| format(&key.metric).write(floor));
     Some(html! {
         tbody {
             @if !name.is_empty() { tr { td {} th.kind-name scope="rowgroup" colspan="2" { (name) } } }
@@ -208,8 +202,7 @@ fn body(comparison: &Comparison<'_>, name: &str, key: &Key, beside: Option<&Key>
 /// `1`, or `1=` where several share it; a dash where there is none.
 fn written_place(place: &Place, places: &[Place]) -> String {
     let Some(own) = place.rank else { return "\u{2013}".to_owned() };
-    let shared =
-        places.iter().filter(|other| other.rank.is_some_and(|rank| rank.place == own.place)).count() > 1;
+    let shared = places.iter().filter(|other| other.rank.is_some_and(|rank| rank.place == own.place)).count() > 1;
     format!("{}{}", own.place, if shared { "=" } else { "" })
 }
 
@@ -232,8 +225,7 @@ mod tests {
     #[test]
     fn a_card_shows_ties_the_second_space_and_the_floor() {
         let folder = tempfile::tempdir().unwrap();
-        for (model, first, second) in [("a", 2.0, 9.0), ("b", 2.1, 8.0), ("c", 5.0, 7.0), ("floor", 0.1, 0.2)]
-        {
+        for (model, first, second) in [("a", 2.0, 9.0), ("b", 2.1, 8.0), ("c", 5.0, 7.0), ("floor", 0.1, 0.2)] {
             let reference = model == "floor";
             let family = if reference { "reference" } else { "vae" };
             let text = format!("family,model,feature_space\n{family},{model},pca-64\n");

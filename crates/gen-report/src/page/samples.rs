@@ -23,10 +23,8 @@ pub(super) fn section(report: &Report<'_>) -> Markup {
 }
 
 fn card(model: &Model<'_>) -> Option<Markup> {
-    let (run, image) = model
-        .runs
-        .iter()
-        .find_map(|run| Some((run, Png::read(&run.folder.join("samples/evaluation.png"))?)))?;
+    let (run, image) =
+        model.runs.iter().find_map(|run| Some((run, Png::read(&run.folder.join("samples/evaluation.png"))?)))?;
     let mut facts = Vec::new();
     if let Some(fd) = run.number("fd") {
         facts.push(format!("FD {}", Format::Significant.write(fd)));

@@ -149,10 +149,7 @@ mod tests {
         ]))
         .into_string();
         assert_eq!(html.matches("class=\"best\"").count(), 2);
-        assert!(
-            html.contains("<td class=\"best\" title=\"standard error 1.00e-1\" data-value=\"20\">20.0"),
-            "{html}"
-        );
+        assert!(html.contains("<td class=\"best\" title=\"standard error 1.00e-1\" data-value=\"20\">20.0"), "{html}");
         assert!(html.contains("<td class=\"best\" data-value=\"300\">300"), "{html}");
         let bodies: Vec<&str> = html.split("<tbody").collect();
         assert!(bodies[1].contains("vae") && !bodies[1].contains("floor"), "{html}");
@@ -161,10 +158,8 @@ mod tests {
 
     #[test]
     fn likelihoods_of_different_kinds_do_not_compete() {
-        let mixed = runs(&[
-            ("vae-d-s0", "vae,vae,,,,lower-bound,3.5,0.1"),
-            ("realnvp-d-s0", "flow,realnvp,,,,exact,3.0,0.1"),
-        ]);
+        let mixed =
+            runs(&[("vae-d-s0", "vae,vae,,,,lower-bound,3.5,0.1"), ("realnvp-d-s0", "flow,realnvp,,,,exact,3.0,0.1")]);
         assert!(!table(&mixed).into_string().contains("class=\"best\""));
         let alike = runs(&[
             ("vae-d-s0", "vae,vae,,,,lower-bound,3.5,0.1"),

@@ -53,8 +53,7 @@ impl FileRecord {
     /// # Errors
     /// When its size or checksum differs.
     pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        let wrong =
-            |problem: String| Err(Error::format(path, format!("not a whole checkpoint file: {problem}")));
+        let wrong = |problem: String| Err(Error::format(path, format!("not a whole checkpoint file: {problem}")));
         let size = fs::metadata(path).map_err(Error::io(path))?.len();
         if size != self.bytes {
             return wrong(format!("its size should be {} bytes, found {size}", self.bytes));

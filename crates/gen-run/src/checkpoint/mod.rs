@@ -152,10 +152,8 @@ fn remove(folder: &Path) -> Result<()> {
 /// The checkpoints that were not renamed to their place.
 fn aside(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<_> = entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(ASIDE))
-        .map(|e| e.path())
-        .collect();
+    let mut paths: Vec<_> =
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(ASIDE)).map(|e| e.path()).collect();
     paths.sort();
     paths
 }
@@ -207,8 +205,7 @@ fn newest(folder: &Path) -> Result<Option<Checkpoint>> {
         }
     }
     let reasons: Vec<String> = damaged.iter().map(Error::to_string).collect();
-    let problem =
-        format!("no checkpoint is whole ({}); remove this folder to start anew", reasons.join("; "));
+    let problem = format!("no checkpoint is whole ({}); remove this folder to start anew", reasons.join("; "));
     Err(Error::format(folder, problem))
 }
 
@@ -229,10 +226,7 @@ fn read(folder: &Path, weights: &[&str]) -> Result<Checkpoint> {
         let tensors = SafeTensors::deserialize(&content).map_err(|_| wrong())?;
         for (name, view) in tensors.tensors() {
             if !name.starts_with(prefix) || state.get(&name).is_some() {
-                return Err(Error::format(
-                    &path,
-                    format!("the tensor `{name}` does not belong in this file"),
-                ));
+                return Err(Error::format(&path, format!("the tensor `{name}` does not belong in this file")));
             }
             state.insert(name, Tensor::try_from(view).map_err(|_| wrong())?);
         }

@@ -66,8 +66,7 @@ fn a_file_that_lost_what_was_not_synced_is_detected() {
         let path = latest.join(&name);
         let content = fs::read(&path).unwrap();
         let length = content.len();
-        let mut torn: Vec<Vec<u8>> =
-            [0, 1, 7, 8, length / 2, length - 1].map(|kept| content[..kept].to_vec()).into();
+        let mut torn: Vec<Vec<u8>> = [0, 1, 7, 8, length / 2, length - 1].map(|kept| content[..kept].to_vec()).into();
         // Blocks that were allocated but not written.
         torn.push(vec![0; length]);
         torn.push([&content[..length / 2], &vec![0; length - length / 2][..]].concat());
@@ -173,8 +172,7 @@ fn damage_to_both_says_what_and_where() {
 fn seal(folder: &Path, change: impl Fn(&mut Manifest)) {
     let latest = folder.join("latest");
     let mut manifest = Manifest::read(&latest).unwrap();
-    manifest.files =
-        FILES.iter().map(|(name, _)| FileRecord::of(&latest.join(name), name).unwrap()).collect();
+    manifest.files = FILES.iter().map(|(name, _)| FileRecord::of(&latest.join(name), name).unwrap()).collect();
     change(&mut manifest);
     manifest.write(&latest).unwrap();
 }

@@ -114,8 +114,7 @@ impl RunFolder {
     /// # Errors
     /// When there is none.
     pub fn require_checkpoint(&self) -> Result<Checkpoint> {
-        self.checkpoint()?.ok_or_else(|| {
-            Error::invalid(format!("the run in {} has not saved a checkpoint yet", self.path.display()))
-        })
+        self.checkpoint()?
+            .ok_or_else(|| Error::invalid(format!("the run in {} has not saved a checkpoint yet", self.path.display())))
     }
 }

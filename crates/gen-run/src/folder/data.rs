@@ -70,8 +70,7 @@ fn difference(found: &DataSpec, expected: &DataSpec) -> Option<String> {
         ));
     }
     // Other columns of the same number, or in another order, have other moments.
-    let columns =
-        || (1..).zip(found.mean.iter().zip(&found.std).zip(expected.mean.iter().zip(&expected.std)));
+    let columns = || (1..).zip(found.mean.iter().zip(&found.std).zip(expected.mean.iter().zip(&expected.std)));
     let other = columns().find(|(_, ((mean, std), (mean_then, std_then)))| {
         let scale = std.max(**std_then).max(1e-6 * mean_then.abs()).max(f64::MIN_POSITIVE);
         (*mean - *mean_then).abs() > 1e-3 * scale || (*std - *std_then).abs() > 1e-3 * scale

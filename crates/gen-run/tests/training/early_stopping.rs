@@ -84,9 +84,8 @@ fn a_run_that_is_resumed_at_any_step_stops_early_at_the_same() {
         let run = folder(&temp.path().join("run"), &data);
         start(&mut default(&data).0, &mut |trainer| {
             while trainer.progress().step < pause {
-                let stops = |trainer: &Trainer<'_, Gaussian>| {
-                    trainer.validation_is_due() || trainer.progress().step == pause
-                };
+                let stops =
+                    |trainer: &Trainer<'_, Gaussian>| trainer.validation_is_due() || trainer.progress().step == pause;
                 trainer.advance_until(stops).unwrap();
                 if trainer.validation_is_due() && trainer.validate().unwrap().unwrap().is_best {
                     run.save_best(trainer).unwrap();

@@ -53,8 +53,7 @@ impl Buildable for Gaussian {
         let dimension = context.data.shape.dimensions();
         let mean = params.root().parameter("mean", &[dimension], Init::Normal { mean: 0.0, std: 1.0 });
         let log_std = params.root().parameter("log_std", &[dimension], Init::ZEROS);
-        let adam =
-            Adam::new(&params, AdamConfig { learning_rate: config.learning_rate, ..Default::default() })?;
+        let adam = Adam::new(&params, AdamConfig { learning_rate: config.learning_rate, ..Default::default() })?;
         let card = ModelCard {
             name: "gaussian",
             family: "baseline",

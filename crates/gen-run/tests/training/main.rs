@@ -163,11 +163,7 @@ fn a_resumed_run_ends_with_the_same_bytes_and_history() {
     let without_clocks = |name: &str| -> Vec<Vec<String>> {
         let mut reader = csv::Reader::from_path(temp.path().join(name).join("history.csv")).unwrap();
         let keep = [0, 1, 5, 7, 8];
-        reader
-            .records()
-            .map(|row| row.unwrap())
-            .map(|row| keep.iter().map(|i| row[*i].to_owned()).collect())
-            .collect()
+        reader.records().map(|row| row.unwrap()).map(|row| keep.iter().map(|i| row[*i].to_owned()).collect()).collect()
     };
     assert_eq!(without_clocks("a"), without_clocks("b"));
     assert_eq!(without_clocks("a").len(), 10);
@@ -198,10 +194,7 @@ fn validation_finds_the_best_weights_and_changes_nothing() {
     let least = found.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap();
     assert_eq!(best, Some(Validated { step: least.progress.step, loss: least.loss }));
     assert!(found.iter().filter(|record| record.is_best).all(|record| record.loss >= least.loss));
-    assert_eq!(
-        run(12).1.iter().map(|r| r.loss).collect::<Vec<_>>(),
-        found.iter().map(|r| r.loss).collect::<Vec<_>>()
-    );
+    assert_eq!(run(12).1.iter().map(|r| r.loss).collect::<Vec<_>>(), found.iter().map(|r| r.loss).collect::<Vec<_>>());
     assert_eq!(run(99).1[0].rows, 20, "no more than there are");
 }
 
@@ -262,10 +255,7 @@ fn a_torn_checkpoint_gives_way_to_the_one_before() {
     assert_eq!(folder.require_checkpoint().unwrap().progress.step, 4);
     std::fs::remove_dir_all(temp.path().join("run/checkpoint/previous")).unwrap();
     let message = folder.checkpoint().unwrap_err().to_string();
-    assert!(
-        message.contains("weights.safetensors") && message.contains("not a whole checkpoint"),
-        "{message}"
-    );
+    assert!(message.contains("weights.safetensors") && message.contains("not a whole checkpoint"), "{message}");
 }
 
 #[test]
@@ -280,10 +270,7 @@ fn a_loss_that_is_not_finite_stops_the_run_with_its_name_and_step() {
     folder.save(&mut trainer).unwrap();
     trainer.advance().unwrap();
     let error = trainer.advance().unwrap_err();
-    assert!(
-        matches!(&error, Error::NonFinite { step: 10, loss, checkpoint: Some(4), .. } if loss == "nll"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::NonFinite { step: 10, loss, checkpoint: Some(4), .. } if loss == "nll"), "{error}");
     assert_eq!(error.to_string(), "the loss `nll` is NaN at step 10; the last good checkpoint is of step 4");
 }
 

@@ -120,8 +120,7 @@ fn the_loss_is_the_negative_bound_in_the_units_of_the_data() {
             let step = Step { rng: stream(9, Purpose::Evaluate, 0), ..Step::new(0) };
             let losses = model.train_step(&Batch::unlabelled(x), &step).unwrap().values();
             let value = |name: &str| losses.iter().find(|(known, _)| *known == name).map(|(_, loss)| *loss);
-            let [loss, reconstruction, kl] =
-                ["loss", "reconstruction", "kl"].map(|name| value(name).unwrap());
+            let [loss, reconstruction, kl] = ["loss", "reconstruction", "kl"].map(|name| value(name).unwrap());
             assert_close_f64(-reconstruction - kl, bound.mean(Kind::Double).double_value(&[]), 1e-5, 1e-5);
             assert_close_f64(loss, reconstruction + beta * kl, 1e-5, 0.0);
             assert!(kl > 0.01, "{kl} nats: too few to tell one weight of it from another");
@@ -182,10 +181,8 @@ fn the_density_of_points_integrates_to_one() {
         })
         .collect();
     let integrals = Tensor::from_slice(&integrals);
-    let (mean, error) = (
-        integrals.mean(Kind::Double).double_value(&[]),
-        integrals.std(true).double_value(&[]) / 10f64.sqrt(),
-    );
+    let (mean, error) =
+        (integrals.mean(Kind::Double).double_value(&[]), integrals.std(true).double_value(&[]) / 10f64.sqrt());
     assert!(error < 2e-3, "{error}");
     assert_close_f64(mean, 1.0, 0.0, 4.0 * error + 1e-3);
 }
@@ -201,8 +198,7 @@ fn the_bound_tightens_with_more_samples() {
         let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         // The mean over all rows and ten seeds, and its standard error.
         let mean = |kind| {
-            let rows: Vec<Tensor> =
-                (0..10).map(|seed| model.log_likelihood(&x, kind, seed).unwrap()).collect();
+            let rows: Vec<Tensor> = (0..10).map(|seed| model.log_likelihood(&x, kind, seed).unwrap()).collect();
             let each = Tensor::stack(&rows, 0).to_kind(Kind::Double);
             let error = each.std_dim(0, true, false).square().sum(Kind::Double).sqrt() / 10f64.sqrt() / 200.0;
             (each.mean(Kind::Double).double_value(&[]), error.double_value(&[]))

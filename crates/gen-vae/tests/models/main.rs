@@ -216,15 +216,11 @@ fn a_short_training_comes_near_the_entropy() {
     while trainer.advance().unwrap().is_some() {}
     trainer.finish().unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
-    let nll = -model
-        .log_likelihood(&x, LikelihoodKind::Importance(64), 0)
-        .unwrap()
-        .mean(Kind::Double)
-        .double_value(&[]);
+    let nll =
+        -model.log_likelihood(&x, LikelihoodKind::Importance(64), 0).unwrap().mean(Kind::Double).double_value(&[]);
     // Of the rows themselves: no Gaussian gives them more than the one with their mean and covariance.
     let covariance = data.train.x.to_kind(Kind::Double).tr().cov(1, None::<&Tensor>, None::<&Tensor>);
-    let best = (2.0 * std::f64::consts::PI * std::f64::consts::E).ln()
-        + 0.5 * covariance.slogdet().1.double_value(&[]);
+    let best = (2.0 * std::f64::consts::PI * std::f64::consts::E).ln() + 0.5 * covariance.slogdet().1.double_value(&[]);
     assert!(nll - best < 0.05 && nll - best > -0.01, "{nll} against {best}");
 
     let samples = model.sample(&SampleRequest::new(4000, 0)).unwrap().to_kind(Kind::Double);

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use gen_core::data::{Dataset, Values};
 use gen_eval::{
-    EvaluateOptions, Evaluated, Evaluation, FeatureSpace, METRICS, Measured, MetricSpec, Protocol, Reference,
-    Stage,
+    EvaluateOptions, Evaluated, Evaluation, FeatureSpace, METRICS, Measured, MetricSpec, Protocol, Reference, Stage,
 };
 use gen_run::{LIBTORCH_VERSION, RunFolder};
 use tch::Device;
@@ -272,8 +271,7 @@ fn evaluate_run(
         images_seen: Some(progress.images_seen),
         train_seconds: Some(progress.seconds),
         train_cpu_seconds: Some(progress.cpu_seconds),
-        train_images_per_second: Some(progress.images_seen as f64 / progress.seconds)
-            .filter(|rate| rate.is_finite()),
+        train_images_per_second: Some(progress.images_seen as f64 / progress.seconds).filter(|rate| rate.is_finite()),
         batch_size: Some(config.training.batch_size),
         peak_rss_mib: results::peak_rss_mib(&path.join("history.csv"))?,
         device: config.run.device.clone(),
@@ -289,11 +287,7 @@ fn evaluate_run(
     Ok((measured, saved))
 }
 
-fn evaluate_reference(
-    args: &Args,
-    reference: Reference,
-    data: &str,
-) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
+fn evaluate_reference(args: &Args, reference: Reference, data: &str) -> anyhow::Result<(Measured, anyhow::Result<()>)> {
     let data = catalog::load(data)?;
     let asks_for_likelihood = args.metrics.0.iter().any(|metric| metric.needs_density());
     if asks_for_likelihood && reference == Reference::PixelGaussian {
@@ -304,16 +298,11 @@ fn evaluate_reference(
         // The floor is made without random numbers.
         let seed = Some(args.seed).filter(|_| reference != Reference::Floor);
         let measured = evaluated.measured;
-        Ok(Evaluated {
-            measured: Measured { row: Evaluation { seed, ..measured.row }, ..measured },
-            ..evaluated
-        })
+        Ok(Evaluated { measured: Measured { row: Evaluation { seed, ..measured.row }, ..measured }, ..evaluated })
     })?;
     let has_none = found.0.likelihood(false).is_none() && asks_for_likelihood;
     if has_none && reference == Reference::PixelGaussian && data.spec.values == Values::Continuous {
-        message::warn(
-            "the covariance of the training rows is singular: the Gaussian has samples but no density",
-        );
+        message::warn("the covariance of the training rows is singular: the Gaussian has samples but no density");
     }
     Ok(found)
 }

@@ -70,9 +70,7 @@ fn describe(stage: &Stage) -> Described {
             let floor = if *floor { "floor of " } else { "" };
             (format!("{floor}{metric} in {space}"), done, total)
         }
-        Stage::Likelihood { kind, done, total } => {
-            (format!("likelihood ({kind}) of {total} test rows"), done, total)
-        }
+        Stage::Likelihood { kind, done, total } => (format!("likelihood ({kind}) of {total} test rows"), done, total),
     };
     Described { what, done: *done, total: *total }
 }
@@ -83,8 +81,7 @@ mod tests {
 
     #[test]
     fn a_stage_has_a_description_and_a_count() {
-        let stage =
-            Stage::Comparing { space: "pca-64".to_owned(), metric: "prdc", floor: true, done: 3, total: 4 };
+        let stage = Stage::Comparing { space: "pca-64".to_owned(), metric: "prdc", floor: true, done: 3, total: 4 };
         let told = describe(&stage);
         assert_eq!((told.what.as_str(), told.done, told.total), ("floor of prdc in pca-64", 3, 4));
     }

@@ -33,11 +33,7 @@ pub(super) fn read(path: &Path, spec: &DataSpec, range: Option<Interval>) -> any
 /// Reads points, `f64 [n, dimension]`.
 fn points(path: &Path, spec: &DataSpec, dimension: i64, range: Option<Interval>) -> anyhow::Result<Tensor> {
     if path.is_dir() {
-        bail!(
-            "{} is a folder: samples of `{}` are points, in a .npy or .csv file",
-            path.display(),
-            spec.name
-        );
+        bail!("{} is a folder: samples of `{}` are points, in a .npy or .csv file", path.display(), spec.name);
     }
     if range.is_some() {
         bail!("--range is for floating-point images; samples of `{}` are points", spec.name);
@@ -99,11 +95,7 @@ fn table(path: &Path, spec: &DataSpec) -> anyhow::Result<Tensor> {
 }
 
 /// Reads images, `u8 [n, channels, height, width]`.
-fn images(
-    path: &Path,
-    [channels, height, width]: [i64; 3],
-    range: Option<Interval>,
-) -> anyhow::Result<Tensor> {
+fn images(path: &Path, [channels, height, width]: [i64; 3], range: Option<Interval>) -> anyhow::Result<Tensor> {
     if !path.is_dir() && is_table(path) {
         bail!("{}: samples of images must be a .npy file or a folder of pictures", path.display());
     }
@@ -115,19 +107,14 @@ fn images(
     let samples = match (found.len() == 4 && samples.kind() != Kind::Uint8, range) {
         (true, _) => bytes(&samples, range).with_context(|| path.display().to_string())?,
         (false, None) => samples,
-        (false, Some(_)) => bail!(
-            "--range is for floating-point images; {} holds {:?} {found:?}",
-            path.display(),
-            samples.kind()
-        ),
+        (false, Some(_)) => {
+            bail!("--range is for floating-point images; {} holds {:?} {found:?}", path.display(), samples.kind())
+        }
     };
     match (samples.size().get(1).copied(), channels) {
-        (Some(1), wanted) if samples.dim() == 4 => {
-            Ok(samples.expand([-1, wanted, -1, -1], false).contiguous())
-        }
-        (Some(3), 1) if samples.dim() == 4 => grey(&samples).with_context(|| {
-            format!("{} holds images in colour: samples of this data are grey", path.display())
-        }),
+        (Some(1), wanted) if samples.dim() == 4 => Ok(samples.expand([-1, wanted, -1, -1], false).contiguous()),
+        (Some(3), 1) if samples.dim() == 4 => grey(&samples)
+            .with_context(|| format!("{} holds images in colour: samples of this data are grey", path.display())),
         _ => Ok(samples),
     }
 }
@@ -175,10 +162,7 @@ fn bytes(x: &Tensor, range: Option<Interval>) -> anyhow::Result<Tensor> {
     if !(least >= low - slack && most <= high + slack) {
         bail!("values from {extent} are outside of --range {low},{high}");
     }
-    Ok(((x.to_kind(Kind::Float) - low) * (255.0 / (high - low)))
-        .round()
-        .clamp(0.0, 255.0)
-        .to_kind(Kind::Uint8))
+    Ok(((x.to_kind(Kind::Float) - low) * (255.0 / (high - low))).round().clamp(0.0, 255.0).to_kind(Kind::Uint8))
 }
 
 #[cfg(test)]
@@ -189,10 +173,7 @@ mod tests {
     fn values_become_the_bytes_of_a_picture_file() {
         let x = Tensor::from_slice(&[-1.0f32, -0.999, 0.0, 1.0, 1.001]).view([1, 1, 1, 5]);
         let range = Some(Interval { low: -1.0, high: 1.0 });
-        assert_eq!(
-            Vec::<u8>::try_from(bytes(&x, range).unwrap().flatten(0, -1)).unwrap(),
-            [0, 0, 128, 255, 255]
-        );
+        assert_eq!(Vec::<u8>::try_from(bytes(&x, range).unwrap().flatten(0, -1)).unwrap(), [0, 0, 128, 255, 255]);
         assert!(bytes(&x, None).unwrap_err().to_string().contains("from -1.000 to 1.001"));
         let narrow = Some(Interval { low: 0.0, high: 1.0 });
         assert!(bytes(&x, narrow).unwrap_err().to_string().contains("outside of --range 0,1"));

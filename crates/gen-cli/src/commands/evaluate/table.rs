@@ -6,7 +6,6 @@ use gen_core::number::fixed;
 use gen_eval::{Estimate, Evaluation, Measured};
 use gen_report::aligned;
 
-
 /// Prints a line for each run and feature space, then remarks.
 pub(super) fn print(measured: &[Measured]) -> anyhow::Result<()> {
     if measured.is_empty() {
@@ -45,20 +44,8 @@ fn ties(measured: &[Measured]) -> Vec<(&str, &str)> {
     pairs.map(|pair| (pair[0].0.run.as_str(), pair[1].0.run.as_str())).collect()
 }
 
-const HEADER: [&str; 12] = [
-    "run",
-    "space",
-    "FD",
-    "+-",
-    "floor",
-    "KID",
-    "precision",
-    "recall",
-    "coverage",
-    "likelihood",
-    "NFE",
-    "images/s",
-];
+const HEADER: [&str; 12] =
+    ["run", "space", "FD", "+-", "floor", "KID", "precision", "recall", "coverage", "likelihood", "NFE", "images/s"];
 
 fn lines(measured: &[Measured]) -> Vec<[String; 12]> {
     let mut lines = vec![HEADER.map(str::to_owned)];
@@ -67,8 +54,7 @@ fn lines(measured: &[Measured]) -> Vec<[String; 12]> {
         let mut spaces: Vec<&str> = metrics.iter().map(|found| found.space.as_str()).collect();
         spaces.dedup();
         for space in spaces.iter().filter(|space| **space != "data") {
-            let found =
-                |metric: &str| metrics.iter().find(|found| found.space == **space && found.metric == metric);
+            let found = |metric: &str| metrics.iter().find(|found| found.space == **space && found.metric == metric);
             let value = |metric: &str| found(metric).map(|found| found.value);
             let is_first = *space == row.feature_space;
             let only_first = |text: String| if is_first { text } else { String::new() };
@@ -189,8 +175,7 @@ mod tests {
     #[test]
     fn differences_within_the_noise_are_ties() {
         let at = |run: &str, fd: f64, space: &str| {
-            let row =
-                Evaluation { run: run.to_owned(), feature_space: space.to_owned(), ..Evaluation::default() };
+            let row = Evaluation { run: run.to_owned(), feature_space: space.to_owned(), ..Evaluation::default() };
             Measured { row, metrics: vec![found("fd", space, fd, 0.1)] }
         };
         let all = [at("c", 2.0, "x"), at("a", 1.0, "x"), at("b", 1.25, "x"), at("d", 1.0, "y")];
@@ -210,10 +195,7 @@ mod tests {
             few.metrics[0].standard_error = None;
             (few.row.n_fake, few.row.n_real) = (Some(2), Some(359));
         });
-        assert!(
-            found.len() == 2 && found[1].starts_with("2 samples and 359 test rows are too few"),
-            "{found:?}"
-        );
+        assert!(found.len() == 2 && found[1].starts_with("2 samples and 359 test rows are too few"), "{found:?}");
         let found = remarks_of(&|none| {
             (none.metrics[0].value, none.metrics[0].standard_error) = (f64::NAN, None);
         });

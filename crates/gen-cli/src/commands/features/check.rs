@@ -234,10 +234,7 @@ impl Ladder {
         let coverage: Share = ("coverage", |seen| seen.coverage);
         let falls = |shares: &[Share]| {
             let problem = shares.iter().find_map(|share| self.falls(share.1, share.0, steps));
-            Claim {
-                text: format!("{} with {}", fall(shares.iter().map(|share| share.0)), noun(distortion)),
-                problem,
-            }
+            Claim { text: format!("{} with {}", fall(shares.iter().map(|share| share.0)), noun(distortion)), problem }
         };
         match distortion {
             Distortion::MissingClasses => {
@@ -307,9 +304,9 @@ fn said(name: &str, share: fn(&Seen) -> f64, from: &(String, Seen), to: &(String
 
 /// The claim that every distance is larger than the one before.
 fn ordered(text: &str, steps: &[(String, Seen)], distance: fn(&Seen) -> f64) -> Claim {
-    let wrong = steps.windows(2).find(|pair| {
-        distance(&pair[0].1).partial_cmp(&distance(&pair[1].1)) != Some(std::cmp::Ordering::Less)
-    });
+    let wrong = steps
+        .windows(2)
+        .find(|pair| distance(&pair[0].1).partial_cmp(&distance(&pair[1].1)) != Some(std::cmp::Ordering::Less));
     Claim {
         text: text.to_owned(),
         problem: wrong.map(|pair| {

@@ -145,9 +145,7 @@ impl<'a> Base<'a> {
                 bytes(&x.avg_pool2d([3, 3], [1, 1], [1, 1], false, true, None))
             }
             Rung::Distorted(Distortion::MissingClasses, count) => self.without_classes(count as i64),
-            Rung::Distorted(distortion, severity) => {
-                distorted(&self.samples(Rung::Floor)?, distortion, severity)
-            }
+            Rung::Distorted(distortion, severity) => distorted(&self.samples(Rung::Floor)?, distortion, severity),
         })
     }
 
@@ -179,9 +177,7 @@ fn distorted(x: &Tensor, distortion: Distortion, severity: f64) -> Tensor {
             bytes(&real)
         }
         Distortion::Mix => bytes(&(&real * (1.0 - severity) + real.roll([1], [0]) * severity)),
-        Distortion::Shift => {
-            shifted(x, severity as i64, &rng.randint(0, 8, [n, 1, 1, 1], (Kind::Int64, Device::Cpu)))
-        }
+        Distortion::Shift => shifted(x, severity as i64, &rng.randint(0, 8, [n, 1, 1, 1], (Kind::Int64, Device::Cpu))),
         Distortion::Blocks => blocks(&real, severity as i64),
     }
 }
@@ -237,8 +233,7 @@ mod tests {
 
     #[test]
     fn a_shift_keeps_the_pixels_that_stay_inside() {
-        let x =
-            Tensor::arange(8 * 25, (Kind::Float, Device::Cpu)).view([8, 1, 5, 5]).to_kind(Kind::Uint8) + 1;
+        let x = Tensor::arange(8 * 25, (Kind::Float, Device::Cpu)).view([8, 1, 5, 5]).to_kind(Kind::Uint8) + 1;
         let direction = Tensor::arange(8, (Kind::Int64, Device::Cpu)).view([8, 1, 1, 1]);
         let moved = shifted(&x, 2, &direction);
         assert_eq!(moved.i((0, 0, .., 2..)), x.i((0, 0, .., ..3)));

@@ -96,8 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tell = |record: FeatureRecord| {
         // The bar is removed before the line is printed.
         drop(work.take());
-        let accuracy =
-            record.validation_accuracy.map(|share| format!(", {:.2} % on validation", 100.0 * share));
+        let accuracy = record.validation_accuracy.map(|share| format!(", {:.2} % on validation", 100.0 * share));
         message::tell(format!(
             "epoch {} of {}: loss {}{}",
             record.epoch,
@@ -110,10 +109,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let network = match args.kind {
         NetworkKind::Classifier => {
             let Classification { shift, dropout } = Classification::default();
-            let classification = Classification {
-                shift: args.shift.map_or(shift, i64::from),
-                dropout: args.dropout.unwrap_or(dropout),
-            };
+            let classification =
+                Classification { shift: args.shift.map_or(shift, i64::from), dropout: args.dropout.unwrap_or(dropout) };
             train(&data, &config, &classification, tell)?
         }
         NetworkKind::SelfSupervised => {

@@ -104,10 +104,7 @@ pub(super) mod tests {
         let mut reader = csv::Reader::from_reader(gen_report::COLUMNS.as_bytes());
         let rows = reader.records().map(Result::unwrap).filter(|row| &row[0] == "ood.csv");
         assert_eq!(lines[0], rows.map(|row| row[1].to_owned()).collect::<Vec<_>>().join(","));
-        assert_eq!(
-            lines[1],
-            "flow,glow,clothes,digits,,exact,log-likelihood,0.25,0.125,0.75,10,20,-900.0,-500.0"
-        );
+        assert_eq!(lines[1], "flow,glow,clothes,digits,,exact,log-likelihood,0.25,0.125,0.75,10,20,-900.0,-500.0");
         assert!(lines[2].ends_with(",typicality,0.875,0.0625,0.5,10,20,-20.0,"), "{text}");
     }
 }

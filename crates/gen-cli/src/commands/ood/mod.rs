@@ -69,8 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (data, other) = (trained.data(&args.own)?, trained.data_like_its_own(&args.against)?);
     catalog::tell_of_discrete_columns(&data)?;
     let (inside, outside) = (Rows::of_test(&data, args, INSIDE)?, Rows::of_test(&other, args, OUTSIDE)?);
-    let background =
-        args.background.as_deref().map(|run| Background::load(args, run, &trained)).transpose()?;
+    let background = args.background.as_deref().map(|run| Background::load(args, run, &trained)).transpose()?;
 
     let training = Rows::of_training(&data, args)?.log_likelihood(&trained, kind)?;
     let own_nats = inside.log_likelihood(&trained, kind)?;

@@ -94,8 +94,7 @@ mod tests {
         assert_eq!(remarks.len(), 2, "{remarks:?}");
         let sides = "flow (glow): 10 test rows of clothes against 20 of digits";
         assert!(remarks[0].starts_with(sides), "{remarks:?}");
-        let caveat =
-            "flow gives digits a HIGHER likelihood than its own test data, on average (-500.00 against";
+        let caveat = "flow gives digits a HIGHER likelihood than its own test data, on average (-500.00 against";
         assert!(remarks[1].starts_with(caveat), "{remarks:?}");
         let advice = "the best of the other scores is the typicality, 0.875";
         assert!(remarks[1].ends_with(advice), "{remarks:?}");

@@ -179,11 +179,7 @@ impl Run<'_> {
         }
     }
 
-    fn save<M: GenerativeModel + ?Sized>(
-        &self,
-        trainer: &mut Trainer<'_, M>,
-        last: u64,
-    ) -> anyhow::Result<()> {
+    fn save<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>, last: u64) -> anyhow::Result<()> {
         self.folder.save(trainer).with_context(|| not_saved(trainer, last))
     }
 

@@ -49,14 +49,9 @@ impl Place {
             None => before.map(|run| run.dataset.clone()).with_context(|| given("--data"))?,
         };
         Ok(Place {
-            model: model
-                .or_else(|| before.map(|run| run.model.clone()))
-                .with_context(|| given("the model"))?,
+            model: model.or_else(|| before.map(|run| run.model.clone())).with_context(|| given("the model"))?,
             dataset,
-            budget: args
-                .budget
-                .or_else(|| before.map(|run| run.budget))
-                .with_context(|| given("--budget"))?,
+            budget: args.budget.or_else(|| before.map(|run| run.budget)).with_context(|| given("--budget"))?,
             seed: args.seed.or_else(|| before.map(|run| run.seed)).unwrap_or(0),
             resumes: run.is_some(),
             // A run that has saved nothing starts again, with the settings that are given this time.

@@ -3,8 +3,8 @@ use std::f64::consts::{LN_2, PI};
 use tch::{Device, Kind, Tensor};
 
 use super::sample::{
-    CIRCLES, GRID_STD, MOONS_SHIFT, MOONS_STD, PINWHEEL_STD, RING_STD, RINGS, ROLL_STD, SPIRAL_BOX,
-    SPIRAL_STD, lower_moon, roll, spiral, squares, upper_moon,
+    CIRCLES, GRID_STD, MOONS_SHIFT, MOONS_STD, PINWHEEL_STD, RING_STD, RINGS, ROLL_STD, SPIRAL_BOX, SPIRAL_STD,
+    lower_moon, roll, spiral, squares, upper_moon,
 };
 use super::set::PointSet;
 
@@ -134,8 +134,7 @@ fn two_spirals(x: &Tensor) -> Tensor {
     let curve = spiral(&t);
     let arms = [1.0, -1.0].map(|sign| {
         let offset = x.unsqueeze(1) * sign - &curve;
-        log_uniform_plus_normal(&offset, SPIRAL_BOX, SPIRAL_STD).sum_dim_intlist(-1, false, Kind::Double)
-            + &log_weights
+        log_uniform_plus_normal(&offset, SPIRAL_BOX, SPIRAL_STD).sum_dim_intlist(-1, false, Kind::Double) + &log_weights
     });
     Tensor::cat(&arms, 1).logsumexp(-1, false)
 }
@@ -158,9 +157,7 @@ fn pinwheel(y: &Tensor) -> Tensor {
     const BISECTIONS: usize = 40;
     let rho = y.square().sum_dim_intlist(-1, true, Kind::Double).sqrt();
     let phi = y.select(1, 1).atan2(&y.select(1, 0)).unsqueeze(1);
-    let turns = |a: &Tensor, rho: &Tensor, phi: &Tensor| {
-        (a - (rho * a.cos()).exp() * 0.25 - phi) * (5.0 / (2.0 * PI))
-    };
+    let turns = |a: &Tensor, rho: &Tensor, phi: &Tensor| (a - (rho * a.cos()).exp() * 0.25 - phi) * (5.0 / (2.0 * PI));
 
     // A preimage is where the number of whole fifths changes between two nodes of a grid over the circle.
     let nodes = Tensor::linspace(-PI, PI, CELLS + 1, (Kind::Double, Device::Cpu));
@@ -183,8 +180,8 @@ fn pinwheel(y: &Tensor) -> Tensor {
 
     let (f1, f2) = (&rho * low.cos(), rho * low.sin());
     let [f1_std, f2_std] = PINWHEEL_STD;
-    let log_normal = ((&f1 - 1.0) / f1_std).square() / -2.0 + (&f2 / f2_std).square() / -2.0
-        - (2.0 * PI * f1_std * f2_std).ln();
+    let log_normal =
+        ((&f1 - 1.0) / f1_std).square() / -2.0 + (&f2 / f2_std).square() / -2.0 - (2.0 * PI * f1_std * f2_std).ln();
     let jacobian: Tensor = 1.0 + f1.exp() * 0.25 * f2;
     let density = log_normal.exp() / jacobian.abs() / 5.0;
     let total = Tensor::zeros([y.size()[0]], (Kind::Double, Device::Cpu));

@@ -59,13 +59,7 @@ impl PointSet {
     pub fn dataset(self) -> Result<Dataset> {
         let part = |n, index| Split::unlabelled(self.part(n, 0, index));
         let Splits { train, validation, test } = Self::SPLITS;
-        Dataset::from_splits(
-            self.name(),
-            part(train, 1),
-            Some(part(validation, 2)),
-            Some(part(test, 3)),
-            Vec::new(),
-        )
+        Dataset::from_splits(self.name(), part(train, 1), Some(part(validation, 2)), Some(part(test, 3)), Vec::new())
     }
 
     pub(super) fn part(self, n: usize, seed: u64, index: u64) -> Tensor {

@@ -133,11 +133,7 @@ impl Builder<'_, '_> {
 
     fn d(&mut self, name: &str, inputs: i64) -> Result<Block> {
         Ok(Block(vec![
-            self.chain(
-                name,
-                inputs,
-                &[("branch3x3_1", 192, Window::POINT), ("branch3x3_2", 320, Window::HALVING)],
-            )?,
+            self.chain(name, inputs, &[("branch3x3_1", 192, Window::POINT), ("branch3x3_2", 320, Window::HALVING)])?,
             self.chain(
                 name,
                 inputs,

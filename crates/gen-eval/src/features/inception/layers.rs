@@ -54,8 +54,7 @@ impl Conv {
         let weight = weights.take(&format!("{name}.conv.weight"), &[outputs, inputs, height, width])?;
         let mut channel = |part: &str| weights.take(&format!("{name}.bn.{part}"), &[outputs]);
         let [gamma, beta] = [channel("weight")?, channel("bias")?].map(|x| x.to_kind(Kind::Double));
-        let [mean, variance] =
-            [channel("running_mean")?, channel("running_var")?].map(|x| x.to_kind(Kind::Double));
+        let [mean, variance] = [channel("running_mean")?, channel("running_var")?].map(|x| x.to_kind(Kind::Double));
         weights.skip(format!("{name}.bn.num_batches_tracked"));
         let scale = gamma / (variance + EPSILON).sqrt();
         let bias = (beta - mean * &scale).to_kind(Kind::Float);
@@ -107,8 +106,7 @@ pub(super) struct Block(pub(super) Vec<Branch>);
 
 impl Block {
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        let branches =
-            self.0.iter().map(|branch| branch.iter().fold(x.shallow_clone(), |x, step| step.forward(&x)));
+        let branches = self.0.iter().map(|branch| branch.iter().fold(x.shallow_clone(), |x, step| step.forward(&x)));
         let mut branches: Vec<Tensor> = branches.collect();
         match branches.len() {
             1 => branches.remove(0),

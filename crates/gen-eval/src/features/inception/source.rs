@@ -51,9 +51,7 @@ impl From<&str> for InceptionSource {
     fn from(text: &str) -> Self {
         match text {
             "official" => InceptionSource::Official,
-            url if url.starts_with("http://") || url.starts_with("https://") => {
-                InceptionSource::Url(url.to_owned())
-            }
+            url if url.starts_with("http://") || url.starts_with("https://") => InceptionSource::Url(url.to_owned()),
             path => InceptionSource::File(path.into()),
         }
     }
@@ -82,9 +80,8 @@ impl InceptionSource {
         let sha256 = sha256(&bytes);
         // A kept file may be damaged.
         if let Some(expected) = self.expected_sha256() {
-            matches(&sha256, expected).map_err(|problem| {
-                Error::format(&path, format!("{problem}; delete it to have it fetched again"))
-            })?;
+            matches(&sha256, expected)
+                .map_err(|problem| Error::format(&path, format!("{problem}; delete it to have it fetched again")))?;
         }
         InceptionNetwork::from_bytes(&bytes, sha256, &path)
     }
@@ -155,18 +152,13 @@ fn matches(found: &str, expected: &str) -> Result<(), String> {
     if found.starts_with(expected) {
         return Ok(());
     }
-    Err(format!(
-        "it has SHA-256 {found}, expected {expected}{}",
-        if expected.len() < 64 { "..." } else { "" }
-    ))
+    Err(format!("it has SHA-256 {found}, expected {expected}{}", if expected.len() < 64 { "..." } else { "" }))
 }
 
 /// Checks that a file holds weights, since servers may send a page about a missing file.
 fn check_format(path: &Path) -> Result<(), String> {
     let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(16).read_to_end(&mut head))
-        .map_err(|error| error.to_string())?;
+    File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).map_err(|error| error.to_string())?;
     match Format::of(&head) {
         Some(_) => Ok(()),
         None => Err(format!("it is no file of weights: it begins with `{}`", head.escape_ascii())),

@@ -40,8 +40,7 @@ fn weight(name: &str, shape: &[i64], seed: u32) -> Tensor {
         name if name.ends_with("running_var") => (1.0, 0.5),
         _ => (0.0, 0.2),
     };
-    let values: Vec<f32> =
-        uniform(shape.iter().product(), seed).map(|u| (offset + scale * u) as f32).collect();
+    let values: Vec<f32> = uniform(shape.iter().product(), seed).map(|u| (offset + scale * u) as f32).collect();
     Tensor::from_slice(&values).view(shape)
 }
 
@@ -77,9 +76,8 @@ fn features_and_scores_are_those_of_pytorch_fid() {
     assert_eq!(network.sha256(), "of a formula");
     let (gray, colour) = (images([1, 28, 28], 0), images([3, 64, 48], 2));
     let mut steps = Vec::new();
-    let outputs = [&gray, &colour].map(|images| {
-        network.features_and_logits(images, &mut |done, total| steps.push((done, total))).unwrap()
-    });
+    let outputs = [&gray, &colour]
+        .map(|images| network.features_and_logits(images, &mut |done, total| steps.push((done, total))).unwrap());
     assert_eq!(steps, [(2, 2), (2, 2)]);
 
     let features = Tensor::cat(&outputs.each_ref().map(|output| &output.features), 0);
@@ -95,9 +93,7 @@ fn features_and_scores_are_those_of_pytorch_fid() {
     let one = network.features(&gray.narrow(0, 1, 1).repeat([1, 3, 1, 1]), &mut |_, _| ()).unwrap();
     assert_close(&one, &features.narrow(0, 1, 1), 1e-4, 1e-4);
 
-    for wrong in
-        [gray.to_kind(Kind::Float), gray.narrow(0, 0, 0), gray.view([2, 28, 28]), gray.repeat([1, 2, 1, 1])]
-    {
+    for wrong in [gray.to_kind(Kind::Float), gray.narrow(0, 0, 0), gray.view([2, 28, 28]), gray.repeat([1, 2, 1, 1])] {
         let error = network.features(&wrong, &mut |_, _| ()).unwrap_err().to_string();
         assert!(error.contains("Uint8 [n, 1 or 3, height, width], found"), "{error}");
     }

@@ -60,8 +60,7 @@ pub(crate) fn of_log_likelihoods(kind: LikelihoodKind, nats: &Tensor, rows: &Tes
     let set = rows.point_set();
     let gap = set.zip(in_nats).map(|(set, (value, error))| (value - set.entropy(), error));
     let divergence = set.map(|set| rows.divergence(set, nats));
-    let numbers =
-        [("bits_per_dim", bits), ("nll_nats", in_nats), ("nll_gap_nats", gap), ("kl_nats", divergence)];
+    let numbers = [("bits_per_dim", bits), ("nll_nats", in_nats), ("nll_gap_nats", gap), ("kl_nats", divergence)];
     let numbers = numbers.into_iter().filter_map(|(metric, mean)| Some((metric, mean?)));
     numbers.map(|(metric, mean)| number(metric, kind, mean, nats.numel())).collect()
 }
@@ -78,9 +77,9 @@ impl TestRows<'_> {
         let wanted = match kind {
             LikelihoodKind::Exact | LikelihoodKind::Dequantised => self.test.len(),
             LikelihoodKind::Ode | LikelihoodKind::DequantisedOde => self.n_ode.max(2),
-            LikelihoodKind::LowerBound
-            | LikelihoodKind::Importance(_)
-            | LikelihoodKind::DequantisedImportance(_) => self.n_bound.max(2),
+            LikelihoodKind::LowerBound | LikelihoodKind::Importance(_) | LikelihoodKind::DequantisedImportance(_) => {
+                self.n_bound.max(2)
+            }
         };
         let total = self.test.len().min(wanted);
         let mut parts = Vec::new();

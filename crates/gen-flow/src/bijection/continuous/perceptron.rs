@@ -49,9 +49,8 @@ impl PerceptronField {
         };
         PerceptronField {
             layers: (0..=hidden.len()).map(layer).collect(),
-            context: (context > 0).then(|| {
-                (&scope / "context").parameter("weight", &[sizes[1], context], Init::fan_in(context))
-            }),
+            context: (context > 0)
+                .then(|| (&scope / "context").parameter("weight", &[sizes[1], context], Init::fan_in(context))),
         }
     }
 }

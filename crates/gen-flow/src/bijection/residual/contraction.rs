@@ -64,11 +64,7 @@ impl Contraction {
             let [singular, _] = tch::no_grad(|| singular_vectors(&weight));
             let start = (outputs as f64).sqrt();
             Layer {
-                bias: place.parameter(
-                    "bias",
-                    &[outputs],
-                    if last { Init::ZEROS } else { Init::fan_in(outputs) },
-                ),
+                bias: place.parameter("bias", &[outputs], if last { Init::ZEROS } else { Init::fan_in(outputs) }),
                 singular: place.buffer("singular", singular),
                 // The inverse of softplus.
                 beta: (!last).then(|| place.parameter("beta", &[], Init::Const(start.exp_m1().ln()))),
@@ -77,9 +73,8 @@ impl Contraction {
         };
         Contraction {
             layers: (0..=hidden.len()).map(layer).collect(),
-            context: (context > 0).then(|| {
-                (&scope / "context").parameter("weight", &[sizes[1], context], Init::fan_in(context))
-            }),
+            context: (context > 0)
+                .then(|| (&scope / "context").parameter("weight", &[sizes[1], context], Init::fan_in(context))),
             constant,
         }
     }
@@ -238,8 +233,7 @@ impl Linearised<'_> {
     pub(super) fn solved(&self, core: &Tensor, v: &Tensor) -> Tensor {
         let start = self.weights.narrowest();
         let identity = Tensor::eye(core.size()[1], (core.kind(), core.device()));
-        let solve =
-            |v: &Tensor| Tensor::linalg_solve(&(core + identity), &v.unsqueeze(2), true).squeeze_dim(2);
+        let solve = |v: &Tensor| Tensor::linalg_solve(&(core + identity), &v.unsqueeze(2), true).squeeze_dim(2);
         match start {
             0 => solve(v),
             _ => v - self.through(start..self.slopes.len() + 1, &solve(&self.through(0..start, v))),

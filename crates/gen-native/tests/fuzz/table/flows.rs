@@ -1,8 +1,8 @@
 //! Couplings, splines and mixings.
 
 use gen_native::{
-    Ends, Factors, Knots, Order, Spline, Way, affine_coupling, join_channels, mixing, spline,
-    spline_coupling, split_channels,
+    Ends, Factors, Knots, Order, Spline, Way, affine_coupling, join_channels, mixing, spline, spline_coupling,
+    split_channels,
 };
 use tch::{Kind, Tensor};
 
@@ -71,12 +71,7 @@ fn spline_inputs(draw: &mut Draw, around: &(i64, Vec<i64>), of: &Spline) -> Vec<
     let channels = draw.few(3);
     vec![
         learned(draw, "x", &with_channels(around, channels), Values::Normal(0.3, 1.5)),
-        learned(
-            draw,
-            "parameters",
-            &with_channels(around, of.parameters() * channels),
-            Values::Normal(0.0, 1.0),
-        ),
+        learned(draw, "parameters", &with_channels(around, of.parameters() * channels), Values::Normal(0.0, 1.0)),
     ]
 }
 

@@ -31,8 +31,7 @@ pub(crate) fn discretised_logistic_of(draw: &mut Draw) -> Case {
         let plain = |x: &Tensor| x.is_contiguous() && x.kind() == Kind::Float && !x.is_neg() && x.numel() > 0;
         if found.is_none() && x.iter().all(Tensor::defined) && gen_native_works() {
             let together = x[0].device() == CPU && x[2].device() == CPU && x[1].device() == CPU;
-            let fits =
-                together && x[0].size() == x[2].size() && x[1].kind() == Kind::Float && x[1].numel() == 1;
+            let fits = together && x[0].size() == x[2].size() && x[1].kind() == Kind::Float && x[1].numel() == 1;
             if fits && !x[1].is_neg() && !x[1].is_sparse() && plain(&x[0]) && plain(&x[2]) {
                 return Err(TchError::Torch("contiguous floats are left to the caller".to_owned()));
             }
@@ -47,8 +46,7 @@ pub(crate) fn discretised_logistic_of(draw: &mut Draw) -> Case {
 /// Whether there are loops: not if everything is left to libtorch.
 fn gen_native_works() -> bool {
     let x = Tensor::zeros([1, 1], (Kind::Float, CPU));
-    discretised_logistic(&x, &Tensor::zeros([1], (Kind::Float, CPU)), &x, HALF)
-        .is_ok_and(|found| found.is_some())
+    discretised_logistic(&x, &Tensor::zeros([1], (Kind::Float, CPU)), &x, HALF).is_ok_and(|found| found.is_some())
 }
 
 pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
@@ -80,10 +78,8 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
     let lists = move |x: &[Tensor]| -> [Vec<Tensor>; 4] {
         [0, 1, 2, 3].map(|k| {
             let list = x[..4 * count].chunks(4).enumerate();
-            list.map(
-                |(i, of)| if k == 1 && i as i64 == without { Tensor::new() } else { of[k].shallow_clone() },
-            )
-            .collect()
+            list.map(|(i, of)| if k == 1 && i as i64 == without { Tensor::new() } else { of[k].shallow_clone() })
+                .collect()
         })
     };
     let changed = move |x: &[Tensor]| -> Vec<Tensor> {
@@ -98,8 +94,7 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
         }
         let [p, g, m, v] = lists(x);
         // The step and the scale are floats for all kinds of parameters.
-        let float =
-            |x: &Tensor| if x.kind() == Kind::Double { x.to_kind(Kind::Float) } else { x.shallow_clone() };
+        let float = |x: &Tensor| if x.kind() == Kind::Double { x.to_kind(Kind::Float) } else { x.shallow_clone() };
         let step = float(&x[4 * count]);
         let scale = scaled.then(|| float(&x[4 * count + 1]));
         // Gradients may be changed.
@@ -121,10 +116,7 @@ pub(crate) fn adam_step_of(draw: &mut Draw) -> Case {
             m.copy_(&(&m * beta1 + &g * (1.0 - beta1)));
             v.copy_(&(&v * beta2 + g.square() * (1.0 - beta2)));
             let (m_hat, v_hat) = (&m / (1.0 - beta1.powf(t)), &v / (1.0 - beta2.powf(t)));
-            p.copy_(
-                &(&p * (1.0 - learning_rate * weight_decay)
-                    - m_hat / (v_hat.sqrt() + epsilon) * learning_rate),
-            );
+            p.copy_(&(&p * (1.0 - learning_rate * weight_decay) - m_hat / (v_hat.sqrt() + epsilon) * learning_rate));
         }
         changed(x)
     };
@@ -217,9 +209,7 @@ pub(crate) fn with_gradient_of(draw: &mut Draw) -> Case {
             return Err(TchError::Torch("this closure is not made for it".to_owned()));
         }
         let results = vec![a.f_mul(&b)?, a.f_add(&b)?];
-        with_gradient(&[&x[0], &x[1]], results, move |g| {
-            Ok(vec![Some(&g[0] * &b + &g[1]), Some(&g[0] * &a + &g[1])])
-        })
+        with_gradient(&[&x[0], &x[1]], results, move |g| Ok(vec![Some(&g[0] * &b + &g[1]), Some(&g[0] * &a + &g[1])]))
     };
     let theirs = |x: &[Tensor]| vec![&x[0] * &x[1], &x[0] + &x[1]];
     Case { second: None, ..Case::new(String::new(), tensors, ours, theirs) }
@@ -282,8 +272,7 @@ pub(crate) fn set_state_of(draw: &mut Draw) -> Case {
 
 /// The next numbers of a generator, including those that it caches.
 fn following(rng: &Generator) -> Tensor {
-    let some =
-        [rng.randn([3], (Kind::Double, CPU)), rng.randn([3], (Kind::Float, CPU)).to_kind(Kind::Double)];
+    let some = [rng.randn([3], (Kind::Double, CPU)), rng.randn([3], (Kind::Float, CPU)).to_kind(Kind::Double)];
     Tensor::cat(&[&some[0], &some[1], &rng.rand([640], (Kind::Double, CPU))], 0)
 }
 

@@ -1,8 +1,8 @@
 //! Convolutions and normalisations of feature maps.
 
 use gen_native::{
-    Activation, Direction, Operands, Statistics, as_convolved, batch_innermost, batch_norm, conv_stack,
-    conv2d, group_norm, is_batch_innermost,
+    Activation, Direction, Operands, Statistics, as_convolved, batch_innermost, batch_norm, conv_stack, conv2d,
+    group_norm, is_batch_innermost,
 };
 use tch::{Kind, TchError, Tensor};
 
@@ -35,8 +35,7 @@ fn convolution(draw: &mut Draw, operands: Operands) -> Case {
     if draw.chance(60) {
         tensors.push(learned(draw, "bias", &[outputs], Values::Grid));
     }
-    let ours =
-        move |x: &[Tensor]| Ok(vec![conv2d(&x[0], &x[1], x.get(2), stride, padding, direction, operands)?]);
+    let ours = move |x: &[Tensor]| Ok(vec![conv2d(&x[0], &x[1], x.get(2), stride, padding, direction, operands)?]);
     let theirs = move |x: &[Tensor]| {
         // libtorch returns a result without channels.
         assert!(x[1].size()[usize::from(direction == Direction::Down)] > 0);
@@ -45,12 +44,7 @@ fn convolution(draw: &mut Draw, operands: Operands) -> Case {
             Direction::Up => x[0].conv_transpose2d(&x[1], x.get(2), stride, padding, 0, 1, 1),
         }]
     };
-    Case::new(
-        format!("{direction:?}, stride {stride}, padding {padding}, {operands:?}"),
-        tensors,
-        ours,
-        theirs,
-    )
+    Case::new(format!("{direction:?}, stride {stride}, padding {padding}, {operands:?}"), tensors, ours, theirs)
 }
 
 pub(crate) fn conv_stack_of(draw: &mut Draw) -> Case {
@@ -73,12 +67,7 @@ fn stack(draw: &mut Draw, operands: Operands) -> Case {
     for layer in 0..depth {
         let side = draw.pick(&[1, 3, 3, 5]);
         let outputs = draw.few(if many { 18 } else { 5 });
-        tensors.push(learned(
-            draw,
-            &format!("weight {layer}"),
-            &[outputs, channels, side, side],
-            Values::Grid,
-        ));
+        tensors.push(learned(draw, &format!("weight {layer}"), &[outputs, channels, side, side], Values::Grid));
         tensors.push(learned(draw, &format!("bias {layer}"), &[outputs], Values::Grid));
         channels = outputs;
     }
@@ -97,8 +86,7 @@ fn stack(draw: &mut Draw, operands: Operands) -> Case {
     Case::new(format!("{depth} layers, {operands:?}"), tensors, ours, theirs)
 }
 
-const ACTIVATIONS: [Activation; 4] =
-    [Activation::None, Activation::Relu, Activation::LeakyRelu, Activation::Silu];
+const ACTIVATIONS: [Activation; 4] = [Activation::None, Activation::Relu, Activation::LeakyRelu, Activation::Silu];
 
 fn activated(z: &Tensor, activation: Activation) -> Tensor {
     match activation {
@@ -202,8 +190,7 @@ pub(crate) fn group_norm_of(draw: &mut Draw) -> Case {
         0 => 1.0,
         _ => amplification(&x[0].reshape([x[0].size()[0] * groups, -1])),
     };
-    Case { amplification: Some(Box::new(of_groups)), precision: SUMMED, ..case }
-        .tolerances([1e-4, 1e-10], [1e-3, 1e-8])
+    Case { amplification: Some(Box::new(of_groups)), precision: SUMMED, ..case }.tolerances([1e-4, 1e-10], [1e-3, 1e-8])
 }
 
 pub(crate) fn batch_innermost_of(draw: &mut Draw) -> Case {

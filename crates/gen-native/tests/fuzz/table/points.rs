@@ -113,9 +113,10 @@ pub(crate) fn autoregressive_inverse_of(draw: &mut Draw) -> Case {
         let y = &x[0];
         assert!(y.dim() == 2 && y.size()[1] == count as i64);
         assert!(
-            x[n_before..after].chunks(2).zip(&masks).all(|(layer, mask)| {
-                layer[0].size() == mask.size() && layer[1].size() == mask.size()[..1]
-            })
+            x[n_before..after]
+                .chunks(2)
+                .zip(&masks)
+                .all(|(layer, mask)| { layer[0].size() == mask.size() && layer[1].size() == mask.size()[..1] })
         );
         let (mut found, mut log_det) = (y.zeros_like(), Tensor::new());
         for _ in 0..count {
