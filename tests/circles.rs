@@ -11,77 +11,6 @@ use std::path::{Path, PathBuf};
 use arrows::circles;
 use modules::Modules;
 
-/// Circles that are still to be removed. A circle may lose files and fall into several; none may be added.
-const KNOWN: &[&[&str]] = &[
-    &[
-        "crates/gen-cli/src/cache.rs",
-        "crates/gen-cli/src/catalog.rs",
-        "crates/gen-cli/src/checkpoint.rs",
-        "crates/gen-cli/src/commands/bench.rs",
-        "crates/gen-cli/src/commands/compare.rs",
-        "crates/gen-cli/src/commands/data.rs",
-        "crates/gen-cli/src/commands/density.rs",
-        "crates/gen-cli/src/commands/evaluate/mod.rs",
-        "crates/gen-cli/src/commands/evaluate/progress.rs",
-        "crates/gen-cli/src/commands/evaluate/samples.rs",
-        "crates/gen-cli/src/commands/features/check.rs",
-        "crates/gen-cli/src/commands/features/mod.rs",
-        "crates/gen-cli/src/commands/features/train.rs",
-        "crates/gen-cli/src/commands/interpolate.rs",
-        "crates/gen-cli/src/commands/latent.rs",
-        "crates/gen-cli/src/commands/mod.rs",
-        "crates/gen-cli/src/commands/nearest.rs",
-        "crates/gen-cli/src/commands/ood/files.rs",
-        "crates/gen-cli/src/commands/ood/mod.rs",
-        "crates/gen-cli/src/commands/ood/table.rs",
-        "crates/gen-cli/src/commands/sample.rs",
-        "crates/gen-cli/src/commands/train/place.rs",
-        "crates/gen-cli/src/commands/train.rs",
-        "crates/gen-cli/src/commands/trajectory.rs",
-        "crates/gen-cli/src/main.rs",
-        "crates/gen-cli/src/progress.rs",
-        "crates/gen-cli/src/spaces.rs",
-        "crates/gen-cli/src/trained.rs",
-    ],
-    &["crates/gen-core/src/data/catalog.rs", "crates/gen-core/src/data/own.rs"],
-    &["crates/gen-core/src/data/csv/likely.rs", "crates/gen-core/src/data/csv/mod.rs"],
-    &["crates/gen-core/src/data/fetch.rs", "crates/gen-core/src/data/source.rs"],
-    &["crates/gen-core/src/data/mod.rs", "crates/gen-core/src/data/spec.rs"],
-    &[
-        "crates/gen-core/src/data/points/density.rs",
-        "crates/gen-core/src/data/points/mod.rs",
-        "crates/gen-core/src/data/points/sample.rs",
-    ],
-    &[
-        "crates/gen-core/src/eval/features/mod.rs",
-        "crates/gen-core/src/eval/features/network.rs",
-        "crates/gen-core/src/eval/features/random.rs",
-    ],
-    &["crates/gen-core/src/eval/protocol/comparison.rs", "crates/gen-core/src/eval/protocol/space.rs"],
-    &["crates/gen-core/src/eval/protocol/mod.rs", "crates/gen-core/src/eval/protocol/sampling.rs"],
-    &[
-        "crates/gen-core/src/model.rs",
-        "crates/gen-core/src/train/trainer.rs",
-        "crates/gen-core/src/train/validation.rs",
-    ],
-    &["crates/gen-core/src/ode/recording.rs", "crates/gen-core/src/ode.rs"],
-    &["crates/gen-diffusion/src/network.rs", "crates/gen-diffusion/src/unet.rs"],
-    &["crates/gen-flow/src/bijection/coupling.rs", "crates/gen-flow/src/univariate.rs"],
-    &["crates/gen-flow/src/images.rs", "crates/gen-flow/src/points.rs"],
-    &["crates/gen-report/src/direction.rs", "crates/gen-report/src/measures.rs"],
-    &["crates/gen-report/src/metrics.rs", "crates/gen-report/src/runs.rs"],
-    &[
-        "crates/gen-report/src/page/headline.rs",
-        "crates/gen-report/src/page/memorisation.rs",
-        "crates/gen-report/src/page/mod.rs",
-        "crates/gen-report/src/page/protocol.rs",
-        "crates/gen-report/src/page/rankings.rs",
-        "crates/gen-report/src/page/samples.rs",
-        "crates/gen-report/src/page/spaces.rs",
-        "crates/gen-report/src/page/table.rs",
-    ],
-];
-
 /// A circle, and for each of its arrows the names that make it.
 struct Circle {
     files: Vec<String>,
@@ -121,17 +50,8 @@ fn no_file_uses_another_in_a_circle() {
     let found: Vec<Circle> = packages.iter().flat_map(|package| circles_of(package, root)).collect();
 
     let mut problems = String::new();
-    let is_inside = |circle: &Circle, known: &[&str]| circle.files.iter().all(|file| known.contains(&&**file));
-    for circle in found.iter().filter(|circle| !KNOWN.iter().any(|known| is_inside(circle, known))) {
+    for circle in &found {
         write!(problems, "these files use each other: {:?}\n{}", circle.files, circle.arrows).expect("text");
-    }
-    for known in KNOWN {
-        let there: Vec<&Circle> = found.iter().filter(|circle| is_inside(circle, known)).collect();
-        let is_there = |file: &&&str| there.iter().any(|circle| circle.files.iter().any(|other| other == **file));
-        let gone: Vec<&&str> = known.iter().filter(|file| !is_there(file)).collect();
-        if !gone.is_empty() {
-            writeln!(problems, "remove from KNOWN what is in this circle no longer: {gone:?}").expect("text");
-        }
     }
     assert!(problems.is_empty(), "\n{problems}");
 }
