@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
+use gen_core::Result;
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
     Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
@@ -11,7 +12,6 @@ use gen_core::params::{NamedTensors, Params};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
-use gen_core::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 use super::architecture::Architecture;
