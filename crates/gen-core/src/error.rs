@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -103,20 +104,17 @@ impl Error {
         Error::Format { path: path.as_ref().to_owned(), problem: problem.into() }
     }
 
-    /// From the error of any library that read or wrote the file at `path`, for `map_err(Error::file(path))`: an
-    /// [`Error::Io`] where the system refused the operation, an [`Error::Format`] otherwise.
+    /// The error of a library that read or wrote the file at `path`, in the library's words: an [`Error::Format`]. Made
+    /// for `map_err(Error::file(path))`.
     ///
     /// ```
     /// use gen_core::Error;
     /// let error: Result<i32, _> = "x".parse::<i32>().map_err(Error::file("run/file"));
     /// assert_eq!(error.unwrap_err().to_string(), "run/file: invalid digit found in string");
     /// ```
-    pub fn file<E: std::error::Error + 'static>(path: impl AsRef<Path>) -> impl FnOnce(E) -> Self {
+    pub fn file<E: fmt::Display>(path: impl AsRef<Path>) -> impl FnOnce(E) -> Self {
         let path = path.as_ref().to_owned();
-        move |error| match refused(&error) {
-            Some(source) => Error::Io { path, source },
-            None => Error::format(path, error.to_string()),
-        }
+        move |error| Error::format(path, error.to_string())
     }
 
     /// An [`Error::Unknown`] that suggests the nearest of `known`, or lists them if none is similar.
@@ -143,16 +141,6 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(similarity, _)| *similarity > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate.to_owned())
-}
-
-/// The I/O error among the causes of `error`, where there is one.
-fn refused(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let found = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next()?;
-    Some(match found.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(found.kind(), found.to_string()),
-    })
 }
 
 fn suggestion(nearest: &Option<String>, known: &[String]) -> String {

@@ -70,3 +70,20 @@ fn remove_all(folder: &Path, matches: impl Fn(&str) -> bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_reported_in_the_words_of_the_system_for_pictures_and_tables_too() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let picture = Error::file("run/file")(image::ImageError::IoError(full()));
+        let table = Error::file("run/file")(csv::Error::from(full()));
+        for error in [picture, table] {
+            assert_eq!(error.to_string(), format!("run/file: {}", full()));
+        }
+    }
+}
