@@ -1,7 +1,7 @@
 //! A training step and a sampling call of every model with its defaults, on images of 28x28 and on points.
 //!
-//! `cargo bench --package gen-cli -- vae` runs the benchmarks with `vae` in the name. The data are random, since the time
-//! does not depend on their values.
+//! `cargo bench --package gen-cli -- vae` runs the benchmarks with `vae` in the name. The data are random, since the
+//! time does not depend on their values.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

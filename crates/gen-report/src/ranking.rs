@@ -118,10 +118,10 @@ struct Differences {
 impl Differences {
     /// Whether two means, with their losses, cannot be told apart.
     ///
-    /// Between models of which one was trained with several seeds: the 95 % interval of the difference of the means holds
-    /// zero, by Welch's t (1947) with the degrees of freedom of Welch and Satterthwaite. Between two single runs: the
-    /// difference is at most two of its standard errors. Besides, no difference counts that is below two standard errors
-    /// of the floor, or a twentieth of a time.
+    /// Between models of which one was trained with several seeds: the 95 % interval of the difference of the means
+    /// holds zero, by Welch's t (1947) with the degrees of freedom of Welch and Satterthwaite. Between two single
+    /// runs: the difference is at most two of its standard errors. Besides, no difference counts that is below two
+    /// standard errors of the floor, or a twentieth of a time.
     fn is_tie(&self, (a, x): (&Seeds, f64), (b, y): (&Seeds, f64)) -> bool {
         let (Some(first), Some(second)) = (a.error, b.error) else { return false };
         let parts = [first, second].map(|error| (error.standard_error.powi(2), error.freedom));
@@ -161,8 +161,8 @@ pub(crate) fn floor(models: &[Model<'_>], key: &Key) -> Option<f64> {
     own.or_else(|| models.iter().find_map(|model| model.seeds(key)?.floor)).filter(|floor| floor.is_finite())
 }
 
-/// Spearman's rank correlation, with mean ranks for equal values; `None` for fewer than three pairs, no spread, or where a
-/// value is NaN, which has no rank.
+/// Spearman's rank correlation, with mean ranks for equal values; `None` for fewer than three pairs, no spread, or
+/// where a value is NaN, which has no rank.
 pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
     if pairs.len() < 3 || pairs.iter().any(|(a, b)| a.is_nan() || b.is_nan()) {
         return None;

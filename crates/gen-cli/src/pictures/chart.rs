@@ -35,8 +35,8 @@ impl Window {
         Window(ends.map(|(low, high)| [-0.5, 0.5].map(|half| 0.5 * low + 0.5 * high + half * side)))
     }
 
-    /// A square around the middle 99.8 % of the finite values of each of the first two coordinates of `x: [n, dimension]`, with a
-    /// margin. Where there is one only, the second axis is around 0.
+    /// A square around the middle 99.8 % of the finite values of each of the first two coordinates of `x: [n,
+    /// dimension]`, with a margin. Where there is one only, the second axis is around 0.
     pub(crate) fn around(x: &Tensor) -> anyhow::Result<Self> {
         let mut ends = [(0.0, 0.0); 2];
         for (axis, ends) in (0..x.size()[1].min(2)).zip(&mut ends) {
@@ -53,8 +53,8 @@ impl Window {
     }
 }
 
-/// Points with a second coordinate: numbers `[n, 1]` get one each, spread evenly over as much as they are spread over, so
-/// that a chart shows where there are many. `[n, 2 or more]` stays.
+/// Points with a second coordinate: numbers `[n, 1]` get one each, spread evenly over as much as they are spread
+/// over, so that a chart shows where there are many. `[n, 2 or more]` stays.
 pub(crate) fn in_the_plane(x: &Tensor) -> anyhow::Result<Tensor> {
     if x.size()[1] != 1 {
         return Ok(x.shallow_clone());

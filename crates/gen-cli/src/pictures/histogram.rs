@@ -14,8 +14,8 @@ const WIDTH: u32 = 600;
 const HEIGHT: u32 = 300;
 const MARGIN: u32 = 14;
 
-/// The shares of each set in equal bins, as steps in a colour of its own. The bins go from the lowest half percent of all
-/// numbers to the highest; what lies outside is in the first and the last.
+/// The shares of each set in equal bins, as steps in a colour of its own. The bins go from the lowest half percent of
+/// all numbers to the highest; what lies outside is in the first and the last.
 pub(crate) fn histogram(title: &str, unit: &str, names: &[String], sets: &[Vec<f64>]) -> anyhow::Result<RgbImage> {
     let bins = Bins::around(sets);
     let shares: Vec<[f64; BINS]> = sets.iter().map(|set| bins.shares(set)).collect();

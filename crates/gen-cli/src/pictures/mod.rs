@@ -23,8 +23,8 @@ use self::canvas::{blank, paste};
 /// The side of the smallest image in a picture; smaller ones are enlarged by a whole factor.
 const SMALLEST: u32 = 48;
 
-/// Each image of `x: [n, channels, height, width]` in [-1, 1], enlarged so that it can be seen. The channels of images that
-/// are neither grey nor in colour stand side by side.
+/// Each image of `x: [n, channels, height, width]` in [-1, 1], enlarged so that it can be seen. The channels of
+/// images that are neither grey nor in colour stand side by side.
 pub(crate) fn tiles(x: &Tensor) -> anyhow::Result<Vec<RgbImage>> {
     if x.dim() != 4 {
         bail!("pictures are made of images [n, channels, height, width], found {:?}", x.size());
@@ -79,8 +79,8 @@ pub(crate) fn save_samples(title: &str, sets: &[(&str, &Tensor)], path: &Path, c
     Ok(save_picture(&histogram::histogram(title, "value", &names, &values)?, path)?)
 }
 
-/// How many bytes each image of `x: u8 [n, channels, height, width]` takes as a PNG file of the smallest size. The channels
-/// of images that are neither grey nor in colour stand side by side.
+/// How many bytes each image of `x: u8 [n, channels, height, width]` takes as a PNG file of the smallest size. The
+/// channels of images that are neither grey nor in colour stand side by side.
 pub(crate) fn png_lengths(x: &Tensor) -> anyhow::Result<Vec<usize>> {
     if x.dim() != 4 {
         bail!("PNG files hold images [n, channels, height, width], found {:?}", x.size());

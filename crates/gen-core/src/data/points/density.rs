@@ -149,9 +149,10 @@ pub(super) fn log_uniform_plus_normal(u: &Tensor, width: f64, std: f64) -> Tenso
     upper + (-ratio).log1p() - width.ln()
 }
 
-/// log p of `y = R(-2 pi k / 5 - 0.25 exp(f1)) f`, summed over the preimages f. The rotation R keeps the radius, so f is
-/// `rho (cos a, sin a)`, where `a - 0.25 exp(rho cos a)` is the polar angle of y up to fifths of a turn: five times their
-/// difference is a multiple of 2 pi at a preimage. Its derivative in a gives the Jacobian, 1 + 0.25 exp(f1) f2.
+/// log p of `y = R(-2 pi k / 5 - 0.25 exp(f1)) f`, summed over the preimages f. The rotation R keeps the radius, so f
+/// is
+/// `rho (cos a, sin a)`, where `a - 0.25 exp(rho cos a)` is the polar angle of y up to fifths of a turn: five times
+/// their difference is a multiple of 2 pi at a preimage. Its derivative in a gives the Jacobian, 1 + 0.25 exp(f1) f2.
 fn pinwheel(y: &Tensor) -> Tensor {
     const CELLS: i64 = 1024;
     const BISECTIONS: usize = 40;
