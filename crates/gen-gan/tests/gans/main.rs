@@ -1,0 +1,6 @@
+//! GANs against recorded steps of PyTorch, and as their users see them.
+
+#![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
+
+mod dcgan;
+mod peers;

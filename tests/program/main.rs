@@ -1,0 +1,15 @@
+//! The program `gen` from outside: its commands, their output, and errors for bad input.
+
+#![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
+
+mod cli;
+mod compare;
+mod data;
+mod densities;
+mod explore;
+mod outputs;
+mod own_data;
+mod progress;
+#[path = "../shared/mod.rs"]
+mod shared;
+mod work;

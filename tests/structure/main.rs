@@ -1,0 +1,4 @@
+//! The structure of the source, as ARCHITECTURE.md has it.
+
+mod architecture;
+mod circles;
