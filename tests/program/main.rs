@@ -10,6 +10,7 @@ mod explore;
 mod outputs;
 mod own_data;
 mod progress;
+mod settings;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod work;

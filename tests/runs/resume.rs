@@ -35,9 +35,9 @@ const CASES: [Case; 12] = [
     Case {
         model: "vae",
         data: "digits",
-        settings: &["latent_dim=4", "widths=[4]", "prior_layers=1", "warmup_steps=9"],
+        settings: &["latent_dim=4", "widths=[4]", "prior.layers=1", "warmup_steps=9"],
     },
-    Case { model: "vae", data: "moons", settings: &["widths=[8]", "prior_layers=2", "binarise=\"none\""] },
+    Case { model: "vae", data: "moons", settings: &["widths=[8]", "prior.layers=2", "binarise=\"none\""] },
     Case { model: "ae", data: "digits", settings: &["latent_dim=4", "widths=[4]", "flip=true"] },
     Case { model: "ae", data: "moons", settings: &["widths=[8]", "ema_decay=0"] },
     Case {

@@ -74,7 +74,7 @@ class Model:
     compiled = ["generate", "loss_d", "loss_g"]
 
     def __init__(self, config: dict, data: dict):
-        self.r1_gamma = config["r1_gamma"]
+        self.r1_gamma = config["penalty"].get("gamma", 0)
         image = data["shape"]["image"]
         _, base = pyramid(image)
         self.latent = config["latent_dim"]

@@ -129,7 +129,7 @@ class Model:
 
     def __init__(self, config: dict, data: dict):
         assert config["schedule"] == "cosine" and config["prediction"] == "v" and config["clip"]
-        assert config["min_snr_gamma"] == 0 and config["sampler"] == "ddim" and config["ddim_eta"] == 0
+        assert config["weighting"]["kind"] == "uniform" and config["sampler"] == "ddim" and config["ddim_eta"] == 0
         assert config["spacing"] == "trailing"
         image = data["shape"]["image"]
         self.shape = (image["channels"], image["height"], image["width"])

@@ -39,10 +39,10 @@ END
 record gen-gan dcgan dcgan --data "npy:$folder/waves.npy" --set latent_dim=8 --set generator_width=4 \
     --set discriminator_width=4
 record gen-gan dcgan-r1 dcgan --data "npy:$folder/waves.npy" --set latent_dim=8 --set generator_width=4 \
-    --set discriminator_width=4 --set discriminator_batch_norm=false --set r1_gamma=2
-record gen-vae vae vae --data digits --set latent_dim=3 --set 'widths=[4,6]' --set prior_layers=2
+    --set discriminator_width=4 --set discriminator_batch_norm=false --set penalty=r1 --set penalty.gamma=2
+record gen-vae vae vae --data digits --set latent_dim=3 --set 'widths=[4,6]' --set prior.layers=2
 record gen-vae vae-mlp vae --data digits --set network=mlp --set latent_dim=3 --set 'widths=[16,12]' \
-    --set prior_layers=0 --set binarise=static --set beta=0.25
+    --set prior=standard-normal --set binarise=static --set beta=0.25
 record gen-flow realnvp realnvp --data digits --set couplings=2 --set width=4 --set blocks=1 \
     --set dense_couplings=2 --set dense_width=8
 record gen-flow realnvp-moons realnvp --data moons --set couplings=3 --set 'hidden=[8,8]'

@@ -108,7 +108,7 @@ class Network(nn.Module):
             self.decoder = Mlp([latent, *widths[::-1], values], F.silu)
         self.mlp = config["network"] == "mlp"
         width = max(4 * latent, 64)
-        self.prior = nn.ModuleList(Coupling(latent, width, i % 2 == 1) for i in range(config["prior_layers"]))
+        self.prior = nn.ModuleList(Coupling(latent, width, i % 2 == 1) for i in range(config["prior"].get("layers", 0)))
         self.bernoulli = config["likelihood"] == "bernoulli"
         if not self.bernoulli:
             assert config["likelihood"] == "discretised-logistic"

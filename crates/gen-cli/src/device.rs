@@ -41,6 +41,23 @@ impl fmt::Display for Choice {
 const LARGEST_ERROR: f64 = 1e-4;
 
 impl Compute {
+    /// With the recorded `device` and `threads` of a run in the place of options that were not given.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub(crate) fn or(self, device: Option<&str>, threads: Option<i32>) -> Result<Self> {
+        let recorded = match device {
+            None => Choice::Auto,
+            Some("cpu") => Choice::Cpu,
+            Some("cuda") => Choice::Cuda,
+            Some(other) => return Err(Error::unknown("device", other, ["cpu", "cuda"])),
+        };
+        Ok(Compute {
+            device: if self.device == Choice::Auto { recorded } else { self.device },
+            threads: if self.threads == 0 { threads.unwrap_or(0) } else { self.threads },
+        })
+    }
+
     /// Sets the number of threads, checks that matrix products are right, and chooses the device.
     pub(crate) fn start(self) -> Result<Device> {
         match self.threads {

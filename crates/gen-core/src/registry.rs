@@ -59,6 +59,7 @@ pub struct ModelEntry {
     pub family: &'static str,
     default_config: fn(&DataSpec) -> Result<toml::Table>,
     default_training: fn(&DataSpec) -> TrainConfig,
+    complete: fn(&toml::Table) -> Result<toml::Table>,
     build: fn(&toml::Table, &BuildContext) -> Result<Box<dyn GenerativeModel>>,
 }
 
@@ -71,6 +72,7 @@ impl ModelEntry {
             family: M::FAMILY,
             default_config: |data| config::to_table(&M::default_config(data)),
             default_training: M::default_training,
+            complete: config::complete::<M::Config>,
             build: |table, context| {
                 let model = M::build(config::from_table(table)?, context)?;
                 Ok(Box::new(model))
@@ -91,11 +93,21 @@ impl ModelEntry {
         (self.default_training)(data)
     }
 
-    /// Builds the model from a complete table of hyperparameters.
+    /// The table of hyperparameters with the defaults of each choice in it, see [`config::complete`].
     ///
     /// # Errors
-    /// When a key is missing or unknown, or as [`Buildable::build`].
+    /// When a key is unknown, or one without a default is missing.
+    pub fn complete(&self, table: &toml::Table) -> Result<toml::Table> {
+        (self.complete)(table)
+    }
+
+    /// Builds the model from a table of hyperparameters. A key that the table lacks has its default for the data.
+    ///
+    /// # Errors
+    /// When a key is unknown, or as [`Buildable::build`].
     pub fn build(&self, table: &toml::Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
-        (self.build)(table, context)
+        let mut all = self.default_config(&context.data)?;
+        config::overlay(&mut all, table, self.complete)?;
+        (self.build)(&all, context)
     }
 }

@@ -22,6 +22,7 @@ use crate::network::{Network, NetworkConfig};
 use crate::prediction::{Objective, Prediction, Scales, stratified_timesteps};
 use crate::samplers::{Variance, ancestral, ddim};
 use crate::schedule::{DiscreteVp, Level, NoiseSchedule, Spacing};
+use crate::weighting::Weighting;
 
 pub use config::{DdpmConfig, Sampler};
 
@@ -227,7 +228,7 @@ impl Buildable for Ddpm {
             timesteps: 1000,
             schedule: NoiseSchedule::Cosine,
             prediction: Prediction::V,
-            min_snr_gamma: 0.0,
+            weighting: Weighting::Uniform,
             sampler: Sampler::Ddim,
             ddim_steps: 25,
             ddim_eta: 0.0,
@@ -266,7 +267,7 @@ impl Buildable for Ddpm {
         let parameters = params.count();
         let units = Units::new(&params.root(), data)?;
         Ok(Ddpm {
-            objective: Objective::new(&process, config.prediction, config.min_snr_gamma)?,
+            objective: Objective::new(&process, config.prediction, config.weighting),
             optimizer: Adam::new(&params, config.optimizer)?,
             card: ModelCard {
                 name: Self::NAME,

@@ -9,6 +9,7 @@ pub mod prediction;
 pub mod samplers;
 pub mod schedule;
 pub mod unet;
+pub mod weighting;
 
 pub use ddpm::{Ddpm, DdpmConfig, Sampler};
 /// Data, the training loop and `tch` itself, on which this crate builds.

@@ -1,11 +1,11 @@
 //! The target that a network predicts, and the conversions between the choices.
 
 use gen_core::rng::Generator;
-use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::schedule::{DiscreteVp, Level};
+use crate::weighting::Weighting;
 
 /// The target that a network of a variance-preserving process predicts from x_t = α x_0 + σ ε.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,17 +70,12 @@ impl Prediction {
         }
     }
 
-    /// The weight min(SNR, γ) on the squared error of x_0 (Hang et al. 2023, equation 8), as a weight on the squared
-    /// error of this target. γ of 0 stands for no weight at all: 1.
-    pub fn min_snr_weight(self, snr: f64, gamma: f64) -> f64 {
-        if gamma == 0.0 {
-            return 1.0;
-        }
-        let weight = snr.min(gamma);
+    /// The squared error of this target for a squared error of 1 in x_0.
+    pub fn error_of_x0(self, snr: f64) -> f64 {
         match self {
-            Prediction::Epsilon => weight / snr,
-            Prediction::Sample => weight,
-            Prediction::V => weight / (snr + 1.0),
+            Prediction::Epsilon => snr,
+            Prediction::Sample => 1.0,
+            Prediction::V => snr + 1.0,
         }
     }
 }
@@ -96,25 +91,17 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// The squared error of the target that `prediction` names, weighted by [`Prediction::min_snr_weight`].
-    ///
-    /// # Errors
-    /// When `min_snr_gamma` is negative or not a number.
-    pub fn new(process: &DiscreteVp, prediction: Prediction, min_snr_gamma: f64) -> Result<Self> {
-        if min_snr_gamma.is_nan() || min_snr_gamma < 0.0 {
-            return Err(Error::invalid(format!(
-                "`min_snr_gamma` must be positive, or 0 for no weights; found {min_snr_gamma}"
-            )));
-        }
+    /// The squared error of the target that `prediction` names, weighted by `weighting`.
+    pub fn new(process: &DiscreteVp, prediction: Prediction, weighting: Weighting) -> Self {
         let levels: Vec<Level> = (0..process.timesteps()).map(|t| process.level(t)).collect();
         let table = |f: &dyn Fn(&Level) -> f64| Tensor::from_slice(&levels.iter().map(f).collect::<Vec<_>>());
-        Ok(Objective {
+        Objective {
             prediction,
             alpha: table(&|level| level.alpha),
             sigma: table(&|level| level.sigma),
             time: table(&|level| level.time),
-            weight: table(&|level| prediction.min_snr_weight(level.snr(), min_snr_gamma)),
-        })
+            weight: table(&|level| weighting.at(level.snr(), prediction)),
+        }
     }
 
     /// α and σ of timesteps `t: i64 [batch]`, shaped to broadcast against `x: [batch, ...]`.
@@ -130,7 +117,7 @@ impl Objective {
     /// The loss of each row, `[batch]`: the weighted squared error, averaged over the values of the row.
     ///
     /// `network` takes x_t and the times; `x0`, `noise`: `[batch, ...]`, `t: i64 [batch]`. With
-    /// [`Prediction::Epsilon`] and no weights this is L_simple (Ho et al. 2020, equation 14).
+    /// [`Prediction::Epsilon`] and [`Weighting::Uniform`] this is L_simple (Ho et al. 2020, equation 14).
     pub fn loss(
         &self,
         network: impl FnOnce(&Tensor, &Tensor) -> Tensor,

@@ -15,8 +15,9 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::losses::{gradient_penalty, non_saturating};
+use crate::losses::non_saturating;
 use crate::networks::{ConvDiscriminator, ConvGenerator, Mode, Pyramid};
+use crate::penalty::{Penalty, R1};
 
 /// Hyperparameters of [`Dcgan`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,8 +32,8 @@ pub struct DcganConfig {
     pub discriminator_width: i64,
     /// Whether the discriminator has batch normalisation; for images only.
     pub discriminator_batch_norm: bool,
-    /// γ of the penalty γ/2 E‖∇ₓ D(x)‖² on data (R₁, Mescheder et al. 2018); 0 leaves it out.
-    pub r1_gamma: f64,
+    /// The penalty on the discriminator.
+    pub penalty: Penalty,
     /// The generator's optimizer.
     pub generator_optimizer: AdamConfig,
     /// The discriminator's optimizer.
@@ -124,15 +125,13 @@ impl DcganConfig {
         at_least_one("latent_dim", self.latent_dim)?;
         at_least_one("generator_width", self.generator_width)?;
         at_least_one("discriminator_width", self.discriminator_width)?;
-        if !(self.r1_gamma >= 0.0 && self.r1_gamma.is_finite()) {
-            return Err(Error::invalid(format!("`r1_gamma` must be at least 0, found {}", self.r1_gamma)));
-        }
+        self.penalty.check()?;
         if self.discriminator_batch_norm && !shape.is_image() {
             return Err(Error::invalid("points have no batch normalisation: set discriminator_batch_norm=false"));
         }
-        if self.discriminator_batch_norm && self.r1_gamma > 0.0 {
+        if self.discriminator_batch_norm && self.penalty.needs_gradients() {
             return Err(Error::invalid(
-                "`r1_gamma` penalises the gradient of each image alone, which batch normalisation mixes: set \
+                "the penalty is on the gradient of each image alone, which batch normalisation mixes: set \
                  discriminator_batch_norm=false",
             ));
         }
@@ -143,8 +142,8 @@ impl DcganConfig {
 impl Dcgan {
     /// A step of the discriminator alone, on fakes that carry no graph of the generator.
     fn discriminator_step(&mut self, real: &Tensor, step: &Step, losses: Losses) -> Result<Losses> {
-        let gamma = self.config.r1_gamma;
-        let real = real.detach().set_requires_grad(gamma > 0.0);
+        let penalty = self.config.penalty;
+        let real = real.detach().set_requires_grad(penalty.needs_gradients());
         let fake = {
             let _no_grad = tch::no_grad_guard();
             self.generator.forward(&self.noise(real.size()[0], &step.rng), Mode::Frozen)
@@ -156,12 +155,11 @@ impl Dcgan {
             .with("loss_d", &loss)
             .with("d_real", &real_logits.sigmoid().mean(Kind::Float))
             .with("d_fake", &fake_logits.sigmoid().mean(Kind::Float));
-        if gamma == 0.0 {
-            return Ok(losses.with("grad_norm_d", &self.discriminator_optimizer.step(&loss, step.lr_scale)?));
-        }
-        let r1 = gradient_penalty(&real, &real_logits).mean(Kind::Float) * (gamma / 2.0);
-        let losses = losses.with("r1", &r1);
-        Ok(losses.with("grad_norm_d", &self.discriminator_optimizer.step(&(loss + r1), step.lr_scale)?))
+        let (loss, losses) = match penalty.of(&real, &real_logits) {
+            Some((name, penalty)) => (loss + &penalty, losses.with(name, &penalty)),
+            None => (loss, losses),
+        };
+        Ok(losses.with("grad_norm_d", &self.discriminator_optimizer.step(&loss, step.lr_scale)?))
     }
 
     /// A step of the generator alone, on noise of its own.
@@ -251,7 +249,7 @@ impl Buildable for Dcgan {
                 generator_width: 32,
                 discriminator_width: 32,
                 discriminator_batch_norm: true,
-                r1_gamma: 0.0,
+                penalty: Penalty::None,
                 generator_optimizer: AdamConfig { learning_rate: 2e-3, ..adam },
                 discriminator_optimizer: AdamConfig { learning_rate: 1e-3, ..adam },
             }
@@ -261,7 +259,7 @@ impl Buildable for Dcgan {
                 generator_width: 128,
                 discriminator_width: 128,
                 discriminator_batch_norm: false,
-                r1_gamma: 0.1,
+                penalty: Penalty::R1(R1 { gamma: 0.1 }),
                 generator_optimizer: AdamConfig { learning_rate: 5e-4, ..adam },
                 discriminator_optimizer: AdamConfig { learning_rate: 5e-4, ..adam },
             }

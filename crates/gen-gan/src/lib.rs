@@ -2,6 +2,7 @@
 
 pub mod losses;
 pub mod networks;
+pub mod penalty;
 
 mod dcgan;
 

@@ -2,6 +2,9 @@ use gen_core::data::DataSpec;
 use gen_core::train::{Budget, TrainConfig};
 use serde::{Deserialize, Serialize};
 
+/// The format of the files of a run. A change that older or newer programs would misread takes the next number.
+pub const FORMAT_VERSION: u32 = 2;
+
 /// The configuration of a run, enough to repeat it: `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +17,35 @@ pub struct RunConfig {
     pub training: TrainConfig,
     /// The data.
     pub data: DataSpec,
+}
+
+impl RunConfig {
+    /// The content of `config.toml`, which begins with [`FORMAT_VERSION`].
+    pub(crate) fn to_toml(&self) -> std::result::Result<String, toml::ser::Error> {
+        Ok(format!("format_version = {FORMAT_VERSION}\n\n{}", toml::to_string_pretty(self)?))
+    }
+
+    /// Reads the content of `config.toml`. The error is the rest of a sentence that begins with the path of the file.
+    pub(crate) fn from_toml(text: &str) -> std::result::Result<Self, String> {
+        let not_a_run = |error: &dyn std::fmt::Display| format!("not a run's configuration: {error}");
+        let mut table: toml::Table =
+            toml::from_str(text).map_err(|error: toml::de::Error| not_a_run(&error.message()))?;
+        let version = match table.remove("format_version") {
+            Some(version) => version.as_integer(),
+            // Format 1 had no number.
+            None => table.contains_key("run").then_some(1),
+        };
+        match version {
+            Some(version) if version == i64::from(FORMAT_VERSION) => {
+                gen_core::config::from_table(&table).map_err(|error| not_a_run(&error))
+            }
+            Some(version) => Err(format!(
+                "the run has format {version}, which another version of this program wrote; this one reads format \
+                 {FORMAT_VERSION}: train the model again, or use the other version"
+            )),
+            None => Err(not_a_run(&"`format_version` is missing")),
+        }
+    }
 }
 
 /// The part of [`RunConfig`] outside model, training and data.

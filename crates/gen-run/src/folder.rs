@@ -66,7 +66,7 @@ impl RunFolder {
 
     fn write_config(&self) -> Result<()> {
         let file = self.path.join("config.toml");
-        let text = toml::to_string_pretty(&self.config).map_err(|error| Error::format(&file, error.to_string()))?;
+        let text = self.config.to_toml().map_err(Error::file(&file))?;
         remove_temporary(&self.path, "config.");
         write_atomically(&file, |temporary| std::fs::write(temporary, &text).map_err(Error::io(&file)))?;
         files::sync_parent(&self.path)
@@ -119,9 +119,7 @@ impl RunFolder {
             )));
         }
         let text = std::fs::read_to_string(&file).map_err(Error::io(&file))?;
-        let config = toml::from_str(&text).map_err(|error: toml::de::Error| {
-            Error::format(&file, format!("not a run's configuration: {}", error.message()))
-        })?;
+        let config = RunConfig::from_toml(&text).map_err(Error::file(&file))?;
         Ok(RunFolder { path, config, _lock: None })
     }
 

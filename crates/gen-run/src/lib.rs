@@ -12,7 +12,7 @@ mod lock;
 mod picture;
 
 pub use checkpoint::Checkpoint;
-pub use config::{EarlierBudget, LIBTORCH_VERSION, RunConfig, RunInfo};
+pub use config::{EarlierBudget, FORMAT_VERSION, LIBTORCH_VERSION, RunConfig, RunInfo};
 pub use files::write_atomically;
 pub use folder::RunFolder;
 pub use picture::{PictureFormat, save_picture};

@@ -13,6 +13,7 @@ pub use gen_core;
 use gen_core::registry::ModelEntry;
 pub use networks::NetworkKind;
 pub use observation::Likelihood;
+pub use prior::{FlowPrior, PriorConfig};
 pub use vae::{Vae, VaeConfig};
 
 /// The models of this crate.

@@ -1,27 +1,74 @@
+use gen_core::config::at_least_one;
 use gen_core::distributions::Gaussian;
 use gen_core::params::Scope;
+use gen_core::{Error, Result};
 use gen_flow::Given;
 use gen_flow::bijection::{Bijection, Chain, Coupling, Layer, Mask};
 use gen_flow::conditioner::MlpConditioner;
 use gen_flow::univariate::Univariate;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::networks::halves;
 
-/// p(z), the distribution of the latents.
-///
-/// Without layers it is N(0, I) (Kingma & Welling 2014). With layers it is a flow: affine coupling layers (Dinh et al.
-/// 2017) that take z to standard normal noise, learned with the rest by the same bound. The bound stays a bound, and
-/// the prior learns to draw the latents that the encoder gives to data (Chen et al. 2017, section 3.2).
+/// The distribution p(z) of the latents.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum PriorConfig {
+    /// N(0, I) (Kingma & Welling 2014).
+    StandardNormal,
+    /// A normalizing flow.
+    Flow(FlowPrior),
+}
+
+/// Affine coupling layers (Dinh et al. 2017) that take z to standard normal noise, learned with the rest by the same
+/// bound. The bound stays a bound, and the prior learns to draw the latents that the encoder gives to data (Chen et al.
+/// 2017, section 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowPrior {
+    /// Coupling layers.
+    pub layers: usize,
+}
+
+impl Default for FlowPrior {
+    fn default() -> Self {
+        FlowPrior { layers: 8 }
+    }
+}
+
+impl PriorConfig {
+    /// # Errors
+    /// When it is no prior of `latent_dim` latents.
+    pub(crate) fn check(self, latent_dim: i64) -> Result<()> {
+        match self {
+            PriorConfig::StandardNormal => Ok(()),
+            PriorConfig::Flow(FlowPrior { layers }) => {
+                at_least_one("prior.layers", layers as i64)?;
+                if latent_dim < 2 {
+                    return Err(Error::invalid(format!(
+                        "couplings need a `latent_dim` of 2 or more, found {latent_dim}: set prior=standard-normal"
+                    )));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// p(z) with its parameters. A prior without layers is N(0, I).
 #[derive(Debug)]
 pub(crate) struct Prior(Chain);
 
 impl Prior {
-    /// Of `latent_dim` latents, with `layers` coupling layers whose networks have `width` hidden units. It starts as
-    /// N(0, I).
-    pub(crate) fn new(scope: Scope<'_>, latent_dim: i64, layers: i64, width: i64) -> Self {
-        let layer = |i: i64| -> Box<dyn Layer> {
-            let mask = Mask::alternating(latent_dim, i as usize);
+    /// Of `latent_dim` latents; the networks of couplings have `width` hidden units. It starts as N(0, I).
+    pub(crate) fn new(scope: Scope<'_>, latent_dim: i64, config: PriorConfig, width: i64) -> Self {
+        let layers = match config {
+            PriorConfig::StandardNormal => 0,
+            PriorConfig::Flow(FlowPrior { layers }) => layers,
+        };
+        let layer = |i: usize| -> Box<dyn Layer> {
+            let mask = Mask::alternating(latent_dim, i);
             let outputs = BoundedAffine.parameters() * mask.transformed(latent_dim);
             let network = MlpConditioner::new(&scope / i, mask.kept(latent_dim), 0, &[width, width], outputs);
             Box::new(Coupling::new(mask, BoundedAffine, Box::new(network)))
@@ -94,7 +141,7 @@ mod tests {
     fn moved(latent_dim: i64) -> (Params, Prior) {
         tch::manual_seed(0);
         let params = Params::new(Kind::Double, Device::Cpu);
-        let prior = Prior::new(params.root() / "prior", latent_dim, 5, 16);
+        let prior = Prior::new(params.root() / "prior", latent_dim, PriorConfig::Flow(FlowPrior { layers: 5 }), 16);
         let _no_grad = tch::no_grad_guard();
         for (_, mut tensor) in params.trainable() {
             tensor += tensor.randn_like() * 0.3;
@@ -106,8 +153,10 @@ mod tests {
     fn starts_as_the_standard_normal() {
         let params = Params::new(Kind::Double, Device::Cpu);
         let z = Tensor::randn([6, 4], (Kind::Double, Device::Cpu));
-        for layers in [0, 3] {
-            let prior = Prior::new(params.root() / layers, 4, layers, 8);
+        for (i, config) in
+            [PriorConfig::StandardNormal, PriorConfig::Flow(FlowPrior { layers: 3 })].into_iter().enumerate()
+        {
+            let prior = Prior::new(params.root() / i, 4, config, 8);
             assert_close(&prior.log_prob(&z), &Gaussian::standard(&z).log_prob(&z), 1e-14, 0.0);
             assert_close(&prior.sample(&z), &z, 1e-14, 0.0);
         }

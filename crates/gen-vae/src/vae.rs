@@ -19,7 +19,7 @@ use tch::{Device, Kind, Tensor};
 use crate::networks::{Decoder, Encoder, NetworkKind, ROWS_AT_ONCE, check_sizes, default_widths, halves};
 use crate::objectives::{elbo, log_importance_weight};
 use crate::observation::{Likelihood, Observation};
-use crate::prior::Prior;
+use crate::prior::{FlowPrior, Prior, PriorConfig};
 
 /// Hyperparameters of [`Vae`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,9 +37,8 @@ pub struct VaeConfig {
     /// Whether the decoder gives each value a scale of its own; otherwise one learned scale serves all (σ-VAE,
     /// Rybkin et al. 2021). Must be false for a Bernoulli, which has none.
     pub predict_scale: bool,
-    /// Coupling layers of the flow that is the prior p(z), learned with the rest (Chen et al. 2017); 0 for the
-    /// standard normal prior of Kingma & Welling (2014).
-    pub prior_layers: i64,
+    /// The distribution of the latents.
+    pub prior: PriorConfig,
     /// Weight of the KL divergence in the training loss (Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
     /// Whether samples are drawn from p(x | z); otherwise they are its centre, which has no pixel noise.
@@ -56,12 +55,7 @@ impl VaeConfig {
         if self.predict_scale && self.likelihood == Likelihood::Bernoulli {
             return Err(Error::invalid("a `bernoulli` likelihood has no scale: set `predict_scale` to false"));
         }
-        if self.prior_layers < 0 || (self.prior_layers > 0 && self.latent_dim < 2) {
-            return Err(Error::invalid(format!(
-                "`prior_layers` must be 0, or above 0 with a `latent_dim` of 2 or more; found {} and {}",
-                self.prior_layers, self.latent_dim
-            )));
-        }
+        self.prior.check(self.latent_dim)?;
         positive("beta", self.beta)
     }
 }
@@ -303,7 +297,7 @@ impl Buildable for Vae {
             widths: default_widths(data.shape),
             likelihood: Likelihood::default_for(data.values),
             predict_scale: !image,
-            prior_layers: 8,
+            prior: PriorConfig::Flow(FlowPrior::default()),
             beta: 1.0,
             sample_noise: !image,
             optimizer: AdamConfig { learning_rate: if image { 6e-3 } else { 2e-3 }, ..AdamConfig::default() },
@@ -330,7 +324,7 @@ impl Buildable for Vae {
         let per_value = if config.predict_scale { 2 } else { 1 };
         let encoder = Encoder::new(&root / "encoder", config.network, data.shape, widths, 2 * latent);
         let decoder = Decoder::new(&root / "decoder", config.network, latent, widths, data.shape, per_value);
-        let prior = Prior::new(&root / "prior", latent, config.prior_layers, (4 * latent).max(64));
+        let prior = Prior::new(&root / "prior", latent, config.prior, (4 * latent).max(64));
         let log_scale = match config.likelihood {
             Likelihood::Bernoulli => Tensor::zeros([1], (Kind::Float, context.device)),
             likelihood => {

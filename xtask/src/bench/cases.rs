@@ -141,7 +141,7 @@ pub(super) const FAMILIES: [Case; 6] = [
     Case::new("vae", "vae", "vae", "fashion-mnist", &[1000]),
     Case {
         // Wider versions of the networks in Kingma & Welling's paper.
-        set: &["network=mlp", "widths=[512,512]", "latent_dim=20", "prior_layers=0", "binarise=static"],
+        set: &["network=mlp", "widths=[512,512]", "latent_dim=20", "prior=standard-normal", "binarise=static"],
         ..Case::new("vae-mlp", "vae", "vae", "fashion-mnist", &[1000])
     },
     Case::new("realnvp", "realnvp", "flow", "fashion-mnist", &[250]),

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use crate::device::Compute;
-use crate::settings::{Settings, with_precision};
+use crate::settings::{Settings, SettingsFile, with_precision};
 use crate::{arguments, catalog, files, message, registry};
 
 /// Time a model for `cargo xtask bench`
@@ -90,7 +90,8 @@ impl Worker {
     fn new(args: &Args, device: Device) -> anyhow::Result<Self> {
         let entry = registry::find(&args.model)?;
         let raw = catalog::load(&args.data)?;
-        let settings = Settings::resolve(&entry, &raw, &with_precision(&args.set, args.precision), None)?;
+        let set = with_precision(&args.set, args.precision);
+        let settings = Settings::resolve(&entry, &raw, &set, &SettingsFile::default())?;
         let data = raw.with_options(&settings.options)?.to_device(device);
         let context = BuildContext { data: data.spec.clone(), device, seed: args.seed };
         let model = entry.build(&settings.model, &context)?;

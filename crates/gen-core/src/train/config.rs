@@ -6,7 +6,7 @@ use crate::precision::Precision;
 
 /// The training settings of all families.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// Rows in a batch.
     #[serde(deserialize_with = "crate::config::count")]
@@ -22,18 +22,14 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Rows of the validation split on which the averaged weights are validated every `validate_every` steps; the best
     /// are kept. 0 for no validation, as a model without a validation loss requires.
-    #[serde(default)]
     pub validation_rows: usize,
     /// Steps between validations; 0 for one after each tenth of the budget.
-    #[serde(default)]
     pub validate_every: u64,
     /// Early stopping (Goodfellow et al. 2016, algorithm 7.1): training ends after this many validations in a row
     /// without an improvement; 0 never stops it. The learning rate still follows the whole budget, so a schedule that
     /// falls to 0 does not get there.
-    #[serde(default)]
     pub patience: usize,
     /// The compute dtype of layers during training.
-    #[serde(default)]
     pub precision: Precision,
 }
 

@@ -8,6 +8,7 @@ use crate::network::NetworkConfig;
 use crate::prediction::Prediction;
 use crate::samplers::Variance;
 use crate::schedule::{NoiseSchedule, Spacing};
+use crate::weighting::Weighting;
 
 /// The choice of a sampler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +48,8 @@ pub struct DdpmConfig {
     pub schedule: NoiseSchedule,
     /// The target that the network predicts.
     pub prediction: Prediction,
-    /// γ of the min-SNR weights of the loss; 0 leaves them out.
-    pub min_snr_gamma: f64,
+    /// The weights of the loss over noise levels.
+    pub weighting: Weighting,
     /// The sampler where a request names none.
     pub sampler: Sampler,
     /// Steps of the DDIM sampler where a request gives no number. (The ancestral sampler then takes all T.)
@@ -75,6 +76,7 @@ pub struct DdpmConfig {
 
 impl DdpmConfig {
     pub(super) fn check(&self, data: &DataSpec) -> Result<()> {
+        self.weighting.check()?;
         self.spacing
             .timesteps(self.timesteps, self.ddim_steps)
             .map_err(|error| Error::invalid(format!("`ddim_steps`: {error}")))?;

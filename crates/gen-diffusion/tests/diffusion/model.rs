@@ -15,6 +15,7 @@ use gen_diffusion::prediction::Prediction;
 use gen_diffusion::samplers::Variance;
 use gen_diffusion::schedule::{NoiseSchedule, Spacing};
 use gen_diffusion::unet::UNetConfig;
+use gen_diffusion::weighting::{MinSnr, Weighting};
 use gen_diffusion::{Ddpm, DdpmConfig, MODELS, Sampler};
 use tch::{Device, Kind, Tensor};
 
@@ -39,6 +40,10 @@ fn points() -> Dataset {
     let centre = Tensor::cat(&[&side * 6.0 + 10.0, &side * -0.3 - 5.0], 1);
     let noise = Tensor::randn([2000, 2], (Kind::Float, Device::Cpu)) * Tensor::from_slice(&[1.0f32, 0.05]);
     Dataset::from_tensor("points", centre + noise).unwrap()
+}
+
+fn min_snr(gamma: f64) -> Weighting {
+    Weighting::MinSnr(MinSnr { gamma })
 }
 
 fn small(data: &Dataset) -> DdpmConfig {
@@ -226,7 +231,7 @@ fn configurations() {
     };
     for (config, data, expected) in [
         (DdpmConfig { timesteps: 0, ..small(&set) }, &set, "at least 1 timestep"),
-        (DdpmConfig { min_snr_gamma: -1.0, ..small(&set) }, &set, "`min_snr_gamma`"),
+        (DdpmConfig { weighting: min_snr(-1.0), ..small(&set) }, &set, "`weighting.gamma`"),
         (DdpmConfig { ddim_steps: 0, ..small(&set) }, &set, "1 to 1000 steps"),
         (DdpmConfig { ddim_eta: 1.5, ..small(&set) }, &set, "`ddim_eta`"),
         (DdpmConfig { bound_evaluations: 1, ..small(&set) }, &set, "`bound_evaluations`"),
@@ -267,7 +272,7 @@ fn published_settings_can_be_chosen() {
         "bound_evaluations=20",
         "ddim_steps=20",
     ] {
-        config::set(&mut table, change).unwrap();
+        config::set(&mut table, change, |table| entry.complete(table)).unwrap();
     }
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
     let mut model = entry.build(&table, &context).unwrap();
@@ -276,7 +281,12 @@ fn published_settings_can_be_chosen() {
     assert_eq!(model.sampling(&SampleRequest::new(1, 0)).unwrap().evaluations, 20);
     assert_eq!(model.sample(&SampleRequest::new(1, 0)).unwrap().size(), [1, 1, 8, 8]);
 
-    assert!(config::set(&mut table, "chanels=[8]").unwrap_err().to_string().contains("`channels`"));
+    assert!(
+        config::set(&mut table, "chanels=[8]", |table| entry.complete(table))
+            .unwrap_err()
+            .to_string()
+            .contains("`channels`")
+    );
     table.insert("unknown".into(), 1.into());
     assert!(entry.build(&table, &context).is_err());
     table.remove("unknown");
@@ -405,7 +415,7 @@ fn no_setting_is_ignored() {
         ("timesteps", DdpmConfig { timesteps: 500, ..default.clone() }, Sampler::Ddim, [true, true]),
         ("schedule", DdpmConfig { schedule: NoiseSchedule::Linear, ..default.clone() }, Sampler::Ddim, [true, true]),
         ("prediction", DdpmConfig { prediction: Prediction::Sample, ..default.clone() }, Sampler::Ddim, [true, true]),
-        ("min_snr_gamma", DdpmConfig { min_snr_gamma: 5.0, ..default.clone() }, Sampler::Ddim, [false, true]),
+        ("weighting", DdpmConfig { weighting: min_snr(5.0), ..default.clone() }, Sampler::Ddim, [false, true]),
         ("ddim_eta", DdpmConfig { ddim_eta: 1.0, ..default.clone() }, Sampler::Ddim, [true, false]),
         ("spacing", DdpmConfig { spacing: Spacing::Leading, ..default.clone() }, Sampler::Ddim, [true, false]),
         ("clip", DdpmConfig { clip: false, ..default.clone() }, Sampler::Ddim, [true, false]),

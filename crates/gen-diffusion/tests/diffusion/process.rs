@@ -8,6 +8,7 @@ use gen_core::testing::{assert_close, assert_close_f64, assert_gradient};
 use gen_diffusion::prediction::{Objective, Prediction, Scales, stratified_timesteps};
 use gen_diffusion::samplers::{Variance, ancestral, ddim};
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Posterior, Spacing};
+use gen_diffusion::weighting::{MinSnr, Weighting};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -137,7 +138,7 @@ fn min_snr_weights_agree() {
                 let epsilon = (x - &wrong * &scales.alpha) / &scales.sigma;
                 prediction.target(&wrong, &epsilon, &scales)
             };
-            let objective = Objective::new(&process, prediction, 5.0).unwrap();
+            let objective = Objective::new(&process, prediction, Weighting::MinSnr(MinSnr { gamma: 5.0 }));
             let loss = objective.loss(network, &x0, &noise, &step).double_value(&[0]);
             assert_close_f64(loss, level.snr().min(5.0) * 0.0625, 1e-9, 0.0);
         }
@@ -166,8 +167,8 @@ fn gradients_of_the_loss() {
     let t = Tensor::from_slice(&[0i64, 40, 99]);
     let parameters = Tensor::from_slice(&[0.7, -0.3, 0.2, 0.5, -0.6, 0.1]).view([3, 2]);
     for prediction in PREDICTIONS {
-        for gamma in [0.0, 5.0] {
-            let objective = Objective::new(&process, prediction, gamma).unwrap();
+        for weighting in [Weighting::Uniform, Weighting::MinSnr(MinSnr { gamma: 5.0 })] {
+            let objective = Objective::new(&process, prediction, weighting);
             let loss = |w: &Tensor| {
                 let network = |x: &Tensor, time: &Tensor| {
                     let hidden = x.matmul(&w.narrow(0, 0, 2)) + time.unsqueeze(1) * 1e-3;
@@ -183,7 +184,7 @@ fn gradients_of_the_loss() {
 #[test]
 fn epsilon_without_weights_is_l_simple() {
     let process = process(NoiseSchedule::Linear, 1000);
-    let objective = Objective::new(&process, Prediction::Epsilon, 0.0).unwrap();
+    let objective = Objective::new(&process, Prediction::Epsilon, Weighting::Uniform);
     let (x0, noise) = (Tensor::zeros([2, 3], F64), Tensor::ones([2, 3], F64));
     let t = Tensor::from_slice(&[0i64, 999]);
     let loss = objective.loss(|x, _| x.full_like(3.0), &x0, &noise, &t);

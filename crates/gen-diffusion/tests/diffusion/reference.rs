@@ -11,6 +11,7 @@ use gen_diffusion::bound::{Decoder, VariationalBound};
 use gen_diffusion::prediction::{Prediction, Scales};
 use gen_diffusion::samplers::{Variance, ancestral, ddim};
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Posterior, Spacing};
+use gen_diffusion::weighting::{MinSnr, Weighting};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -177,7 +178,7 @@ fn min_snr_weights() {
             [("epsilon", Prediction::Epsilon), ("sample", Prediction::Sample), ("v", Prediction::V)]
         {
             let expected = case[name][i].as_f64().unwrap();
-            assert_close_f64(prediction.min_snr_weight(snr, 5.0), expected, 1e-9, 0.0);
+            assert_close_f64(Weighting::MinSnr(MinSnr { gamma: 5.0 }).at(snr, prediction), expected, 1e-9, 0.0);
         }
     }
 }

@@ -12,6 +12,7 @@ use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, Progress, TrainConfig, Trainer};
 use gen_core::{Error, Result};
 use gen_gan::networks::{ConvGenerator, Mode, Pyramid};
+use gen_gan::penalty::{Penalty, R1};
 use gen_gan::{Dcgan, DcganConfig, MODELS};
 use tch::{Device, Kind, Tensor};
 
@@ -158,6 +159,10 @@ fn first_step() -> Step {
     Step { rng: Generator::seeded(5), ..Step::new(0) }
 }
 
+fn r1(gamma: f64) -> Penalty {
+    Penalty::R1(R1 { gamma })
+}
+
 fn first_noise(rows: i64) -> Tensor {
     first_step().rng.randn([rows, 8], (Kind::Float, Device::Cpu))
 }
@@ -167,7 +172,7 @@ fn first_noise(rows: i64) -> Tensor {
 fn a_step_on_points_reports_what_the_definitions_give() {
     let _turn = turn();
     let (data, _) = ring(50);
-    let mut model = build(&data, DcganConfig { r1_gamma: 0.7, ..small(&data) }, 0).unwrap();
+    let mut model = build(&data, DcganConfig { penalty: r1(0.7), ..small(&data) }, 0).unwrap();
     shake(&model, 0.3);
     let (weights, state) = (model.weights().snapshot(), model.training_state().snapshot());
     let mlp = |x: &Tensor, of: &dyn Fn(String) -> Tensor| {
@@ -233,8 +238,8 @@ fn a_penalty_on_images_is_trained() {
     let _turn = turn();
     let data = discs(43, [1, 16, 16]);
     let x = double(&data.train.to_batch(&data.spec, &Generator::shared()).x);
-    let norm_after = |gamma: f64| {
-        let config = DcganConfig { discriminator_batch_norm: false, r1_gamma: gamma, ..small(&data) };
+    let norm_after = |penalty: Penalty, gamma: f64| {
+        let config = DcganConfig { discriminator_batch_norm: false, penalty, ..small(&data) };
         let mut model = build(&data, config, 0).unwrap();
         shake(&model, 0.1);
         for index in 0..30 {
@@ -251,7 +256,7 @@ fn a_penalty_on_images_is_trained() {
         }
         image_squared_norms(&model.training_state(), &x).mean(Kind::Double).double_value(&[])
     };
-    let (free, held) = (norm_after(0.0), norm_after(20.0));
+    let (free, held) = (norm_after(Penalty::None, 0.0), norm_after(r1(20.0), 20.0));
     assert!(held < free / 4.0, "{held} with a penalty, {free} without");
 }
 
@@ -260,7 +265,7 @@ fn a_step_on_images_reports_what_the_definitions_give() {
     let _turn = turn();
     for rows in [5, 43] {
         let data = discs(rows, [1, 16, 16]);
-        let config = DcganConfig { discriminator_batch_norm: false, r1_gamma: 3.0, ..small(&data) };
+        let config = DcganConfig { discriminator_batch_norm: false, penalty: r1(3.0), ..small(&data) };
         let mut model = build(&data, config, 0).unwrap();
         shake(&model, 0.1);
         let state = model.training_state().snapshot();
@@ -424,8 +429,8 @@ fn impossible_configurations_are_explained() {
         message(build(data, config, 0))
     };
     assert_eq!(refused(&images, |c| c.latent_dim = 0), "`latent_dim` must be at least 1, found 0");
-    assert_eq!(refused(&images, |c| c.r1_gamma = -1.0), "`r1_gamma` must be at least 0, found -1");
-    assert!(refused(&images, |c| c.r1_gamma = 1.0).ends_with("set discriminator_batch_norm=false"));
+    assert_eq!(refused(&images, |c| c.penalty = r1(0.0)), "`penalty.gamma` must be a positive number, found 0");
+    assert!(refused(&images, |c| c.penalty = r1(1.0)).ends_with("set discriminator_batch_norm=false"));
     assert!(refused(&points, |c| c.discriminator_batch_norm = true).ends_with("discriminator_batch_norm=false"));
     let odd = discs(4, [3, 30, 20]);
     assert_eq!(

@@ -6,6 +6,7 @@ use std::path::Path;
 use gen_core::data::Dataset;
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
+use gen_gan::penalty::{Penalty, R1};
 use gen_gan::{Dcgan, DcganConfig};
 use tch::{Device, Kind, Tensor};
 
@@ -16,7 +17,8 @@ fn dcgan_takes_pytorchs_step_with_and_without_a_penalty() {
     let data = Dataset::from_tensor("images", images).unwrap().spec;
     let config =
         DcganConfig { latent_dim: 8, generator_width: 4, discriminator_width: 4, ..Dcgan::default_config(&data) };
-    let penalised = DcganConfig { discriminator_batch_norm: false, r1_gamma: 2.0, ..config.clone() };
+    let penalised =
+        DcganConfig { discriminator_batch_norm: false, penalty: Penalty::R1(R1 { gamma: 2.0 }), ..config.clone() };
     for (name, config) in [("dcgan", config), ("dcgan-r1", penalised)] {
         let context = BuildContext { data: data.clone(), device: Device::Cpu, seed: 0 };
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/step-{name}.safetensors"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use gen_core::data::{Binarise, DataOptions, DataSpec, Dataset};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
-use gen_vae::{NetworkKind, Vae, VaeConfig};
+use gen_vae::{FlowPrior, NetworkKind, PriorConfig, Vae, VaeConfig};
 use tch::{Device, Kind, Tensor};
 
 /// One test, since the instruction set is that of the whole process.
@@ -17,7 +17,12 @@ fn both_networks_take_pytorchs_step() {
         Dataset::from_tensor("images", images).unwrap()
     };
     let bytes = images().spec;
-    let config = VaeConfig { latent_dim: 3, widths: vec![4, 6], prior_layers: 2, ..Vae::default_config(&bytes) };
+    let config = VaeConfig {
+        latent_dim: 3,
+        widths: vec![4, 6],
+        prior: PriorConfig::Flow(FlowPrior { layers: 2 }),
+        ..Vae::default_config(&bytes)
+    };
     check("vae", config, bytes);
 
     let options = DataOptions { binarise: Binarise::Static, ..Default::default() };
@@ -26,7 +31,7 @@ fn both_networks_take_pytorchs_step() {
         network: NetworkKind::Mlp,
         latent_dim: 3,
         widths: vec![16, 12],
-        prior_layers: 0,
+        prior: PriorConfig::StandardNormal,
         beta: 0.25,
         ..Vae::default_config(&binary)
     };

@@ -13,16 +13,16 @@ use crate::progress::Style;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The model; `gen list` shows them
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "config"])]
     pub(super) model: Option<String>,
 
     /// The data set: a name from `gen data list`, folder:PATH, npy:PATH or csv:PATH (`gen data --help` has their
     /// options). With --resume its new place, if it has moved
-    #[arg(long, required_unless_present = "resume")]
+    #[arg(long, required_unless_present_any = ["resume", "config"])]
     pub(super) data: Option<String>,
 
     /// The budget: 90s, 5m, 20000steps, 1Mimages, 10epochs. With --resume the whole budget, with the part that is used
-    #[arg(long, required_unless_present = "resume", allow_hyphen_values = true)]
+    #[arg(long, required_unless_present_any = ["resume", "config"], allow_hyphen_values = true)]
     pub(super) budget: Option<Budget>,
 
     /// The seed of all random numbers [default: 0]
@@ -37,7 +37,8 @@ pub(crate) struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
 
-    /// A TOML file of settings, in the form of a run's config.toml
+    /// A TOML file of settings, in the form of a run's config.toml; the config.toml of a run repeats it. Options and
+    /// --set win over it
     #[arg(long)]
     pub(super) config: Option<PathBuf>,
 

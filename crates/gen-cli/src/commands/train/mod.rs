@@ -15,7 +15,7 @@ use gen_run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
 use crate::device;
 use crate::interrupt::{Interrupted, Signals};
 use crate::progress::Progress;
-use crate::settings::{Settings, with_precision};
+use crate::settings::{Settings, SettingsFile, with_precision};
 use crate::{catalog, message, pictures, registry};
 pub(crate) use args::Args;
 use place::Place;
@@ -28,20 +28,23 @@ const HISTOGRAM: usize = 2000;
 const PARTS: f64 = 10.0;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let place = Place::of(args)?;
-    let device = args.compute.start()?;
+    let file = SettingsFile::read(args.config.as_deref())?;
+    let place = Place::of(args, &file)?;
+    let device = args.compute.or(file.run.device.as_deref(), file.run.threads)?.start()?;
     let mut progress = Progress::new(args.progress);
     let entry = registry::find(&place.model)?;
+    file.check_model(entry.name)?;
     let raw = match args.data {
         Some(_) => catalog::load(&place.dataset)?,
         None => catalog::load_of_run(&place.dataset, &place.path)?,
     };
     let set = with_precision(&args.set, args.precision);
     let settings = match place.before() {
-        Some(before) => Settings::of_run(before, &set, args.config.as_deref())?,
-        None => Settings::resolve(&entry, &raw, &set, args.config.as_deref())?,
+        Some(before) => Settings::of_run(&entry, before, &set, &file)?,
+        None => Settings::resolve(&entry, &raw, &set, &file)?,
     };
     let data = raw.with_options(&settings.options)?.to_device(device);
+    file.check_data(&data.spec)?;
     let config = RunConfig {
         run: RunInfo {
             model: entry.name.to_owned(),

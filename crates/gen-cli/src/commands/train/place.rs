@@ -11,6 +11,7 @@ use toml::{Table, Value};
 
 use super::args::Args;
 use crate::progress::Progress;
+use crate::settings::SettingsFile;
 use crate::{catalog, checkpoint, output};
 
 /// A folder and what is trained in it: by the options, otherwise by the configuration of the run there.
@@ -27,7 +28,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn of(args: &Args) -> anyhow::Result<Self> {
+    pub(super) fn of(args: &Args, file: &SettingsFile) -> anyhow::Result<Self> {
         // In `--resume MODEL --out RUN` the model is parsed as the value of `--resume`.
         let (model, named) = match (&args.model, args.resume.clone().flatten(), &args.out) {
             (None, Some(model), Some(_)) => (Some(model.to_string_lossy().into_owned()), None),
@@ -43,16 +44,23 @@ impl Place {
         }
         let run = args.resume.is_some().then(|| RunFolder::open(&path)).transpose()?;
         let before = run.as_ref().map(|run| &run.config().run);
-        let given = |what: &str| format!("only --resume allows to leave out {what}");
-        let dataset = match &args.data {
-            Some(data) => catalog::full_name(data)?,
-            None => before.map(|run| run.dataset.clone()).with_context(|| given("--data"))?,
+        let in_file = &file.run;
+        let given = |what: &str, key: &str| match args.config {
+            Some(_) => format!("give {what}, or `{key}` in the section [run] of --config"),
+            None => format!("only --resume and --config allow to leave out {what}"),
         };
+        let dataset = match (&args.data, before) {
+            (Some(data), _) => catalog::full_name(data)?,
+            (None, Some(run)) => run.dataset.clone(),
+            (None, None) => in_file.dataset.clone().with_context(|| given("--data", "dataset"))?,
+        };
+        let model = model.or_else(|| before.map(|run| run.model.clone())).or_else(|| in_file.model.clone());
+        let budget = args.budget.or(before.map(|run| run.budget)).or(in_file.budget);
         Ok(Place {
-            model: model.or_else(|| before.map(|run| run.model.clone())).with_context(|| given("the model"))?,
+            model: model.with_context(|| given("the model", "model"))?,
             dataset,
-            budget: args.budget.or_else(|| before.map(|run| run.budget)).with_context(|| given("--budget"))?,
-            seed: args.seed.or_else(|| before.map(|run| run.seed)).unwrap_or(0),
+            budget: budget.with_context(|| given("--budget", "budget"))?,
+            seed: args.seed.or(before.map(|run| run.seed)).or(in_file.seed).unwrap_or(0),
             resumes: run.is_some(),
             // A run that has saved nothing starts again, with the settings that are given this time.
             run: run.filter(|run| run.has_saved() || args.model.is_none()),

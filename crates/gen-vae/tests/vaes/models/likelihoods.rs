@@ -8,10 +8,10 @@ use gen_core::model::{Density, GenerativeModel, LikelihoodKind, Step};
 use gen_core::registry::Buildable;
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::{assert_close, assert_close_f64};
-use gen_vae::{Likelihood, Vae, VaeConfig};
+use gen_vae::{Likelihood, PriorConfig, Vae, VaeConfig};
 use tch::{Device, Kind, Tensor};
 
-use super::{alone, context, every_kind_of_data, finite, images, points, small, train, vae, with};
+use super::{alone, context, every_kind_of_data, finite, flow_prior, images, points, small, train, vae, with};
 
 /// The sum over a row.
 fn sums(x: &Tensor) -> Tensor {
@@ -29,7 +29,7 @@ fn log_normal(x: &Tensor, mean: &Tensor, log_std: &Tensor) -> Tensor {
 fn likelihoods_are_those_of_their_definition() {
     let _turn = alone();
     let data = points(200);
-    let config = VaeConfig { prior_layers: 0, predict_scale: false, beta: 0.3, ..small(&data) };
+    let config = VaeConfig { prior: PriorConfig::StandardNormal, predict_scale: false, beta: 0.3, ..small(&data) };
     let model = Vae::build(config, &context(&data, 0)).unwrap();
     let rng = Generator::seeded(1);
     for (_, tensor) in model.weights().iter().filter(|(name, _)| !name.starts_with("standardise.")) {
@@ -110,8 +110,8 @@ fn likelihoods_are_finite_on_every_kind_of_data() {
 fn the_loss_is_the_negative_bound_in_the_units_of_the_data() {
     let _turn = alone();
     for data in [images(64, 1, 8, 8), points(64), with(images(64, 1, 8, 8), Binarise::Static, false)] {
-        for (beta, prior_layers) in [(1.0, 2), (0.25, 0), (4.0, 2)] {
-            let config = VaeConfig { beta, prior_layers, ..small(&data) };
+        for (beta, prior) in [(1.0, flow_prior(2)), (0.25, PriorConfig::StandardNormal), (4.0, flow_prior(2))] {
+            let config = VaeConfig { beta, prior, ..small(&data) };
             let mut model = Vae::build(config, &context(&data, 0)).unwrap();
             train(&mut model, &data, 3);
             let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
@@ -191,8 +191,8 @@ fn the_density_of_points_integrates_to_one() {
 fn the_bound_tightens_with_more_samples() {
     let _turn = alone();
     let data = images(200, 1, 8, 8);
-    for prior_layers in [0, 2] {
-        let config = VaeConfig { prior_layers, ..small(&data) };
+    for prior in [PriorConfig::StandardNormal, flow_prior(2)] {
+        let config = VaeConfig { prior, ..small(&data) };
         let mut model = Vae::build(config, &context(&data, 0)).unwrap();
         train(&mut model, &data, 40);
         let x = data.train.to_batch(&data.spec, &Generator::shared()).x;

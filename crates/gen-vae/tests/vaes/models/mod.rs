@@ -11,7 +11,7 @@ use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_vae::{Ae, Likelihood, MODELS, NetworkKind, Vae, VaeConfig};
+use gen_vae::{Ae, FlowPrior, Likelihood, MODELS, NetworkKind, PriorConfig, Vae, VaeConfig};
 use tch::{Device, Kind, Tensor};
 
 /// libtorch has one generator for the whole process: tests that depend on its numbers take turns.
@@ -40,13 +40,17 @@ fn with(data: Dataset, binarise: Binarise, dequantise: bool) -> Dataset {
     data.with_options(&DataOptions { binarise, dequantise, ..Default::default() }).unwrap()
 }
 
+fn flow_prior(layers: usize) -> PriorConfig {
+    PriorConfig::Flow(FlowPrior { layers })
+}
+
 fn context(data: &Dataset, seed: u64) -> BuildContext {
     BuildContext { data: data.spec.clone(), device: Device::Cpu, seed }
 }
 
 fn small(data: &Dataset) -> VaeConfig {
     let widths = if data.spec.shape.is_image() { vec![4, 6] } else { vec![16] };
-    VaeConfig { latent_dim: 3, widths, prior_layers: 2, ..Vae::default_config(&data.spec) }
+    VaeConfig { latent_dim: 3, widths, prior: flow_prior(2), ..Vae::default_config(&data.spec) }
 }
 
 fn vae(data: &Dataset) -> Vae {
@@ -380,8 +384,8 @@ fn impossible_configurations_are_explained() {
     );
     assert!(message(&binary, VaeConfig { predict_scale: true, ..small(&binary) }).contains("predict_scale"));
     assert!(message(&grey, VaeConfig { latent_dim: 0, ..fine.clone() }).contains("latent_dim"));
-    assert!(message(&grey, VaeConfig { latent_dim: 1, ..fine.clone() }).contains("prior_layers"));
-    assert!(message(&grey, VaeConfig { prior_layers: -1, ..fine.clone() }).contains("prior_layers"));
+    assert!(message(&grey, VaeConfig { latent_dim: 1, ..fine.clone() }).contains("prior=standard-normal"));
+    assert!(message(&grey, VaeConfig { prior: flow_prior(0), ..fine.clone() }).contains("`prior.layers`"));
     assert!(message(&grey, VaeConfig { widths: vec![], ..fine.clone() }).contains("widths"));
     assert!(message(&grey, VaeConfig { beta: f64::NAN, ..fine.clone() }).contains("beta"));
     let points = points(20);
