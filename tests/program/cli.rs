@@ -284,7 +284,10 @@ fn sampling_options_that_a_model_lacks_are_refused() {
         command.arg("sample").arg(&run).args(arguments).arg("--out").arg(temp.path().join(out));
         command
     };
-    sample(&["--steps", "5"], "x.png").assert().code(1).stderr(contains("samples in one pass"));
+    sample(&["--steps", "5"], "x.png")
+        .assert()
+        .code(1)
+        .stderr(contains("unknown key `steps`: there are noise, temperature"));
     let kinds = "--out takes .png, .jpg, .webp, .gif, .npy or a folder";
     sample(&[], "x.pdf").assert().code(1).stderr(contains(kinds));
     sample(&["-n", "0"], "x.png").assert().code(2);

@@ -16,11 +16,11 @@ static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
         ("vae", "digits", "widths=[8]"),
         ("ae", "digits", "widths=[8]"),
         ("realnvp", "digits", "width=8"),
-        ("ddpm", "digits", "ddim_steps=5"),
+        ("ddpm", "digits", "sampling.sampler.steps=5"),
         ("dcgan", "moons", "generator_width=16"),
         ("vae", "moons", "widths=[16]"),
         ("realnvp", "moons", "couplings=2"),
-        ("ddpm", "moons", "ddim_steps=5"),
+        ("ddpm", "moons", "sampling.sampler.steps=5"),
     ];
     let options = runs.map(|(_, _, set)| format!("--budget 10steps --set batch_size=32 --set {set}"));
     let runs: Vec<_> =
@@ -135,8 +135,8 @@ fn trajectories() {
     let refuses = |run, arguments, message| scratch.refuses("trajectory", run, arguments, "x.png", message);
     refuses("dcgan-digits", "", "`dcgan` makes a sample in one pass");
     refuses("vae-moons", "", "`vae` makes a sample in one pass");
-    refuses("ddpm-digits", "--sampler ddmi", "did you mean `ddim`?");
-    refuses("realnvp-digits", "--steps 3", "no choice of sampler or steps");
+    refuses("ddpm-digits", "--sampler ddmi", "did you mean `sampler=ddim`?");
+    refuses("realnvp-digits", "--steps 3", "unknown key `steps`: there are temperature");
     refuses("ddpm-digits", "-n 100", "up to 64 images");
 }
 

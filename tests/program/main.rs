@@ -7,6 +7,7 @@ mod compare;
 mod data;
 mod densities;
 mod explore;
+mod information;
 mod outputs;
 mod own_data;
 mod progress;

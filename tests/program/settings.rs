@@ -6,7 +6,7 @@ use std::path::Path;
 use predicates::prelude::*;
 use predicates::str::contains;
 
-use crate::shared::{one_line, run_in};
+use crate::shared::{one_line, rows, run_in};
 
 fn config(run: &Path) -> toml::Table {
     toml::from_str(&fs::read_to_string(run.join("config.toml")).unwrap()).unwrap()
@@ -81,7 +81,8 @@ fn settings_that_cannot_be_honoured_are_refused() {
     with("[run]\nbudget = \"soon\"\n", train, "should be a positive number");
     with("[data]\nsha256 = \"00\"\n", train, "has settings for other data: `sha256`");
     with("[data]\nshpae = 3\n", train, "unknown key of [data] `shpae`: did you mean `shape`?");
-    with("[sampling]\nsteps = 3\n", train, "unknown section `sampling`");
+    with("[smapling]\nsteps = 3\n", train, "unknown section `smapling`: did you mean `sampling`?");
+    with("[sampling]\nsteps = 3\n", train, "unknown key `sampling.steps`");
     with("format_version = 1\n", train, "settings of format 1; this program reads format 2");
     with("model = 3\n", train, "`model` should be a section");
     with("[model.prior]\nkind = \"standard-normal\"\nlayers = 3\n", train, "unknown key");
@@ -114,4 +115,54 @@ fn an_old_run_is_refused_in_one_line() {
     assert_ne!(shorter, text);
     fs::write(&file, shorter.replace("layers = 8\n", "")).unwrap();
     run_in(temp.path(), "sample {} -n 2 --out {}", &[&run, &temp.path().join("x.csv")]).success();
+}
+
+#[test]
+fn sampling_options_are_apart_from_training_and_recorded() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    let run = at("run");
+    let train = "train ddpm --data moons --budget 2steps --set width=8 --set blocks=1 --out {}";
+    run_in(temp.path(), &format!("{train} --set sampler.steps=3"), &[&run]).success();
+    let expected = toml::toml! { sampler = { kind = "ddim", steps = 3, spacing = "trailing", eta = 0.0 } };
+    assert_eq!(config(&run)["sampling"]["sampler"], expected["sampler"]);
+
+    let drawn = |options: &str| {
+        let out = at("x.csv");
+        run_in(temp.path(), &format!("sample {{}} -n 4 --out {{}} {options}"), &[&run, &out]).success();
+        fs::read_to_string(out).unwrap()
+    };
+    let own = drawn("");
+    assert_eq!(drawn("--steps 3"), own);
+    assert_eq!(drawn("--set sampler.steps=3 --set temperature=1"), own);
+    for other in ["--steps 4", "--set eta=0.5", "--set sampler=ancestral --set sampler.steps=3", "--temperature 0.5"] {
+        assert_ne!(drawn(other), own, "{other}");
+    }
+    for (options, expected) in [
+        ("--set guidance=2", "sampling options of `ddpm`: unknown key `guidance`"),
+        ("--sampler dimm", "did you mean `sampler=ddim`?"),
+        ("--steps 1001", "1 to 1000 steps"),
+        ("--set sampler=ancestral --temperature 0.5", "it needs the sampler `ddim`"),
+    ] {
+        run_in(temp.path(), &format!("sample {{}} --out x.csv {options}"), &[&run])
+            .failure()
+            .stderr(contains(expected).and(one_line()));
+    }
+
+    let evaluate = "evaluate {} -n 50 --metrics sliced-wasserstein --set sampler.steps=2";
+    run_in(temp.path(), evaluate, &[&run]).success();
+    let row = &rows(&run.join("evaluation.csv"))[0];
+    assert_eq!((row["nfe"].as_str(), row["sampler"].as_str()), ("2", "ddim"));
+    assert_eq!(
+        row["sampling"],
+        "clip=false sampler=ddim sampler.eta=0.0 sampler.spacing=trailing sampler.steps=2 temperature=1.0"
+    );
+    run_in(temp.path(), "evaluate --samples {} --data moons --steps 3", &[&at("x.csv")])
+        .failure()
+        .stderr(contains("sampling options are for runs").and(one_line()));
+
+    // A run may continue with other sampling options.
+    let resume = train.replace("2steps", "4steps --resume --set sampler.steps=5");
+    run_in(temp.path(), &resume, &[&run]).success();
+    assert_eq!(config(&run)["sampling"]["sampler"]["steps"].as_integer(), Some(5));
 }

@@ -63,8 +63,8 @@ const CASES: [Case; 12] = [
             "patience=3",
         ],
     },
-    Case { model: "ddpm", data: "digits", settings: &["channels=[8,8]", "ddim_steps=2", "dropout=0.1"] },
-    Case { model: "ddpm", data: "moons", settings: &["width=8", "blocks=1", "ddim_steps=2"] },
+    Case { model: "ddpm", data: "digits", settings: &["channels=[8,8]", "sampling.sampler.steps=2", "dropout=0.1"] },
+    Case { model: "ddpm", data: "moons", settings: &["width=8", "blocks=1", "sampling.sampler.steps=2"] },
 ];
 
 /// Each model is stopped about twenty times.

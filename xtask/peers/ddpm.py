@@ -128,12 +128,13 @@ class Model:
     compiled = ["loss", "denoise"]
 
     def __init__(self, config: dict, data: dict):
-        assert config["schedule"] == "cosine" and config["prediction"] == "v" and config["clip"]
-        assert config["weighting"]["kind"] == "uniform" and config["sampler"] == "ddim" and config["ddim_eta"] == 0
-        assert config["spacing"] == "trailing"
+        assert config["schedule"] == "cosine" and config["prediction"] == "v" and config["sampling"]["clip"]
+        assert config["weighting"]["kind"] == "uniform"
+        sampler = config["sampling"]["sampler"]
+        assert sampler["kind"] == "ddim" and sampler["eta"] == 0 and sampler["spacing"] == "trailing"
         image = data["shape"]["image"]
         self.shape = (image["channels"], image["height"], image["width"])
-        self.timesteps, self.steps = config["timesteps"], config["ddim_steps"]
+        self.timesteps, self.steps = config["timesteps"], sampler["steps"]
         alphas_cumprod = cosine_alphas_cumprod(self.timesteps)
         self.alpha, self.sigma = alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float()
         self.network = UNet(config["network"], image["channels"])

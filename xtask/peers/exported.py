@@ -23,7 +23,7 @@ class Exported:
     def model(self):
         """The peer with the exported settings, weights and moments of optimizers."""
         peer = importlib.import_module(self.step["model"].replace("-", "_"))
-        model = peer.Model(self.step["config"], self.step["data"])
+        model = peer.Model({**self.step["config"], "sampling": self.step["sampling"]}, self.step["data"])
         for prefix, network in model.networks.items():
             load_weights(network, part(self.before, prefix))
         parameters = sum(p.numel() for network in model.networks.values() for p in network.parameters())

@@ -96,7 +96,7 @@ def discretised_logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor) ->
 class Network(nn.Module):
     def __init__(self, config: dict, data: dict):
         super().__init__()
-        assert not config["predict_scale"] and not config["sample_noise"]
+        assert not config["predict_scale"]
         image, widths, latent = data["shape"]["image"], config["widths"], config["latent_dim"]
         self.shape = (image["channels"], image["height"], image["width"])
         if config["network"] == "convolutional":

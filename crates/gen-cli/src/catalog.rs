@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use gen_core::data::Dataset;
+use gen_core::data::{Dataset, PointSet, Shape};
 use gen_core::number::plain;
 use gen_data::{Catalog, FetchEvent, Manifest};
 use include_dir::{Dir, DirEntry, include_dir};
@@ -64,6 +64,14 @@ pub(crate) fn load(name: &str) -> anyhow::Result<Dataset> {
         message::warn(warning);
     }
     Ok(loaded.data)
+}
+
+/// The shape of a data set, of a named one without its files.
+pub(crate) fn shape(name: &str) -> anyhow::Result<Shape> {
+    if is_own(name) || PointSet::named(name).is_ok() {
+        return Ok(load(name)?.spec.shape);
+    }
+    Ok(open()?.manifest(name)?.shape)
 }
 
 /// Tells the user how to read likelihoods of this data: those of dequantised columns are of values with noise, and

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use gen_core::Error;
+use gen_core::config::{self, Table};
 use gen_core::data::{Batch, Dataset, Split};
 use gen_core::model::{Density, GenerativeModel, Latent, LikelihoodKind, SampleRequest};
 use gen_core::rng::{Purpose, stream};
@@ -27,6 +29,52 @@ pub(crate) struct TrainedArgs {
     compute: Compute,
 }
 
+/// Sampling options of a model, for this command alone.
+#[derive(clap::Args)]
+pub(crate) struct SamplingOptions {
+    /// Change a sampling option of the model; may be repeated. `gen info RUN` shows them
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// The sampler, for models that have several; as --set sampler=NAME
+    #[arg(long)]
+    sampler: Option<String>,
+
+    /// The number of steps of an iterative sampler; as --set steps=N
+    #[arg(long, value_parser = arguments::count)]
+    steps: Option<usize>,
+
+    /// Factor on the standard deviation of the latent noise; as --set temperature=X
+    #[arg(long, value_parser = arguments::temperature)]
+    temperature: Option<f64>,
+}
+
+impl SamplingOptions {
+    /// Whether none was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.sampler.is_none() && self.steps.is_none() && self.temperature.is_none()
+    }
+
+    /// The options of `model` with these in their places.
+    ///
+    /// # Errors
+    /// When the model cannot honour them.
+    pub(crate) fn of(&self, model: &dyn GenerativeModel) -> gen_core::Result<Table> {
+        let complete = |options: &Table| model.sampling_options(&SampleRequest::of(options));
+        let mut options = complete(&Table::new())?;
+        let short = [
+            self.sampler.as_ref().map(|sampler| format!("sampler={sampler}")),
+            self.steps.map(|steps| format!("steps={steps}")),
+            self.temperature.map(|temperature| format!("temperature={temperature:?}")),
+        ];
+        for assignment in short.iter().flatten().chain(&self.set) {
+            let set = config::set(&mut options, assignment, complete);
+            set.map_err(|error| Error::invalid(format!("sampling options of `{}`: {error}", model.card().name)))?;
+        }
+        complete(&options)
+    }
+}
+
 /// Options of commands that draw samples.
 #[derive(clap::Args)]
 pub(crate) struct SamplingArgs {
@@ -34,19 +82,17 @@ pub(crate) struct SamplingArgs {
     #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
-    /// The name of the sampler, for models that have several
-    #[arg(long)]
-    sampler: Option<String>,
-
-    /// The number of steps of an iterative sampler
-    #[arg(long, value_parser = arguments::count)]
-    steps: Option<usize>,
+    #[command(flatten)]
+    options: SamplingOptions,
 }
 
 impl SamplingArgs {
-    /// A request for `n` samples.
-    pub(crate) fn request(&self, n: usize) -> SampleRequest {
-        SampleRequest { sampler: self.sampler.clone(), steps: self.steps, ..SampleRequest::new(n, self.seed) }
+    /// A request for `n` samples of `model`.
+    ///
+    /// # Errors
+    /// As [`SamplingOptions::of`].
+    pub(crate) fn request(&self, model: &dyn GenerativeModel, n: usize) -> gen_core::Result<SampleRequest> {
+        Ok(SampleRequest { options: self.options.of(model)?, ..SampleRequest::new(n, self.seed) })
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod density;
 mod latent;
+mod sampling;
 mod trajectory;
 mod units;
 
 use tch::Tensor;
 
+use crate::config::Table;
 use crate::data::{Batch, DataSpec};
 use crate::error::{Error, Result};
 use crate::params::NamedTensors;
@@ -14,6 +16,7 @@ use crate::rng::{Generator, Purpose, stream};
 
 pub use density::{Density, LikelihoodKind};
 pub use latent::{Interpolation, Latent};
+pub use sampling::{NoOptions, OnePass, SampleRequest, Sampling};
 pub use trajectory::{Frame, Trajectory};
 pub use units::Units;
 
@@ -115,68 +118,6 @@ impl Losses {
     }
 }
 
-/// The number of samples and the options for drawing them.
-///
-/// A model refuses the options that it does not support; it ignores none.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SampleRequest {
-    /// The number of samples.
-    pub n: usize,
-    /// The seed; the same request gives the same samples on the same machine.
-    pub seed: u64,
-    /// Factor on the standard deviation of the latent noise, where the model has any; `None` is 1.
-    pub temperature: Option<f64>,
-    /// The name of the sampler, where the model has several.
-    pub sampler: Option<String>,
-    /// The number of steps of an iterative sampler.
-    pub steps: Option<usize>,
-}
-
-impl SampleRequest {
-    /// `n` samples in the model's default way.
-    pub fn new(n: usize, seed: u64) -> Self {
-        SampleRequest { n, seed, temperature: None, sampler: None, steps: None }
-    }
-
-    /// The same request for `n` samples with another seed.
-    #[must_use]
-    pub fn part(&self, n: usize, seed: u64) -> Self {
-        SampleRequest { n, seed, ..self.clone() }
-    }
-
-    /// The temperature; 1 where the request leaves it open.
-    ///
-    /// # Errors
-    /// When it is negative or not finite.
-    pub fn checked_temperature(&self) -> Result<f64> {
-        let temperature = self.temperature.unwrap_or(1.0);
-        if !(temperature >= 0.0 && temperature.is_finite()) {
-            return Err(Error::invalid(format!("the temperature must be a number from 0 up, found {temperature}")));
-        }
-        Ok(temperature)
-    }
-
-    /// Refuses options of iterative samplers; for models that sample in one pass.
-    ///
-    /// # Errors
-    /// When the request names a sampler or a number of steps.
-    pub fn require_one_pass(&self, model: &str) -> Result<()> {
-        if self.sampler.is_some() || self.steps.is_some() {
-            return Err(Error::invalid(format!("`{model}` samples in one pass: it has no choice of sampler or steps")));
-        }
-        Ok(())
-    }
-}
-
-/// The options of a [`SampleRequest`] with defaults filled in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sampling {
-    /// The sampler, where the model has several.
-    pub sampler: Option<&'static str>,
-    /// The number of network evaluations for one sample (NFE).
-    pub evaluations: usize,
-}
-
 /// A model that can be trained step by step and sampled.
 pub trait GenerativeModel {
     /// Name, family, size.
@@ -191,7 +132,7 @@ pub trait GenerativeModel {
     /// Draws samples without gradients: `[n, channels, height, width]` in [-1, 1], or `[n, dimension]`.
     ///
     /// # Errors
-    /// When the request has an option that the model does not support.
+    /// When the request has an option that the model does not support, or a value out of range.
     fn sample(&self, request: &SampleRequest) -> Result<Tensor>;
 
     /// The sampler and the cost of `request`, for records; by default one pass.
@@ -201,6 +142,24 @@ pub trait GenerativeModel {
     fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
         let _ = request;
         Ok(Sampling { sampler: None, evaluations: 1 })
+    }
+
+    /// The sampling options of `request`, with the model's own where it leaves them open. By default there are none.
+    ///
+    /// # Errors
+    /// As [`GenerativeModel::sample`].
+    fn sampling_options(&self, request: &SampleRequest) -> Result<Table> {
+        request.resolve(&NoOptions {})?;
+        Ok(Table::new())
+    }
+
+    /// Changes the model's own sampling options, which a request need not repeat. Other options keep their values.
+    ///
+    /// # Errors
+    /// When there is no such option, or a value is out of range; nothing is changed then.
+    fn set_sampling_options(&mut self, options: &Table) -> Result<()> {
+        SampleRequest::of(options).resolve(&NoOptions {})?;
+        Ok(())
     }
 
     /// The parameters and buffers for sampling and densities. They are averaged, saved and loaded.
@@ -276,17 +235,6 @@ mod tests {
             let message = check(wrong).unwrap_err().to_string();
             let expected = format!("`tiny` was built for batches of [2], found a tensor of {wrong:?}");
             assert_eq!(message, expected);
-        }
-    }
-
-    #[test]
-    fn temperatures_are_numbers_from_0_up() {
-        let at = |temperature| SampleRequest { temperature, ..SampleRequest::new(1, 0) };
-        assert_eq!(at(None).checked_temperature().unwrap(), 1.0);
-        assert_eq!(at(Some(0.0)).checked_temperature().unwrap(), 0.0);
-        for wrong in [-1.0, f64::NAN, f64::INFINITY] {
-            let message = at(Some(wrong)).checked_temperature().unwrap_err().to_string();
-            assert_eq!(message, format!("the temperature must be a number from 0 up, found {wrong}"));
         }
     }
 

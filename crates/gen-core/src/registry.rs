@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::Device;
 
-use crate::config;
-use crate::data::DataSpec;
+use crate::config::{self, Table};
+use crate::data::{DataSpec, Shape};
 use crate::error::Result;
 use crate::model::GenerativeModel;
 use crate::train::TrainConfig;
@@ -21,10 +21,40 @@ pub struct BuildContext {
     pub seed: u64,
 }
 
+/// The abilities of a model, known without building it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
+    /// Whether it learns images.
+    pub images: bool,
+    /// Whether it learns tabular data.
+    pub points: bool,
+    /// Whether it learns from the labels of data that has them.
+    pub labels: bool,
+    /// Whether it gives data a likelihood, or a bound on it, in some of its configurations.
+    pub likelihood: bool,
+    /// Whether it has latents, in some of its configurations.
+    pub latents: bool,
+    /// The names of its samplers, the default first; empty for a model that samples in one way.
+    pub samplers: &'static [&'static str],
+}
+
+impl Capabilities {
+    /// Of images and points, without labels, likelihood, latents or a choice of samplers.
+    pub const SAMPLES: Capabilities =
+        Capabilities { images: true, points: true, labels: false, likelihood: false, latents: false, samplers: &[] };
+
+    /// Whether it learns data of this shape.
+    pub fn learns(&self, shape: Shape) -> bool {
+        if shape.is_image() { self.images } else { self.points }
+    }
+}
+
 /// A model that can be built by its name from a configuration.
 pub trait Buildable: GenerativeModel + Sized + 'static {
     /// The hyperparameters.
     type Config: Serialize + DeserializeOwned;
+    /// The sampling options, apart from what training needs: the section `[sampling]`.
+    type Sampling: Serialize + DeserializeOwned;
 
     /// The name on the command line.
     const NAME: &'static str;
@@ -32,12 +62,19 @@ pub trait Buildable: GenerativeModel + Sized + 'static {
     const SUMMARY: &'static str;
     /// The family, see [`ModelCard::family`](crate::model::ModelCard::family).
     const FAMILY: &'static str;
+    /// Author, year and title of the source.
+    const CITATION: &'static str;
+    /// Its abilities.
+    const CAPABILITIES: Capabilities;
 
     /// The published hyperparameters for this kind of data.
     fn default_config(data: &DataSpec) -> Self::Config;
 
     /// The published training settings for this kind of data.
     fn default_training(data: &DataSpec) -> TrainConfig;
+
+    /// The sampling options that a model of this kind of data has when it is built.
+    fn default_sampling(data: &DataSpec) -> Self::Sampling;
 
     /// Builds the model with fresh weights.
     ///
@@ -57,10 +94,16 @@ pub struct ModelEntry {
     pub summary: &'static str,
     /// The family.
     pub family: &'static str,
-    default_config: fn(&DataSpec) -> Result<toml::Table>,
+    /// Author, year and title of the source.
+    pub citation: &'static str,
+    /// Its abilities.
+    pub capabilities: Capabilities,
+    default_config: fn(&DataSpec) -> Result<Table>,
     default_training: fn(&DataSpec) -> TrainConfig,
-    complete: fn(&toml::Table) -> Result<toml::Table>,
-    build: fn(&toml::Table, &BuildContext) -> Result<Box<dyn GenerativeModel>>,
+    default_sampling: fn(&DataSpec) -> Result<Table>,
+    complete: fn(&Table) -> Result<Table>,
+    complete_sampling: fn(&Table) -> Result<Table>,
+    build: fn(&Table, &BuildContext) -> Result<Box<dyn GenerativeModel>>,
 }
 
 impl ModelEntry {
@@ -70,9 +113,13 @@ impl ModelEntry {
             name: M::NAME,
             summary: M::SUMMARY,
             family: M::FAMILY,
+            citation: M::CITATION,
+            capabilities: M::CAPABILITIES,
             default_config: |data| config::to_table(&M::default_config(data)),
             default_training: M::default_training,
+            default_sampling: |data| config::to_table(&M::default_sampling(data)),
             complete: config::complete::<M::Config>,
+            complete_sampling: config::complete::<M::Sampling>,
             build: |table, context| {
                 let model = M::build(config::from_table(table)?, context)?;
                 Ok(Box::new(model))
@@ -84,7 +131,7 @@ impl ModelEntry {
     ///
     /// # Errors
     /// When TOML cannot represent the configuration, which is a bug of the model.
-    pub fn default_config(&self, data: &DataSpec) -> Result<toml::Table> {
+    pub fn default_config(&self, data: &DataSpec) -> Result<Table> {
         (self.default_config)(data)
     }
 
@@ -93,11 +140,27 @@ impl ModelEntry {
         (self.default_training)(data)
     }
 
+    /// The default sampling options as a table.
+    ///
+    /// # Errors
+    /// When TOML cannot represent them, which is a bug of the model.
+    pub fn default_sampling(&self, data: &DataSpec) -> Result<Table> {
+        (self.default_sampling)(data)
+    }
+
+    /// The table of sampling options with the defaults of each choice in it, see [`config::complete`].
+    ///
+    /// # Errors
+    /// As [`ModelEntry::complete`].
+    pub fn complete_sampling(&self, table: &Table) -> Result<Table> {
+        (self.complete_sampling)(table)
+    }
+
     /// The table of hyperparameters with the defaults of each choice in it, see [`config::complete`].
     ///
     /// # Errors
     /// When a key is unknown, or one without a default is missing.
-    pub fn complete(&self, table: &toml::Table) -> Result<toml::Table> {
+    pub fn complete(&self, table: &Table) -> Result<Table> {
         (self.complete)(table)
     }
 
@@ -105,7 +168,7 @@ impl ModelEntry {
     ///
     /// # Errors
     /// When a key is unknown, or as [`Buildable::build`].
-    pub fn build(&self, table: &toml::Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
+    pub fn build(&self, table: &Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
         let mut all = self.default_config(&context.data)?;
         config::overlay(&mut all, table, self.complete)?;
         (self.build)(&all, context)

@@ -39,8 +39,7 @@ fn main() -> gen_core::Result<()> {
     for (sampler, steps) in
         [("ddim", 2), ("ddim", 5), ("ddim", 25), ("ddim", 100), ("ancestral", 25), ("ancestral", 1000)]
     {
-        let request =
-            SampleRequest { sampler: Some(sampler.into()), steps: Some(steps), ..SampleRequest::new(1000, 0) };
+        let request = SampleRequest::new(1000, 0).with("sampler", sampler).with("sampler.steps", steps);
         let start = Instant::now();
         let x = model.sample(&request)?;
         let distance = (x.unsqueeze(1) - &modes).square().sum_dim_intlist(2, false, Kind::Float).sqrt();

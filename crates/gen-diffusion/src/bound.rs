@@ -8,17 +8,32 @@ mod terms;
 
 use serde::{Deserialize, Serialize};
 
+use crate::samplers::Variance;
+
 pub use continuous::ContinuousBound;
 pub use decoder::Decoder;
 pub use discrete::VariationalBound;
 
 /// The choice of a bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Bound {
     /// [`ContinuousBound`], the tighter one.
-    #[default]
     Continuous,
     /// [`VariationalBound`], of the process which ancestral sampling in T steps draws from.
-    Discrete,
+    Discrete(Discrete),
+}
+
+/// Options of the discrete bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Discrete {
+    /// The variance of a step.
+    pub variance: Variance,
+}
+
+impl Default for Discrete {
+    fn default() -> Self {
+        Discrete { variance: Variance::FixedLarge }
+    }
 }

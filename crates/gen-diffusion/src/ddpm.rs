@@ -3,7 +3,10 @@
 mod config;
 mod density;
 mod latent;
+mod sampling;
 
+use gen_core::Result;
+use gen_core::config::{Table, to_table};
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
     Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory, Units,
@@ -11,24 +14,25 @@ use gen_core::model::{
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Capabilities};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
-use gen_core::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 use crate::bound::Bound;
 use crate::network::{Network, NetworkConfig};
 use crate::prediction::{Objective, Prediction, Scales, stratified_timesteps};
-use crate::samplers::{Variance, ancestral, ddim};
-use crate::schedule::{DiscreteVp, Level, NoiseSchedule, Spacing};
+use crate::samplers::{ancestral, ddim};
+use crate::schedule::{DiscreteVp, Level, NoiseSchedule};
 use crate::weighting::Weighting;
 
-pub use config::{DdpmConfig, Sampler};
+pub use config::DdpmConfig;
+pub use sampling::{Ancestral, Ddim, DdpmSampling, Sampler};
 
 /// A denoising diffusion probabilistic model, on images or points.
 pub struct Ddpm {
     config: DdpmConfig,
+    sampling: DdpmSampling,
     card: ModelCard,
     device: Device,
     params: Params,
@@ -37,13 +41,6 @@ pub struct Ddpm {
     objective: Objective,
     units: Units,
     optimizer: Adam,
-}
-
-/// A request for samples, resolved.
-struct Plan {
-    sampler: Sampler,
-    timesteps: Vec<usize>,
-    temperature: f64,
 }
 
 impl Ddpm {
@@ -56,66 +53,50 @@ impl Ddpm {
         }
     }
 
-    fn clip(&self, x0: Tensor) -> Tensor {
-        if self.config.clip { x0.clamp(-1.0, 1.0) } else { x0 }
+    /// The estimate D(x, level) of x_0, clipped to [-1, 1] or as it is.
+    fn denoise(&self, x: &Tensor, level: &Level, clip: bool) -> Tensor {
+        let x0 = self.estimate(x, level);
+        if clip { x0.clamp(-1.0, 1.0) } else { x0 }
     }
 
-    /// The estimate D(x, level) of x_0.
-    fn denoise(&self, x: &Tensor, level: &Level) -> Tensor {
-        self.clip(self.estimate(x, level))
-    }
-
-    /// [`Ddpm::denoise`] without the clipping.
+    /// The estimate of x_0 as it is.
     fn estimate(&self, x: &Tensor, level: &Level) -> Tensor {
         let scales = Scales::of(level, x);
         let time = Tensor::full([x.size()[0]], level.time, (x.kind(), x.device()));
         self.config.prediction.x0(&self.network.forward(x, &time, None), x, &scales)
     }
 
-    /// # Errors
-    /// When the model cannot honour the request.
-    fn plan(&self, request: &SampleRequest) -> Result<Plan> {
-        let named = request.sampler.as_deref().map(Sampler::named).transpose()?;
-        let sampler = named.unwrap_or(self.config.sampler);
-        let steps = request.steps.unwrap_or(match sampler {
-            Sampler::Ddim => self.config.ddim_steps,
-            Sampler::Ancestral => self.config.timesteps,
-        });
-        let timesteps = self.config.spacing.timesteps(self.config.timesteps, steps)?;
-        let deterministic = sampler == Sampler::Ddim && self.config.ddim_eta == 0.0;
-        if request.temperature.is_some() && !deterministic {
-            return Err(Error::invalid(
-                "a temperature scales the noise that sampling starts from: it needs the sampler `ddim` with \
-                 `ddim_eta = 0`, where there is no other noise",
-            ));
-        }
-        Ok(Plan { sampler, timesteps, temperature: request.checked_temperature()? })
+    fn resolved(&self, request: &SampleRequest) -> Result<DdpmSampling> {
+        let sampling = request.resolve(&self.sampling)?;
+        sampling.check(self.config.timesteps, self.card.data.shape)?;
+        Ok(sampling)
     }
 
-    /// The samples of `plan`. `observe` gets the number of each step, x before it, and the estimate of x_0 there.
-    fn draw(&self, plan: &Plan, request: &SampleRequest, observe: &mut dyn FnMut(usize, &Tensor, &Tensor)) -> Tensor {
-        let levels = self.process.levels(&plan.timesteps);
+    /// The samples of `request`. `observe` gets the number of each step, x before it, and the estimate of x_0 there.
+    fn draw(&self, request: &SampleRequest, observe: &mut dyn FnMut(usize, &Tensor, &Tensor)) -> Result<Tensor> {
+        let DdpmSampling { sampler, temperature, clip } = self.resolved(request)?;
+        let levels = self.process.levels(&sampler.timesteps(self.config.timesteps)?);
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let noise = |like: &Tensor| noise_like(&rng, like);
         let none = Tensor::zeros(self.card.data.shape.batch(0), (Kind::Float, self.device));
         let mut parts = vec![self.units.to_data(&none)];
         for rows in self.parts(request.n) {
-            let x = as_convolved(&(self.start(rows, &rng) * plan.temperature));
+            let x = as_convolved(&(self.start(rows, &rng) * temperature));
             let mut step = 0;
             let denoise = |x: &Tensor, level: &Level| {
-                let x0 = self.denoise(x, level);
+                let x0 = self.denoise(x, level, clip);
                 observe(step, x, &x0);
                 step += 1;
                 x0
             };
-            let x = match plan.sampler {
-                Sampler::Ddim => ddim(denoise, x, &levels, self.config.ddim_eta, noise),
-                Sampler::Ancestral => ancestral(denoise, x, &levels, self.config.variance, noise),
+            let x = match sampler {
+                Sampler::Ddim(Ddim { eta, .. }) => ddim(denoise, x, &levels, eta, noise),
+                Sampler::Ancestral(Ancestral { variance, .. }) => ancestral(denoise, x, &levels, variance, noise),
             };
             parts.push(self.units.to_data(&x));
         }
-        Tensor::cat(&parts, 0)
+        Ok(Tensor::cat(&parts, 0))
     }
 
     /// x_T of `rows` samples.
@@ -167,13 +148,22 @@ impl GenerativeModel for Ddpm {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        let plan = self.plan(request)?;
-        Ok(self.draw(&plan, request, &mut |_, _, _| ()))
+        self.draw(request, &mut |_, _, _| ())
     }
 
     fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
-        let Plan { sampler, timesteps, .. } = self.plan(request)?;
+        let DdpmSampling { sampler, .. } = self.resolved(request)?;
+        let timesteps = sampler.timesteps(self.config.timesteps)?;
         Ok(Sampling { sampler: Some(sampler.name()), evaluations: timesteps.len() })
+    }
+
+    fn sampling_options(&self, request: &SampleRequest) -> Result<Table> {
+        to_table(&self.resolved(request)?)
+    }
+
+    fn set_sampling_options(&mut self, options: &Table) -> Result<()> {
+        self.sampling = self.resolved(&SampleRequest::of(options))?;
+        Ok(())
     }
 
     fn weights(&self) -> NamedTensors {
@@ -193,18 +183,18 @@ impl GenerativeModel for Ddpm {
     }
 
     fn trajectory(&self, request: &SampleRequest, frames: usize) -> Result<Option<Trajectory>> {
-        let plan = self.plan(request)?;
+        let timesteps = self.resolved(request)?.sampler.timesteps(self.config.timesteps)?;
         // The last state is the samples, from which no step starts.
-        let chosen = Trajectory::choose(plan.timesteps.len() + 1, frames)?;
+        let chosen = Trajectory::choose(timesteps.len() + 1, frames)?;
         let mut seen: Vec<[Vec<Tensor>; 2]> = chosen.iter().map(|_| [Vec::new(), Vec::new()]).collect();
-        let samples = self.draw(&plan, request, &mut |step, x, x0| {
+        let samples = self.draw(request, &mut |step, x, x0| {
             if let Ok(place) = chosen.binary_search(&step) {
                 seen[place][0].push(self.units.to_data_unclamped(x));
                 seen[place][1].push(self.units.to_data_unclamped(x0));
             }
-        });
+        })?;
         let frame = |(&step, [states, estimates]): (&usize, &[Vec<Tensor>; 2])| {
-            let (label, state, estimate) = match plan.timesteps.get(step) {
+            let (label, state, estimate) = match timesteps.get(step) {
                 Some(t) => (format!("t = {t}"), joined(states, &samples), joined(estimates, &samples)),
                 None => ("sample".to_owned(), samples.shallow_clone(), samples.shallow_clone()),
             };
@@ -216,10 +206,14 @@ impl GenerativeModel for Ddpm {
 
 impl Buildable for Ddpm {
     type Config = DdpmConfig;
+    type Sampling = DdpmSampling;
 
     const NAME: &'static str = "ddpm";
     const SUMMARY: &'static str = "denoising diffusion: a U-Net (an MLP for points) removes noise step by step";
     const FAMILY: &'static str = "diffusion";
+    const CITATION: &'static str = "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models";
+    const CAPABILITIES: Capabilities =
+        Capabilities { likelihood: true, latents: true, samplers: &["ddim", "ancestral"], ..Capabilities::SAMPLES };
 
     /// Chosen for minutes on a processor without a GPU, not for days on several; the README lists the differences from
     /// Ho et al. (2020), with reasons.
@@ -229,12 +223,6 @@ impl Buildable for Ddpm {
             schedule: NoiseSchedule::Cosine,
             prediction: Prediction::V,
             weighting: Weighting::Uniform,
-            sampler: Sampler::Ddim,
-            ddim_steps: 25,
-            ddim_eta: 0.0,
-            spacing: Spacing::Trailing,
-            variance: Variance::FixedLarge,
-            clip: data.shape.is_image(),
             bound: Bound::Continuous,
             bound_evaluations: 20,
             network: NetworkConfig::of(data.shape),
@@ -258,10 +246,14 @@ impl Buildable for Ddpm {
         }
     }
 
+    fn default_sampling(data: &DataSpec) -> DdpmSampling {
+        DdpmSampling::of(data)
+    }
+
     fn build(config: DdpmConfig, context: &BuildContext) -> Result<Self> {
         let BuildContext { data, device, seed } = context;
         let process = DiscreteVp::new(config.schedule, config.timesteps)?;
-        config.check(data)?;
+        config.check()?;
         let params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
         let network = Network::new(params.root(), &config.network, data.shape)?;
         let parameters = params.count();
@@ -273,11 +265,12 @@ impl Buildable for Ddpm {
                 name: Self::NAME,
                 family: Self::FAMILY,
                 data: data.clone(),
-                citation: "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models",
+                citation: Self::CITATION,
                 parameters,
                 sampling_parameters: parameters,
             },
             device: *device,
+            sampling: DdpmSampling::of(data),
             config,
             params,
             network,

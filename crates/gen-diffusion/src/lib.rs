@@ -11,7 +11,7 @@ pub mod schedule;
 pub mod unet;
 pub mod weighting;
 
-pub use ddpm::{Ddpm, DdpmConfig, Sampler};
+pub use ddpm::{Ancestral, Ddim, Ddpm, DdpmConfig, DdpmSampling, Sampler};
 /// Data, the training loop and `tch` itself, on which this crate builds.
 pub use gen_core;
 use gen_core::registry::ModelEntry;

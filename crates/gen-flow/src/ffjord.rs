@@ -4,14 +4,16 @@ mod config;
 
 use gen_core::Result;
 use gen_core::data::DataSpec;
+use gen_core::model::OnePass;
 use gen_core::ode::Dopri5;
 use gen_core::params::Params;
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 
 pub use config::FfjordConfig;
 
 use crate::bijection::{Chain, Continuous, PerceptronField};
-use crate::model::{Architecture, Design, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel};
 use crate::rows;
 use crate::settings::training;
 
@@ -33,12 +35,14 @@ pub enum FreeForm {}
 
 impl Architecture for FreeForm {
     type Config = FfjordConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "ffjord";
     const SUMMARY: &'static str =
         "a continuous flow along a perceptron; exact likelihood and samples by an adaptive solver";
     const CITATION: &'static str = "Grathwohl et al. 2019, FFJORD: Free-form Continuous Dynamics \
         for Scalable Reversible Generative Models";
+    const CAPABILITIES: Capabilities = FLOW;
 
     fn default_config(data: &DataSpec) -> FfjordConfig {
         FfjordConfig::of(data)

@@ -2,8 +2,10 @@
 
 use gen_core::config::at_least_one;
 use gen_core::data::{DataSpec, Values};
+use gen_core::model::OnePass;
 use gen_core::optim::AdamConfig;
 use gen_core::params::{Params, Scope};
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::bijection::{Chain, Coupling, Layer, Mask, NormalisedConv1x1};
 use crate::conditioner::{Conditioner, GatedConditioner};
 use crate::images::{self, Dequantisation, MultiScale, Pixels};
-use crate::model::{Architecture, Design, FlowModel, RowsPerPass};
+use crate::model::{Architecture, Design, FLOW, FlowModel, RowsPerPass};
 use crate::settings::training;
 use crate::univariate::LogisticMixture;
 
@@ -79,12 +81,14 @@ impl FlowPlusPlusConfig {
 
 impl Architecture for MixtureCouplings {
     type Config = FlowPlusPlusConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "flow++";
     const SUMMARY: &'static str = "images: couplings by mixtures of logistics with attention, learned \
         dequantisation; a bound on the likelihood";
     const CITATION: &'static str = "Ho, Chen, Srinivas, Duan & Abbeel 2019, Flow++: Improving Flow-Based \
         Generative Models with Variational Dequantization and Architecture Design";
+    const CAPABILITIES: Capabilities = Capabilities { points: false, ..FLOW };
 
     /// Attention gains more from many images at once than from a cache.
     const ROWS: RowsPerPass = RowsPerPass { images_in_cache: 500, ..RowsPerPass::DEFAULT };

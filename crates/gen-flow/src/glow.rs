@@ -3,15 +3,17 @@
 use gen_core::Result;
 use gen_core::config::at_least_one;
 use gen_core::data::DataSpec;
+use gen_core::model::OnePass;
 use gen_core::optim::AdamConfig;
 use gen_core::params::{Params, Scope};
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::bijection::{ActNorm, Chain, Coupling, Layer, Mask, NormalisedConv1x1};
 use crate::conditioner::{Conditioner, GlowConditioner, PriorConditioner};
 use crate::images::{self, MultiScale, Pixels};
-use crate::model::{Architecture, Design, FlowModel, RowsPerPass};
+use crate::model::{Architecture, Design, FLOW, FlowModel, RowsPerPass};
 use crate::settings::training;
 use crate::univariate::Affine;
 
@@ -55,11 +57,13 @@ impl Default for GlowConfig {
 
 impl Architecture for GlowSteps {
     type Config = GlowConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "glow";
     const SUMMARY: &'static str =
         "images: affine couplings, 1x1 convolutions and learned priors at several scales; exact likelihood";
     const CITATION: &'static str = "Kingma & Dhariwal 2018, Glow: Generative Flow with Invertible 1x1 Convolutions";
+    const CAPABILITIES: Capabilities = Capabilities { points: false, ..FLOW };
 
     const ROWS: RowsPerPass = RowsPerPass { images_in_cache: 64, ..RowsPerPass::DEFAULT };
 

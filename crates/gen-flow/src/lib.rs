@@ -35,11 +35,11 @@ pub use glow::{Glow, GlowConfig, GlowSteps};
 pub use guidance::{Guidance, Weaker};
 pub use images::{AffineSteps, Dequantisation, MultiScale, Pixels};
 pub use maf::{AffineAutoregressive, Iaf, InverseAutoregressive, Maf, MafConfig};
-pub use model::{Architecture, Design, FlowModel, RowsPerPass};
+pub use model::{Architecture, Design, FlowModel, FlowSampling, RowsPerPass, SamplePlan};
 pub use nsf::{Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineConfig, SplineCouplings, SplineImageConfig};
 pub use realnvp::{AffineCouplings, ImageConfig, RealNvp, RealNvpConfig, TabularConfig};
 pub use residual_flow::{Determinant, ResidualBlocks, ResidualFlow, ResidualFlowConfig};
-pub use tarflow::{TarFlow, TarFlowConfig, Transformers};
+pub use tarflow::{TarFlow, TarFlowConfig, TarFlowSampling, Transformers};
 
 /// The models of this family.
 pub const MODELS: &[ModelEntry] = &[

@@ -2,15 +2,17 @@
 
 use gen_core::Result;
 use gen_core::data::DataSpec;
+use gen_core::model::OnePass;
 use gen_core::optim::AdamConfig;
 use gen_core::params::Params;
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::bijection::{Autoregressive, Inverse, Layer};
 use crate::conditioner::Made;
 use crate::dequantise::Dequantiser;
-use crate::model::{Architecture, Design, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel};
 use crate::settings::{check_layers, tabular_training};
 use crate::tabular;
 use crate::univariate::{Affine, Univariate};
@@ -74,11 +76,13 @@ fn design(
 
 impl Architecture for AffineAutoregressive {
     type Config = MafConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "maf";
     const SUMMARY: &'static str = "tabular data: affine autoregressive layers; exact likelihood in one pass";
     const CITATION: &'static str =
         "Papamakarios, Pavlakou & Murray 2017, Masked Autoregressive Flow for Density Estimation";
+    const CAPABILITIES: Capabilities = Capabilities { images: false, ..FLOW };
 
     fn default_config(_data: &DataSpec) -> MafConfig {
         MafConfig::default()
@@ -95,12 +99,14 @@ impl Architecture for AffineAutoregressive {
 
 impl Architecture for InverseAutoregressive {
     type Config = MafConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "iaf";
     const SUMMARY: &'static str = "tabular data: inverse autoregressive layers; samples in \
         one pass, an exact likelihood value by value";
     const CITATION: &'static str = "Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling 2016, \
         Improved Variational Inference with Inverse Autoregressive Flow";
+    const CAPABILITIES: Capabilities = Capabilities { images: false, ..FLOW };
 
     fn default_config(_data: &DataSpec) -> MafConfig {
         MafConfig::default()

@@ -5,7 +5,10 @@ mod density;
 mod design;
 mod flow_model;
 mod latent;
+mod sampling;
 
+pub(crate) use architecture::FLOW;
 pub use architecture::{Architecture, RowsPerPass};
 pub use design::Design;
 pub use flow_model::FlowModel;
+pub use sampling::{FlowSampling, SamplePlan};

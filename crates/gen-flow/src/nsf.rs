@@ -5,7 +5,9 @@ mod images;
 
 use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
+use gen_core::model::OnePass;
 use gen_core::params::Params;
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 
 pub use config::{NsfConfig, SplineConfig, SplineImageConfig};
@@ -14,7 +16,7 @@ use self::images::splines;
 use crate::bijection::{Autoregressive, Chain};
 use crate::conditioner::Made;
 use crate::dequantise::Dequantiser;
-use crate::model::{Architecture, Design, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel};
 use crate::settings::{other_data, tabular_training, training};
 use crate::tabular;
 use crate::univariate::Univariate;
@@ -42,11 +44,13 @@ const CITATION: &str = "Durkan, Bekasov, Murray & Papamakarios 2019, Neural Spli
 
 impl Architecture for SplineCouplings {
     type Config = NsfConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "nsf";
     const SUMMARY: &'static str = "couplings of rational-quadratic splines, multi-scale for images; \
         exact likelihood, samples in one pass";
     const CITATION: &'static str = CITATION;
+    const CAPABILITIES: Capabilities = FLOW;
 
     fn default_config(data: &DataSpec) -> NsfConfig {
         NsfConfig::of(data)
@@ -84,10 +88,12 @@ impl Architecture for SplineCouplings {
 
 impl Architecture for SplineAutoregressive {
     type Config = SplineConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "nsf-ar";
     const SUMMARY: &'static str = "tabular data: autoregressive rational-quadratic splines; exact likelihood";
     const CITATION: &'static str = CITATION;
+    const CAPABILITIES: Capabilities = Capabilities { images: false, ..FLOW };
 
     fn default_config(_data: &DataSpec) -> SplineConfig {
         SplineConfig::default()

@@ -4,14 +4,16 @@ mod config;
 
 use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
+use gen_core::model::OnePass;
 use gen_core::params::Params;
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 
 pub use config::{ImageConfig, RealNvpConfig, TabularConfig};
 
 use crate::bijection::Chain;
 use crate::dequantise::Dequantiser;
-use crate::model::{Architecture, Design, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel};
 use crate::settings::{check_layers, other_data, training};
 use crate::univariate::Affine;
 use crate::{images, tabular};
@@ -31,10 +33,12 @@ pub enum AffineCouplings {}
 
 impl Architecture for AffineCouplings {
     type Config = RealNvpConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "realnvp";
     const SUMMARY: &'static str = "affine couplings, multi-scale for images; exact likelihood, samples in one pass";
     const CITATION: &'static str = "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP";
+    const CAPABILITIES: Capabilities = FLOW;
 
     fn default_config(data: &DataSpec) -> RealNvpConfig {
         RealNvpConfig::of(data)

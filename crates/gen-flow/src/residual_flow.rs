@@ -4,13 +4,15 @@ mod config;
 
 use gen_core::Result;
 use gen_core::data::DataSpec;
+use gen_core::model::OnePass;
 use gen_core::params::Params;
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 
 pub use config::{Determinant, ResidualFlowConfig};
 
 use crate::bijection::{ActNorm, Chain, Contraction, Residual};
-use crate::model::{Architecture, Design, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel};
 use crate::rows;
 use crate::settings::training;
 
@@ -27,11 +29,13 @@ pub enum ResidualBlocks {}
 
 impl Architecture for ResidualBlocks {
     type Config = ResidualFlowConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "residual-flow";
     const SUMMARY: &'static str = "invertible residual blocks of perceptrons; exact likelihood, samples by iteration";
     const CITATION: &'static str =
         "Chen, Behrmann, Duvenaud & Jacobsen 2019, Residual Flows for Invertible Generative Modeling";
+    const CAPABILITIES: Capabilities = FLOW;
 
     fn default_config(data: &DataSpec) -> ResidualFlowConfig {
         ResidualFlowConfig::of(data)

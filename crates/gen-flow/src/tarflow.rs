@@ -4,22 +4,24 @@ mod basis;
 mod block;
 mod config;
 mod patches;
+mod sampling;
 
 use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::params::Params;
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 
 pub use block::{BlockSize, Direction, TransformerBlock};
 pub use config::{Basis, Noise, TarFlowConfig};
+pub use sampling::TarFlowSampling;
 
 use self::basis::InBasis;
 use self::patches::Patches;
 use crate::bijection::{Chain, Flatten, Inverse, Layer, Standardise};
 use crate::classes::Classes;
 use crate::dequantise::{Dequantiser, Interval};
-use crate::guidance::{Guidance, Weaker};
-use crate::model::{Architecture, Design, FlowModel, RowsPerPass};
+use crate::model::{Architecture, Design, FLOW, FlowModel, RowsPerPass};
 use crate::settings::training;
 
 /// TarFlow (Zhai et al. 2024): a flow whose blocks are causal transformers over the patches of an image, trained by
@@ -38,10 +40,12 @@ pub enum Transformers {}
 
 impl Architecture for Transformers {
     type Config = TarFlowConfig;
+    type Sampling = TarFlowSampling;
 
     const NAME: &'static str = "tarflow";
     const SUMMARY: &'static str = "autoregressive transformers over patches; sharp samples, patch by patch";
     const CITATION: &'static str = "Zhai et al. 2024, Normalizing Flows are Capable Generative Models";
+    const CAPABILITIES: Capabilities = Capabilities { labels: true, ..FLOW };
 
     const ROWS: RowsPerPass = RowsPerPass { images_in_cache: 250, images: 250, tabular: 5_000 };
     /// With classes a draw of the noise takes a pass for each.
@@ -97,16 +101,9 @@ impl Architecture for Transformers {
             Noise::Uniform => Dequantiser::uniform(data.values, Interval::Signed)?,
             Noise::Gaussian => Dequantiser::gaussian(config.sigma),
         };
-        let weaker = match classes {
-            Some(_) => Weaker::WithoutContext,
-            None => Weaker::Temperature(config.guidance_temperature),
-        };
-        let guidance = (config.guidance > 0.0).then_some(Guidance { weight: config.guidance, weaker });
-        // Each position but the first is an evaluation, of a transformer that looks at this position alone, and one
-        // more with guidance; removing the noise is one.
-        let predictions = if guidance.is_some() { 2 } else { 1 };
-        let evaluations = (size[0] as usize - 1) * predictions + usize::from(config.denoise);
+        // Each position but the first is an evaluation, of a transformer that looks at this position alone.
+        let evaluations = size[0] as usize - 1;
         let design = Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data);
-        Ok(Design { classes, guidance, denoises: config.denoise, evaluations, ..design })
+        Ok(Design { classes, evaluations, ..design })
     }
 }

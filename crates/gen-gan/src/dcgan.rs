@@ -1,14 +1,14 @@
 //! DCGAN (Radford et al. 2016), and the same game between MLPs for points.
 
-use gen_core::config::at_least_one;
+use gen_core::config::{Table, at_least_one, to_table};
 use gen_core::data::{Batch, DataSpec, Shape};
 use gen_core::model::{
-    GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step, Units, map_chunks,
+    GenerativeModel, Interpolation, Latent, Losses, ModelCard, OnePass, SampleRequest, Step, Units, map_chunks,
 };
 use gen_core::nn::{Activation, Mlp};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params, Scope};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Capabilities};
 use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -43,6 +43,7 @@ pub struct DcganConfig {
 /// A generator and a discriminator that learn against each other.
 pub struct Dcgan {
     config: DcganConfig,
+    sampling: OnePass,
     card: ModelCard,
     device: Device,
     generator: Generator,
@@ -169,6 +170,10 @@ impl Dcgan {
         Ok(losses.with("loss_g", &loss).with("grad_norm_g", &self.generator_optimizer.step(&loss, step.lr_scale)?))
     }
 
+    fn resolved(&self, request: &SampleRequest) -> Result<OnePass> {
+        request.resolve(&self.sampling)?.checked()
+    }
+
     /// z ~ N(0, I): `[n, latent_dim]`.
     fn noise(&self, n: i64, rng: &gen_core::rng::Generator) -> Tensor {
         rng.randn([n, self.config.latent_dim], (Kind::Float, self.device))
@@ -188,10 +193,18 @@ impl GenerativeModel for Dcgan {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        request.require_one_pass(Self::NAME)?;
-        let temperature = request.checked_temperature()?;
+        let OnePass { temperature } = self.resolved(request)?;
         // All noise at once, so that the samples do not depend on how they are divided.
         self.decode(&(self.prior(request.n, request.seed)? * temperature))
+    }
+
+    fn sampling_options(&self, request: &SampleRequest) -> Result<Table> {
+        to_table(&self.resolved(request)?)
+    }
+
+    fn set_sampling_options(&mut self, options: &Table) -> Result<()> {
+        self.sampling = self.resolved(&SampleRequest::of(options))?;
+        Ok(())
     }
 
     fn weights(&self) -> NamedTensors {
@@ -237,9 +250,13 @@ impl Latent for Dcgan {
 
 impl Buildable for Dcgan {
     type Config = DcganConfig;
+    type Sampling = OnePass;
     const NAME: &'static str = "dcgan";
     const SUMMARY: &'static str = "convolutional GAN with the non-saturating loss (Radford et al. 2016)";
     const FAMILY: &'static str = "gan";
+    const CITATION: &'static str = "Goodfellow et al. 2014, Generative Adversarial Nets; Radford et al. 2016, \
+                                    Unsupervised Representation Learning with Deep Convolutional GANs";
+    const CAPABILITIES: Capabilities = Capabilities { latents: true, ..Capabilities::SAMPLES };
 
     fn default_config(data: &DataSpec) -> DcganConfig {
         let adam = AdamConfig { beta1: 0.5, ..AdamConfig::default() };
@@ -275,6 +292,10 @@ impl Buildable for Dcgan {
         }
     }
 
+    fn default_sampling(_data: &DataSpec) -> OnePass {
+        OnePass::default()
+    }
+
     fn build(config: DcganConfig, context: &BuildContext) -> Result<Self> {
         let BuildContext { data, device, seed } = context;
         config.check(data.shape)?;
@@ -290,8 +311,7 @@ impl Buildable for Dcgan {
                 name: Self::NAME,
                 family: Self::FAMILY,
                 data: data.clone(),
-                citation: "Goodfellow et al. 2014, Generative Adversarial Nets; Radford et al. 2016, \
-                           Unsupervised Representation Learning with Deep Convolutional GANs",
+                citation: Self::CITATION,
                 parameters: generator_params.count() + discriminator_params.count(),
                 sampling_parameters: generator_params.count(),
             },
@@ -303,6 +323,7 @@ impl Buildable for Dcgan {
             discriminator,
             discriminator_params,
             units,
+            sampling: Self::default_sampling(data),
             config,
         })
     }

@@ -6,12 +6,13 @@ use crate::config::split_seed;
 use crate::runs::Run;
 
 /// The columns in which seeds of one model agree, besides model and data.
-const ALIKE: [&str; 10] = [
+const ALIKE: [&str; 11] = [
     "budget",
     "device",
     "train_precision",
     "weights",
     "sampler",
+    "sampling",
     "nfe",
     "n_real",
     "n_fake",

@@ -15,13 +15,19 @@ pub struct RunConfig {
     pub model: toml::Table,
     /// The training settings.
     pub training: TrainConfig,
+    /// The sampling options; those that are missing are the model's.
+    #[serde(default)]
+    pub sampling: toml::Table,
     /// The data.
     pub data: DataSpec,
 }
 
 impl RunConfig {
     /// The content of `config.toml`, which begins with [`FORMAT_VERSION`].
-    pub(crate) fn to_toml(&self) -> std::result::Result<String, toml::ser::Error> {
+    ///
+    /// # Errors
+    /// When TOML cannot represent the configuration.
+    pub fn to_toml(&self) -> std::result::Result<String, toml::ser::Error> {
         Ok(format!("format_version = {FORMAT_VERSION}\n\n{}", toml::to_string_pretty(self)?))
     }
 

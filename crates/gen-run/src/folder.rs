@@ -140,7 +140,7 @@ impl RunFolder {
         &self.config
     }
 
-    /// Builds the model of the run, one of `models`, with fresh weights.
+    /// Builds the model of the run, one of `models`, with fresh weights and the sampling options of the run.
     ///
     /// # Errors
     /// When the model is not among them, or does not support its configuration.
@@ -156,7 +156,9 @@ impl RunFolder {
             .find(|entry| entry.name == *name)
             .ok_or_else(|| Error::unknown("model", name, models.iter().map(|entry| entry.name)))?;
         let context = BuildContext { data: self.config.data.clone(), device, seed: self.config.run.seed };
-        entry.build(&self.config.model, &context)
+        let mut model = entry.build(&self.config.model, &context)?;
+        model.set_sampling_options(&self.config.sampling)?;
+        Ok(model)
     }
 
     /// Adds a row to `history.csv`.

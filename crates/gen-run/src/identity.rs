@@ -21,12 +21,13 @@ impl RunConfig {
     /// SHA-256, in hexadecimal, of the model, its hyperparameters, the training settings and the data options. Runs on
     /// the same data and budget with the same hash are seeds of one model.
     ///
-    /// The hash excludes the seed, the budget, the data, the device and the versions, which a run records separately.
+    /// The hash excludes the seed, the budget, the data, the device and the versions, which a run records separately, and
+    /// the sampling options, which an evaluation records.
     ///
     /// # Errors
     /// When TOML cannot represent the configuration.
     pub fn sha256(&self) -> Result<String> {
-        let RunConfig { run, model, training, data } = self;
+        let RunConfig { run, model, training, data, .. } = self;
         let identity = Identity { name: &run.model, model, training, options: &data.options };
         let text = toml::to_string(&identity)
             .map_err(|error| Error::invalid(format!("the configuration cannot be hashed: {error}")))?;
@@ -60,6 +61,7 @@ mod tests {
             },
             model: toml::from_str("latent = 8\n[optimizer]\nlearning_rate = 1e-3\n").unwrap(),
             training: TrainConfig::default(),
+            sampling: toml::Table::new(),
             data: Dataset::from_tensor("digits", Tensor::ones([4, 2], (Kind::Float, Device::Cpu))).unwrap().spec,
         }
     }

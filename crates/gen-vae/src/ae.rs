@@ -1,11 +1,13 @@
 use gen_core::Result;
+use gen_core::config::{Table, to_table};
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    GenerativeModel, Interpolation, Latent, Losses, ModelCard, SampleRequest, Step, Units, ValidationLoss, map_chunks,
+    GenerativeModel, Interpolation, Latent, Losses, ModelCard, OnePass, SampleRequest, Step, Units, ValidationLoss,
+    map_chunks,
 };
 use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Capabilities};
 use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,7 @@ pub struct AeConfig {
 /// well as a variational autoencoder, its samples do not look like data, and it gives no likelihood.
 pub struct Ae {
     config: AeConfig,
+    sampling: OnePass,
     card: ModelCard,
     device: Device,
     units: Units,
@@ -65,6 +68,10 @@ impl Ae {
         self.card.check_batch(x)?;
         Ok(self.units.to_network(x))
     }
+
+    fn resolved(&self, request: &SampleRequest) -> Result<OnePass> {
+        request.resolve(&self.sampling)?.checked()
+    }
 }
 
 impl GenerativeModel for Ae {
@@ -81,9 +88,17 @@ impl GenerativeModel for Ae {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        request.require_one_pass(Self::NAME)?;
-        let temperature = request.checked_temperature()?;
+        let OnePass { temperature } = self.resolved(request)?;
         Latent::decode(self, &(self.prior(request.n, request.seed)? * temperature))
+    }
+
+    fn sampling_options(&self, request: &SampleRequest) -> Result<Table> {
+        to_table(&self.resolved(request)?)
+    }
+
+    fn set_sampling_options(&mut self, options: &Table) -> Result<()> {
+        self.sampling = self.resolved(&SampleRequest::of(options))?;
+        Ok(())
     }
 
     fn weights(&self) -> NamedTensors {
@@ -137,10 +152,14 @@ impl Latent for Ae {
 
 impl Buildable for Ae {
     type Config = AeConfig;
+    type Sampling = OnePass;
 
     const NAME: &'static str = "ae";
     const SUMMARY: &'static str = "plain autoencoder: reconstructs, and shows why that does not generate";
     const FAMILY: &'static str = "baseline";
+    const CITATION: &'static str =
+        "Hinton & Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks";
+    const CAPABILITIES: Capabilities = Capabilities { latents: true, ..Capabilities::SAMPLES };
 
     fn default_config(data: &DataSpec) -> AeConfig {
         let image = data.shape.is_image();
@@ -157,6 +176,10 @@ impl Buildable for Ae {
         Vae::default_training(data)
     }
 
+    fn default_sampling(_data: &DataSpec) -> OnePass {
+        OnePass::default()
+    }
+
     fn build(config: AeConfig, context: &BuildContext) -> Result<Self> {
         check_sizes(config.latent_dim, &config.widths)?;
         config.network.check(context.data.shape)?;
@@ -170,13 +193,14 @@ impl Buildable for Ae {
             name: Self::NAME,
             family: Self::FAMILY,
             data: context.data.clone(),
-            citation: "Hinton & Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks",
+            citation: Self::CITATION,
             parameters: params.count(),
             sampling_parameters: params.count() - encoding,
         };
         Ok(Ae {
             optimizer: Adam::new(&params, config.optimizer)?,
             config,
+            sampling: OnePass::default(),
             card,
             device: context.device,
             units,

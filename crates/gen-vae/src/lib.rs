@@ -14,7 +14,7 @@ use gen_core::registry::ModelEntry;
 pub use networks::NetworkKind;
 pub use observation::Likelihood;
 pub use prior::{FlowPrior, PriorConfig};
-pub use vae::{Vae, VaeConfig};
+pub use vae::{Vae, VaeConfig, VaeSampling};
 
 /// The models of this crate.
 pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Vae>(), ModelEntry::of::<Ae>()];

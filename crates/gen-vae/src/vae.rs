@@ -1,6 +1,6 @@
 mod latent;
 
-use gen_core::config::positive;
+use gen_core::config::{Table, not_negative, positive, to_table};
 use gen_core::data::{Batch, DataSpec};
 use gen_core::distributions::{Gaussian, effective_sample_size, log_mean_exp};
 use gen_core::model::{
@@ -9,7 +9,7 @@ use gen_core::model::{
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Capabilities};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -41,8 +41,6 @@ pub struct VaeConfig {
     pub prior: PriorConfig,
     /// Weight of the KL divergence in the training loss (Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
-    /// Whether samples are drawn from p(x | z); otherwise they are its centre, which has no pixel noise.
-    pub sample_noise: bool,
     /// The optimizer of all parameters.
     pub optimizer: AdamConfig,
 }
@@ -60,6 +58,23 @@ impl VaeConfig {
     }
 }
 
+/// Options of samples of [`Vae`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VaeSampling {
+    /// Factor on the standard deviation of the noise that z is made of, from 0 up.
+    pub temperature: f64,
+    /// Whether samples are drawn from p(x | z); otherwise they are its centre, which has no pixel noise.
+    pub noise: bool,
+}
+
+impl Default for VaeSampling {
+    /// Those of images.
+    fn default() -> Self {
+        VaeSampling { temperature: 1.0, noise: false }
+    }
+}
+
 /// The variational autoencoder (Kingma & Welling 2014).
 ///
 /// An encoder gives q(z | x), a diagonal Gaussian; a decoder gives p(x | z); both are trained on the evidence lower
@@ -67,12 +82,13 @@ impl VaeConfig {
 /// images take convolutions, points fully connected layers.
 ///
 /// A sample decodes z ~ p(z). For images it is the centre of p(x | z), in [-1, 1], without the independent noise of
-/// each pixel, unless [`VaeConfig::sample_noise`] is set; `temperature` scales the noise that z is made of.
+/// each pixel, unless [`VaeSampling::noise`] is set.
 ///
 /// The likelihood is a bound: [`LikelihoodKind::LowerBound`] with one sample a row, or
 /// [`LikelihoodKind::Importance`] with any number of them.
 pub struct Vae {
     config: VaeConfig,
+    sampling: VaeSampling,
     card: ModelCard,
     device: Device,
     units: Units,
@@ -112,6 +128,12 @@ impl Vae {
     fn network_input(&self, x: &Tensor) -> Result<Tensor> {
         self.card.check_batch(x)?;
         Ok(self.units.to_network(x))
+    }
+
+    fn resolved(&self, request: &SampleRequest) -> Result<VaeSampling> {
+        let sampling = request.resolve(&self.sampling)?;
+        not_negative("temperature", sampling.temperature)?;
+        Ok(sampling)
     }
 
     fn posterior(&self, x: &Tensor) -> Gaussian {
@@ -217,16 +239,24 @@ impl GenerativeModel for Vae {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        request.require_one_pass(Self::NAME)?;
-        let temperature = request.checked_temperature()?;
+        let VaeSampling { temperature, noise: with_noise } = self.resolved(request)?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let noise = self.noise(request.n, &rng) * temperature;
         map_chunks(&noise, ROWS_AT_ONCE, |noise| {
             let observation = self.observation(&self.prior.sample(noise));
-            let x = if self.config.sample_noise { observation.sample(&rng) } else { observation.centre() };
+            let x = if with_noise { observation.sample(&rng) } else { observation.centre() };
             Ok(self.units.to_data(&x))
         })
+    }
+
+    fn sampling_options(&self, request: &SampleRequest) -> Result<Table> {
+        to_table(&self.resolved(request)?)
+    }
+
+    fn set_sampling_options(&mut self, options: &Table) -> Result<()> {
+        self.sampling = self.resolved(&SampleRequest::of(options))?;
+        Ok(())
     }
 
     fn weights(&self) -> NamedTensors {
@@ -284,10 +314,13 @@ impl Density for Vae {
 
 impl Buildable for Vae {
     type Config = VaeConfig;
+    type Sampling = VaeSampling;
 
     const NAME: &'static str = "vae";
     const SUMMARY: &'static str = "variational autoencoder with a learned prior (Kingma & Welling 2014)";
     const FAMILY: &'static str = "vae";
+    const CITATION: &'static str = "Kingma & Welling 2014, Auto-Encoding Variational Bayes";
+    const CAPABILITIES: Capabilities = Capabilities { likelihood: true, latents: true, ..Capabilities::SAMPLES };
 
     fn default_config(data: &DataSpec) -> VaeConfig {
         let image = data.shape.is_image();
@@ -299,7 +332,6 @@ impl Buildable for Vae {
             predict_scale: !image,
             prior: PriorConfig::Flow(FlowPrior::default()),
             beta: 1.0,
-            sample_noise: !image,
             optimizer: AdamConfig { learning_rate: if image { 6e-3 } else { 2e-3 }, ..AdamConfig::default() },
         }
     }
@@ -313,6 +345,10 @@ impl Buildable for Vae {
             validation_rows: 256,
             ..TrainConfig::default()
         }
+    }
+
+    fn default_sampling(data: &DataSpec) -> VaeSampling {
+        VaeSampling { noise: !data.shape.is_image(), ..VaeSampling::default() }
     }
 
     fn build(config: VaeConfig, context: &BuildContext) -> Result<Self> {
@@ -338,13 +374,14 @@ impl Buildable for Vae {
             name: Self::NAME,
             family: Self::FAMILY,
             data: data.clone(),
-            citation: "Kingma & Welling 2014, Auto-Encoding Variational Bayes",
+            citation: Self::CITATION,
             parameters: params.count(),
             sampling_parameters: decoding.map(|(_, tensor)| tensor.numel()).sum(),
         };
         drop(root);
         Ok(Vae {
             optimizer: Adam::new(&params, config.optimizer)?,
+            sampling: Self::default_sampling(&context.data),
             config,
             card,
             device: context.device,

@@ -94,7 +94,8 @@ impl Worker {
         let settings = Settings::resolve(&entry, &raw, &set, &SettingsFile::default())?;
         let data = raw.with_options(&settings.options)?.to_device(device);
         let context = BuildContext { data: data.spec.clone(), device, seed: args.seed };
-        let model = entry.build(&settings.model, &context)?;
+        let mut model = entry.build(&settings.model, &context)?;
+        model.set_sampling_options(&settings.sampling)?;
         Ok(Worker { model, config: settings.model, training: settings.training, data, seed: args.seed })
     }
 
@@ -183,6 +184,7 @@ impl Worker {
             "model": self.model.card().name,
             "parameters": self.model.card().parameters,
             "config": self.config,
+            "sampling": self.model.sampling_options(&SampleRequest::new(0, 0))?,
             "training": self.training,
             "data": self.data.spec,
             "torch_seed": torch_seed(self.seed, Purpose::Train, 0),

@@ -1,22 +1,68 @@
 use std::io::Write;
 
-use crate::registry;
+use gen_core::Error;
+use gen_core::registry::ModelEntry;
 use gen_report::aligned;
+use serde_json::json;
+
+use crate::{catalog, registry};
 
 /// List the models
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Print only the names, one on each line
+    /// Only models of this family
     #[arg(long)]
+    family: Option<String>,
+
+    /// Only models that learn this data set
+    #[arg(long)]
+    data: Option<String>,
+
+    /// Print only the names, one on each line
+    #[arg(long, conflicts_with = "json")]
     names: bool,
+
+    /// Print JSON, with the source and the abilities of each model
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let models = registry::models();
-    let text: String = match args.names {
-        true => models.iter().map(|entry| format!("{}\n", entry.name)).collect(),
-        false => aligned(models.iter().map(|entry| [entry.name, entry.family, entry.summary]), |_| false),
+    let models = chosen(args)?;
+    let text: String = match (args.json, args.names) {
+        (true, _) => {
+            let models: Vec<_> = models.iter().map(of_model).collect();
+            serde_json::to_string_pretty(&models)? + "\n"
+        }
+        (_, true) => models.iter().map(|entry| format!("{}\n", entry.name)).collect(),
+        _ => aligned(models.iter().map(|entry| [entry.name, entry.family, entry.summary]), |_| false),
     };
-    Ok(out.write_all(text.as_bytes())?)
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+fn chosen(args: &Args) -> anyhow::Result<Vec<ModelEntry>> {
+    let mut models = registry::models();
+    if let Some(family) = &args.family {
+        let families: std::collections::BTreeSet<_> = models.iter().map(|entry| entry.family).collect();
+        if !families.contains(family.as_str()) {
+            return Err(Error::unknown("family", family, families).into());
+        }
+        models.retain(|entry| entry.family == family);
+    }
+    if let Some(data) = &args.data {
+        let shape = catalog::shape(data)?;
+        models.retain(|entry| entry.capabilities.learns(shape));
+    }
+    Ok(models)
+}
+
+/// A model as JSON.
+pub(super) fn of_model(entry: &ModelEntry) -> serde_json::Value {
+    json!({
+        "name": entry.name,
+        "family": entry.family,
+        "summary": entry.summary,
+        "citation": entry.citation,
+        "capabilities": entry.capabilities,
+    })
 }

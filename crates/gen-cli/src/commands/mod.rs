@@ -6,6 +6,7 @@ mod data;
 mod density;
 mod evaluate;
 mod features;
+mod info;
 mod interpolate;
 mod latent;
 mod list;
@@ -20,6 +21,7 @@ use clap::Subcommand;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     List(list::Args),
+    Info(info::Args),
     Train(train::Args),
     Sample(sample::Args),
     Interpolate(interpolate::Args),
@@ -39,6 +41,7 @@ impl Command {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Command::List(args) => list::run(&args),
+            Command::Info(args) => info::run(&args),
             Command::Train(args) => train::run(&args),
             Command::Sample(args) => sample::run(&args),
             Command::Interpolate(args) => interpolate::run(&args),

@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Some(name) => trained.data_like_its_own(name)?,
     };
     let work = Work::on("drawing samples");
-    let samples = trained.model.sample(&args.sampling.request(args.n as usize))?.to_device(Device::Cpu);
+    let request = args.sampling.request(trained.model.as_ref(), args.n as usize)?;
+    let samples = trained.model.sample(&request)?.to_device(Device::Cpu);
     work.next("features of training images");
     let (space, embed) = space(&args.features, &data)?;
     let mut observe = |done, total| work.at(done, total);

@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::progress::Work;
 use crate::trained::{SamplingArgs, Trained, TrainedArgs};
-use crate::{arguments, files, message, pictures};
+use crate::{files, message, pictures};
 
 /// Draw samples from a trained model
 #[derive(clap::Args)]
@@ -37,10 +37,6 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     columns: u32,
 
-    /// Factor on the standard deviation of the latent noise
-    #[arg(long, value_parser = arguments::temperature)]
-    temperature: Option<f64>,
-
     /// The precision of convolutions and linear layers: f32, or bf16, which is faster and less exact
     #[arg(long, default_value_t = Precision::F32)]
     precision: Precision,
@@ -48,7 +44,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let trained = args.trained.load()?;
-    let request = SampleRequest { temperature: args.temperature, ..args.sampling.request(args.n as usize) };
+    let request = args.sampling.request(trained.model.as_ref(), args.n as usize)?;
     args.precision.check(trained.device)?;
     let mut accepted = PICTURES.to_vec();
     accepted.push(Output::Array);
@@ -91,7 +87,7 @@ fn check_finite(samples: &Tensor, request: &SampleRequest) -> gen_core::Result<(
     if wrong == 0 {
         return Ok(());
     }
-    let why = match request.temperature {
+    let why = match request.options.get("temperature").and_then(toml::Value::as_float) {
         Some(temperature) if temperature > 1.0 => {
             format!("a temperature of {temperature} leads the model to where it has learned nothing: lower it")
         }

@@ -1,12 +1,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use gen_core::model::{Frame, SampleRequest, Trajectory};
+use gen_core::model::{Frame, Trajectory};
 use gen_report::svg::Anchor;
 use image::RgbImage;
 use tch::Tensor;
 
-use crate::arguments;
 use crate::message;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT, text_width};
@@ -36,10 +35,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     sampling: SamplingArgs,
-
-    /// Factor on the standard deviation of the noise at the start
-    #[arg(long, value_parser = arguments::temperature)]
-    temperature: Option<f64>,
 }
 
 /// The largest number of images in a picture.
@@ -57,7 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         None if images => 8,
         None => 2000,
     };
-    let request = SampleRequest { temperature: args.temperature, ..args.sampling.request(n as usize) };
+    let request = args.sampling.request(trained.model.as_ref(), n as usize)?;
     let work = Work::on("drawing samples");
     let trajectory = trained.model.trajectory(&request, args.frames as usize)?.with_context(|| {
         format!("`{}` makes a sample in one pass: there is nothing between noise and sample to show", trained.name())

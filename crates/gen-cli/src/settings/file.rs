@@ -19,6 +19,7 @@ pub(crate) struct SettingsFile {
     pub(crate) run: Run,
     model: Table,
     training: Table,
+    sampling: Table,
     data: Table,
 }
 
@@ -58,7 +59,7 @@ impl SettingsFile {
             Some(version) if version.as_integer() == Some(FORMAT_VERSION.into()) => {}
             Some(version) => bail!("settings of format {version}; this program reads format {FORMAT_VERSION}"),
         }
-        let known = ["run", "model", "training", "data"];
+        let known = ["run", "model", "training", "sampling", "data"];
         if let Some(unknown) = table.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(gen_core::Error::unknown("section", unknown, known).into());
         }
@@ -72,8 +73,9 @@ impl SettingsFile {
                    with its last budget"
             );
         }
-        let [model, training, data] = ["model", "training", "data"].map(|name| section(&table, name));
-        Ok(SettingsFile { path: path.to_owned(), run, model, training, data })
+        let [model, training, sampling, data] =
+            ["model", "training", "sampling", "data"].map(|name| section(&table, name));
+        Ok(SettingsFile { path: path.to_owned(), run, model, training, sampling, data })
     }
 
     /// The options of the data.
@@ -83,7 +85,7 @@ impl SettingsFile {
 
     /// The sections that `--set` changes.
     pub(super) fn changes(&self) -> Table {
-        sections([self.model.clone(), self.training.clone(), self.options()])
+        sections([self.model.clone(), self.training.clone(), self.sampling.clone(), self.options()])
     }
 
     /// Refuses settings of another model.

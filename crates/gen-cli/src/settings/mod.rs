@@ -12,12 +12,13 @@ use toml::Table;
 pub(crate) use file::SettingsFile;
 
 /// The sections of settings that `--set` changes.
-const SECTIONS: [&str; 3] = ["model", "training", "data"];
+const SECTIONS: [&str; 4] = ["model", "training", "sampling", "data"];
 
-/// Hyperparameters, training settings and data options after all overrides.
+/// Hyperparameters, training settings, sampling options and data options after all overrides.
 pub(crate) struct Settings {
     pub(crate) model: Table,
     pub(crate) training: TrainConfig,
+    pub(crate) sampling: Table,
     pub(crate) options: DataOptions,
 }
 
@@ -30,7 +31,10 @@ impl Settings {
         file: &SettingsFile,
     ) -> anyhow::Result<Self> {
         let data = config::to_table(&config.data.options)?;
-        let mut table = sections([config.model.clone(), config::to_table(&config.training)?, data]);
+        let training = config::to_table(&config.training)?;
+        let mut sampling = entry.default_sampling(&config.data)?;
+        config::overlay(&mut sampling, &config.sampling, |table| entry.complete_sampling(table))?;
+        let mut table = sections([config.model.clone(), training, sampling, data]);
         config::overlay(&mut table, &file.changes(), |table| complete(entry, table))?;
         set.iter().try_for_each(|assignment| config::set(&mut table, assignment, |table| complete(entry, table)))?;
         Self::read(&table)
@@ -54,7 +58,8 @@ impl Settings {
         }
         let spec = data.spec_with(&config::from_table(&options)?)?;
         let training = config::to_table(&entry.default_training(&spec))?;
-        let mut table = sections([entry.default_config(&spec)?, training, options.clone()]);
+        let sampling = entry.default_sampling(&spec)?;
+        let mut table = sections([entry.default_config(&spec)?, training, sampling, options.clone()]);
         let complete = |table: &Table| complete(entry, table);
         config::overlay(&mut table, &file.changes(), complete)?;
         for assignment in rest {
@@ -71,12 +76,13 @@ impl Settings {
         Ok(Settings {
             model: section(table, "model"),
             training: config::from_table(&section(table, "training"))?,
+            sampling: section(table, "sampling"),
             options: config::from_table(&section(table, "data"))?,
         })
     }
 }
 
-fn sections(tables: [Table; 3]) -> Table {
+fn sections(tables: [Table; 4]) -> Table {
     SECTIONS.into_iter().map(str::to_owned).zip(tables.map(toml::Value::from)).collect()
 }
 
@@ -85,11 +91,13 @@ fn section(table: &Table, name: &str) -> Table {
     table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default()
 }
 
-/// Fills in the defaults of the choices of a model.
+/// Fills in the defaults of the choices of a model and of its sampling.
 fn complete(entry: &ModelEntry, table: &Table) -> gen_core::Result<Table> {
     let mut table = table.clone();
     let model = entry.complete(&section(&table, "model"))?;
+    let sampling = entry.complete_sampling(&section(&table, "sampling"))?;
     table.insert("model".to_owned(), model.into());
+    table.insert("sampling".to_owned(), sampling.into());
     Ok(table)
 }
 

@@ -6,15 +6,32 @@ use super::KIND;
 use crate::error::{Error, Result};
 
 /// Overlays `changes` on `table`, key by key, tables within tables. Where a choice changes its kind, the defaults of the
-/// new kind take the place of its table first; `complete` fills them in, see [`complete`](super::complete).
+/// new kind take the place of its table first; `complete` fills them in, see [`complete`](super::complete). The name of
+/// a kind stands for a choice of that kind: `prior = "flow"`.
 ///
 /// # Errors
 /// When a key is not in the table, or its value has another type; those of `complete`.
 pub fn overlay(table: &mut Table, changes: &Table, complete: impl Fn(&Table) -> Result<Table>) -> Result<()> {
-    while choose_a_kind(table, changes) {
+    let changes = written_out(table, changes);
+    while choose_a_kind(table, &changes) {
         *table = complete(table)?;
     }
-    overlay_values("", table, changes)
+    overlay_values("", table, &changes)
+}
+
+/// `changes` with a table in the place of each name of a kind.
+fn written_out(table: &Table, changes: &Table) -> Table {
+    let mut changes = changes.clone();
+    for (key, change) in &mut changes {
+        match (table.get(key), &change) {
+            (Some(Value::Table(current)), Value::Table(inner)) => *change = written_out(current, inner).into(),
+            (Some(Value::Table(current)), Value::String(_)) if current.contains_key(KIND) => {
+                *change = Table::from_iter([(KIND.to_owned(), change.clone())]).into();
+            }
+            _ => {}
+        }
+    }
+    changes
 }
 
 /// Empties the first choice whose kind differs from that in `changes`, but for its new kind.
@@ -106,7 +123,7 @@ pub fn set(table: &mut Table, assignment: &str, complete: impl Fn(&Table) -> Res
     let Some(current) = value_at(table, &path) else { return Ok(()) };
     let value = match current {
         Value::Table(_) if text.starts_with('{') => parse(current, text),
-        Value::Table(_) => Table::from_iter([(KIND.to_owned(), Value::String(unquoted(text)))]).into(),
+        Value::Table(_) => Value::String(unquoted(text)),
         _ => conform(key, current, parse(current, text))?,
     };
     let within = |value, part: &str| Table::from_iter([(part.to_owned(), value)]).into();

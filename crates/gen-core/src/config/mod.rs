@@ -10,14 +10,16 @@ use std::num::NonZeroU64;
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
-use toml::{Table, Value};
+use toml::Value;
 
 use crate::error::{Error, Result};
 
 pub use edit::{overlay, set};
+/// A table of settings.
+pub use toml::Table;
 
 /// The key of a choice that names its kind.
-const KIND: &str = "kind";
+pub(crate) const KIND: &str = "kind";
 
 /// A configuration struct as a table.
 ///
@@ -81,6 +83,40 @@ pub fn complete<T: Serialize + DeserializeOwned>(table: &Table) -> Result<Table>
     Ok(completed)
 }
 
+/// The values of a table in one line, as [`set`] takes them: `temperature=1.0 sampler=ddim sampler.steps=25`.
+///
+/// ```
+/// use gen_core::config::assignments;
+/// let table = toml::toml! {
+///     temperature = 1.0
+///     sampler = { kind = "ddim", steps = 25 }
+/// };
+/// assert_eq!(assignments(&table), "sampler=ddim sampler.steps=25 temperature=1.0");
+/// ```
+pub fn assignments(table: &Table) -> String {
+    let mut all = Vec::new();
+    collect_assignments("", table, &mut all);
+    all.join(" ")
+}
+
+fn collect_assignments(prefix: &str, table: &Table, all: &mut Vec<String>) {
+    for (key, value) in table {
+        let name = format!("{prefix}{key}");
+        match value {
+            Value::Table(inner) => {
+                if let Some(Value::String(kind)) = inner.get(KIND) {
+                    all.push(format!("{name}={kind}"));
+                }
+                let settings = inner.iter().filter(|(key, _)| *key != KIND);
+                let settings = settings.map(|(key, value)| (key.clone(), value.clone())).collect();
+                collect_assignments(&format!("{name}."), &settings, all);
+            }
+            Value::String(text) => all.push(format!("{name}={text}")),
+            value => all.push(format!("{name}={value}")),
+        }
+    }
+}
+
 /// Refuses a key of `given` that `known` does not have.
 fn check_keys(prefix: &str, given: &Table, known: &Table) -> Result<()> {
     for (key, value) in given {
@@ -114,6 +150,17 @@ pub fn at_least_one(key: &str, value: i64) -> Result<()> {
 pub fn positive(key: &str, value: f64) -> Result<()> {
     if !(value > 0.0 && value.is_finite()) {
         return Err(Error::invalid(format!("`{key}` must be a positive number, found {value}")));
+    }
+    Ok(())
+}
+
+/// Refuses a setting that is not a number from 0 up.
+///
+/// # Errors
+/// When `value` is negative or not finite, with the name of the setting.
+pub fn not_negative(key: &str, value: f64) -> Result<()> {
+    if !(value >= 0.0 && value.is_finite()) {
+        return Err(Error::invalid(format!("`{key}` must be a number from 0 up, found {value}")));
     }
     Ok(())
 }

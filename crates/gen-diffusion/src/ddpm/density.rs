@@ -5,7 +5,7 @@ use gen_core::{Error, Result};
 use tch::Tensor;
 
 use super::Ddpm;
-use crate::bound::{Bound, ContinuousBound, Decoder, VariationalBound};
+use crate::bound::{Bound, ContinuousBound, Decoder, Discrete, VariationalBound};
 use crate::ode::{Divergence, log_density};
 use crate::prediction::Scales;
 
@@ -59,17 +59,18 @@ impl Ddpm {
             Values::Binary => Decoder::Discretised(2),
             Values::Dequantised | Values::Continuous => Decoder::Gaussian,
         };
+        let clip = |x0: Tensor| if self.sampling.clip { x0.clamp(-1.0, 1.0) } else { x0 };
         let evaluations = self.config.bound_evaluations;
         let denoise = |x: &Tensor, scales: &Scales, time: &Tensor| {
-            self.clip(self.config.prediction.x0(&self.network.forward(x, time, None), x, scales))
+            clip(self.config.prediction.x0(&self.network.forward(x, time, None), x, scales))
         };
         let of_part: Box<dyn Fn(&Tensor) -> Tensor> = match self.config.bound {
             Bound::Continuous => {
                 let bound = ContinuousBound::new(&self.process, decoder);
                 Box::new(move |x0| bound.estimate(denoise, x0, evaluations, rng))
             }
-            Bound::Discrete => {
-                let bound = VariationalBound::new(&self.process, self.config.variance, decoder);
+            Bound::Discrete(Discrete { variance }) => {
+                let bound = VariationalBound::new(&self.process, variance, decoder);
                 let at_step =
                     move |x: &Tensor, t: &Tensor| denoise(x, &self.objective.scales(t, x), &self.objective.time(t, x));
                 Box::new(move |x0| bound.estimate(at_step, x0, evaluations, rng))

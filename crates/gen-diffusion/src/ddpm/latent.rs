@@ -4,15 +4,15 @@ use gen_core::native::as_convolved;
 use gen_core::rng::{Purpose, stream};
 use tch::{Kind, Tensor};
 
-use super::Ddpm;
+use super::{Ddim, Ddpm, Sampler};
 use crate::samplers::{ddim, ddim_inversion};
 use crate::schedule::Level;
 
 /// Corrections of each step on the way from data to latents.
 const REFINEMENTS: usize = 4;
 
-/// The noise x_T, which DDIM without noise of its own (η = 0) takes to data, in the number of steps that the
-/// configuration has for sampling. Encoding undoes these steps, up to an error that a few corrections of each leave.
+/// The noise x_T, which DDIM without noise of its own (η = 0) takes to data, in the steps of the model's own sampler if
+/// that is DDIM, otherwise in 25. Encoding undoes these steps, up to an error that a few corrections of each leave.
 impl Latent for Ddpm {
     fn latent_shape(&self) -> Vec<i64> {
         self.card.data.shape.batch(0)[1..].to_vec()
@@ -30,7 +30,7 @@ impl Latent for Ddpm {
         let levels = self.latent_levels()?;
         let _no_grad = tch::no_grad_guard();
         let none = |x: &Tensor| x.zeros_like();
-        let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
+        let denoise = |x: &Tensor, level: &Level| self.denoise(x, level, self.sampling.clip);
         map_chunks(latents, self.chunk(), |x| {
             Ok(self.units.to_data(&ddim(denoise, as_convolved(x), &levels, 0.0, none)))
         })
@@ -40,7 +40,7 @@ impl Latent for Ddpm {
         self.card.check_batch(x)?;
         let levels = self.latent_levels()?;
         let _no_grad = tch::no_grad_guard();
-        let denoise = |x: &Tensor, level: &Level| self.denoise(x, level);
+        let denoise = |x: &Tensor, level: &Level| self.denoise(x, level, self.sampling.clip);
         let latents = map_chunks(x, self.chunk(), |x| {
             Ok(ddim_inversion(denoise, as_convolved(&self.units.to_network(x)), &levels, REFINEMENTS))
         })?;
@@ -55,7 +55,10 @@ impl Latent for Ddpm {
 impl Ddpm {
     /// The levels between latents and data.
     fn latent_levels(&self) -> Result<Vec<Level>> {
-        let timesteps = self.config.spacing.timesteps(self.config.timesteps, self.config.ddim_steps)?;
-        Ok(self.process.levels(&timesteps))
+        let ddim = match self.sampling.sampler {
+            Sampler::Ddim(ddim) => ddim,
+            Sampler::Ancestral(_) => Ddim::default(),
+        };
+        Ok(self.process.levels(&Sampler::Ddim(ddim).timesteps(self.config.timesteps)?))
     }
 }

@@ -12,12 +12,12 @@ use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_diffusion::network::{MlpConfig, NetworkConfig};
 use gen_diffusion::prediction::Prediction;
-use gen_diffusion::samplers::Variance;
-use gen_diffusion::schedule::{NoiseSchedule, Spacing};
+use gen_diffusion::schedule::NoiseSchedule;
 use gen_diffusion::unet::UNetConfig;
 use gen_diffusion::weighting::{MinSnr, Weighting};
-use gen_diffusion::{Ddpm, DdpmConfig, MODELS, Sampler};
+use gen_diffusion::{Ddpm, DdpmConfig, MODELS};
 use tch::{Device, Kind, Tensor};
+use toml::Table;
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
 
@@ -54,7 +54,7 @@ fn small(data: &Dataset) -> DdpmConfig {
         }
         NetworkConfig::Mlp(_) => NetworkConfig::Mlp(MlpConfig { width: 32, blocks: 2 }),
     };
-    DdpmConfig { network, ddim_steps: 3, bound_evaluations: 3, ..Ddpm::default_config(&data.spec) }
+    DdpmConfig { network, bound_evaluations: 3, ..Ddpm::default_config(&data.spec) }
 }
 
 fn build(config: DdpmConfig, data: &Dataset, seed: u64) -> Result<Ddpm> {
@@ -144,7 +144,7 @@ fn samples_depend_on_the_weights_alone() {
     train(&mut trained, &data, 4).finish().unwrap();
     let fresh = build(small(&data), &data, 1).unwrap();
     for name in ["ddim", "ancestral"] {
-        let request = SampleRequest { sampler: Some(name.into()), steps: Some(4), ..SampleRequest::new(3, 5) };
+        let request = SampleRequest::new(3, 5).with("sampler", name).with("sampler.steps", 4);
         assert_ne!(fresh.sample(&request).unwrap(), trained.sample(&request).unwrap());
     }
     fresh.weights().assign(&trained.weights()).unwrap();
@@ -152,7 +152,7 @@ fn samples_depend_on_the_weights_alone() {
     let log_p = |model: &Ddpm| model.density().unwrap().log_likelihood(&x, LikelihoodKind::LowerBound, 2).unwrap();
     assert_eq!(log_p(&fresh), log_p(&trained));
     for name in ["ddim", "ancestral"] {
-        let request = SampleRequest { sampler: Some(name.into()), steps: Some(4), ..SampleRequest::new(3, 5) };
+        let request = SampleRequest::new(3, 5).with("sampler", name).with("sampler.steps", 4);
         assert_eq!(fresh.sample(&request).unwrap(), trained.sample(&request).unwrap());
     }
 }
@@ -181,11 +181,12 @@ fn a_resumed_run_is_the_same_run() {
 fn requests() {
     let _generator = generator();
     let data = points();
-    let model = build(small(&data), &data, 0).unwrap();
+    let mut model = build(small(&data), &data, 0).unwrap();
+    model.set_sampling_options(&toml::toml! { sampler = { steps = 3 } }).unwrap();
     let request = SampleRequest::new(2, 0);
-    let named = |name: &str| SampleRequest { sampler: Some(name.into()), ..request.clone() };
-    let in_steps = |steps: usize| SampleRequest { steps: Some(steps), ..request.clone() };
-    let warm = |temperature: f64, name: &str| SampleRequest { temperature: Some(temperature), ..named(name) };
+    let named = |name: &str| request.clone().with("sampler", name);
+    let in_steps = |steps: u32| request.clone().with("sampler.steps", steps);
+    let warm = |temperature: f64, name: &str| named(name).with("temperature", temperature);
 
     let evaluations = |request: &SampleRequest| model.sampling(request).unwrap().evaluations;
     assert_eq!(evaluations(&request), 3);
@@ -199,7 +200,10 @@ fn requests() {
         assert!(model.sampling(request).is_err(), "{message}");
         message
     };
-    assert_eq!(refused(&named("dimm")), "unknown sampler `dimm`: did you mean `ddim`?");
+    assert_eq!(refused(&named("dimm")), "unknown value `sampler=dimm`: did you mean `sampler=ddim`?");
+    assert!(refused(&request.clone().with("sampler.eta", 1.5)).contains("`sampler.eta`"));
+    assert!(refused(&named("ancestral").with("sampler.eta", 1.0)).contains("unknown sampling option `sampler.eta`"));
+    assert!(refused(&request.clone().with("clip", true)).contains("`clip`"));
     assert!(refused(&in_steps(0)).contains("1 to 1000 steps"));
     assert!(refused(&in_steps(1001)).contains("1 to 1000 steps"));
     assert!(refused(&warm(0.5, "ancestral")).contains("temperature"));
@@ -211,7 +215,8 @@ fn requests() {
     assert_ne!(model.sample(&warm(1.0, "ddim")).unwrap(), model.sample(&warm(0.9, "ddim")).unwrap());
     assert_eq!(model.sample(&warm(1.0, "ddim")).unwrap(), model.sample(&request).unwrap());
 
-    let noisy = build(DdpmConfig { ddim_eta: 0.5, ..small(&data) }, &data, 0).unwrap();
+    let mut noisy = build(small(&data), &data, 0).unwrap();
+    noisy.set_sampling_options(&toml::toml! { sampler = { eta = 0.5 } }).unwrap();
     assert!(noisy.sample(&warm(0.5, "ddim")).is_err());
     assert_ne!(noisy.sample(&request).unwrap(), model.sample(&request).unwrap());
 }
@@ -232,10 +237,7 @@ fn configurations() {
     for (config, data, expected) in [
         (DdpmConfig { timesteps: 0, ..small(&set) }, &set, "at least 1 timestep"),
         (DdpmConfig { weighting: min_snr(-1.0), ..small(&set) }, &set, "`weighting.gamma`"),
-        (DdpmConfig { ddim_steps: 0, ..small(&set) }, &set, "1 to 1000 steps"),
-        (DdpmConfig { ddim_eta: 1.5, ..small(&set) }, &set, "`ddim_eta`"),
         (DdpmConfig { bound_evaluations: 1, ..small(&set) }, &set, "`bound_evaluations`"),
-        (DdpmConfig { clip: true, ..small(&set) }, &set, "`clip`"),
         (DdpmConfig { network: NetworkConfig::of(grey.spec.shape), ..small(&set) }, &set, "\"mlp\""),
         (DdpmConfig { network: NetworkConfig::of(set.spec.shape), ..small(&grey) }, &grey, "\"unet\""),
         (unet(&|c| c.channels = vec![8, 8, 8, 8]), &grey, "sides that 16 divides"),
@@ -258,9 +260,6 @@ fn published_settings_can_be_chosen() {
     for change in [
         "schedule=linear",
         "prediction=epsilon",
-        "sampler=ancestral",
-        "variance=fixed-large",
-        "spacing=leading",
         "patch=1",
         "channels=[8, 8, 8]",
         "blocks=2",
@@ -269,13 +268,16 @@ fn published_settings_can_be_chosen() {
         "learning_rate=2e-4",
         "timesteps=20",
         "bound=discrete",
+        "bound.variance=fixed-large",
         "bound_evaluations=20",
-        "ddim_steps=20",
     ] {
         config::set(&mut table, change, |table| entry.complete(table)).unwrap();
     }
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
     let mut model = entry.build(&table, &context).unwrap();
+    let ancestral = toml::toml! { sampler = { kind = "ancestral", steps = 20, spacing = "leading" } };
+    model.set_sampling_options(&ancestral).unwrap();
+    assert!(model.set_sampling_options(&toml::toml! { sampler = { steps = 21 } }).is_err());
     let batch = Batch::unlabelled(data.train.to_batch(&data.spec, &Generator::shared()).x);
     let _losses = model.train_step(&batch, &Step::new(0)).unwrap();
     assert_eq!(model.sampling(&SampleRequest::new(1, 0)).unwrap().evaluations, 20);
@@ -332,8 +334,9 @@ fn batches_of_the_wrong_shape_are_refused() {
 fn learns_points() {
     let _generator = generator();
     let data = points();
-    let config = DdpmConfig { ddim_steps: 50, bound_evaluations: 20, ..small(&data) };
+    let config = DdpmConfig { bound_evaluations: 20, ..small(&data) };
     let mut model = build(config, &data, 0).unwrap();
+    model.set_sampling_options(&toml::toml! { sampler = { steps = 50 } }).unwrap();
     let settings = TrainConfig { batch_size: 256, log_every: 100, ..Ddpm::default_training(&data.spec) };
     let mut trainer = Trainer::new(&mut model, &data, settings, Budget::Steps(600), 0).unwrap();
     let mut history = Vec::new();
@@ -399,37 +402,34 @@ fn no_setting_is_ignored() {
     let _generator = generator();
     let data = images(1, 8);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-    let observed = |config: DdpmConfig, sampler: Sampler| {
-        let config = DdpmConfig { sampler, ..config };
+    let observed = |config: DdpmConfig, options: Table| {
         let mut model = build(config, &data, 0).unwrap();
+        model.set_sampling_options(&toml::toml! { sampler = { steps = 5 } }).unwrap();
+        model.set_sampling_options(&options).unwrap();
         let rng = Generator::seeded(8);
         for (_, tensor) in model.weights().iter() {
             let _ = tch::no_grad(|| tensor.shallow_clone().g_add_(&(rng.randn_like(tensor) * 0.2)));
         }
-        let samples = model.sample(&SampleRequest { steps: Some(5), ..SampleRequest::new(2, 0) }).unwrap();
+        let samples = model.sample(&SampleRequest::new(2, 0)).unwrap();
         let losses = model.train_step(&Batch::unlabelled(x.shallow_clone()), &Step::new(0)).unwrap().values();
         (samples, losses[0].1)
     };
-    let default = small(&data);
-    let changes: [(&str, DdpmConfig, Sampler, [bool; 2]); 9] = [
-        ("timesteps", DdpmConfig { timesteps: 500, ..default.clone() }, Sampler::Ddim, [true, true]),
-        ("schedule", DdpmConfig { schedule: NoiseSchedule::Linear, ..default.clone() }, Sampler::Ddim, [true, true]),
-        ("prediction", DdpmConfig { prediction: Prediction::Sample, ..default.clone() }, Sampler::Ddim, [true, true]),
-        ("weighting", DdpmConfig { weighting: min_snr(5.0), ..default.clone() }, Sampler::Ddim, [false, true]),
-        ("ddim_eta", DdpmConfig { ddim_eta: 1.0, ..default.clone() }, Sampler::Ddim, [true, false]),
-        ("spacing", DdpmConfig { spacing: Spacing::Leading, ..default.clone() }, Sampler::Ddim, [true, false]),
-        ("clip", DdpmConfig { clip: false, ..default.clone() }, Sampler::Ddim, [true, false]),
-        (
-            "variance",
-            DdpmConfig { variance: Variance::FixedSmall, ..default.clone() },
-            Sampler::Ancestral,
-            [true, false],
-        ),
-        ("sampler", default.clone(), Sampler::Ancestral, [true, false]),
+    let (default, none) = (small(&data), Table::new);
+    let ancestral = || toml::toml! { sampler = { kind = "ancestral", steps = 5 } };
+    let small_variance = || toml::toml! { sampler = { kind = "ancestral", steps = 5, variance = "fixed-small" } };
+    let changes: [(&str, DdpmConfig, Table, Table, [bool; 2]); 9] = [
+        ("timesteps", DdpmConfig { timesteps: 500, ..default.clone() }, none(), none(), [true, true]),
+        ("schedule", DdpmConfig { schedule: NoiseSchedule::Linear, ..default.clone() }, none(), none(), [true, true]),
+        ("prediction", DdpmConfig { prediction: Prediction::Sample, ..default.clone() }, none(), none(), [true, true]),
+        ("weighting", DdpmConfig { weighting: min_snr(5.0), ..default.clone() }, none(), none(), [false, true]),
+        ("eta", default.clone(), none(), toml::toml! { sampler = { eta = 1.0 } }, [true, false]),
+        ("spacing", default.clone(), none(), toml::toml! { sampler = { spacing = "leading" } }, [true, false]),
+        ("clip", default.clone(), none(), toml::toml! { clip = false }, [true, false]),
+        ("variance", default.clone(), ancestral(), small_variance(), [true, false]),
+        ("sampler", default.clone(), none(), ancestral(), [true, false]),
     ];
-    for (name, config, sampler, expected) in changes {
-        let against = if name == "variance" { Sampler::Ancestral } else { Sampler::Ddim };
-        let (before, after) = (observed(default.clone(), against), observed(config, sampler));
+    for (name, config, against, options, expected) in changes {
+        let (before, after) = (observed(default.clone(), against), observed(config, options));
         assert_eq!([before.0 != after.0, before.1 != after.1], expected, "`{name}`");
     }
 }

@@ -171,8 +171,7 @@ fn a_model_of_the_moons() {
     assert!(latent.decode(&latents.narrow(1, 0, 1)).is_err());
 
     for (sampler, steps) in [("ddim", 10), ("ancestral", 30)] {
-        let request =
-            SampleRequest { sampler: Some(sampler.to_owned()), steps: Some(steps), ..SampleRequest::new(300, 4) };
+        let request = SampleRequest::new(300, 4).with("sampler", sampler).with("sampler.steps", steps);
         let frames = model.trajectory(&request, 6).unwrap().unwrap().frames;
         assert_eq!((frames.len(), frames[0].label.as_str(), frames[5].label.as_str()), (6, "t = 999", "sample"));
         assert_eq!(frames[5].state, model.sample(&request).unwrap());

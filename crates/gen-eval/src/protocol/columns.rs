@@ -38,6 +38,7 @@ pub struct Evaluation {
     pub threads: Option<i32>,
     pub train_precision: Option<String>,
     pub sampler: Option<String>,
+    pub sampling: Option<String>,
     pub nfe: Option<usize>,
     pub n_real: Option<usize>,
     pub n_fake: Option<usize>,
@@ -97,7 +98,7 @@ enum Part {
 }
 
 /// The columns of `evaluation.csv`, in order.
-pub static COLUMNS: [Column; 78] = [
+pub static COLUMNS: [Column; 79] = [
     text("run", |all| Some(&all.row.run)),
     text("family", |all| Some(&all.row.family)),
     text("model", |all| Some(&all.row.model)),
@@ -120,6 +121,7 @@ pub static COLUMNS: [Column; 78] = [
     int("threads", |all| count(all.row.threads)),
     text("train_precision", |all| all.row.train_precision.as_deref()),
     text("sampler", |all| all.row.sampler.as_deref()),
+    text("sampling", |all| all.row.sampling.as_deref()),
     int("nfe", |all| count(all.row.nfe)),
     int("n_real", |all| count(all.row.n_real)),
     int("n_fake", |all| count(all.row.n_fake)),

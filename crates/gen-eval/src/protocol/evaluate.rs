@@ -16,6 +16,7 @@ use super::table::{Compute, METRICS, direction};
 use crate::features::FeatureSpace;
 use crate::measurement::Measurement;
 use crate::reference::Reference;
+use gen_core::config::assignments;
 use gen_core::data::{Dataset, Split};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::rng::{Purpose, permutation};
@@ -107,11 +108,8 @@ impl<'a> Protocol<'a> {
     pub fn evaluate(&self, model: &dyn GenerativeModel, observe: &mut dyn FnMut(Stage)) -> Result<Evaluated> {
         let start = Instant::now();
         let card = model.card();
-        let request = SampleRequest {
-            sampler: self.options.sampler.clone(),
-            steps: self.options.steps,
-            ..SampleRequest::new(1, self.options.seed)
-        };
+        let options = self.options.sampling.clone();
+        let request = SampleRequest { options, ..SampleRequest::new(1, self.options.seed) };
         let sampling = model.sampling(&request)?;
         observe(Stage::Timing);
         let latency = sampling::latency(model, &request)?;
@@ -132,6 +130,7 @@ impl<'a> Protocol<'a> {
             parameters: Some(card.parameters),
             sampling_parameters: Some(card.sampling_parameters),
             sampler: sampling.sampler.map(str::to_owned),
+            sampling: Some(assignments(&model.sampling_options(&request)?)),
             nfe: Some(sampling.evaluations),
             sample_images_per_second: compared.then_some(per_second),
             sample_latency_ms: Some(latency.as_secs_f64() * 1e3),

@@ -1,3 +1,5 @@
+use gen_core::config::Table;
+
 use super::table::{Compute, METRICS, MetricSpec};
 
 /// Settings of a [`Protocol`](crate::Protocol).
@@ -15,10 +17,8 @@ pub struct EvaluateOptions {
     pub n_ode: usize,
     /// The metrics to compute.
     pub metrics: Vec<&'static MetricSpec>,
-    /// Name of the sampler, for models with several.
-    pub sampler: Option<String>,
-    /// Number of steps of an iterative sampler.
-    pub steps: Option<usize>,
+    /// Sampling options that differ from the model's own.
+    pub sampling: Table,
 }
 
 impl EvaluateOptions {
@@ -49,8 +49,7 @@ impl Default for EvaluateOptions {
             n_bound: 1000,
             n_ode: 100,
             metrics: METRICS.iter().collect(),
-            sampler: None,
-            steps: None,
+            sampling: Table::new(),
         }
     }
 }

@@ -1,16 +1,20 @@
 use gen_core::Result;
 use gen_core::data::DataSpec;
 use gen_core::params::Params;
+use gen_core::registry::Capabilities;
 use gen_core::train::TrainConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::design::Design;
+use super::sampling::FlowSampling;
 
 /// The hyperparameters of a kind of flow, and the flow that they describe.
 pub trait Architecture: 'static {
     /// The hyperparameters.
     type Config: Serialize + DeserializeOwned;
+    /// The sampling options.
+    type Sampling: FlowSampling;
 
     /// The name on the command line.
     const NAME: &'static str;
@@ -18,6 +22,9 @@ pub trait Architecture: 'static {
     const SUMMARY: &'static str;
     /// Author, year and title of the source.
     const CITATION: &'static str;
+
+    /// Its abilities.
+    const CAPABILITIES: Capabilities;
 
     /// How many rows go through the flow together.
     const ROWS: RowsPerPass = RowsPerPass::DEFAULT;
@@ -36,6 +43,9 @@ pub trait Architecture: 'static {
     /// When the configuration or the data shape is not possible; the message says what is.
     fn design(config: &Self::Config, params: &Params, data: &DataSpec) -> Result<Design>;
 }
+
+/// The abilities of most flows.
+pub(crate) const FLOW: Capabilities = Capabilities { likelihood: true, latents: true, ..Capabilities::SAMPLES };
 
 /// How many rows a pass takes: enough to keep the machine busy, few enough for memory.
 #[derive(Debug, Clone, Copy)]

@@ -4,13 +4,13 @@ use gen_core::params::Params;
 use gen_core::rng::Generator;
 use tch::{Kind, Tensor};
 
+use super::sampling::SamplePlan;
 use crate::base::StandardNormal;
 use crate::bijection::Layer;
 use crate::classes::Classes;
 use crate::dequantise::Dequantiser;
 use crate::flow::Flow;
 use crate::given::Given;
-use crate::guidance::Guidance;
 
 /// A flow, and all that stands between it and a data set.
 #[derive(Debug)]
@@ -23,11 +23,7 @@ pub struct Design {
     pub optimizer: AdamConfig,
     /// The classes that the flow is conditioned on.
     pub(crate) classes: Option<Classes>,
-    /// The guidance of samples.
-    pub(crate) guidance: Option<Guidance>,
-    /// Whether samples take the step that removes Gaussian noise.
-    pub(crate) denoises: bool,
-    /// Evaluations of the network for a sample, of a flow that always takes the same number.
+    /// Evaluations of the network for a sample without guidance, of a flow that always takes the same number.
     pub(crate) evaluations: usize,
 }
 
@@ -44,15 +40,7 @@ impl Design {
         data: &DataSpec,
     ) -> Self {
         let base = StandardNormal::new(data.shape.dimensions(), params.kind(), params.device());
-        Design {
-            flow: Flow::new(bijection, base),
-            dequantiser,
-            optimizer,
-            classes: None,
-            guidance: None,
-            denoises: false,
-            evaluations: 1,
-        }
+        Design { flow: Flow::new(bijection, base), dequantiser, optimizer, classes: None, evaluations: 1 }
     }
 
     /// The loss of `x` and its name ([`Dequantiser::loss`]), a bound on the negative log-likelihood where noise is
@@ -90,22 +78,23 @@ impl Design {
         (self.flow.latents(n, temperature, Given::NOTHING, rng), context)
     }
 
-    /// The condition and the guidance of samples.
-    pub(super) fn guided<'a>(&'a self, context: Option<&'a Tensor>) -> Given<'a> {
-        Given { context, guidance: self.guidance.as_ref(), ..Given::NOTHING }
+    /// Evaluations of the network for a sample: guidance takes two where one would do, the removal of noise one more.
+    pub(super) fn evaluations(&self, plan: &SamplePlan) -> usize {
+        let predictions = if plan.guidance.is_some() { 2 } else { 1 };
+        self.evaluations * predictions + usize::from(plan.denoises)
     }
 
     /// Latents to numbers that the dequantiser takes to data.
-    pub(super) fn generate(&self, z: &Tensor, context: Option<&Tensor>) -> Tensor {
-        let y = self.flow.bijection().inverse(z, self.guided(context)).0;
-        self.denoised(&y, context).unwrap_or(y)
+    pub(super) fn generate(&self, z: &Tensor, context: Option<&Tensor>, plan: &SamplePlan) -> Tensor {
+        let y = self.flow.bijection().inverse(z, plan.given(context)).0;
+        self.denoised(&y, context, plan).unwrap_or(y)
     }
 
     /// E[x | y] of y = x + N(0, σ²) by Tweedie's formula, y + σ² ∇ ln p(y), where samples take this step.
     ///
     /// Zhai et al. 2024, section 2.5.
-    pub(super) fn denoised(&self, y: &Tensor, context: Option<&Tensor>) -> Option<Tensor> {
-        let sigma = self.dequantiser.sigma().filter(|_| self.denoises)?;
+    pub(super) fn denoised(&self, y: &Tensor, context: Option<&Tensor>, plan: &SamplePlan) -> Option<Tensor> {
+        let sigma = self.dequantiser.sigma().filter(|_| plan.denoises)?;
         let contexts = context.map(|context| context.split(DENOISED_AT_A_TIME, 0));
         let part = |(i, y): (usize, &Tensor)| {
             let context = contexts.as_ref().map(|contexts| &contexts[i]);

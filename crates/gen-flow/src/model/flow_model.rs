@@ -2,6 +2,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use gen_core::Result;
+use gen_core::config::{Table, to_table};
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
     Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
@@ -9,13 +10,14 @@ use gen_core::model::{
 };
 use gen_core::optim::Adam;
 use gen_core::params::{NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Capabilities};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use tch::{Device, Kind, Tensor};
 
 use super::architecture::Architecture;
 use super::design::Design;
+use super::sampling::{FlowSampling, SamplePlan};
 use crate::flow::Flow;
 use crate::given::Given;
 
@@ -27,8 +29,9 @@ use crate::given::Given;
 ///
 /// A flow with classes learns from labelled batches. Its likelihood is that of all classes together, and its samples
 /// are of classes drawn at random.
-pub struct FlowModel<A> {
+pub struct FlowModel<A: Architecture> {
     card: ModelCard,
+    sampling: A::Sampling,
     params: Params,
     pub(super) design: Design,
     optimizer: Adam,
@@ -86,18 +89,33 @@ impl<A: Architecture> FlowModel<A> {
         self.initialised.set(true);
     }
 
-    /// The results of `f`, which is called with the latents of the samples of `request` and their classes, a part of
-    /// the rows at a time.
-    fn draw<T>(&self, request: &SampleRequest, mut f: impl FnMut(&Tensor, Option<&Tensor>) -> T) -> Result<Vec<T>> {
-        request.require_one_pass(A::NAME)?;
-        let temperature = request.checked_temperature()?;
+    /// The options of `request`, and how samples are drawn with them.
+    fn resolved(&self, request: &SampleRequest) -> Result<(A::Sampling, SamplePlan)> {
+        let sampling = request.resolve(&self.sampling)?;
+        let plan = sampling.plan(&self.design)?;
+        Ok((sampling, plan))
+    }
+
+    /// How samples are drawn with the model's own options.
+    pub(super) fn own_plan(&self) -> Result<SamplePlan> {
+        self.sampling.plan(&self.design)
+    }
+
+    /// The results of `f`, which is called with the latents of `request.n` samples and their classes, a part of the
+    /// rows at a time.
+    fn draw<T>(
+        &self,
+        request: &SampleRequest,
+        plan: &SamplePlan,
+        mut f: impl FnMut(&Tensor, Option<&Tensor>) -> T,
+    ) -> Vec<T> {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let part = |n: i64| {
-            let (z, context) = self.design.draw(n, temperature, &rng);
+            let (z, context) = self.design.draw(n, plan.temperature, &rng);
             f(&z, context.as_ref())
         };
-        Ok(self.parts(request.n as i64).into_iter().map(part).collect())
+        self.parts(request.n as i64).into_iter().map(part).collect()
     }
 }
 
@@ -144,21 +162,30 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        let (design, (_, plan)) = (&self.design, self.resolved(request)?);
         let samples =
-            self.draw(request, |z, context| self.design.dequantiser.to_data(&self.design.generate(z, context)))?;
+            self.draw(request, &plan, |z, context| design.dequantiser.to_data(&design.generate(z, context, &plan)));
         Ok(Tensor::cat(&samples, 0))
     }
 
     /// One evaluation or another fixed number, or those that a solver takes for up to 64 samples of the request.
     fn sampling(&self, request: &SampleRequest) -> Result<Sampling> {
-        request.require_one_pass(A::NAME)?;
-        request.checked_temperature()?;
+        let (_, plan) = self.resolved(request)?;
         let bijection = self.design.flow.bijection();
         if bijection.evaluations().is_some() {
             let _samples = self.sample(&SampleRequest { n: request.n.clamp(1, 64), ..request.clone() })?;
         }
-        let evaluations = bijection.evaluations().unwrap_or(self.design.evaluations);
+        let evaluations = bijection.evaluations().unwrap_or_else(|| self.design.evaluations(&plan));
         Ok(Sampling { sampler: None, evaluations })
+    }
+
+    fn sampling_options(&self, request: &SampleRequest) -> Result<Table> {
+        to_table(&self.resolved(request)?.0)
+    }
+
+    fn set_sampling_options(&mut self, options: &Table) -> Result<()> {
+        self.sampling = self.resolved(&SampleRequest::of(options))?.0;
+        Ok(())
     }
 
     fn weights(&self) -> NamedTensors {
@@ -181,11 +208,12 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
     /// The states after each step of the flow, and after the removal of noise.
     fn trajectory(&self, request: &SampleRequest, frames: usize) -> Result<Option<Trajectory>> {
         let Design { flow, dequantiser, .. } = &self.design;
-        let parts = self.draw(request, |z, context| {
-            let mut states = flow.trajectory(z, self.design.guided(context));
-            states.extend(states.last().and_then(|last| self.design.denoised(last, context)));
+        let (_, plan) = self.resolved(request)?;
+        let parts = self.draw(request, &plan, |z, context| {
+            let mut states = flow.trajectory(z, plan.given(context));
+            states.extend(states.last().and_then(|last| self.design.denoised(last, context, &plan)));
             states
-        })?;
+        });
         let last = parts[0].len() - 1;
         let chosen = Trajectory::choose(last + 1, frames)?;
         let frame = |at: usize| {
@@ -206,10 +234,13 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
 
 impl<A: Architecture> Buildable for FlowModel<A> {
     type Config = A::Config;
+    type Sampling = A::Sampling;
 
     const NAME: &'static str = A::NAME;
     const SUMMARY: &'static str = A::SUMMARY;
     const FAMILY: &'static str = "flow";
+    const CITATION: &'static str = A::CITATION;
+    const CAPABILITIES: Capabilities = A::CAPABILITIES;
 
     fn default_config(data: &DataSpec) -> A::Config {
         A::default_config(data)
@@ -217,6 +248,10 @@ impl<A: Architecture> Buildable for FlowModel<A> {
 
     fn default_training(data: &DataSpec) -> TrainConfig {
         A::default_training(data)
+    }
+
+    fn default_sampling(data: &DataSpec) -> A::Sampling {
+        A::Sampling::of(data)
     }
 
     fn build(config: A::Config, context: &BuildContext) -> Result<Self> {
@@ -233,6 +268,7 @@ impl<A: Architecture> Buildable for FlowModel<A> {
                 sampling_parameters: count - design.dequantiser.parameters(),
             },
             optimizer: Adam::new(&params, design.optimizer)?,
+            sampling: A::Sampling::of(&context.data),
             design,
             params,
             initialised: Cell::new(false),

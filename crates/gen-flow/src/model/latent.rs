@@ -22,8 +22,8 @@ impl<A: Architecture> Latent for FlowModel<A> {
     fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         self.check_latents(latents)?;
         let _no_grad = tch::no_grad_guard();
-        let design = &self.design;
-        Ok(self.in_parts(latents, |z| design.dequantiser.to_data_smooth(&design.generate(z, None))))
+        let (design, plan) = (&self.design, self.own_plan()?);
+        Ok(self.in_parts(latents, |z| design.dequantiser.to_data_smooth(&design.generate(z, None, &plan))))
     }
 
     fn encode(&self, x: &Tensor, seed: u64) -> Result<Option<Tensor>> {

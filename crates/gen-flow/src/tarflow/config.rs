@@ -1,3 +1,4 @@
+use gen_core::config::positive;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::optim::AdamConfig;
 use gen_core::{Error, Result};
@@ -60,19 +61,12 @@ pub struct TarFlowConfig {
     pub noise: Noise,
     /// The standard deviation of Gaussian noise, on the scale of [-1, 1]; other noise does not use it.
     pub sigma: f64,
-    /// Whether samples take the step that removes Gaussian noise.
-    pub denoise: bool,
     /// Whether the flow is given the class of an image. A sample is then of a class drawn at random, and a likelihood
     /// is that of all classes together, in as many passes.
     pub labels: bool,
     /// The part of the training data that is shown without its class, in [0, 1]: guidance compares with this
     /// prediction.
     pub label_dropout: f64,
-    /// The weight w of guidance, which leads samples away from the prediction without a class, or for data without
-    /// classes from the prediction with a blurred attention; 0 is none.
-    pub guidance: f64,
-    /// The temperature of the blurred attention, for data without classes.
-    pub guidance_temperature: f64,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -89,11 +83,8 @@ impl TarFlowConfig {
             heads: 3,
             noise: Noise::Gaussian,
             sigma: 0.05,
-            denoise: true,
             labels: data.classes.len() > 1,
             label_dropout: 0.1,
-            guidance: 2.0,
-            guidance_temperature: 1.5,
             optimizer,
         };
         match data.shape {
@@ -109,7 +100,6 @@ impl TarFlowConfig {
                 heads: 2,
                 layers: vec![1; 4],
                 noise: Noise::None,
-                denoise: false,
                 labels: false,
                 ..images
             },
@@ -126,8 +116,8 @@ impl TarFlowConfig {
                 if self.patch != 1 || self.basis != Basis::Pixels {
                     return wrong("a table has no patches: set `patch` to 1 and `basis` to \"pixels\"".to_owned());
                 }
-                if self.noise != Noise::None || self.denoise {
-                    return wrong("a table takes no noise: set `noise` to \"none\" and `denoise` to false".to_owned());
+                if self.noise != Noise::None {
+                    return wrong("a table takes no noise: set `noise` to \"none\"".to_owned());
                 }
             }
             Shape::Image { height, width, .. } => {
@@ -143,9 +133,6 @@ impl TarFlowConfig {
                         "a density of bytes without noise has no bound: `noise` must be \"gaussian\" or \"uniform\""
                             .to_owned(),
                     );
-                }
-                if self.denoise && self.noise != Noise::Gaussian {
-                    return wrong("`denoise` removes Gaussian noise, and needs it".to_owned());
                 }
             }
         }
@@ -167,14 +154,6 @@ impl TarFlowConfig {
         if !(0.0..=1.0).contains(&self.label_dropout) {
             return wrong(format!("`label_dropout` must be in [0, 1], found {}", self.label_dropout));
         }
-        if !(0.0..=f64::MAX).contains(&self.guidance) {
-            return wrong(format!("`guidance` must be a number from 0 up, found {}", self.guidance));
-        }
-        for (key, value) in [("sigma", self.sigma), ("guidance_temperature", self.guidance_temperature)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return wrong(format!("`{key}` must be a positive number, found {value}"));
-            }
-        }
-        Ok(())
+        positive("sigma", self.sigma)
     }
 }

@@ -210,7 +210,7 @@ fn temperature_scales_the_latents() {
     let data = tabular_data();
     let model = build(&data, 0);
     let draw = |temperature: f64| {
-        let request = SampleRequest { temperature: Some(temperature), ..SampleRequest::new(500, 1) };
+        let request = SampleRequest::new(500, 1).with("temperature", temperature);
         model.sample(&request).unwrap()
     };
     // An untrained model is the Gaussian of the data's mean and scale.
@@ -272,7 +272,7 @@ fn a_trajectory_ends_at_the_samples() {
     let images = image_data(64);
     for (data, mut model) in [(&points, build(&points, 0)), (&images, build_small(&images, 0))] {
         train(&mut model, data, TrainConfig { batch_size: 16, ..TrainConfig::default() }, 10);
-        let request = SampleRequest { temperature: Some(0.7), ..SampleRequest::new(5, 3) };
+        let request = SampleRequest::new(5, 3).with("temperature", 0.7);
         let frames = model.trajectory(&request, 4).unwrap().unwrap().frames;
         assert_eq!(frames.len(), 4);
         let last = frames[3].label.rsplit('/').next().unwrap();
@@ -286,7 +286,7 @@ fn a_trajectory_ends_at_the_samples() {
         let rounding = if data.spec.shape.is_image() { 1.01 / 255.0 } else { 1e-5 };
         assert_close(last, &samples, 0.0, rounding);
         assert!(model.trajectory(&request, 1).is_err());
-        assert!(model.trajectory(&SampleRequest { steps: Some(3), ..request }, 4).is_err());
+        assert!(model.trajectory(&request.with("steps", 3), 4).is_err());
     }
 }
 
@@ -320,10 +320,10 @@ fn what_cannot_be_is_refused() {
 
     let model = build(&points, 0);
     let refused = |request: SampleRequest| model.sample(&request).is_err();
-    assert!(refused(SampleRequest { steps: Some(4), ..SampleRequest::new(1, 0) }));
-    assert!(refused(SampleRequest { sampler: Some("ddim".to_owned()), ..SampleRequest::new(1, 0) }));
-    assert!(refused(SampleRequest { temperature: Some(f64::NAN), ..SampleRequest::new(1, 0) }));
-    assert!(refused(SampleRequest { temperature: Some(-1.0), ..SampleRequest::new(1, 0) }));
+    assert!(refused(SampleRequest::new(1, 0).with("steps", 4)));
+    assert!(refused(SampleRequest::new(1, 0).with("sampler", "ddim")));
+    assert!(refused(SampleRequest::new(1, 0).with("temperature", f64::NAN)));
+    assert!(refused(SampleRequest::new(1, 0).with("temperature", -1.0)));
     let x = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
     assert!(model.log_likelihood(&x, LikelihoodKind::Exact, 0).is_err());
     assert!(model.log_likelihood(&points.train.x, LikelihoodKind::LowerBound, 0).is_err());

@@ -151,7 +151,7 @@ fn temperature_scales_the_codes_and_zero_leaves_one() {
     for entry in models() {
         let model = trained(entry, &data, 5);
         let sample = |temperature| {
-            let request = SampleRequest { temperature: Some(temperature), ..SampleRequest::new(500, 1) };
+            let request = SampleRequest::new(500, 1).with("temperature", temperature);
             model.sample(&request).unwrap()
         };
         let latent = model.latent().unwrap();
@@ -163,7 +163,7 @@ fn temperature_scales_the_codes_and_zero_leaves_one() {
         }
         let spread = sample(0.0).std_dim(0, true, false).max().double_value(&[]);
         assert!(spread < 1e-5, "{}: {spread}", entry.name);
-        let request = SampleRequest { temperature: Some(-1.0), ..SampleRequest::new(1, 1) };
+        let request = SampleRequest::new(1, 1).with("temperature", -1.0);
         assert!(model.sample(&request).is_err(), "{}", entry.name);
     }
 }

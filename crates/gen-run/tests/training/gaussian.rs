@@ -2,10 +2,10 @@
 
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec, Dataset};
-use gen_core::model::{GenerativeModel, Losses, ModelCard, SampleRequest, Step, ValidationLoss};
+use gen_core::model::{GenerativeModel, Losses, ModelCard, NoOptions, SampleRequest, Step, ValidationLoss};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Capabilities};
 use gen_core::rng::{Purpose, stream, torch_seed};
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -29,9 +29,12 @@ pub(crate) struct Config {
 
 impl Buildable for Gaussian {
     type Config = Config;
+    type Sampling = NoOptions;
     const NAME: &'static str = "gaussian";
     const SUMMARY: &'static str = "one Gaussian";
     const FAMILY: &'static str = "baseline";
+    const CITATION: &'static str = "Gauss 1809";
+    const CAPABILITIES: Capabilities = Capabilities { images: false, ..Capabilities::SAMPLES };
 
     fn default_config(_: &DataSpec) -> Config {
         Config { learning_rate: 0.05, fail_at: 0 }
@@ -48,6 +51,10 @@ impl Buildable for Gaussian {
         }
     }
 
+    fn default_sampling(_: &DataSpec) -> NoOptions {
+        NoOptions {}
+    }
+
     fn build(config: Config, context: &BuildContext) -> Result<Self> {
         let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
         let dimension = context.data.shape.dimensions();
@@ -58,7 +65,7 @@ impl Buildable for Gaussian {
             name: "gaussian",
             family: "baseline",
             data: context.data.clone(),
-            citation: "Gauss 1809",
+            citation: Self::CITATION,
             parameters: params.count(),
             sampling_parameters: params.count(),
         };
@@ -82,7 +89,7 @@ impl GenerativeModel for Gaussian {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        request.require_one_pass("gaussian")?;
+        request.resolve(&NoOptions {})?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
         let z = rng.randn([request.n as i64, self.mean.size()[0]], (Kind::Float, self.mean.device()));

@@ -118,6 +118,7 @@ fn folder(path: &std::path::Path, data: &Dataset) -> RunFolder {
         },
         model: gen_core::config::to_table(&Gaussian::default_config(&data.spec)).unwrap(),
         training: Gaussian::default_training(&data.spec),
+        sampling: toml::Table::new(),
         data: data.spec.clone(),
     };
     RunFolder::create(path, config).unwrap()

@@ -20,7 +20,7 @@ use crate::cache::FolderCache;
 use crate::device::{self, Compute};
 use crate::progress::Work;
 use crate::spaces::{self, Choices};
-use crate::trained::{OwnData, Trained};
+use crate::trained::{OwnData, SamplingOptions, Trained};
 use crate::{arguments, catalog, message, output};
 use progress::Progress;
 
@@ -71,13 +71,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
 
-    /// The name of the sampler, for models that have several
-    #[arg(long, requires = "runs")]
-    sampler: Option<String>,
-
-    /// The number of steps of an iterative sampler
-    #[arg(long, requires = "runs", value_parser = arguments::count)]
-    steps: Option<usize>,
+    #[command(flatten)]
+    sampling: SamplingOptions,
 
     /// Use the weights of the best validation instead of the latest
     #[arg(long, requires = "runs")]
@@ -141,6 +136,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.compute.start()?;
     if let Some(out) = &args.out {
         output::check_folder(out)?;
+    }
+    if args.runs.is_empty() && !args.sampling.is_empty() {
+        bail!("sampling options are for runs, whose models draw the samples");
     }
     let (measured, failures) = match (&args.reference, &args.samples, &args.data) {
         (Some(reference), _, Some(data)) => one(evaluate_reference(args, *reference, data)?),
@@ -236,7 +234,8 @@ fn evaluate_run(
     output::check_folder(out)?;
     let trained = Trained::load(folder, args.best, device)?;
     let config = trained.folder.config();
-    let options = options(args);
+    let mut options = options(args);
+    options.sampling = args.sampling.of(trained.model.as_ref())?;
     let same = |there: &Prepared| there.name == config.run.dataset && there.data.spec == config.data;
     if !prepared.as_ref().is_some_and(same) {
         let data = trained.data(&OwnData { data: args.data.clone() })?;
@@ -366,8 +365,6 @@ fn options(args: &Args) -> EvaluateOptions {
         n_bound: args.n_bound as usize,
         n_ode: args.n_ode as usize,
         metrics: args.metrics.0.clone(),
-        sampler: args.sampler.clone(),
-        steps: args.steps,
         ..EvaluateOptions::default()
     }
 }

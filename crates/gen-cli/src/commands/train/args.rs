@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "INTERVAL", default_value = "5m")]
     pub(super) checkpoint_every: Budget,
 
-    /// Check the settings and stop without writing anything
+    /// Check the settings and print them, in the form of config.toml, without training or writing anything
     #[arg(long)]
     pub(super) dry_run: bool,
 

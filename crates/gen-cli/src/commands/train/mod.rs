@@ -3,6 +3,7 @@
 mod args;
 mod place;
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::Context;
@@ -60,10 +61,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         },
         model: settings.model,
         training: settings.training,
+        sampling: settings.sampling,
         data: data.spec.clone(),
     };
     let context = BuildContext { data: data.spec.clone(), device, seed: place.seed };
     let mut model = entry.build(&config.model, &context)?;
+    model.set_sampling_options(&config.sampling)?;
     if model.density().is_some() {
         catalog::tell_of_discrete_columns(&data)?;
     }
@@ -71,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut trainer = Trainer::new(model.as_mut(), &data, config.training.clone(), place.budget, place.seed)?;
     place.check(&config)?;
     if args.dry_run {
-        return Ok(());
+        return Ok(std::io::stdout().lock().write_all(config.to_toml()?.as_bytes())?);
     }
     // Signals are caught before the folder is made, so that none leaves an unfinished folder behind.
     let signals = Signals::catch().context("cannot catch Ctrl-C")?;

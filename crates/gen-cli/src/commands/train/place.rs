@@ -122,7 +122,7 @@ impl Place {
     }
 }
 
-/// Records the new budget and the new place of the data.
+/// Records the new budget, the new place of the data, and new sampling options.
 fn record_changes(
     folder: &mut RunFolder,
     asked: RunConfig,
@@ -131,6 +131,7 @@ fn record_changes(
 ) -> anyhow::Result<()> {
     let mut config = folder.config().clone();
     config.run.dataset = asked.run.dataset;
+    config.sampling = asked.sampling;
     let (before, now, step) = (config.run.budget, asked.run.budget, trainer.progress().step);
     if before != now {
         if trainer.budget_used() >= 1.0 {

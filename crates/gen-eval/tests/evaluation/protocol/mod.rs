@@ -6,7 +6,7 @@ mod samples;
 
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec, Dataset, PointSet, Split};
-use gen_core::model::{Density, GenerativeModel, LikelihoodKind, Losses, ModelCard, SampleRequest, Step};
+use gen_core::model::{Density, GenerativeModel, LikelihoodKind, Losses, ModelCard, NoOptions, SampleRequest, Step};
 use gen_core::params::NamedTensors;
 use gen_eval::features::{FEATURES, PrincipalComponents};
 use gen_eval::{EvaluateOptions, FeatureSpace, Measured, NoCache, Protocol, Reference};
@@ -44,7 +44,7 @@ impl<F: Fn(&SampleRequest) -> Tensor> GenerativeModel for Known<F> {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        request.require_one_pass("known")?;
+        request.resolve(&NoOptions {})?;
         Ok((self.draw)(request))
     }
 

@@ -228,13 +228,10 @@ fn impossible_requests_are_explained() {
     });
     assert!(protocol.evaluate(&narrow, &mut |_| ()).is_err());
     assert_eq!(refused(&data.test.x.narrow(0, 0, 1)), "measuring needs at least 2 samples, found 1");
-    let steps = EvaluateOptions { steps: Some(5), ..Default::default() };
+    let steps = EvaluateOptions { sampling: toml::toml! { steps = 5 }, ..Default::default() };
     let protocol = self::protocol(&data, &spaces, &steps);
     let model = Known::new(&data.spec, &[], |_: &SampleRequest| bytes_to_signed(&data.test.x));
-    assert_eq!(
-        protocol.evaluate(&model, &mut |_| ()).unwrap_err().to_string(),
-        "`known` samples in one pass: it has no choice of sampler or steps"
-    );
+    assert_eq!(protocol.evaluate(&model, &mut |_| ()).unwrap_err().to_string(), "unknown sampling option `steps`");
     let untested = Dataset::from_tensor("mine", data.train.x.shallow_clone()).unwrap();
     let error = Protocol::new(&untested, &spaces, &options, &NoCache, &mut |_| ()).err().unwrap();
     assert_eq!(error.to_string(), "measuring needs at least 2 test rows: `mine` has 0, and 10000 are asked for");

@@ -45,17 +45,21 @@ fn context(data: &Dataset, seed: u64) -> BuildContext {
 fn small(data: &Dataset) -> TarFlowConfig {
     let config = TarFlow::default_config(&data.spec);
     let patch = if data.spec.shape.is_image() { 2 } else { 1 };
-    TarFlowConfig { patch, layers: vec![1, 1], width: 16, heads: 2, guidance: 0.0, ..config }
+    TarFlowConfig { patch, layers: vec![1, 1], width: 16, heads: 2, ..config }
 }
 
 /// [`small`], for likelihoods of bytes.
 fn uniform(data: &Dataset) -> TarFlowConfig {
-    TarFlowConfig { noise: Noise::Uniform, denoise: false, ..small(data) }
+    TarFlowConfig { noise: Noise::Uniform, ..small(data) }
 }
 
 fn build(config: TarFlowConfig, data: &Dataset, seed: u64) -> TarFlow {
     tch::set_num_threads(1);
-    TarFlow::build(config, &context(data, seed)).unwrap()
+    let denoise = config.noise == Noise::Gaussian;
+    let mut model = TarFlow::build(config, &context(data, seed)).unwrap();
+    let options = SampleRequest::new(0, 0).with("guidance", 0.0).with("denoise", denoise).options;
+    model.set_sampling_options(&options).unwrap();
+    model
 }
 
 /// A model whose weights are all random, as if it had been trained.
@@ -170,8 +174,8 @@ fn the_loss_of_uniform_noise_is_the_likelihood() {
 fn denoising_follows_the_score() {
     let data = image_data(8);
     let draw = |denoise: bool| {
-        let config = TarFlowConfig { denoise, sigma: 0.4, ..small(&data) };
-        build(config, &data, 0).sample(&SampleRequest::new(70, 1)).unwrap()
+        let config = TarFlowConfig { sigma: 0.4, ..small(&data) };
+        build(config, &data, 0).sample(&SampleRequest::new(70, 1).with("denoise", denoise)).unwrap()
     };
     let (noisy, clean) = (draw(false), draw(true));
     let inside = noisy.abs().lt(1.0);
@@ -295,10 +299,9 @@ fn latents_and_images_are_each_others_images() {
 fn a_trajectory_ends_at_the_samples() {
     let (images, points) = (image_data(32), tabular_data(100));
     for (config, data) in [(small(&images), &images), (uniform(&images), &images), (small(&points), &points)] {
-        let config = TarFlowConfig { guidance: 0.5, ..config };
-        let states = 3 + usize::from(config.denoise);
+        let states = 3 + usize::from(config.noise == Noise::Gaussian);
         let model = random(config, data);
-        let request = SampleRequest { temperature: Some(0.7), ..SampleRequest::new(5, 3) };
+        let request = SampleRequest::new(5, 3).with("temperature", 0.7).with("guidance", 0.5);
         let frames = model.trajectory(&request, 9).unwrap().unwrap().frames;
         assert_eq!(frames.len(), states);
         assert_eq!((frames[0].label.as_str(), frames[1].label.split('/').count()), (&*format!("0/{}", states - 1), 2));
@@ -310,7 +313,7 @@ fn a_trajectory_ends_at_the_samples() {
         let last = &frames[states - 1].state;
         assert_close(last, &model.sample(&request).unwrap(), 1e-5, 1.01 / 255.0);
         assert!(model.trajectory(&request, 1).is_err());
-        assert!(model.trajectory(&SampleRequest { steps: Some(3), ..request }, 4).is_err());
+        assert!(model.trajectory(&request.with("steps", 3), 4).is_err());
     }
 }
 
@@ -330,11 +333,14 @@ fn nothing_is_asked_for_and_given() {
 #[test]
 fn the_cost_of_a_sample_is_told() {
     let data = image_data(8);
-    let cost = |config: TarFlowConfig| build(config, &data, 0).sampling(&SampleRequest::new(1, 0)).unwrap().evaluations;
+    let cost = |config: TarFlowConfig, guidance: f64| {
+        let request = SampleRequest::new(1, 0).with("guidance", guidance);
+        build(config, &data, 0).sampling(&request).unwrap().evaluations
+    };
     // 16 patches of 2 x 2, of which the first needs no evaluation; and one to take the noise off.
-    assert_eq!(cost(small(&data)), 16);
-    assert_eq!(cost(TarFlowConfig { guidance: 1.0, ..small(&data) }), 31);
-    assert_eq!(cost(uniform(&data)), 15);
+    assert_eq!(cost(small(&data), 0.0), 16);
+    assert_eq!(cost(small(&data), 1.0), 31);
+    assert_eq!(cost(uniform(&data), 0.0), 15);
 }
 
 #[test]
@@ -349,19 +355,26 @@ fn what_cannot_be_is_refused() {
         (TarFlowConfig { patch: 3, ..of_images.clone() }, &images, "do not divide into several patches"),
         (TarFlowConfig { patch: 8, ..of_images.clone() }, &images, "do not divide into several patches"),
         (TarFlowConfig { noise: Noise::None, ..of_images.clone() }, &images, "`noise` must be"),
-        (TarFlowConfig { noise: Noise::Uniform, ..of_images.clone() }, &images, "`denoise`"),
         (TarFlowConfig { layers: vec![], ..of_images.clone() }, &images, "`layers`"),
         (TarFlowConfig { layers: vec![1, 0], ..of_images.clone() }, &images, "`layers`"),
         (TarFlowConfig { heads: 3, ..of_images.clone() }, &images, "multiple of `heads`"),
         (TarFlowConfig { sigma: 0.0, ..of_images.clone() }, &images, "`sigma`"),
         (TarFlowConfig { label_dropout: 1.5, ..of_images.clone() }, &images, "`label_dropout`"),
-        (TarFlowConfig { guidance: -1.0, ..of_images.clone() }, &images, "`guidance`"),
         (TarFlowConfig { labels: true, ..of_points.clone() }, &points, "has no classes"),
         (TarFlowConfig { patch: 2, ..of_points.clone() }, &points, "has no patches"),
         (TarFlowConfig { noise: Noise::Gaussian, ..of_points }, &points, "takes no noise"),
     ];
     for (config, data, part) in cases {
         let found = error(config, data);
+        assert!(found.contains(part), "{found:?} should have {part:?}");
+    }
+    for (config, option, part) in [
+        (uniform(&images), toml::toml! { denoise = true }, "`denoise`"),
+        (of_images.clone(), toml::toml! { guidance = -1.0 }, "`guidance`"),
+        (of_images.clone(), toml::toml! { guidance_temperature = 0.0 }, "`guidance_temperature`"),
+        (of_images.clone(), toml::toml! { steps = 3 }, "unknown sampling option `steps`"),
+    ] {
+        let found = build(config, &images, 0).set_sampling_options(&option).unwrap_err().to_string();
         assert!(found.contains(part), "{found:?} should have {part:?}");
     }
     let mut model = build(of_images, &images, 0);

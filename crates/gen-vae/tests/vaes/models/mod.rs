@@ -112,8 +112,8 @@ fn every_model_trains_and_samples_on_every_kind_of_data() {
 fn latents_lead_to_samples_and_back_to_reconstructions() {
     let _turn = alone();
     for data in [images(40, 1, 8, 8), points(200)] {
-        let config = VaeConfig { sample_noise: false, ..small(&data) };
-        let mut model = Vae::build(config, &context(&data, 0)).unwrap();
+        let mut model = Vae::build(small(&data), &context(&data, 0)).unwrap();
+        model.set_sampling_options(&toml::toml! { noise = false }).unwrap();
         let mut trainer = Trainer::new(&mut model, &data, settings(), Budget::Steps(5), 0).unwrap();
         while trainer.advance().unwrap().is_some() {}
         trainer.finish().unwrap();
@@ -260,19 +260,17 @@ fn an_autoencoder_reconstructs_and_has_no_density() {
 fn temperature_scales_the_latents() {
     let _turn = alone();
     let data = points(100);
-    let config = VaeConfig { sample_noise: false, ..small(&data) };
-    let mut model = Vae::build(config, &context(&data, 0)).unwrap();
+    let mut model = Vae::build(small(&data), &context(&data, 0)).unwrap();
+    model.set_sampling_options(&toml::toml! { noise = false }).unwrap();
     train(&mut model, &data, 5);
-    let sample = |temperature| {
-        let request = SampleRequest { temperature, ..SampleRequest::new(50, 0) };
-        model.sample(&request).unwrap()
-    };
+    let request = SampleRequest::new(50, 0);
+    let sample = |temperature: f64| model.sample(&request.clone().with("temperature", temperature)).unwrap();
     let latent = model.latent().unwrap();
     let latents = latent.prior(50, 0).unwrap();
-    assert_eq!(sample(None), latent.decode(&latents).unwrap());
+    assert_eq!(model.sample(&request).unwrap(), latent.decode(&latents).unwrap());
     for temperature in [0.0, 0.5, 1.0, 1.7] {
         let expected = latent.decode(&(&latents * temperature)).unwrap();
-        assert_close(&sample(Some(temperature)), &expected, 1e-5, 1e-5);
+        assert_close(&sample(temperature), &expected, 1e-5, 1e-5);
     }
 }
 
@@ -291,10 +289,9 @@ fn moment(x: &Tensor, power: i32) -> f64 {
 #[test]
 fn sample_noise_is_that_of_the_likelihood() {
     let _turn = alone();
-    let sample = |config: &VaeConfig, data: &Dataset, sample_noise, n| {
-        let config = VaeConfig { sample_noise, ..config.clone() };
-        let model = Vae::build(config, &context(data, 0)).unwrap();
-        (model.sample(&SampleRequest::new(n, 0)).unwrap(), model.weights().snapshot())
+    let sample = |config: &VaeConfig, data: &Dataset, noise: bool, n| {
+        let model = Vae::build(config.clone(), &context(data, 0)).unwrap();
+        (model.sample(&SampleRequest::new(n, 0).with("noise", noise)).unwrap(), model.weights().snapshot())
     };
     // The same seed draws the same latents: the difference is the noise of the values.
     let data = points(100);
@@ -345,10 +342,10 @@ fn requests_that_cannot_be_honoured_are_refused() {
         let model = entry.build(&entry.default_config(&data.spec).unwrap(), &context(&data, 0)).unwrap();
         let plain = SampleRequest::new(1, 0);
         for request in [
-            SampleRequest { steps: Some(5), ..plain.clone() },
-            SampleRequest { sampler: Some("ddim".into()), ..plain.clone() },
-            SampleRequest { temperature: Some(-1.0), ..plain.clone() },
-            SampleRequest { temperature: Some(f64::NAN), ..plain },
+            plain.clone().with("steps", 5),
+            plain.clone().with("sampler", "ddim"),
+            plain.clone().with("temperature", -1.0),
+            plain.with("temperature", f64::NAN),
         ] {
             assert!(model.sample(&request).is_err(), "{}: {request:?}", entry.name);
         }
