@@ -1,8 +1,10 @@
-use gen_native::{AdamStep, adam_step, global_norm};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use crate::error::{Error, Result};
+use super::config::OptimizerConfig;
+use super::optimizer::Optimizer;
+use super::rules::{AdamW, Range};
+use crate::error::Result;
 use crate::params::{NamedTensors, Params};
 
 /// Hyperparameters of [`Adam`].
@@ -32,36 +34,28 @@ impl Default for AdamConfig {
 
 impl AdamConfig {
     fn check(&self) -> Result<()> {
-        let AdamConfig { learning_rate, beta1, beta2, epsilon, weight_decay, clip_norm } = *self;
-        let positive = [("learning_rate", learning_rate), ("epsilon", epsilon)];
-        let not_negative = [("weight_decay", weight_decay), ("clip_norm", clip_norm)];
-        let decays = [("beta1", beta1), ("beta2", beta2)];
-        let wrong = |name: &str, range: &str, value: f64| {
-            Err(Error::invalid(format!("`{name}` of an optimizer must be {range}, found {value}")))
-        };
-        for (name, value) in positive {
-            if !(value > 0.0 && value.is_finite()) {
-                return wrong(name, "a positive number", value);
-            }
-        }
-        for (name, value) in not_negative {
-            if !(value >= 0.0 && value.is_finite()) {
-                return wrong(name, "0 or more", value);
-            }
-        }
-        for (name, value) in decays {
-            if !(0.0..1.0).contains(&value) {
-                return wrong(name, "in [0, 1)", value);
-            }
-        }
-        Ok(())
+        Range::NotNegative.check("clip_norm", self.clip_norm)
     }
 }
 
-/// Adam (Kingma & Ba 2015, algorithm 1), with decoupled weight decay (Loshchilov & Hutter 2019).
-///
-/// One fused call updates all parameters. The optimizer computes the gradient itself, of its own parameters only, so
-/// that two optimizers of one loss do not affect each other. A parameter outside the graph of the loss stays as it is.
+impl From<AdamConfig> for OptimizerConfig {
+    fn from(config: AdamConfig) -> Self {
+        let AdamConfig { learning_rate, beta1, beta2, epsilon, weight_decay, clip_norm } = config;
+        let adamw = AdamW {
+            learning_rate: learning_rate.into(),
+            beta1: beta1.into(),
+            beta2: beta2.into(),
+            epsilon,
+            weight_decay: weight_decay.into(),
+            clip_norm: (clip_norm > 0.0).then_some(clip_norm),
+            skip_above: None,
+        };
+        adamw.into()
+    }
+}
+
+/// Adam (Kingma & Ba 2015, algorithm 1), with decoupled weight decay (Loshchilov & Hutter 2019): an [`Optimizer`] of the
+/// kind `adamw`.
 ///
 /// ```
 /// use gen_core::optim::{Adam, AdamConfig};
@@ -79,12 +73,7 @@ impl AdamConfig {
 /// ```
 pub struct Adam {
     config: AdamConfig,
-    names: Vec<String>,
-    parameters: Vec<Tensor>,
-    first_moments: Vec<Tensor>,
-    second_moments: Vec<Tensor>,
-    /// A scalar `f32` on the device of the parameters, as the kernel requires.
-    steps: Tensor,
+    optimizer: Optimizer,
 }
 
 impl Adam {
@@ -94,96 +83,45 @@ impl Adam {
     /// When a setting is outside its range: a rate that is not positive, a decay outside [0, 1).
     pub fn new(params: &Params, config: AdamConfig) -> Result<Self> {
         config.check()?;
-        let (names, parameters): (Vec<String>, Vec<Tensor>) = params.trainable().into_iter().unzip();
-        let moments = || parameters.iter().map(|parameter| parameter.detach().zeros_like()).collect();
-        Ok(Adam {
-            config,
-            first_moments: moments(),
-            second_moments: moments(),
-            steps: Tensor::zeros([], (Kind::Float, params.device())),
-            names,
-            parameters,
-        })
+        Ok(Adam { config, optimizer: Optimizer::new(params, config.into())? })
     }
 
-    /// Takes one step down the gradient of the scalar `loss`, with the learning rate times `lr_scale`.
-    ///
-    /// Returns the norm of the gradient before clipping, a scalar tensor.
+    /// As [`Optimizer::step`].
     ///
     /// # Errors
-    /// When `loss` has no gradient, or libtorch fails.
+    /// As there.
     pub fn step(&mut self, loss: &Tensor, lr_scale: f64) -> Result<Tensor> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.parameters, false, false)?;
-        self.apply(&gradients, lr_scale)
+        self.optimizer.step(loss, lr_scale)
     }
 
-    /// Takes one step down the gradient of the sum of the scalar `losses` by gradient accumulation: each loss is
-    /// differentiated before the next is requested, so that the graph of one part of a batch is in memory at a time.
-    ///
-    /// Returns the sum, and the norm of its gradient before clipping, both scalar tensors.
+    /// As [`Optimizer::step_in_parts`].
     ///
     /// # Errors
-    /// As [`Adam::step`], and when there is no loss.
+    /// As there.
     pub fn step_in_parts(
         &mut self,
         losses: impl IntoIterator<Item = Tensor>,
         lr_scale: f64,
     ) -> Result<(Tensor, Tensor)> {
-        let mut sum: Option<(Tensor, Vec<Tensor>)> = None;
-        for loss in losses {
-            let gradients = Tensor::f_run_backward(&[&loss], &self.parameters, false, false)?;
-            let loss = loss.detach();
-            sum = Some(match sum {
-                None => (loss, gradients),
-                Some((before, sums)) => (before + loss, sums.into_iter().zip(gradients).map(added).collect()),
-            });
-        }
-        let Some((loss, gradients)) = sum else {
-            return Err(Error::invalid("a step needs a loss"));
-        };
-        Ok((loss, self.apply(&gradients, lr_scale)?))
+        self.optimizer.step_in_parts(losses, lr_scale)
     }
 
-    /// Takes one step with given gradients, in the order of [`Params::trainable`], which it may change.
-    ///
-    /// Returns the norm of the gradient before clipping, a scalar tensor.
+    /// As [`Optimizer::apply`].
     ///
     /// # Errors
-    /// When their number or a shape differs from that of the parameters, or none is defined.
+    /// As there.
     pub fn apply(&mut self, gradients: &[Tensor], lr_scale: f64) -> Result<Tensor> {
-        let _no_grad = tch::no_grad_guard();
-        let AdamConfig { learning_rate, beta1, beta2, epsilon, weight_decay, clip_norm } = self.config;
-        let norm = global_norm(gradients)?;
-        // Gradients are divided by max(1, norm / clip), computed on the device so that the host does not wait for it.
-        let scale = (clip_norm > 0.0).then(|| ((&norm + 1e-6) / clip_norm).clamp_min(1.0).to_kind(Kind::Float));
-        let _ = self.steps.g_add_scalar_(1.0);
-        let settings = AdamStep { learning_rate: learning_rate * lr_scale, beta1, beta2, epsilon, weight_decay };
-        adam_step(
-            &self.parameters,
-            gradients,
-            &self.first_moments,
-            &self.second_moments,
-            &self.steps,
-            scale.as_ref(),
-            settings,
-        )?;
-        Ok(norm)
+        self.optimizer.apply(gradients, lr_scale)
     }
 
     /// Moments and step counter, which a resumed run needs besides the parameters.
     pub fn state(&self) -> NamedTensors {
-        let mut state = NamedTensors::new();
-        for (i, name) in self.names.iter().enumerate() {
-            state.insert(format!("m.{name}"), self.first_moments[i].shallow_clone());
-            state.insert(format!("v.{name}"), self.second_moments[i].shallow_clone());
-        }
-        state.insert("steps", self.steps.shallow_clone());
-        state
+        self.optimizer.state()
     }
 
     /// The number of steps taken.
     pub fn steps(&self) -> i64 {
-        self.steps.double_value(&[]) as i64
+        self.optimizer.steps()
     }
 
     /// The hyperparameters.
@@ -192,19 +130,10 @@ impl Adam {
     }
 }
 
-/// The sum of two gradients, either of which may be undefined.
-fn added((sum, gradient): (Tensor, Tensor)) -> Tensor {
-    match (sum.defined(), gradient.defined()) {
-        (true, true) => sum + gradient,
-        (true, false) => sum,
-        (false, _) => gradient,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-    use tch::nn::OptimizerConfig;
+    use tch::nn::OptimizerConfig as _;
+    use tch::{Device, Kind};
 
     use super::*;
     use crate::params::Init;
@@ -252,6 +181,32 @@ mod tests {
         against_tch(AdamConfig { weight_decay: 0.1, beta1: 0.5, learning_rate: 0.01, ..Default::default() });
     }
 
+    /// A run that was recorded stays as it was.
+    #[test]
+    fn a_step_is_one_call_of_the_fused_kernel() {
+        let config = AdamConfig { clip_norm: 0.5, beta1: 0.5, weight_decay: 0.01, ..AdamConfig::default() };
+        let options = (Kind::Float, Device::Cpu);
+        let gradient = |step: i32| (Tensor::arange(37, options) * (0.3 + f64::from(step))).sin();
+        let params = Params::new(Kind::Float, Device::Cpu);
+        let x = params.root().parameter("x", &[37], Init::ONES);
+        let mut adam = Adam::new(&params, config).unwrap();
+        let (p, m, v) = (Tensor::ones([37], options), Tensor::zeros([37], options), Tensor::zeros([37], options));
+        for step in 0..10 {
+            let _ = adam.apply(&[gradient(step)], 0.7).unwrap();
+            let g = gradient(step);
+            let norm = gen_native::global_norm(&[&g].map(Tensor::shallow_clone)).unwrap();
+            let scale = ((norm + 1e-6) / 0.5).clamp_min(1.0);
+            let AdamConfig { beta1, beta2, epsilon, weight_decay, learning_rate, .. } = config;
+            let settings =
+                gen_native::AdamStep { learning_rate: learning_rate * 0.7, beta1, beta2, epsilon, weight_decay };
+            let steps = Tensor::from(step as f32 + 1.0);
+            let [p, m, v] = [&p, &m, &v].map(Tensor::shallow_clone);
+            gen_native::adam_step(&[p], &[g], &[m], &[v], &steps, Some(&scale), settings).unwrap();
+        }
+        assert_eq!(x.detach(), p);
+        assert_eq!(adam.state().get("v.x").unwrap(), &v);
+    }
+
     #[test]
     fn clipping_limits_the_norm_and_reports_it() {
         let params = Params::new(Kind::Double, Device::Cpu);
@@ -261,7 +216,7 @@ mod tests {
         let gradient = Tensor::from_slice(&[3.0, 4.0]);
         let norm = adam.step(&(&x * &gradient).sum(Kind::Double), 1.0).unwrap();
         assert!((norm.double_value(&[]) - 5.0).abs() < 1e-12);
-        assert_close(&adam.first_moments[0], &(gradient / 5.0), 1e-6, 0.0);
+        assert_close(adam.state().get("m.x").unwrap(), &(gradient / 5.0), 1e-6, 0.0);
     }
 
     #[test]
