@@ -1,13 +1,17 @@
+//! Optimizers with state that can be saved, schedules of their settings, and averages of weights.
 
 mod accumulator;
 mod adam;
 #[cfg(test)]
 mod against_pytorch;
 mod annealed;
+mod average;
 mod config;
 mod ema;
 mod optimizer;
 mod pace;
+pub mod posthoc;
+pub mod power;
 mod rate;
 pub mod rules;
 mod schedule;
@@ -16,6 +20,7 @@ mod span;
 pub use accumulator::Accumulator;
 pub use adam::{Adam, AdamConfig};
 pub use annealed::{Annealed, Scheduled, Shape};
+pub use average::{Average, Length};
 pub use config::OptimizerConfig;
 pub use ema::Ema;
 pub use optimizer::Optimizer;
