@@ -5,7 +5,10 @@
 //! wanted, p, minimise ∫ (p - Σ xᵢ pᵢ)² and solve A x = b, with Aᵢⱼ = ∫ pᵢ pⱼ and bᵢ = ∫ pᵢ p. They are scaled to the sum 1, so that weights which never changed stay
 //! as they are.
 //!
-//! The paper keeps relative widths of 0.05 and 0.10.
+//! The paper keeps relative widths of 0.05 and 0.10. The distance of the profiles falls with the square of the number of
+//! snapshots: with 64 of each width it is 0.0003 for a width of 0.07 at the end of the run, and 0.002 for 0.2. Narrower
+//! averages than those kept take large weights of both signs, which magnify the rounding of snapshots: for 0.02 the
+//! sizes of the weights add up to 37.
 
 use tch::{Kind, Tensor};
 
@@ -300,6 +303,15 @@ mod tests {
             assert!(errors.is_sorted_by(|few, many| many < few), "{width}: {errors:?}");
             assert!(errors[4] < 0.01, "{width}: {errors:?}");
         }
+    }
+
+    #[test]
+    fn an_average_of_the_middle_of_a_run_can_be_made() {
+        let times: Vec<f64> = (1..=64).map(f64::from).collect();
+        let found = blend(&profiles(&[0.05, 0.10], &times), Profile { images: 32.0, width: 0.07 }).unwrap();
+        assert!(found.error < 2e-3, "{}", found.error);
+        let later: f64 = found.weights.iter().skip(33).take(31).map(|weight| weight.abs()).sum();
+        assert!(later < 1e-2, "weights of later snapshots: {later}");
     }
 
     #[test]
