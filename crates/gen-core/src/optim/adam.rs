@@ -54,8 +54,8 @@ impl From<AdamConfig> for OptimizerConfig {
     }
 }
 
-/// Adam (Kingma & Ba 2015, algorithm 1), with decoupled weight decay (Loshchilov & Hutter 2019): an [`Optimizer`] of the
-/// kind `adamw`.
+/// Adam (Kingma & Ba 2015, algorithm 1), with decoupled weight decay (Loshchilov & Hutter 2019): an [`Optimizer`] of
+/// the kind `adamw`.
 ///
 /// ```
 /// use gen_core::optim::{Adam, AdamConfig};

@@ -23,8 +23,8 @@ pub enum Shape {
 
 /// A number that moves from one value to another and stays there.
 ///
-/// It is a pure function of the place in the run: `from` for the span `after`, then on the way for the span `over`, then
-/// `to`.
+/// It is a pure function of the place in the run: `from` for the span `after`, then on the way for the span `over`,
+/// then `to`.
 ///
 /// ```
 /// use gen_core::optim::{Annealed, Now, Shape, Span};
@@ -110,7 +110,8 @@ impl Annealed {
 ///
 /// let fixed: Penalty = toml::from_str("gamma = 0.5")?;
 /// assert_eq!(fixed.gamma, Scheduled::from(0.5));
-/// let falling: Penalty = toml::from_str("gamma = { from = 2.0, to = 0.2, over = \"10Mimages\", shape = \"linear\" }")?;
+/// let text = "gamma = { from = 2.0, to = 0.2, over = '10Mimages', shape = 'linear' }";
+/// let falling: Penalty = toml::from_str(text)?;
 /// assert_eq!(falling.gamma.at(&Now { images: 5_000_000, ..Now::default() }), 1.1);
 /// # Ok::<(), toml::de::Error>(())
 /// ```

@@ -1,9 +1,9 @@
 //! An average of weights of a length that is chosen after training (Karras et al. 2024, section 3.2 and appendix C.3).
 //!
-//! A run keeps power-function averages of two lengths ([`Length::Power`](super::Length)) and saves snapshots of them now
-//! and then. A sum of snapshots with weights x has the profile Σ xᵢ pᵢ; the weights whose profile is nearest to the one
-//! wanted, p, minimise ∫ (p - Σ xᵢ pᵢ)² and solve A x = b, with Aᵢⱼ = ∫ pᵢ pⱼ and bᵢ = ∫ pᵢ p. They are scaled to the sum 1, so that weights which never changed stay
-//! as they are.
+//! A run keeps power-function averages of two lengths ([`Length::Power`](super::Length)) and saves snapshots of them
+//! now and then. A sum of snapshots with weights x has the profile Σ xᵢ pᵢ; the weights whose profile is nearest to the
+//! one wanted, p, minimise ∫ (p - Σ xᵢ pᵢ)² and solve A x = b, with Aᵢⱼ = ∫ pᵢ pⱼ and bᵢ = ∫ pᵢ p. They are scaled to
+//! the sum 1, so that weights which never changed stay as they are.
 //!
 //! The paper keeps relative widths of 0.05 and 0.10. The distance of the profiles falls with the square of the number of
 //! snapshots: with 64 of each width it is 0.0003 for a width of 0.07 at the end of the run, and 0.002 for 0.2. Narrower

@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateSchedule {
-    /// The span over which the factor rises from 0. Steps and images include those of the step itself, so that the first
-    /// step moves.
+    /// The span over which the factor rises from 0. Steps and images include those of the step itself, so that the
+    /// first step moves.
     pub warmup: Span,
     /// The factor after that, counted from the start of the run.
     pub decay: Decay,
