@@ -293,6 +293,7 @@ mod tests {
             budget_used: 0.5,
             lr_scale: 1.0,
             losses: vec![("elbo", 3.25), ("kl", 1e300), ("mse", f64::NAN)],
+            names: vec!["elbo", "kl", "mse"],
             images_per_second: 4e7,
             rss_mib: None,
         };

@@ -4,6 +4,7 @@ pub mod config;
 pub mod data;
 pub mod distributions;
 mod error;
+pub mod fit;
 pub mod model;
 pub mod nn;
 pub mod number;

@@ -123,6 +123,10 @@ pub trait GenerativeModel {
     /// Name, family, size.
     fn card(&self) -> &ModelCard;
 
+    /// The names of all losses that training steps of this model report, in the order of the columns of the history. A
+    /// step may leave out those that it has not computed.
+    fn losses(&self) -> Vec<&'static str>;
+
     /// Takes one optimizer step (a GAN: one of each network) on a batch.
     ///
     /// # Errors

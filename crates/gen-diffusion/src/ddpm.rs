@@ -29,6 +29,9 @@ use crate::weighting::Weighting;
 pub use config::DdpmConfig;
 pub use sampling::{Ancestral, Ddim, DdpmSampling, Sampler};
 
+/// The names of the losses of the four quarters of the timesteps, from the least noise to the most.
+const QUARTERS: [&str; 4] = ["loss_q1", "loss_q2", "loss_q3", "loss_q4"];
+
 /// A denoising diffusion probabilistic model, on images or points.
 pub struct Ddpm {
     config: DdpmConfig,
@@ -127,6 +130,10 @@ impl GenerativeModel for Ddpm {
         &self.card
     }
 
+    fn losses(&self) -> Vec<&'static str> {
+        ["loss"].into_iter().chain(QUARTERS).chain(["grad_norm"]).collect()
+    }
+
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         self.card.check_batch(&batch.x)?;
         let x0 = as_convolved(&self.units.to_network(&batch.x));
@@ -140,7 +147,7 @@ impl GenerativeModel for Ddpm {
         let mut result = Losses::new().with("loss", &loss);
         if rows >= 4 {
             // Timesteps ascend with the rows.
-            for (name, quarter) in ["loss_q1", "loss_q2", "loss_q3", "loss_q4"].into_iter().zip(losses.chunk(4, 0)) {
+            for (name, quarter) in QUARTERS.into_iter().zip(losses.chunk(4, 0)) {
                 result = result.with(name, &quarter.mean(Kind::Float));
             }
         }

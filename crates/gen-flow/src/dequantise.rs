@@ -180,16 +180,25 @@ impl Dequantiser {
         })
     }
 
-    /// The mean ln p(y) of a batch of `data` as the loss that is reported, and its name: of tabular data in nats, of
-    /// images in bits per dimension, and with Gaussian noise in nats per dimension of the noisy images.
-    pub(crate) fn loss(&self, log_prob: &Tensor, data: &DataSpec) -> (&'static str, Tensor) {
+    /// The name of the loss of [`Dequantiser::loss`].
+    pub(crate) fn loss_name(&self) -> &'static str {
+        match (&self.noise, self.log_volume(1)) {
+            (Noise::None, _) => "nll",
+            (_, None) => "nll_per_dim",
+            (_, Some(_)) => "bits_per_dim",
+        }
+    }
+
+    /// The mean ln p(y) of a batch of `data` as the loss that is reported: of tabular data in nats, of images in bits per
+    /// dimension, and with Gaussian noise in nats per dimension of the noisy images.
+    pub(crate) fn loss(&self, log_prob: &Tensor, data: &DataSpec) -> Tensor {
         let dimensions = data.shape.dimensions();
         match (&self.noise, self.log_volume(dimensions)) {
-            (Noise::None, _) => ("nll", -log_prob),
-            (_, None) => ("nll_per_dim", log_prob / -(dimensions as f64)),
+            (Noise::None, _) => -log_prob,
+            (_, None) => log_prob / -(dimensions as f64),
             (_, Some(log_volume)) => {
                 let offset = data.values.bits_per_dim(log_volume, dimensions);
-                ("bits_per_dim", log_prob / -(dimensions as f64 * LN_2) + offset)
+                log_prob / -(dimensions as f64 * LN_2) + offset
             }
         }
     }

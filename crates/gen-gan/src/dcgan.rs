@@ -156,9 +156,9 @@ impl Dcgan {
             .with("loss_d", &loss)
             .with("d_real", &real_logits.sigmoid().mean(Kind::Float))
             .with("d_fake", &fake_logits.sigmoid().mean(Kind::Float));
-        let (loss, losses) = match penalty.of(&real, &real_logits) {
-            Some((name, penalty)) => (loss + &penalty, losses.with(name, &penalty)),
-            None => (loss, losses),
+        let (loss, losses) = match (penalty.name(), penalty.of(&real, &real_logits)) {
+            (Some(name), Some(penalty)) => (loss + &penalty, losses.with(name, &penalty)),
+            _ => (loss, losses),
         };
         Ok(losses.with("grad_norm_d", &self.discriminator_optimizer.step(&loss, step.lr_scale)?))
     }
@@ -183,6 +183,12 @@ impl Dcgan {
 impl GenerativeModel for Dcgan {
     fn card(&self) -> &ModelCard {
         &self.card
+    }
+
+    fn losses(&self) -> Vec<&'static str> {
+        let penalty = self.config.penalty.name();
+        let discriminator = ["loss_d", "d_real", "d_fake"].into_iter().chain(penalty).chain(["grad_norm_d"]);
+        discriminator.chain(["loss_g", "grad_norm_g"]).collect()
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {

@@ -38,16 +38,22 @@ impl Penalty {
         matches!(self, Penalty::R1(_))
     }
 
-    /// Its name in the history and its value, a scalar that is part of the graph; `None` without a penalty.
+    /// Its name in the history; `None` without a penalty.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Penalty::None => None,
+            Penalty::R1(_) => Some("r1"),
+        }
+    }
+
+    /// Its value, a scalar that is part of the graph; `None` without a penalty.
     ///
     /// `real: [batch, ...]` requires gradients where [`Penalty::needs_gradients`]; `real_logits: [batch]` are those of
     /// a network without batch normalisation.
-    pub fn of(self, real: &Tensor, real_logits: &Tensor) -> Option<(&'static str, Tensor)> {
+    pub fn of(self, real: &Tensor, real_logits: &Tensor) -> Option<Tensor> {
         match self {
             Penalty::None => None,
-            Penalty::R1(R1 { gamma }) => {
-                Some(("r1", gradient_penalty(real, real_logits).mean(Kind::Float) * (gamma / 2.0)))
-            }
+            Penalty::R1(R1 { gamma }) => Some(gradient_penalty(real, real_logits).mean(Kind::Float) * (gamma / 2.0)),
         }
     }
 

@@ -43,7 +43,7 @@ impl History {
             record.lr_scale.to_string(),
             record.rss_mib.map(|mib| format!("{mib:.1}")).unwrap_or_default(),
         ];
-        self.append_row(cells, &record.losses)
+        self.append_row(cells, &record.names, &record.losses)
     }
 
     /// Adds a row to `validation.csv`.
@@ -57,20 +57,25 @@ impl History {
             record.rows.to_string(),
             record.loss.to_string(),
         ];
-        self.append_row(cells, &[])
+        self.append_row(cells, &[], &[])
     }
 
-    fn append_row(&self, cells: [String; 7], losses: &[(&str, f64)]) -> Result<()> {
+    fn append_row(&self, cells: [String; 7], names: &[&str], losses: &[(&str, f64)]) -> Result<()> {
         let path = &self.path;
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))?;
         let is_new = file.metadata().map_err(Error::io(path))?.len() == 0;
         let mut writer = csv::Writer::from_writer(file);
         let mut write = |row: Vec<String>| writer.write_record(row).map_err(Error::file(path));
         if is_new {
-            let names = losses.iter().map(|(name, _)| format!("loss_{name}"));
+            let names = names.iter().map(|name| format!("loss_{name}"));
             write(self.columns.map(str::to_owned).into_iter().chain(names).collect())?;
         }
-        write(cells.into_iter().chain(losses.iter().map(|(_, value)| value.to_string())).collect())?;
+        // The cell of a loss that no step computed is empty.
+        let loss = |name: &&str| {
+            let found = losses.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.to_string()).unwrap_or_default()
+        };
+        write(cells.into_iter().chain(names.iter().map(loss)).collect())?;
         writer.flush().map_err(Error::io(path))
     }
 

@@ -79,6 +79,10 @@ impl GenerativeModel for Ae {
         &self.card
     }
 
+    fn losses(&self) -> Vec<&'static str> {
+        vec!["loss", "grad_norm"]
+    }
+
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         let x = self.network_input(&batch.x)?;
         let z = self.encoder.forward(&x);

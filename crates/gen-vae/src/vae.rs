@@ -220,6 +220,12 @@ impl GenerativeModel for Vae {
         &self.card
     }
 
+    fn losses(&self) -> Vec<&'static str> {
+        let has_scale = self.config.likelihood != Likelihood::Bernoulli;
+        let losses = ["loss", "reconstruction", "kl", "grad_norm"].into_iter();
+        losses.chain(has_scale.then_some("sigma")).collect()
+    }
+
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         let x = self.network_input(&batch.x)?;
         let (observation, log_likelihood, kl) = self.bound_terms(&x, &step.rng);

@@ -51,6 +51,14 @@ impl Dataset {
         test: Option<Split>,
         classes: Vec<String>,
     ) -> Result<Self> {
+        for part in [Some(&train), validation.as_ref(), test.as_ref()].into_iter().flatten() {
+            if !part.x.defined() || part.x.dim() == 0 {
+                return Err(Error::invalid(format!(
+                    "`{name}` should be u8 [n, channels, height, width] or floating-point [n, dimension]; found a \
+                     tensor without rows"
+                )));
+            }
+        }
         let train = train.with_tables_in_f64();
         let empty = || train.narrow(0, 0);
         let validation = validation.unwrap_or_else(empty).with_tables_in_f64();

@@ -10,6 +10,6 @@ mod validation;
 pub use budget::Budget;
 pub use clock::{cpu_seconds, peak_rss_mib, rss_mib};
 pub use config::TrainConfig;
-pub use record::{LogRecord, OpenRow, Progress, TrainEvent};
+pub use record::{LogRecord, LossSum, OpenRow, Progress, TrainEvent};
 pub use trainer::Trainer;
 pub use validation::{Validated, ValidationRecord};

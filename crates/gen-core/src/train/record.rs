@@ -23,8 +23,18 @@ pub struct Progress {
 pub struct OpenRow {
     /// The progress at the last complete row.
     pub since: Progress,
-    /// The sum of each loss over the steps since then.
-    pub losses: BTreeMap<String, f64>,
+    /// Each loss over the steps since then that computed it.
+    pub losses: BTreeMap<String, LossSum>,
+}
+
+/// The sum of a loss over the steps that computed it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossSum {
+    /// The sum.
+    pub sum: f64,
+    /// The number of steps.
+    pub steps: u64,
 }
 
 /// The result of [`Trainer::advance_until`](super::Trainer::advance_until).
@@ -47,22 +57,26 @@ pub struct LogRecord {
     pub budget_used: f64,
     /// The factor on the learning rate at the last step.
     pub lr_scale: f64,
-    /// The mean of each loss since the last row, in the order of the model.
+    /// The mean of each loss over the steps since the last row that computed it, in the order of the model. Those that
+    /// no step computed are missing.
     pub losses: Vec<(&'static str, f64)>,
+    /// The names of all losses of the model, see [`GenerativeModel::losses`](crate::model::GenerativeModel::losses).
+    pub names: Vec<&'static str>,
     /// Rows per second since the last row of the history.
     pub images_per_second: f64,
     /// Resident memory in MiB; `None` where the system does not report it.
     pub rss_mib: Option<f64>,
 }
 
-/// The sums of the losses over the steps of an unfinished row.
+/// The losses over the steps of an unfinished row.
 #[derive(Default)]
 pub(super) struct Row {
     pub(super) since: Progress,
     pub(super) lr_scale: f64,
-    pub(super) sums: Vec<(&'static str, Tensor)>,
+    /// The sum of each loss, and the number of steps that computed it.
+    sums: Vec<(&'static str, Tensor, u64)>,
     /// The sums of an earlier process, each added to its loss when the model next reports it.
-    carried: BTreeMap<String, f64>,
+    carried: BTreeMap<String, LossSum>,
 }
 
 impl Row {
@@ -74,7 +88,10 @@ impl Row {
     /// The row for a checkpoint.
     pub(super) fn open(&self) -> OpenRow {
         let mut losses = self.carried.clone();
-        losses.extend(self.sums.iter().map(|(name, sum)| ((*name).to_owned(), sum.double_value(&[]))));
+        let sums = self.sums.iter();
+        losses.extend(
+            sums.map(|(name, sum, steps)| ((*name).to_owned(), LossSum { sum: sum.double_value(&[]), steps: *steps })),
+        );
         OpenRow { since: self.since, losses }
     }
 
@@ -83,21 +100,36 @@ impl Row {
         Row { since: row.since, carried: row.losses, ..Row::default() }
     }
 
-    /// The mean of each loss over the steps up to `step`.
-    pub(super) fn means(&self, step: u64) -> Vec<(&'static str, f64)> {
-        let steps = (step - self.since.step) as f64;
-        self.sums.iter().map(|(name, sum)| (*name, sum.double_value(&[]) / steps)).collect()
+    /// The sums of the losses.
+    pub(super) fn sums(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        self.sums.iter().map(|(name, sum, _)| (*name, sum))
+    }
+
+    /// The mean of each of the losses `names` that a step computed.
+    pub(super) fn means(&self, names: &[&'static str]) -> Vec<(&'static str, f64)> {
+        let mean = |name: &&'static str| {
+            let found = self.sums.iter().find(|(known, _, _)| known == name);
+            let LossSum { sum, steps } = match found {
+                Some((_, sum, steps)) => LossSum { sum: sum.double_value(&[]), steps: *steps },
+                None => *self.carried.get(*name)?,
+            };
+            Some((*name, sum / steps as f64))
+        };
+        names.iter().filter_map(mean).collect()
     }
 
     /// Adds losses to the sums on their device, without waiting for their values.
     pub(super) fn add<'t>(&mut self, losses: impl Iterator<Item = (&'static str, &'t Tensor)>) {
         for (name, value) in losses {
             let value = value.to_kind(Kind::Double);
-            match self.sums.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => *sum += value,
+            match self.sums.iter_mut().find(|(known, _, _)| *known == name) {
+                Some((_, sum, steps)) => {
+                    *sum += value;
+                    *steps += 1;
+                }
                 None => match self.carried.remove(name) {
-                    Some(carried) => self.sums.push((name, value + carried)),
-                    None => self.sums.push((name, value)),
+                    Some(LossSum { sum, steps }) => self.sums.push((name, value + sum, steps + 1)),
+                    None => self.sums.push((name, value, 1)),
                 },
             }
         }

@@ -42,6 +42,7 @@ pub struct Trainer<'a, M: GenerativeModel + ?Sized> {
     clock: RunningClock,
     progress: Progress,
     row: Row,
+    losses: Vec<&'static str>,
     weights: NamedTensors,
     ema: Option<Ema>,
     last_checkpoint: Option<u64>,
@@ -76,7 +77,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             Some(validation) => validation.check(model)?,
             None => validation::check_unused(&config, data)?,
         }
-        let weights = model.weights();
+        let (weights, losses) = (model.weights(), model.losses());
         let ema = (config.ema_decay > 0.0).then(|| Ema::new(model.weights(), config.ema_decay));
         Ok(Trainer {
             batches: Batches::new(&data.train, &data.spec, config.batch_size, seed),
@@ -88,6 +89,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             clock: RunningClock::start(),
             progress: Progress::default(),
             row: Row::default(),
+            losses,
             weights,
             ema,
             last_checkpoint: None,
@@ -128,7 +130,7 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         if self.progress.step == self.row.since.step {
             return Ok(TrainEvent::Finished);
         }
-        self.check_finite(self.row.sums.iter().map(|(name, sum)| (*name, sum)))?;
+        self.check_finite(self.row.sums())?;
         self.progress.seconds = start.seconds + self.clock.seconds() - wall;
         self.progress.cpu_seconds = start.cpu_seconds + cpu_seconds() - cpu;
         if self.row_is_full() || self.finished() {
@@ -145,6 +147,10 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
         let region = self.config.precision.region();
         let losses = self.model.train_step(&batch, &step)?;
         drop(region);
+        if let Some((name, _)) = losses.iter().find(|(name, _)| !self.losses.contains(name)) {
+            let model = self.model.card().name;
+            return Err(Error::invalid(format!("`{model}` reports a loss `{name}` that it has not declared")));
+        }
         if self.device == Device::Cpu {
             // On an accelerator this would wait for the device at every step; `advance_until` checks the sums instead.
             self.check_finite(losses.iter())?;
@@ -169,7 +175,8 @@ impl<'a, M: GenerativeModel + ?Sized> Trainer<'a, M> {
             progress: self.progress,
             budget_used: self.budget_used(),
             lr_scale: row.lr_scale,
-            losses: row.means(self.progress.step),
+            losses: row.means(&self.losses),
+            names: self.losses.clone(),
             images_per_second: rows / (self.progress.seconds - row.since.seconds).max(1e-9),
             rss_mib: rss_mib(),
         }

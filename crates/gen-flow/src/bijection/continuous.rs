@@ -173,6 +173,10 @@ impl<F: VectorField + 'static> Layer for Continuous<F> {
         Some(self.evaluations.get())
     }
 
+    fn has_penalty(&self) -> bool {
+        self.kinetic > 0.0
+    }
+
     fn take_penalty(&self) -> Option<Tensor> {
         self.penalty.take()
     }

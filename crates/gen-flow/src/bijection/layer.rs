@@ -56,6 +56,11 @@ pub trait Layer: Bijection {
         self.parts().iter().filter_map(|part| part.evaluations()).reduce(|a, b| a + b)
     }
 
+    /// Whether passes in training have a [penalty](Layer::take_penalty).
+    fn has_penalty(&self) -> bool {
+        self.parts().iter().any(|part| part.has_penalty())
+    }
+
     /// The term that the last pass in training adds to the loss, a number for each row: `[batch]`, with gradients. It
     /// is given once, for it holds the graph of that pass. `None` outside training, and from maps without a penalty.
     fn take_penalty(&self) -> Option<Tensor> {

@@ -43,7 +43,7 @@ impl Design {
         Design { flow: Flow::new(bijection, base), dequantiser, optimizer, classes: None, evaluations: 1 }
     }
 
-    /// The loss of `x` and its name ([`Dequantiser::loss`]), a bound on the negative log-likelihood where noise is
+    /// The loss of `x` ([`Dequantiser::loss`]), a bound on the negative log-likelihood where noise is
     /// learned; and the mean penalty, of flows that have one.
     pub(super) fn loss(
         &self,
@@ -51,16 +51,16 @@ impl Design {
         x: &Tensor,
         context: Option<&Tensor>,
         rng: &Generator,
-    ) -> (&'static str, Tensor, Option<Tensor>) {
+    ) -> (Tensor, Option<Tensor>) {
         let given = Given::NOTHING.training(rng);
         let (y, log_q) = self.dequantiser.to_network(x, given, rng);
         let mut log_prob = self.flow.log_prob(&y, Given { context, ..given });
         if let Some(log_q) = log_q {
             log_prob -= log_q;
         }
-        let (name, loss) = self.dequantiser.loss(&log_prob.mean(x.kind()), data);
+        let loss = self.dequantiser.loss(&log_prob.mean(x.kind()), data);
         let penalty = self.flow.bijection().take_penalty();
-        (name, loss, penalty.map(|penalty| penalty.mean(x.kind())))
+        (loss, penalty.map(|penalty| penalty.mean(x.kind())))
     }
 
     /// ln p(y); with classes ln Σ p(y | class) / classes, the density of samples without guidance: `[batch]`.

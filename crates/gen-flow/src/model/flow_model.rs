@@ -124,6 +124,13 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         &self.card
     }
 
+    fn losses(&self) -> Vec<&'static str> {
+        let Design { flow, dequantiser, .. } = &self.design;
+        let penalty = flow.bijection().has_penalty().then_some("penalty");
+        let evaluations = flow.bijection().evaluations().map(|_| "nfe");
+        [dequantiser.loss_name()].into_iter().chain(penalty).chain(["grad_norm"]).chain(evaluations).collect()
+    }
+
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         let x = &batch.x;
         self.card.check_batch(x)?;
@@ -135,11 +142,10 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         let sizes = if self.is_in_cache() { self.parts(rows) } else { vec![rows] };
         let parts = x.split_with_sizes(&sizes[..], 0);
         let contexts = context.map(|context| context.split_with_sizes(&sizes[..], 0));
-        let (mut name, mut penalties) = ("", None::<Tensor>);
+        let (name, mut penalties) = (design.dequantiser.loss_name(), None::<Tensor>);
         let losses = parts.iter().enumerate().map(|(i, part)| {
             let context = contexts.as_ref().map(|contexts| &contexts[i]);
-            let (of_loss, loss, penalty) = design.loss(&self.card.data, part, context, &step.rng);
-            name = of_loss;
+            let (loss, penalty) = design.loss(&self.card.data, part, context, &step.rng);
             let share = part.size()[0] as f64 / rows as f64;
             let weighted = |x: Tensor| if parts.len() == 1 { x } else { x * share };
             let loss = weighted(loss);

@@ -6,6 +6,7 @@ mod bijections;
 mod common;
 mod conditional;
 mod continuous;
+mod fit;
 mod images;
 mod peers;
 mod realnvp;

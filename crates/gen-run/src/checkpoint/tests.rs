@@ -7,6 +7,7 @@ use tch::Kind;
 
 use super::*;
 use gen_core::rng::{Purpose, generator};
+use gen_core::train::LossSum;
 
 /// A state in which every value is `step`.
 fn state(step: u64) -> NamedTensors {
@@ -17,7 +18,10 @@ fn state(step: u64) -> NamedTensors {
 
 fn save_step(folder: &Path, step: u64) {
     let progress = Progress { step, images_seen: 8 * step, seconds: 0.1, cpu_seconds: 0.2 };
-    let row = OpenRow { since: Progress::default(), losses: [("loss".to_owned(), 0.1 + 0.2)].into() };
+    let row = OpenRow {
+        since: Progress::default(),
+        losses: [("loss".to_owned(), LossSum { sum: 0.1 + 0.2, steps: 3 })].into(),
+    };
     save(folder, Content { state: &state(step), progress, row, best: None, since_best: 0 }).unwrap();
 }
 
@@ -37,7 +41,7 @@ fn loaded(folder: &Path) -> Option<(u64, usize)> {
         assert_eq!((name, read), (expected_name, expected));
     }
     assert_eq!(checkpoint.state.len(), state(step).len());
-    assert_eq!(checkpoint.row.losses["loss"].to_bits(), (0.1f64 + 0.2).to_bits());
+    assert_eq!(checkpoint.row.losses["loss"].sum.to_bits(), (0.1f64 + 0.2).to_bits());
     Some((step, checkpoint.damaged.len()))
 }
 

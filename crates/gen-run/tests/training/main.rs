@@ -308,3 +308,23 @@ fn data_of_another_shape_is_refused() {
     let other = Dataset::from_tensor("other", Tensor::zeros([10, 3], (Kind::Float, Device::Cpu))).unwrap();
     assert!(Trainer::new(&mut model, &other, training, Budget::Steps(1), 0).is_err());
 }
+
+/// The loss `lazy` of the model is that of every sixth step, the number of the step; a row has four steps.
+#[test]
+fn a_lazy_loss_is_the_mean_over_its_own_steps_and_empty_where_there_are_none() {
+    let data = data();
+    let temp = tempfile::tempdir().unwrap();
+    let run = folder(temp.path(), &data);
+    let (mut model, training) = default(&data);
+    let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(26), 7).unwrap();
+    while let Some(record) = trainer.advance().unwrap() {
+        run.log(&record).unwrap();
+    }
+    let text = std::fs::read_to_string(temp.path().join("history.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    let at = |name: &str| rows[0].iter().position(|column| *column == name).unwrap();
+    let lazy: Vec<&str> = rows[1..].iter().map(|row| row[at("loss_lazy")]).collect();
+    assert_eq!(lazy, ["0", "6", "", "12", "18", "", "24"]);
+    // The losses beside it keep their columns.
+    assert!(rows[1..].iter().all(|row| row[at("loss_grad_norm")].parse::<f64>().is_ok() && row.len() == rows[0].len()));
+}
