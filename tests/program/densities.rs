@@ -121,7 +121,7 @@ fn found(out: &Path) -> BTreeMap<String, BTreeMap<String, String>> {
 }
 
 #[test]
-fn other_data_is_told_from_digits() {
+fn other_data_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
     let realnvp = "train realnvp --data digits --progress none --set batch_size=32 --set ema_decay=0.9 --set \

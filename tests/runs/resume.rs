@@ -361,7 +361,7 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning() {
 }
 
 #[test]
-fn another_number_of_threads_is_told_since_it_changes_the_last_digits() {
+fn another_number_of_threads_is_a_warning_since_it_changes_the_last_digits() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
     let start = || {

@@ -35,7 +35,7 @@ fn a_family_builds_on_no_other_but_the_allowed_one_and_stays_light() {
 }
 
 #[test]
-fn what_families_are_built_on_knows_none_of_them() {
+fn the_crates_beneath_the_families_know_none_of_them() {
     for package in ["gen-native", "gen-core", "gen-data", "gen-eval", "gen-run"] {
         let found = dependencies(package);
         assert!(FAMILIES.iter().all(|family| !found.contains(*family)), "{package}: {found:?}");

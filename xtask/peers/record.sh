@@ -1,5 +1,5 @@
 #!/bin/sh
-# Records a training step and samples of a small model of each kind for the tests of the family crates (`peers.rs` of their tests).
+# Records a training step and samples of a small model of each kind for `peers.rs`, a test of the family crates.
 #
 #     sh xtask/peers/record.sh GEN PYTHON [NAME...]
 #

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The fourteen models of "Do the spaces agree?" in README.md: trains, evaluates and compares them in the folder $1, one at a
-# time and on one thread (22 minutes of training, and measuring). $2 may name a file with their names, the best by eye first.
+# The fourteen models of "Do the spaces agree?" in README.md: trains, evaluates and compares them in the folder $1, one
+# at a time and on one thread (22 minutes of training, and measuring). $2 may name a file with their names, the best by
+# eye first.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=${1:?a folder for the runs}

@@ -164,7 +164,7 @@ mod tests {
 
     /// Data that is too likely: likelihood has it the wrong way round, typicality does not.
     #[test]
-    fn what_is_too_likely_is_not_typical() {
+    fn rows_that_are_too_likely_are_not_typical() {
         let row = |start: f64| Tensor::arange(100, (Kind::Double, Device::Cpu)) * 0.1 + start;
         let (training, test, simple) = (row(-100.0), row(-100.2), row(-60.0));
         let by_likelihood = Detection::of(&test, &simple).unwrap();

@@ -189,8 +189,8 @@ impl Dequantiser {
         }
     }
 
-    /// The mean ln p(y) of a batch of `data` as the loss that is reported: of tabular data in nats, of images in bits per
-    /// dimension, and with Gaussian noise in nats per dimension of the noisy images.
+    /// The mean ln p(y) of a batch of `data` as the loss that is reported: of tabular data in nats, of images in bits
+    /// per dimension, and with Gaussian noise in nats per dimension of the noisy images.
     pub(crate) fn loss(&self, log_prob: &Tensor, data: &DataSpec) -> Tensor {
         let dimensions = data.shape.dimensions();
         match (&self.noise, self.log_volume(dimensions)) {

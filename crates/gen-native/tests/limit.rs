@@ -49,7 +49,7 @@ fn no_more_is_used_than_allowed() {
 }
 
 #[test]
-fn every_thread_is_told_of_a_limit_that_is_none() {
+fn every_thread_gets_the_error_of_an_unknown_limit() {
     let ended = end(start("with_none", "none of these"));
     assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
 }

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_files_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.csv");
         let rows = [["a,b", "say \"no\""], ["", "two\nlines"]];

@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn costs_tell_under_which_circumstances_they_were_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let text = "model,family,device,threads,sample_images_per_second,sample_latency_ms,sample_device,sample_threads,\
+        let text = "model,family,device,threads,sample_images_per_second,sample_latency_ms,sample_device,\
+                    sample_threads,\
                     sample_batch,train_seconds,parameters\nvae,vae,cuda,4,100,3,cpu,2,500,9,7\n";
         let values = evaluation(&run_folder(folder.path(), "vae-d-s0", Some(text))).unwrap().unwrap();
         let found: Vec<(String, String)> =
@@ -162,7 +163,8 @@ mod tests {
     #[test]
     fn an_old_evaluation_tells_its_metrics() {
         let folder = tempfile::tempdir().unwrap();
-        let text = "model,family,feature_space,fd,fd_floor,coverage,prdc_k,prdc_n,likelihood_kind,bits_per_dim,importance_kind,importance_bits_per_dim\n\
+        let text = "model,family,feature_space,fd,fd_floor,coverage,prdc_k,prdc_n,likelihood_kind,bits_per_dim,\
+                    importance_kind,importance_bits_per_dim\n\
                     vae,vae,pca-9,3,0.5,0.75,5,100,lower-bound,4,importance-64,3.5\n";
         let values = evaluation(&run_folder(folder.path(), "vae-d-s0", Some(text))).unwrap().unwrap();
         let metrics = metrics(&values);

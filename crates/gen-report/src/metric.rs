@@ -129,8 +129,10 @@ mod tests {
     #[test]
     fn rows_are_read_by_name_and_what_is_not_finite_is_kept() {
         let metrics = parse(
-            "x,fd,random-64,,2.5,0.1,0.2,100,90,lower,\nx,kid,random-64,,NaN,inf,,,,lower,\nx,fd,pca-64,,inf,,,,,lower,\n\
-             x,coverage,pca-64,k=5,0.5,,,,,higher,\nx,one_nn_accuracy,pca-64,,0.9,,,,,target,0.5\nx,vendi,pca-64,,9,,,,,,\n",
+            "x,fd,random-64,,2.5,0.1,0.2,100,90,lower,\nx,kid,random-64,,NaN,inf,,,,lower,\nx,fd,pca-64,,inf,,,,,\
+             lower,\n\
+             x,coverage,pca-64,k=5,0.5,,,,,higher,\nx,one_nn_accuracy,pca-64,,0.9,,,,,target,0.5\nx,vendi,pca-64,,9,\
+             ,,,,,\n",
         );
         let Metrics { rows, is_of_earlier_version } = metrics.unwrap().unwrap();
         assert!(!is_of_earlier_version);
@@ -146,7 +148,8 @@ mod tests {
     #[test]
     fn an_earlier_version_had_two_directions_for_everything() {
         let folder = tempfile::tempdir().unwrap();
-        let rows = "metric,space,value,higher_is_better\nfd,x,1,false\nrecall,x,1,true\nauth_pct,x,50,true\nvendi,x,9,true\n\
+        let rows = "metric,space,value,higher_is_better\nfd,x,1,false\nrecall,x,1,true\nauth_pct,x,50,true\nvendi,x,\
+                    9,true\n\
                     one_nn_accuracy,x,0.9,false\n";
         std::fs::write(folder.path().join("metrics.csv"), rows).unwrap();
         let Metrics { rows, is_of_earlier_version } = read(folder.path()).unwrap().unwrap();

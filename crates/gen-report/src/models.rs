@@ -299,8 +299,10 @@ mod tests {
             let text = "family,model,dataset,fd\nvae,vae,d,3\n";
             let path = run_folder(folder.path(), name, evaluated.then_some(text));
             let config = format!(
-                "[run]\nmodel = \"vae\"\nfamily = \"vae\"\ndataset = \"d\"\nbudget = \"60s\"\nseed = {seed}\nthreads = {seed}\n\
-                 [model]\nlatent = {latent}\n[training]\nbatch_size = 8\n[data]\nname = \"d\"\nmean = [{seed}.5]\n[data.options]\npad = 0\n"
+                "[run]\nmodel = \"vae\"\nfamily = \"vae\"\ndataset = \"d\"\nbudget = \"60s\"\nseed = {seed}\n\
+                 threads = {seed}\n\
+                 [model]\nlatent = {latent}\n[training]\nbatch_size = 8\n[data]\nname = \"d\"\nmean = [{seed}.5]\n\
+                 [data.options]\npad = 0\n"
             );
             std::fs::write(path.join("config.toml"), config).unwrap();
             path

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_in_which_runs_are_not_alike_is_told_once() {
+    fn each_difference_between_runs_is_noted_once() {
         let of_all = [
             ("n_real", ["100", "200"], "different numbers of test rows"),
             ("n_fake", ["100", "200"], "different numbers of samples"),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_are_named_as_seeds_and_are_none_are_told() {
+    fn runs_named_as_seeds_that_are_none_are_noted() {
         let header = "family,model,dataset,seed,config_sha256,budget";
         let found = notes(header, &[("vae-d-s0", "vae,vae,d,0,aa,60s"), ("vae-d-s1", "vae,vae,d,1,aa,90s")]);
         let said = "vae-d-s0 and vae-d-s1 are named as seeds of one model and differ in budget (60s, 90s): they count \
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_that_failed_are_told_beside_those_that_did_not() {
+    fn failed_seeds_are_noted_beside_the_others() {
         let header = "family,model,dataset,fd";
         let found = notes(header, &[("vae-d-s0", "vae,vae,d,3"), ("vae-d-s1", ""), ("vae-d-s2", "")]);
         assert!(found.len() == 1 && found[0].starts_with("vae: 2 of 3 seeds failed"), "{found:?}");

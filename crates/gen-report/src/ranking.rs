@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_infinite_or_nan_comes_last_and_takes_its_model_with_it() {
+    fn infinity_and_nan_come_last_and_so_does_their_model() {
         let rows = [
             ("a-d-s0", "fd,s,,1.0,0.1,lower,"),
             ("a-d-s1", "fd,s,,inf,,lower,"),
@@ -283,7 +283,7 @@ mod tests {
 
     /// Not even where no number has an error, or there is no number.
     #[test]
-    fn what_is_infinite_or_nan_never_leads() {
+    fn infinity_and_nan_never_lead() {
         let rows = [
             ("a-d-s0", "fd,s,,NaN,,lower,"),
             ("b-d-s0", "fd,s,,-inf,0.1,lower,"),

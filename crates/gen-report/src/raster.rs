@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_drawing_is_an_error() {
+    fn text_that_is_no_drawing_is_an_error() {
         assert!(png("no picture").is_err());
     }
 }

@@ -46,7 +46,8 @@ pub(crate) fn on_kinds(runs: &[Run]) -> Option<String> {
     kinds.dedup();
     (kinds.len() > 1).then(|| {
         format!(
-            "Likelihoods of one kind may be compared, of different kinds ({}) they may not: all but exact ones are bounds, each \
+            "Likelihoods of one kind may be compared, of different kinds ({}) they may not: all but exact ones are \
+             bounds, each \
              with a gap of its own.",
             kinds.join(", ")
         )
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_likelihoods_that_differ_are_told() {
+    fn differing_kinds_of_likelihoods_are_noted() {
         let table = |kinds: [&str; 2]| {
             let folder = tempfile::tempdir().unwrap();
             for (model, kind) in ["vae", "realnvp"].into_iter().zip(kinds) {

@@ -102,9 +102,8 @@ impl Svg {
     pub fn frame(&mut self, [x, y, width, height]: [f64; 4], thickness: f64, stroke: Colour) {
         let (x, y, width, height) = (x - thickness / 2.0, y - thickness / 2.0, width + thickness, height + thickness);
         let stroke = hex(stroke);
-        self.write(format_args!(
-            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="none" stroke="{stroke}" stroke-width="{thickness:.1}"/>"#
-        ));
+        self.write(format_args!(r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" "#));
+        self.write(format_args!(r#"fill="none" stroke="{stroke}" stroke-width="{thickness:.1}"/>"#));
     }
 
     /// A filled circle; an opacity of 1 hides what is below it.

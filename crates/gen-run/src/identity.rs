@@ -21,8 +21,8 @@ impl RunConfig {
     /// SHA-256, in hexadecimal, of the model, its hyperparameters, the training settings and the data options. Runs on
     /// the same data and budget with the same hash are seeds of one model.
     ///
-    /// The hash excludes the seed, the budget, the data, the device and the versions, which a run records separately, and
-    /// the sampling options, which an evaluation records.
+    /// The hash excludes the seed, the budget, the data, the device and the versions, which a run records separately,
+    /// and the sampling options, which an evaluation records.
     ///
     /// # Errors
     /// When TOML cannot represent the configuration.

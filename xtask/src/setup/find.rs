@@ -270,7 +270,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_was_set_up_before_stays_until_it_is_removed() {
+    fn an_earlier_setup_stays_until_it_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let gpu = folder.path().join("cache/libtorch-2.13.0-cuda/torch");
         libtorch(&gpu, HEADER);

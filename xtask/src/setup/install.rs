@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interrupted_installation_left_is_removed() {
+    fn the_rest_of_an_interrupted_installation_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let installation = folder.path().join("libtorch-2.13.0-cpu");
         let stale = folder.path().join("libtorch-2.13.0-cpu.partial-1");

@@ -1,4 +1,4 @@
-//! A crate outside the workspace that uses a family crate.
+//! A crate outside the workspace that uses the family crates.
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +10,8 @@ use super::steps::quietly;
 use crate::process::run_lines;
 use crate::terminal::note;
 use crate::{setup, workspace};
+
+const FAMILIES: [&str; 4] = ["gen-gan", "gen-vae", "gen-flow", "gen-diffusion"];
 
 /// Builds `tests/outside-crate` outside the workspace with only the lines that `setup --print-config` prints, and runs
 /// it without any variable set.
@@ -30,9 +32,10 @@ fn prepare(folder: &Path, config: &setup::Config) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))
     };
     let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
-    // The manifest ends with the section of its dependencies.
+    // The manifest ends with the section of its dependencies. The line that is printed is that of one family.
     let manifest = read(&template.join("Cargo.toml"))?;
-    write("Cargo.toml", &format!("{manifest}{}\n", config.dependency))?;
+    let of_family = |family: &str| config.dependency.replace("gen-flow", family) + "\n";
+    write("Cargo.toml", &(manifest + &FAMILIES.map(of_family).concat()))?;
     write(".cargo/config.toml", &(config.settings.join("\n") + "\n"))?;
     write("src/main.rs", &read(&template.join("src/main.rs"))?)?;
     // With the versions of the workspace, cargo needs no registry.
@@ -83,14 +86,16 @@ mod tests {
     fn the_outside_crate_gets_the_printed_lines() {
         let folder = tempfile::tempdir().unwrap();
         let config = setup::Config {
-            dependency: "gen-flow = { path = \"/x\" }".to_owned(),
+            dependency: "gen-flow = { path = \"/x/gen-flow\" }".to_owned(),
             settings: ["env.LIBTORCH = \"/y\"".to_owned(), "build.rustflags = []".to_owned()],
         };
         prepare(folder.path(), &config).unwrap();
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
         let manifest: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();
-        assert_eq!(manifest["dependencies"]["gen-flow"]["path"].as_str(), Some("/x"));
-        assert_eq!(manifest["dependencies"].as_table().unwrap().len(), 1);
+        for family in FAMILIES {
+            assert_eq!(manifest["dependencies"][family]["path"].as_str(), Some(&*format!("/x/{family}")));
+        }
+        assert_eq!(manifest["dependencies"].as_table().unwrap().len(), 4);
         let settings: toml::Table = toml::from_str(&read(".cargo/config.toml")).unwrap();
         assert_eq!(settings["env"]["LIBTORCH"].as_str(), Some("/y"));
     }

@@ -170,7 +170,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_program_runs_in_its_folder_with_its_libraries_and_its_end_is_told() {
+    fn a_program_runs_in_its_folder_with_its_libraries_and_its_end_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let program = |name: &str, text: &str| {
             let path = crate::testing::script(folder.path(), name, text);

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_follows_what_was_seen() {
+    fn the_time_left_follows_the_jobs_seen() {
         let jobs = [
             Job::reference(Path::new("x"), "floor"),
             Job::train(PathBuf::from("x/a"), "a", 0),

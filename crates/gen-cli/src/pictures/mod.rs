@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_simple_takes_fewer_bytes() {
+    fn a_simple_picture_takes_fewer_bytes() {
         let grey = Tensor::full([2, 3, 16, 16], 7, (Kind::Uint8, Device::Cpu));
         let noise = (Tensor::arange(768, (Kind::Double, Device::Cpu)).square() * 0.7).sin() * 127.0 + 128.0;
         let noise = noise.to_kind(Kind::Uint8).view([1, 3, 16, 16]);

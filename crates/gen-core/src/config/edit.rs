@@ -5,9 +5,9 @@ use toml::{Table, Value};
 use super::KIND;
 use crate::error::{Error, Result};
 
-/// Overlays `changes` on `table`, key by key, tables within tables. Where a choice changes its kind, the defaults of the
-/// new kind take the place of its table first; `complete` fills them in, see [`complete`](super::complete). The name of
-/// a kind stands for a choice of that kind: `prior = "flow"`.
+/// Overlays `changes` on `table`, key by key, tables within tables. Where a choice changes its kind, the defaults of
+/// the new kind take the place of its table first; `complete` fills them in, see [`complete`](super::complete). The
+/// name of a kind stands for a choice of that kind: `prior = "flow"`.
 ///
 /// # Errors
 /// When a key is not in the table, or its value has another type; those of `complete`.

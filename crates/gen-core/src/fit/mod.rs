@@ -17,8 +17,8 @@ use crate::train::{Budget, LogRecord, TrainConfig, Trainer};
 
 pub use fitted::Fitted;
 
-/// Training with the defaults of a model: data standardised, a tenth of the rows for validation, early stopping, and the
-/// weights of the best validation.
+/// Training with the defaults of a model: data standardised, a tenth of the rows for validation, early stopping, and
+/// the weights of the best validation.
 ///
 /// ```no_run
 /// use gen_core::fit::Fit;
@@ -63,7 +63,8 @@ impl<M: Buildable> Fit<M> {
         }
     }
 
-    /// The longest training. The learning rate follows it, so a training that stops early has not lowered it to its end.
+    /// The longest training. The learning rate follows it, so a training that stops early has not lowered it to its
+    /// end.
     #[must_use]
     pub fn budget(self, budget: Budget) -> Self {
         Fit { budget, ..self }

@@ -82,7 +82,7 @@ fn single_precision_is_asked_for_what_it_has() {
 }
 
 #[test]
-fn what_does_not_move_costs_one_step() {
+fn a_state_at_rest_costs_one_step() {
     let still =
         dopri5(|_, y| Ok(y.zeros_like()), &Tensor::ones([2], DOUBLE), [0.0, 9.0], &Dopri5::with_tolerance(1e-8));
     assert_eq!(still.expect("solved").steps, 1);
@@ -93,7 +93,7 @@ fn what_does_not_move_costs_one_step() {
 }
 
 #[test]
-fn what_cannot_be_solved_is_an_error() {
+fn an_equation_without_a_solution_is_an_error() {
     let message = |field: &dyn Fn(f64, &Tensor) -> Tensor, settings: Dopri5| {
         let solution = dopri5(|t, y| Ok(field(t, y)), &Tensor::ones([2], DOUBLE), [0.0, 2.0], &settings);
         solution.expect_err("no solution").to_string()

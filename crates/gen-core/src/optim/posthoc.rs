@@ -5,10 +5,10 @@
 //! one wanted, p, minimise ∫ (p - Σ xᵢ pᵢ)² and solve A x = b, with Aᵢⱼ = ∫ pᵢ pⱼ and bᵢ = ∫ pᵢ p. They are scaled to
 //! the sum 1, so that weights which never changed stay as they are.
 //!
-//! The paper keeps relative widths of 0.05 and 0.10. The distance of the profiles falls with the square of the number of
-//! snapshots: with 64 of each width it is 0.0003 for a width of 0.07 at the end of the run, and 0.002 for 0.2. Narrower
-//! averages than those kept take large weights of both signs, which magnify the rounding of snapshots: for 0.02 the
-//! sizes of the weights add up to 37.
+//! The paper keeps relative widths of 0.05 and 0.10. The distance of the profiles falls with the square of the number
+//! of snapshots: with 64 of each width it is 0.0003 for a width of 0.07 at the end of the run, and 0.002 for 0.2.
+//! Narrower averages than those kept take large weights of both signs, which magnify the rounding of snapshots: for
+//! 0.02 the sizes of the weights add up to 37.
 
 use tch::{Kind, Tensor};
 
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_made_is_refused() {
+    fn impossible_lengths_are_refused() {
         let stored = profiles(&[0.05, 0.10], &[1.0, 2.0]);
         let message =
             |stored: &[Profile], images, width| blend(stored, Profile { images, width }).unwrap_err().to_string();

@@ -12,8 +12,8 @@ use crate::schedule::Spacing;
 pub struct DdpmSampling {
     /// The sampler.
     pub sampler: Sampler,
-    /// Factor on the standard deviation of the noise x_T, from 0 up. Other than 1 it needs a sampler that draws no other
-    /// noise.
+    /// Factor on the standard deviation of the noise x_T, from 0 up. Other than 1 it needs a sampler that draws no
+    /// other noise.
     pub temperature: f64,
     /// Whether estimates of x_0 are clipped to [-1, 1]; for images only.
     pub clip: bool,

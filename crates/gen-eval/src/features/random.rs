@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_said() {
+    fn impossible_sizes_are_errors() {
         let message = |result: Result<RandomNetwork>| result.err().unwrap().to_string();
         assert!(message(fitted(&images(20, [1, 3, 9]))).contains("at least 4x4 pixels, found 3x9"));
         assert!(

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn data_copying_is_told_from_fitting() {
+    fn copying_differs_from_fitting() {
         let train = normal(800, 4, 3);
         let test = normal(400, 4, 4);
         let z = |fake: &Tensor| nearest_train_test(&train, &test, fake).unwrap().z;

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_order_is_refused() {
+    fn scores_without_an_order_are_refused() {
         let (one, none) = (scores(&[1.0]), scores(&[]));
         for (inside, outside) in [(&one, &none), (&none, &one), (&one, &scores(&[f64::NAN]))] {
             assert!(auroc(inside, outside).is_err());

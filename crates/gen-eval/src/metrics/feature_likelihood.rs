@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_worse_scores_less() {
+    fn worse_samples_score_less() {
         let (train, baseline, test) = (clusters(6000, 3), clusters(300, 4), clusters(300, 5));
         let score = |fake: &Tensor| feature_likelihood_score(&train, &baseline, &test, fake).unwrap().value;
         let honest = score(&clusters(300, 6));

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_read_back() {
+    fn kept_numbers_are_read_back() {
         let found = vec![Found::new("vendi", "q=1", 3.25, None, (0, 0))];
         assert_eq!(Found::read(&Found::tensors(&found)).unwrap(), found);
     }

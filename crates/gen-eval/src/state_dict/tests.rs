@@ -61,7 +61,7 @@ fn assert_fails(bytes: &[u8], expected: &str) {
 }
 
 #[test]
-fn what_pytorch_saved_is_read() {
+fn files_of_pytorch_are_read() {
     for bytes in [ZIP, LEGACY] {
         let tensors = parse(bytes).unwrap();
         check(&tensors);
@@ -205,7 +205,7 @@ fn nothing_else_is_unpickled() {
 }
 
 #[test]
-fn what_is_no_dictionary_of_tensors_is_said_in_words() {
+fn a_file_without_a_dictionary_of_tensors_is_described() {
     let keys = b"\x80\x02].";
     for (state, expected) in [
         (&b"\x80\x02K\x07."[..], "it holds the number 7, expected a state dict"),

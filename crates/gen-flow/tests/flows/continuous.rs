@@ -308,7 +308,7 @@ fn random_probes_are_unbiased_and_only_in_training() {
 }
 
 #[test]
-fn what_cannot_be_solved_is_not_a_number() {
+fn an_equation_without_a_solution_gives_nan() {
     let field = Linear(Tensor::eye(2, F64) * 1000.0);
     let few = Dopri5 { max_evaluations: 20, ..solver(1e-8) };
     let flow = Continuous::new(field, JacobianTrace::Exact, few);

@@ -211,7 +211,7 @@ fn every_model_of_images_starts_from_a_single_one() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn impossible_configurations_are_refused() {
     let images = squares(8);
     let refused = |error: Option<gen_core::Error>, part: &str| {
         let text = error.map(|error| error.to_string()).unwrap_or_default();

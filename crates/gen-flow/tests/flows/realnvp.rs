@@ -291,7 +291,7 @@ fn a_trajectory_ends_at_the_samples() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn impossible_configurations_are_refused() {
     let (points, images) = (tabular_data(), image_data(8));
     let error = |config: RealNvpConfig, data: &Dataset| {
         RealNvp::build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()

@@ -169,7 +169,7 @@ fn temperature_scales_the_codes_and_zero_leaves_one() {
 }
 
 #[test]
-fn what_is_not_finite_far_out_is_found_nowhere() {
+fn rows_far_out_have_no_density() {
     let data = moons();
     let far = Tensor::from_slice(&[1e6f32, -1e6, 1e3, 1e6, -1e2, 0.0]).view([3, 2]);
     for entry in models() {

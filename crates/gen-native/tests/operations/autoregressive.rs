@@ -184,7 +184,7 @@ fn inverses_have_no_gradient() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn wrong_shapes_are_refused() {
     let network = Network::new(3, 0, &[4], 2);
     let layers: Vec<_> = network.layers.iter().collect();
     let run = |y: &Tensor, layers: &[&Tensor], inputs: &[i64], hidden: &[Vec<i64>]| {

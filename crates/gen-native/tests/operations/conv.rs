@@ -189,7 +189,7 @@ fn convolutions_and_their_gradients_are_those_of_libtorch() {
     a_batch_too_small_is_left_to_libtorch();
     gradients_of_gradients_are_those_of_libtorch();
     gradients_of_gradients_of_stacks_are_those_of_libtorch();
-    what_is_not_a_number_stays_so_in_a_stack();
+    nan_stays_nan_in_a_stack();
     channels_of_a_wider_map_are_read_in_place();
     weights_may_lie_in_any_way();
     wrong_shapes_are_errors();
@@ -267,7 +267,7 @@ fn gradients_of_gradients_of_stacks_are_those_of_libtorch() {
     }
 }
 
-fn what_is_not_a_number_stays_so_in_a_stack() {
+fn nan_stays_nan_in_a_stack() {
     let (x, layers) = stack(16, &[3, 8, 9], &[3, 1]);
     let layers: Vec<&Tensor> = layers.iter().collect();
     let y = conv_stack(&(x * f64::NAN), &layers, Operands::Exact).unwrap();

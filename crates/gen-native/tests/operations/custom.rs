@@ -65,7 +65,7 @@ fn a_gradient_may_use_autograd_itself() {
 }
 
 #[test]
-fn what_a_node_holds_lives_as_long_as_its_results() {
+fn tensors_of_a_node_live_as_long_as_its_results() {
     let held = Arc::new(());
     let node = |x: &Tensor| {
         let held = Arc::clone(&held);
@@ -156,7 +156,7 @@ fn of_two_threads_that_free_a_graph_one_is_refused() {
 }
 
 #[test]
-fn what_the_closure_says_is_in_the_error() {
+fn the_error_has_the_message_of_the_closure() {
     let x = leaf();
     type Gradient = fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError>;
     let message = |gradient: Gradient| {

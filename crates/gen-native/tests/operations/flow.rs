@@ -211,7 +211,7 @@ fn splitting_and_joining_keep_layouts_and_gradients() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn wrong_shapes_are_refused() {
     let x = |channels: i64| Tensor::zeros([4, channels], DOUBLE);
     let couple = |rest: i64, parameters: i64| {
         affine_coupling(Some(&x(1)), &x(rest), &x(parameters), None, Order::SameFirst, Way::Forward)

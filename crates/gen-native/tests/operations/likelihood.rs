@@ -102,7 +102,7 @@ fn no_number_stays_no_number_and_the_rest_stays_finite() {
 }
 
 #[test]
-fn what_it_does_not_take_is_left_to_the_caller() {
+fn other_arguments_are_left_to_the_caller() {
     let x = bytes(&[32, 1, 2, 2]);
     let scale = Tensor::from_slice(&[-7.0f32]);
     let mut others = vec![(x.to_kind(Kind::Double), scale.shallow_clone(), x.to_kind(Kind::Double))];

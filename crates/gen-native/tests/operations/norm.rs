@@ -69,7 +69,7 @@ fn normalisations_and_their_gradients_are_those_of_libtorch() {
         a_large_mean_does_not_hide_small_deviations();
         threads_change_nothing();
     }
-    what_does_not_fit_is_an_error();
+    wrong_shapes_are_errors();
 }
 
 fn batch_norm_is_right(shape: [i64; 4], activation: Activation) {
@@ -226,7 +226,7 @@ fn threads_change_nothing() {
     }
 }
 
-fn what_does_not_fit_is_an_error() {
+fn wrong_shapes_are_errors() {
     let (x, weight) = (random(&[32, 6, 4, 4]), random(&[6]));
     assert!(group_norm(&x, 4, &weight, &weight, None, Activation::None).is_err());
     assert!(group_norm(&x, 3, &weight, &random(&[5]), None, Activation::None).is_err());

@@ -264,7 +264,7 @@ fn nothing_known_gives_nothing_known() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn wrong_shapes_are_refused() {
     let good = Spline { bins: 8, low: -3.0, high: 3.0, knots: SOFT_CLIP, ends: Ends::Unit };
     let run = |of: Spline, parameters: i64| {
         let x = Tensor::zeros([4, 2], DOUBLE);

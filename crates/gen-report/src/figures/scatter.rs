@@ -271,7 +271,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let row = |model: &str, speed: &str, fd: &str| {
             format!(
-                "family,model,feature_space,sample_images_per_second,fd,coverage\n{model},{model},pca-2,{speed},{fd},0.5\n"
+                "family,model,feature_space,sample_images_per_second,fd,coverage\n{model},{model},pca-2,{speed},\
+                 {fd},0.5\n"
             )
         };
         run_folder(folder.path(), "gan-d-s0", Some(&row("gan", "5000", "20")));

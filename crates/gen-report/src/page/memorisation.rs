@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nan_clears_no_model() {
+    fn nan_clears_no_model() {
         for rows in [
             "copied_share,pca-64,NaN,lower\nnearest_train_z,pca-64,NaN,\n",
             "copied_share,pca-64,0.01,lower\nnearest_train_z,pca-64,NaN,\n",

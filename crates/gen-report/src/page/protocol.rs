@@ -6,8 +6,10 @@ use super::parts::{Report, distinct};
 use crate::runs::Run;
 
 /// When two numbers are a tie.
-const NOISE: &str = "between models with several seeds, a difference is a tie where its 95 % confidence interval (Welch\u{2019}s \
-     t, over the seeds) includes zero; between single runs, where it is at most two of its standard errors. Differences \
+const NOISE: &str = "between models with several seeds, a difference is a tie where its 95 % confidence interval \
+                     (Welch\u{2019}s \
+     t, over the seeds) includes zero; between single runs, where it is at most two of its standard errors. \
+     Differences \
      below two standard errors of the floor, and differences of times of at most 5 %, are ties too. A number that was \
      measured once and has no standard error is not ranked. Infinite and NaN values come last, and make the mean of \
      their model infinite or NaN";

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_png_is_not_embedded() {
+    fn only_a_png_is_embedded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("evaluation.png");
         for bytes in [&b"<svg onload=alert(1)>"[..], b"\x89PNG\r\n\x1a\n", b""] {

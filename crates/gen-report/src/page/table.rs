@@ -73,7 +73,8 @@ fn number(run: &Run, measure: &Measure, is_best: bool) -> Markup {
         _ => String::new(),
     };
     html! {
-        td class=[is_best.then_some("best")] title=[error.map(|error| format!("standard error {error:.2e}"))] data-value=(sort_by) {
+        td class=[is_best.then_some("best")]
+            title=[error.map(|error| format!("standard error {error:.2e}"))] data-value=(sort_by) {
             (cell(run, measure))
             @if is_best { span.hidden { " (best)" } }
             @if value.is_some() && is_likelihood(&measure.name) {
@@ -133,7 +134,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (name, row) in rows {
             let text = format!(
-                "family,model,fd,fd_standard_error,parameters,likelihood_kind,bits_per_dim,bits_per_dim_standard_error\n{row}\n"
+                "family,model,fd,fd_standard_error,parameters,likelihood_kind,bits_per_dim,\
+                 bits_per_dim_standard_error\n{row}\n"
             );
             run_folder(folder.path(), name, if row.is_empty() { None } else { Some(&text) });
         }

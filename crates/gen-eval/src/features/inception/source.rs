@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_of_weights_is_not_kept() {
+    fn only_files_of_weights_are_kept() {
         let (host, _) = serve(|path| match path {
             "/page" => Answer::Content(b"<!DOCTYPE html>".to_vec()),
             "/short" => Answer::CutOff(WEIGHTS.to_vec()),

@@ -30,7 +30,7 @@ impl EvaluationCache for Kept {
 }
 
 #[test]
-fn what_is_kept_changes_no_number() {
+fn the_cache_changes_no_number() {
     let mut data = images();
     data.spec.sha256 = "0123".to_owned();
     let spaces = [pca(&data)];

@@ -331,7 +331,7 @@ fn nothing_is_asked_for_and_given() {
 }
 
 #[test]
-fn the_cost_of_a_sample_is_told() {
+fn the_cost_of_a_sample_counts_evaluations() {
     let data = image_data(8);
     let cost = |config: TarFlowConfig, guidance: f64| {
         let request = SampleRequest::new(1, 0).with("guidance", guidance);
@@ -344,7 +344,7 @@ fn the_cost_of_a_sample_is_told() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn impossible_configurations_are_refused() {
     let (images, points) = (image_data(8), tabular_data(9));
     let error = |config: TarFlowConfig, data: &Dataset| {
         TarFlow::build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()
