@@ -21,7 +21,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::bound::Bound;
 use crate::network::{Network, NetworkConfig};
-use crate::prediction::{Objective, Prediction, Scales, stratified_timesteps};
+use crate::objective::{Objective, stratified_timesteps};
+use crate::prediction::{Prediction, Scales};
 use crate::samplers::{ancestral, ddim};
 use crate::schedule::{DiscreteVp, Level, NoiseSchedule};
 use crate::weighting::Weighting;

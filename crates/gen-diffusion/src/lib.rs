@@ -4,6 +4,7 @@ pub mod bound;
 mod ddpm;
 pub mod embedding;
 pub mod network;
+pub mod objective;
 pub mod ode;
 pub mod prediction;
 pub mod samplers;

@@ -10,7 +10,7 @@ use gen_run::{EarlierBudget, FORMAT_VERSION};
 use serde::Deserialize;
 use toml::Table;
 
-use super::{section, sections};
+use super::sections::{section, sections};
 
 /// The settings of `--config`; empty without the option.
 #[derive(Default)]

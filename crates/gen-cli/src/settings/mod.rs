@@ -1,6 +1,7 @@
 //! The settings of a training run: the defaults of the model, then those of a file, then `--set`.
 
 mod file;
+mod sections;
 
 use gen_core::data::{DataOptions, Dataset};
 use gen_core::registry::ModelEntry;
@@ -10,9 +11,7 @@ use gen_run::RunConfig;
 use toml::Table;
 
 pub(crate) use file::SettingsFile;
-
-/// The sections of settings that `--set` changes.
-const SECTIONS: [&str; 4] = ["model", "training", "sampling", "data"];
+use sections::{section, sections};
 
 /// Hyperparameters, training settings, sampling options and data options after all overrides.
 pub(crate) struct Settings {
@@ -80,15 +79,6 @@ impl Settings {
             options: config::from_table(&section(table, "data"))?,
         })
     }
-}
-
-fn sections(tables: [Table; 4]) -> Table {
-    SECTIONS.into_iter().map(str::to_owned).zip(tables.map(toml::Value::from)).collect()
-}
-
-/// A table within a table; empty if it is missing.
-fn section(table: &Table, name: &str) -> Table {
-    table.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default()
 }
 
 /// Fills in the defaults of the choices of a model and of its sampling.

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::decoder::Decoder;
 use super::terms::{prior, squared_error};
-use crate::prediction::rows;
+use crate::objective::rows;
 use crate::samplers::Variance;
 use crate::schedule::{DiscreteVp, Level, Posterior};
 

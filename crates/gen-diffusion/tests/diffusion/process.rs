@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64, assert_gradient};
-use gen_diffusion::prediction::{Objective, Prediction, Scales, stratified_timesteps};
+use gen_diffusion::objective::{Objective, stratified_timesteps};
+use gen_diffusion::prediction::{Prediction, Scales};
 use gen_diffusion::samplers::{Variance, ancestral, ddim};
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Posterior, Spacing};
 use gen_diffusion::weighting::{MinSnr, Weighting};
