@@ -5,10 +5,12 @@ mod density;
 mod design;
 mod flow_model;
 mod latent;
+mod plan;
 mod sampling;
 
 pub(crate) use architecture::FLOW;
 pub use architecture::{Architecture, RowsPerPass};
 pub use design::Design;
 pub use flow_model::FlowModel;
-pub use sampling::{FlowSampling, SamplePlan};
+pub use plan::SamplePlan;
+pub use sampling::FlowSampling;

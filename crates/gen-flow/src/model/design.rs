@@ -4,7 +4,7 @@ use gen_core::params::Params;
 use gen_core::rng::Generator;
 use tch::{Kind, Tensor};
 
-use super::sampling::SamplePlan;
+use super::plan::SamplePlan;
 use crate::base::StandardNormal;
 use crate::bijection::Layer;
 use crate::classes::Classes;

@@ -17,7 +17,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::architecture::Architecture;
 use super::design::Design;
-use super::sampling::{FlowSampling, SamplePlan};
+use super::plan::SamplePlan;
+use super::sampling::FlowSampling;
 use crate::flow::Flow;
 use crate::given::Given;
 
