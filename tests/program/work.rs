@@ -150,7 +150,7 @@ fn a_dry_run_refuses_what_a_run_would_and_leaves_nothing() {
     ] {
         dry(set).failure().code(1).stderr(contains(told).and(one_line()));
     }
-    dry("batch_size=4").success().stdout("").stderr("");
+    dry("batch_size=4").success().stdout(contains("batch_size = 4\n")).stderr("");
     // A folder that holds a run, and missing data.
     run_in(temp.path(), "train vae --data moons --budget 2steps --out {} --set batch_size=4", &[&run]).success();
     let before = config(&run);

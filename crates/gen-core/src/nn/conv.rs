@@ -64,26 +64,57 @@ impl Weights {
         Weights { weight, bias: with_bias.then(bias), stride, padding }
     }
 
-    /// [`gen_native::conv2d`] in the current precision. Panics if `x` does not fit, which is a bug of the caller.
     #[track_caller]
     fn convolve(&self, x: &Tensor, direction: Direction) -> Tensor {
-        let Weights { weight, bias, stride, padding } = self;
-        let convolved = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, operands| {
-            gen_native::conv2d(x, weight, bias, *stride, *padding, direction, operands)
-                .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
-        };
-        match Precision::current() {
-            Precision::F32 => convolved(x, weight, bias.as_ref(), Operands::Exact),
-            Precision::Bf16 if x.device() == Device::Cpu => convolved(x, weight, bias.as_ref(), Operands::Rounded),
-            Precision::Bf16 => {
-                let y = convolved(&rounded(x), &rounded(weight), None, Operands::Exact).to_kind(x.kind());
-                match bias {
-                    Some(bias) => y + bias.unsqueeze(-1).unsqueeze(-1),
-                    None => y,
-                }
+        convolve(x, &self.weight, self.bias.as_ref(), [self.stride, self.padding], direction)
+    }
+}
+
+/// [`gen_native::conv2d`] in the current precision, with a stride and a padding. Panics if `x` does not fit, which is a
+/// bug of the caller.
+#[track_caller]
+fn convolve(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    [stride, padding]: [i64; 2],
+    direction: Direction,
+) -> Tensor {
+    let convolved = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, operands| {
+        gen_native::conv2d(x, weight, bias, stride, padding, direction, operands)
+            .unwrap_or_else(|error| panic!("a feature map of {:?} does not fit: {error}", x.size()))
+    };
+    match Precision::current() {
+        Precision::F32 => convolved(x, weight, bias, Operands::Exact),
+        Precision::Bf16 if x.device() == Device::Cpu => convolved(x, weight, bias, Operands::Rounded),
+        Precision::Bf16 => {
+            let y = convolved(&rounded(x), &rounded(weight), None, Operands::Exact).to_kind(x.kind());
+            match bias {
+                Some(bias) => y + bias.unsqueeze(-1).unsqueeze(-1),
+                None => y,
             }
         }
     }
+}
+
+/// The convolution of `x: [batch, inputs, height, width]` with a given `weight: [outputs, inputs, kernel, kernel]` and
+/// `bias: [outputs]`, in the current precision; for layers that compute their weights.
+///
+/// # Panics
+/// When `x` does not fit the weight.
+#[track_caller]
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: i64, padding: i64) -> Tensor {
+    convolve(x, weight, bias, [stride, padding], Direction::Down)
+}
+
+/// As [`conv2d`], transposed: `weight: [inputs, outputs, kernel, kernel]`, and the sides of the result are `(side - 1)
+/// stride - 2 padding + kernel`.
+///
+/// # Panics
+/// When `x` does not fit the weight.
+#[track_caller]
+pub fn conv_transpose2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: i64, padding: i64) -> Tensor {
+    convolve(x, weight, bias, [stride, padding], Direction::Up)
 }
 
 /// 2-D convolution.
