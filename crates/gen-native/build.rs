@@ -56,7 +56,18 @@ const UNITS: [(&str, &[&str]); 4] = [
     ("norm", &["norm/norm", "norm/passes", "norm/composed", "likelihood/likelihood"]),
     (
         "process",
-        &["native", "custom", "generator", "gradients", "instructions", "layout", "memory", "operands", "optim"],
+        &[
+            "native",
+            "custom",
+            "forward",
+            "generator",
+            "gradients",
+            "instructions",
+            "layout",
+            "memory",
+            "operands",
+            "optim",
+        ],
     ),
 ];
 

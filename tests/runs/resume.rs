@@ -269,7 +269,7 @@ fn the_first_signal_saves_says_how_to_go_on_and_keeps_the_row_that_has_begun() {
     }
     assert!(!run.join("history.csv").exists(), "no row is complete");
     let manifest = fs::read_to_string(latest(&run).join("checkpoint.toml")).unwrap();
-    assert!(manifest.contains("[row.losses]\ngrad_norm = "), "{manifest}");
+    assert!(manifest.contains("[row.losses.grad_norm]\nsum = "), "{manifest}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod autograd;
 pub mod config;
 pub mod data;
 pub mod distributions;

@@ -13,6 +13,8 @@
 #include <thread>
 #include <utility>
 
+#include "forward.h"
+
 namespace gen_native {
 
 namespace {
@@ -27,6 +29,7 @@ struct Custom : torch::autograd::Node {
   // closure.
   variable_list apply(variable_list&& gradients) override {
     TORCH_CHECK(!c10::GradMode::is_enabled(), "this operation has a first derivative only");
+    check_no_tangents("the gradient of an operation with the caller's gradient", gradients);
     TORCH_CHECK(busy.load() != std::this_thread::get_id(), "the gradient of this operation asks for itself");
     const std::lock_guard<std::mutex> lock(mutex_);
     const Busy mine(busy);
@@ -97,6 +100,7 @@ std::vector<at::Tensor> with_gradient(const std::vector<at::Tensor>& inputs, std
     TORCH_CHECK(torch::autograd::isDifferentiableType(result.scalar_type()), "a result is of kind ",
                 result.scalar_type(), ", it must have floating-point numbers");
   }
+  check_no_tangents("an operation with the caller's gradient", inputs, results);
   if (!c10::GradMode::is_enabled() || !torch::autograd::any_variable_requires_grad(inputs)) return results;
   // New tensors, since others may hold the caller's tensors.
   for (at::Tensor& result : results) result = result.detach();

@@ -1,5 +1,6 @@
 #include "gradients.h"
 
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cstdint>
@@ -29,8 +30,14 @@ int64_t form_of(const variable_list& tensors) {
 
 }  // namespace
 
+bool is_differentiated(const variable_list& gradients) {
+  return c10::GradMode::is_enabled() || has_tangent(gradients);
+}
+
 variable_list differentiable_gradients(const variable_list& inputs, const variable_list& gradients,
                                        const std::function<variable_list(const variable_list&)>& function) {
+  const bool creates_graph = c10::GradMode::is_enabled();
+  const c10::AutoGradMode records(true);
   const auto needs = [&](size_t i) { return inputs[i].defined() && inputs[i].requires_grad(); };
   // Aliases, since one input may be computed from another, and gradients along that path do not belong here.
   variable_list aliases, wanted;
@@ -48,7 +55,7 @@ variable_list differentiable_gradients(const variable_list& inputs, const variab
   variable_list results(inputs.size());
   if (outputs.empty() || wanted.empty()) return results;
   const variable_list found = torch::autograd::grad(outputs, wanted, of_outputs, /*retain_graph=*/true,
-                                                    /*create_graph=*/true, /*allow_unused=*/true);
+                                                    /*create_graph=*/creates_graph, /*allow_unused=*/true);
   for (size_t i = 0, next = 0; i < inputs.size(); ++i) {
     if (needs(i)) results[i] = found[next++];
   }

@@ -7,12 +7,17 @@
 
 #include <functional>
 
+#include "forward.h"
 #include "instructions.h"
 
 namespace gen_native {
 
+// Whether something will be differentiated that a backward pass computes from these gradients: if it creates a graph,
+// or a gradient has a tangent.
+bool is_differentiated(const torch::autograd::variable_list& gradients);
+
 // The gradients of `function` in the `inputs` that need one (undefined for the others), from the `gradients` of its
-// results. They are differentiable if the operations of `function` are.
+// results. They are as differentiable as the operations of `function`, by whatever is_differentiated found.
 torch::autograd::variable_list differentiable_gradients(
     const torch::autograd::variable_list& inputs, const torch::autograd::variable_list& gradients,
     const std::function<torch::autograd::variable_list(const torch::autograd::variable_list&)>& function);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "forward.h"
 #include "operands.h"
 
 namespace gen_native {
@@ -87,7 +88,9 @@ at::Tensor empty_batch_innermost(int64_t batch, int64_t channels, int64_t height
 at::Tensor batch_innermost(const at::Tensor& x) {
   TORCH_CHECK(x.defined() && x.layout() == at::kStrided, "a feature map is a strided tensor");
   TORCH_CHECK(x.dim() == 4, "a feature map has four dimensions, found ", x.dim());
-  return is_batch_innermost(x) ? x : BatchInnermost::apply(x);
+  if (is_batch_innermost(x)) return x;
+  if (!has_tangent(x)) return BatchInnermost::apply(x);
+  return linear_with_tangent({x}, [](const std::vector<at::Tensor>& list) { return batch_innermost(list[0]); });
 }
 
 at::Tensor readable(const at::Tensor& x) { return pixel_stride(x) > 0 ? x : batch_innermost(x); }

@@ -18,6 +18,7 @@
 #include "conv/conv.h"
 #include "custom.h"
 #include "flow/flow.h"
+#include "forward.h"
 #include "guarded.h"
 #include "instructions.h"
 #include "layout.h"
@@ -281,6 +282,30 @@ char* gn_with_gradient(at::Tensor* const* inputs, size_t n, at::Tensor* const* r
   return guarded([&] {
     const auto connected = gen_native::with_gradient(tensors(inputs, n), tensors(results, m), backward, drop, data);
     for (size_t i = 0; i < m; ++i) out[i] = new at::Tensor(connected[i]);
+  });
+}
+
+// Opens a level of forward-mode derivatives (gen_native::enter_level).
+char* gn_enter_level(uint64_t* level) {
+  return guarded([&] { *level = gen_native::enter_level(); });
+}
+
+// Closes a level from gn_enter_level.
+char* gn_leave_level(uint64_t level) {
+  return guarded([&] { gen_native::leave_level(level); });
+}
+
+// A value with a tangent (gen_native::with_tangent).
+char* gn_with_tangent(const at::Tensor* value, const at::Tensor* tangent, uint64_t level, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(gen_native::with_tangent(*value, *tangent, level)); });
+}
+
+// A value and its tangent (gen_native::value_and_tangent).
+char* gn_value_and_tangent(const at::Tensor* x, uint64_t level, at::Tensor** value, at::Tensor** tangent) {
+  return guarded([&] {
+    auto [a, b] = gen_native::value_and_tangent(*x, level);
+    *value = new at::Tensor(std::move(a));
+    *tangent = new at::Tensor(std::move(b));
   });
 }
 

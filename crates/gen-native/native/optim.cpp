@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "forward.h"
 #include "operands.h"
 
 namespace gen_native {
@@ -38,6 +39,7 @@ void adam(const std::vector<at::Tensor>& parameters, const std::vector<at::Tenso
     written.insert(written.end(), {parameters[i], first[i], second[i]});
   }
   check_operands(step, scale, parameters, g, first, second);
+  check_no_tangents("a step of an optimizer", step, scale, parameters, g, first, second);
   if (p.empty()) return;
   std::vector<at::Tensor> read = g;
   read.push_back(step);
@@ -75,6 +77,7 @@ void adam(const std::vector<at::Tensor>& parameters, const std::vector<at::Tenso
 
 void lerp(const std::vector<at::Tensor>& start, const std::vector<at::Tensor>& end, double weight) {
   check_operands(start, end);
+  check_no_tangents("an average in place", start, end);
   for (size_t i = 0; i < start.size(); ++i) {
     TORCH_CHECK(start[i].sizes() == end[i].sizes(), "a tensor of size ", start[i].sizes(),
                 " cannot move to one of size ", end[i].sizes());

@@ -25,7 +25,8 @@ type Gradient = dyn Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>, TchError> + Sen
 /// or no input needs one, the results are returned unchanged. Inputs and results have any shape, strides and device,
 /// and floating-point or complex numbers; the gradient of an input has the shape of the input.
 ///
-/// Only first derivatives exist: a backward pass that is itself differentiated is refused.
+/// Only first derivatives in reverse exist: a backward pass that is itself differentiated is refused, and so are
+/// tangents of [`jvp`](crate::jvp).
 ///
 /// ```
 /// use gen_native::with_gradient;

@@ -167,6 +167,20 @@ unsafe extern "C" {
         activation: c_int,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn gn_enter_level(level: *mut u64) -> *mut c_char;
+    pub(crate) fn gn_leave_level(level: u64) -> *mut c_char;
+    pub(crate) fn gn_with_tangent(
+        value: *const C_tensor,
+        tangent: *const C_tensor,
+        level: u64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn gn_value_and_tangent(
+        x: *const C_tensor,
+        level: u64,
+        value: *mut *mut C_tensor,
+        tangent: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn gn_use_instructions(which: c_int, possible: *mut bool) -> *mut c_char;
     pub(crate) fn gn_has_bfloat16() -> bool;
     pub(crate) fn gn_generator_new(seed: u64, out: *mut *mut GeneratorPtr) -> *mut c_char;

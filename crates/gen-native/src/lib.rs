@@ -9,6 +9,7 @@ mod conv;
 mod custom;
 mod ffi;
 mod flow;
+mod forward;
 mod generator;
 mod instructions;
 mod layout;
@@ -26,6 +27,7 @@ pub use flow::{
     autoregressive_inverse, join_channels, masked_perceptron, mixing, perceptron, spline, spline_coupling,
     split_channels,
 };
+pub use forward::{jvp, jvp_many};
 pub use generator::Generator;
 pub use instructions::{Instructions, has_bfloat16, use_instructions};
 pub use layout::{as_convolved, batch_innermost, is_batch_innermost, prefers_batch_innermost};

@@ -13,7 +13,8 @@ use crate::ffi::{gn_discretised_logistic, tensor_or_none};
 /// and several threads may run backward passes through one retained graph.
 ///
 /// Returns `None`, and leaves the computation to the caller, unless all three tensors are `f32` on a CPU, `x` needs no
-/// gradient, and `mean` and `x` are both contiguous or both [batch-innermost](crate::is_batch_innermost).
+/// gradient, `mean` and `x` are both contiguous or both [batch-innermost](crate::is_batch_innermost), and none has a
+/// tangent of [`jvp`](crate::jvp).
 ///
 /// # Errors
 /// When libtorch fails.

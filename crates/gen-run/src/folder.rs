@@ -37,6 +37,7 @@ impl RunFolder {
         Self::check_free(&path)?;
         let folder = RunFolder { path, config, _lock: Some(lock) };
         // Leftovers of a run that is replaced.
+        folder.remove_temporary_files();
         folder.history().remove()?;
         folder.validations().remove()?;
         files::remove_pictures(&folder.path.join("samples"), "step-");
@@ -98,11 +99,16 @@ impl RunFolder {
     pub fn resume(path: impl AsRef<Path>) -> Result<Self> {
         let folder = Self::open(path)?;
         let lock = Lock::take(&folder.path)?;
-        for prefix in ["config.", "history.", "validation."] {
-            remove_temporary(&folder.path, prefix);
-        }
-        remove_temporary(&folder.path.join("samples"), "step-");
+        folder.remove_temporary_files();
         Ok(RunFolder { _lock: Some(lock), ..folder })
+    }
+
+    /// Removes the files that a killed process was writing.
+    fn remove_temporary_files(&self) {
+        for prefix in ["config.", "history.", "validation."] {
+            remove_temporary(&self.path, prefix);
+        }
+        remove_temporary(&self.path.join("samples"), "step-");
     }
 
     /// Opens the run in `path` to read it, also while it trains.

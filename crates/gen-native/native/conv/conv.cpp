@@ -10,6 +10,7 @@
 #include <array>
 #include <limits>
 
+#include "../forward.h"
 #include "../gradients.h"
 #include "../layout.h"
 #include "../operands.h"
@@ -46,7 +47,7 @@ struct Convolution : torch::autograd::Function<Convolution> {
                                     context->saved_data["bias"].toBool() && context->needs_input_grad(2)};
     variable_list results(7);
     if (!gradients[0].defined()) return results;
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       // The gradient will be differentiated: libtorch's operations can do that.
       const int64_t outputs = weight.size(transposed ? 1 : 0);
       auto [dx, dw, db] = at::convolution_backward(gradients[0], x, weight, at::IntArrayRef{outputs}, {stride, stride},
@@ -119,7 +120,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
     const at::Tensor w = weight.is_cpu() ? weight.contiguous() : weight;
     return transposed ? at::conv_transpose2d(x, w, b, stride, padding) : at::conv2d(x, w, b, stride, padding);
   };
-  if (!done_here(x, weight, bias, padding, which)) return by_libtorch();
+  if (!done_here(x, weight, bias, padding, which) || have_tangents(x, weight, b)) return by_libtorch();
   const int64_t inputs = weight.size(transposed ? 0 : 1), outputs = weight.size(transposed ? 1 : 0);
   TORCH_CHECK(x.size(1) == inputs, "weights of ", inputs, " input channels, a feature map of ", x.size(1));
   TORCH_CHECK(!b || (b->dim() == 1 && b->numel() == outputs), "a bias ", bias.sizes(), " for ", outputs, " channels");

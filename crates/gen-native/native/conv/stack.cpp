@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "../forward.h"
 #include "../gradients.h"
 #include "../instructions.h"
 #include "../layout.h"
@@ -55,7 +56,7 @@ struct Stack : torch::autograd::Function<Stack> {
     const at::TensorList all(saved), layers = all.slice(1, n_layers), hidden = all.slice(1 + n_layers);
     variable_list results(1 + n_layers + 1);
     if (!gradients[0].defined()) return results;
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       const variable_list inputs(saved.begin(), saved.begin() + 1 + n_layers);
       const variable_list found = differentiable_gradients(inputs, gradients, [&](const variable_list& aliases) {
         return variable_list{composed(aliases[0], at::TensorList(aliases).slice(1), of_forward.pairs)};
@@ -97,7 +98,8 @@ at::Tensor conv_stack(const at::Tensor& x, const std::vector<at::Tensor>& layers
   }
   // `composed` reports shapes that do not fit. Taps are counted in 32 bits.
   constexpr double kMostPixels = 1 << 20;
-  if (!here || x.numel() == 0 || static_cast<double>(x.size(2)) * static_cast<double>(x.size(3)) > kMostPixels) {
+  if (!here || have_tangents(x, layers) || x.numel() == 0 ||
+      static_cast<double>(x.size(2)) * static_cast<double>(x.size(3)) > kMostPixels) {
     return composed(x, layers, rounded);
   }
   const Loops with = loops(which, rounded);

@@ -125,6 +125,8 @@ std::optional<Moved> autoregressive_inverse(const at::Tensor& y, const std::opti
   const Instructions which = instructions();
   bool fits = done_here(which, {y, context.value_or(y), bound.value_or(y)});
   for (const at::Tensor& layer : layers) fits = fits && done_here(which, {y, layer});
+  // The caller's own way carries tangents.
+  fits = fits && !have_tangents(y, context, layers, bound);
   if (!fits) return std::nullopt;
   return y.scalar_type() == at::kFloat ? here<float>(y, context, layers, degrees, bound, shape, which)
                                        : here<double>(y, context, layers, degrees, bound, shape, which);

@@ -67,7 +67,9 @@ struct Join : torch::autograd::Function<Join> {
 std::array<at::Tensor, 2> split_channels(const at::Tensor& x, int64_t at) {
   check_operands(x);
   TORCH_CHECK(x.dim() >= 2 && at >= 0 && at <= x.size(1), "channels cannot be split at ", at, " of ", x.sizes());
-  if (!x.requires_grad() || !at::GradMode::is_enabled()) return {x.narrow(1, 0, at), x.narrow(1, at, x.size(1) - at)};
+  if (!x.requires_grad() || !at::GradMode::is_enabled() || has_tangent(x)) {
+    return {x.narrow(1, 0, at), x.narrow(1, at, x.size(1) - at)};
+  }
   const variable_list parts = Split::apply(x, at);
   return {parts[0], parts[1]};
 }
@@ -78,6 +80,9 @@ at::Tensor join_channels(const at::Tensor& a, const at::Tensor& b) {
       a.dim() >= 2 && a.dim() == b.dim() && a.size(0) == b.size(0) && a.sizes().slice(2) == b.sizes().slice(2);
   TORCH_CHECK(fits, "what is joined differs in its channels only, found ", a.sizes(), " and ", b.sizes());
   if (a.scalar_type() != b.scalar_type() || !(rows_innermost(a) || rows_innermost(b))) return at::cat({a, b}, 1);
+  if (have_tangents(a, b)) {
+    return linear_with_tangent({a, b}, [](const variable_list& parts) { return join_channels(parts[0], parts[1]); });
+  }
   return Join::apply(a, b);
 }
 

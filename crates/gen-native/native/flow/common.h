@@ -8,6 +8,7 @@
 
 #include <initializer_list>
 
+#include "../forward.h"
 #include "../gradients.h"
 #include "../instructions.h"
 #include "../operands.h"

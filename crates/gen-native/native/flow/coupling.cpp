@@ -85,7 +85,7 @@ struct Coupling : torch::autograd::Function<Coupling> {
     const at::Tensor &same = saved[0], &rest = saved[1], &parameters = saved[2], &bound = saved[3];
     const int64_t kept = same.defined() ? same.size(1) : 0, moved = rest.size(1);
     variable_list results(7);
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       const variable_list found = differentiable_gradients(
           saved, gradients, [&](const variable_list& inputs) { return composed(inputs, same_first, inverse); });
       std::copy(found.begin(), found.end(), results.begin());
@@ -125,7 +125,8 @@ Moved affine_coupling(const std::optional<at::Tensor>& same, const at::Tensor& r
   TORCH_CHECK(!bound || bound->numel() == 1, "a bound ", bound->sizes(), "; it is one number");
   const Instructions which = instructions();
   const variable_list results =
-      done_here(which, {rest, same.value_or(rest), parameters, bound.value_or(rest)})
+      done_here(which, {rest, same.value_or(rest), parameters, bound.value_or(rest)}) &&
+              !have_tangents(rest, same, parameters, bound)
           ? Coupling::apply(same, rest, parameters, bound, same_first, inverse, which)
           : composed({same.value_or(at::Tensor()), rest, parameters, bound.value_or(at::Tensor())}, same_first,
                      inverse);

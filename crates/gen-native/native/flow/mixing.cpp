@@ -177,7 +177,7 @@ struct Mix : torch::autograd::Function<Mix> {
     const variable_list factors = recalled(*context);
     const bool inverse = context->saved_data["inverse"].toBool();
     variable_list results(kFactors + 1);
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       const variable_list found = differentiable_gradients(
           factors, gradients, [inverse](const variable_list& inputs) { return composed(inputs, inverse); });
       std::copy(found.begin(), found.end(), results.begin());
@@ -225,7 +225,10 @@ struct Mix : torch::autograd::Function<Mix> {
 Mixing mixing(const Factors& f, bool inverse) {
   check_operands(f.scale, f.shift, f.lower, f.upper, f.diagonal, f.permutation, f.sign);
   TORCH_CHECK(f.lower.dim() == 2, "a factor ", f.lower.sizes(), "; it is [channels, channels]");
-  const bool here = done_here(instructions(), {f.scale, f.shift, f.lower, f.upper, f.diagonal, f.permutation, f.sign});
+  check_no_tangents("a permutation or a sign", f.permutation, f.sign);
+  const bool here =
+      done_here(instructions(), {f.scale, f.shift, f.lower, f.upper, f.diagonal, f.permutation, f.sign}) &&
+      !have_tangents(f.scale, f.shift, f.lower, f.upper, f.diagonal);
   const int64_t n = f.lower.size(0);
   for (const at::Tensor* matrix : {&f.lower, &f.upper, &f.permutation}) {
     TORCH_CHECK((matrix->sizes() == at::IntArrayRef{n, n}), "a factor of ", matrix->sizes(), " for ", n, " channels");

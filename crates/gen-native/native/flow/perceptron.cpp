@@ -75,7 +75,7 @@ struct LargePerceptron : torch::autograd::Function<LargePerceptron> {
     const size_t n_layers = context->saved_data["layers"].toInt(), n_masks = context->saved_data["masks"].toInt();
     const at::TensorList all(saved), layers = all.slice(1, n_layers), masks = all.slice(1 + n_layers, n_masks);
     const at::TensorList hidden = all.slice(1 + n_layers + n_masks);
-    if (c10::GradMode::is_enabled()) return differentiable(saved, n_layers, n_masks, gradients);
+    if (is_differentiated(gradients)) return differentiable(saved, n_layers, n_masks, gradients);
     variable_list results(1 + n_layers + n_masks);
     at::Tensor gradient = gradients[0];
     for (size_t i = n_layers / 2; i-- > 0;) {
@@ -191,7 +191,7 @@ struct SmallPerceptron : torch::autograd::Function<SmallPerceptron> {
     const variable_list saved = recalled(*context);
     const size_t n_layers = context->saved_data["layers"].toInt(), n_masks = saved.size() - n_layers - 2;
     const at::TensorList all(saved), layers = all.slice(1, n_layers), masks = all.slice(1 + n_layers, n_masks);
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       variable_list found = differentiable(saved, n_layers, n_masks, gradients);
       found.emplace_back();
       return found;
@@ -285,7 +285,9 @@ at::Tensor apply(const at::Tensor& x, const std::vector<at::Tensor>& layers, at:
     inputs = weight.size(0);
   }
   const at::TensorList list(layers);
-  if (x.dim() != 2 || at::autocast::is_autocast_enabled(x.device().type())) return composed(x, list, masks);
+  if (x.dim() != 2 || at::autocast::is_autocast_enabled(x.device().type()) || have_tangents(x, list)) {
+    return composed(x, list, masks);
+  }
   const Instructions which = instructions();
   if (!is_small(x, list, masks, which)) return LargePerceptron::apply(x, list, masks);
   bool learns = x.requires_grad();
@@ -308,6 +310,7 @@ at::Tensor masked_perceptron(const at::Tensor& x, const std::vector<at::Tensor>&
                 "a mask is a strided tensor of real numbers");
     TORCH_CHECK(masks[i].sizes() == layers[2 * i].sizes(), "a mask ", masks[i].sizes(), " for a weight ",
                 layers[2 * i].sizes());
+    check_no_tangents("a mask", masks[i]);
     alike.push_back(masks[i].detach().to(layers[2 * i].options()));
   }
   return apply(x, layers, at::TensorList(alike));

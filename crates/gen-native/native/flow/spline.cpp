@@ -95,7 +95,7 @@ struct SplineMap : torch::autograd::Function<SplineMap> {
     const at::Tensor &same = saved[0], &rest = saved[1], &parameters = saved[2];
     const int64_t kept = same.defined() ? same.size(1) : 0, moved = rest.size(1);
     variable_list results(6);
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       const variable_list found = differentiable_gradients(
           saved, gradients, [&](const variable_list& inputs) { return composed(inputs, shape, use); });
       std::copy(found.begin(), found.end(), results.begin());
@@ -168,7 +168,8 @@ Moved spline(const std::optional<at::Tensor>& same, const at::Tensor& rest, cons
   check_coupled(same, rest, parameters, shape.parameters());
   const Use use{same_first, inverse, summed};
   const Instructions which = instructions();
-  const variable_list results = done_here(which, {rest, same.value_or(rest), parameters})
+  const bool here = done_here(which, {rest, same.value_or(rest), parameters}) && !have_tangents(rest, same, parameters);
+  const variable_list results = here
                                     ? SplineMap::apply(same, rest, parameters, shape, use, which)
                                     : composed({same.value_or(at::Tensor()), rest, parameters}, shape, use);
   return {results[0], results[1]};

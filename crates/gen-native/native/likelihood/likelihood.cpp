@@ -15,6 +15,7 @@
 #include <optional>
 #include <vector>
 
+#include "../forward.h"
 #include "../gradients.h"
 #include "../instructions.h"
 #include "../layout.h"
@@ -131,7 +132,7 @@ struct DiscretisedLogistic : torch::autograd::Function<DiscretisedLogistic> {
     const at::Tensor& gradient = gradients[0];
     if (!gradient.defined()) return results;
     const variable_list saved = recalled(*context);
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       const double half = context->saved_data["half"].toDouble();
       const variable_list found =
           differentiable_gradients({saved[0], saved[1], saved[2]}, gradients, [half](const variable_list& inputs) {
@@ -162,7 +163,7 @@ std::optional<at::Tensor> discretised_logistic(const at::Tensor& mean, const at:
     return (mean.is_contiguous() && x.is_contiguous()) || (is_batch_innermost(mean) && is_batch_innermost(x));
   };
   const bool fits = log_scale.numel() == 1 && !x.requires_grad() && mean.dim() >= 1 && mean.sizes() == x.sizes() &&
-                    x.numel() > 0 && together();
+                    x.numel() > 0 && together() && !have_tangents(mean, log_scale, x);
   if (!fits) return std::nullopt;
   return DiscretisedLogistic::apply(mean, log_scale, x, half, which);
 }

@@ -6,6 +6,7 @@
 #include <ATen/ops/leaky_relu.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
+#include <c10/core/GradMode.h>
 
 #include <optional>
 #include <vector>
@@ -57,6 +58,24 @@ at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, co
   const at::Tensor z = at::batch_norm(as_plain(x), as_plain(weight), as_plain(bias), of(running_mean), of(running_var),
                                       statistics != Statistics::kRunning, kMomentum, kEpsilon, /*cudnn_enabled=*/false);
   return activated(with_plain_gradient(z), activation);
+}
+
+at::Tensor written_out_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                                  const at::Tensor& running_mean, const at::Tensor& running_var,
+                                  Statistics statistics, Activation activation) {
+  if (statistics == Statistics::kBatchMovingRunning) {
+    const c10::NoGradGuard no_grad;
+    composed_batch_norm(x.detach(), weight.detach(), bias.detach(), running_mean, running_var, statistics,
+                        Activation::kNone);
+  }
+  std::vector<int64_t> shape(x.dim(), 1), others{0};
+  shape[1] = x.size(1);
+  for (int64_t d = 2; d < x.dim(); ++d) others.push_back(d);
+  const bool running = statistics == Statistics::kRunning;
+  const at::Tensor centred = x - (running ? running_mean.reshape(shape) : x.mean(others, /*keepdim=*/true));
+  const at::Tensor variance =
+      running ? running_var.reshape(shape) : centred.square().mean(others, /*keepdim=*/true);
+  return activated(scaled(centred * (variance + kEpsilon).rsqrt(), weight, bias), activation);
 }
 
 at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../conv/conv.h"
+#include "../forward.h"
 #include "../gradients.h"
 #include "../operands.h"
 #include "composed.h"
@@ -119,7 +120,7 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
     const bool running = context->saved_data["running"].toBool();
     const std::vector<bool> needs{context->needs_input_grad(0), context->needs_input_grad(1),
                                   context->needs_input_grad(2)};
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       const auto compose = [&](const variable_list& inputs) {
         // The running statistics have moved already.
         return variable_list{composed_batch_norm(inputs[0], inputs[1], inputs[2], saved[4], saved[5],
@@ -202,7 +203,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
     const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
     const std::vector<bool> needs{context->needs_input_grad(0), context->needs_input_grad(1),
                                   context->needs_input_grad(2), modulation.defined() && context->needs_input_grad(3)};
-    if (c10::GradMode::is_enabled()) {
+    if (is_differentiated(gradients)) {
       const auto compose = [&](const variable_list& inputs) {
         return variable_list{composed_group_norm(inputs[0], groups, inputs[1], inputs[2], inputs[3], activation)};
       };
@@ -305,6 +306,7 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   TORCH_CHECK(
       !uses_running || !c10::GradMode::is_enabled() || !(running_mean.requires_grad() || running_var.requires_grad()),
       "running statistics require a gradient, which they do not have");
+  if (uses_running) check_no_tangents("a running statistic", running_mean, running_var);
   if (statistics == Statistics::kBatchMovingRunning) {
     check_exclusive({running_mean, running_var}, {x, weight, bias});
     if (running_mean.is_neg() || running_var.is_neg()) {
@@ -318,6 +320,9 @@ at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
     }
   }
   const Instructions which = instructions();
+  if (have_tangents(x, weight, bias)) {
+    return written_out_batch_norm(x, weight, bias, running_mean, running_var, statistics, activation);
+  }
   const bool here = done_here(x, weight, bias, which) &&
                     (!uses_running || (plain(running_mean, x.size(1)) && plain(running_var, x.size(1))));
   if (!here) return composed_batch_norm(x, weight, bias, running_mean, running_var, statistics, activation);
@@ -337,7 +342,8 @@ at::Tensor group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& wei
               "a modulation ", modulation.sizes(), " of a feature map ", x.sizes(), "; it is [", x.size(0), ", ",
               2 * x.size(1), "]");
   const Instructions which = instructions();
-  if (!done_here(x, weight, bias, which) || (modulation.defined() && !single(modulation))) {
+  if (!done_here(x, weight, bias, which) || (modulation.defined() && !single(modulation)) ||
+      have_tangents(x, weight, bias, modulation)) {
     return composed_group_norm(x, groups, weight, bias, modulation, activation);
   }
   return GroupNorm::apply(readable(x), weight, bias, optional(modulation), groups, static_cast<int64_t>(activation),

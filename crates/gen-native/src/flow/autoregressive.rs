@@ -59,8 +59,8 @@ pub struct Degrees<'a> {
 /// found in the order of their degrees, and each hidden unit is computed once, as soon as what it sees is known: all
 /// of it costs about one pass of the network (Papamakarios et al. 2017, section 3.1, take one for each value).
 ///
-/// `None` unless all tensors are on a processor and of one kind, `f32` or `f64`: then the caller takes a pass for
-/// each value.
+/// `None` unless all tensors are on a processor, of one kind, `f32` or `f64`, and without tangents of
+/// [`jvp`](crate::jvp): then the caller takes a pass for each value.
 ///
 /// # Errors
 /// When shapes or degrees do not fit.

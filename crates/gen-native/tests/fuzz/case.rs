@@ -55,6 +55,11 @@ pub(crate) struct Case {
     pub(crate) tolerance: [f64; 2],
     /// The same for gradients of gradients; `None` if they do not exist and must be an error.
     pub(crate) second: Option<[f64; 2]>,
+    /// Whether a tangent of a learned input is carried to the results. Otherwise it must be an error, or the work must
+    /// be left to the caller.
+    pub(crate) forward: bool,
+    /// The reference of forward mode, where libtorch's own gradients of tangents are wrong.
+    pub(crate) of_tangents: Option<Reference>,
     /// The precision of operands in single precision.
     pub(crate) precision: f64,
     /// The factor by which errors of the inputs grow in the results, if it depends on the inputs.
@@ -75,6 +80,8 @@ impl Case {
             reference: Box::new(reference),
             tolerance: [1e-5, 1e-11],
             second: Some([1e-4, 1e-9]),
+            forward: true,
+            of_tangents: None,
             precision: f64::from(f32::EPSILON),
             amplification: None,
         }

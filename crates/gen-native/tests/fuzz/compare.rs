@@ -41,7 +41,7 @@ impl Slope {
     }
 
     /// The same with a contiguous gradient, since libtorch's batch normalisation is wrong for others.
-    fn score_of_reference(&self, result: &Tensor) -> Tensor {
+    pub(crate) fn score_of_reference(&self, result: &Tensor) -> Tensor {
         let slope = if self.plain { result.ones_like() } else { self.place(Kind::Double).exact() };
         (result * slope.contiguous()).sum(Kind::Double)
     }

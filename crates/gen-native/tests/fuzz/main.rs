@@ -3,8 +3,9 @@
 //! `table` has a row for each operation. A case chooses values and shapes, the layout of each input (permuted, with
 //! gaps, expanded, overlapping, with an offset, with lazy negation), the inputs with a gradient, the instructions of
 //! the forward and of the backward pass, threads, and the layout of the gradient of each result. Values, gradients and
-//! gradients of gradients are compared, and no other memory may change. In some cases an input is wrong (in kind,
-//! device or shape); the operation must then fail or give the right result.
+//! gradients of gradients are compared, and so are tangents of forward mode and their gradients. No other memory may
+//! change. In some cases an input is wrong (in kind, device or shape); the operation must then fail or give the right
+//! result.
 //!
 //! Environment variables: `GEN_FUZZ_CASES` (default 2000), `GEN_FUZZ_SEED` (from the clock), `GEN_FUZZ_FIRST` (the
 //! number of the first case, 0) and `GEN_FUZZ_OPERATION` (part of the names of the operations that run). A case depends
@@ -17,6 +18,7 @@ mod case;
 mod compare;
 mod draw;
 mod faults;
+mod forward;
 mod layout;
 mod runner;
 #[path = "../shared/mod.rs"]

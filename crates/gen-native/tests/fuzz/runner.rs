@@ -14,6 +14,7 @@ use crate::compare::{
 };
 use crate::draw::Draw;
 use crate::faults::Fault;
+use crate::forward;
 use crate::layout::{Layout, Placed};
 
 /// The end of a case that did not fail.
@@ -38,13 +39,13 @@ enum Passes {
 }
 
 /// All choices of a case before it runs.
-struct Plan {
-    kind: Kind,
+pub(crate) struct Plan {
+    pub(crate) kind: Kind,
     /// Instructions of the forward and of the backward pass.
     instructions: [Instructions; 2],
     threads: i32,
-    layouts: Vec<Layout>,
-    learns: Vec<bool>,
+    pub(crate) layouts: Vec<Layout>,
+    pub(crate) learns: Vec<bool>,
     passes: Passes,
     /// Whether gradients of gradients are compared.
     twice: bool,
@@ -142,18 +143,18 @@ fn switch(to: Instructions) {
 }
 
 /// Calls the operation; a panic is a fault of ours.
-fn call(case: &Case, inputs: &[Tensor]) -> Result<Result<Option<Vec<Tensor>>, String>, String> {
+pub(crate) fn call(case: &Case, inputs: &[Tensor]) -> Result<Result<Option<Vec<Tensor>>, String>, String> {
     catch_unwind(AssertUnwindSafe(|| (case.ours)(inputs)))
         .map(|result| result.map_err(|error| first_line(&error)))
         .map_err(|_| "it panics".to_owned())
 }
 
 /// The message of an error without libtorch's stack.
-fn first_line(error: &tch::TchError) -> String {
+pub(crate) fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn check_buffers(case: &Case, placed: &[Placed], refused: bool) -> Result<(), String> {
+pub(crate) fn check_buffers(case: &Case, placed: &[Placed], refused: bool) -> Result<(), String> {
     for (input, placed) in case.inputs.iter().zip(placed) {
         if !placed.is_untouched(input.role == Role::Written && !refused) {
             return Err(format!("something is written into the buffer of {}", input.name));
@@ -202,21 +203,10 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
     let precision = if single { case.precision } else { f64::EPSILON };
     let of_kind = |tolerances: [f64; 2]| tolerances[usize::from(!single)];
     let judge = |difference: Option<Difference>, list: &[Tensor], part: fn(Expected) -> Vec<Tensor>| {
-        let Some(difference) = difference else { return Ok(Outcome::Agreed) };
-        // Masks turn infinities of intermediate results into NaN.
-        let is_large = |x: &Tensor| {
-            let most = if x.numel() > 0 { x.abs().max().double_value(&[]) } else { 0.0 };
-            !most.is_finite() || most > 1e8
-        };
-        if list.iter().any(is_large) {
-            return Ok(Outcome::Undecided);
-        }
-        let again = |moved: &[Tensor]| expected(case, moved, &questions).map(part);
-        let undecided = difference
-            .index()
-            .and_then(|i| list.get(i))
-            .is_some_and(|theirs| is_undecided(&case.inputs, &exact, precision, &difference, theirs, again));
-        if undecided { Ok(Outcome::Undecided) } else { Err(difference.text().to_owned()) }
+        judged(difference, list, |difference, theirs| {
+            let again = |moved: &[Tensor]| expected(case, moved, &questions).map(part);
+            is_undecided(&case.inputs, &exact, precision, difference, theirs, again)
+        })
     };
     let (tolerance, least) = (of_kind(case.tolerance), case.least(&exact));
     let found = first_difference(&results, &theirs.results, [tolerance, least], "result");
@@ -263,10 +253,35 @@ fn without_fault(case: &Case, plan: &Plan, placed: &[Placed], draw: &mut Draw) -
             None => {}
         }
     }
+    if draw.chance(30) {
+        let layouts = forward::Tangents::draw(case, draw);
+        switch(plan.instructions[0]);
+        outcome = worse(outcome, forward::run(case, plan, &layouts, draw)?);
+    }
     Ok(outcome)
 }
 
-fn worse(a: Outcome, b: Outcome) -> Outcome {
+/// The verdict on a difference from the expected `list`.
+pub(crate) fn judged(
+    difference: Option<Difference>,
+    list: &[Tensor],
+    is_undecided: impl FnOnce(&Difference, &Tensor) -> bool,
+) -> Result<Outcome, String> {
+    let Some(difference) = difference else { return Ok(Outcome::Agreed) };
+    // Masks turn infinities of intermediate results into NaN.
+    let is_large = |x: &Tensor| {
+        let most = if x.numel() > 0 { x.abs().max().double_value(&[]) } else { 0.0 };
+        !most.is_finite() || most > 1e8
+    };
+    if list.iter().any(is_large) {
+        return Ok(Outcome::Undecided);
+    }
+    let theirs = difference.index().and_then(|i| list.get(i));
+    let undecided = theirs.is_some_and(|theirs| is_undecided(&difference, theirs));
+    if undecided { Ok(Outcome::Undecided) } else { Err(difference.text().to_owned()) }
+}
+
+pub(crate) fn worse(a: Outcome, b: Outcome) -> Outcome {
     if a == Outcome::Undecided { a } else { b }
 }
 

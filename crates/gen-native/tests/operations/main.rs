@@ -6,6 +6,7 @@ mod autoregressive;
 mod conv;
 mod custom;
 mod flow;
+mod forward;
 mod generator;
 mod instructions;
 mod likelihood;

@@ -6,7 +6,7 @@ use gen_native::{
 };
 use tch::{Kind, TchError, Tensor};
 
-use crate::case::{Case, Values, fixed, learned, written};
+use crate::case::{Case, Reference, Values, fixed, learned, written};
 use crate::draw::Draw;
 
 pub(crate) fn conv2d_of(draw: &mut Draw) -> Case {
@@ -150,10 +150,28 @@ pub(crate) fn batch_norm_of(draw: &mut Draw) -> Case {
         results.extend(x[3..].iter().map(Tensor::detach));
         results
     };
+    let written_out = move |x: &[Tensor]| {
+        let mut shape = vec![1; x[0].dim()];
+        shape[1] = -1;
+        let others: Vec<i64> = (0..x[0].dim() as i64).filter(|&d| d != 1).collect();
+        let centred = match which {
+            2 => &x[0] - x[3].reshape(&shape[..]),
+            _ => &x[0] - x[0].mean_dim(&others[..], true, x[0].kind()),
+        };
+        let variance = match which {
+            2 => x[4].reshape(&shape[..]),
+            _ => centred.square().mean_dim(&others[..], true, x[0].kind()),
+        };
+        let z = centred / (variance + 1e-5).sqrt() * x[1].reshape(&shape[..]) + x[2].reshape(&shape[..]);
+        let mut results = vec![activated(&z, activation)];
+        results.extend(theirs(x).into_iter().skip(1));
+        results
+    };
     let statistics = ["those of the batch", "the batch's, which others follow", "given ones"][which as usize];
     let case = Case::new(format!("{activation:?}, statistics: {statistics}"), tensors, ours, theirs);
     let of_channels = |x: &[Tensor]| amplification(&x[0].transpose(0, 1).flatten(1, -1));
-    Case { amplification: Some(Box::new(of_channels)), precision: SUMMED, ..case }
+    let of_tangents: Option<Reference> = Some(Box::new(written_out));
+    Case { amplification: Some(Box::new(of_channels)), precision: SUMMED, of_tangents, ..case }
         .tolerances([5e-5, 1e-10], [5e-4, 1e-8])
 }
 
