@@ -60,8 +60,9 @@ struct Refusing : torch::autograd::Function<Refusing> {
   static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x) { return x.detach(); }
 
   static variable_list backward(torch::autograd::AutogradContext*, const variable_list&) {
-    TORCH_CHECK(false, "libtorch's gradient of a forward-mode derivative is wrong where layer or batch normalisation "
-                       "is part of it: detach the derivative, or write the normalisation out");
+    TORCH_CHECK(false,
+                "libtorch's gradient of a forward-mode derivative is wrong where layer or batch normalisation "
+                "is part of it: detach the derivative, or write the normalisation out");
   }
 };
 

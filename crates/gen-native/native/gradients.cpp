@@ -30,9 +30,7 @@ int64_t form_of(const variable_list& tensors) {
 
 }  // namespace
 
-bool is_differentiated(const variable_list& gradients) {
-  return c10::GradMode::is_enabled() || has_tangent(gradients);
-}
+bool is_differentiated(const variable_list& gradients) { return c10::GradMode::is_enabled() || has_tangent(gradients); }
 
 variable_list differentiable_gradients(const variable_list& inputs, const variable_list& gradients,
                                        const std::function<variable_list(const variable_list&)>& function) {

@@ -2,13 +2,13 @@
 
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv_transpose2d.h>
-#include <ATen/ops/convolution_backward.h>
-#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
+#include <vector>
 
 #include "../forward.h"
 #include "../gradients.h"
@@ -23,52 +23,122 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// A geometry as the context of a node keeps it.
+std::vector<int64_t> numbers_of(const Geometry& g) {
+  return {g.batch,       g.small_channels, g.small_height, g.small_width, g.large_channels, g.large_height,
+          g.large_width, g.kernel_height,  g.kernel_width, g.stride,      g.padding};
+}
+
+Geometry geometry_of(const std::vector<int64_t>& n) {
+  return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]};
+}
+
+// Whether the rows of a kernel follow each other in memory, as the loops need it.
+bool has_rows_in_order(const at::Tensor& weight) {
+  return weight.size(2) == 1 || weight.stride(2) == weight.size(3) * weight.stride(3);
+}
+
+// The gradient of weights as weights.
+at::Tensor as_weights(const at::Tensor& x) {
+  const at::Tensor plain = as_memory(x);
+  return has_rows_in_order(plain) ? plain : plain.contiguous();
+}
+
+// A convolution is one of the derivatives of <small, convolution of the large map by the weights>, which is linear in
+// all three. So are its gradients, whose gradients are convolutions again: loops compute derivatives of any order.
+at::Tensor convolution(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
+                       bool to_small, const Loops& loops);
+at::Tensor correlation(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
+                       const Loops& loops);
+
+// From one map to the other.
 struct Convolution : torch::autograd::Function<Convolution> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias, int64_t stride, int64_t padding, bool transposed,
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& from, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias, const Geometry& g, bool to_small,
                             const Loops& loops) {
-    keep(*context, {x, weight}, loops.which);
-    context->saved_data["stride"] = stride;
-    context->saved_data["padding"] = padding;
-    context->saved_data["transposed"] = transposed;
+    keep(*context, {from, weight}, loops.which);
+    context->saved_data["geometry"] = numbers_of(g);
+    context->saved_data["to_small"] = to_small;
     context->saved_data["pairs"] = loops.pairs;
     context->saved_data["bias"] = bias.has_value();
-    return gathered(x, weight, bias.value_or(at::Tensor()), geometry(x, weight, stride, padding, transposed),
-                    !transposed, loops);
+    return gathered(from, weight, bias.value_or(at::Tensor()), g, to_small, loops);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = recalled(*context);
-    const at::Tensor &x = saved[0], &weight = saved[1];
-    const int64_t stride = context->saved_data["stride"].toInt(), padding = context->saved_data["padding"].toInt();
-    const bool transposed = context->saved_data["transposed"].toBool();
-    const Loops of_forward = loops(recalled_instructions(*context), context->saved_data["pairs"].toBool());
+    const at::Tensor &from = saved[0], &weight = saved[1];
+    const Geometry g = geometry_of(context->saved_data["geometry"].toIntVector());
+    const bool to_small = context->saved_data["to_small"].toBool();
+    const Instructions which = recalled_instructions(*context);
     const std::array<bool, 3> needs{context->needs_input_grad(0), context->needs_input_grad(1),
                                     context->saved_data["bias"].toBool() && context->needs_input_grad(2)};
-    variable_list results(7);
+    variable_list results(6);
     if (!gradients[0].defined()) return results;
     if (is_differentiated(gradients)) {
-      // The gradient will be differentiated: libtorch's operations can do that.
-      const int64_t outputs = weight.size(transposed ? 1 : 0);
-      auto [dx, dw, db] = at::convolution_backward(gradients[0], x, weight, at::IntArrayRef{outputs}, {stride, stride},
-                                                   {padding, padding}, std::vector<int64_t>{1, 1}, transposed,
-                                                   std::vector<int64_t>{0, 0}, 1, needs);
-      results[0] = dx;
-      results[1] = dw;
-      results[2] = db;
+      // By exact operands, also if the forward pass rounded them.
+      const Loops exact = loops(which, false);
+      const at::Tensor gradient = as_memory(gradients[0]);
+      if (needs[0]) results[0] = convolution(gradient, weight, at::Tensor(), g, !to_small, exact);
+      if (needs[1]) {
+        results[1] =
+            to_small ? correlation(gradient, from, weight, g, exact) : correlation(from, gradient, weight, g, exact);
+      }
+      if (needs[2]) results[2] = gradient.sum({0, 2, 3});
       return results;
     }
-    const Geometry g = geometry(x, weight, stride, padding, transposed);
+    const Loops of_forward = loops(which, context->saved_data["pairs"].toBool());
     const at::Tensor gradient = readable_gradient(gradients[0]);
-    if (needs[0]) results[0] = gathered(gradient, weight, at::Tensor(), g, transposed, of_forward);
+    if (needs[0]) results[0] = gathered(gradient, weight, at::Tensor(), g, !to_small, of_forward);
     if (needs[1]) {
-      results[1] =
-          transposed ? correlated(x, gradient, weight, g, of_forward) : correlated(gradient, x, weight, g, of_forward);
+      results[1] = to_small ? correlated(gradient, from, weight, g, of_forward)
+                            : correlated(from, gradient, weight, g, of_forward);
     }
     if (needs[2]) results[2] = summed(gradient, of_forward);
     return results;
   }
 };
+
+// The gradient of the weights, in the layout of `weight`.
+struct Correlation : torch::autograd::Function<Correlation> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& small, const at::Tensor& large,
+                            const at::Tensor& weight, const Geometry& g, const Loops& loops) {
+    keep(*context, {small, large}, loops.which);
+    context->saved_data["geometry"] = numbers_of(g);
+    return correlated(small, large, weight, g, loops);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = recalled(*context);
+    const Geometry g = geometry_of(context->saved_data["geometry"].toIntVector());
+    const Loops exact = loops(recalled_instructions(*context), false);
+    variable_list results(5);
+    if (!gradients[0].defined()) return results;
+    if (context->needs_input_grad(0)) results[0] = convolution(saved[1], gradients[0], at::Tensor(), g, true, exact);
+    if (context->needs_input_grad(1)) results[1] = convolution(saved[0], gradients[0], at::Tensor(), g, false, exact);
+    return results;
+  }
+};
+
+at::Tensor convolution(const at::Tensor& from, const at::Tensor& weight, const at::Tensor& bias, const Geometry& g,
+                       bool to_small, const Loops& loops) {
+  if (have_tangents(from, weight, bias)) {
+    const at::Tensor product = bilinear_with_tangent(from, weight, [&](const at::Tensor& x, const at::Tensor& w) {
+      return convolution(x, w, at::Tensor(), g, to_small, loops);
+    });
+    return bias.defined() ? product + bias.reshape({1, -1, 1, 1}) : product;
+  }
+  return Convolution::apply(readable(from), as_weights(weight),
+                            bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt, g, to_small, loops);
+}
+
+at::Tensor correlation(const at::Tensor& small, const at::Tensor& large, const at::Tensor& weight, const Geometry& g,
+                       const Loops& loops) {
+  if (have_tangents(small, large)) {
+    return bilinear_with_tangent(
+        small, large, [&](const at::Tensor& a, const at::Tensor& b) { return correlation(a, b, weight, g, loops); });
+  }
+  return Correlation::apply(readable(small), readable(large), weight.detach(), g, loops);
+}
 
 }  // namespace
 
@@ -84,9 +154,7 @@ bool done_here(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& 
   const auto single = [](const at::Tensor& t) { return in_memory(t) && t.scalar_type() == at::kFloat; };
   if (!single(x) || !single(weight)) return false;
   if (bias.defined() && !(single(bias) && bias.is_contiguous())) return false;
-  // The rows of a kernel must follow each other in memory.
-  const bool dense = weight.size(2) == 1 || weight.stride(2) == weight.size(3) * weight.stride(3);
-  return dense;
+  return has_rows_in_order(weight);
 }
 
 namespace {
@@ -120,7 +188,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
     const at::Tensor w = weight.is_cpu() ? weight.contiguous() : weight;
     return transposed ? at::conv_transpose2d(x, w, b, stride, padding) : at::conv2d(x, w, b, stride, padding);
   };
-  if (!done_here(x, weight, bias, padding, which) || have_tangents(x, weight, b)) return by_libtorch();
+  if (!done_here(x, weight, bias, padding, which)) return by_libtorch();
   const int64_t inputs = weight.size(transposed ? 0 : 1), outputs = weight.size(transposed ? 1 : 0);
   TORCH_CHECK(x.size(1) == inputs, "weights of ", inputs, " input channels, a feature map of ", x.size(1));
   TORCH_CHECK(!b || (b->dim() == 1 && b->numel() == outputs), "a bias ", bias.sizes(), " for ", outputs, " channels");
@@ -133,7 +201,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
       "a kernel of ", g.kernel_height, " x ", g.kernel_width, " does not fit a feature map of ", x.size(2), " x ",
       x.size(3));
   if (!is_countable(g)) return by_libtorch();
-  return Convolution::apply(readable(x), weight, b, stride, padding, transposed, loops(which, rounded));
+  return convolution(x, weight, bias, g, !transposed, loops(which, rounded));
 }
 
 }  // namespace gen_native::conv

@@ -4,7 +4,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/linalg_solve_triangular.h>
-#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -169,9 +168,8 @@ Moved spline(const std::optional<at::Tensor>& same, const at::Tensor& rest, cons
   const Use use{same_first, inverse, summed};
   const Instructions which = instructions();
   const bool here = done_here(which, {rest, same.value_or(rest), parameters}) && !have_tangents(rest, same, parameters);
-  const variable_list results = here
-                                    ? SplineMap::apply(same, rest, parameters, shape, use, which)
-                                    : composed({same.value_or(at::Tensor()), rest, parameters}, shape, use);
+  const variable_list results = here ? SplineMap::apply(same, rest, parameters, shape, use, which)
+                                     : composed({same.value_or(at::Tensor()), rest, parameters}, shape, use);
   return {results[0], results[1]};
 }
 

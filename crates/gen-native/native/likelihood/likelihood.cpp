@@ -7,7 +7,6 @@
 #include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/where.h>
-#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>

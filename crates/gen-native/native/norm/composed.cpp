@@ -61,8 +61,8 @@ at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, co
 }
 
 at::Tensor written_out_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                                  const at::Tensor& running_mean, const at::Tensor& running_var,
-                                  Statistics statistics, Activation activation) {
+                                  const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
+                                  Activation activation) {
   if (statistics == Statistics::kBatchMovingRunning) {
     const c10::NoGradGuard no_grad;
     composed_batch_norm(x.detach(), weight.detach(), bias.detach(), running_mean, running_var, statistics,
@@ -73,8 +73,7 @@ at::Tensor written_out_batch_norm(const at::Tensor& x, const at::Tensor& weight,
   for (int64_t d = 2; d < x.dim(); ++d) others.push_back(d);
   const bool running = statistics == Statistics::kRunning;
   const at::Tensor centred = x - (running ? running_mean.reshape(shape) : x.mean(others, /*keepdim=*/true));
-  const at::Tensor variance =
-      running ? running_var.reshape(shape) : centred.square().mean(others, /*keepdim=*/true);
+  const at::Tensor variance = running ? running_var.reshape(shape) : centred.square().mean(others, /*keepdim=*/true);
   return activated(scaled(centred * (variance + kEpsilon).rsqrt(), weight, bias), activation);
 }
 

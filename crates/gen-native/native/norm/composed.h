@@ -23,8 +23,8 @@ at::Tensor composed_batch_norm(const at::Tensor& x, const at::Tensor& weight, co
 
 // The same, written out: libtorch's own has wrong gradients of tangents, since it takes the statistics for constants.
 at::Tensor written_out_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                                  const at::Tensor& running_mean, const at::Tensor& running_var,
-                                  Statistics statistics, Activation activation);
+                                  const at::Tensor& running_mean, const at::Tensor& running_var, Statistics statistics,
+                                  Activation activation);
 
 at::Tensor composed_group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias,
                                const at::Tensor& modulation, Activation activation);

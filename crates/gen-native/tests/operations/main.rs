@@ -12,6 +12,7 @@ mod instructions;
 mod likelihood;
 mod native;
 mod norm;
+mod penalties;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod spline;
