@@ -17,13 +17,13 @@ use crate::ffi::{check, gn_enter_level, gn_leave_level, gn_value_and_tangent, gn
 /// Where the value does not depend on the primals, the tangent is 0. Cost and memory are about those of two calls of
 /// `f`. The function runs once, in this thread.
 ///
-/// [`Tensor::detach`] drops the tangent of a tensor, so what is detached inside `f` counts as a constant. The operations
-/// of this crate carry tangents of all kinds and layouts; in place of a fused loop, most of them take libtorch's
-/// operations.
+/// [`Tensor::detach`] drops the tangent of a tensor, so what is detached inside `f` counts as a constant. The
+/// operations of this crate carry tangents of all kinds and layouts; in place of a fused loop, most of them take
+/// libtorch's operations.
 ///
-/// Value and tangent are differentiable in reverse, so that a loss may contain a derivative. A backward pass through the
-/// tangent of libtorch's softmax, layer or batch normalisation is an error: libtorch's gradient fails for the first, and
-/// would be wrong for the others. The normalisations of this crate have the right one.
+/// Value and tangent are differentiable in reverse, so that a loss may contain a derivative. A backward pass through
+/// the tangent of libtorch's softmax, layer or batch normalisation is an error: libtorch's gradient fails for the
+/// first, and would be wrong for the others. The normalisations of this crate have the right one.
 ///
 /// # Errors
 /// When lists differ in length, a tangent does not fit its primal, `f` fails, or an operation inside `f` has no

@@ -289,8 +289,14 @@ fn a_folder_is_one_run() {
     assert_eq!(RunFolder::open(temp.path()).unwrap().config(), &config);
     drop(first);
     drop(RunFolder::resume(temp.path()).unwrap());
-    // A run that has saved nothing is replaced.
+    // A run that has saved nothing is replaced, with what a killed process was writing.
+    let samples = temp.path().join("samples");
+    std::fs::create_dir_all(&samples).unwrap();
+    for name in ["step-0000016.png", "step-0000016.png.RSkri2.tmp"] {
+        std::fs::write(samples.join(name), "a part").unwrap();
+    }
     let again = RunFolder::create(temp.path(), config.clone()).unwrap();
+    assert_eq!(std::fs::read_dir(&samples).unwrap().count(), 0);
     let (mut model, training) = default(&data);
     let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(1), 0).unwrap();
     again.save(&mut trainer).unwrap();
