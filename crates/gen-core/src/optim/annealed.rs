@@ -274,7 +274,7 @@ mod tests {
     fn a_wrong_key_of_a_schedule_is_named() {
         let message = |table: toml::Table| from_table::<Settings>(&table).unwrap_err().to_string();
         let unknown = message(toml::toml! { gamma = { from = 1.0, to = 2.0, width = 3 } });
-        assert!(unknown.contains("unknown field `width`"), "{unknown}");
+        assert!(unknown.contains("unknown key `gamma.width`"), "{unknown}");
         let missing = message(toml::toml! { gamma = { from = 1.0 } });
         assert!(missing.contains("missing field `to`"), "{missing}");
         let text = message(toml::toml! { gamma = "high" });

@@ -240,9 +240,9 @@ mod tests {
         let step = read(toml::toml! { decay = { kind = "step" } }).unwrap();
         assert_eq!(step.decay, Decay::Step { at: vec![0.5, 0.75], factor: 0.1 });
         let error = read(toml::toml! { decay = { kind = "constant", to = 0.5 } }).unwrap_err().to_string();
-        assert!(error.contains("unknown field `to`"), "{error}");
+        assert_eq!(error, "unknown key `decay.to`");
         let error = read(toml::toml! { decay = { kind = "cosnie" } }).unwrap_err().to_string();
-        assert!(error.contains("unknown variant `cosnie`"), "{error}");
+        assert_eq!(error, "unknown value `decay=cosnie`: did you mean `decay=cosine`?");
     }
 
     #[test]
