@@ -97,26 +97,6 @@ pub fn assert_gradient(f: impl Fn(&Tensor) -> Tensor, x: &Tensor, tolerance: f64
     assert_close(&analytic, &numeric, tolerance, tolerance);
 }
 
-/// Compares the gradient by `parameters` of ‖∂ Σ f / ∂ x‖² with central differences, in f64: the second derivative that
-/// a gradient penalty takes of `f(x, parameters)`.
-///
-/// # Panics
-/// As [`assert_gradient`], and when `f` does not depend on `x`.
-#[track_caller]
-pub fn assert_penalty_gradient(
-    f: impl Fn(&Tensor, &Tensor) -> Tensor,
-    x: &Tensor,
-    parameters: &Tensor,
-    tolerance: f64,
-) {
-    let penalty = |parameters: &Tensor| {
-        let x = x.detach().to_kind(Kind::Double).copy().set_requires_grad(true);
-        let sum = f(&x, parameters).sum(Kind::Double);
-        Tensor::run_backward(&[sum], &[&x], true, true).remove(0).square().sum(Kind::Double)
-    };
-    assert_gradient(penalty, parameters, tolerance);
-}
-
 /// The relative tolerance of a step in bfloat16. Where two sums differ in their last digit, a value may round to either
 /// of two neighbours, which differ by 2⁻⁸.
 const ROUNDED_TOLERANCE: f64 = 1e-2;

@@ -36,12 +36,10 @@ impl Linear {
 
     /// `x: [..., inputs]` to `[..., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let products = x.numel() * self.weight.size()[0] as usize;
-        if Precision::current() == Precision::F32 || x.kind() != Kind::Float || products < WORTH_ROUNDING {
-            return perceptron(x, &self.parameters());
+        if is_rounded(x, &self.weight) {
+            return linear(x, &self.weight, Some(&self.bias));
         }
-        let y = rounded(x).linear(&rounded(&self.weight), None::<&Tensor>);
-        y.to_kind(Kind::Float) + &self.bias
+        perceptron(x, &self.parameters())
     }
 
     /// The weight and the bias.
@@ -74,6 +72,24 @@ impl Linear {
         let weight = rearranged(&self.weight, self.weight.size()[1]);
         let map = rearranged(&self.bias, 1).addmm(&weight, &x.tr());
         map.view([height, width, channels, -1]).permute([3, 2, 0, 1])
+    }
+}
+
+/// Whether the product of `x: [..., inputs]` and `weight: [outputs, inputs]` has its operands rounded.
+fn is_rounded(x: &Tensor, weight: &Tensor) -> bool {
+    let products = x.numel() * weight.size()[0] as usize;
+    Precision::current() == Precision::Bf16 && x.kind() == Kind::Float && products >= WORTH_ROUNDING
+}
+
+/// The layer of a given weight, `[outputs, inputs]`, in the current precision: `x: [..., inputs]` to `[..., outputs]`.
+pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    if !is_rounded(x, weight) {
+        return x.linear(weight, bias);
+    }
+    let y = rounded(x).linear(&rounded(weight), None::<&Tensor>).to_kind(Kind::Float);
+    match bias {
+        Some(bias) => y + bias,
+        None => y,
     }
 }
 

@@ -94,6 +94,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
+    use crate::nn::checks::{assert_derivatives, leaf};
 
     fn random(size: [i64; 4]) -> [Tensor; 2] {
         let x = Tensor::randn(size, (Kind::Float, Device::Cpu));
@@ -115,6 +116,13 @@ mod tests {
         assert_moved([0, 1].map(|i| pixel_shuffle(&a[i], 2)), &a[0].pixel_shuffle(2));
         assert_moved([0, 1].map(|i| pixel_unshuffle(&a[i], 2)), &a[0].pixel_unshuffle(2));
         assert_moved([0, 1].map(|i| pixel_shuffle(&a[i], 1)), &a[0]);
+    }
+
+    #[test]
+    fn gradients_have_gradients() {
+        let x = leaf(1, &[1, 4, 2, 2]);
+        assert_derivatives(&[x.shallow_clone()], || pixel_shuffle(&x, 2));
+        assert_derivatives(&[x.shallow_clone()], || pixel_unshuffle(&x, 2));
     }
 
     #[test]

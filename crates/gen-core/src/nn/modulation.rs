@@ -1,182 +1,225 @@
-use tch::{Kind, Tensor};
+use gen_native::Direction;
+use tch::Tensor;
 
-use super::{BatchNorm, BatchStatistics, EqualisedLinear, Linear};
+use super::convolve::{Geometry, convolve};
+use super::resample::{BLUR, upfirdn2d};
+use super::{Equalised, EqualisedLinear};
 use crate::params::{Init, Scope};
 
-/// A convolution whose weights a style scales for each image, and normalises again (Karras et al. 2020, Analyzing and
-/// Improving the Image Quality of StyleGAN, section 2.2).
+/// The scale of the outputs of a modulated convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demodulation {
+    /// Weights of each output channel are divided by their norm: StyleGAN2's convolutions.
+    On,
+    /// Weights stay as the styles make them: StyleGAN2's layers to colours.
+    Off,
+}
+
+/// ε in the norm of weights (Karras et al. 2020, equation 3).
+const EPSILON: f64 = 1e-8;
+
+/// The weights of a modulated convolution for each image (Karras et al. 2020, section 2.2, equations 1 and 3): `weight:
+/// [outputs, inputs, kernel height, kernel width]` and `styles: [batch, inputs]` to `[batch, outputs, inputs, ...]`,
+/// for [`conv2d_each`](super::conv2d_each).
 ///
-/// > w'ᵢⱼₖ = sᵢ wᵢⱼₖ, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε)
+/// [`modulated_conv2d`] gives the result of the convolution without making them.
+pub fn modulated_weights(weight: &Tensor, styles: &Tensor, demodulation: Demodulation) -> Tensor {
+    let [batch, inputs] = styles.size()[..] else { panic!("styles are [batch, inputs], found {:?}", styles.size()) };
+    let weights = weight.unsqueeze(0) * styles.view([batch, 1, inputs, 1, 1]);
+    match demodulation {
+        Demodulation::Off => weights,
+        Demodulation::On => {
+            let squares = weights.square().sum_dim_intlist([2, 3, 4].as_slice(), true, weights.kind());
+            weights * (squares + EPSILON).rsqrt()
+        }
+    }
+}
+
+/// A convolution of `x: [batch, inputs, height, width]` with [`modulated_weights`] of `weight: [outputs, inputs, kernel
+/// height, kernel width]` and `styles: [batch, inputs]` (Karras et al. 2020, section 2.2).
+///
+/// Inputs are multiplied by the styles and outputs divided by the norms, which equals other weights for each image, and
+/// is one convolution with the same weight for all. Differentiable any number of times.
+///
+/// # Panics
+/// When the shapes do not fit, or there are groups.
+pub fn modulated_conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    styles: &Tensor,
+    demodulation: Demodulation,
+    geometry: Geometry,
+) -> Tensor {
+    assert_eq!(geometry.output_padding, 0, "output padding belongs to transposed convolutions");
+    modulated(x, weight, styles, demodulation, geometry, Direction::Down)
+}
+
+/// As [`modulated_conv2d`], by a transposed convolution. `weight` is `[outputs, inputs, ...]` here too.
+///
+/// # Panics
+/// When the shapes do not fit, or there are groups.
+pub fn modulated_conv_transpose2d(
+    x: &Tensor,
+    weight: &Tensor,
+    styles: &Tensor,
+    demodulation: Demodulation,
+    geometry: Geometry,
+) -> Tensor {
+    modulated(x, weight, styles, demodulation, geometry, Direction::Up)
+}
+
+fn modulated(
+    x: &Tensor,
+    weight: &Tensor,
+    styles: &Tensor,
+    demodulation: Demodulation,
+    geometry: Geometry,
+    direction: Direction,
+) -> Tensor {
+    assert_eq!(geometry.groups, 1, "a modulated convolution has no groups");
+    let per_map = |channels: &Tensor| channels.unsqueeze(-1).unsqueeze(-1);
+    let turned = match direction {
+        Direction::Down => weight.shallow_clone(),
+        Direction::Up => weight.transpose(0, 1),
+    };
+    let y = convolve(&(x * per_map(styles)), &turned, None, geometry, direction);
+    match demodulation {
+        Demodulation::Off => y,
+        Demodulation::On => {
+            let squares = weight.square().sum_dim_intlist([2, 3].as_slice(), false, weight.kind());
+            let norms = styles.square().matmul(&squares.tr()) + EPSILON;
+            y * per_map(&norms.rsqrt())
+        }
+    }
+}
+
+/// The size of the result of a [`ModulatedConv2d`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputSize {
+    /// That of the input.
+    Same,
+    /// Twice that of the input: a transposed convolution of stride 2, blurred by `[1, 3, 3, 1]`.
+    Double,
+}
+
+/// StyleGAN2's convolution: a style from a latent vector modulates the weights (Karras et al. 2020, figure 2c).
+///
+/// The names are those of StyleGAN2's code in PyTorch: `weight` from N(0, 1), `bias` from 0, and `affine`, the
+/// equalised layer that makes styles, whose bias starts at 1. Without demodulation the weight is used times 1/√fan_in.
+/// Noise and activation are the caller's.
+///
+/// ```
+/// use gen_core::nn::{Demodulation, ModulatedConv2d, OutputSize};
+/// use gen_core::params::Params;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let options = (Kind::Float, Device::Cpu);
+/// let params = Params::new(Kind::Float, Device::Cpu);
+/// let layer = ModulatedConv2d::new(params.root(), [8, 4], 16, 3, OutputSize::Double, Demodulation::On);
+/// let y = layer.forward(&Tensor::randn([2, 8, 5, 5], options), &Tensor::randn([2, 16], options));
+/// assert_eq!(y.size(), [2, 4, 10, 10]);
+/// ```
 #[derive(Debug)]
 pub struct ModulatedConv2d {
+    affine: EqualisedLinear,
     weight: Tensor,
-    style: EqualisedLinear,
-    demodulates: bool,
+    bias: Tensor,
+    size: OutputSize,
+    demodulation: Demodulation,
 }
 
 impl ModulatedConv2d {
-    /// `inputs` to `outputs` channels by a kernel of odd side `kernel`, which keeps the size. Styles of `style_dim`
-    /// numbers become a scale for each input channel, at first 1. Layers that make colours do not demodulate.
-    pub fn new(scope: Scope<'_>, [inputs, outputs]: [i64; 2], kernel: i64, style_dim: i64, demodulates: bool) -> Self {
+    /// `inputs` to `outputs` channels with a kernel of odd side `kernel`, by latent vectors of `latent` values.
+    ///
+    /// # Panics
+    /// When the side of the kernel is even.
+    pub fn new(
+        scope: Scope<'_>,
+        [inputs, outputs]: [i64; 2],
+        latent: i64,
+        kernel: i64,
+        size: OutputSize,
+        demodulation: Demodulation,
+    ) -> Self {
+        assert_eq!(kernel % 2, 1, "the kernel should have an odd side, found {kernel}");
+        let styles = Equalised { bias: Some(1.0), ..Equalised::default() };
         let normal = Init::Normal { mean: 0.0, std: 1.0 };
         ModulatedConv2d {
+            affine: EqualisedLinear::new(&scope / "affine", latent, inputs, styles),
             weight: scope.parameter("weight", &[outputs, inputs, kernel, kernel], normal),
-            style: EqualisedLinear::new(&scope / "style", style_dim, inputs, 1.0, 1.0),
-            demodulates,
+            bias: scope.parameter("bias", &[outputs], Init::ZEROS),
+            size,
+            demodulation,
         }
     }
 
-    /// `x: [batch, inputs, height, width]` and `style: [batch, style_dim]` to `[batch, outputs, height, width]`.
-    pub fn forward(&self, x: &Tensor, style: &Tensor) -> Tensor {
-        modulated_conv2d(x, &self.weight, &self.style.forward(style), self.demodulates)
-    }
-}
-
-/// The convolution of [`ModulatedConv2d`] with `scales: [batch, inputs]` of the weights `[outputs, inputs, kernel,
-/// kernel]`. Without demodulation the weights are divided by √(inputs kernel²).
-fn modulated_conv2d(x: &Tensor, weight: &Tensor, scales: &Tensor, demodulates: bool) -> Tensor {
-    let [outputs, inputs, kernel, _] = weight.size()[..] else { panic!("weights of {:?}", weight.size()) };
-    let [batch, _, height, width] = x.size()[..] else { panic!("a feature map is needed, found {:?}", x.size()) };
-    let scaled = weight.unsqueeze(0) * scales.view([batch, 1, inputs, 1, 1]);
-    let scaled = if demodulates {
-        let norm = scaled.square().sum_dim_intlist([2, 3, 4].as_slice(), true, None::<Kind>);
-        scaled * (norm + 1e-8).rsqrt()
-    } else {
-        scaled / ((inputs * kernel * kernel) as f64).sqrt()
-    };
-    // One group for each image.
-    let weights = scaled.view([batch * outputs, inputs, kernel, kernel]);
-    let maps = x.reshape([1, batch * inputs, height, width]);
-    let side = kernel / 2;
-    let y = maps.conv2d(&weights, None::<&Tensor>, [1, 1], [side, side], [1, 1], batch);
-    y.view([batch, outputs, height, width])
-}
-
-/// x (1 + γ(c)) + β(c) for each channel, with linear γ and β that start at 0 (FiLM, Perez et al. 2018).
-#[derive(Debug)]
-pub struct Film {
-    project: Linear,
-}
-
-impl Film {
-    /// For `channels` channels and conditions of `condition_dim` numbers.
-    pub fn new(scope: Scope<'_>, channels: i64, condition_dim: i64) -> Self {
-        Film { project: Linear::zeros(scope / "project", condition_dim, 2 * channels) }
-    }
-
-    /// `x: [batch, channels, ...]` and `condition: [batch, condition_dim]`.
-    pub fn forward(&self, x: &Tensor, condition: &Tensor) -> Tensor {
-        let mut shape = vec![1; x.dim()];
-        shape[..2].copy_from_slice(&x.size()[..2]);
-        let both = self.project.forward(condition).chunk(2, 1);
-        x * (both[0].view(shape.as_slice()) + 1.0) + both[1].view(shape.as_slice())
-    }
-}
-
-/// Batch normalisation whose scale and shift depend on a condition (de Vries et al. 2017), such as the embedding of a
-/// class.
-#[derive(Debug)]
-pub struct ConditionalBatchNorm {
-    norm: BatchNorm,
-    film: Film,
-}
-
-impl ConditionalBatchNorm {
-    /// For `channels` channels and conditions of `condition_dim` numbers.
-    pub fn new(scope: Scope<'_>, channels: i64, condition_dim: i64) -> Self {
-        ConditionalBatchNorm {
-            norm: BatchNorm::plain(&scope / "norm", channels),
-            film: Film::new(scope, channels, condition_dim),
-        }
-    }
-
-    /// `x: [batch, channels, ...]` and `condition: [batch, condition_dim]`.
-    pub fn forward(&self, x: &Tensor, condition: &Tensor, statistics: BatchStatistics) -> Tensor {
-        self.film.forward(&self.norm.forward(x, statistics, None), condition)
+    /// `x: [batch, inputs, height, width]` and `latents: [batch, latent]` to `[batch, outputs, height, width]`, or
+    /// twice the sides.
+    pub fn forward(&self, x: &Tensor, latents: &Tensor) -> Tensor {
+        let styles = self.affine.forward(latents);
+        let [inputs, kernel] = [self.weight.size()[1], self.weight.size()[2]];
+        let styles = match self.demodulation {
+            Demodulation::On => styles,
+            Demodulation::Off => styles / ((inputs * kernel * kernel) as f64).sqrt(),
+        };
+        let y = match self.size {
+            OutputSize::Same => modulated_conv2d(x, &self.weight, &styles, self.demodulation, Geometry::same(kernel)),
+            OutputSize::Double => {
+                let doubled = Geometry { stride: 2, ..Geometry::default() };
+                let y = modulated_conv_transpose2d(x, &self.weight, &styles, self.demodulation, doubled);
+                // The result is 2 side + kernel - 2 long, and the blur takes 3 off.
+                upfirdn2d(&y, &BLUR.map(|tap| 2.0 * tap), 1, 1, [(5 - kernel) / 2; 2])
+            }
+        };
+        y + self.bias.unsqueeze(-1).unsqueeze(-1)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
-    use crate::params::Params;
-    use crate::testing::{assert_close, assert_gradient, assert_penalty_gradient};
-
-    const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+    use crate::nn::checks::{Golden, assert_derivatives, doubles, leaf, leaves};
+    use crate::nn::{conv_transpose2d_each, conv2d_each};
+    use crate::testing::assert_close;
 
     #[test]
-    fn each_image_has_its_own_weights_of_unit_length() {
-        tch::manual_seed(0);
-        let (x, weight) = (Tensor::randn([3, 2, 5, 4], F64), Tensor::randn([4, 2, 3, 3], F64));
-        let scales = Tensor::randn([3, 2], F64);
-        let y = modulated_conv2d(&x, &weight, &scales, true);
-        for i in 0..3 {
-            let own = &weight * scales.get(i).view([1, 2, 1, 1]);
-            let own = &own / own.flatten(1, -1).norm_scalaropt_dim(2.0, [1], true).view([4, 1, 1, 1]);
-            let expected = x.narrow(0, i, 1).conv2d(&own, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1);
-            assert_close(&y.narrow(0, i, 1), &expected, 1e-7, 1e-7);
+    fn styles_make_other_weights_for_each_image() {
+        let [x, weight, styles] = [leaf(1, &[3, 4, 5, 5]), leaf(2, &[2, 4, 3, 3]), leaf(3, &[3, 4])];
+        let doubled = Geometry { stride: 2, padding: 1, output_padding: 1, ..Geometry::default() };
+        for demodulation in [Demodulation::On, Demodulation::Off] {
+            let weights = modulated_weights(&weight, &styles, demodulation);
+            let expected = conv2d_each(&x, &weights, Geometry::same(3));
+            let y = modulated_conv2d(&x, &weight, &styles, demodulation, Geometry::same(3));
+            assert_close(&y, &expected, 1e-9, 1e-9);
+            let expected = conv_transpose2d_each(&x, &weights.transpose(1, 2), doubled);
+            let y = modulated_conv_transpose2d(&x, &weight, &styles, demodulation, doubled);
+            assert_close(&y, &expected, 1e-9, 1e-9);
         }
-        // A scale on a style changes nothing, and without demodulation it is a scale on the result.
-        assert_close(&modulated_conv2d(&x, &weight, &(&scales * 3.0), true), &y, 1e-6, 1e-6);
-        let plain = modulated_conv2d(&x, &weight, &scales, false);
-        assert_close(&modulated_conv2d(&x, &weight, &(&scales * 3.0), false), &(plain * 3.0), 1e-9, 1e-9);
     }
 
     #[test]
-    fn gradients_of_modulated_weights_and_styles_are_right() {
-        tch::manual_seed(1);
-        let (x, weight) = (Tensor::randn([2, 2, 3, 3], F64), Tensor::randn([2, 2, 3, 3], F64));
-        let scales = Tensor::randn([2, 2], F64);
-        let sum = |y: Tensor| y.sin().sum(Kind::Double);
-        assert_gradient(|w| sum(modulated_conv2d(&x, w, &scales, true)), &weight, 1e-6);
-        assert_gradient(|s| sum(modulated_conv2d(&x, &weight, s, true)), &scales, 1e-6);
-        // Path length regularisation differentiates the gradient by styles.
-        let layer = |s: &Tensor, w: &Tensor| modulated_conv2d(&x, w, s, true).sin();
-        assert_penalty_gradient(layer, &scales, &weight, 1e-5);
-    }
-
-    #[test]
-    fn a_layer_starts_with_styles_around_one() {
-        tch::manual_seed(2);
-        let params = Params::new(Kind::Double, Device::Cpu);
-        let layer = ModulatedConv2d::new(params.root(), [3, 2], 3, 4, true);
-        let x = Tensor::randn([2, 3, 4, 4], F64);
-        let none = Tensor::zeros([2, 4], F64);
-        let ones = Tensor::ones([2, 3], F64);
-        assert_close(&layer.forward(&x, &none), &modulated_conv2d(&x, &layer.weight, &ones, true), 1e-9, 1e-9);
-    }
-
-    #[test]
-    fn a_condition_scales_and_shifts_channels() {
-        tch::manual_seed(3);
-        let params = Params::new(Kind::Double, Device::Cpu);
-        let film = Film::new(params.root(), 2, 3);
-        let (x, c) = (Tensor::randn([4, 2, 3], F64), Tensor::randn([4, 3], F64));
-        assert_close(&film.forward(&x, &c), &x, 1e-12, 1e-12);
-        for (_, parameter) in params.trainable() {
-            let _ = tch::no_grad(|| parameter.shallow_clone().uniform_(-1.0, 1.0));
+    fn layers_are_those_of_stylegan2() {
+        let cases = [
+            ("modulated same", 3, OutputSize::Same, Demodulation::On),
+            ("modulated double", 3, OutputSize::Double, Demodulation::On),
+            ("modulated colours", 1, OutputSize::Same, Demodulation::Off),
+        ];
+        for (case, kernel, size, demodulation) in cases {
+            let (golden, params) = (Golden::of(case), doubles());
+            let layer = ModulatedConv2d::new(params.root(), [4, 3], 5, kernel, size, demodulation);
+            golden.load(&params);
+            golden.check("y", &layer.forward(&golden.get("x"), &golden.get("latents")));
         }
-        let both = film.project.forward(&c);
-        let expected = &x * (both.narrow(1, 0, 2).unsqueeze(2) + 1.0) + both.narrow(1, 2, 2).unsqueeze(2);
-        assert_close(&film.forward(&x, &c), &expected, 1e-12, 1e-12);
-        assert_gradient(|c| film.forward(&x, c).sin().sum(Kind::Double), &c, 1e-7);
-        assert_penalty_gradient(|x, c| film.forward(x, c).sin(), &x, &c, 1e-6);
     }
 
+    /// The path-length penalty of Karras et al. (2020) differentiates by the latents.
     #[test]
-    fn conditional_batch_normalisation_whitens_before_the_condition() {
-        tch::manual_seed(4);
-        let params = Params::new(Kind::Float, Device::Cpu);
-        let layer = ConditionalBatchNorm::new(params.root(), 2, 3);
-        let options = (Kind::Float, Device::Cpu);
-        let (x, c) = (Tensor::randn([64, 2, 3, 3], options) * 3.0 + 1.0, Tensor::randn([64, 3], options));
-        let y = layer.forward(&x, &c, BatchStatistics::Batch);
-        let moments = |x: &Tensor| [x.mean(Kind::Double).double_value(&[]), x.std(true).double_value(&[])];
-        let [mean, deviation] = moments(&y);
-        assert!(mean.abs() < 1e-4 && (deviation - 1.0).abs() < 1e-2, "{mean} {deviation}");
-        let names: Vec<_> = params.trainable().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["project.bias", "project.weight"]);
+    fn gradients_have_gradients() {
+        for size in [OutputSize::Same, OutputSize::Double] {
+            let (params, x) = (doubles(), leaf(1, &[2, 2, 3, 3]).detach());
+            let layer = ModulatedConv2d::new(params.root(), [2, 2], 3, 3, size, Demodulation::On);
+            let latents = leaf(2, &[2, 3]);
+            assert_derivatives(&leaves(&latents, &params), || layer.forward(&x, &latents));
+        }
     }
 }

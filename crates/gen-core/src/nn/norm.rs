@@ -45,17 +45,6 @@ impl BatchNorm {
         }
     }
 
-    /// Without a scale and a shift of its own, for layers that compute them.
-    pub fn plain(scope: Scope<'_>, channels: i64) -> Self {
-        let options = (Kind::Float, scope.device());
-        BatchNorm {
-            weight: Tensor::ones([channels], (scope.kind(), scope.device())),
-            bias: Tensor::zeros([channels], (scope.kind(), scope.device())),
-            running_mean: scope.buffer("running_mean", Tensor::zeros([channels], options)),
-            running_var: scope.buffer("running_var", Tensor::ones([channels], options)),
-        }
-    }
-
     /// Normalises `x: [batch, channels, ...]` and applies `activation`, in one pass where the kernel supports it.
     ///
     /// # Panics

@@ -1,100 +1,170 @@
 use tch::Tensor;
 
-/// The taps of the filter along one side, which sum to 1.
-const TAPS: [f64; 4] = [0.125, 0.375, 0.375, 0.125];
+/// The taps of StyleGAN2's low-pass filter, [1, 3, 3, 1] / 8 (Karras et al. 2020, following Zhang 2019).
+pub const BLUR: [f64; 4] = [0.125, 0.375, 0.375, 0.125];
 
-/// Half the sides of `x: [batch, channels, height, width]`, which are even, after a blur by [1, 3, 3, 1] along both:
-/// sampling without the blur would fold high frequencies onto low ones (Zhang 2019; StyleGAN2, Karras et al. 2020).
-/// Zeros lie outside the map.
+/// Resizes `x: [batch, channels, h, w]` to `[batch, channels, height, width]` by linear interpolation along both sides.
+///
+/// The centre of pixel `i` of the result lies at `(i + ½) h / height - ½` of `x`, and beyond the centres of the border
+/// pixels the value stays: PyTorch's `interpolate(mode="bilinear", align_corners=False)` without antialiasing, so that
+/// sizes below half of the input's skip pixels. Differentiable any number of times.
+pub fn resize_bilinear(x: &Tensor, [height, width]: [i64; 2]) -> Tensor {
+    x.upsample_bilinear2d([height, width], false, None, None)
+}
+
+/// [`resize_bilinear`] to sides `by` times as long.
 ///
 /// # Panics
-/// When `x` is no feature map.
-pub fn blur_downsample2(x: &Tensor) -> Tensor {
-    let channels = channels(x);
-    x.conv2d(&filter(x, channels, 1.0), None::<&Tensor>, [2, 2], [1, 1], [1, 1], channels)
+/// When `x` is not `[batch, channels, height, width]`.
+pub fn upsample_bilinear(x: &Tensor, by: i64) -> Tensor {
+    let [_, _, height, width] = sizes(x);
+    resize_bilinear(x, [height * by, width * by])
 }
 
-/// Twice the sides of `x: [batch, channels, height, width]`: zeros between the values, then the blur of
-/// [`blur_downsample2`], which keeps the brightness.
+/// Averages squares of `by` by `by` pixels: `[batch, channels, height, width]` to `[batch, channels, height / by, width
+/// / by]`. For `by` 2 this is [`resize_bilinear`] to half the sides. Differentiable any number of times.
 ///
 /// # Panics
-/// When `x` is no feature map.
-pub fn blur_upsample2(x: &Tensor) -> Tensor {
-    let channels = channels(x);
-    let filter = filter(x, channels, 4.0);
-    x.conv_transpose2d(&filter, None::<&Tensor>, [2, 2], [1, 1], [0, 0], channels, [1, 1])
+/// When `by` does not divide the sides.
+pub fn downsample_average(x: &Tensor, by: i64) -> Tensor {
+    let [_, _, height, width] = sizes(x);
+    assert!(height % by == 0 && width % by == 0, "squares of {by} do not divide {height} x {width} pixels");
+    x.avg_pool2d([by, by], [by, by], [0, 0], false, true, None)
 }
 
-/// Twice the sides of `x: [batch, channels, height, width]` by bilinear interpolation between the centres of pixels
-/// (PyTorch's `align_corners=False`).
+/// Inserts `up - 1` zeros after each pixel, pads by `[before, after]` zeros along both sides (negative numbers cut
+/// off), convolves rows and columns with `taps`, and keeps each `down`-th pixel: StyleGAN2's `upfirdn2d` with a
+/// separable filter. `[batch, channels, height, width]` to `[batch, channels, (height up + before + after - taps) /
+/// down + 1, ...]`.
+///
+/// A filter that makes more pixels needs taps with the sum `up`. [`blur_upsample`] and [`blur_downsample`] have the
+/// paddings that keep images in place. Differentiable any number of times.
 ///
 /// # Panics
-/// When `x` is no feature map.
-pub fn bilinear_upsample2(x: &Tensor) -> Tensor {
-    let [_, _, height, width] = x.size()[..] else { panic!("a feature map is needed, found {:?}", x.size()) };
-    x.upsample_bilinear2d([2 * height, 2 * width], false, None, None)
+/// When `x` has other dimensions, a factor is below 1, or the result would have no pixel.
+pub fn upfirdn2d(x: &Tensor, taps: &[f64], up: i64, down: i64, [before, after]: [i64; 2]) -> Tensor {
+    let [batch, channels, height, width] = sizes(x);
+    let spread = if up == 1 {
+        x.reshape([batch * channels, 1, height, width])
+    } else {
+        x.reshape([batch * channels, 1, height, 1, width, 1]).constant_pad_nd([0, up - 1, 0, 0, 0, up - 1]).view([
+            batch * channels,
+            1,
+            height * up,
+            width * up,
+        ])
+    };
+    let padded = spread.constant_pad_nd([before, after, before, after]);
+    let blurred = filter(&padded, taps, down);
+    let [_, _, height, width] = sizes(&blurred);
+    blurred.reshape([batch, channels, height, width])
 }
 
-fn channels(x: &Tensor) -> i64 {
-    let [_, channels, _, _] = x.size()[..] else { panic!("a feature map is needed, found {:?}", x.size()) };
-    channels
+/// Doubles the sides of `x: [batch, channels, height, width]`, with a filter whose taps have the sum 1 (Karras et al.
+/// 2020; [`BLUR`] is theirs). Outside the image are zeros.
+///
+/// # Panics
+/// When `x` has other dimensions, or there are no taps.
+pub fn blur_upsample(x: &Tensor, taps: &[f64]) -> Tensor {
+    let length = count(taps);
+    let doubled: Vec<f64> = taps.iter().map(|tap| 2.0 * tap).collect();
+    upfirdn2d(x, &doubled, 2, 1, [(length + 1) / 2, (length - 2).div_euclid(2)])
 }
 
-/// The filter of every channel, `[channels, 1, 4, 4]`, whose entries sum to `gain`.
-fn filter(x: &Tensor, channels: i64, gain: f64) -> Tensor {
-    let taps = Tensor::from_slice(&TAPS);
-    let square = (taps.unsqueeze(1) * taps.unsqueeze(0) * gain).to_kind(x.kind()).to_device(x.device());
-    square.expand([channels, 1, 4, 4], false).contiguous()
+/// Halves the sides of `x: [batch, channels, height, width]`, with a filter whose taps have the sum 1 (Karras et al.
+/// 2020; [`BLUR`] is theirs). Outside the image are zeros; [`blur_pool`] reflects it.
+///
+/// # Panics
+/// When `x` has other dimensions, or there are no taps.
+pub fn blur_downsample(x: &Tensor, taps: &[f64]) -> Tensor {
+    let length = count(taps);
+    upfirdn2d(x, taps, 1, 2, [(length - 1) / 2, (length - 2).div_euclid(2)])
+}
+
+/// Blurs with the image reflected at its borders and keeps each `stride`-th pixel (Zhang 2019, section 3.2): `[batch,
+/// channels, height, width]` to `[batch, channels, ⌈height / stride⌉, ⌈width / stride⌉]`. The taps have the sum 1.
+///
+/// After a convolution or a maximum of stride 1, it takes the place of their stride.
+///
+/// # Panics
+/// When `x` has other dimensions, a side is not longer than half of the taps, or there are no taps.
+pub fn blur_pool(x: &Tensor, taps: &[f64], stride: i64) -> Tensor {
+    let [batch, channels, height, width] = sizes(x);
+    let length = count(taps);
+    let (before, after) = ((length - 1) / 2, length / 2);
+    let padded = x.reshape([batch * channels, 1, height, width]).reflection_pad2d([before, after, before, after]);
+    let blurred = filter(&padded, taps, stride);
+    let [_, _, height, width] = sizes(&blurred);
+    blurred.reshape([batch, channels, height, width])
+}
+
+/// Convolves `x: [maps, 1, height, width]` with `taps` along both sides.
+fn filter(x: &Tensor, taps: &[f64], stride: i64) -> Tensor {
+    let length = count(taps);
+    // libtorch's convolution is a correlation.
+    let reversed: Vec<f64> = taps.iter().rev().copied().collect();
+    let taps = Tensor::from_slice(&reversed).to_kind(x.kind()).to_device(x.device());
+    let along = |x: &Tensor, shape: [i64; 4], stride: [i64; 2]| {
+        x.conv2d(&taps.view(shape), None::<&Tensor>, stride, [0, 0], [1, 1], 1)
+    };
+    let columns = along(x, [1, 1, length, 1], [stride, 1]);
+    along(&columns, [1, 1, 1, length], [1, stride])
+}
+
+fn count(taps: &[f64]) -> i64 {
+    assert!(!taps.is_empty(), "a filter needs taps");
+    taps.len() as i64
+}
+
+fn sizes(x: &Tensor) -> [i64; 4] {
+    x.size4().map_or_else(|_| panic!("a feature map has four dimensions, found {:?}", x.size()), Into::into)
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
-
     use super::*;
-    use crate::testing::{assert_close, assert_gradient, assert_penalty_gradient};
+    use crate::nn::checks::{Golden, assert_derivatives, leaf};
+    use crate::testing::assert_close;
 
-    const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+    /// Asymmetric, so that a filter the wrong way round is seen.
+    const TAPS: [f64; 3] = [0.5, 0.3, 0.2];
 
     #[test]
-    fn one_pixel_spreads_over_the_filter() {
-        let pixel = Tensor::zeros([1, 1, 4, 4], F64);
-        let _ = pixel.get(0).get(0).get(1).get(1).fill_(64.0);
-        // Taps 1, 3, 3, 1 in both directions, over 64 and times 4, around the pixel's own place.
-        let row = Tensor::from_slice(&[0.0, 1.0, 3.0, 3.0, 1.0, 0.0, 0.0, 0.0]);
-        let expected = row.unsqueeze(1) * row.unsqueeze(0) * 4.0;
-        assert_close(&blur_upsample2(&pixel).squeeze(), &expected, 1e-12, 1e-12);
-        let expected = Tensor::from_slice(&[9.0, 3.0, 3.0, 1.0]).view([2, 2]);
-        assert_close(&blur_downsample2(&pixel).squeeze(), &expected, 1e-12, 1e-12);
+    fn images_are_resampled_as_by_pytorch_and_stylegan2() {
+        let golden = Golden::of("resample");
+        let x = golden.get("x");
+        golden.check("bilinear to 7 x 3", &resize_bilinear(&x, [7, 3]));
+        golden.check("bilinear by 2", &upsample_bilinear(&x, 2));
+        golden.check("average", &downsample_average(&x, 2));
+        assert_close(&downsample_average(&x, 2), &resize_bilinear(&x, [2, 3]), 1e-12, 1e-12);
+        golden.check("upfirdn", &upfirdn2d(&x, &TAPS, 3, 2, [-1, 2]));
+        golden.check("up", &blur_upsample(&x, &BLUR));
+        golden.check("down", &blur_downsample(&x, &BLUR));
+        golden.check("pool", &blur_pool(&x, &TAPS, 2));
+        golden.check("pool by 4 taps", &blur_pool(&x, &BLUR, 2));
     }
 
+    /// Away from the border.
     #[test]
-    fn a_constant_keeps_its_brightness_inside() {
-        let x = Tensor::full([2, 3, 6, 8], 5.0, F64);
-        let inside = |x: Tensor| x.narrow(2, 1, x.size()[2] - 2).narrow(3, 1, x.size()[3] - 2);
-        for (y, size) in [(blur_upsample2(&x), [2, 3, 12, 16]), (blur_downsample2(&x), [2, 3, 3, 4])] {
-            assert_eq!(y.size(), size);
-            let inside = inside(y);
-            assert_close(&inside, &inside.full_like(5.0), 1e-12, 1e-12);
+    fn a_constant_image_stays_constant() {
+        let x = Tensor::ones([1, 1, 8, 8], (tch::Kind::Double, tch::Device::Cpu));
+        for y in [blur_upsample(&x, &BLUR), blur_downsample(&x, &BLUR)] {
+            let inside = y.narrow(2, 2, y.size()[2] - 4).narrow(3, 2, y.size()[3] - 4);
+            assert_close(&inside, &inside.ones_like(), 1e-12, 0.0);
         }
-        assert_close(&bilinear_upsample2(&x), &Tensor::full([2, 3, 12, 16], 5.0, F64), 1e-12, 1e-12);
+        let pooled = blur_pool(&x, &BLUR, 2);
+        assert_close(&pooled, &pooled.ones_like(), 1e-12, 0.0);
     }
 
     #[test]
-    fn bilinear_values_lie_between_their_neighbours() {
-        // torch.nn.functional.interpolate(torch.tensor([[[[0., 4.]]]]), scale_factor=2, mode="bilinear")[0, 0, 0]
-        let x = Tensor::from_slice(&[0.0, 4.0]).view([1, 1, 1, 2]);
-        let row = bilinear_upsample2(&x).select(2, 0).squeeze();
-        assert_close(&row, &Tensor::from_slice(&[0.0, 1.0, 3.0, 4.0]), 1e-12, 1e-12);
-    }
-
-    #[test]
-    fn gradients_and_those_of_penalties_are_right() {
-        tch::manual_seed(0);
-        let (x, w) = (Tensor::randn([2, 2, 4, 4], F64), Tensor::randn([2], F64));
-        for resample in [blur_downsample2, blur_upsample2, bilinear_upsample2] {
-            assert_gradient(|x| resample(x).sin().sum(Kind::Double), &x, 1e-7);
-            assert_penalty_gradient(|x, w| (resample(x) * w.view([2, 1, 1])).tanh(), &x, &w, 1e-6);
-        }
+    fn gradients_have_gradients() {
+        let x = leaf(1, &[1, 2, 4, 4]);
+        let all = [x.shallow_clone()];
+        assert_derivatives(&all, || resize_bilinear(&x, [7, 3]));
+        assert_derivatives(&all, || downsample_average(&x, 2));
+        assert_derivatives(&all, || upfirdn2d(&x, &TAPS, 3, 2, [-1, 2]));
+        assert_derivatives(&all, || blur_upsample(&x, &BLUR));
+        assert_derivatives(&all, || blur_downsample(&x, &BLUR));
+        assert_derivatives(&all, || blur_pool(&x, &BLUR, 2));
     }
 }
