@@ -14,7 +14,26 @@ const RECORD: usize = 1 + PIXELS;
 /// The largest number of records accepted in a file; the real ones have 10,000.
 const LARGEST: usize = 100_000;
 
-/// Reads the training rows, in the order of `data_batch_1.bin` to `data_batch_5.bin`, and the test rows.
+/// A file of records.
+enum Batch {
+    /// `data_batch_<number>.bin`
+    Train(u32),
+    /// `test_batch.bin`
+    Test,
+}
+
+impl Batch {
+    /// By the name without its ending; `None` for other files.
+    fn named(stem: &str) -> Option<Self> {
+        match stem.strip_prefix("data_batch_") {
+            Some(number) => number.parse().ok().map(Batch::Train),
+            None => (stem == "test_batch").then_some(Batch::Test),
+        }
+    }
+}
+
+/// Reads the training rows of all `data_batch_<number>.bin` in the order of their numbers, and the test rows of
+/// `test_batch.bin`. Other files are passed over.
 ///
 /// `path` is for the messages.
 pub(super) fn read(archive: impl Read, path: &Path) -> Result<(Split, Split)> {
@@ -26,7 +45,7 @@ pub(super) fn read(archive: impl Read, path: &Path) -> Result<(Split, Split)> {
         let mut entry = entry.map_err(damaged)?;
         let name = entry.path().map_err(damaged)?.into_owned();
         let name = name.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let Some(batch) = name.strip_suffix(".bin") else { continue };
+        let Some(batch) = name.strip_suffix(".bin").and_then(Batch::named) else { continue };
         let mut bytes = Vec::new();
         let limit = (LARGEST * RECORD) as u64;
         entry.by_ref().take(limit).read_to_end(&mut bytes).map_err(damaged)?;
@@ -34,12 +53,12 @@ pub(super) fn read(archive: impl Read, path: &Path) -> Result<(Split, Split)> {
             let found = bytes.len();
             Error::format(path, format!("{name} should hold records of {RECORD} bytes, found {found} bytes"))
         })?;
-        match batch.strip_prefix("data_batch_") {
-            Some(number) => train.push((number.to_owned(), rows)),
-            None => test = Some(rows),
+        match batch {
+            Batch::Train(number) => train.push((number, rows)),
+            Batch::Test => test = Some(rows),
         }
     }
-    train.sort_by(|a, b| a.0.cmp(&b.0));
+    train.sort_by_key(|(number, _)| *number);
     let test = test.ok_or_else(|| Error::format(path, "the archive has no test_batch.bin"))?;
     if train.is_empty() {
         return Err(Error::format(path, "the archive has no data_batch_1.bin"));
@@ -85,19 +104,21 @@ mod tests {
     }
 
     #[test]
-    fn batches_come_in_order() {
+    fn batches_come_in_the_order_of_their_numbers_and_other_files_are_passed_over() {
         let bytes = archive(&[
             ("batches.meta.txt", b"airplane".to_vec()),
+            ("data_batch_10.bin", record(7)),
             ("data_batch_2.bin", record(5)),
             ("data_batch_1.bin", [record(3), record(4)].concat()),
             ("test_batch.bin", record(6)),
+            ("._test_batch.bin", b"of another program".to_vec()),
         ]);
         let (train, test) = read(&bytes[..], Path::new("x")).unwrap();
-        assert_eq!(Vec::<i64>::try_from(train.labels.unwrap()).unwrap(), [3, 4, 5]);
-        assert_eq!(train.x.size(), [3, 3, 32, 32]);
+        assert_eq!(Vec::<i64>::try_from(train.labels.unwrap()).unwrap(), [3, 4, 5, 7]);
+        assert_eq!(train.x.size(), [4, 3, 32, 32]);
         let corner = train.x.select(2, 0).select(2, 0);
-        assert_eq!(Vec::<u8>::try_from(corner.reshape([-1])).unwrap(), [3, 6, 9, 4, 8, 12, 5, 10, 15]);
-        assert_eq!(test.len(), 1);
+        assert_eq!(Vec::<u8>::try_from(corner.reshape([-1])).unwrap(), [3, 6, 9, 4, 8, 12, 5, 10, 15, 7, 14, 21]);
+        assert_eq!(Vec::<i64>::try_from(test.labels.unwrap()).unwrap(), [6]);
     }
 
     #[test]

@@ -387,12 +387,19 @@ fn the_manifests_of_this_repository_are_sound() {
     let names: Vec<&str> = catalog.manifests().iter().map(|manifest| manifest.name.as_str()).collect();
     assert_eq!(names, ["cifar10", "digits", "fashion-mnist", "kmnist", "mnist"]);
 
-    let catalog =
-        ["train-images", "train-labels", "test-images", "test-labels"].iter().fold(catalog, |catalog, name| {
-            let path = format!("digits/{name}.gz");
-            let content = fs::read(folder.join(&path)).unwrap();
-            catalog.bundle(path, content)
-        });
+    let folders = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let files = folders.flat_map(|path| fs::read_dir(path).unwrap()).map(|entry| entry.unwrap().path());
+    let catalog = files.fold(catalog, |catalog, path| {
+        let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned();
+        catalog.bundle(name, fs::read(&path).unwrap())
+    });
+    for manifest in catalog.manifests() {
+        let mut sources = manifest.files.iter().flat_map(|file| &file.sources);
+        if sources.any(|source| matches!(source, Source::Bundled { .. })) {
+            assert!(catalog.is_bundled(manifest), "a file of `{}` is not in datasets/", manifest.name);
+            load(&catalog, &manifest.name).unwrap();
+        }
+    }
     let digits = load(&catalog, "digits").unwrap().data;
     assert_eq!(digits.spec.splits, Splits { train: 1258, validation: 180, test: 359 });
     assert_eq!(digits.train.x.max().int64_value(&[]), 255);
