@@ -45,6 +45,7 @@ pub use copy::without_checkpoints;
 pub use dictionary::COLUMNS;
 pub use error::{Error, Result};
 pub use evaluation::{Values, evaluation};
+pub use measures::MEASURES;
 pub use ranking::spearman;
 pub use record::{Machine, RECORD_FILE, Record};
 pub use runs::{ERROR_FILE, Run, Status, read_all};

@@ -65,24 +65,27 @@ pub(crate) enum Noise {
     Unknown,
 }
 
-static MEASURES: LazyLock<Vec<Measure>> = LazyLock::new(|| {
-    let mut reader = csv::Reader::from_reader(include_str!("measures.csv").as_bytes());
+/// `measures.csv`: the head, the direction, the form and the meaning of each metric and cost in the report.
+pub const MEASURES: &str = include_str!("measures.csv");
+
+static ALL: LazyLock<Vec<Measure>> = LazyLock::new(|| {
+    let mut reader = csv::Reader::from_reader(MEASURES.as_bytes());
     reader.deserialize().filter_map(Result::ok).collect()
 });
 
 /// The measure of this name; `None` for metrics that this version does not know.
 pub(crate) fn measure(name: &str) -> Option<&'static Measure> {
-    MEASURES.iter().find(|measure| measure.name == name)
+    ALL.iter().find(|measure| measure.name == name)
 }
 
 /// All measures of a kind.
 pub(crate) fn of_kind(kind: Kind) -> impl Iterator<Item = &'static Measure> {
-    MEASURES.iter().filter(move |measure| measure.kind == kind)
+    ALL.iter().filter(move |measure| measure.kind == kind)
 }
 
 /// The columns of the report's table of runs, in order.
 pub(crate) fn shown() -> impl Iterator<Item = &'static Measure> {
-    MEASURES.iter().filter(|measure| measure.shown != Shown::Nowhere)
+    ALL.iter().filter(|measure| measure.shown != Shown::Nowhere)
 }
 
 /// Whether the number depends on how the likelihood was computed.
@@ -178,8 +181,8 @@ mod tests {
 
     #[test]
     fn every_row_is_read_and_agrees_with_the_dictionary() {
-        assert_eq!(MEASURES.len(), include_str!("measures.csv").lines().count() - 1);
-        for measure in MEASURES.iter() {
+        assert_eq!(ALL.len(), MEASURES.lines().count() - 1);
+        for measure in ALL.iter() {
             assert!(Direction::read(&measure.direction, &measure.target).is_ok(), "{measure:?}");
             let digits: Result<usize, _> = measure.format.parse();
             assert!(["count", "significant"].contains(&measure.format.as_str()) || digits.is_ok(), "{measure:?}");

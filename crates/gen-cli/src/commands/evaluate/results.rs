@@ -79,7 +79,7 @@ pub(super) fn peak_rss_mib(history: &Path) -> anyhow::Result<Option<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use gen_eval::{COLUMNS, Direction, Evaluation, direction};
+    use gen_eval::{COLUMNS, Direction, Evaluation, METRICS, direction};
 
     use super::*;
 
@@ -116,6 +116,18 @@ mod tests {
             if let Some(number) = column.number() {
                 assert_eq!(&row[4], direction(number).name(), "{}", column.name);
             }
+        }
+    }
+
+    #[test]
+    fn the_report_describes_every_number_with_its_direction() {
+        let mut reader = csv::Reader::from_reader(gen_report::MEASURES.as_bytes());
+        let described: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        for number in METRICS.iter().flat_map(|metric| metric.numbers) {
+            let row = described.iter().find(|row| &row[0] == number.name);
+            let row = row.unwrap_or_else(|| panic!("measures.csv has no row `{}`", number.name));
+            let directions = (number.direction.name(), number.direction.target());
+            assert_eq!((&row[3], row[4].parse().ok()), directions, "{}", number.name);
         }
     }
 
