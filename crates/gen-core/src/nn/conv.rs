@@ -110,6 +110,9 @@ pub struct Conv2d(Weights);
 
 impl Conv2d {
     /// `inputs` to `outputs` channels.
+    ///
+    /// # Panics
+    /// When the groups do not divide the channels, or there is output padding.
     pub fn new(scope: Scope<'_>, inputs: i64, outputs: i64, config: ConvConfig) -> Self {
         Conv2d(Weights::new(&scope, [inputs, outputs], Direction::Down, config))
     }
@@ -152,6 +155,9 @@ pub struct ConvTranspose2d(Weights);
 impl ConvTranspose2d {
     /// `inputs` to `outputs` channels. As in PyTorch, the default initial values take the fan-in from the *output*
     /// channels.
+    ///
+    /// # Panics
+    /// When the groups do not divide the channels.
     pub fn new(scope: Scope<'_>, inputs: i64, outputs: i64, config: ConvConfig) -> Self {
         ConvTranspose2d(Weights::new(&scope, [inputs, outputs], Direction::Up, config))
     }
@@ -160,5 +166,27 @@ impl ConvTranspose2d {
     /// [`conv_transpose2d`](super::conv_transpose2d).
     pub fn forward(&self, x: &Tensor) -> Tensor {
         self.0.convolve(x, Direction::Up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::checks::{assert_derivatives, doubles, leaf, leaves};
+
+    /// torch.nn.Conv2d(4, 6, 3, groups=2).weight.shape and torch.nn.ConvTranspose2d(4, 6, 3, groups=2).weight.shape
+    #[test]
+    fn a_group_has_its_part_of_the_inputs() {
+        let config = ConvConfig::with(3, Geometry { stride: 2, padding: 1, groups: 2, ..Geometry::default() });
+        let (params, x) = (doubles(), leaf(1, &[1, 4, 3, 3]));
+        let down = Conv2d::new(params.root(), 4, 6, config);
+        assert_eq!(params.all().get("weight").unwrap().size(), [6, 2, 3, 3]);
+        assert_eq!(down.forward(&x).size(), [1, 6, 2, 2]);
+        assert_derivatives(&leaves(&x, &params), || down.forward(&x));
+        let (params, x) = (doubles(), leaf(1, &[1, 4, 2, 2]));
+        let up = ConvTranspose2d::new(params.root(), 4, 6, config);
+        assert_eq!(params.all().get("weight").unwrap().size(), [4, 3, 3, 3]);
+        assert_eq!(up.forward(&x).size(), [1, 6, 3, 3]);
+        assert_derivatives(&leaves(&x, &params), || up.forward(&x));
     }
 }
