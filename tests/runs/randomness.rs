@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gen_core::data::{DataOptions, Dataset};
+use gen_core::data::{Batch, DataOptions, Dataset};
 use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::registry::{BuildContext, ModelEntry};
 use gen_core::rng::Generator;
@@ -58,7 +58,7 @@ fn outcome(trainer: &mut Trainer<'_, dyn GenerativeModel + '_>, data: &Dataset) 
                 LikelihoodKind::Importance(_) => LikelihoodKind::Importance(3),
                 kind => kind,
             };
-            all.push((format!("log-likelihood {kind}"), density.log_likelihood(&x, kind, 7).unwrap()));
+            all.push((format!("log-likelihood {kind}"), density.log_likelihood(&Batch::of(&x), kind, 7).unwrap()));
         }
     }
     all

@@ -7,6 +7,7 @@ mod checkpoint;
 mod commands;
 mod device;
 mod files;
+mod given;
 mod interrupt;
 mod message;
 mod networks;

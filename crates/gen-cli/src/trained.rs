@@ -13,6 +13,7 @@ use gen_run::RunFolder;
 use tch::{Device, Tensor};
 
 use crate::device::Compute;
+use crate::given::GivenArgs;
 use crate::{arguments, catalog, checkpoint, registry};
 
 /// Options of commands that use one trained model.
@@ -84,15 +85,19 @@ pub(crate) struct SamplingArgs {
 
     #[command(flatten)]
     options: SamplingOptions,
+
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
 }
 
 impl SamplingArgs {
     /// A request for `n` samples of `model`.
     ///
     /// # Errors
-    /// As [`SamplingOptions::of`].
-    pub(crate) fn request(&self, model: &dyn GenerativeModel, n: usize) -> gen_core::Result<SampleRequest> {
-        Ok(SampleRequest { options: self.options.of(model)?, ..SampleRequest::new(n, self.seed) })
+    /// As [`SamplingOptions::of`] and [`GivenArgs::condition`].
+    pub(crate) fn request(&self, model: &dyn GenerativeModel, n: usize) -> anyhow::Result<SampleRequest> {
+        let condition = self.given.condition(model.card(), n)?;
+        Ok(SampleRequest { n, seed: self.seed, condition, options: self.options.of(model)? })
     }
 }
 
@@ -205,7 +210,6 @@ impl Trained {
 
     /// Rows as the model sees them, on its device. The noise of dequantisation depends on `seed` alone.
     pub(crate) fn batch(&self, data: &Dataset, rows: &Split, seed: u64) -> Batch {
-        let batch = rows.to_batch(&data.spec, &stream(seed, Purpose::Evaluate, 0));
-        Batch { x: batch.x.to_device(self.device), ..batch }
+        rows.to_batch(&data.spec, &stream(seed, Purpose::Evaluate, 0)).to_device(self.device)
     }
 }

@@ -1,5 +1,6 @@
 //! The traits of generative models, common to all families.
 
+mod conditioning;
 mod density;
 mod latent;
 mod sampling;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::params::NamedTensors;
 use crate::rng::{Generator, Purpose, stream};
 
+pub use conditioning::{ConditionVector, Conditioning};
 pub use density::{Density, LikelihoodKind};
 pub use latent::{Interpolation, Latent};
 pub use sampling::{NoOptions, OnePass, SampleRequest, Sampling};
@@ -29,6 +31,8 @@ pub struct ModelCard {
     pub family: &'static str,
     /// The data that it was built for.
     pub data: DataSpec,
+    /// The parts of the condition that it learns from.
+    pub conditioning: Conditioning,
     /// Author, year and title of the source.
     pub citation: &'static str,
     /// Trainable parameters, all networks together.
@@ -53,6 +57,14 @@ impl ModelCard {
             )));
         }
         Ok(())
+    }
+
+    /// Refuses a request whose condition has a part that the model does not learn from, or that does not fit the data.
+    ///
+    /// # Errors
+    /// When there is such a part.
+    pub fn check_given(&self, request: &SampleRequest) -> Result<()> {
+        self.conditioning.check_given(&self.data, request)
     }
 }
 
@@ -192,16 +204,16 @@ pub trait GenerativeModel {
         Ok(None)
     }
 
-    /// The loss by which the best weights are chosen, of each row of `x`, a held-out batch: `[batch]`, lower is better,
+    /// The loss by which the best weights are chosen, of each row of a held-out batch: `[batch]`, lower is better,
     /// without gradients. By default the negative log-likelihood of the main kind; `None` for a model without a
     /// meaningful validation loss, such as a GAN.
     ///
     /// # Errors
-    /// When `x` has the wrong shape.
-    fn validation_loss(&self, x: &Tensor, seed: u64) -> Result<Option<ValidationLoss>> {
+    /// When the batch has the wrong shape.
+    fn validation_loss(&self, batch: &Batch, seed: u64) -> Result<Option<ValidationLoss>> {
         let Some(density) = self.density() else { return Ok(None) };
         let Some(kind) = density.kinds().first().copied() else { return Ok(None) };
-        let rows = density.log_likelihood(x, kind, seed)?.neg();
+        let rows = density.log_likelihood(batch, kind, seed)?.neg();
         Ok(Some(ValidationLoss { objective: format!("nll-{kind}"), rows }))
     }
 }
@@ -229,6 +241,7 @@ mod tests {
             name: "tiny",
             family: "flow",
             data: points.unwrap().spec,
+            conditioning: Conditioning::NONE,
             citation: "",
             parameters: 0,
             sampling_parameters: 0,

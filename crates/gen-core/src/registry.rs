@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 use tch::Device;
 
 use crate::config::{self, Table};
-use crate::data::{DataSpec, Shape};
-use crate::error::Result;
-use crate::model::GenerativeModel;
+use crate::data::{Condition, DataSpec, Shape};
+use crate::error::{Error, Result};
+use crate::model::{Conditioning, GenerativeModel};
 use crate::train::TrainConfig;
 
 /// The context in which a model is built.
@@ -30,6 +30,10 @@ pub struct Capabilities {
     pub points: bool,
     /// Whether it learns from the labels of data that has them.
     pub labels: bool,
+    /// Whether it learns from the other images of pairs.
+    pub pairs: bool,
+    /// Whether it learns from the columns that rows are given.
+    pub context: bool,
     /// Whether it gives data a likelihood, or a bound on it, in some of its configurations.
     pub likelihood: bool,
     /// Whether it has latents, in some of its configurations.
@@ -39,9 +43,48 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Of images and points, without labels, likelihood, latents or a choice of samplers.
-    pub const SAMPLES: Capabilities =
-        Capabilities { images: true, points: true, labels: false, likelihood: false, latents: false, samplers: &[] };
+    /// Of images and points, without conditions, likelihood, latents or a choice of samplers.
+    pub const SAMPLES: Capabilities = Capabilities {
+        images: true,
+        points: true,
+        labels: false,
+        pairs: false,
+        context: false,
+        likelihood: false,
+        latents: false,
+        samplers: &[],
+    };
+
+    /// Refuses data whose rows are given what the model `name` cannot learn from. It may ignore labels.
+    ///
+    /// # Errors
+    /// When the data has columns of context, or pairs, and the model takes none.
+    pub fn check(&self, name: &str, data: &DataSpec) -> Result<()> {
+        let Conditioning { image, context, .. } = Conditioning::needed_by(data);
+        self.refuse(name, [("pairs of images", image && !self.pairs), ("a context", context && !self.context)])
+    }
+
+    /// Refuses a condition that the model `name` cannot learn from.
+    ///
+    /// # Errors
+    /// When it has such a part.
+    pub fn check_given(&self, name: &str, condition: &Condition) -> Result<()> {
+        self.refuse(
+            name,
+            [
+                ("labels", condition.labels.is_some() && !self.labels),
+                ("pairs of images", condition.image.is_some() && !self.pairs),
+                ("a context", condition.context.is_some() && !self.context),
+            ],
+        )
+    }
+
+    fn refuse<const N: usize>(&self, name: &str, parts: [(&str, bool); N]) -> Result<()> {
+        match parts.into_iter().find(|(_, is_refused)| *is_refused) {
+            Some((part, _)) => Err(Error::invalid(format!("`{name}` does not learn from {part}"))),
+            None => Ok(()),
+        }
+    }
 
     /// Whether it learns data of this shape.
     pub fn learns(&self, shape: Shape) -> bool {
@@ -169,6 +212,7 @@ impl ModelEntry {
     /// # Errors
     /// When a key is unknown, or as [`Buildable::build`].
     pub fn build(&self, table: &Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
+        self.capabilities.check(self.name, &context.data)?;
         let mut all = self.default_config(&context.data)?;
         config::overlay(&mut all, table, self.complete)?;
         (self.build)(&all, context)

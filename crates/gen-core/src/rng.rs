@@ -29,6 +29,8 @@ pub enum Purpose {
     Data = 6,
     /// The rows of validations and the noise of their estimates, the same at every validation of a run.
     Validate = 7,
+    /// The conditions of samples.
+    Condition = 8,
 }
 
 /// The 64-bit number of `(seed, purpose, index)`.

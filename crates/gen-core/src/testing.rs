@@ -202,7 +202,7 @@ impl Recorded {
         let batch = self.given("batch");
         let batch = if batch.kind() == Kind::Uint8 { batch / 127.5 - 1.0 } else { batch };
         let step = Step { rng: Generator::seeded(self.given("seed").int64_value(&[])), ..Step::new(0) };
-        let losses = model.train_step(&Batch::unlabelled(batch), &step).expect("a training step").values();
+        let losses = model.train_step(&Batch::of(&batch), &step).expect("a training step").values();
         let recorded = self.part(&format!("{prefix}loss."));
         assert!(!recorded.is_empty(), "the file holds no losses");
         for (name, value) in recorded.iter() {

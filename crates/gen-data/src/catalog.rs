@@ -231,7 +231,7 @@ impl Catalog {
         let x = idx::images(&mut *decompressed(&bytes[..], &path)?, &path)?;
         let (bytes, path) = content(labels)?;
         let labels = idx::labels(&mut *decompressed(&bytes[..], &path)?, &path)?;
-        Ok(Split { x, labels: Some(labels) })
+        Ok(Split::labelled(x, labels))
     }
 
     /// The content of a file in the cache or in the program, with its checksum verified.
@@ -261,7 +261,7 @@ fn require(manifest: &Manifest, role: Role) -> Result<&DataFile> {
 }
 
 fn check_rows(manifest: &Manifest, rows: &Split, expected: usize) -> Result<()> {
-    let labels = rows.labels.as_ref();
+    let labels = rows.labels();
     let label_count = labels.map_or(0, |labels| labels.size()[0]);
     let shape = manifest.shape.batch(expected as i64);
     if rows.x.size() != shape || label_count != expected as i64 {

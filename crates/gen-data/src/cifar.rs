@@ -64,8 +64,8 @@ pub(super) fn read(archive: impl Read, path: &Path) -> Result<(Split, Split)> {
         return Err(Error::format(path, "the archive has no data_batch_1.bin"));
     }
     let cat = |part: fn(&Split) -> Tensor| Tensor::cat(&train.iter().map(|t| part(&t.1)).collect::<Vec<_>>(), 0);
-    let labels = cat(|rows| rows.labels.as_ref().map(Tensor::shallow_clone).unwrap_or_default());
-    Ok((Split { x: cat(|rows| rows.x.shallow_clone()), labels: Some(labels) }, test))
+    let labels = cat(|rows| rows.labels().map(Tensor::shallow_clone).unwrap_or_default());
+    Ok((Split::labelled(cat(|rows| rows.x.shallow_clone()), labels), test))
 }
 
 fn records(bytes: &[u8]) -> Option<Split> {
@@ -74,7 +74,7 @@ fn records(bytes: &[u8]) -> Option<Split> {
     }
     let rows = Tensor::from_slice(bytes).view([-1, RECORD as i64]);
     let x = rows.narrow(1, 1, PIXELS as i64).reshape([-1, 3, 32, 32]);
-    Some(Split { x, labels: Some(rows.select(1, 0).to_kind(Kind::Int64)) })
+    Some(Split::labelled(x, rows.select(1, 0).to_kind(Kind::Int64)))
 }
 
 #[cfg(test)]
@@ -114,11 +114,11 @@ mod tests {
             ("._test_batch.bin", b"of another program".to_vec()),
         ]);
         let (train, test) = read(&bytes[..], Path::new("x")).unwrap();
-        assert_eq!(Vec::<i64>::try_from(train.labels.unwrap()).unwrap(), [3, 4, 5, 7]);
+        assert_eq!(Vec::<i64>::try_from(train.labels().unwrap()).unwrap(), [3, 4, 5, 7]);
         assert_eq!(train.x.size(), [4, 3, 32, 32]);
         let corner = train.x.select(2, 0).select(2, 0);
         assert_eq!(Vec::<u8>::try_from(corner.reshape([-1])).unwrap(), [3, 6, 9, 4, 8, 12, 5, 10, 15, 7, 14, 21]);
-        assert_eq!(Vec::<i64>::try_from(test.labels.unwrap()).unwrap(), [6]);
+        assert_eq!(Vec::<i64>::try_from(test.labels().unwrap()).unwrap(), [6]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use gen_core::Result;
 use gen_core::config::{Table, to_table};
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory, Units,
+    Conditioning, Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step,
+    Trajectory, Units,
 };
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
@@ -71,6 +72,7 @@ impl Ddpm {
     }
 
     fn resolved(&self, request: &SampleRequest) -> Result<DdpmSampling> {
+        self.card.check_given(request)?;
         let sampling = request.resolve(&self.sampling)?;
         sampling.check(self.config.timesteps, self.card.data.shape)?;
         Ok(sampling)
@@ -273,6 +275,7 @@ impl Buildable for Ddpm {
                 name: Self::NAME,
                 family: Self::FAMILY,
                 data: data.clone(),
+                conditioning: Conditioning::NONE,
                 citation: Self::CITATION,
                 parameters,
                 sampling_parameters: parameters,

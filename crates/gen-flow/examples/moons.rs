@@ -3,7 +3,7 @@
 //! `cargo run --release -p gen-flow --example moons [seconds]`
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
-use gen_core::data::Dataset;
+use gen_core::data::{Batch, Dataset};
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Purpose, torch_seed};
@@ -36,12 +36,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     trainer.finish()?;
 
     let mean = |x: &Tensor| x.mean(Kind::Double).double_value(&[]);
-    let nll = -mean(&model.log_likelihood(&test, LikelihoodKind::Exact, 0)?);
+    let nll = -mean(&model.log_likelihood(&Batch::of(&test), LikelihoodKind::Exact, 0)?);
     println!("{} steps, {:.0} a second", progress.step, progress.step as f64 / progress.seconds);
     println!("test {nll:.4} nats, {:.4} above the entropy", nll - ENTROPY);
 
     let (grid, cell) = grid(801, 7.0);
-    let log_prob = model.log_likelihood(&grid, LikelihoodKind::Exact, 0)?;
+    let log_prob = model.log_likelihood(&Batch::of(&grid), LikelihoodKind::Exact, 0)?;
     println!("integral of the density {:.4}", log_prob.exp().sum(Kind::Double).double_value(&[]) * cell);
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 pub mod base;
 pub mod bijection;
-mod classes;
 pub mod conditioner;
+mod conditions;
 pub mod dequantise;
 mod ffjord;
 mod flow;

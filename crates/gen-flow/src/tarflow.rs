@@ -19,7 +19,7 @@ pub use sampling::TarFlowSampling;
 use self::basis::InBasis;
 use self::patches::Patches;
 use crate::bijection::{Chain, Flatten, Inverse, Layer, Standardise};
-use crate::classes::Classes;
+use crate::conditions::Conditions;
 use crate::dequantise::{Dequantiser, Interval};
 use crate::model::{Architecture, Design, FLOW, FlowModel, RowsPerPass};
 use crate::settings::training;
@@ -45,7 +45,7 @@ impl Architecture for Transformers {
     const NAME: &'static str = "tarflow";
     const SUMMARY: &'static str = "autoregressive transformers over patches; sharp samples, patch by patch";
     const CITATION: &'static str = "Zhai et al. 2024, Normalizing Flows are Capable Generative Models";
-    const CAPABILITIES: Capabilities = Capabilities { labels: true, ..FLOW };
+    const CAPABILITIES: Capabilities = Capabilities { labels: true, context: true, ..FLOW };
 
     const ROWS: RowsPerPass = RowsPerPass { images_in_cache: 250, images: 250, tabular: 5_000 };
     /// With classes a draw of the noise takes a pass for each.
@@ -77,13 +77,12 @@ impl Architecture for Transformers {
                 (size, None)
             }
         };
-        let count = data.classes.len() as i64;
-        let classes = config.labels.then(|| Classes::new(count, config.label_dropout, params.device()));
+        let conditions = Conditions::new(&root, data, config.condition, config.label_dropout)?;
         for (i, &depth) in config.layers.iter().enumerate() {
             let size = BlockSize {
                 length: size[0],
                 values: size[1],
-                context: classes.as_ref().map_or(0, Classes::count),
+                context: conditions.as_ref().map_or(0, Conditions::width),
                 layers: depth,
                 width: config.width,
                 heads: config.heads,
@@ -104,6 +103,6 @@ impl Architecture for Transformers {
         // Each position but the first is an evaluation, of a transformer that looks at this position alone.
         let evaluations = size[0] as usize - 1;
         let design = Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data);
-        Ok(Design { classes, evaluations, ..design })
+        Ok(Design { conditions, evaluations, ..design })
     }
 }

@@ -3,7 +3,8 @@
 use gen_core::config::{Table, at_least_one, to_table};
 use gen_core::data::{Batch, DataSpec, Shape};
 use gen_core::model::{
-    GenerativeModel, Interpolation, Latent, Losses, ModelCard, OnePass, SampleRequest, Step, Units, map_chunks,
+    Conditioning, GenerativeModel, Interpolation, Latent, Losses, ModelCard, OnePass, SampleRequest, Step, Units,
+    map_chunks,
 };
 use gen_core::nn::{Activation, Mlp};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
@@ -171,6 +172,7 @@ impl Dcgan {
     }
 
     fn resolved(&self, request: &SampleRequest) -> Result<OnePass> {
+        self.card.check_given(request)?;
         request.resolve(&self.sampling)?.checked()
     }
 
@@ -317,6 +319,7 @@ impl Buildable for Dcgan {
                 name: Self::NAME,
                 family: Self::FAMILY,
                 data: data.clone(),
+                conditioning: Conditioning::NONE,
                 citation: Self::CITATION,
                 parameters: generator_params.count() + discriminator_params.count(),
                 sampling_parameters: generator_params.count(),

@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 use gen_core::Result;
-use gen_core::data::Dataset;
+use gen_core::data::{Batch, Dataset};
 use gen_core::model::{Density, GenerativeModel, SampleRequest};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::train::{Budget, Trainer};
@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     println!("vae samples:\n{}", pictures(&vae.sample(&SampleRequest::new(5, 1))?));
     let x = gen_core::data::bytes_to_signed(&held_out);
     for kind in vae.kinds() {
-        let nats = vae.log_likelihood(&x, kind, 0)?.mean(Kind::Double).double_value(&[]);
+        let nats = vae.log_likelihood(&Batch::of(&x), kind, 0)?.mean(Kind::Double).double_value(&[]);
         let bits = data.spec.values.bits_per_dim(nats, data.spec.shape.dimensions());
         println!("held-out bits per dimension, {kind}: {bits:.3}");
     }

@@ -2,8 +2,8 @@ use gen_core::Result;
 use gen_core::config::{Table, to_table};
 use gen_core::data::{Batch, DataSpec};
 use gen_core::model::{
-    GenerativeModel, Interpolation, Latent, Losses, ModelCard, OnePass, SampleRequest, Step, Units, ValidationLoss,
-    map_chunks,
+    Conditioning, GenerativeModel, Interpolation, Latent, Losses, ModelCard, OnePass, SampleRequest, Step, Units,
+    ValidationLoss, map_chunks,
 };
 use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::{NamedTensors, Params};
@@ -70,6 +70,7 @@ impl Ae {
     }
 
     fn resolved(&self, request: &SampleRequest) -> Result<OnePass> {
+        self.card.check_given(request)?;
         request.resolve(&self.sampling)?.checked()
     }
 }
@@ -118,9 +119,9 @@ impl GenerativeModel for Ae {
     }
 
     /// The squared error of the reconstruction, which training lowers.
-    fn validation_loss(&self, x: &Tensor, _seed: u64) -> Result<Option<ValidationLoss>> {
+    fn validation_loss(&self, batch: &Batch, _seed: u64) -> Result<Option<ValidationLoss>> {
         let _no_grad = tch::no_grad_guard();
-        let x = self.network_input(x)?;
+        let x = self.network_input(&batch.x)?;
         let rows = squared_error(&self.decoder.forward(&self.encoder.forward(&x)), &x);
         Ok(Some(ValidationLoss { objective: "squared-error".to_owned(), rows }))
     }
@@ -197,6 +198,7 @@ impl Buildable for Ae {
             name: Self::NAME,
             family: Self::FAMILY,
             data: context.data.clone(),
+            conditioning: Conditioning::NONE,
             citation: Self::CITATION,
             parameters: params.count(),
             sampling_parameters: params.count() - encoding,

@@ -4,7 +4,8 @@ use gen_core::config::{Table, not_negative, positive, to_table};
 use gen_core::data::{Batch, DataSpec};
 use gen_core::distributions::{Gaussian, effective_sample_size, log_mean_exp};
 use gen_core::model::{
-    Density, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard, SampleRequest, Step, Units, map_chunks,
+    Conditioning, Density, GenerativeModel, Latent, LikelihoodKind, Losses, ModelCard, SampleRequest, Step, Units,
+    map_chunks,
 };
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
@@ -131,6 +132,7 @@ impl Vae {
     }
 
     fn resolved(&self, request: &SampleRequest) -> Result<VaeSampling> {
+        self.card.check_given(request)?;
         let sampling = request.resolve(&self.sampling)?;
         not_negative("temperature", sampling.temperature)?;
         Ok(sampling)
@@ -287,18 +289,18 @@ impl Density for Vae {
         vec![LikelihoodKind::LowerBound, LikelihoodKind::Importance(64)]
     }
 
-    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
+    fn log_likelihood(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
         match kind {
             LikelihoodKind::LowerBound => {
                 let _no_grad = tch::no_grad_guard();
                 let rng = stream(seed, Purpose::Evaluate, 0);
-                map_chunks(&self.network_input(x)?, ROWS_AT_ONCE, |x| {
+                map_chunks(&self.network_input(&batch.x)?, ROWS_AT_ONCE, |x| {
                     let (_, log_likelihood, kl) = self.bound_terms(x, &rng);
                     Ok(elbo(&log_likelihood, &kl))
                 })
             }
             LikelihoodKind::Importance(k) if k > 0 => {
-                self.over_weights(x, k.into(), seed, |weights| log_mean_exp(weights, 0))
+                self.over_weights(&batch.x, k.into(), seed, |weights| log_mean_exp(weights, 0))
             }
             _ => Err(Error::invalid(format!(
                 "`{}` has the likelihoods `lower-bound` and `importance-K` with K of 1 or more, not `{kind}`",
@@ -307,11 +309,11 @@ impl Density for Vae {
         }
     }
 
-    fn effective_sample_size(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
+    fn effective_sample_size(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
         match kind {
             LikelihoodKind::Importance(k) if k > 0 => {
                 let size = |weights: &Tensor| effective_sample_size(weights, 0);
-                self.over_weights(x, k.into(), seed, size).map(Some)
+                self.over_weights(&batch.x, k.into(), seed, size).map(Some)
             }
             _ => Ok(None),
         }
@@ -380,6 +382,7 @@ impl Buildable for Vae {
             name: Self::NAME,
             family: Self::FAMILY,
             data: data.clone(),
+            conditioning: Conditioning::NONE,
             citation: Self::CITATION,
             parameters: params.count(),
             sampling_parameters: decoding.map(|(_, tensor)| tensor.numel()).sum(),

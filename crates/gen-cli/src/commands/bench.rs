@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use gen_core::Precision;
-use gen_core::data::{Batches, Binarise, Dataset};
+use gen_core::data::{Batches, Binarise, Condition, Dataset};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::params::NamedTensors;
 use gen_core::registry::BuildContext;
@@ -143,7 +143,8 @@ impl Worker {
     fn sample(&self, n: u64) -> anyhow::Result<Value> {
         let (start, cpu) = (Instant::now(), cpu_seconds());
         let _region = self.training.precision.region();
-        let samples = self.model.sample(&SampleRequest::new(n as usize, self.seed))?;
+        let condition = self.model.card().conditioning.draw(&self.data.train, n as usize, self.seed);
+        let samples = self.model.sample(&SampleRequest::new(n as usize, self.seed).given(condition))?;
         // An accelerator computes after the call returns. Reading a value waits for it.
         let _ = samples.reshape([-1]).get(0).double_value(&[]);
         Ok(json!({ "seconds": start.elapsed().as_secs_f64(), "cpu_seconds": cpu_seconds() - cpu }))
@@ -177,6 +178,12 @@ impl Worker {
         let single = |x: &Tensor| if x.is_floating_point() { x.to_kind(Kind::Float) } else { x.shallow_clone() };
         tensors.insert("train", single(&self.data.train.x));
         tensors.insert("batch", single(&batch.x));
+        let Condition { labels, image, context } = &batch.condition;
+        for (name, part) in [("labels", labels), ("image", image), ("context", context)] {
+            if let Some(part) = part {
+                tensors.insert(name, single(part));
+            }
+        }
         files::write_tensors(&folder.join("data.safetensors"), &tensors)?;
         let losses: serde_json::Map<String, Value> =
             record.losses.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();

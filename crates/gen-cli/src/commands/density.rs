@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use gen_core::data::Dataset;
+use gen_core::data::{Batch, Dataset};
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::number::fixed;
 use gen_core::rng::{Purpose, derive};
@@ -11,13 +11,14 @@ use image::{Rgb, RgbImage};
 use tch::{Device, Kind, Tensor};
 
 use crate::arguments::Interval;
+use crate::given::GivenArgs;
 use crate::output::{self, Kind as Output, PICTURES};
 use crate::pictures::canvas::{Canvas, TEXT_HEIGHT};
 use crate::pictures::chart::{BELOW, Chart, LEFT, Window, colour_bar, coordinates};
 use crate::pictures::colour;
 use crate::pictures::histogram::histogram_and_curve;
 use crate::progress::Work;
-use crate::trained::{OwnData, TrainedArgs};
+use crate::trained::{OwnData, Trained, TrainedArgs};
 use crate::{arguments, catalog, files, message};
 
 /// Draw the density that a trained model of numbers or of points in the plane has learned
@@ -51,6 +52,9 @@ pub(crate) struct Args {
     /// The seed of likelihoods that are estimates
     #[arg(long, default_value_t = 0, value_parser = arguments::seed)]
     seed: u64,
+
+    #[command(flatten)]
+    given: GivenArgs,
 }
 
 /// The largest number of rows that are drawn beside a density.
@@ -75,7 +79,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         None => Window::around(&data.train.x.narrow(0, 0, data.train.len().min(DRAWN) as i64))?,
     };
     let grid = Grid { n: i64::from(args.grid), dimensions: shape.dimensions(), window };
-    let nats = grid.evaluate(density, kind, args.seed, trained.device)?;
+    let nats = grid.evaluate(density, kind, args.seed, &trained, &args.given)?;
     let mass = nats.exp().sum(Kind::Double).double_value(&[]) * grid.cell();
     match output {
         Output::Picture(_) => {
@@ -122,7 +126,7 @@ struct Grid {
 }
 
 /// The number of points whose likelihood is computed together, small enough to show progress.
-const AT_ONCE: i64 = 1000;
+const AT_ONCE: usize = 1000;
 
 impl Grid {
     /// The length or the area of a cell.
@@ -145,18 +149,21 @@ impl Grid {
         density: &dyn Density,
         kind: LikelihoodKind,
         seed: u64,
-        device: Device,
+        trained: &Trained,
+        given: &GivenArgs,
     ) -> anyhow::Result<Tensor> {
         let [x, y] = self.axes();
         let points = match self.dimensions {
             1 => x.unsqueeze(1),
             _ => Tensor::stack(&Tensor::meshgrid_indexing(&[&x, &y], "xy"), 2).view([-1, 2]),
         };
-        let points = points.to_device(device);
+        let condition = given.condition(trained.model.card(), points.size()[0] as usize)?;
+        let points = Batch { x: points, condition }.to_device(trained.device);
         let work = Work::on(format!("log-density ({kind})"));
         let mut parts = Vec::new();
-        for (i, part) in (0..).zip(points.split(AT_ONCE, 0)) {
-            work.at(i as usize * AT_ONCE as usize, points.size()[0] as usize);
+        for (i, start) in (0..).zip((0..points.len()).step_by(AT_ONCE)) {
+            work.at(start, points.len());
+            let part = points.narrow(start as i64, AT_ONCE.min(points.len() - start) as i64);
             let nats = density.log_likelihood(&part, kind, derive(seed, Purpose::Evaluate, i))?;
             parts.push(nats.to_kind(Kind::Double).to_device(Device::Cpu));
         }

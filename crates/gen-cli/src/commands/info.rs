@@ -131,11 +131,13 @@ fn shape(shape: Shape) -> String {
 }
 
 fn abilities(capabilities: &Capabilities) -> String {
-    let Capabilities { images, points, labels, likelihood, latents, samplers } = capabilities;
+    let Capabilities { images, points, labels, pairs, context, likelihood, latents, samplers } = capabilities;
     let named = [
         (*images, "images"),
         (*points, "points"),
         (*labels, "labels"),
+        (*pairs, "pairs"),
+        (*context, "context"),
         (*likelihood, "likelihood"),
         (*latents, "latents"),
     ];
@@ -156,7 +158,7 @@ fn abilities_of(model: &dyn GenerativeModel) -> anyhow::Result<String> {
     if let Some(latent) = model.latent() {
         all.push(format!("latents of {:?}", latent.latent_shape()));
     }
-    if let Some(sampler) = model.sampling(&SampleRequest::new(1, 0))?.sampler {
+    if let Some(sampler) = model.sampling(&SampleRequest::new(0, 0))?.sampler {
         all.push(format!("sampler {sampler}"));
     }
     Ok(if all.is_empty() { "samples".to_owned() } else { all.join(", ") })

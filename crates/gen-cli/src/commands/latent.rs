@@ -92,7 +92,7 @@ fn encoded(args: &Args, trained: &Trained, latent: &dyn Latent, data: &Dataset) 
     let rows = rows.narrow(0, rows.len().min(args.n as usize));
     let batch = trained.batch(data, &rows, args.seed);
     if let Some(z) = latent.represent(&batch.x, args.seed)? {
-        let classes = rows.labels.as_ref().map(Vec::<i64>::try_from).transpose()?;
+        let classes = rows.labels().map(Vec::<i64>::try_from).transpose()?;
         let title = format!("latents of {} rows of {} by {}", rows.len(), data.spec.name, trained.name());
         let classes = classes.map(|classes| classes.into_iter().map(|class| class as usize).collect());
         return Ok(Latents { z, classes, title });

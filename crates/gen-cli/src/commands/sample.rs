@@ -21,9 +21,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     trained: TrainedArgs,
 
-    /// The number of samples
-    #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    n: u32,
+    /// The number of samples [default: 64, or 8 of each class with --label each]
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
+    n: Option<u32>,
 
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -33,9 +33,9 @@ pub(crate) struct Args {
     #[arg(long)]
     out: PathBuf,
 
-    /// The number of images in a row of the picture
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    columns: u32,
+    /// The number of images in a row of the picture [default: 8, or as many as there are of a class with --label each]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    columns: Option<u32>,
 
     /// The precision of convolutions and linear layers: f32, or bf16, which is faster and less exact
     #[arg(long, default_value_t = Precision::F32)]
@@ -44,7 +44,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let trained = args.trained.load()?;
-    let request = args.sampling.request(trained.model.as_ref(), args.n as usize)?;
+    let classes = args.sampling.given.classes(&trained.model.card().data);
+    let n = args.n.map_or_else(|| classes.map_or(64, |classes| 8 * classes), |n| n as usize);
+    let request = args.sampling.request(trained.model.as_ref(), n)?;
     args.precision.check(trained.device)?;
     let mut accepted = PICTURES.to_vec();
     accepted.push(Output::Array);
@@ -52,7 +54,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let output = output::kind(&args.out, &accepted)?;
     let _region = args.precision.region();
     write(output, args, &trained, &request)?;
-    message::tell(format!("{} samples in {}", args.n, args.out.display()));
+    message::tell(format!("{n} samples in {}", args.out.display()));
     Ok(())
 }
 
@@ -72,7 +74,7 @@ fn parts<'a>(
             0 => request.seed,
             _ => derive(request.seed, Purpose::Sample, start as u64),
         };
-        let part = request.part(AT_ONCE.min(request.n - start), seed);
+        let part = request.part(start, AT_ONCE.min(request.n - start), seed);
         let samples = model.sample(&part)?.to_device(Device::Cpu);
         check_finite(&samples, request)?;
         Ok(model.card().data.on_grids(&samples))
@@ -111,7 +113,10 @@ fn write(output: Output, args: &Args, trained: &Trained, request: &SampleRequest
                 samples.narrow(0, (i * AT_ONCE) as i64, part.size()[0]).copy_(&part);
             }
             let title = format!("samples of {}", model.card().name);
-            pictures::save_samples(&title, &[("samples", &samples)], out, args.columns as usize)?;
+            // A row is one class.
+            let of_a_class = args.sampling.given.classes(&model.card().data).map(|classes| request.n.div_ceil(classes));
+            let columns = args.columns.map_or(of_a_class.unwrap_or(8), |columns| columns as usize);
+            pictures::save_samples(&title, &[("samples", &samples)], out, columns)?;
         }
         // Images as bytes, points as 64-bit floats.
         Output::Array => write_atomically(out, |temporary| {

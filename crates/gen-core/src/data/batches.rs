@@ -1,6 +1,7 @@
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::bytes::bytes_to_signed;
+use super::condition::Condition;
 use super::options::{Binarise, draw_binary, perturbed};
 use super::shape::Shape;
 use super::spec::DataSpec;
@@ -13,14 +14,26 @@ use crate::rng::{Generator, Purpose, permutation};
 pub struct Batch {
     /// `f32 [batch, channels, height, width]` in [-1, 1], or `f64 [batch, dimension]` in the units of the file.
     pub x: Tensor,
-    /// `i64 [batch]`, where the set has classes.
-    pub labels: Option<Tensor>,
+    /// What each row is given, images in the range of `x`.
+    pub condition: Condition,
 }
 
 impl Batch {
-    /// A batch without labels.
-    pub fn unlabelled(x: Tensor) -> Self {
-        Batch { x, labels: None }
+    /// A batch of which nothing is given.
+    pub fn of(x: &Tensor) -> Self {
+        Batch { x: x.shallow_clone(), condition: Condition::NONE }
+    }
+
+    /// Rows `start..start + length`, sharing memory.
+    #[must_use]
+    pub fn narrow(&self, start: i64, length: i64) -> Self {
+        Batch { x: self.x.narrow(0, start, length), condition: self.condition.narrow(start, length) }
+    }
+
+    /// The batch on `device`.
+    #[must_use]
+    pub fn to_device(&self, device: Device) -> Self {
+        Batch { x: self.x.to_device(device), condition: self.condition.to_device(device) }
     }
 
     /// The number of rows.
@@ -73,15 +86,17 @@ impl<'a> Batches<'a> {
         let start = (step % per_epoch) as i64 * self.batch_size as i64;
         let index = self.order.narrow(0, start, self.batch_size as i64);
         let mut x = self.split.x.index_select(0, &index);
+        let mut condition = self.split.condition.select(&index);
         if self.spec.options.flip {
             let mirrored = rng.rand([x.size()[0], 1, 1, 1], (Kind::Float, x.device())).lt(0.5);
-            x = x.flip([3]).where_self(&mirrored, &x);
+            let flipped = |x: &Tensor| x.flip([3]).where_self(&mirrored, x);
+            x = flipped(&x);
+            condition.image = condition.image.as_ref().map(flipped);
         }
         if self.spec.options.perturb > 0.0 {
             x = perturbed(&x, self.spec.options.perturb, rng);
         }
-        let labels = self.split.labels.as_ref().map(|labels| labels.index_select(0, &index));
-        Batch { x: to_model(&x, self.spec, rng), labels }
+        Batch { x: to_model(&x, self.spec, rng), condition: condition.to_model() }
     }
 
     fn shuffle(&mut self, epoch: u64) {
@@ -109,7 +124,7 @@ pub(crate) fn to_model(x: &Tensor, spec: &DataSpec, rng: &Generator) -> Tensor {
 impl Split {
     /// All rows as the input of a model; random options draw from `rng`.
     pub fn to_batch(&self, spec: &DataSpec, rng: &Generator) -> Batch {
-        Batch { x: to_model(&self.x, spec, rng), labels: self.labels.as_ref().map(Tensor::shallow_clone) }
+        Batch { x: to_model(&self.x, spec, rng), condition: self.condition.to_model() }
     }
 }
 

@@ -1,9 +1,12 @@
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use super::condition::Condition;
 use super::discrete::{DiscreteColumn, Grid, discrete_columns};
 use super::finite::{Place, not_finite};
+use super::moments::ColumnMoments;
 use super::options::DataOptions;
-use super::spec::DataSpec;
+use super::shape::Shape;
+use super::spec::{ContextColumn, DataSpec};
 use super::split::{Split, Splits};
 use crate::error::{Error, Result};
 
@@ -84,6 +87,14 @@ impl Dataset {
                 )));
             }
         }
+        spec.context = context_columns(name, &train.condition)?;
+        spec.pair = train.condition.image.as_ref().and_then(|image| match image.size()[..] {
+            [_, channels, height, width] => Some(Shape::Image { channels, height, width }),
+            _ => None,
+        });
+        for split in [&train, &validation, &test] {
+            split.condition.check(&spec, split.len() as i64)?;
+        }
         spec.splits = Splits { train: train.len(), validation: validation.len(), test: test.len() };
         Ok(Dataset { spec, train, validation, test })
     }
@@ -94,7 +105,10 @@ impl Dataset {
     /// When an option does not fit the data.
     pub fn with_options(self, options: &DataOptions) -> Result<Self> {
         let spec = self.spec_with(options)?;
-        let prepare = |split: Split, index: u64| Split { x: options.prepare(&split.x, index), labels: split.labels };
+        let prepare = |split: Split, index: u64| {
+            let image = split.condition.image.as_ref().map(|image| options.fit(image));
+            Split { x: options.prepare(&split.x, index), condition: Condition { image, ..split.condition } }
+        };
         Ok(Dataset {
             spec,
             train: prepare(self.train, 0),
@@ -120,6 +134,8 @@ impl Dataset {
             spec = DataSpec::of(&spec.name, &options.prepare(&rows.x, 0), spec.classes)?;
             spec.sha256 = self.spec.sha256.clone();
             spec.splits = self.spec.splits;
+            spec.context = self.spec.context.clone();
+            spec.pair = self.spec.pair.map(|shape| options.fitted(shape));
             spec.values = options.values(spec.values);
         } else {
             spec.spread_over(self.grids()?);
@@ -160,6 +176,21 @@ impl Dataset {
         Ok(grids)
     }
 
+    /// The names of the columns of the context, in the order of [`Condition::context`].
+    ///
+    /// # Errors
+    /// When there are fewer or more names than columns.
+    pub fn with_context_names(mut self, names: &[String]) -> Result<Self> {
+        if names.len() != self.spec.context.len() {
+            let columns = self.spec.context.len();
+            return Err(Error::invalid(format!("{columns} columns of context need as many names, found {names:?}")));
+        }
+        for (column, name) in self.spec.context.iter_mut().zip(names) {
+            column.name.clone_from(name);
+        }
+        Ok(self)
+    }
+
     /// The data set on `device`.
     #[must_use]
     pub fn to_device(&self, device: Device) -> Dataset {
@@ -170,4 +201,22 @@ impl Dataset {
             test: self.test.to_device(device),
         }
     }
+}
+
+/// The columns of the context of training rows, without names.
+fn context_columns(name: &str, condition: &Condition) -> Result<Vec<ContextColumn>> {
+    let Some(context) = &condition.context else { return Ok(Vec::new()) };
+    if context.dim() != 2 || context.size()[1] == 0 || context.kind() != Kind::Double {
+        return Err(Error::invalid(format!(
+            "the context of `{name}` should be f64 [n, columns], found {:?} {:?}",
+            context.kind(),
+            context.size()
+        )));
+    }
+    let ColumnMoments { mean, std } = ColumnMoments::of(context);
+    if !bool::try_from(std.isfinite().all())? {
+        return Err(Error::invalid(format!("the context of `{name}` holds values that are not finite")));
+    }
+    let (mean, std) = (Vec::<f64>::try_from(mean)?, Vec::<f64>::try_from(std)?);
+    Ok(mean.into_iter().zip(std).map(|(mean, std)| ContextColumn { name: String::new(), mean, std }).collect())
 }

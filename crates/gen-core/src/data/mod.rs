@@ -5,6 +5,7 @@
 
 mod batches;
 mod bytes;
+mod condition;
 mod dataset;
 mod discrete;
 mod finite;
@@ -18,6 +19,7 @@ mod values;
 
 pub use batches::{Batch, Batches};
 pub use bytes::{bytes_to_signed, signed_to_bytes};
+pub use condition::Condition;
 pub use dataset::Dataset;
 pub use discrete::{DiscreteColumn, Grid};
 pub use finite::{Place, not_finite};
@@ -25,6 +27,6 @@ pub use moments::ColumnMoments;
 pub use options::{Binarise, DataOptions};
 pub use points::PointSet;
 pub use shape::Shape;
-pub use spec::DataSpec;
+pub use spec::{ContextColumn, DataSpec};
 pub use split::{Split, Splits};
 pub use values::Values;

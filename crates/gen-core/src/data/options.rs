@@ -83,6 +83,12 @@ impl DataOptions {
     ///
     /// `x: u8 [n, channels, height, width]`; `split` numbers the random stream of the part.
     pub(super) fn prepare(&self, x: &Tensor, split: u64) -> Tensor {
+        let x = self.fit(x);
+        if self.binarise == Binarise::Static { draw_binary(&x, &stream(0, Purpose::Data, split)) } else { x }
+    }
+
+    /// Resizes and pads `x: u8 [n, channels, height, width]`, as far as these options say so.
+    pub(super) fn fit(&self, x: &Tensor) -> Tensor {
         let mut x = x.shallow_clone();
         if self.resize > 0 && x.size()[0] > 0 {
             let size = [self.resize, self.resize];
@@ -95,10 +101,16 @@ impl DataOptions {
             let sides = [left, self.pad - width - left, top, self.pad - height - top];
             x = x.constant_pad_nd(sides);
         }
-        if self.binarise == Binarise::Static {
-            x = draw_binary(&x, &stream(0, Purpose::Data, split));
-        }
         x
+    }
+
+    /// The shape of images of `shape` after [`DataOptions::fit`].
+    pub(super) fn fitted(&self, shape: Shape) -> Shape {
+        let side = if self.pad > 0 { self.pad } else { self.resize };
+        match shape {
+            Shape::Image { channels, .. } if side > 0 => Shape::Image { channels, height: side, width: side },
+            shape => shape,
+        }
     }
 
     /// The kind of the values of images after these options.

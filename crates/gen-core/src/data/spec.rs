@@ -39,6 +39,12 @@ pub struct DataSpec {
     pub grids: Vec<Grid>,
     /// Standard deviation of all values of the training rows together, in the units of a batch.
     pub sigma: f64,
+    /// The columns of a table that rows are given, which no model learns to make; empty where there are none.
+    #[serde(default)]
+    pub context: Vec<ContextColumn>,
+    /// The shape of the other image, where images come in pairs.
+    #[serde(default)]
+    pub pair: Option<Shape>,
     /// SHA-256 over the files of the set, in the order of its manifest; empty where there are no files.
     #[serde(default)]
     pub sha256: String,
@@ -48,6 +54,18 @@ pub struct DataSpec {
     /// The options that were applied.
     #[serde(default)]
     pub options: DataOptions,
+}
+
+/// A column of real numbers that rows of data are given, with its moments over the training rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContextColumn {
+    /// The name, empty where the file has none.
+    pub name: String,
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation, 0 where all rows have one value.
+    pub std: f64,
 }
 
 impl DataSpec {
@@ -89,6 +107,8 @@ impl DataSpec {
             std,
             grids: Vec::new(),
             sigma,
+            context: Vec::new(),
+            pair: None,
             sha256: String::new(),
             splits: Splits::default(),
             options: DataOptions::default(),

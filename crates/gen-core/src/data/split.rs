@@ -1,19 +1,31 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::condition::Condition;
+
 /// One part of a data set.
 #[derive(Debug)]
 pub struct Split {
     /// `u8 [n, channels, height, width]`, or `f64 [n, dimension]` in the units of the file.
     pub x: Tensor,
-    /// `i64 [n]`, where the set has classes.
-    pub labels: Option<Tensor>,
+    /// What each row is given: its class `i64 [n]`, where the set has classes, and so on.
+    pub condition: Condition,
 }
 
 impl Split {
     /// Data without labels.
     pub fn unlabelled(x: Tensor) -> Self {
-        Split { x, labels: None }
+        Split { x, condition: Condition::NONE }
+    }
+
+    /// Data with a class for each row, `i64 [n]`.
+    pub fn labelled(x: Tensor, labels: Tensor) -> Self {
+        Split { x, condition: Condition::of_labels(labels) }
+    }
+
+    /// The class of each row, `i64 [n]`, where the set has classes.
+    pub fn labels(&self) -> Option<&Tensor> {
+        self.condition.labels.as_ref()
     }
 
     /// The number of rows.
@@ -28,27 +40,29 @@ impl Split {
 
     /// Rows `start..start + length`, sharing memory.
     pub fn narrow(&self, start: usize, length: usize) -> Split {
-        let cut = |t: &Tensor| t.narrow(0, start as i64, length as i64);
-        Split { x: cut(&self.x), labels: self.labels.as_ref().map(cut) }
+        let (start, length) = (start as i64, length as i64);
+        Split { x: self.x.narrow(0, start, length), condition: self.condition.narrow(start, length) }
     }
 
     /// The rows of these indices, copied.
     pub fn select(&self, indices: &[i64]) -> Split {
         let index = Tensor::from_slice(indices).to_device(self.x.device());
-        let pick = |t: &Tensor| t.index_select(0, &index);
-        Split { x: pick(&self.x), labels: self.labels.as_ref().map(pick) }
+        Split { x: self.x.index_select(0, &index), condition: self.condition.select(&index) }
     }
 
     /// Tabular data in `f64`; images as they are.
     pub(super) fn with_tables_in_f64(self) -> Split {
         match self.x.dim() {
-            2 if self.x.is_floating_point() => Split { x: self.x.to_kind(Kind::Double), ..self },
+            2 if self.x.is_floating_point() => {
+                let context = self.condition.context.as_ref().map(|context| context.to_kind(Kind::Double));
+                Split { x: self.x.to_kind(Kind::Double), condition: Condition { context, ..self.condition } }
+            }
             _ => self,
         }
     }
 
     pub(super) fn to_device(&self, device: Device) -> Split {
-        Split { x: self.x.to_device(device), labels: self.labels.as_ref().map(|t| t.to_device(device)) }
+        Split { x: self.x.to_device(device), condition: self.condition.to_device(device) }
     }
 }
 

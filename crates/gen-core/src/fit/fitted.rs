@@ -70,7 +70,7 @@ impl<M: Buildable> Fitted<M> {
         }
         let rows = Split::unlabelled(x.shallow_clone());
         let batch = rows.to_batch(&self.data, &stream(ESTIMATE, Purpose::Data, 0));
-        density.log_likelihood(&batch.x, kind, ESTIMATE)
+        density.log_likelihood(&batch, kind, ESTIMATE)
     }
 
     /// Writes the model to one safetensors file, with its settings inside. The file appears whole or not at all.

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use tch::{Device, Tensor};
 
 use crate::config::{self, Table, complete, from_table, to_table};
-use crate::data::{Dataset, Split};
+use crate::data::{Condition, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::params::NamedTensors;
 use crate::registry::{BuildContext, Buildable};
@@ -39,7 +39,7 @@ pub struct Fit<M> {
     budget: Budget,
     seed: u64,
     device: Device,
-    labels: Option<Tensor>,
+    condition: Condition,
     set: Vec<String>,
     model: PhantomData<M>,
 }
@@ -57,7 +57,7 @@ impl<M: Buildable> Fit<M> {
             budget: Budget::Steps(4000),
             seed: 0,
             device: Device::Cpu,
-            labels: None,
+            condition: Condition::NONE,
             set: Vec::new(),
             model: PhantomData,
         }
@@ -84,8 +84,15 @@ impl<M: Buildable> Fit<M> {
 
     /// The class of each row, `i64 [n]` from 0 up, for models that learn from labels.
     #[must_use]
-    pub fn labels(self, labels: &Tensor) -> Self {
-        Fit { labels: Some(labels.shallow_clone()), ..self }
+    pub fn labels(mut self, labels: &Tensor) -> Self {
+        self.condition.labels = Some(labels.shallow_clone());
+        self
+    }
+
+    /// What each row of the data is given. Models that do not learn from a part refuse it.
+    #[must_use]
+    pub fn given(self, condition: &Condition) -> Self {
+        Fit { condition: condition.clone(), ..self }
     }
 
     /// Changes a setting of the model, its training or its sampling by `key=value`, as `gen train --set` does.
@@ -108,9 +115,7 @@ impl<M: Buildable> Fit<M> {
     /// # Errors
     /// As [`Fit::run`].
     pub fn run_observed(self, x: &Tensor, mut observe: impl FnMut(&LogRecord)) -> Result<Fitted<M>> {
-        if self.labels.is_some() && !M::CAPABILITIES.labels {
-            return Err(Error::invalid(format!("`{}` does not learn from labels", M::NAME)));
-        }
+        M::CAPABILITIES.check_given(M::NAME, &self.condition)?;
         let whole = self.dataset(x, 0)?;
         let mut table = Table::new();
         table.insert("model".to_owned(), to_table(&M::default_config(&whole.spec))?.into());
@@ -154,14 +159,9 @@ impl<M: Buildable> Fit<M> {
     /// The data with `held_out` rows for validation, drawn at random.
     fn dataset(&self, x: &Tensor, held_out: usize) -> Result<Dataset> {
         let rows = x.size().first().map_or(0, |n| *n as usize);
-        if let Some(labels) = &self.labels
-            && labels.size() != [rows as i64]
-        {
-            return Err(Error::invalid(format!("{rows} rows need {rows} labels, found {:?}", labels.size())));
-        }
-        let all = Split { x: x.shallow_clone(), labels: self.labels.as_ref().map(Tensor::shallow_clone) };
-        let classes = match &self.labels {
-            Some(labels) if rows > 0 => {
+        let all = Split { x: x.shallow_clone(), condition: self.condition.clone() };
+        let classes = match &self.condition.labels {
+            Some(labels) if labels.numel() > 0 => {
                 if labels.min().int64_value(&[]) < 0 {
                     return Err(Error::invalid("labels are numbers of classes from 0 up, found a negative one"));
                 }
@@ -169,6 +169,9 @@ impl<M: Buildable> Fit<M> {
             }
             _ => Vec::new(),
         };
+        if self.condition.rows().is_some_and(|found| found != rows as i64) {
+            return Dataset::from_splits("data", all, None, None, classes);
+        }
         let order = permutation(rows, self.seed, Purpose::Data, 0);
         let (validation, train) = order.split_at(held_out.min(rows));
         let validation = (!validation.is_empty()).then(|| all.select(validation));

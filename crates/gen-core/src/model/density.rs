@@ -4,6 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::data::Batch;
 use crate::error::{Error, Result};
 
 /// The method by which a log-likelihood was computed.
@@ -87,14 +88,16 @@ pub trait Density {
     /// The kinds of likelihood that the model computes, the main one first.
     fn kinds(&self) -> Vec<LikelihoodKind>;
 
-    /// log p of each row of `x`, a batch of a data set: `[batch]`, in nats, without gradients.
+    /// log p(x) of each row of a batch of a data set: `[batch]`, in nats, without gradients; of a model that learns from
+    /// a condition log p(x | condition), or p of all classes together where it learns from labels alone and the batch
+    /// has none.
     ///
     /// For bytes and binary values it is the log of a probability mass or a bound on it; for continuous values, of a
     /// density. See [`Values`](crate::data::Values).
     ///
     /// # Errors
-    /// When `kind` is not one of [`Density::kinds`] or `x` has the wrong shape.
-    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor>;
+    /// When `kind` is not one of [`Density::kinds`], the batch has the wrong shape, or lacks a part of the condition.
+    fn log_likelihood(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Tensor>;
 
     /// The effective sample size of the estimate of each row, `[batch]`, for importance-weighted kinds; `None` for
     /// others. It ranges from 1, where a single sample dominates, to K, where all have equal weight. The same `seed`
@@ -102,8 +105,8 @@ pub trait Density {
     ///
     /// # Errors
     /// As [`Density::log_likelihood`].
-    fn effective_sample_size(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
-        let _ = (x, kind, seed);
+    fn effective_sample_size(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
+        let _ = (batch, kind, seed);
         Ok(None)
     }
 }

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::config::{self, complete, from_table, overlay, to_table};
+use crate::data::Condition;
 use crate::error::{Error, Result};
 
 /// The number of samples, their seed, and the sampling options that differ from the model's own.
@@ -18,6 +19,8 @@ pub struct SampleRequest {
     pub n: usize,
     /// The seed; the same request gives the same samples on the same machine.
     pub seed: u64,
+    /// What the samples are given, a row for each.
+    pub condition: Condition,
     /// Sampling options by name. A model refuses those that it does not have; it ignores none.
     pub options: Table,
 }
@@ -25,7 +28,7 @@ pub struct SampleRequest {
 impl SampleRequest {
     /// `n` samples with the model's own options.
     pub fn new(n: usize, seed: u64) -> Self {
-        SampleRequest { n, seed, options: Table::new() }
+        SampleRequest { n, seed, condition: Condition::NONE, options: Table::new() }
     }
 
     /// A request for these options, and no samples.
@@ -51,10 +54,17 @@ impl SampleRequest {
         self
     }
 
-    /// The same request for `n` samples with another seed.
+    /// The same request with a condition for each sample. A model refuses parts that it does not learn from.
     #[must_use]
-    pub fn part(&self, n: usize, seed: u64) -> Self {
-        SampleRequest { n, seed, ..self.clone() }
+    pub fn given(self, condition: Condition) -> Self {
+        SampleRequest { condition, ..self }
+    }
+
+    /// The request for `n` of these samples from number `start` on, with another seed.
+    #[must_use]
+    pub fn part(&self, start: usize, n: usize, seed: u64) -> Self {
+        let condition = self.condition.narrow(start as i64, n as i64);
+        SampleRequest { n, seed, condition, options: self.options.clone() }
     }
 
     /// The options of a model whose own are `defaults`, with those of the request in their places.

@@ -1,9 +1,9 @@
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 use super::config::TrainConfig;
 use super::record::Progress;
-use crate::data::Dataset;
+use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::model::GenerativeModel;
 use crate::rng::{Purpose, derive, permutation, stream};
@@ -51,7 +51,7 @@ pub(super) fn check_unused(config: &TrainConfig, data: &Dataset) -> Result<()> {
 
 /// The held-out rows, drawn once with their noise.
 pub(super) struct Validation {
-    x: Tensor,
+    batch: Batch,
     seed: u64,
 }
 
@@ -66,7 +66,7 @@ impl Validation {
         let mut order = permutation(split.len(), seed, Purpose::Validate, 0);
         order.truncate(rows);
         let batch = split.select(&order).to_batch(&data.spec, &stream(seed, Purpose::Validate, 0));
-        Some(Validation { x: batch.x, seed: derive(seed, Purpose::Validate, 1) })
+        Some(Validation { batch, seed: derive(seed, Purpose::Validate, 1) })
     }
 
     /// Checks that the model has a validation loss.
@@ -74,7 +74,7 @@ impl Validation {
     /// # Errors
     /// When it has none.
     pub(super) fn check<M: GenerativeModel + ?Sized>(&self, model: &M) -> Result<()> {
-        match model.validation_loss(&self.x.narrow(0, 0, 1), self.seed)? {
+        match model.validation_loss(&self.batch.narrow(0, 1), self.seed)? {
             Some(_) => Ok(()),
             None => Err(Error::invalid(format!(
                 "`{}` has no validation loss: set `validation_rows` to 0",
@@ -84,12 +84,12 @@ impl Validation {
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.x.size()[0] as usize
+        self.batch.len()
     }
 
     /// The name of the loss, and its mean over the rows; `None` where the model has none.
     pub(super) fn measure<M: GenerativeModel + ?Sized>(&self, model: &M) -> Result<Option<(String, f64)>> {
-        let loss = model.validation_loss(&self.x, self.seed)?;
+        let loss = model.validation_loss(&self.batch, self.seed)?;
         Ok(loss.map(|loss| (loss.objective, loss.rows.mean(Kind::Double).double_value(&[]))))
     }
 }

@@ -92,7 +92,7 @@ fn the_last_training_rows_validate() {
     assert_eq!(first_pixels(&data.train), (0..8).collect::<Vec<_>>());
     assert_eq!(first_pixels(&data.validation), [8, 9]);
     assert_eq!(first_pixels(&data.test), [10, 11, 12]);
-    assert_eq!(data.test.labels.unwrap(), Tensor::from_slice(&[0i64, 1, 0]));
+    assert_eq!(*data.test.labels().unwrap(), Tensor::from_slice(&[0i64, 1, 0]));
     assert_eq!(data.spec.classes, ["even", "odd"]);
     assert_eq!(data.spec.splits, Splits { train: 8, validation: 2, test: 3 });
     let files = &catalog.manifests()[0].files;
@@ -406,7 +406,7 @@ fn the_manifests_of_this_repository_are_sound() {
     // np.random.default_rng(0).permutation(1797)[0] is 360; the first row of that image is 0 0 1 13 7 0 0 0.
     let row = Vec::<u8>::try_from(digits.train.x.select(0, 0).reshape([-1]).narrow(0, 0, 8)).unwrap();
     assert_eq!(row, [0, 0, 16, 207, 112, 0, 0, 0]);
-    let counts = digits.train.labels.unwrap().bincount::<Tensor>(None, 10);
+    let counts = digits.train.labels().unwrap().bincount::<Tensor>(None, 10);
     assert!(counts.min().int64_value(&[]) > 100);
 }
 

@@ -18,7 +18,7 @@ use self::list::{Listing, known_formats};
 use self::picture::Picture;
 use crate::checksum::sha256_of_list;
 use crate::words::{count, list};
-use gen_core::data::Split;
+use gen_core::data::{Condition, Split};
 use gen_core::{Error, Result};
 
 /// The largest side chosen by default.
@@ -103,7 +103,7 @@ pub fn read(folder: impl AsRef<Path>, side: Option<u32>) -> Result<ImageFolder> 
         warnings.push(format!("folders without pictures make no classes: {}", list(&empty)));
     }
     Ok(ImageFolder {
-        rows: Split { x: stack(&pictures, i64::from(side)), labels },
+        rows: Split { x: stack(&pictures, i64::from(side)), condition: Condition { labels, ..Condition::NONE } },
         classes,
         sha256: sha256_of_list(pictures.iter().map(|(name, picture)| (name.as_str(), picture.sha256.as_str()))),
         warnings: warnings.into_iter().map(|warning| format!("{}: {warning}", folder.display())).collect(),

@@ -29,7 +29,7 @@ fn sub_folders_are_classes_and_files_are_sorted() {
     assert_eq!(set.rows.x.size(), [3, 1, 7, 7]);
     assert_eq!(first_pixels(&set.rows.x), [1, 2, 3]);
     assert_eq!(set.classes, ["cats", "dogs"]);
-    assert_eq!(Vec::<i64>::try_from(set.rows.labels.unwrap()).unwrap(), [0, 1, 1]);
+    assert_eq!(Vec::<i64>::try_from(set.rows.labels().unwrap()).unwrap(), [0, 1, 1]);
     let [size, others, empty] = &set.warnings[..] else { panic!("{:?}", set.warnings) };
     assert!(size.contains("resized to 7x7") && size.contains("from 6x20 to 8x8, 1 of which is enlarged"), "{size}");
     assert!(others.contains("left out 1 file without the name of a picture: notes.txt"), "{others}");
@@ -45,7 +45,7 @@ fn one_picture_in_colour_makes_the_set_coloured() {
     transparent.save(folder.path().join("c.png")).unwrap();
     let set = read(folder.path(), None).unwrap();
     assert_eq!(first_pixels(&set.rows.x), [9, 9, 9, 1, 2, 90, 204, 204, 224]);
-    assert!(set.classes.is_empty() && set.rows.labels.is_none());
+    assert!(set.classes.is_empty() && set.rows.labels().is_none());
 }
 
 #[test]
@@ -288,14 +288,14 @@ fn a_stray_picture_is_left_out_and_named() {
     grey(folder.path(), "logo.png", 99, (4, 4));
     let set = read(folder.path(), None).unwrap();
     assert_eq!(set.classes, ["a", "b"]);
-    assert_eq!(Vec::<i64>::try_from(set.rows.labels.unwrap()).unwrap(), [0, 0, 0, 1, 1, 1]);
+    assert_eq!(Vec::<i64>::try_from(set.rows.labels().unwrap()).unwrap(), [0, 0, 0, 1, 1, 1]);
     assert_eq!(first_pixels(&set.rows.x), [0, 1, 2, 10, 11, 12]);
     assert!(set.warnings[0].contains("left out 1 picture beside the folders of the classes: logo.png"));
     for i in 0..6 {
         grey(folder.path(), &format!("{i}.png"), i, (4, 4));
     }
     let set = read(folder.path(), None).unwrap();
-    assert!(set.rows.labels.is_none() && set.rows.len() == 13);
+    assert!(set.rows.labels().is_none() && set.rows.len() == 13);
     assert!(set.warnings[0].contains("no classes, since 7 of 13 pictures lie beside them"));
 }
 

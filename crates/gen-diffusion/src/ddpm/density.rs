@@ -1,4 +1,4 @@
-use gen_core::data::Values;
+use gen_core::data::{Batch, Values};
 use gen_core::model::{Density, LikelihoodKind, map_chunks};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::{Error, Result};
@@ -30,7 +30,8 @@ impl Density for Ddpm {
         }
     }
 
-    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
+    fn log_likelihood(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
+        let x = &batch.x;
         self.card.check_batch(x)?;
         let rng = stream(seed, Purpose::Evaluate, 0);
         match kind {

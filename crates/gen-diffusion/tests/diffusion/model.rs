@@ -108,10 +108,10 @@ fn every_kind_of_data() {
             Values::Bytes | Values::Dequantised => vec![bound, LikelihoodKind::DequantisedOde],
         };
         assert_eq!(density.kinds(), kinds);
-        let log_p = density.log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap();
+        let log_p = density.log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 0).unwrap();
         assert_eq!(log_p.size(), [7]);
         assert!(bool::try_from(log_p.isfinite().all()).unwrap());
-        assert!(density.log_likelihood(&x, LikelihoodKind::Exact, 0).is_err());
+        assert!(density.log_likelihood(&Batch::of(&x), LikelihoodKind::Exact, 0).is_err());
     }
 }
 
@@ -149,7 +149,8 @@ fn samples_depend_on_the_weights_alone() {
     }
     fresh.weights().assign(&trained.weights()).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
-    let log_p = |model: &Ddpm| model.density().unwrap().log_likelihood(&x, LikelihoodKind::LowerBound, 2).unwrap();
+    let log_p =
+        |model: &Ddpm| model.density().unwrap().log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 2).unwrap();
     assert_eq!(log_p(&fresh), log_p(&trained));
     for name in ["ddim", "ancestral"] {
         let request = SampleRequest::new(3, 5).with("sampler", name).with("sampler.steps", 4);
@@ -278,7 +279,7 @@ fn published_settings_can_be_chosen() {
     let ancestral = toml::toml! { sampler = { kind = "ancestral", steps = 20, spacing = "leading" } };
     model.set_sampling_options(&ancestral).unwrap();
     assert!(model.set_sampling_options(&toml::toml! { sampler = { steps = 21 } }).is_err());
-    let batch = Batch::unlabelled(data.train.to_batch(&data.spec, &Generator::shared()).x);
+    let batch = Batch::of(&data.train.to_batch(&data.spec, &Generator::shared()).x);
     let _losses = model.train_step(&batch, &Step::new(0)).unwrap();
     assert_eq!(model.sampling(&SampleRequest::new(1, 0)).unwrap().evaluations, 20);
     assert_eq!(model.sample(&SampleRequest::new(1, 0)).unwrap().size(), [1, 1, 8, 8]);
@@ -310,7 +311,7 @@ fn the_bound_can_be_chosen_and_runs_of_before_have_the_continuous_one() {
             table.insert("bound".into(), bound.into());
         }
         let model = entry.build(&table, &context).unwrap();
-        let found = model.density().unwrap().log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap();
+        let found = model.density().unwrap().log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 0).unwrap();
         assert!(bool::try_from(found.isfinite().all()).unwrap(), "{bound:?}");
         found
     };
@@ -325,8 +326,8 @@ fn batches_of_the_wrong_shape_are_refused() {
     let data = images(1, 8);
     let mut model = build(small(&data), &data, 0).unwrap();
     let wrong = Tensor::zeros([2, 3, 8, 8], (Kind::Float, Device::Cpu));
-    assert!(model.train_step(&Batch::unlabelled(wrong.shallow_clone()), &Step::new(0)).is_err());
-    assert!(model.density().unwrap().log_likelihood(&wrong, LikelihoodKind::LowerBound, 0).is_err());
+    assert!(model.train_step(&Batch::of(&wrong), &Step::new(0)).is_err());
+    assert!(model.density().unwrap().log_likelihood(&Batch::of(&wrong), LikelihoodKind::LowerBound, 0).is_err());
 }
 
 /// Two clusters: are they found, in the units of the data, and is the bound near the entropy?
@@ -363,7 +364,7 @@ fn learns_points() {
     let each = (z.square() + (2.0 * std::f64::consts::PI).ln()).sum_dim_intlist(2, false, Kind::Double) * -0.5;
     let entropy = -(each.logsumexp(1, false) - 2f64.ln() - 0.05f64.ln()).mean(Kind::Double).double_value(&[]);
     let nats = |kind| {
-        let log_p = model.density().unwrap().log_likelihood(&data.train.x, kind, 0).unwrap();
+        let log_p = model.density().unwrap().log_likelihood(&Batch::of(&data.train.x), kind, 0).unwrap();
         -log_p.mean(Kind::Double).double_value(&[])
     };
     let (flow, bound) = (nats(LikelihoodKind::Ode), nats(LikelihoodKind::LowerBound));
@@ -387,7 +388,7 @@ fn units_change_a_density_by_their_volume_and_samples_with_them() {
     }
     let x = data.train.x.narrow(0, 0, 20);
     for kind in [LikelihoodKind::LowerBound, LikelihoodKind::Ode] {
-        let of = |model: &Ddpm, x: &Tensor| model.density().unwrap().log_likelihood(x, kind, 3).unwrap();
+        let of = |model: &Ddpm, x: &Tensor| model.density().unwrap().log_likelihood(&Batch::of(x), kind, 3).unwrap();
         // ln (4 / 8)
         assert_close(&(of(&model, &x) - of(&other, &(&x * &units))), &Tensor::full([20], 0.5f64.ln(), F64), 1e-5, 1e-4);
     }
@@ -411,7 +412,7 @@ fn no_setting_is_ignored() {
             let _ = tch::no_grad(|| tensor.shallow_clone().g_add_(&(rng.randn_like(tensor) * 0.2)));
         }
         let samples = model.sample(&SampleRequest::new(2, 0)).unwrap();
-        let losses = model.train_step(&Batch::unlabelled(x.shallow_clone()), &Step::new(0)).unwrap().values();
+        let losses = model.train_step(&Batch::of(&x), &Step::new(0)).unwrap().values();
         (samples, losses[0].1)
     };
     let (default, none) = (small(&data), Table::new);

@@ -3,7 +3,7 @@
 
 use std::f64::consts::TAU;
 
-use gen_core::data::{Binarise, DataOptions, Dataset, PointSet, Split, Values};
+use gen_core::data::{Batch, Binarise, DataOptions, Dataset, PointSet, Split, Values};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
@@ -145,7 +145,7 @@ fn moons() -> (Dataset, Ddpm) {
 #[test]
 fn a_model_of_the_moons() {
     let (data, model) = moons();
-    let nats = |x: &Tensor, kind| model.log_likelihood(x, kind, 0).unwrap();
+    let nats = |x: &Tensor, kind| model.log_likelihood(&Batch::of(x), kind, 0).unwrap();
 
     let (side, half) = (60, 6.0);
     let width = 2.0 * half / side as f64;
@@ -218,11 +218,12 @@ fn bytes_have_the_density_of_their_dequantised_values() {
     let (data, [model, spread]) = bytes_and_spread(2);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
     assert_eq!(model.kinds(), [LikelihoodKind::LowerBound, LikelihoodKind::DequantisedOde]);
-    let nats = model.log_likelihood(&x, LikelihoodKind::DequantisedOde, 5).unwrap();
+    let nats = model.log_likelihood(&Batch::of(&x), LikelihoodKind::DequantisedOde, 5).unwrap();
     assert!(nats.size() == [64] && !nats.requires_grad());
     let noise = stream(5, Purpose::Evaluate, 0).rand_like(&x);
-    let of_spread =
-        spread.log_likelihood(&(&x + (noise - 0.5) * (2.0 / 255.0)), LikelihoodKind::DequantisedOde, 9).unwrap();
+    let of_spread = spread
+        .log_likelihood(&Batch::of(&(&x + (noise - 0.5) * (2.0 / 255.0))), LikelihoodKind::DequantisedOde, 9)
+        .unwrap();
     assert_close(&nats, &(&of_spread + 2.0 * (2.0f64 / 255.0).ln()), 1e-4, 1e-4);
     let bits = |values: Values, nats: &Tensor| values.bits_per_dim(nats.mean(Kind::Double).double_value(&[]), 2);
     let difference = bits(Values::Bytes, &nats) - bits(Values::Dequantised, &of_spread);
@@ -235,7 +236,7 @@ fn the_density_of_one_pixel_integrates_to_one() {
     let (n, reach) = (400, 8.0);
     let width = 2.0 * reach / n as f64;
     let x = (Tensor::arange(n, (Kind::Float, Device::Cpu)) + 0.5) * width - reach;
-    let log_p = model.log_likelihood(&x.view([-1, 1, 1, 1]), LikelihoodKind::DequantisedOde, 0).unwrap();
+    let log_p = model.log_likelihood(&Batch::of(&x.view([-1, 1, 1, 1])), LikelihoodKind::DequantisedOde, 0).unwrap();
     let mass = log_p.exp().sum(Kind::Double).double_value(&[]) * width;
     assert!((mass - 1.0).abs() < 1e-5, "{mass}");
 }
@@ -246,6 +247,6 @@ fn black_and_white_has_no_density() {
     let model = build(Ddpm::default_config(&data.spec), &data);
     assert_eq!(model.kinds(), [LikelihoodKind::LowerBound]);
     let x = data.train.narrow(0, 2).to_batch(&data.spec, &Generator::seeded(0)).x;
-    let message = model.log_likelihood(&x, LikelihoodKind::Ode, 0).unwrap_err().to_string();
+    let message = model.log_likelihood(&Batch::of(&x), LikelihoodKind::Ode, 0).unwrap_err().to_string();
     assert_eq!(message, "the likelihood of Binary values by `ddpm` is `lower-bound`, not `ode`");
 }

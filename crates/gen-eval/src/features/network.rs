@@ -255,7 +255,7 @@ impl FeatureNetwork {
     /// # Errors
     /// When the split has no labels, or the network is not a classifier.
     pub fn accuracy(&self, split: &Split) -> Result<f64> {
-        let labels = split.labels.as_ref().ok_or_else(|| Error::invalid("the split has no labels"))?;
+        let labels = split.labels().ok_or_else(|| Error::invalid("the split has no labels"))?;
         let classes = self.classes(&split.x).ok_or_else(|| Error::invalid("the network knows no classes"))?;
         Ok(classes.eq_tensor(labels).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]))
     }

@@ -103,19 +103,19 @@ pub fn train(
     classification: &Classification,
     mut observe: impl FnMut(FeatureRecord),
 ) -> Result<FeatureNetwork> {
-    let Some(labels) = &data.train.labels else {
+    let Some(labels) = data.train.labels() else {
         return Err(Error::invalid(format!("`{}` has no labels: a classifier learns from classes", data.spec.name)));
     };
     let classes = labels.max().int64_value(&[]) + 1;
     let mut network = FeatureNetwork::classifier(data.spec.shape, classes, config.seed)?;
-    let loss = |Batch { x, labels }: &Batch, rng: &Generator| {
+    let loss = |Batch { x, condition }: &Batch, rng: &Generator| {
         let x = flawed(&shifted(x, classification.shift, rng), config.flaws, config.blur, config.noise, rng);
         let dropout = classification.dropout;
         let drop = |h| if dropout > 0.0 { rng.dropout(&h, dropout) } else { h };
         let real = x.size()[0];
         let (x, made) = with_outliers(&x, &x, config.outliers, rng);
         let embedding = network.embed(&x, drop);
-        let labels = labels.as_ref().expect("the split has labels");
+        let labels = condition.labels.as_ref().expect("the split has labels");
         let scores = network.classify(&embedding.narrow(0, 0, real)).expect("a classifier has classes");
         let loss = scores.cross_entropy_loss(labels, None::<Tensor>, Reduction::Mean, -100, 0.0);
         match made {

@@ -109,13 +109,16 @@ impl<'a> Protocol<'a> {
         let start = Instant::now();
         let card = model.card();
         let options = self.options.sampling.clone();
-        let request = SampleRequest { options, ..SampleRequest::new(1, self.options.seed) };
-        let sampling = model.sampling(&request)?;
+        let (n, seed) = (self.samples(), self.options.seed);
+        // As often as test rows are.
+        let condition = card.conditioning.draw(&self.test, n, seed);
+        let request = SampleRequest { n, seed, condition, options };
+        let one = request.part(0, 1, seed);
+        let sampling = model.sampling(&one)?;
         observe(Stage::Timing);
-        let latency = sampling::latency(model, &request)?;
+        let latency = sampling::latency(model, &one)?;
         let compared = self.options.compares_samples();
-        let Drawn { samples, per_second, finite } =
-            sampling::draw(model, &self.data.spec, &request, self.samples(), observe)?;
+        let Drawn { samples, per_second, finite } = sampling::draw(model, &self.data.spec, &request, observe)?;
         let Measured { row, metrics } = match (compared, finite) {
             (false, _) => self.uncompared(),
             (true, true) => self.compare(&samples, observe)?,

@@ -23,21 +23,20 @@ pub(super) struct Drawn {
     pub(super) finite: bool,
 }
 
-/// Draws `total` samples in the form of the data.
+/// Draws the samples of `request` in the form of the data.
 pub(super) fn draw(
     model: &dyn GenerativeModel,
     spec: &DataSpec,
     request: &SampleRequest,
-    total: usize,
     observe: &mut dyn FnMut(Stage),
 ) -> Result<Drawn> {
-    let start = Instant::now();
+    let (start, total) = (Instant::now(), request.n);
     let mut parts = Vec::new();
     let mut finite = true;
     for (index, done) in (0..total).step_by(PART).enumerate() {
         observe(Stage::Sampling { done, total });
         let seed = derive(request.seed, Purpose::Sample, index as u64);
-        let part = model.sample(&request.part(PART.min(total - done), seed))?;
+        let part = model.sample(&request.part(done, PART.min(total - done), seed))?;
         finite &= bool::try_from(part.isfinite().all())?;
         parts.push(match spec.shape.is_image() {
             true => signed_to_bytes(&part).to_device(Device::Cpu),

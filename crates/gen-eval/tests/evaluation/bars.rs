@@ -14,7 +14,7 @@ pub(crate) fn bars(n: i64, seed: u64) -> Split {
         let image = x.get(i as i64).get(0);
         let _ = image.narrow((class % 2) as usize as i64, 2 + 3 * (class / 2), 2).g_add_scalar_(150.0);
     }
-    Split { x: x.to_kind(Kind::Uint8), labels: Some(Tensor::from_slice(&labels)) }
+    Split::labelled(x.to_kind(Kind::Uint8), Tensor::from_slice(&labels))
 }
 
 /// 1,200 training images of them, 100 for validation, 300 for tests.

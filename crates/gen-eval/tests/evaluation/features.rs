@@ -1,7 +1,7 @@
 //! Networks of features: what they learn, what is kept of them, and the spaces that they are.
 
 use gen_core::Error;
-use gen_core::data::{DataOptions, Dataset, Shape, bytes_to_signed};
+use gen_core::data::{Condition, DataOptions, Dataset, Shape, bytes_to_signed};
 use gen_core::testing::assert_close;
 use gen_eval::features::{
     Classification, FEATURES, FeatureNetwork, FeatureTraining, SelfSupervision, train, train_self_supervised,
@@ -74,7 +74,7 @@ fn a_feature_network_learns_and_comes_back_from_its_file() {
 fn a_network_learns_without_labels_and_compares_as_a_space() {
     let with_labels = images();
     let mut data = images();
-    data.train.labels = None;
+    data.train.condition = Condition::NONE;
     let config = FeatureTraining { epochs: 4, batch_size: 32, ..FeatureTraining::self_supervised() };
     let learn = |data: &Dataset| {
         let mut records = Vec::new();

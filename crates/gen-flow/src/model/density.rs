@@ -1,3 +1,4 @@
+use gen_core::data::Batch;
 use gen_core::distributions::{effective_sample_size, log_mean_exp};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind};
 use gen_core::rng::{Generator, Purpose, stream};
@@ -23,43 +24,42 @@ impl<A: Architecture> Density for FlowModel<A> {
         [LikelihoodKind::Dequantised].into_iter().chain(importance).collect()
     }
 
-    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
-        self.bound(x, self.samples(kind)?, seed)
+    fn log_likelihood(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {
+        self.bound(batch, self.samples(kind)?, seed)
     }
 
     /// (Σ w)² / Σ w² of the importance weights of each row.
-    fn effective_sample_size(&self, x: &Tensor, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
+    fn effective_sample_size(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Option<Tensor>> {
         if !matches!(kind, LikelihoodKind::DequantisedImportance(_)) {
             return Ok(None);
         }
-        self.estimate(x, self.samples(kind)?, seed, |weights| effective_sample_size(weights, 1)).map(Some)
+        self.estimate(batch, self.samples(kind)?, seed, |weights| effective_sample_size(weights, 1)).map(Some)
     }
 }
 
 impl<A: Architecture> FlowModel<A> {
-    /// The log-likelihood of each row of `x` by so many draws of the noise, or of the noisy rows where the density says
-    /// nothing about `x`: `[batch]`.
-    pub(super) fn bound(&self, x: &Tensor, samples: u32, seed: u64) -> Result<Tensor> {
-        self.estimate(x, samples, seed, |weights| log_mean_exp(weights, 1))
+    /// The log-likelihood of each row of `batch` by so many draws of the noise, or of the noisy rows where the density says
+    /// nothing about clean ones: `[batch]`.
+    pub(super) fn bound(&self, batch: &Batch, samples: u32, seed: u64) -> Result<Tensor> {
+        self.estimate(batch, samples, seed, |weights| log_mean_exp(weights, 1))
     }
 
     /// `summary` of the log importance weights ln p(y) + ln volume - ln q(u | x) of each row, `[rows, samples]`.
-    fn estimate(&self, x: &Tensor, samples: u32, seed: u64, summary: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
-        self.card().check_batch(x)?;
+    fn estimate(&self, batch: &Batch, samples: u32, seed: u64, summary: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let rng = stream(seed, Purpose::Evaluate, 0);
-        Ok(self.in_parts(x, |x| {
-            let weights: Vec<Tensor> = (0..samples).map(|_| self.log_weight(x, &rng)).collect();
+        self.in_parts_given(batch, |x, context| {
+            let weights: Vec<Tensor> = (0..samples).map(|_| self.log_weight(x, context, &rng)).collect();
             summary(&Tensor::stack(&weights, 1))
-        }))
+        })
     }
 
-    /// ln p(y) + ln volume - ln q(u | x) of one draw of the noise.
-    fn log_weight(&self, x: &Tensor, rng: &Generator) -> Tensor {
+    /// ln p(y | context) + ln volume - ln q(u | x) of one draw of the noise.
+    fn log_weight(&self, x: &Tensor, context: Option<&Tensor>, rng: &Generator) -> Tensor {
         let dequantiser = &self.design.dequantiser;
         let (y, log_q) = dequantiser.to_network(x, Given::NOTHING, rng);
         let log_volume = dequantiser.log_volume(self.card().data.shape.dimensions());
-        let log_prob = self.design.log_prob(&y) + log_volume.unwrap_or_default();
+        let log_prob = self.design.log_prob(&y, context) + log_volume.unwrap_or_default();
         match log_q {
             Some(log_q) => log_prob - log_q,
             None => log_prob,

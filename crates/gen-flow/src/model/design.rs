@@ -1,4 +1,5 @@
 use gen_core::data::DataSpec;
+use gen_core::model::Conditioning;
 use gen_core::optim::AdamConfig;
 use gen_core::params::Params;
 use gen_core::rng::Generator;
@@ -7,7 +8,7 @@ use tch::{Kind, Tensor};
 use super::plan::SamplePlan;
 use crate::base::StandardNormal;
 use crate::bijection::Layer;
-use crate::classes::Classes;
+use crate::conditions::Conditions;
 use crate::dequantise::Dequantiser;
 use crate::flow::Flow;
 use crate::given::Given;
@@ -21,8 +22,8 @@ pub struct Design {
     pub dequantiser: Dequantiser,
     /// The optimizer of all parameters.
     pub optimizer: AdamConfig,
-    /// The classes that the flow is conditioned on.
-    pub(crate) classes: Option<Classes>,
+    /// What the flow is conditioned on.
+    pub(crate) conditions: Option<Conditions>,
     /// Evaluations of the network for a sample without guidance, of a flow that always takes the same number.
     pub(crate) evaluations: usize,
 }
@@ -31,7 +32,7 @@ pub struct Design {
 const DENOISED_AT_A_TIME: i64 = 64;
 
 impl Design {
-    /// A flow onto N(0, I), without classes, a sample of which takes one evaluation.
+    /// A flow onto N(0, I), of nothing given, a sample of which takes one evaluation.
     pub fn new(
         bijection: impl Layer + 'static,
         dequantiser: Dequantiser,
@@ -40,7 +41,7 @@ impl Design {
         data: &DataSpec,
     ) -> Self {
         let base = StandardNormal::new(data.shape.dimensions(), params.kind(), params.device());
-        Design { flow: Flow::new(bijection, base), dequantiser, optimizer, classes: None, evaluations: 1 }
+        Design { flow: Flow::new(bijection, base), dequantiser, optimizer, conditions: None, evaluations: 1 }
     }
 
     /// The loss of `x` ([`Dequantiser::loss`]), a bound on the negative log-likelihood where noise is
@@ -63,19 +64,23 @@ impl Design {
         (loss, penalty.map(|penalty| penalty.mean(x.kind())))
     }
 
-    /// ln p(y); with classes ln Σ p(y | class) / classes, the density of samples without guidance: `[batch]`.
-    pub(super) fn log_prob(&self, y: &Tensor) -> Tensor {
-        let Some(classes) = &self.classes else { return self.flow.log_prob(y, Given::NOTHING) };
-        let rows = y.size()[0];
-        let of_class = |class| self.flow.log_prob(y, Given::context(&classes.all_of(class, rows)));
-        let each: Vec<Tensor> = (0..classes.count()).map(of_class).collect();
-        Tensor::stack(&each, 0).logsumexp(0, false) - (classes.count() as f64).ln()
+    /// ln p(y | context): `[batch]`. Of a flow with classes and no context it is ln Σ p(y | class) / classes, the
+    /// density of samples without guidance.
+    pub(super) fn log_prob(&self, y: &Tensor, context: Option<&Tensor>) -> Tensor {
+        match &self.conditions {
+            Some(conditions) if context.is_none() => {
+                let contexts = conditions.of_each_class(y.size()[0]);
+                let each: Vec<Tensor> =
+                    contexts.map(|context| self.flow.log_prob(y, Given::context(&context))).collect();
+                Tensor::stack(&each, 0).logsumexp(0, false) - (each.len() as f64).ln()
+            }
+            _ => self.flow.log_prob(y, Given { context, ..Given::NOTHING }),
+        }
     }
 
-    /// Latents of `n` samples, and their classes as a context.
-    pub(super) fn draw(&self, n: i64, temperature: f64, rng: &Generator) -> (Tensor, Option<Tensor>) {
-        let context = self.classes.as_ref().map(|classes| classes.draw(n, rng));
-        (self.flow.latents(n, temperature, Given::NOTHING, rng), context)
+    /// The parts of the condition that the flow learns from.
+    pub(super) fn conditioning(&self) -> Conditioning {
+        self.conditions.as_ref().map_or(Conditioning::NONE, Conditions::conditioning)
     }
 
     /// Evaluations of the network for a sample: guidance takes two where one would do, the removal of noise one more.

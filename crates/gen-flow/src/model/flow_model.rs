@@ -28,8 +28,8 @@ use crate::given::Given;
 /// uniform or learned: a lower bound on that of the bytes, of which importance samples give a tighter one. Images
 /// with Gaussian noise have none.
 ///
-/// A flow with classes learns from labelled batches. Its likelihood is that of all classes together, and its samples
-/// are of classes drawn at random.
+/// A flow with classes learns from labelled batches. Without labels its likelihood is that of all classes together, and
+/// its samples are of classes drawn at random.
 pub struct FlowModel<A: Architecture> {
     card: ModelCard,
     sampling: A::Sampling,
@@ -69,6 +69,26 @@ impl<A: Architecture> FlowModel<A> {
         parts
     }
 
+    /// `f` of a part of the rows of `batch` at a time, and of their contexts, end to end.
+    ///
+    /// # Errors
+    /// When the batch does not fit the data.
+    pub(super) fn in_parts_given(
+        &self,
+        batch: &Batch,
+        f: impl Fn(&Tensor, Option<&Tensor>) -> Tensor,
+    ) -> Result<Tensor> {
+        self.card.check_batch(&batch.x)?;
+        let data = &self.card.data;
+        let conditions = self.design.conditions.as_ref();
+        let context = conditions.map(|conditions| conditions.of_batch(data, batch)).transpose()?.flatten();
+        let sizes = self.parts(batch.len() as i64);
+        let contexts = context.map(|context| context.split_with_sizes(&sizes[..], 0));
+        let parts = batch.x.split_with_sizes(&sizes[..], 0);
+        let of_part = |(i, x): (usize, &Tensor)| f(x, contexts.as_ref().map(|contexts| &contexts[i]));
+        Ok(Tensor::cat(&parts.iter().enumerate().map(of_part).collect::<Vec<_>>(), 0))
+    }
+
     /// `f` of a part of the rows of `x` at a time, end to end.
     pub(super) fn in_parts(&self, x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> Tensor {
         let parts = x.split_with_sizes(&self.parts(x.size()[0])[..], 0);
@@ -102,19 +122,25 @@ impl<A: Architecture> FlowModel<A> {
         self.sampling.plan(&self.design)
     }
 
-    /// The results of `f`, which is called with the latents of `request.n` samples and their classes, a part of the
+    /// The results of `f`, which is called with the latents of `request.n` samples and their contexts, a part of the
     /// rows at a time.
     fn draw<T>(
         &self,
         request: &SampleRequest,
         plan: &SamplePlan,
         mut f: impl FnMut(&Tensor, Option<&Tensor>) -> T,
-    ) -> Vec<T> {
+    ) -> Result<Vec<T>> {
         let _no_grad = tch::no_grad_guard();
-        let rng = stream(request.seed, Purpose::Sample, 0);
+        let (data, rng) = (&self.card.data, stream(request.seed, Purpose::Sample, 0));
+        self.card.check_given(request)?;
+        let mut start = 0;
         let part = |n: i64| {
-            let (z, context) = self.design.draw(n, plan.temperature, &rng);
-            f(&z, context.as_ref())
+            let request = request.part(start, n as usize, request.seed);
+            start += n as usize;
+            let conditions = self.design.conditions.as_ref();
+            let context = conditions.map(|conditions| conditions.of_request(data, &request, &rng)).transpose()?;
+            let z = self.flow().latents(n, plan.temperature, Given::NOTHING, &rng);
+            Ok(f(&z, context.as_ref()))
         };
         self.parts(request.n as i64).into_iter().map(part).collect()
     }
@@ -137,8 +163,8 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         self.card.check_batch(x)?;
         self.initialise(x, &step.rng);
         let (design, rows) = (&self.design, x.size()[0]);
-        let classes = design.classes.as_ref();
-        let context = classes.map(|classes| classes.of_batch(batch.labels.as_ref(), rows, &step.rng));
+        let conditions = design.conditions.as_ref();
+        let context = conditions.map(|conditions| conditions.of_training(&self.card.data, batch, &step.rng));
         let context = context.transpose()?;
         let sizes = if self.is_in_cache() { self.parts(rows) } else { vec![rows] };
         let parts = x.split_with_sizes(&sizes[..], 0);
@@ -171,7 +197,7 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
         let (design, (_, plan)) = (&self.design, self.resolved(request)?);
         let samples =
-            self.draw(request, &plan, |z, context| design.dequantiser.to_data(&design.generate(z, context, &plan)));
+            self.draw(request, &plan, |z, context| design.dequantiser.to_data(&design.generate(z, context, &plan)))?;
         Ok(Tensor::cat(&samples, 0))
     }
 
@@ -180,7 +206,7 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         let (_, plan) = self.resolved(request)?;
         let bijection = self.design.flow.bijection();
         if bijection.evaluations().is_some() {
-            let _samples = self.sample(&SampleRequest { n: request.n.clamp(1, 64), ..request.clone() })?;
+            let _samples = self.sample(&request.part(0, request.n.min(64), request.seed))?;
         }
         let evaluations = bijection.evaluations().unwrap_or_else(|| self.design.evaluations(&plan));
         Ok(Sampling { sampler: None, evaluations })
@@ -207,9 +233,9 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         self.design.dequantiser.log_volume(1).is_some().then_some(self as &dyn Density)
     }
 
-    /// A latent says nothing of a class.
+    /// A latent says nothing of a condition.
     fn latent(&self) -> Option<&dyn Latent> {
-        self.design.classes.is_none().then_some(self as &dyn Latent)
+        self.design.conditions.is_none().then_some(self as &dyn Latent)
     }
 
     /// The states after each step of the flow, and after the removal of noise.
@@ -220,7 +246,7 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
             let mut states = flow.trajectory(z, plan.given(context));
             states.extend(states.last().and_then(|last| self.design.denoised(last, context, &plan)));
             states
-        });
+        })?;
         let last = parts[0].len() - 1;
         let chosen = Trajectory::choose(last + 1, frames)?;
         let frame = |at: usize| {
@@ -230,12 +256,10 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
         Ok(Some(Trajectory { frames: chosen.into_iter().map(frame).collect() }))
     }
 
-    fn validation_loss(&self, x: &Tensor, seed: u64) -> Result<Option<ValidationLoss>> {
-        let objective = match self.kinds().first() {
-            Some(kind) => format!("nll-{kind}"),
-            None => "nll-noisy".to_owned(),
-        };
-        Ok(Some(ValidationLoss { objective, rows: -self.bound(x, 1, seed)? }))
+    fn validation_loss(&self, batch: &Batch, seed: u64) -> Result<Option<ValidationLoss>> {
+        let kind = self.kinds().first().map_or_else(|| "noisy".to_owned(), ToString::to_string);
+        let given = if self.card.conditioning.is_none() { "" } else { "-conditional" };
+        Ok(Some(ValidationLoss { objective: format!("nll-{kind}{given}"), rows: -self.bound(batch, 1, seed)? }))
     }
 }
 
@@ -270,6 +294,7 @@ impl<A: Architecture> Buildable for FlowModel<A> {
                 name: A::NAME,
                 family: "flow",
                 data: context.data.clone(),
+                conditioning: design.conditioning(),
                 citation: A::CITATION,
                 parameters: count,
                 sampling_parameters: count - design.dequantiser.parameters(),

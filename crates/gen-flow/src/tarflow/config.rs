@@ -1,5 +1,6 @@
 use gen_core::config::positive;
 use gen_core::data::{DataSpec, Shape};
+use gen_core::model::Conditioning;
 use gen_core::optim::AdamConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -61,9 +62,9 @@ pub struct TarFlowConfig {
     pub noise: Noise,
     /// The standard deviation of Gaussian noise, on the scale of [-1, 1]; other noise does not use it.
     pub sigma: f64,
-    /// Whether the flow is given the class of an image. A sample is then of a class drawn at random, and a likelihood
-    /// is that of all classes together, in as many passes.
-    pub labels: bool,
+    /// What the flow is given. Where that is the class of an image alone, samples are by default of classes drawn at
+    /// random, and a likelihood without labels is that of all classes together, in as many passes.
+    pub condition: Conditioning,
     /// The part of the training data that is shown without its class, in [0, 1]: guidance compares with this
     /// prediction.
     pub label_dropout: f64,
@@ -83,7 +84,7 @@ impl TarFlowConfig {
             heads: 3,
             noise: Noise::Gaussian,
             sigma: 0.05,
-            labels: data.classes.len() > 1,
+            condition: Conditioning { image: false, ..Conditioning::all_of(data) },
             label_dropout: 0.1,
             optimizer,
         };
@@ -100,7 +101,7 @@ impl TarFlowConfig {
                 heads: 2,
                 layers: vec![1; 4],
                 noise: Noise::None,
-                labels: false,
+                condition: Conditioning { labels: false, ..images.condition },
                 ..images
             },
         }
@@ -148,8 +149,8 @@ impl TarFlowConfig {
                 self.width, self.heads
             ));
         }
-        if self.labels && data.classes.is_empty() {
-            return wrong(format!("`{}` has no classes: set `labels` to false", data.name));
+        if self.condition.image {
+            return wrong("`tarflow` does not learn from the other images of pairs".to_owned());
         }
         if !(0.0..=1.0).contains(&self.label_dropout) {
             return wrong(format!("`label_dropout` must be in [0, 1], found {}", self.label_dropout));

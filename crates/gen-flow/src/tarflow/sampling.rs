@@ -43,7 +43,7 @@ impl FlowSampling for TarFlowSampling {
                 "`denoise` removes the Gaussian noise of training, of which there is none: set denoise=false",
             ));
         }
-        let weaker = match design.classes {
+        let weaker = match design.conditions {
             Some(_) => Weaker::WithoutContext,
             None => Weaker::Temperature(guidance_temperature),
         };

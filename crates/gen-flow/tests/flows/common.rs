@@ -1,6 +1,6 @@
 //! Numbers from elsewhere (`tests/vectors/free_form.json` has where each comes from), and short trainings.
 
-use gen_core::data::{Dataset, PointSet};
+use gen_core::data::{Batch, Dataset, PointSet};
 use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::params::Params;
 use gen_core::registry::{BuildContext, Buildable};
@@ -96,7 +96,7 @@ pub(crate) fn context(data: &Dataset) -> BuildContext {
 /// Of what the model thinks of `x`, in nats.
 pub(crate) fn mean_log_likelihood(model: &dyn GenerativeModel, x: &Tensor) -> f64 {
     let density = model.density().expect("a density");
-    let log_likelihood = density.log_likelihood(x, density.kinds()[0], 0).expect("a likelihood");
+    let log_likelihood = density.log_likelihood(&Batch::of(x), density.kinds()[0], 0).expect("a likelihood");
     log_likelihood.mean(Kind::Double).double_value(&[])
 }
 
@@ -111,11 +111,11 @@ pub(crate) fn assert_density_of_moons(model: &dyn GenerativeModel, gap: f64) {
     let grid = Tensor::stack(&[axis.repeat([side]), axis.repeat_interleave_self_int(side, 0, None)], 1);
     let cell = (2.0 * radius / (side - 1) as f64).powi(2);
     let density = model.density().expect("a density");
-    let log_prob = density.log_likelihood(&grid, LikelihoodKind::Exact, 0).expect("a likelihood");
+    let log_prob = density.log_likelihood(&Batch::of(&grid), LikelihoodKind::Exact, 0).expect("a likelihood");
     let log_prob = log_prob.to_kind(Kind::Double);
     assert_close_f64(log_prob.exp().sum(Kind::Double).double_value(&[]) * cell, 1.0, 0.0, 0.01);
     let samples = model.sample(&SampleRequest::new(3000, 3)).expect("samples");
-    let of_samples = density.log_likelihood(&samples, LikelihoodKind::Exact, 0).expect("a likelihood");
+    let of_samples = density.log_likelihood(&Batch::of(&samples), LikelihoodKind::Exact, 0).expect("a likelihood");
     let error = of_samples.std(true).double_value(&[]) / 3000f64.sqrt();
     let of_density = (log_prob.exp() * &log_prob).nan_to_num(0.0, 0.0, 0.0).sum(Kind::Double) * cell;
     let of_samples = of_samples.mean(Kind::Double).double_value(&[]);

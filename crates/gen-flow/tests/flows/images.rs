@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::starts::assert_starts;
-use gen_core::data::{Dataset, Values};
+use gen_core::data::{Batch, Dataset, Values};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream};
@@ -97,7 +97,7 @@ fn check<A: Architecture>(config: A::Config) {
     let data = squares(512);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
     let mut model: FlowModel<A> = build(config, &data);
-    let of = |model: &FlowModel<A>, kind, seed| bits(&data, &model.log_likelihood(&x, kind, seed).unwrap());
+    let of = |model: &FlowModel<A>, kind, seed| bits(&data, &model.log_likelihood(&Batch::of(&x), kind, seed).unwrap());
     let untrained = of(&model, kinds[0], 0);
     train(&mut model, &data, 80);
     assert_eq!(model.kinds(), kinds);
@@ -112,12 +112,12 @@ fn check<A: Architecture>(config: A::Config) {
     assert_close_f64(of(&model, LikelihoodKind::DequantisedImportance(1), 0), one, 0.0, 1e-6);
     assert!((of(&model, kinds[0], 1) - one).abs() < 0.05, "{}", A::NAME);
     for wrong in [LikelihoodKind::Exact, LikelihoodKind::LowerBound, LikelihoodKind::Importance(8)] {
-        assert!(model.log_likelihood(&x, wrong, 0).is_err(), "{wrong}");
+        assert!(model.log_likelihood(&Batch::of(&x), wrong, 0).is_err(), "{wrong}");
     }
 
-    let size = model.effective_sample_size(&x, kinds[1], 0).unwrap().unwrap();
+    let size = model.effective_sample_size(&Batch::of(&x), kinds[1], 0).unwrap().unwrap();
     assert!(size.min().double_value(&[]) >= 0.999 && size.max().double_value(&[]) <= 8.001);
-    assert!(model.effective_sample_size(&x, kinds[0], 0).unwrap().is_none());
+    assert!(model.effective_sample_size(&Batch::of(&x), kinds[0], 0).unwrap().is_none());
 
     let samples = model.sample(&SampleRequest::new(30, 0)).unwrap();
     assert_eq!(samples.size(), [30, 1, 8, 8]);
@@ -180,7 +180,7 @@ fn learned_noise_is_saved_and_not_needed_to_sample() {
     let other: Glow = build(glow(Pixels::Gaussian, Dequantisation::Variational), &data);
     other.weights().assign(&model.weights()).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-    let of = |model: &Glow| model.log_likelihood(&x, LikelihoodKind::Dequantised, 0).unwrap();
+    let of = |model: &Glow| model.log_likelihood(&Batch::of(&x), LikelihoodKind::Dequantised, 0).unwrap();
     assert_eq!(of(&model), of(&other));
 }
 
@@ -192,7 +192,7 @@ fn a_constant_image_costs_nothing_but_the_start() {
     let mut model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Uniform), &data);
     train(&mut model, &data, 1);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-    let found = bits(&data, &model.log_likelihood(&x, LikelihoodKind::Dequantised, 0).unwrap());
+    let found = bits(&data, &model.log_likelihood(&Batch::of(&x), LikelihoodKind::Dequantised, 0).unwrap());
     assert!((0.0..0.5).contains(&found), "{found} bits");
 }
 

@@ -62,7 +62,7 @@ fn train(model: &mut RealNvp, data: &Dataset, config: TrainConfig, steps: u64) {
 }
 
 fn log_likelihood(model: &RealNvp, x: &Tensor) -> Tensor {
-    model.log_likelihood(x, model.kinds()[0], 0).unwrap()
+    model.log_likelihood(&Batch::of(x), model.kinds()[0], 0).unwrap()
 }
 
 fn mean(x: &Tensor) -> f64 {
@@ -325,9 +325,9 @@ fn impossible_configurations_are_refused() {
     assert!(refused(SampleRequest::new(1, 0).with("temperature", f64::NAN)));
     assert!(refused(SampleRequest::new(1, 0).with("temperature", -1.0)));
     let x = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
-    assert!(model.log_likelihood(&x, LikelihoodKind::Exact, 0).is_err());
-    assert!(model.log_likelihood(&points.train.x, LikelihoodKind::LowerBound, 0).is_err());
-    assert!(build(&points, 0).train_step(&Batch::unlabelled(x), &Step::new(0)).is_err());
+    assert!(model.log_likelihood(&Batch::of(&x), LikelihoodKind::Exact, 0).is_err());
+    assert!(model.log_likelihood(&Batch::of(&points.train.x), LikelihoodKind::LowerBound, 0).is_err());
+    assert!(build(&points, 0).train_step(&Batch::of(&x), &Step::new(0)).is_err());
 }
 
 #[test]

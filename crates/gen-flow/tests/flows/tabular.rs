@@ -1,7 +1,7 @@
 //! Every flow of points as its users see it: trained a little on the moons, it is a density, and its samples have it.
 
 use crate::starts::assert_starts;
-use gen_core::data::{Dataset, PointSet};
+use gen_core::data::{Batch, Dataset, PointSet};
 use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest, Step};
 use gen_core::registry::{BuildContext, ModelEntry};
 use gen_core::testing::assert_close_f64;
@@ -52,7 +52,7 @@ fn trained(model: &ModelEntry, data: &Dataset, steps: u64) -> Box<dyn Generative
 }
 
 fn log_likelihood(model: &dyn GenerativeModel, x: &Tensor) -> Tensor {
-    model.density().unwrap().log_likelihood(x, LikelihoodKind::Exact, 0).unwrap()
+    model.density().unwrap().log_likelihood(&Batch::of(x), LikelihoodKind::Exact, 0).unwrap()
 }
 
 fn mean(x: &Tensor) -> f64 {
@@ -190,7 +190,7 @@ fn tables_of_five_columns_and_a_batch_of_the_wrong_shape() {
     let data = Dataset::from_tensor("gaussian", z.matmul(&mixing) + 10.0).unwrap();
     for entry in models() {
         let mut model = build(entry, &data);
-        let batch = |x: Tensor| gen_core::data::Batch::unlabelled(x);
+        let batch = |x: Tensor| gen_core::data::Batch::of(&x);
         let losses = model.train_step(&batch(data.train.x.narrow(0, 0, 64)), &Step::new(0)).unwrap();
         assert!(losses.values().iter().all(|(_, value)| value.is_finite()), "{}", entry.name);
         let samples = model.sample(&SampleRequest::new(7, 0)).unwrap();

@@ -194,7 +194,7 @@ fn a_step_on_points_reports_what_the_definitions_give() {
         along(0) + along(1)
     };
     let expected = expected(&real, &fake, 0.7, &discriminator, &squared_norms);
-    let batch = Batch::unlabelled(data.train.x.shallow_clone());
+    let batch = Batch::of(&data.train.x);
     let losses = model.train_step(&batch, &first_step()).unwrap().values();
     assert_reported(&losses, &expected);
 
@@ -456,6 +456,6 @@ fn requests_that_cannot_be_honoured_are_refused() {
     assert_eq!(model.sampling_options(&request).unwrap(), toml::toml! { temperature = 0.0 });
     assert_eq!(cold.get(0), cold.get(1));
 
-    let wrong = Batch::unlabelled(Tensor::zeros([4, 3, 8, 8], (Kind::Float, Device::Cpu)));
+    let wrong = Batch::of(&Tensor::zeros([4, 3, 8, 8], (Kind::Float, Device::Cpu)));
     assert!(message(model.train_step(&wrong, &Step::new(0))).contains("found a tensor of [4, 3, 8, 8]"));
 }

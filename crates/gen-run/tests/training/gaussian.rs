@@ -2,7 +2,9 @@
 
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec, Dataset};
-use gen_core::model::{GenerativeModel, Losses, ModelCard, NoOptions, SampleRequest, Step, ValidationLoss};
+use gen_core::model::{
+    Conditioning, GenerativeModel, Losses, ModelCard, NoOptions, SampleRequest, Step, ValidationLoss,
+};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
 use gen_core::registry::{BuildContext, Buildable, Capabilities};
@@ -65,6 +67,7 @@ impl Buildable for Gaussian {
             name: "gaussian",
             family: "baseline",
             data: context.data.clone(),
+            conditioning: Conditioning::NONE,
             citation: Self::CITATION,
             parameters: params.count(),
             sampling_parameters: params.count(),
@@ -96,6 +99,7 @@ impl GenerativeModel for Gaussian {
     }
 
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        self.card.check_given(request)?;
         request.resolve(&NoOptions {})?;
         let _no_grad = tch::no_grad_guard();
         let rng = stream(request.seed, Purpose::Sample, 0);
@@ -103,9 +107,9 @@ impl GenerativeModel for Gaussian {
         Ok(z * self.log_std.exp() + &self.mean)
     }
 
-    fn validation_loss(&self, x: &Tensor, _seed: u64) -> Result<Option<ValidationLoss>> {
+    fn validation_loss(&self, batch: &Batch, _seed: u64) -> Result<Option<ValidationLoss>> {
         let _no_grad = tch::no_grad_guard();
-        let rows = (x - &self.mean).square().sum_dim_intlist(1, false, Kind::Float);
+        let rows = (&batch.x - &self.mean).square().sum_dim_intlist(1, false, Kind::Float);
         Ok(Some(ValidationLoss { objective: "squared-distance".to_owned(), rows }))
     }
 

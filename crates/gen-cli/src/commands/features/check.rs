@@ -46,7 +46,7 @@ const AROUND_ONE_IMAGE: i64 = 4 * NEIGHBOURS;
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     args.compute.start()?;
     let data = catalog::load(&args.data)?;
-    if !data.spec.shape.is_image() || data.train.labels.is_none() {
+    if !data.spec.shape.is_image() || data.train.labels().is_none() {
         bail!("`{}` has no images with classes: the check leaves out classes", args.data);
     }
     let work = Work::on("feature spaces");

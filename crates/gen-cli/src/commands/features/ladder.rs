@@ -150,7 +150,7 @@ impl<'a> Base<'a> {
     }
 
     fn without_classes(&self, count: i64) -> Tensor {
-        let labels = self.data.train.labels.as_ref().map(Vec::<i64>::try_from);
+        let labels = self.data.train.labels().map(Vec::<i64>::try_from);
         let labels = labels.and_then(Result::ok).unwrap_or_default();
         let is_left = |row: &i64| labels.get(*row as usize).is_some_and(|label| *label >= count);
         let left: Vec<i64> = self.order.iter().copied().filter(is_left).take(self.n).collect();
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(blocks(&x, 2), expected);
         let data = catalog::load("digits").unwrap();
         let without = |count: i64| Base::new(&data, 10_000).without_classes(count).size()[0];
-        let labels = Vec::<i64>::try_from(data.train.labels.as_ref().unwrap()).unwrap();
+        let labels = Vec::<i64>::try_from(data.train.labels().unwrap()).unwrap();
         for count in [1, 5] {
             assert_eq!(without(count) as usize, labels.iter().filter(|label| **label >= count).count());
         }

@@ -215,7 +215,10 @@ impl Rows {
         let mut parts = Vec::new();
         for (i, (_, batch, seed)) in self.parts().enumerate() {
             work.at(i * PART, self.rows.len());
-            let nats = density.log_likelihood(&batch.x.to_device(trained.device), kind, seed)?;
+            let batch = batch.to_device(trained.device);
+            // The classes of one data set are not those of the other.
+            let batch = Batch { condition: batch.condition.without_labels(), ..batch };
+            let nats = density.log_likelihood(&batch, kind, seed)?;
             parts.push(nats.detach().to_kind(Kind::Double).to_device(Device::Cpu));
         }
         let nats = Tensor::cat(&parts, 0);

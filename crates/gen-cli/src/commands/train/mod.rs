@@ -205,7 +205,9 @@ impl Run<'_> {
 
     fn draw_grid<M: GenerativeModel + ?Sized>(&self, trainer: &mut Trainer<'_, M>) -> anyhow::Result<()> {
         let is_one_dimensional = self.data.spec.shape == Shape::Points { dimension: 1 };
-        let request = SampleRequest::new(if is_one_dimensional { HISTOGRAM } else { GRID }, self.seed);
+        let n = if is_one_dimensional { HISTOGRAM } else { GRID };
+        let condition = trainer.model().card().conditioning.draw(&self.data.train, n, self.seed);
+        let request = SampleRequest::new(n, self.seed).given(condition);
         let samples = trainer.averaged(|model| model.sample(&request))?;
         let step = trainer.progress().step;
         let path = self.folder.sample_path(&format!("step-{step:07}"));

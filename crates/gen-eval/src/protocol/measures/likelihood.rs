@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use crate::protocol::found::Found;
 use crate::protocol::stage::Stage;
 use gen_core::Result;
-use gen_core::data::{Dataset, PointSet, Split, Values};
+use gen_core::data::{Batch, Dataset, PointSet, Split, Values};
 use gen_core::model::{Density, LikelihoodKind};
 use gen_core::rng::{Purpose, derive, stream};
 
@@ -35,11 +35,11 @@ pub(crate) fn of_model(
 ) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for kind in density.kinds() {
-        let of_rows = |x: &Tensor, seed| density.log_likelihood(x, kind, seed).map(Some);
+        let of_rows = |batch: &Batch, seed| density.log_likelihood(batch, kind, seed).map(Some);
         if let Some(nats) = rows.collect(kind, &of_rows, observe)? {
             found.extend(of_log_likelihoods(kind, &nats, rows));
         }
-        let of_rows = |x: &Tensor, seed| density.effective_sample_size(x, kind, seed);
+        let of_rows = |batch: &Batch, seed| density.effective_sample_size(batch, kind, seed);
         if let Some(sizes) = rows.collect(kind, &of_rows, observe)? {
             found.push(number("effective_sample_size", kind, mean_and_error(&sizes), sizes.numel()));
         }
@@ -71,7 +71,7 @@ impl TestRows<'_> {
     fn collect(
         &self,
         kind: LikelihoodKind,
-        of_rows: &dyn Fn(&Tensor, u64) -> Result<Option<Tensor>>,
+        of_rows: &dyn Fn(&Batch, u64) -> Result<Option<Tensor>>,
         observe: &mut dyn FnMut(Stage),
     ) -> Result<Option<Tensor>> {
         let wanted = match kind {
@@ -88,9 +88,10 @@ impl TestRows<'_> {
             let seed = derive(self.seed, Purpose::Evaluate, index as u64);
             let rng = stream(seed, Purpose::Evaluate, 0);
             let rows = self.test.narrow(done, PART.min(total - done));
-            let Some(found) = of_rows(&rows.to_batch(&self.data.spec, &rng).x, seed)? else {
-                return Ok(None);
-            };
+            let batch = rows.to_batch(&self.data.spec, &rng);
+            // p(x), which is comparable with that of a model that does not learn from classes.
+            let batch = Batch { condition: batch.condition.without_labels(), ..batch };
+            let Some(found) = of_rows(&batch, seed)? else { return Ok(None) };
             parts.push(found.detach().to_kind(Kind::Double).to_device(Device::Cpu));
             observe(Stage::Likelihood { kind, done: done + rows.len(), total });
         }

@@ -6,7 +6,9 @@ mod samples;
 
 use gen_core::Result;
 use gen_core::data::{Batch, DataSpec, Dataset, PointSet, Split};
-use gen_core::model::{Density, GenerativeModel, LikelihoodKind, Losses, ModelCard, NoOptions, SampleRequest, Step};
+use gen_core::model::{
+    Conditioning, Density, GenerativeModel, LikelihoodKind, Losses, ModelCard, NoOptions, SampleRequest, Step,
+};
 use gen_core::params::NamedTensors;
 use gen_eval::features::{FEATURES, PrincipalComponents};
 use gen_eval::{EvaluateOptions, FeatureSpace, Measured, NoCache, Protocol, Reference};
@@ -26,6 +28,7 @@ impl<F: Fn(&SampleRequest) -> Tensor> Known<F> {
             name: "known",
             family: "baseline",
             data: data.clone(),
+            conditioning: Conditioning::NONE,
             citation: "",
             parameters: 12,
             sampling_parameters: 7,
@@ -71,7 +74,8 @@ impl<F> Density for Known<F> {
         self.kinds.clone()
     }
 
-    fn log_likelihood(&self, x: &Tensor, kind: LikelihoodKind, _: u64) -> Result<Tensor> {
+    fn log_likelihood(&self, batch: &Batch, kind: LikelihoodKind, _: u64) -> Result<Tensor> {
+        let x = &batch.x;
         let nats = match kind {
             LikelihoodKind::Importance(_) => self.nats + 10.0,
             _ => self.nats,

@@ -74,7 +74,7 @@ fn a_small_n_takes_a_fixed_choice_of_rows() {
 fn the_order_of_samples_does_not_matter() {
     let data = images();
     let spaces = [pca(&data)];
-    let labels = data.train.labels.as_ref().unwrap();
+    let labels = data.train.labels().unwrap();
     let (_, order) = labels.sort_stable(true, 0, false);
     let sorted = data.train.x.index_select(0, &order);
     let measure = |n: usize, samples: &Tensor| {

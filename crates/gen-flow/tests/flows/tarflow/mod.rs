@@ -4,8 +4,8 @@ mod block;
 
 use std::f64::consts::{LN_2, TAU};
 
-use gen_core::data::{Batch, DataOptions, Dataset, Split, Values};
-use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest, Step};
+use gen_core::data::{Batch, Condition, DataOptions, Dataset, Split, Values};
+use gen_core::model::{Conditioning, Density, GenerativeModel, LikelihoodKind, SampleRequest, Step};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Generator, Purpose, stream, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
@@ -25,7 +25,7 @@ fn image_data(n: i64) -> Dataset {
     let labels = Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(2);
     let brightness = (&labels * 150 + 100).view([n, 1, 1]);
     let x = (square.to_kind(Kind::Int64) * brightness).to_kind(Kind::Uint8).unsqueeze(1);
-    let split = Split { x, labels: Some(labels) };
+    let split = Split::labelled(x, labels);
     Dataset::from_splits("squares", split, None, None, vec!["dark".to_owned(), "bright".to_owned()]).unwrap()
 }
 
@@ -94,7 +94,7 @@ fn batch(data: &Dataset) -> Batch {
 }
 
 fn log_likelihood(model: &TarFlow, x: &Tensor) -> Tensor {
-    model.log_likelihood(x, model.kinds()[0], 0).unwrap()
+    model.log_likelihood(&Batch::of(x), model.kinds()[0], 0).unwrap()
 }
 
 fn mean(x: &Tensor) -> f64 {
@@ -104,7 +104,7 @@ fn mean(x: &Tensor) -> f64 {
 #[test]
 fn training_lowers_the_loss() {
     let (images, points) = (image_data(256), tabular_data(2000));
-    let unlabelled = TarFlowConfig { labels: false, ..uniform(&images) };
+    let unlabelled = TarFlowConfig { condition: Conditioning::NONE, ..uniform(&images) };
     for (config, data) in
         [(small(&images), &images), (uniform(&images), &images), (unlabelled, &images), (small(&points), &points)]
     {
@@ -160,7 +160,7 @@ fn bits_of_an_untrained_model_are_those_of_a_normal_distribution() {
 #[test]
 fn the_loss_of_uniform_noise_is_the_likelihood() {
     let data = image_data(64);
-    let config = TarFlowConfig { labels: false, ..uniform(&data) };
+    let config = TarFlowConfig { condition: Conditioning::NONE, ..uniform(&data) };
     let mut model = random(config, &data);
     let step = || Step { rng: stream(0, Purpose::Evaluate, 0), ..Step::new(0) };
     let bits = Values::Bytes.bits_per_dim(mean(&log_likelihood(&model, &batch(&data).x)), 64);
@@ -189,11 +189,11 @@ fn gaussian_noise_leaves_no_likelihood_of_bytes() {
     let model = random(small(&data), &data);
     let x = batch(&data).x;
     assert!(model.density().is_none());
-    assert!(model.log_likelihood(&x, LikelihoodKind::Dequantised, 0).is_err());
-    let loss = model.validation_loss(&x, 0).unwrap().unwrap();
+    assert!(model.log_likelihood(&Batch::of(&x), LikelihoodKind::Dequantised, 0).is_err());
+    let loss = model.validation_loss(&Batch::of(&x), 0).unwrap().unwrap();
     assert_eq!((loss.objective.as_str(), loss.rows.size()), ("nll-noisy", vec![32]));
     let likely = random(uniform(&data), &data);
-    let loss = likely.validation_loss(&x, 0).unwrap().unwrap();
+    let loss = likely.validation_loss(&Batch::of(&x), 0).unwrap().unwrap();
     assert_eq!(loss.objective, "nll-dequantised");
     assert_close(&loss.rows, &-log_likelihood(&likely, &x), 1e-6, 1e-4);
 }
@@ -221,7 +221,7 @@ fn a_likelihood_is_the_mean_over_the_classes() {
     let x = batch(&data).x;
     let model = random(config.clone(), &data);
     let nats = |row: i64, class: i64| {
-        let one = Batch { x: x.narrow(0, row, 1), labels: Some(Tensor::from_slice(&[class])) };
+        let one = Batch { x: x.narrow(0, row, 1), condition: Condition::of_labels(Tensor::from_slice(&[class])) };
         let losses = random(config.clone(), &data).train_step(&one, &Step::new(0)).unwrap().values();
         // A density on [-1, 1) has log2(128) bits more than a probability of one of 256 grey levels.
         (7.0 - losses[0].1) * 64.0 * LN_2
@@ -278,7 +278,7 @@ fn a_resumed_run_ends_where_an_unbroken_one_does() {
 #[test]
 fn latents_and_images_are_each_others_images() {
     let data = image_data(32);
-    let model = random(TarFlowConfig { labels: false, ..uniform(&data) }, &data);
+    let model = random(TarFlowConfig { condition: Conditioning::NONE, ..uniform(&data) }, &data);
     let latent = model.latent().unwrap();
     let bytes = |x: &Tensor| gen_core::data::signed_to_bytes(x);
     let x = batch(&data).x;
@@ -320,7 +320,7 @@ fn a_trajectory_ends_at_the_samples() {
 #[test]
 fn nothing_is_asked_for_and_given() {
     let data = image_data(8);
-    let model = random(TarFlowConfig { labels: false, ..uniform(&data) }, &data);
+    let model = random(TarFlowConfig { condition: Conditioning::NONE, ..uniform(&data) }, &data);
     let (none, request) = (batch(&data).x.narrow(0, 0, 0), SampleRequest::new(0, 0));
     assert_eq!(model.sample(&request).unwrap().size(), [0, 1, 8, 8]);
     assert_eq!(log_likelihood(&model, &none).size(), [0]);
@@ -360,7 +360,11 @@ fn impossible_configurations_are_refused() {
         (TarFlowConfig { heads: 3, ..of_images.clone() }, &images, "multiple of `heads`"),
         (TarFlowConfig { sigma: 0.0, ..of_images.clone() }, &images, "`sigma`"),
         (TarFlowConfig { label_dropout: 1.5, ..of_images.clone() }, &images, "`label_dropout`"),
-        (TarFlowConfig { labels: true, ..of_points.clone() }, &points, "has no classes"),
+        (
+            TarFlowConfig { condition: Conditioning { labels: true, ..Conditioning::NONE }, ..of_points.clone() },
+            &points,
+            "has no classes",
+        ),
         (TarFlowConfig { patch: 2, ..of_points.clone() }, &points, "has no patches"),
         (TarFlowConfig { noise: Noise::Gaussian, ..of_points }, &points, "takes no noise"),
     ];
@@ -378,7 +382,7 @@ fn impossible_configurations_are_refused() {
         assert!(found.contains(part), "{found:?} should have {part:?}");
     }
     let mut model = build(of_images, &images, 0);
-    let labels = |labels: Option<Tensor>| Batch { labels, ..batch(&images) };
+    let labels = |labels| Batch { condition: Condition { labels, ..Condition::NONE }, ..batch(&images) };
     for (batch, part) in [
         (labels(None), "found no labels"),
         (labels(Some(Tensor::from_slice(&[0i64, 1]))), "found labels of [2]"),

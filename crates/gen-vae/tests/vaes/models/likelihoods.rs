@@ -52,7 +52,7 @@ fn likelihoods_are_those_of_their_definition() {
     };
     let (log_likelihood, _, mean, log_std) = sampled(&x, 1, &stream(3, Purpose::Evaluate, 0));
     let divergence = sums(&((&log_std * 2.0).exp() + mean.square() - &log_std * 2.0 - 1.0)) * 0.5;
-    let found = model.log_likelihood(&x, LikelihoodKind::LowerBound, 3).unwrap();
+    let found = model.log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 3).unwrap();
     assert_close(&found, &(log_likelihood - divergence), 1e-5, 1e-5);
 
     for k in [1, 20, 2500] {
@@ -84,12 +84,12 @@ fn likelihoods_are_those_of_their_definition() {
         let sum = weights.sum_dim_intlist(0, false, Kind::Double);
         let bound = (&sum / k as f64).log() + log_weights.amax([0i64].as_slice(), false);
         let kind = LikelihoodKind::Importance(k as u32);
-        assert_close(&model.log_likelihood(&x, kind, 3).unwrap(), &bound, 1e-5, 1e-5);
+        assert_close(&model.log_likelihood(&Batch::of(&x), kind, 3).unwrap(), &bound, 1e-5, 1e-5);
         let size = sum.square() / weights.square().sum_dim_intlist(0, false, Kind::Double);
-        assert_close(&model.effective_sample_size(&x, kind, 3).unwrap().unwrap(), &size, 1e-4, 0.0);
+        assert_close(&model.effective_sample_size(&Batch::of(&x), kind, 3).unwrap().unwrap(), &size, 1e-4, 0.0);
         assert!(k == 1 || size.min().double_value(&[]) < 0.9 * k as f64, "samples differ in weight");
     }
-    assert!(model.effective_sample_size(&x, LikelihoodKind::LowerBound, 0).unwrap().is_none());
+    assert!(model.effective_sample_size(&Batch::of(&x), LikelihoodKind::LowerBound, 0).unwrap().is_none());
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn likelihoods_are_finite_on_every_kind_of_data() {
         let model = vae(&data);
         let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         for kind in model.kinds() {
-            let nats = model.log_likelihood(&x, kind, 0).unwrap();
+            let nats = model.log_likelihood(&Batch::of(&x), kind, 0).unwrap();
             assert_eq!(nats.size(), [x.size()[0]]);
             assert!(finite(&nats), "{kind} on {:?}", data.spec.values);
         }
@@ -115,10 +115,10 @@ fn the_loss_is_the_negative_bound_in_the_units_of_the_data() {
             let mut model = Vae::build(config, &context(&data, 0)).unwrap();
             train(&mut model, &data, 3);
             let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-            let bound = model.log_likelihood(&x, LikelihoodKind::LowerBound, 9).unwrap();
+            let bound = model.log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 9).unwrap();
             // The same noise as the bound's.
             let step = Step { rng: stream(9, Purpose::Evaluate, 0), ..Step::new(0) };
-            let losses = model.train_step(&Batch::unlabelled(x), &step).unwrap().values();
+            let losses = model.train_step(&Batch::of(&x), &step).unwrap().values();
             let value = |name: &str| losses.iter().find(|(known, _)| *known == name).map(|(_, loss)| *loss);
             let [loss, reconstruction, kl] = ["loss", "reconstruction", "kl"].map(|name| value(name).unwrap());
             assert_close_f64(-reconstruction - kl, bound.mean(Kind::Double).double_value(&[]), 1e-5, 1e-5);
@@ -148,7 +148,7 @@ fn masses_of_a_model_sum_to_one() {
         let mut model = Vae::build(config, &context(&data, 0)).unwrap();
         train(&mut model, &data, 30);
         let total = |kind, repeats: u64| {
-            let draws = (0..repeats).map(|seed| model.log_likelihood(outcomes, kind, seed).unwrap());
+            let draws = (0..repeats).map(|seed| model.log_likelihood(&Batch::of(outcomes), kind, seed).unwrap());
             let nats = Tensor::stack(&draws.collect::<Vec<_>>(), 0).mean_dim(0, false, Kind::Double);
             nats.exp().sum(Kind::Double).double_value(&[])
         };
@@ -176,7 +176,7 @@ fn the_density_of_points_integrates_to_one() {
     // The mean of the weights is unbiased, so that its integral is 1 on average.
     let integrals: Vec<f64> = (0..10)
         .map(|seed| {
-            let nats = model.log_likelihood(&mesh, LikelihoodKind::Importance(50), seed).unwrap();
+            let nats = model.log_likelihood(&Batch::of(&mesh), LikelihoodKind::Importance(50), seed).unwrap();
             nats.exp().sum(Kind::Double).double_value(&[]) * da * db
         })
         .collect();
@@ -198,7 +198,8 @@ fn the_bound_tightens_with_more_samples() {
         let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         // The mean over all rows and ten seeds, and its standard error.
         let mean = |kind| {
-            let rows: Vec<Tensor> = (0..10).map(|seed| model.log_likelihood(&x, kind, seed).unwrap()).collect();
+            let rows: Vec<Tensor> =
+                (0..10).map(|seed| model.log_likelihood(&Batch::of(&x), kind, seed).unwrap()).collect();
             let each = Tensor::stack(&rows, 0).to_kind(Kind::Double);
             let error = each.std_dim(0, true, false).square().sum(Kind::Double).sqrt() / 10f64.sqrt() / 200.0;
             (each.mean(Kind::Double).double_value(&[]), error.double_value(&[]))

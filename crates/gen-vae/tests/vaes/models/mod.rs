@@ -174,7 +174,7 @@ fn samples_follow_from_weights_and_seed() {
 }
 
 fn nats(model: &dyn GenerativeModel, x: &Tensor) -> Option<Tensor> {
-    model.density().map(|density| density.log_likelihood(x, LikelihoodKind::LowerBound, 0).unwrap())
+    model.density().map(|density| density.log_likelihood(&Batch::of(x), LikelihoodKind::LowerBound, 0).unwrap())
 }
 
 #[test]
@@ -218,8 +218,11 @@ fn a_short_training_comes_near_the_entropy() {
     while trainer.advance().unwrap().is_some() {}
     trainer.finish().unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
-    let nll =
-        -model.log_likelihood(&x, LikelihoodKind::Importance(64), 0).unwrap().mean(Kind::Double).double_value(&[]);
+    let nll = -model
+        .log_likelihood(&Batch::of(&x), LikelihoodKind::Importance(64), 0)
+        .unwrap()
+        .mean(Kind::Double)
+        .double_value(&[]);
     // Of the rows themselves: no Gaussian gives them more than the one with their mean and covariance.
     let covariance = data.train.x.to_kind(Kind::Double).tr().cov(1, None::<&Tensor>, None::<&Tensor>);
     let best = (2.0 * std::f64::consts::PI * std::f64::consts::E).ln() + 0.5 * covariance.slogdet().1.double_value(&[]);
@@ -249,7 +252,7 @@ fn an_autoencoder_reconstructs_and_has_no_density() {
     };
     let before = error(&model);
     for step in 0..60 {
-        let _ = model.train_step(&Batch::unlabelled(x.shallow_clone()), &Step::new(step)).unwrap();
+        let _ = model.train_step(&Batch::of(&x), &Step::new(step)).unwrap();
     }
     assert!(error(&model) < 0.05 * before, "{} after {before}", error(&model));
     assert!(model.density().is_none());
@@ -352,10 +355,10 @@ fn requests_that_cannot_be_honoured_are_refused() {
     }
     let model = vae(&data);
     let x = Tensor::zeros([4, 3], (Kind::Float, Device::Cpu));
-    let message = model.log_likelihood(&x, LikelihoodKind::LowerBound, 0).unwrap_err().to_string();
+    let message = model.log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 0).unwrap_err().to_string();
     assert_eq!(message, "`vae` was built for batches of [2], found a tensor of [4, 3]");
     for kind in [LikelihoodKind::Exact, LikelihoodKind::Importance(0)] {
-        assert!(model.log_likelihood(&x.narrow(1, 0, 2), kind, 0).is_err());
+        assert!(model.log_likelihood(&Batch::of(&x.narrow(1, 0, 2)), kind, 0).is_err());
     }
 }
 
