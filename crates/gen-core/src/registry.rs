@@ -1,5 +1,7 @@
 //! Models by name, so that a program can build one from a table of settings without its type.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::Device;
@@ -92,43 +94,140 @@ impl Capabilities {
     }
 }
 
-/// A model that can be built by its name from a configuration.
+/// A model that can be built from a configuration.
 pub trait Buildable: GenerativeModel + Sized + 'static {
     /// The hyperparameters.
     type Config: Serialize + DeserializeOwned;
     /// The sampling options, apart from what training needs: the section `[sampling]`.
     type Sampling: Serialize + DeserializeOwned;
 
-    /// The name on the command line.
-    const NAME: &'static str;
-    /// One line for `gen list`.
-    const SUMMARY: &'static str;
     /// The family, see [`ModelCard::family`](crate::model::ModelCard::family).
     const FAMILY: &'static str;
-    /// Author, year and title of the source.
-    const CITATION: &'static str;
-    /// Its abilities.
-    const CAPABILITIES: Capabilities;
-
-    /// The published hyperparameters for this kind of data.
-    fn default_config(data: &DataSpec) -> Self::Config;
-
-    /// The published training settings for this kind of data.
-    fn default_training(data: &DataSpec) -> TrainConfig;
-
-    /// The sampling options that a model of this kind of data has when it is built.
-    fn default_sampling(data: &DataSpec) -> Self::Sampling;
 
     /// Builds the model with fresh weights.
     ///
     /// # Errors
     /// When the model does not support the configuration or the shape of the data; the message says what it supports.
-    fn build(config: Self::Config, context: &BuildContext) -> Result<Self>;
+    fn build(recipe: Recipe<Self>, context: &BuildContext) -> Result<Self>;
 }
 
-/// A model in a registry: [`Buildable`] with its type erased.
+/// All that is decided about a model before it sees data: a [`Preset`] for one kind of data, with changes or without.
+pub struct Recipe<M: Buildable> {
+    /// The name of the preset.
+    pub name: &'static str,
+    /// Its sources.
+    pub citation: &'static str,
+    /// The hyperparameters.
+    pub config: M::Config,
+    /// The model's own sampling options.
+    pub sampling: M::Sampling,
+}
+
+/// Where a preset comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// A published model. [`Preset::departures`] lists all differences.
+    Paper,
+    /// Pieces of several sources, put together and tuned here.
+    House,
+}
+
+/// A published model, or one of the house: the pieces of `M` that it is made of, and its sources.
 ///
-/// `ModelEntry::of::<MyModel>()` adds a model to the program.
+/// The README shows one, in "Add a model".
+pub struct Preset<M: Buildable> {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One line for `gen list`.
+    pub summary: &'static str,
+    /// Whether it is the model of a paper.
+    pub origin: Origin,
+    /// Author, year and title of each source.
+    pub citation: &'static str,
+    /// The differences from the sources, a sentence each.
+    pub departures: &'static [&'static str],
+    /// The abilities.
+    pub capabilities: Capabilities,
+    /// The hyperparameters for a kind of data.
+    pub config: fn(&DataSpec) -> M::Config,
+    /// The training settings for a kind of data.
+    pub training: fn(&DataSpec) -> TrainConfig,
+    /// The sampling options for a kind of data.
+    pub sampling: fn(&DataSpec) -> M::Sampling,
+}
+
+/// Its name.
+impl<M: Buildable> fmt::Debug for Preset<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Preset").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<M: Buildable> Preset<M> {
+    /// The hyperparameters for this kind of data.
+    pub fn config(&self, data: &DataSpec) -> M::Config {
+        (self.config)(data)
+    }
+
+    /// The training settings for this kind of data.
+    pub fn training(&self, data: &DataSpec) -> TrainConfig {
+        (self.training)(data)
+    }
+
+    /// The sampling options for this kind of data.
+    pub fn sampling(&self, data: &DataSpec) -> M::Sampling {
+        (self.sampling)(data)
+    }
+
+    /// Builds the model with fresh weights and these hyperparameters.
+    ///
+    /// # Errors
+    /// When the data has what the model cannot learn from, or as [`Buildable::build`].
+    pub fn build(&self, config: M::Config, context: &BuildContext) -> Result<M> {
+        self.capabilities.check(self.name, &context.data)?;
+        let sampling = self.sampling(&context.data);
+        M::build(Recipe { name: self.name, citation: self.citation, config, sampling }, context)
+    }
+}
+
+/// A [`Preset`] with the type of its model erased.
+trait AnyPreset: Sync {
+    fn config(&self, data: &DataSpec) -> Result<Table>;
+    fn training(&self, data: &DataSpec) -> TrainConfig;
+    fn sampling(&self, data: &DataSpec) -> Result<Table>;
+    fn complete(&self, table: &Table) -> Result<Table>;
+    fn complete_sampling(&self, table: &Table) -> Result<Table>;
+    fn build(&self, table: &Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>>;
+}
+
+impl<M: Buildable> AnyPreset for Preset<M> {
+    fn config(&self, data: &DataSpec) -> Result<Table> {
+        config::to_table(&self.config(data))
+    }
+
+    fn training(&self, data: &DataSpec) -> TrainConfig {
+        self.training(data)
+    }
+
+    fn sampling(&self, data: &DataSpec) -> Result<Table> {
+        config::to_table(&self.sampling(data))
+    }
+
+    fn complete(&self, table: &Table) -> Result<Table> {
+        config::complete::<M::Config>(table)
+    }
+
+    fn complete_sampling(&self, table: &Table) -> Result<Table> {
+        config::complete::<M::Sampling>(table)
+    }
+
+    fn build(&self, table: &Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
+        Ok(Box::new(self.build(config::from_table(table)?, context)?))
+    }
+}
+
+/// A model in a registry. `ModelEntry::of(&MY_PRESET)` adds a model to the program.
 #[derive(Clone, Copy)]
 pub struct ModelEntry {
     /// The name on the command line.
@@ -137,36 +236,29 @@ pub struct ModelEntry {
     pub summary: &'static str,
     /// The family.
     pub family: &'static str,
-    /// Author, year and title of the source.
+    /// Whether it is the model of a paper.
+    pub origin: Origin,
+    /// Author, year and title of each source.
     pub citation: &'static str,
+    /// The differences from the sources.
+    pub departures: &'static [&'static str],
     /// Its abilities.
     pub capabilities: Capabilities,
-    default_config: fn(&DataSpec) -> Result<Table>,
-    default_training: fn(&DataSpec) -> TrainConfig,
-    default_sampling: fn(&DataSpec) -> Result<Table>,
-    complete: fn(&Table) -> Result<Table>,
-    complete_sampling: fn(&Table) -> Result<Table>,
-    build: fn(&Table, &BuildContext) -> Result<Box<dyn GenerativeModel>>,
+    preset: &'static dyn AnyPreset,
 }
 
 impl ModelEntry {
-    /// The entry of model `M`.
-    pub const fn of<M: Buildable>() -> Self {
+    /// The entry of a preset.
+    pub const fn of<M: Buildable>(preset: &'static Preset<M>) -> Self {
         ModelEntry {
-            name: M::NAME,
-            summary: M::SUMMARY,
+            name: preset.name,
+            summary: preset.summary,
             family: M::FAMILY,
-            citation: M::CITATION,
-            capabilities: M::CAPABILITIES,
-            default_config: |data| config::to_table(&M::default_config(data)),
-            default_training: M::default_training,
-            default_sampling: |data| config::to_table(&M::default_sampling(data)),
-            complete: config::complete::<M::Config>,
-            complete_sampling: config::complete::<M::Sampling>,
-            build: |table, context| {
-                let model = M::build(config::from_table(table)?, context)?;
-                Ok(Box::new(model))
-            },
+            origin: preset.origin,
+            citation: preset.citation,
+            departures: preset.departures,
+            capabilities: preset.capabilities,
+            preset,
         }
     }
 
@@ -175,12 +267,12 @@ impl ModelEntry {
     /// # Errors
     /// When TOML cannot represent the configuration, which is a bug of the model.
     pub fn default_config(&self, data: &DataSpec) -> Result<Table> {
-        (self.default_config)(data)
+        self.preset.config(data)
     }
 
     /// The default training settings.
     pub fn default_training(&self, data: &DataSpec) -> TrainConfig {
-        (self.default_training)(data)
+        self.preset.training(data)
     }
 
     /// The default sampling options as a table.
@@ -188,7 +280,7 @@ impl ModelEntry {
     /// # Errors
     /// When TOML cannot represent them, which is a bug of the model.
     pub fn default_sampling(&self, data: &DataSpec) -> Result<Table> {
-        (self.default_sampling)(data)
+        self.preset.sampling(data)
     }
 
     /// The table of sampling options with the defaults of each choice in it, see [`config::complete`].
@@ -196,7 +288,7 @@ impl ModelEntry {
     /// # Errors
     /// As [`ModelEntry::complete`].
     pub fn complete_sampling(&self, table: &Table) -> Result<Table> {
-        (self.complete_sampling)(table)
+        self.preset.complete_sampling(table)
     }
 
     /// The table of hyperparameters with the defaults of each choice in it, see [`config::complete`].
@@ -204,17 +296,16 @@ impl ModelEntry {
     /// # Errors
     /// When a key is unknown, or one without a default is missing.
     pub fn complete(&self, table: &Table) -> Result<Table> {
-        (self.complete)(table)
+        self.preset.complete(table)
     }
 
     /// Builds the model from a table of hyperparameters. A key that the table lacks has its default for the data.
     ///
     /// # Errors
-    /// When a key is unknown, or as [`Buildable::build`].
+    /// When a key is unknown, or as [`Preset::build`].
     pub fn build(&self, table: &Table, context: &BuildContext) -> Result<Box<dyn GenerativeModel>> {
-        self.capabilities.check(self.name, &context.data)?;
         let mut all = self.default_config(&context.data)?;
-        config::overlay(&mut all, table, self.complete)?;
-        (self.build)(&all, context)
+        config::overlay(&mut all, table, |table| self.complete(table))?;
+        self.preset.build(&all, context)
     }
 }

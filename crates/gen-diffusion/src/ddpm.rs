@@ -15,7 +15,7 @@ use gen_core::model::{
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable, Capabilities};
+use gen_core::registry::{BuildContext, Buildable, Capabilities, Origin, Preset, Recipe};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use tch::{Device, Kind, Tensor};
@@ -214,20 +214,28 @@ impl GenerativeModel for Ddpm {
     }
 }
 
-impl Buildable for Ddpm {
-    type Config = DdpmConfig;
-    type Sampling = DdpmSampling;
+/// The preset of [`Ddpm`].
+pub static DDPM: Preset<Ddpm> = Preset {
+    name: "ddpm",
+    summary: "denoising diffusion: a U-Net (an MLP for points) removes noise step by step",
+    origin: Origin::Paper,
+    citation: "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models",
+    departures: &[],
+    capabilities: Capabilities {
+        likelihood: true,
+        latents: true,
+        samplers: &["ddim", "ancestral"],
+        ..Capabilities::SAMPLES
+    },
+    config: DdpmConfig::of,
+    training,
+    sampling: |data| DdpmSampling::of(data),
+};
 
-    const NAME: &'static str = "ddpm";
-    const SUMMARY: &'static str = "denoising diffusion: a U-Net (an MLP for points) removes noise step by step";
-    const FAMILY: &'static str = "diffusion";
-    const CITATION: &'static str = "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models";
-    const CAPABILITIES: Capabilities =
-        Capabilities { likelihood: true, latents: true, samplers: &["ddim", "ancestral"], ..Capabilities::SAMPLES };
-
+impl DdpmConfig {
     /// Chosen for minutes on a processor without a GPU, not for days on several; the README lists the differences from
     /// Ho et al. (2020), with reasons.
-    fn default_config(data: &DataSpec) -> DdpmConfig {
+    pub fn of(data: &DataSpec) -> Self {
         DdpmConfig {
             timesteps: 1000,
             schedule: NoiseSchedule::Cosine,
@@ -243,24 +251,28 @@ impl Buildable for Ddpm {
             },
         }
     }
+}
 
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        TrainConfig {
-            batch_size: if data.shape.is_image() { 32 } else { 512 },
-            schedule: Schedule::Cosine,
-            warmup_steps: 100,
-            ema_decay: 0.99,
-            // An estimate takes `bound_evaluations` passes of the network.
-            validation_rows: if data.shape.is_image() { 64 } else { 256 },
-            ..TrainConfig::default()
-        }
+/// Training settings for this kind of data.
+fn training(data: &DataSpec) -> TrainConfig {
+    TrainConfig {
+        batch_size: if data.shape.is_image() { 32 } else { 512 },
+        schedule: Schedule::Cosine,
+        warmup_steps: 100,
+        ema_decay: 0.99,
+        // An estimate takes `bound_evaluations` passes of the network.
+        validation_rows: if data.shape.is_image() { 64 } else { 256 },
+        ..TrainConfig::default()
     }
+}
 
-    fn default_sampling(data: &DataSpec) -> DdpmSampling {
-        DdpmSampling::of(data)
-    }
+impl Buildable for Ddpm {
+    type Config = DdpmConfig;
+    type Sampling = DdpmSampling;
 
-    fn build(config: DdpmConfig, context: &BuildContext) -> Result<Self> {
+    const FAMILY: &'static str = "diffusion";
+    fn build(recipe: Recipe<Self>, context: &BuildContext) -> Result<Self> {
+        let Recipe { name, citation, config, sampling } = recipe;
         let BuildContext { data, device, seed } = context;
         let process = DiscreteVp::new(config.schedule, config.timesteps)?;
         config.check()?;
@@ -272,16 +284,16 @@ impl Buildable for Ddpm {
             objective: Objective::new(&process, config.prediction, config.weighting),
             optimizer: Adam::new(&params, config.optimizer)?,
             card: ModelCard {
-                name: Self::NAME,
+                name,
                 family: Self::FAMILY,
                 data: data.clone(),
                 conditioning: Conditioning::NONE,
-                citation: Self::CITATION,
+                citation,
                 parameters,
                 sampling_parameters: parameters,
             },
             device: *device,
-            sampling: DdpmSampling::of(data),
+            sampling,
             config,
             params,
             network,

@@ -12,10 +12,10 @@ pub mod schedule;
 pub mod unet;
 pub mod weighting;
 
-pub use ddpm::{Ancestral, Ddim, Ddpm, DdpmConfig, DdpmSampling, Sampler};
+pub use ddpm::{Ancestral, DDPM, Ddim, Ddpm, DdpmConfig, DdpmSampling, Sampler};
 /// Data, the training loop and `tch` itself, on which this crate builds.
 pub use gen_core;
 use gen_core::registry::ModelEntry;
 
 /// The models of this crate.
-pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Ddpm>()];
+pub static MODELS: &[ModelEntry] = &[ModelEntry::of(&DDPM)];

@@ -7,13 +7,12 @@ use gen_core::data::DataSpec;
 use gen_core::model::OnePass;
 use gen_core::ode::Dopri5;
 use gen_core::params::Params;
-use gen_core::registry::Capabilities;
-use gen_core::train::TrainConfig;
+use gen_core::registry::{Origin, Preset};
 
 pub use config::FfjordConfig;
 
 use crate::bijection::{Chain, Continuous, PerceptronField};
-use crate::model::{Architecture, Design, FLOW, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling};
 use crate::rows;
 use crate::settings::training;
 
@@ -29,6 +28,20 @@ use crate::settings::training;
 /// large networks are slow; two hidden layers keep the trace of the Jacobian cheap ([`PerceptronField`]).
 pub type Ffjord = FlowModel<FreeForm>;
 
+/// The preset of [`Ffjord`].
+pub static FFJORD: Preset<Ffjord> = Preset {
+    name: "ffjord",
+    summary: "a continuous flow along a perceptron; exact likelihood and samples by an adaptive solver",
+    origin: Origin::Paper,
+    citation: "Grathwohl et al. 2019, FFJORD: Free-form Continuous Dynamics \
+        for Scalable Reversible Generative Models",
+    departures: &[],
+    capabilities: FLOW,
+    config: FfjordConfig::of,
+    training: |data| training(data, 64, 50),
+    sampling: FlowSampling::of,
+};
+
 /// The architecture of [`Ffjord`].
 #[derive(Debug)]
 pub enum FreeForm {}
@@ -38,19 +51,6 @@ impl Architecture for FreeForm {
     type Sampling = OnePass;
 
     const NAME: &'static str = "ffjord";
-    const SUMMARY: &'static str =
-        "a continuous flow along a perceptron; exact likelihood and samples by an adaptive solver";
-    const CITATION: &'static str = "Grathwohl et al. 2019, FFJORD: Free-form Continuous Dynamics \
-        for Scalable Reversible Generative Models";
-    const CAPABILITIES: Capabilities = FLOW;
-
-    fn default_config(data: &DataSpec) -> FfjordConfig {
-        FfjordConfig::of(data)
-    }
-
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        training(data, 64, 50)
-    }
 
     fn design(config: &FfjordConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         config.check()?;

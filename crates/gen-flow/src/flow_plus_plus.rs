@@ -5,15 +5,14 @@ use gen_core::data::{DataSpec, Values};
 use gen_core::model::OnePass;
 use gen_core::optim::AdamConfig;
 use gen_core::params::{Params, Scope};
-use gen_core::registry::Capabilities;
-use gen_core::train::TrainConfig;
+use gen_core::registry::{Capabilities, Origin, Preset};
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::bijection::{Chain, Coupling, Layer, Mask, NormalisedConv1x1};
 use crate::conditioner::{Conditioner, GatedConditioner};
 use crate::images::{self, Dequantisation, MultiScale, Pixels};
-use crate::model::{Architecture, Design, FLOW, FlowModel, RowsPerPass};
+use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling, RowsPerPass};
 use crate::settings::training;
 use crate::univariate::LogisticMixture;
 
@@ -23,6 +22,29 @@ use crate::univariate::LogisticMixture;
 /// The scales are those of RealNVP and Glow: at each a squeeze and couplings of channels, with a mixing of the channels
 /// before each one, where the paper has couplings on a checkerboard too.
 pub type FlowPlusPlus = FlowModel<MixtureCouplings>;
+
+/// The preset of [`FlowPlusPlus`].
+pub static FLOW_PLUS_PLUS: Preset<FlowPlusPlus> = Preset {
+    name: "flow++",
+    summary: "images: couplings by mixtures of logistics with attention, learned \
+        dequantisation; a bound on the likelihood",
+    origin: Origin::Paper,
+    citation: "Ho, Chen, Srinivas, Duan & Abbeel 2019, Flow++: Improving Flow-Based \
+        Generative Models with Variational Dequantization and Architecture Design",
+    departures: &[],
+    capabilities: Capabilities { points: false, ..FLOW },
+    config: |data| {
+        let config = FlowPlusPlusConfig::default();
+        let mut multi_scale = config.multi_scale.fitted(data);
+        if data.values == Values::Dequantised {
+            // Values that are spread already need no noise, and leave none to learn.
+            multi_scale.dequantisation = Dequantisation::Uniform;
+        }
+        FlowPlusPlusConfig { multi_scale, ..config }
+    },
+    training: |data| training(data, 64, 100),
+    sampling: FlowSampling::of,
+};
 
 /// The architecture of [`FlowPlusPlus`].
 #[derive(Debug)]
@@ -84,28 +106,9 @@ impl Architecture for MixtureCouplings {
     type Sampling = OnePass;
 
     const NAME: &'static str = "flow++";
-    const SUMMARY: &'static str = "images: couplings by mixtures of logistics with attention, learned \
-        dequantisation; a bound on the likelihood";
-    const CITATION: &'static str = "Ho, Chen, Srinivas, Duan & Abbeel 2019, Flow++: Improving Flow-Based \
-        Generative Models with Variational Dequantization and Architecture Design";
-    const CAPABILITIES: Capabilities = Capabilities { points: false, ..FLOW };
 
     /// Attention gains more from many images at once than from a cache.
     const ROWS: RowsPerPass = RowsPerPass { images_in_cache: 500, ..RowsPerPass::DEFAULT };
-
-    fn default_config(data: &DataSpec) -> FlowPlusPlusConfig {
-        let config = FlowPlusPlusConfig::default();
-        let mut multi_scale = config.multi_scale.fitted(data);
-        if data.values == Values::Dequantised {
-            // Values that are spread already need no noise, and leave none to learn.
-            multi_scale.dequantisation = Dequantisation::Uniform;
-        }
-        FlowPlusPlusConfig { multi_scale, ..config }
-    }
-
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        training(data, 64, 100)
-    }
 
     fn design(config: &FlowPlusPlusConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         let shape = images::shape(Self::NAME, data)?;

@@ -6,14 +6,13 @@ use gen_core::data::DataSpec;
 use gen_core::model::OnePass;
 use gen_core::optim::AdamConfig;
 use gen_core::params::{Params, Scope};
-use gen_core::registry::Capabilities;
-use gen_core::train::TrainConfig;
+use gen_core::registry::{Capabilities, Origin, Preset};
 use serde::{Deserialize, Serialize};
 
 use crate::bijection::{ActNorm, Chain, Coupling, Layer, Mask, NormalisedConv1x1};
 use crate::conditioner::{Conditioner, GlowConditioner, PriorConditioner};
 use crate::images::{self, MultiScale, Pixels};
-use crate::model::{Architecture, Design, FLOW, FlowModel, RowsPerPass};
+use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling, RowsPerPass};
 use crate::settings::training;
 use crate::univariate::Affine;
 
@@ -24,6 +23,22 @@ use crate::univariate::Affine;
 /// σ(a + 2); and pixels go to the real line by their histograms or a logit, not by a shift alone
 /// ([`Pixels`]).
 pub type Glow = FlowModel<GlowSteps>;
+
+/// The preset of [`Glow`].
+pub static GLOW: Preset<Glow> = Preset {
+    name: "glow",
+    summary: "images: affine couplings, 1x1 convolutions and learned priors at several scales; exact likelihood",
+    origin: Origin::Paper,
+    citation: "Kingma & Dhariwal 2018, Glow: Generative Flow with Invertible 1x1 Convolutions",
+    departures: &[],
+    capabilities: Capabilities { points: false, ..FLOW },
+    config: |data| {
+        let config = GlowConfig::default();
+        GlowConfig { multi_scale: config.multi_scale.fitted(data), ..config }
+    },
+    training: |data| training(data, 64, 100),
+    sampling: FlowSampling::of,
+};
 
 /// The architecture of [`Glow`].
 #[derive(Debug)]
@@ -60,21 +75,8 @@ impl Architecture for GlowSteps {
     type Sampling = OnePass;
 
     const NAME: &'static str = "glow";
-    const SUMMARY: &'static str =
-        "images: affine couplings, 1x1 convolutions and learned priors at several scales; exact likelihood";
-    const CITATION: &'static str = "Kingma & Dhariwal 2018, Glow: Generative Flow with Invertible 1x1 Convolutions";
-    const CAPABILITIES: Capabilities = Capabilities { points: false, ..FLOW };
 
     const ROWS: RowsPerPass = RowsPerPass { images_in_cache: 64, ..RowsPerPass::DEFAULT };
-
-    fn default_config(data: &DataSpec) -> GlowConfig {
-        let config = GlowConfig::default();
-        GlowConfig { multi_scale: config.multi_scale.fitted(data), ..config }
-    }
-
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        training(data, 64, 100)
-    }
 
     fn design(config: &GlowConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         let shape = images::shape(Self::NAME, data)?;

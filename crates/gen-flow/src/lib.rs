@@ -24,33 +24,35 @@ pub mod tarflow;
 mod tensor;
 pub mod univariate;
 
-pub use ffjord::{Ffjord, FfjordConfig, FreeForm};
+pub use ffjord::{FFJORD, Ffjord, FfjordConfig, FreeForm};
 pub use flow::Flow;
-pub use flow_plus_plus::{FlowPlusPlus, FlowPlusPlusConfig, MixtureCouplings};
+pub use flow_plus_plus::{FLOW_PLUS_PLUS, FlowPlusPlus, FlowPlusPlusConfig, MixtureCouplings};
 /// The crate that this one builds on: data, the training loop, `tch` itself.
 pub use gen_core;
 use gen_core::registry::ModelEntry;
 pub use given::Given;
-pub use glow::{Glow, GlowConfig, GlowSteps};
+pub use glow::{GLOW, Glow, GlowConfig, GlowSteps};
 pub use guidance::{Guidance, Weaker};
 pub use images::{AffineSteps, Dequantisation, MultiScale, Pixels};
-pub use maf::{AffineAutoregressive, Iaf, InverseAutoregressive, Maf, MafConfig};
+pub use maf::{AffineAutoregressive, IAF, Iaf, InverseAutoregressive, MAF, Maf, MafConfig};
 pub use model::{Architecture, Design, FlowModel, FlowSampling, RowsPerPass, SamplePlan};
-pub use nsf::{Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineConfig, SplineCouplings, SplineImageConfig};
-pub use realnvp::{AffineCouplings, ImageConfig, RealNvp, RealNvpConfig, TabularConfig};
-pub use residual_flow::{Determinant, ResidualBlocks, ResidualFlow, ResidualFlowConfig};
-pub use tarflow::{TarFlow, TarFlowConfig, TarFlowSampling, Transformers};
+pub use nsf::{
+    NSF, NSF_AR, Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineConfig, SplineCouplings, SplineImageConfig,
+};
+pub use realnvp::{AffineCouplings, ImageConfig, REALNVP, RealNvp, RealNvpConfig, TabularConfig};
+pub use residual_flow::{Determinant, RESIDUAL_FLOW, ResidualBlocks, ResidualFlow, ResidualFlowConfig};
+pub use tarflow::{TARFLOW, TarFlow, TarFlowConfig, TarFlowSampling, Transformers};
 
 /// The models of this family.
-pub const MODELS: &[ModelEntry] = &[
-    ModelEntry::of::<RealNvp>(),
-    ModelEntry::of::<Nsf>(),
-    ModelEntry::of::<NsfAr>(),
-    ModelEntry::of::<Maf>(),
-    ModelEntry::of::<Iaf>(),
-    ModelEntry::of::<Ffjord>(),
-    ModelEntry::of::<ResidualFlow>(),
-    ModelEntry::of::<Glow>(),
-    ModelEntry::of::<FlowPlusPlus>(),
-    ModelEntry::of::<TarFlow>(),
+pub static MODELS: &[ModelEntry] = &[
+    ModelEntry::of(&REALNVP),
+    ModelEntry::of(&NSF),
+    ModelEntry::of(&NSF_AR),
+    ModelEntry::of(&MAF),
+    ModelEntry::of(&IAF),
+    ModelEntry::of(&FFJORD),
+    ModelEntry::of(&RESIDUAL_FLOW),
+    ModelEntry::of(&GLOW),
+    ModelEntry::of(&FLOW_PLUS_PLUS),
+    ModelEntry::of(&TARFLOW),
 ];

@@ -5,14 +5,13 @@ use gen_core::data::DataSpec;
 use gen_core::model::OnePass;
 use gen_core::optim::AdamConfig;
 use gen_core::params::Params;
-use gen_core::registry::Capabilities;
-use gen_core::train::TrainConfig;
+use gen_core::registry::{Capabilities, Origin, Preset};
 use serde::{Deserialize, Serialize};
 
 use crate::bijection::{Autoregressive, Inverse, Layer};
 use crate::conditioner::Made;
 use crate::dequantise::Dequantiser;
-use crate::model::{Architecture, Design, FLOW, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling};
 use crate::settings::{check_layers, tabular_training};
 use crate::tabular;
 use crate::univariate::{Affine, Univariate};
@@ -25,9 +24,37 @@ pub type Maf = FlowModel<AffineAutoregressive>;
 /// goes through the coordinates one by one. For few coordinates.
 pub type Iaf = FlowModel<InverseAutoregressive>;
 
+/// The preset of [`Maf`].
+pub static MAF: Preset<Maf> = Preset {
+    name: "maf",
+    summary: "tabular data: affine autoregressive layers; exact likelihood in one pass",
+    origin: Origin::Paper,
+    citation: "Papamakarios, Pavlakou & Murray 2017, Masked Autoregressive Flow for Density Estimation",
+    departures: &[],
+    capabilities: Capabilities { images: false, ..FLOW },
+    config: |_data| MafConfig::default(),
+    training: |_data| tabular_training(),
+    sampling: FlowSampling::of,
+};
+
 /// The architecture of [`Maf`].
 #[derive(Debug)]
 pub enum AffineAutoregressive {}
+
+/// The preset of [`Iaf`].
+pub static IAF: Preset<Iaf> = Preset {
+    name: "iaf",
+    summary: "tabular data: inverse autoregressive layers; samples in \
+        one pass, an exact likelihood value by value",
+    origin: Origin::Paper,
+    citation: "Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling 2016, \
+        Improved Variational Inference with Inverse Autoregressive Flow",
+    departures: &[],
+    capabilities: Capabilities { images: false, ..FLOW },
+    config: |_data| MafConfig::default(),
+    training: |_data| tabular_training(),
+    sampling: FlowSampling::of,
+};
 
 /// The architecture of [`Iaf`].
 #[derive(Debug)]
@@ -79,18 +106,6 @@ impl Architecture for AffineAutoregressive {
     type Sampling = OnePass;
 
     const NAME: &'static str = "maf";
-    const SUMMARY: &'static str = "tabular data: affine autoregressive layers; exact likelihood in one pass";
-    const CITATION: &'static str =
-        "Papamakarios, Pavlakou & Murray 2017, Masked Autoregressive Flow for Density Estimation";
-    const CAPABILITIES: Capabilities = Capabilities { images: false, ..FLOW };
-
-    fn default_config(_data: &DataSpec) -> MafConfig {
-        MafConfig::default()
-    }
-
-    fn default_training(_data: &DataSpec) -> TrainConfig {
-        tabular_training()
-    }
 
     fn design(config: &MafConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         design(config, params, data, Self::NAME, |layer| Box::new(layer))
@@ -102,19 +117,6 @@ impl Architecture for InverseAutoregressive {
     type Sampling = OnePass;
 
     const NAME: &'static str = "iaf";
-    const SUMMARY: &'static str = "tabular data: inverse autoregressive layers; samples in \
-        one pass, an exact likelihood value by value";
-    const CITATION: &'static str = "Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling 2016, \
-        Improved Variational Inference with Inverse Autoregressive Flow";
-    const CAPABILITIES: Capabilities = Capabilities { images: false, ..FLOW };
-
-    fn default_config(_data: &DataSpec) -> MafConfig {
-        MafConfig::default()
-    }
-
-    fn default_training(_data: &DataSpec) -> TrainConfig {
-        tabular_training()
-    }
 
     fn design(config: &MafConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         design(config, params, data, Self::NAME, |layer| Box::new(Inverse(layer)))

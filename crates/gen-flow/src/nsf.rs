@@ -7,8 +7,7 @@ use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::model::OnePass;
 use gen_core::params::Params;
-use gen_core::registry::Capabilities;
-use gen_core::train::TrainConfig;
+use gen_core::registry::{Capabilities, Origin, Preset};
 
 pub use config::{NsfConfig, SplineConfig, SplineImageConfig};
 
@@ -16,7 +15,7 @@ use self::images::splines;
 use crate::bijection::{Autoregressive, Chain};
 use crate::conditioner::Made;
 use crate::dequantise::Dequantiser;
-use crate::model::{Architecture, Design, FLOW, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling};
 use crate::settings::{other_data, tabular_training, training};
 use crate::tabular;
 use crate::univariate::Univariate;
@@ -32,9 +31,36 @@ pub type Nsf = FlowModel<SplineCouplings>;
 /// the flows of tabular data.
 pub type NsfAr = FlowModel<SplineAutoregressive>;
 
+/// The preset of [`Nsf`].
+pub static NSF: Preset<Nsf> = Preset {
+    name: "nsf",
+    summary: "couplings of rational-quadratic splines, multi-scale for images; \
+        exact likelihood, samples in one pass",
+    origin: Origin::Paper,
+    citation: CITATION,
+    departures: &[],
+    capabilities: FLOW,
+    config: NsfConfig::of,
+    training: |data| training(data, 32, 100),
+    sampling: FlowSampling::of,
+};
+
 /// The architecture of [`Nsf`].
 #[derive(Debug)]
 pub enum SplineCouplings {}
+
+/// The preset of [`NsfAr`].
+pub static NSF_AR: Preset<NsfAr> = Preset {
+    name: "nsf-ar",
+    summary: "tabular data: autoregressive rational-quadratic splines; exact likelihood",
+    origin: Origin::Paper,
+    citation: CITATION,
+    departures: &[],
+    capabilities: Capabilities { images: false, ..FLOW },
+    config: |_data| SplineConfig::default(),
+    training: |_data| tabular_training(),
+    sampling: FlowSampling::of,
+};
 
 /// The architecture of [`NsfAr`].
 #[derive(Debug)]
@@ -47,18 +73,6 @@ impl Architecture for SplineCouplings {
     type Sampling = OnePass;
 
     const NAME: &'static str = "nsf";
-    const SUMMARY: &'static str = "couplings of rational-quadratic splines, multi-scale for images; \
-        exact likelihood, samples in one pass";
-    const CITATION: &'static str = CITATION;
-    const CAPABILITIES: Capabilities = FLOW;
-
-    fn default_config(data: &DataSpec) -> NsfConfig {
-        NsfConfig::of(data)
-    }
-
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        training(data, 32, 100)
-    }
 
     fn design(config: &NsfConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         match (config, data.shape) {
@@ -91,17 +105,6 @@ impl Architecture for SplineAutoregressive {
     type Sampling = OnePass;
 
     const NAME: &'static str = "nsf-ar";
-    const SUMMARY: &'static str = "tabular data: autoregressive rational-quadratic splines; exact likelihood";
-    const CITATION: &'static str = CITATION;
-    const CAPABILITIES: Capabilities = Capabilities { images: false, ..FLOW };
-
-    fn default_config(_data: &DataSpec) -> SplineConfig {
-        SplineConfig::default()
-    }
-
-    fn default_training(_data: &DataSpec) -> TrainConfig {
-        tabular_training()
-    }
 
     fn design(config: &SplineConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         let spline = config.spline()?;

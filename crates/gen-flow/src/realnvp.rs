@@ -6,14 +6,13 @@ use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::model::OnePass;
 use gen_core::params::Params;
-use gen_core::registry::Capabilities;
-use gen_core::train::TrainConfig;
+use gen_core::registry::{Origin, Preset};
 
 pub use config::{ImageConfig, RealNvpConfig, TabularConfig};
 
 use crate::bijection::Chain;
 use crate::dequantise::Dequantiser;
-use crate::model::{Architecture, Design, FLOW, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling};
 use crate::settings::{check_layers, other_data, training};
 use crate::univariate::Affine;
 use crate::{images, tabular};
@@ -27,6 +26,19 @@ use crate::{images, tabular};
 /// Its likelihood is exact and its samples cost one pass.
 pub type RealNvp = FlowModel<AffineCouplings>;
 
+/// The preset of [`RealNvp`].
+pub static REALNVP: Preset<RealNvp> = Preset {
+    name: "realnvp",
+    summary: "affine couplings, multi-scale for images; exact likelihood, samples in one pass",
+    origin: Origin::Paper,
+    citation: "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP",
+    departures: &[],
+    capabilities: FLOW,
+    config: RealNvpConfig::of,
+    training: |data| training(data, 32, 50),
+    sampling: FlowSampling::of,
+};
+
 /// The architecture of [`RealNvp`].
 #[derive(Debug)]
 pub enum AffineCouplings {}
@@ -36,17 +48,6 @@ impl Architecture for AffineCouplings {
     type Sampling = OnePass;
 
     const NAME: &'static str = "realnvp";
-    const SUMMARY: &'static str = "affine couplings, multi-scale for images; exact likelihood, samples in one pass";
-    const CITATION: &'static str = "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP";
-    const CAPABILITIES: Capabilities = FLOW;
-
-    fn default_config(data: &DataSpec) -> RealNvpConfig {
-        RealNvpConfig::of(data)
-    }
-
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        training(data, 32, 50)
-    }
 
     fn design(config: &RealNvpConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         match (config, data.shape) {

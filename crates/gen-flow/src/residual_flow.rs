@@ -6,13 +6,12 @@ use gen_core::Result;
 use gen_core::data::DataSpec;
 use gen_core::model::OnePass;
 use gen_core::params::Params;
-use gen_core::registry::Capabilities;
-use gen_core::train::TrainConfig;
+use gen_core::registry::{Origin, Preset};
 
 pub use config::{Determinant, ResidualFlowConfig};
 
 use crate::bijection::{ActNorm, Chain, Contraction, Residual};
-use crate::model::{Architecture, Design, FLOW, FlowModel};
+use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling};
 use crate::rows;
 use crate::settings::training;
 
@@ -23,6 +22,19 @@ use crate::settings::training;
 /// Its likelihood is exact, and every output of a block may depend on every input. Samples are found by iteration.
 pub type ResidualFlow = FlowModel<ResidualBlocks>;
 
+/// The preset of [`ResidualFlow`].
+pub static RESIDUAL_FLOW: Preset<ResidualFlow> = Preset {
+    name: "residual-flow",
+    summary: "invertible residual blocks of perceptrons; exact likelihood, samples by iteration",
+    origin: Origin::Paper,
+    citation: "Chen, Behrmann, Duvenaud & Jacobsen 2019, Residual Flows for Invertible Generative Modeling",
+    departures: &[],
+    capabilities: FLOW,
+    config: ResidualFlowConfig::of,
+    training: |data| training(data, 64, 50),
+    sampling: FlowSampling::of,
+};
+
 /// The architecture of [`ResidualFlow`].
 #[derive(Debug)]
 pub enum ResidualBlocks {}
@@ -32,18 +44,6 @@ impl Architecture for ResidualBlocks {
     type Sampling = OnePass;
 
     const NAME: &'static str = "residual-flow";
-    const SUMMARY: &'static str = "invertible residual blocks of perceptrons; exact likelihood, samples by iteration";
-    const CITATION: &'static str =
-        "Chen, Behrmann, Duvenaud & Jacobsen 2019, Residual Flows for Invertible Generative Modeling";
-    const CAPABILITIES: Capabilities = FLOW;
-
-    fn default_config(data: &DataSpec) -> ResidualFlowConfig {
-        ResidualFlowConfig::of(data)
-    }
-
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        training(data, 64, 50)
-    }
 
     fn design(config: &ResidualFlowConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         config.check()?;

@@ -9,7 +9,7 @@ mod sampling;
 use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::params::Params;
-use gen_core::registry::Capabilities;
+use gen_core::registry::{Capabilities, Origin, Preset};
 use gen_core::train::TrainConfig;
 
 pub use block::{BlockSize, Direction, TransformerBlock};
@@ -21,7 +21,7 @@ use self::patches::Patches;
 use crate::bijection::{Chain, Flatten, Inverse, Layer, Standardise};
 use crate::conditions::Conditions;
 use crate::dequantise::{Dequantiser, Interval};
-use crate::model::{Architecture, Design, FLOW, FlowModel, RowsPerPass};
+use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling, RowsPerPass};
 use crate::settings::training;
 
 /// TarFlow (Zhai et al. 2024): a flow whose blocks are causal transformers over the patches of an image, trained by
@@ -34,6 +34,19 @@ use crate::settings::training;
 /// Training and likelihoods take one pass; a sample takes as many small ones as there are patches.
 pub type TarFlow = FlowModel<Transformers>;
 
+/// The preset of [`TarFlow`].
+pub static TARFLOW: Preset<TarFlow> = Preset {
+    name: "tarflow",
+    summary: "autoregressive transformers over patches; sharp samples, patch by patch",
+    origin: Origin::Paper,
+    citation: "Zhai et al. 2024, Normalizing Flows are Capable Generative Models",
+    departures: &[],
+    capabilities: Capabilities { labels: true, context: true, ..FLOW },
+    config: TarFlowConfig::of,
+    training: |data| TrainConfig { warmup_steps: 100, ema_decay: 0.995, ..training(data, 32, 100) },
+    sampling: FlowSampling::of,
+};
+
 /// The architecture of [`TarFlow`].
 #[derive(Debug)]
 pub enum Transformers {}
@@ -43,21 +56,10 @@ impl Architecture for Transformers {
     type Sampling = TarFlowSampling;
 
     const NAME: &'static str = "tarflow";
-    const SUMMARY: &'static str = "autoregressive transformers over patches; sharp samples, patch by patch";
-    const CITATION: &'static str = "Zhai et al. 2024, Normalizing Flows are Capable Generative Models";
-    const CAPABILITIES: Capabilities = Capabilities { labels: true, context: true, ..FLOW };
 
     const ROWS: RowsPerPass = RowsPerPass { images_in_cache: 250, images: 250, tabular: 5_000 };
     /// With classes a draw of the noise takes a pass for each.
     const IMPORTANCE_SAMPLES: Option<u32> = None;
-
-    fn default_config(data: &DataSpec) -> TarFlowConfig {
-        TarFlowConfig::of(data)
-    }
-
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        TrainConfig { warmup_steps: 100, ema_decay: 0.995, ..training(data, 32, 100) }
-    }
 
     fn design(config: &TarFlowConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         config.check(data)?;

@@ -9,7 +9,7 @@ use gen_core::model::{
 use gen_core::nn::{Activation, Mlp};
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{NamedTensors, Params, Scope};
-use gen_core::registry::{BuildContext, Buildable, Capabilities};
+use gen_core::registry::{BuildContext, Buildable, Capabilities, Origin, Preset, Recipe};
 use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -256,17 +256,23 @@ impl Latent for Dcgan {
     }
 }
 
-impl Buildable for Dcgan {
-    type Config = DcganConfig;
-    type Sampling = OnePass;
-    const NAME: &'static str = "dcgan";
-    const SUMMARY: &'static str = "convolutional GAN with the non-saturating loss (Radford et al. 2016)";
-    const FAMILY: &'static str = "gan";
-    const CITATION: &'static str = "Goodfellow et al. 2014, Generative Adversarial Nets; Radford et al. 2016, \
-                                    Unsupervised Representation Learning with Deep Convolutional GANs";
-    const CAPABILITIES: Capabilities = Capabilities { latents: true, ..Capabilities::SAMPLES };
+/// The preset of [`Dcgan`].
+pub static DCGAN: Preset<Dcgan> = Preset {
+    name: "dcgan",
+    summary: "convolutional GAN with the non-saturating loss (Radford et al. 2016)",
+    origin: Origin::Paper,
+    citation: "Goodfellow et al. 2014, Generative Adversarial Nets; Radford et al. 2016, \
+                                    Unsupervised Representation Learning with Deep Convolutional GANs",
+    departures: &[],
+    capabilities: Capabilities { latents: true, ..Capabilities::SAMPLES },
+    config: DcganConfig::of,
+    training,
+    sampling: |_data| OnePass::default(),
+};
 
-    fn default_config(data: &DataSpec) -> DcganConfig {
+impl DcganConfig {
+    /// The defaults for this kind of data.
+    pub fn of(data: &DataSpec) -> Self {
         let adam = AdamConfig { beta1: 0.5, ..AdamConfig::default() };
         if data.shape.is_image() {
             DcganConfig {
@@ -290,21 +296,24 @@ impl Buildable for Dcgan {
             }
         }
     }
+}
 
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        TrainConfig {
-            batch_size: if data.shape.is_image() { 64 } else { 256 },
-            schedule: Schedule::Linear,
-            ema_decay: 0.995,
-            ..TrainConfig::default()
-        }
+/// Training settings for this kind of data.
+fn training(data: &DataSpec) -> TrainConfig {
+    TrainConfig {
+        batch_size: if data.shape.is_image() { 64 } else { 256 },
+        schedule: Schedule::Linear,
+        ema_decay: 0.995,
+        ..TrainConfig::default()
     }
+}
 
-    fn default_sampling(_data: &DataSpec) -> OnePass {
-        OnePass::default()
-    }
-
-    fn build(config: DcganConfig, context: &BuildContext) -> Result<Self> {
+impl Buildable for Dcgan {
+    type Config = DcganConfig;
+    type Sampling = OnePass;
+    const FAMILY: &'static str = "gan";
+    fn build(recipe: Recipe<Self>, context: &BuildContext) -> Result<Self> {
+        let Recipe { name, citation, config, sampling } = recipe;
         let BuildContext { data, device, seed } = context;
         config.check(data.shape)?;
         let generator_params = Params::drawn_from(stream(*seed, Purpose::Init, 0), Kind::Float, *device);
@@ -316,11 +325,11 @@ impl Buildable for Dcgan {
         let units = Units::new(&generator_params.root(), data)?;
         Ok(Dcgan {
             card: ModelCard {
-                name: Self::NAME,
+                name,
                 family: Self::FAMILY,
                 data: data.clone(),
                 conditioning: Conditioning::NONE,
-                citation: Self::CITATION,
+                citation,
                 parameters: generator_params.count() + discriminator_params.count(),
                 sampling_parameters: generator_params.count(),
             },
@@ -332,7 +341,7 @@ impl Buildable for Dcgan {
             discriminator,
             discriminator_params,
             units,
-            sampling: Self::default_sampling(data),
+            sampling,
             config,
         })
     }
@@ -349,8 +358,8 @@ mod tests {
         let images = Tensor::randint(256, [16, 1, 8, 8], (Kind::Uint8, Device::Cpu));
         let data = Dataset::from_tensor("noise", images).unwrap();
         let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
-        let config = DcganConfig { generator_width: 4, discriminator_width: 4, ..Dcgan::default_config(&data.spec) };
-        (Dcgan::build(config, &context).unwrap(), data.train.to_batch(&data.spec, &stream(0, Purpose::Data, 0)).x)
+        let config = DcganConfig { generator_width: 4, discriminator_width: 4, ..DCGAN.config(&data.spec) };
+        (DCGAN.build(config, &context).unwrap(), data.train.to_batch(&data.spec, &stream(0, Purpose::Data, 0)).x)
     }
 
     /// The names of the tensors in which two snapshots differ.

@@ -7,9 +7,9 @@
 use gen_core::Result;
 use gen_core::data::{Batch, Dataset};
 use gen_core::model::{Density, GenerativeModel, SampleRequest};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Preset};
 use gen_core::train::{Budget, Trainer};
-use gen_vae::{Ae, Vae};
+use gen_vae::{AE, VAE};
 use tch::{Device, Kind, Tensor};
 
 const SIDE: i64 = 16;
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let held_out = discs(500);
     let data = Dataset::from_tensor("discs", discs(4000))?;
 
-    let vae: Vae = train(&data)?;
+    let vae = train(&VAE, &data)?;
     println!("vae samples:\n{}", pictures(&vae.sample(&SampleRequest::new(5, 1))?));
     let x = gen_core::data::bytes_to_signed(&held_out);
     for kind in vae.kinds() {
@@ -28,19 +28,19 @@ fn main() -> Result<()> {
         println!("held-out bits per dimension, {kind}: {bits:.3}");
     }
 
-    let ae: Ae = train(&data)?;
+    let ae = train(&AE, &data)?;
     println!("\nae, decoding noise:\n{}", pictures(&ae.sample(&SampleRequest::new(5, 1))?));
     Ok(())
 }
 
-fn train<M: Buildable>(data: &Dataset) -> Result<M> {
+fn train<M: Buildable>(preset: &Preset<M>, data: &Dataset) -> Result<M> {
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
-    let mut model = M::build(M::default_config(&data.spec), &context)?;
-    let settings = M::default_training(&data.spec);
+    let mut model = preset.build(preset.config(&data.spec), &context)?;
+    let settings = preset.training(&data.spec);
     let mut trainer = Trainer::new(&mut model, data, settings, Budget::Steps(400), 0)?;
     while let Some(record) = trainer.advance()? {
         if record.progress.step.is_multiple_of(100) {
-            println!("{} step {}: {:.1?}", M::NAME, record.progress.step, record.losses);
+            println!("{} step {}: {:.1?}", preset.name, record.progress.step, record.losses);
         }
     }
     trainer.finish()?;

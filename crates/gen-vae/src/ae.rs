@@ -7,7 +7,7 @@ use gen_core::model::{
 };
 use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::{NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable, Capabilities};
+use gen_core::registry::{BuildContext, Buildable, Capabilities, Origin, Preset, Recipe};
 use gen_core::rng::{Purpose, stream};
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::networks::{Decoder, Encoder, NetworkKind, ROWS_AT_ONCE, check_sizes, default_widths};
 use crate::objectives::squared_error;
-use crate::vae::Vae;
+use crate::vae::VAE;
 
 /// Hyperparameters of [`Ae`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,18 +155,22 @@ impl Latent for Ae {
     }
 }
 
-impl Buildable for Ae {
-    type Config = AeConfig;
-    type Sampling = OnePass;
+/// The preset of [`Ae`].
+pub static AE: Preset<Ae> = Preset {
+    name: "ae",
+    summary: "plain autoencoder: reconstructs, and shows why that does not generate",
+    origin: Origin::Paper,
+    citation: "Hinton & Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks",
+    departures: &[],
+    capabilities: Capabilities { latents: true, ..Capabilities::SAMPLES },
+    config: AeConfig::of,
+    training,
+    sampling: |_data| OnePass::default(),
+};
 
-    const NAME: &'static str = "ae";
-    const SUMMARY: &'static str = "plain autoencoder: reconstructs, and shows why that does not generate";
-    const FAMILY: &'static str = "baseline";
-    const CITATION: &'static str =
-        "Hinton & Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks";
-    const CAPABILITIES: Capabilities = Capabilities { latents: true, ..Capabilities::SAMPLES };
-
-    fn default_config(data: &DataSpec) -> AeConfig {
+impl AeConfig {
+    /// The defaults for this kind of data.
+    pub fn of(data: &DataSpec) -> Self {
         let image = data.shape.is_image();
         AeConfig {
             latent_dim: if image { 32 } else { 2 },
@@ -175,17 +179,20 @@ impl Buildable for Ae {
             optimizer: AdamConfig { learning_rate: 2e-3, ..AdamConfig::default() },
         }
     }
+}
 
-    /// Those of [`Vae`], with which it is compared.
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        Vae::default_training(data)
-    }
+/// Those of [`Vae`], with which it is compared.
+fn training(data: &DataSpec) -> TrainConfig {
+    VAE.training(data)
+}
 
-    fn default_sampling(_data: &DataSpec) -> OnePass {
-        OnePass::default()
-    }
+impl Buildable for Ae {
+    type Config = AeConfig;
+    type Sampling = OnePass;
 
-    fn build(config: AeConfig, context: &BuildContext) -> Result<Self> {
+    const FAMILY: &'static str = "baseline";
+    fn build(recipe: Recipe<Self>, context: &BuildContext) -> Result<Self> {
+        let Recipe { name, citation, config, sampling } = recipe;
         check_sizes(config.latent_dim, &config.widths)?;
         config.network.check(context.data.shape)?;
         let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
@@ -195,18 +202,18 @@ impl Buildable for Ae {
         let encoding = params.count();
         let decoder = Decoder::new(params.root() / "decoder", config.network, latent, widths, shape, 1);
         let card = ModelCard {
-            name: Self::NAME,
+            name,
             family: Self::FAMILY,
             data: context.data.clone(),
             conditioning: Conditioning::NONE,
-            citation: Self::CITATION,
+            citation,
             parameters: params.count(),
             sampling_parameters: params.count() - encoding,
         };
         Ok(Ae {
             optimizer: Adam::new(&params, config.optimizer)?,
             config,
-            sampling: OnePass::default(),
+            sampling,
             card,
             device: context.device,
             units,

@@ -7,14 +7,14 @@ mod observation;
 mod prior;
 mod vae;
 
-pub use ae::{Ae, AeConfig};
+pub use ae::{AE, Ae, AeConfig};
 /// Data, the training loop and `tch` itself, on which this crate builds.
 pub use gen_core;
 use gen_core::registry::ModelEntry;
 pub use networks::NetworkKind;
 pub use observation::Likelihood;
 pub use prior::{FlowPrior, PriorConfig};
-pub use vae::{Vae, VaeConfig, VaeSampling};
+pub use vae::{VAE, Vae, VaeConfig, VaeSampling};
 
 /// The models of this crate.
-pub const MODELS: &[ModelEntry] = &[ModelEntry::of::<Vae>(), ModelEntry::of::<Ae>()];
+pub static MODELS: &[ModelEntry] = &[ModelEntry::of(&VAE), ModelEntry::of(&AE)];

@@ -10,7 +10,7 @@ use gen_core::model::{
 use gen_core::native::as_convolved;
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable, Capabilities};
+use gen_core::registry::{BuildContext, Buildable, Capabilities, Origin, Preset, Recipe};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::train::TrainConfig;
 use gen_core::{Error, Result};
@@ -304,7 +304,7 @@ impl Density for Vae {
             }
             _ => Err(Error::invalid(format!(
                 "`{}` has the likelihoods `lower-bound` and `importance-K` with K of 1 or more, not `{kind}`",
-                Self::NAME
+                self.card.name
             ))),
         }
     }
@@ -320,17 +320,22 @@ impl Density for Vae {
     }
 }
 
-impl Buildable for Vae {
-    type Config = VaeConfig;
-    type Sampling = VaeSampling;
+/// The preset of [`Vae`].
+pub static VAE: Preset<Vae> = Preset {
+    name: "vae",
+    summary: "variational autoencoder with a learned prior (Kingma & Welling 2014)",
+    origin: Origin::Paper,
+    citation: "Kingma & Welling 2014, Auto-Encoding Variational Bayes",
+    departures: &[],
+    capabilities: Capabilities { likelihood: true, latents: true, ..Capabilities::SAMPLES },
+    config: VaeConfig::of,
+    training,
+    sampling: |data| VaeSampling { noise: !data.shape.is_image(), ..VaeSampling::default() },
+};
 
-    const NAME: &'static str = "vae";
-    const SUMMARY: &'static str = "variational autoencoder with a learned prior (Kingma & Welling 2014)";
-    const FAMILY: &'static str = "vae";
-    const CITATION: &'static str = "Kingma & Welling 2014, Auto-Encoding Variational Bayes";
-    const CAPABILITIES: Capabilities = Capabilities { likelihood: true, latents: true, ..Capabilities::SAMPLES };
-
-    fn default_config(data: &DataSpec) -> VaeConfig {
+impl VaeConfig {
+    /// The defaults for this kind of data.
+    pub fn of(data: &DataSpec) -> Self {
         let image = data.shape.is_image();
         VaeConfig {
             latent_dim: if image { 32 } else { 2 },
@@ -343,23 +348,27 @@ impl Buildable for Vae {
             optimizer: AdamConfig { learning_rate: if image { 6e-3 } else { 2e-3 }, ..AdamConfig::default() },
         }
     }
+}
 
-    fn default_training(_data: &DataSpec) -> TrainConfig {
-        TrainConfig {
-            batch_size: 128,
-            schedule: Schedule::Cosine,
-            warmup_steps: 200,
-            ema_decay: 0.999,
-            validation_rows: 256,
-            ..TrainConfig::default()
-        }
+/// Training settings for this kind of data.
+fn training(_data: &DataSpec) -> TrainConfig {
+    TrainConfig {
+        batch_size: 128,
+        schedule: Schedule::Cosine,
+        warmup_steps: 200,
+        ema_decay: 0.999,
+        validation_rows: 256,
+        ..TrainConfig::default()
     }
+}
 
-    fn default_sampling(data: &DataSpec) -> VaeSampling {
-        VaeSampling { noise: !data.shape.is_image(), ..VaeSampling::default() }
-    }
+impl Buildable for Vae {
+    type Config = VaeConfig;
+    type Sampling = VaeSampling;
 
-    fn build(config: VaeConfig, context: &BuildContext) -> Result<Self> {
+    const FAMILY: &'static str = "vae";
+    fn build(recipe: Recipe<Self>, context: &BuildContext) -> Result<Self> {
+        let Recipe { name, citation, config, sampling } = recipe;
         config.check(&context.data)?;
         let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
         let units = Units::new(&params.root(), &context.data)?;
@@ -379,18 +388,18 @@ impl Buildable for Vae {
         let trainable = params.trainable();
         let decoding = trainable.iter().filter(|(name, _)| !name.starts_with("encoder."));
         let card = ModelCard {
-            name: Self::NAME,
+            name,
             family: Self::FAMILY,
             data: data.clone(),
             conditioning: Conditioning::NONE,
-            citation: Self::CITATION,
+            citation,
             parameters: params.count(),
             sampling_parameters: decoding.map(|(_, tensor)| tensor.numel()).sum(),
         };
         drop(root);
         Ok(Vae {
             optimizer: Adam::new(&params, config.optimizer)?,
-            sampling: Self::default_sampling(&context.data),
+            sampling,
             config,
             card,
             device: context.device,

@@ -177,6 +177,32 @@ mod tests {
         Dataset::from_tensor("image", x).unwrap().with_options(&options).unwrap()
     }
 
+    /// Pairs of equal images.
+    fn pairs(options: &DataOptions) -> Dataset {
+        let x = image(DataOptions::default()).train.x;
+        let condition = Condition::of_image(x.shallow_clone());
+        let data = Dataset::from_splits("pairs", Split { x, condition }, None, None, Vec::new()).unwrap();
+        data.with_options(options).unwrap()
+    }
+
+    #[test]
+    fn both_images_of_a_pair_change_alike() {
+        let data = pairs(&DataOptions { flip: true, pad: 6, ..Default::default() });
+        assert_eq!(data.spec.pair, Some(data.spec.shape));
+        let mut batches = Batches::new(&data.train, &data.spec, 2, 0);
+        let mut mirrored = false;
+        for step in 0..8 {
+            let batch = batches.get(step, &Generator::seeded(step as i64));
+            assert_eq!(batch.condition.image.as_ref(), Some(&batch.x));
+            let first = batch.x.select(0, 0).eq_tensor(&batch.x.flip([3]).select(0, 0)).all();
+            assert!(!bool::try_from(first).unwrap());
+            let stored = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
+            let is_stored = |row: i64| (0..2).any(|other| batch.x.get(row) == stored.get(other));
+            mirrored |= !is_stored(0) || !is_stored(1);
+        }
+        assert!(mirrored);
+    }
+
     #[test]
     fn padding_centres_the_image() {
         let data = image(DataOptions { pad: 6, ..Default::default() });

@@ -152,3 +152,90 @@ impl Clone for Condition {
         self.map(Tensor::shallow_clone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Dataset, Shape, Split};
+
+    const CPU: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+    fn rows(n: i64) -> Condition {
+        Condition {
+            labels: Some(Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(3)),
+            image: Some(Tensor::zeros([n, 1, 2, 2], (Kind::Uint8, Device::Cpu))),
+            context: Some(Tensor::arange(2 * n, CPU).view([n, 2])),
+        }
+    }
+
+    fn spec() -> DataSpec {
+        let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let split = Split { x: Tensor::zeros([6, 1], CPU), condition: rows(6) };
+        Dataset::from_splits("mine", split, None, None, classes).unwrap().spec
+    }
+
+    #[test]
+    fn all_parts_are_cut_and_chosen_alike() {
+        let all = rows(6);
+        let index = Tensor::from_slice(&[4i64, 5]);
+        assert_eq!(all.narrow(4, 2), all.select(&index));
+        assert_eq!(all.narrow(4, 2).context, Some(Tensor::from_slice(&[8.0, 9.0, 10.0, 11.0]).view([2, 2])));
+        assert_eq!(all.without_labels(), Condition { labels: None, ..rows(6) });
+        assert_eq!((all.rows(), Condition::NONE.rows(), all.without_labels().rows()), (Some(6), None, Some(6)));
+    }
+
+    #[test]
+    fn a_condition_that_rows_of_the_data_cannot_have_is_refused() {
+        let spec = spec();
+        assert_eq!(spec.pair, Some(Shape::Image { channels: 1, height: 2, width: 2 }));
+        rows(4).check(&spec, 4).unwrap();
+        Condition::NONE.check(&spec, 4).unwrap();
+        let labels = |labels: Tensor| Condition { labels: Some(labels), ..rows(4) };
+        let plain = Dataset::from_tensor("plain", Tensor::zeros([4, 1], CPU)).unwrap().spec;
+        let cases = [
+            (rows(3), &spec, "4 rows need a label for each of them, found [3]"),
+            (labels(Tensor::from_slice(&[0i64, 1, 2, 3])), &spec, "a label of `mine` is from 0 to 2, found 0 to 3"),
+            (labels(Tensor::from_slice(&[0i64, 1, 2, -1])), &spec, "found -1 to 2"),
+            (labels(Tensor::zeros([4], CPU)), &spec, "labels should be i64 [n], found Double [4]"),
+            (labels(Tensor::zeros([4, 1], CPU)), &spec, "found Double [4, 1]"),
+            (Condition::of_context(Tensor::zeros([4, 3], CPU)), &spec, "context of `mine` should be [n] of [2]"),
+            (Condition::of_context(Tensor::zeros([4], CPU)), &spec, "found [4]"),
+            (
+                Condition::of_image(Tensor::zeros([4, 1, 2, 3], CPU)),
+                &spec,
+                "image of `mine` should be [n] of [1, 2, 2]",
+            ),
+            (Condition::of_labels(Tensor::zeros([4], (Kind::Int64, Device::Cpu))), &plain, "`plain` has no classes"),
+            (rows(4).without_labels(), &plain, "`plain` has no context, so none can be given"),
+        ];
+        for (condition, spec, expected) in cases {
+            let message = condition.check(spec, 4).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_data_set_refuses_conditions_that_do_not_fit() {
+        let set = |train: Condition, test: Condition| {
+            let split = |condition| Split { x: Tensor::zeros([6, 1], CPU), condition };
+            Dataset::from_splits("mine", split(train), None, Some(split(test)), Vec::new()).map(|data| data.spec)
+        };
+        let context = || Condition::of_context(Tensor::from_slice(&[0f32, 2.0, 4.0, 0.0, 2.0, 4.0]).view([6, 1]));
+        let columns = set(context(), context()).unwrap().context;
+        assert_eq!((columns.len(), columns[0].mean), (1, 2.0));
+        assert!((columns[0].std - (8.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        let holes = context();
+        let _ = holes.context.as_ref().unwrap().get(4).fill_(f64::NAN);
+        let cases = [
+            (context(), Condition::NONE, "all or none have a context"),
+            (context(), holes, "test row 5, column 1 of the context is NaN"),
+            (context().narrow(0, 5), context(), "6 rows need a context for each of them"),
+            (Condition::of_image(Tensor::zeros([6, 1, 2, 2], CPU)), Condition::NONE, "should be u8"),
+            (Condition::of_context(Tensor::zeros([6], CPU)), Condition::NONE, "should be f64 [n, columns]"),
+        ];
+        for (train, test, expected) in cases {
+            let message = set(train, test).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

@@ -67,12 +67,15 @@ impl Dataset {
         let validation = validation.unwrap_or_else(empty).with_tables_in_f64();
         let test = test.unwrap_or_else(empty).with_tables_in_f64();
         for (part, split) in [("training", &train), ("validation", &validation), ("test", &test)] {
-            if let Some(Place { row, column, value }) = not_finite(&split.x)? {
-                return Err(Error::invalid(format!(
-                    "`{name}` holds a value that is not finite: {part} row {}, column {} is {value}",
-                    row + 1,
-                    column + 1
-                )));
+            for (of, table) in [("", Some(&split.x)), (" of the context", split.condition.context.as_ref())] {
+                let found = table.map(not_finite).transpose()?.flatten();
+                if let Some(Place { row, column, value }) = found {
+                    return Err(Error::invalid(format!(
+                        "`{name}` holds a value that is not finite: {part} row {}, column {}{of} is {value}",
+                        row + 1,
+                        column + 1
+                    )));
+                }
             }
         }
         let mut spec = DataSpec::of(name, &train.x, classes)?;
@@ -88,12 +91,15 @@ impl Dataset {
             }
         }
         spec.context = context_columns(name, &train.condition)?;
-        spec.pair = train.condition.image.as_ref().and_then(|image| match image.size()[..] {
-            [_, channels, height, width] => Some(Shape::Image { channels, height, width }),
-            _ => None,
-        });
+        spec.pair = train.condition.image.as_ref().map(|image| pair_shape(name, image)).transpose()?;
         for split in [&train, &validation, &test] {
             split.condition.check(&spec, split.len() as i64)?;
+            let has = |split: &Split| [&split.condition.context, &split.condition.image].map(Option::is_some);
+            if has(split) != has(&train) {
+                return Err(Error::invalid(format!(
+                    "the parts of `{name}` differ: all or none have a context, and all or none have pairs"
+                )));
+            }
         }
         spec.splits = Splits { train: train.len(), validation: validation.len(), test: test.len() };
         Ok(Dataset { spec, train, validation, test })
@@ -203,6 +209,16 @@ impl Dataset {
     }
 }
 
+/// The shape of the other images of pairs.
+fn pair_shape(name: &str, image: &Tensor) -> Result<Shape> {
+    match (image.kind(), &image.size()[..]) {
+        (Kind::Uint8, &[_, channels, height, width]) => Ok(Shape::Image { channels, height, width }),
+        (kind, size) => Err(Error::invalid(format!(
+            "the other images of `{name}` should be u8 [n, channels, height, width], found {kind:?} {size:?}"
+        ))),
+    }
+}
+
 /// The columns of the context of training rows, without names.
 fn context_columns(name: &str, condition: &Condition) -> Result<Vec<ContextColumn>> {
     let Some(context) = &condition.context else { return Ok(Vec::new()) };
@@ -214,9 +230,6 @@ fn context_columns(name: &str, condition: &Condition) -> Result<Vec<ContextColum
         )));
     }
     let ColumnMoments { mean, std } = ColumnMoments::of(context);
-    if !bool::try_from(std.isfinite().all())? {
-        return Err(Error::invalid(format!("the context of `{name}` holds values that are not finite")));
-    }
     let (mean, std) = (Vec::<f64>::try_from(mean)?, Vec::<f64>::try_from(std)?);
     Ok(mean.into_iter().zip(std).map(|(mean, std)| ContextColumn { name: String::new(), mean, std }).collect())
 }

@@ -50,15 +50,14 @@ impl Split {
         Split { x: self.x.index_select(0, &index), condition: self.condition.select(&index) }
     }
 
-    /// Tabular data in `f64`; images as they are.
+    /// Tables, of data and of what they are given, in `f64`; images as they are.
     pub(super) fn with_tables_in_f64(self) -> Split {
-        match self.x.dim() {
-            2 if self.x.is_floating_point() => {
-                let context = self.condition.context.as_ref().map(|context| context.to_kind(Kind::Double));
-                Split { x: self.x.to_kind(Kind::Double), condition: Condition { context, ..self.condition } }
-            }
-            _ => self,
-        }
+        let in_f64 = |table: Tensor| match table.dim() {
+            2 if table.is_floating_point() => table.to_kind(Kind::Double),
+            _ => table,
+        };
+        let context = self.condition.context.map(in_f64);
+        Split { x: in_f64(self.x), condition: Condition { context, ..self.condition } }
     }
 
     pub(super) fn to_device(&self, device: Device) -> Split {

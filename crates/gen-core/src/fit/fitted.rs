@@ -4,15 +4,16 @@ use tch::{Device, Kind, Tensor};
 
 use super::file::{self, Content};
 use crate::config::{Table, from_table, to_table};
-use crate::data::{DataSpec, Split, signed_to_bytes};
+use crate::data::{Condition, DataSpec, Split, signed_to_bytes};
 use crate::error::{Error, Result};
 use crate::model::SampleRequest;
-use crate::registry::{BuildContext, Buildable};
+use crate::registry::{BuildContext, Buildable, Preset};
 use crate::rng::{Purpose, stream};
 
 /// A trained model with the settings that it was built with.
 #[derive(Debug)]
-pub struct Fitted<M> {
+pub struct Fitted<M: Buildable> {
+    preset: &'static Preset<M>,
     model: M,
     config: Table,
     sampling: Table,
@@ -23,8 +24,8 @@ pub struct Fitted<M> {
 const ESTIMATE: u64 = 0;
 
 impl<M: Buildable> Fitted<M> {
-    pub(super) fn new(model: M, config: Table, sampling: Table, data: DataSpec) -> Self {
-        Fitted { model, config, sampling, data }
+    pub(super) fn new(preset: &'static Preset<M>, model: M, config: Table, sampling: Table, data: DataSpec) -> Self {
+        Fitted { preset, model, config, sampling, data }
     }
 
     /// The model.
@@ -38,6 +39,16 @@ impl<M: Buildable> Fitted<M> {
     /// When libtorch fails.
     pub fn sample(&self, n: usize, seed: u64) -> Result<Tensor> {
         self.sample_with(&SampleRequest::new(n, seed))
+    }
+
+    /// A sample for each row of `condition`, whose images are in the form of the data.
+    ///
+    /// # Errors
+    /// When the model does not learn from a part of the condition, lacks one that it needs, or a part does not fit the
+    /// data.
+    pub fn sample_given(&self, condition: &Condition, seed: u64) -> Result<Tensor> {
+        let rows = condition.rows().ok_or_else(|| Error::invalid("samples are given something: found nothing"))?;
+        self.sample_with(&SampleRequest::new(rows as usize, seed).given(condition.to_model()))
     }
 
     /// As [`Fitted::sample`], with sampling options.
@@ -55,7 +66,18 @@ impl<M: Buildable> Fitted<M> {
     /// # Errors
     /// When the model gives data no likelihood, or `x` is of another form.
     pub fn log_prob(&self, x: &Tensor) -> Result<Tensor> {
-        let without = || Error::invalid(format!("`{}` gives no likelihood to this data", M::NAME));
+        self.log_prob_given(x, &Condition::NONE)
+    }
+
+    /// ln p(x | condition) of each row, as [`Fitted::log_prob`].
+    ///
+    /// # Errors
+    /// As [`Fitted::log_prob`], when the model does not learn from a part of the condition, lacks one that it needs, or
+    /// a part does not fit the data.
+    pub fn log_prob_given(&self, x: &Tensor, condition: &Condition) -> Result<Tensor> {
+        let name = self.preset.name;
+        self.preset.capabilities.check_given(name, condition)?;
+        let without = || Error::invalid(format!("`{name}` gives no likelihood to this data"));
         let density = self.model.density().ok_or_else(without)?;
         let kind = density.kinds().first().copied().ok_or_else(without)?;
         let (shape, found) = (self.data.shape.batch(0), x.size());
@@ -68,7 +90,7 @@ impl<M: Buildable> Fitted<M> {
                 x.kind()
             )));
         }
-        let rows = Split::unlabelled(x.shallow_clone());
+        let rows = Split { x: x.shallow_clone(), condition: condition.clone() };
         let batch = rows.to_batch(&self.data, &stream(ESTIMATE, Purpose::Data, 0));
         density.log_likelihood(&batch, kind, ESTIMATE)
     }
@@ -79,7 +101,7 @@ impl<M: Buildable> Fitted<M> {
     /// When it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let content = Content {
-            model: M::NAME.to_owned(),
+            model: self.preset.name.to_owned(),
             config: self.config.clone(),
             sampling: self.sampling.clone(),
             data: to_table(&self.data)?,
@@ -87,21 +109,21 @@ impl<M: Buildable> Fitted<M> {
         file::write(path.as_ref(), &content, &self.model.weights())
     }
 
-    /// Reads a model that [`Fitted::save`] wrote, on `device`.
+    /// Reads a model of this preset that [`Fitted::save`] wrote, on `device`.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged, or holds another model.
-    pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self> {
+    pub fn load(preset: &'static Preset<M>, path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
         let (Content { model: name, config, sampling, data }, weights) = file::read(path)?;
-        if name != M::NAME {
-            return Err(Error::format(path, format!("the file holds the model `{name}`, not `{}`", M::NAME)));
+        if name != preset.name {
+            return Err(Error::format(path, format!("the file holds the model `{name}`, not `{}`", preset.name)));
         }
         let data: DataSpec = from_table(&data)?;
         let context = BuildContext { data: data.clone(), device, seed: 0 };
-        let mut model = M::build(from_table(&config)?, &context)?;
+        let mut model = preset.build(from_table(&config)?, &context)?;
         model.set_sampling_options(&sampling)?;
         model.weights().assign(&weights).map_err(Error::file(path))?;
-        Ok(Fitted { model, config, sampling, data })
+        Ok(Fitted { preset, model, config, sampling, data })
     }
 }

@@ -3,15 +3,13 @@
 mod file;
 mod fitted;
 
-use std::marker::PhantomData;
-
 use tch::{Device, Tensor};
 
 use crate::config::{self, Table, complete, from_table, to_table};
 use crate::data::{Condition, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::params::NamedTensors;
-use crate::registry::{BuildContext, Buildable};
+use crate::registry::{BuildContext, Buildable, Preset};
 use crate::rng::{Purpose, permutation};
 use crate::train::{Budget, LogRecord, TrainConfig, Trainer};
 
@@ -22,10 +20,10 @@ pub use fitted::Fitted;
 ///
 /// ```no_run
 /// use gen_core::fit::Fit;
-/// # use gen_core::{Result, registry::Buildable};
-/// # fn fit<Model: Buildable>(table: &tch::Tensor) -> Result<()> {
+/// # use gen_core::{Result, registry::{Buildable, Preset}};
+/// # fn fit<M: Buildable>(preset: &'static Preset<M>, table: &tch::Tensor) -> Result<()> {
 ///
-/// let model = Fit::<Model>::new().budget("30s".parse()?).run(table)?;
+/// let model = Fit::new(preset).budget("30s".parse()?).run(table)?;
 /// let samples = model.sample(1000, 0)?;
 /// let log_prob = model.log_prob(table)?;
 /// model.save("model.safetensors")?;
@@ -35,13 +33,13 @@ pub use fitted::Fitted;
 ///
 /// A [`Trainer`] gives control over each step.
 #[derive(Debug)]
-pub struct Fit<M> {
+pub struct Fit<M: Buildable> {
+    preset: &'static Preset<M>,
     budget: Budget,
     seed: u64,
     device: Device,
     condition: Condition,
     set: Vec<String>,
-    model: PhantomData<M>,
 }
 
 /// Validations in a training whose budget is a number of steps; other budgets have one for each row of the history.
@@ -51,15 +49,14 @@ const PATIENCE: usize = 10;
 
 impl<M: Buildable> Fit<M> {
     /// A training of at most 4000 steps on the processor, with seed 0.
-    #[allow(clippy::new_without_default, reason = "a training without a model's name reads as nothing")]
-    pub fn new() -> Self {
+    pub fn new(preset: &'static Preset<M>) -> Self {
         Fit {
+            preset,
             budget: Budget::Steps(4000),
             seed: 0,
             device: Device::Cpu,
             condition: Condition::NONE,
             set: Vec::new(),
-            model: PhantomData,
         }
     }
 
@@ -115,12 +112,13 @@ impl<M: Buildable> Fit<M> {
     /// # Errors
     /// As [`Fit::run`].
     pub fn run_observed(self, x: &Tensor, mut observe: impl FnMut(&LogRecord)) -> Result<Fitted<M>> {
-        M::CAPABILITIES.check_given(M::NAME, &self.condition)?;
+        let preset = self.preset;
+        preset.capabilities.check_given(preset.name, &self.condition)?;
         let whole = self.dataset(x, 0)?;
         let mut table = Table::new();
-        table.insert("model".to_owned(), to_table(&M::default_config(&whole.spec))?.into());
-        table.insert("training".to_owned(), to_table(&M::default_training(&whole.spec))?.into());
-        table.insert("sampling".to_owned(), to_table(&M::default_sampling(&whole.spec))?.into());
+        table.insert("model".to_owned(), to_table(&preset.config(&whole.spec))?.into());
+        table.insert("training".to_owned(), to_table(&preset.training(&whole.spec))?.into());
+        table.insert("sampling".to_owned(), to_table(&preset.sampling(&whole.spec))?.into());
         self.set.iter().try_for_each(|assignment| config::set(&mut table, assignment, completed::<M>))?;
         let [config, training, sampling] = ["model", "training", "sampling"].map(|name| section(&table, name));
         let mut training: TrainConfig = from_table(&training)?;
@@ -137,7 +135,7 @@ impl<M: Buildable> Fit<M> {
         }
 
         let context = BuildContext { data: data.spec.clone(), device: self.device, seed: self.seed };
-        let mut model = M::build(from_table(&config)?, &context)?;
+        let mut model = preset.build(from_table(&config)?, &context)?;
         model.set_sampling_options(&sampling)?;
         let data = data.to_device(self.device);
         let mut trainer = Trainer::new(&mut model, &data, training, self.budget, self.seed)?;
@@ -153,7 +151,7 @@ impl<M: Buildable> Fit<M> {
         if let Some(best) = best {
             model.weights().assign(&best)?;
         }
-        Ok(Fitted::new(model, config, sampling, data.spec))
+        Ok(Fitted::new(preset, model, config, sampling, data.spec))
     }
 
     /// The data with `held_out` rows for validation, drawn at random.

@@ -209,3 +209,102 @@ impl ConditionVector {
         Tensor::cat(&labels.into_iter().chain(context).collect::<Vec<_>>(), 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Dataset;
+    use crate::params::Params;
+    use crate::rng::Generator;
+
+    const CPU: (Kind, Device) = (Kind::Double, Device::Cpu);
+    const ALL: Conditioning = Conditioning { labels: true, image: false, context: true };
+
+    /// 100 rows, a quarter of the second class, given the numbers from 0 to 99.
+    fn data() -> Dataset {
+        let labels = Tensor::arange(100, (Kind::Int64, Device::Cpu)).ge(75).to_kind(Kind::Int64);
+        let condition = Condition { labels: Some(labels), image: None, context: Some(context(100)) };
+        let split = Split { x: Tensor::zeros([100, 1], CPU), condition };
+        Dataset::from_splits("mine", split, None, None, ["a", "b"].map(str::to_owned).to_vec()).unwrap()
+    }
+
+    fn context(n: i64) -> Tensor {
+        Tensor::arange(n, CPU).view([n, 1])
+    }
+
+    #[test]
+    fn data_says_what_can_be_learned() {
+        let spec = data().spec;
+        assert_eq!(Conditioning::all_of(&spec), ALL);
+        assert_eq!(Conditioning::needed_by(&spec), Conditioning { labels: false, ..ALL });
+        ALL.check(&spec).unwrap();
+        let pairs = Conditioning { image: true, ..ALL };
+        let message = pairs.check(&spec).unwrap_err().to_string();
+        assert_eq!(message, "`mine` has no pairs of images: set `condition.image` to false");
+    }
+
+    #[test]
+    fn a_batch_has_what_the_model_learns_from() {
+        let data = data();
+        let batch = data.train.to_batch(&data.spec, &Generator::seeded(0));
+        assert_eq!(ALL.of_batch(&data.spec, &batch).unwrap(), batch.condition);
+        let labels = Conditioning { context: false, ..ALL };
+        let found = labels.of_batch(&data.spec, &batch).unwrap();
+        assert_eq!(found, Condition { context: None, ..batch.condition.clone() });
+        assert_eq!(Conditioning::NONE.of_batch(&data.spec, &batch).unwrap(), Condition::NONE);
+        let without = Batch { condition: batch.condition.without_labels(), ..batch };
+        let message = ALL.of_batch(&data.spec, &without).unwrap_err().to_string();
+        assert_eq!(message, "this model needs labels for each row, found none");
+    }
+
+    #[test]
+    fn samples_have_the_condition_that_is_asked_for() {
+        let spec = data().spec;
+        let rng = || Generator::seeded(3);
+        let of = |conditioning: Conditioning, condition| {
+            let request = SampleRequest::new(8, 0).given(condition);
+            conditioning.of_request(&spec, &request, &rng(), Device::Cpu).map_err(|error| error.to_string())
+        };
+        let labels = Tensor::ones([8], (Kind::Int64, Device::Cpu));
+        let whole = || Condition { labels: Some(labels.shallow_clone()), image: None, context: Some(context(8)) };
+        assert_eq!(of(ALL, whole()).unwrap(), whole());
+        // Open classes are drawn.
+        let drawn = of(ALL, whole().without_labels()).unwrap().labels.unwrap();
+        assert_eq!((drawn.size(), drawn.min().int64_value(&[]), drawn.max().int64_value(&[])), (vec![8], 0, 1));
+
+        assert_eq!(of(ALL, Condition::NONE).unwrap_err(), "this model needs a context for each row, found none");
+        assert_eq!(of(ALL, whole().narrow(0, 7)).unwrap_err(), "8 rows need a label for each of them, found [7]");
+        let unused = of(Conditioning::NONE, whole()).unwrap_err();
+        assert_eq!(unused, "this model does not learn from labels, so samples cannot be given any");
+        let unused = of(Conditioning { context: false, ..ALL }, whole()).unwrap_err();
+        assert_eq!(unused, "this model does not learn from a context, so samples cannot be given any");
+    }
+
+    #[test]
+    fn drawn_conditions_are_rows_of_the_data_as_often_as_they_are_there() {
+        let data = data();
+        let drawn = ALL.draw(&data.train, 4000, 1);
+        let labels = drawn.labels.as_ref().unwrap();
+        // Class and number belong to one row.
+        assert_eq!(drawn.context.as_ref().unwrap().ge(75.0).to_kind(Kind::Int64).view([-1]), *labels);
+        let share = labels.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        assert!((share - 0.25).abs() < 0.03, "{share}");
+        assert_eq!(drawn, ALL.draw(&data.train, 4000, 1));
+        assert_ne!(drawn, ALL.draw(&data.train, 4000, 2));
+        assert_eq!(Conditioning::NONE.draw(&data.train, 4000, 1), Condition::NONE);
+    }
+
+    #[test]
+    fn a_vector_has_classes_and_standardised_columns() {
+        let data = data();
+        let params = Params::new(Kind::Float, Device::Cpu);
+        let vector = ConditionVector::new(&params.root(), &data.spec, ALL).unwrap().unwrap();
+        let found = vector.forward(&data.train.condition);
+        assert_eq!((vector.width(), found.size()), (3, vec![100, 3]));
+        assert_eq!(found.narrow(1, 0, 2).sum_dim_intlist(0, false, Kind::Float), Tensor::from_slice(&[75f32, 25.0]));
+        let column = found.select(1, 2).to_kind(Kind::Double);
+        assert!(column.mean(Kind::Double).double_value(&[]).abs() < 1e-6);
+        assert!((column.std(false).double_value(&[]) - 1.0).abs() < 1e-6);
+        assert!(ConditionVector::new(&params.root(), &data.spec, Conditioning::NONE).unwrap().is_none());
+    }
+}

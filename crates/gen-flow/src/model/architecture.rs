@@ -2,7 +2,6 @@ use gen_core::Result;
 use gen_core::data::DataSpec;
 use gen_core::params::Params;
 use gen_core::registry::Capabilities;
-use gen_core::train::TrainConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,26 +15,13 @@ pub trait Architecture: 'static {
     /// The sampling options.
     type Sampling: FlowSampling;
 
-    /// The name on the command line.
+    /// The name, for messages.
     const NAME: &'static str;
-    /// One line for `gen list`.
-    const SUMMARY: &'static str;
-    /// Author, year and title of the source.
-    const CITATION: &'static str;
-
-    /// Its abilities.
-    const CAPABILITIES: Capabilities;
 
     /// How many rows go through the flow together.
     const ROWS: RowsPerPass = RowsPerPass::DEFAULT;
     /// Importance samples of the tighter bound on the likelihood of bytes, where it is reported.
     const IMPORTANCE_SAMPLES: Option<u32> = Some(8);
-
-    /// The default hyperparameters for this kind of data.
-    fn default_config(data: &DataSpec) -> Self::Config;
-
-    /// The default training settings for this kind of data.
-    fn default_training(data: &DataSpec) -> TrainConfig;
 
     /// The flow with fresh weights, registered in `params`.
     ///

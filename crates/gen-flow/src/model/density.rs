@@ -79,7 +79,7 @@ impl<A: Architecture> FlowModel<A> {
                     [one] => format!("the likelihood {one}"),
                     several => format!("the likelihoods {}", several.join(" and ")),
                 };
-                Err(Error::invalid(format!("`{}` has {possible} of such data, found `{kind}`", A::NAME)))
+                Err(Error::invalid(format!("`{}` has {possible} of such data, found `{kind}`", self.card().name)))
             }
         }
     }

@@ -3,16 +3,15 @@ use std::marker::PhantomData;
 
 use gen_core::Result;
 use gen_core::config::{Table, to_table};
-use gen_core::data::{Batch, DataSpec};
+use gen_core::data::Batch;
 use gen_core::model::{
     Density, Frame, GenerativeModel, Latent, Losses, ModelCard, SampleRequest, Sampling, Step, Trajectory,
     ValidationLoss,
 };
 use gen_core::optim::Adam;
 use gen_core::params::{NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable, Capabilities};
+use gen_core::registry::{BuildContext, Buildable, Recipe};
 use gen_core::rng::{Generator, Purpose, stream};
-use gen_core::train::TrainConfig;
 use tch::{Device, Kind, Tensor};
 
 use super::architecture::Architecture;
@@ -267,40 +266,24 @@ impl<A: Architecture> Buildable for FlowModel<A> {
     type Config = A::Config;
     type Sampling = A::Sampling;
 
-    const NAME: &'static str = A::NAME;
-    const SUMMARY: &'static str = A::SUMMARY;
     const FAMILY: &'static str = "flow";
-    const CITATION: &'static str = A::CITATION;
-    const CAPABILITIES: Capabilities = A::CAPABILITIES;
 
-    fn default_config(data: &DataSpec) -> A::Config {
-        A::default_config(data)
-    }
-
-    fn default_training(data: &DataSpec) -> TrainConfig {
-        A::default_training(data)
-    }
-
-    fn default_sampling(data: &DataSpec) -> A::Sampling {
-        A::Sampling::of(data)
-    }
-
-    fn build(config: A::Config, context: &BuildContext) -> Result<Self> {
+    fn build(recipe: Recipe<Self>, context: &BuildContext) -> Result<Self> {
         let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
-        let design = A::design(&config, &params, &context.data)?;
+        let design = A::design(&recipe.config, &params, &context.data)?;
         let count = params.count();
         Ok(FlowModel {
             card: ModelCard {
-                name: A::NAME,
-                family: "flow",
+                name: recipe.name,
+                family: Self::FAMILY,
                 data: context.data.clone(),
                 conditioning: design.conditioning(),
-                citation: A::CITATION,
+                citation: recipe.citation,
                 parameters: count,
                 sampling_parameters: count - design.dequantiser.parameters(),
             },
             optimizer: Adam::new(&params, design.optimizer)?,
-            sampling: A::Sampling::of(&context.data),
+            sampling: recipe.sampling,
             design,
             params,
             initialised: Cell::new(false),

@@ -89,7 +89,7 @@ mod tests {
         let x = Tensor::randint(256, [64, 3, 8, 8], (Kind::Uint8, Device::Cpu));
         let data = Dataset::from_tensor("noise", x.shallow_clone()).unwrap().spec;
         let params = Params::new(Kind::Double, Device::Cpu);
-        let config = crate::SplineCouplings::default_config(&data);
+        let config = crate::NSF.config(&data);
         let design = crate::SplineCouplings::design(&config, &params, &data).unwrap();
         let flow = design.flow.bijection();
         let x = (x.to_kind(Kind::Double) + 0.5) / 256.0;

@@ -3,7 +3,7 @@
 use gen_core::data::{Batch, Dataset, PointSet};
 use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::params::Params;
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Preset};
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
@@ -76,10 +76,16 @@ pub(crate) fn assert_bits_of_shades(bits: f64, most: f64) {
     assert!((5.94..most).contains(&bits) && most < 7.8, "{bits} bits per dimension");
 }
 
-/// Trains on `data` with the model's settings for it.
-pub(crate) fn train<M: Buildable>(model: &mut M, data: &Dataset, steps: u64, rows: usize) -> Vec<(String, f64)> {
+/// Trains on `data` with the preset's settings for it.
+pub(crate) fn train<M: Buildable>(
+    preset: &Preset<M>,
+    model: &mut M,
+    data: &Dataset,
+    steps: u64,
+    rows: usize,
+) -> Vec<(String, f64)> {
     tch::set_num_threads(1);
-    let config = TrainConfig { batch_size: rows, log_every: 10, ..M::default_training(&data.spec) };
+    let config = TrainConfig { batch_size: rows, log_every: 10, ..preset.training(&data.spec) };
     let mut trainer = Trainer::new(model, data, config, Budget::Steps(steps), 1).expect("a training");
     let mut losses = Vec::new();
     while let Some(record) = trainer.advance().expect("a step") {

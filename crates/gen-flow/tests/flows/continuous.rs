@@ -13,7 +13,7 @@ use gen_core::registry::Buildable;
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{Bijection, Chain, Continuous, JacobianTrace, Layer, PerceptronField, Place, VectorField};
-use gen_flow::{Ffjord, FfjordConfig, Given};
+use gen_flow::{FFJORD, Ffjord, FfjordConfig, Given};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -322,9 +322,9 @@ fn an_equation_without_a_solution_gives_nan() {
 #[test]
 fn ffjord_learns_the_moons_and_stays_a_density() {
     let data = PointSet::Moons.dataset().unwrap();
-    let config = FfjordConfig { hidden: vec![32, 32], ..Ffjord::default_config(&data.spec) };
-    let mut model = Ffjord::build(config, &context(&data)).unwrap();
-    let losses = train(&mut model, &data, 250, 128);
+    let config = FfjordConfig { hidden: vec![32, 32], ..FFJORD.config(&data.spec) };
+    let mut model = FFJORD.build(config, &context(&data)).unwrap();
+    let losses = train(&FFJORD, &mut model, &data, 250, 128);
     let names: Vec<&str> = losses.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["nll", "penalty", "grad_norm", "nfe"]);
     assert!(losses[1].1 > 0.0 && (8.0..200.0).contains(&losses[3].1), "{losses:?}");
@@ -341,12 +341,12 @@ fn ffjord_learns_images() {
         trace: JacobianTrace::Hutchinson,
         tolerance: 1e-3,
         optimizer: AdamConfig { learning_rate: 5e-3, ..AdamConfig::default() },
-        ..Ffjord::default_config(&data.spec)
+        ..FFJORD.config(&data.spec)
     };
-    let mut model = Ffjord::build(config, &context(&data)).unwrap();
+    let mut model = FFJORD.build(config, &context(&data)).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
     let bits = |model: &Ffjord| Values::Bytes.bits_per_dim(mean_log_likelihood(model, &x), 16);
-    let _ = train(&mut model, &data, 200, 64);
+    let _ = train(&FFJORD, &mut model, &data, 200, 64);
     assert_bits_of_shades(bits(&model), 7.5);
     assert_eq!(model.sample(&SampleRequest::new(5, 0)).unwrap().size(), [5, 1, 4, 4]);
 }
@@ -354,7 +354,7 @@ fn ffjord_learns_images() {
 #[test]
 fn configurations_of_ffjord_that_cannot_be_are_refused() {
     let data = PointSet::Moons.dataset().unwrap();
-    let default = Ffjord::default_config(&data.spec);
+    let default = FFJORD.config(&data.spec);
     let cases = [
         (FfjordConfig { blocks: 0, ..default.clone() }, "blocks"),
         (FfjordConfig { hidden: vec![8, 0], ..default.clone() }, "hidden"),
@@ -363,7 +363,7 @@ fn configurations_of_ffjord_that_cannot_be_are_refused() {
         (FfjordConfig { tolerance: f64::NAN, ..default }, "tolerance"),
     ];
     for (config, key) in cases {
-        let error = Ffjord::build(config, &context(&data)).err().unwrap().to_string();
+        let error = FFJORD.build(config, &context(&data)).err().unwrap().to_string();
         assert!(error.contains(key), "`{error}` should name `{key}`");
     }
 }

@@ -2,10 +2,11 @@
 
 use gen_core::fit::{Fit, Fitted};
 use gen_core::model::{GenerativeModel, SampleRequest};
+use gen_core::registry::{Buildable, Preset};
 use gen_core::rng::{Purpose, stream};
 use gen_core::testing::assert_close_f64;
 use gen_core::train::Budget;
-use gen_flow::{Maf, RealNvp, TarFlow};
+use gen_flow::{MAF, Maf, REALNVP, RealNvp, TARFLOW, TarFlow};
 use tch::{Device, Kind, Tensor};
 
 /// Rows on a noisy parabola, far from the origin, in other units for each column.
@@ -16,13 +17,13 @@ fn parabola(n: i64) -> Tensor {
     Tensor::cat(&[x * 100.0 + 1e5, y * 1e-3], 1)
 }
 
-fn small<M: gen_core::registry::Buildable>() -> Fit<M> {
+fn small<M: Buildable>(preset: &'static Preset<M>) -> Fit<M> {
     tch::set_num_threads(1);
-    Fit::new().budget(Budget::Steps(300)).seed(5)
+    Fit::new(preset).budget(Budget::Steps(300)).seed(5)
 }
 
 fn fitted(x: &Tensor) -> Fitted<RealNvp> {
-    small().set("couplings=4").set("hidden=[32]").set("batch_size=128").run(x).unwrap()
+    small(&REALNVP).set("couplings=4").set("hidden=[32]").set("batch_size=128").run(x).unwrap()
 }
 
 fn mean(x: &Tensor) -> f64 {
@@ -58,19 +59,21 @@ fn the_same_seed_is_the_same_model_and_a_file_keeps_it() {
     let file = folder.path().join("flow.safetensors");
     flow.save(&file).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    let read = Fitted::<RealNvp>::load(&file, Device::Cpu).unwrap();
+    let read = Fitted::load(&REALNVP, &file, Device::Cpu).unwrap();
     assert_eq!(read.sample(10, 0).unwrap(), flow.sample(10, 0).unwrap());
     assert_eq!(read.log_prob(&x).unwrap(), flow.log_prob(&x).unwrap());
     assert_eq!(read.model().card().parameters, flow.model().card().parameters);
 
     let error = |found: gen_core::Result<Fitted<Maf>>| found.err().unwrap().to_string();
-    assert!(error(Fitted::load(&file, Device::Cpu)).ends_with("the file holds the model `realnvp`, not `maf`"));
+    assert!(error(Fitted::load(&MAF, &file, Device::Cpu)).ends_with("the file holds the model `realnvp`, not `maf`"));
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
-    assert!(error(Fitted::load(&file, Device::Cpu)).contains("flow.safetensors"));
+    assert!(error(Fitted::load(&MAF, &file, Device::Cpu)).contains("flow.safetensors"));
     Tensor::write_safetensors(&[("x", &x)], &file).unwrap();
-    assert!(error(Fitted::load(&file, Device::Cpu)).ends_with("not a fitted model: its metadata has no `format`"));
-    assert!(error(Fitted::load(folder.path().join("none"), Device::Cpu)).contains("none"));
+    assert!(
+        error(Fitted::load(&MAF, &file, Device::Cpu)).ends_with("not a fitted model: its metadata has no `format`")
+    );
+    assert!(error(Fitted::load(&MAF, folder.path().join("none"), Device::Cpu)).contains("none"));
     assert!(flow.save(folder.path().join("no/such/folder")).is_err());
 }
 
@@ -78,7 +81,7 @@ fn the_same_seed_is_the_same_model_and_a_file_keeps_it() {
 fn the_weights_are_those_of_the_best_validation() {
     let x = parabola(300);
     let mut rows = 0;
-    let fit = small::<RealNvp>().set("couplings=8").set("hidden=[128,128]").set("learning_rate=0.01");
+    let fit = small(&REALNVP).set("couplings=8").set("hidden=[128,128]").set("learning_rate=0.01");
     let flow = fit.budget(Budget::Steps(2000)).run_observed(&x, |_| rows += 1).unwrap();
     // So few rows are soon learned by heart: the training stops early, and what it keeps holds for unseen rows.
     assert!(rows < 40, "{rows} rows of the history");
@@ -90,7 +93,7 @@ fn the_weights_are_those_of_the_best_validation() {
 fn labels_are_for_models_that_learn_from_them() {
     let images = stream(0, Purpose::Data, 0).randint(0, 256, [40, 1, 8, 8], (Kind::Int64, Device::Cpu));
     let (images, labels) = (images.to_kind(Kind::Uint8), Tensor::arange(40, (Kind::Int64, Device::Cpu)).remainder(3));
-    let fit = || small::<TarFlow>().set("layers=[1,1]").set("width=16").set("heads=2").budget(Budget::Steps(2));
+    let fit = || small(&TARFLOW).set("layers=[1,1]").set("width=16").set("heads=2").budget(Budget::Steps(2));
     let model = fit().labels(&labels).run(&images).unwrap();
     assert_eq!(model.model().card().data.classes, ["0", "1", "2"]);
     assert_eq!(
@@ -103,7 +106,7 @@ fn labels_are_for_models_that_learn_from_them() {
     assert_eq!(error(fit().labels(&labels.narrow(0, 0, 3)).run(&images)), "40 rows need 40 labels, found [3]");
     assert!(error(fit().labels(&(labels - 1)).run(&images)).contains("a negative one"));
     let labels = Tensor::zeros([400], (Kind::Int64, Device::Cpu));
-    let refused = small::<RealNvp>().labels(&labels).run(&parabola(400)).err().unwrap().to_string();
+    let refused = small(&REALNVP).labels(&labels).run(&parabola(400)).err().unwrap().to_string();
     assert_eq!(refused, "`realnvp` does not learn from labels");
 }
 
@@ -111,13 +114,16 @@ fn labels_are_for_models_that_learn_from_them() {
 fn wrong_tensors_and_settings_are_errors() {
     let error = |found: gen_core::Result<Fitted<RealNvp>>| found.err().unwrap().to_string();
     for wrong in [Tensor::new(), Tensor::from(1.0), parabola(0), parabola(9).to_kind(Kind::Int64)] {
-        assert!(!error(small().run(&wrong)).is_empty());
+        assert!(!error(small(&REALNVP).run(&wrong)).is_empty());
     }
     let holes = parabola(9);
     let _ = holes.get(4).get(1).fill_(f64::NAN);
-    assert!(error(small().run(&holes)).contains("row 5, column 2 is NaN"));
-    assert_eq!(error(small().set("coupling=3").run(&parabola(9))), "unknown key `coupling`: did you mean `couplings`?");
-    let flow = small::<RealNvp>().budget(Budget::Steps(1)).run(&parabola(40)).unwrap();
+    assert!(error(small(&REALNVP).run(&holes)).contains("row 5, column 2 is NaN"));
+    assert_eq!(
+        error(small(&REALNVP).set("coupling=3").run(&parabola(9))),
+        "unknown key `coupling`: did you mean `couplings`?"
+    );
+    let flow = small(&REALNVP).budget(Budget::Steps(1)).run(&parabola(40)).unwrap();
     let message = flow.log_prob(&parabola(3).narrow(1, 0, 1)).unwrap_err().to_string();
     assert_eq!(message, "the model was trained on floating-point [n] of [2], found Double [3, 1]");
     assert_close_f64(

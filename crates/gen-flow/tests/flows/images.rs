@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use crate::starts::assert_starts;
 use gen_core::data::{Batch, Dataset, Values};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Preset};
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_flow::{
-    AffineSteps, Architecture, Dequantisation, FlowModel, FlowPlusPlus, FlowPlusPlusConfig, Glow, GlowConfig,
-    ImageConfig, MODELS, MultiScale, Nsf, NsfConfig, Pixels, RealNvp, RealNvpConfig, SplineImageConfig,
+    AffineSteps, Architecture, Dequantisation, FLOW_PLUS_PLUS, FlowModel, FlowPlusPlusConfig, GLOW, Glow,
+    GlowConfig, ImageConfig, MODELS, MultiScale, NSF, NsfConfig, Pixels, REALNVP, RealNvpConfig,
+    SplineImageConfig,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -27,13 +28,13 @@ fn squares(n: i64) -> Dataset {
     Dataset::from_tensor("squares", (square * brightness).to_kind(Kind::Uint8).unsqueeze(1)).unwrap()
 }
 
-fn build<M: Buildable>(config: M::Config, data: &Dataset) -> M {
+fn build<M: Buildable>(preset: &Preset<M>, config: M::Config, data: &Dataset) -> M {
     tch::set_num_threads(1);
-    M::build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 }).unwrap()
+    preset.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 }).unwrap()
 }
 
-fn train<A: Architecture>(model: &mut FlowModel<A>, data: &Dataset, steps: u64) {
-    let config = TrainConfig { batch_size: 64, ema_decay: 0.0, ..A::default_training(&data.spec) };
+fn train<A: Architecture>(preset: &Preset<FlowModel<A>>, model: &mut FlowModel<A>, data: &Dataset, steps: u64) {
+    let config = TrainConfig { batch_size: 64, ema_decay: 0.0, ..preset.training(&data.spec) };
     let mut trainer = Trainer::new(model, data, config, Budget::Steps(steps), 1).unwrap();
     while trainer.advance().unwrap().is_some() {}
     trainer.finish().unwrap();
@@ -92,14 +93,14 @@ fn entropy(data: &Dataset) -> f64 {
 
 /// What holds of every flow of images: it learns, its likelihoods are of the right kind and order and not better than
 /// any can be, what it samples are bytes, and latents lead back.
-fn check<A: Architecture>(config: A::Config) {
+fn check<A: Architecture>(preset: &Preset<FlowModel<A>>, config: A::Config) {
     let kinds = [LikelihoodKind::Dequantised, LikelihoodKind::DequantisedImportance(8)];
     let data = squares(512);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-    let mut model: FlowModel<A> = build(config, &data);
+    let mut model: FlowModel<A> = build(preset, config, &data);
     let of = |model: &FlowModel<A>, kind, seed| bits(&data, &model.log_likelihood(&Batch::of(&x), kind, seed).unwrap());
     let untrained = of(&model, kinds[0], 0);
-    train(&mut model, &data, 80);
+    train(preset, &mut model, &data, 80);
     assert_eq!(model.kinds(), kinds);
     let [one, several] = kinds.map(|kind| of(&model, kind, 0));
     assert!(one < untrained - 1.0 && one < 5.0, "{}: {untrained} to {one} bits", A::NAME);
@@ -131,27 +132,27 @@ fn check<A: Architecture>(config: A::Config) {
 
 #[test]
 fn glow_learns_with_either_noise() {
-    check::<gen_flow::GlowSteps>(glow(Pixels::Gaussian, Dequantisation::Uniform));
-    check::<gen_flow::GlowSteps>(glow(Pixels::Logit, Dequantisation::Variational));
+    check(&GLOW, glow(Pixels::Gaussian, Dequantisation::Uniform));
+    check(&GLOW, glow(Pixels::Logit, Dequantisation::Variational));
 }
 
 #[test]
 fn flow_plus_plus_learns_with_either_noise() {
-    check::<gen_flow::MixtureCouplings>(flow_plus_plus(Pixels::Logit, Dequantisation::Variational));
-    check::<gen_flow::MixtureCouplings>(flow_plus_plus(Pixels::Logit, Dequantisation::Uniform));
+    check(&FLOW_PLUS_PLUS, flow_plus_plus(Pixels::Logit, Dequantisation::Variational));
+    check(&FLOW_PLUS_PLUS, flow_plus_plus(Pixels::Logit, Dequantisation::Uniform));
 }
 
 #[test]
 fn realnvp_learns_with_either_noise() {
-    check::<gen_flow::AffineCouplings>(realnvp(Pixels::Gaussian, Dequantisation::Uniform));
-    check::<gen_flow::AffineCouplings>(realnvp(Pixels::Logit, Dequantisation::Variational));
+    check(&REALNVP, realnvp(Pixels::Gaussian, Dequantisation::Uniform));
+    check(&REALNVP, realnvp(Pixels::Logit, Dequantisation::Variational));
 }
 
 #[test]
 fn nsf_learns_with_either_noise() {
     let images = |pixels, dequantisation| NsfConfig::Images(nsf(pixels, dequantisation));
-    check::<gen_flow::SplineCouplings>(images(Pixels::Gaussian, Dequantisation::Uniform));
-    check::<gen_flow::SplineCouplings>(images(Pixels::Logit, Dequantisation::Variational));
+    check(&NSF, images(Pixels::Gaussian, Dequantisation::Uniform));
+    check(&NSF, images(Pixels::Logit, Dequantisation::Variational));
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn many_images_are_taken_in_parts() {
     // Of 150 images, 32 at a time but for the last 54.
     let data = squares(150);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-    let model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Uniform), &data);
+    let model = build(&GLOW, glow(Pixels::Gaussian, Dequantisation::Uniform), &data);
     let latent = model.latent().unwrap();
     let latents = latent.encode(&x, 0).unwrap().unwrap();
     assert_eq!(latents.size(), [150, 64]);
@@ -174,10 +175,10 @@ fn many_images_are_taken_in_parts() {
 #[test]
 fn learned_noise_is_saved_and_not_needed_to_sample() {
     let data = squares(64);
-    let mut model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Variational), &data);
+    let mut model = build(&GLOW, glow(Pixels::Gaussian, Dequantisation::Variational), &data);
     assert!(model.card().sampling_parameters < model.card().parameters);
-    train(&mut model, &data, 3);
-    let other: Glow = build(glow(Pixels::Gaussian, Dequantisation::Variational), &data);
+    train(&GLOW, &mut model, &data, 3);
+    let other = build(&GLOW, glow(Pixels::Gaussian, Dequantisation::Variational), &data);
     other.weights().assign(&model.weights()).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
     let of = |model: &Glow| model.log_likelihood(&Batch::of(&x), LikelihoodKind::Dequantised, 0).unwrap();
@@ -189,8 +190,8 @@ fn a_constant_image_costs_nothing_but_the_start() {
     // Each pixel is one byte always: its histogram and the first normalisation of its channel say so.
     let x = Tensor::full([256, 1, 8, 8], 37, (Kind::Uint8, Device::Cpu));
     let data = Dataset::from_tensor("grey", x).unwrap();
-    let mut model: Glow = build(glow(Pixels::Gaussian, Dequantisation::Uniform), &data);
-    train(&mut model, &data, 1);
+    let mut model = build(&GLOW, glow(Pixels::Gaussian, Dequantisation::Uniform), &data);
+    train(&GLOW, &mut model, &data, 1);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
     let found = bits(&data, &model.log_likelihood(&Batch::of(&x), LikelihoodKind::Dequantised, 0).unwrap());
     assert!((0.0..0.5).contains(&found), "{found} bits");
@@ -219,29 +220,29 @@ fn impossible_configurations_are_refused() {
     };
     let context = |data: &Dataset| BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
     let points = Dataset::from_tensor("line", Tensor::randn([9, 2], (Kind::Float, Device::Cpu))).unwrap();
-    refused(Glow::build(GlowConfig::default(), &context(&points)).err(), "is a model of images");
-    refused(FlowPlusPlus::build(FlowPlusPlusConfig::default(), &context(&points)).err(), "is a model of images");
-    let of = |config: GlowConfig| Glow::build(config, &context(&images)).err();
+    refused(GLOW.build(GlowConfig::default(), &context(&points)).err(), "is a model of images");
+    refused(FLOW_PLUS_PLUS.build(FlowPlusPlusConfig::default(), &context(&points)).err(), "is a model of images");
+    let of = |config: GlowConfig| GLOW.build(config, &context(&images)).err();
     let default = GlowConfig::default().multi_scale;
     let scaled = |multi_scale: MultiScale| GlowConfig { multi_scale, ..GlowConfig::default() };
     refused(of(scaled(MultiScale { scales: 3, ..default })), "can have 1 to 2 `scales`");
     refused(of(scaled(MultiScale { alpha: 0.5, ..default })), "`alpha`");
     refused(of(GlowConfig { width: 0, ..GlowConfig::default() }), "`width`");
     let config = FlowPlusPlusConfig { heads: 5, ..FlowPlusPlusConfig::default() };
-    refused(FlowPlusPlus::build(config, &context(&images)).err(), "`heads` must divide");
-    let of = |config| Nsf::build(NsfConfig::Images(config), &context(&images)).err();
+    refused(FLOW_PLUS_PLUS.build(config, &context(&images)).err(), "`heads` must divide");
+    let of = |config| NSF.build(NsfConfig::Images(config), &context(&images)).err();
     let config = nsf(Pixels::Gaussian, Dequantisation::Uniform);
     refused(of(SplineImageConfig { bound: 0.0, ..config.clone() }), "`bound` must be a positive number");
     refused(of(SplineImageConfig { bins: 65, ..config.clone() }), "`bins` must be 1 to 64, found 65");
     refused(of(SplineImageConfig { spline_couplings: 0, ..config.clone() }), "`spline_couplings`");
     let steps = AffineSteps { dense_width: 0, ..config.steps };
     refused(of(SplineImageConfig { steps, ..config.clone() }), "`dense_width`");
-    let of_images = Nsf::build(NsfConfig::Images(config), &context(&points));
+    let of_images = NSF.build(NsfConfig::Images(config), &context(&points));
     refused(of_images.err(), "the configuration is for images, `line` has Points");
     let options = gen_core::data::DataOptions { dequantise: true, ..Default::default() };
     let spread = squares(8).with_options(&options).unwrap();
     assert_eq!(spread.spec.values, Values::Dequantised);
     let config = glow(Pixels::Gaussian, Dequantisation::Variational);
-    refused(Glow::build(config, &context(&spread)).err(), "spread by uniform noise already");
-    assert!(RealNvp::build(realnvp(Pixels::Logit, Dequantisation::Uniform), &context(&spread)).is_ok());
+    refused(GLOW.build(config, &context(&spread)).err(), "spread by uniform noise already");
+    assert!(REALNVP.build(realnvp(Pixels::Logit, Dequantisation::Uniform), &context(&spread)).is_ok());
 }

@@ -4,12 +4,11 @@
 use std::path::Path;
 
 use gen_core::data::{DataSpec, Dataset};
-use gen_core::model::GenerativeModel;
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::{BuildContext, Buildable, Preset};
 use gen_core::testing::assert_recorded_steps;
 use gen_flow::{
-    AffineSteps, ImageConfig, Maf, MafConfig, Nsf, NsfAr, NsfConfig, RealNvp, RealNvpConfig, SplineConfig,
-    TabularConfig,
+    AffineSteps, ImageConfig, MAF, MafConfig, NSF, NSF_AR, NsfConfig, REALNVP, RealNvpConfig,
+    SplineConfig, TabularConfig,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -18,32 +17,32 @@ use tch::{Device, Kind, Tensor};
 fn images_and_tables_take_pytorchs_step() {
     let images = Tensor::zeros([8, 1, 8, 8], (Kind::Uint8, Device::Cpu));
     let images = Dataset::from_tensor("images", images).unwrap().spec;
-    let config = match RealNvp::default_config(&images) {
+    let config = match REALNVP.config(&images) {
         RealNvpConfig::Images(config) => {
             let steps = AffineSteps { couplings: 2, width: 4, blocks: 1, dense_couplings: 2, dense_width: 8 };
             ImageConfig { steps, ..config }
         }
         RealNvpConfig::Tabular(_) => unreachable!("images have a configuration for images"),
     };
-    check::<RealNvp>("realnvp", RealNvpConfig::Images(config), &images);
+    check(&REALNVP, "realnvp", RealNvpConfig::Images(config), &images);
 
     let points = Tensor::eye(2, (Kind::Float, Device::Cpu));
     let points = Dataset::from_tensor("points", points).unwrap().spec;
     let config = TabularConfig { couplings: 3, hidden: vec![8, 8], ..Default::default() };
-    check::<RealNvp>("realnvp-moons", RealNvpConfig::Tabular(config), &points);
+    check(&REALNVP, "realnvp-moons", RealNvpConfig::Tabular(config), &points);
     let maf = MafConfig { transforms: 3, hidden: vec![8, 8], ..Default::default() };
-    check::<Maf>("maf", maf, &points);
+    check(&MAF, "maf", maf, &points);
     let splines = SplineConfig { transforms: 3, hidden: vec![8, 8], bins: 4, ..Default::default() };
-    check::<Nsf>("nsf", NsfConfig::Tabular(splines.clone()), &points);
-    check::<NsfAr>("nsf-ar", splines, &points);
+    check(&NSF, "nsf", NsfConfig::Tabular(splines.clone()), &points);
+    check(&NSF_AR, "nsf-ar", splines, &points);
 }
 
-fn check<M: Buildable + GenerativeModel>(name: &str, config: M::Config, data: &DataSpec)
+fn check<M: Buildable>(preset: &Preset<M>, name: &str, config: M::Config, data: &DataSpec)
 where
     M::Config: Clone,
 {
     let context = BuildContext { data: data.clone(), device: Device::Cpu, seed: 0 };
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     let file = vectors.join(format!("step-{name}.safetensors"));
-    assert_recorded_steps(|| M::build(config.clone(), &context).unwrap(), &file, 1e-4);
+    assert_recorded_steps(|| preset.build(config.clone(), &context).unwrap(), &file, 1e-4);
 }

@@ -11,7 +11,7 @@ use gen_core::registry::Buildable;
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_flow::bijection::{Bijection, Chain, Contraction, Layer, LogDet, Permutation, Residual};
-use gen_flow::{Determinant, Given, ResidualFlow, ResidualFlowConfig};
+use gen_flow::{Determinant, Given, RESIDUAL_FLOW, ResidualFlow, ResidualFlowConfig};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -190,9 +190,9 @@ fn a_fresh_block_is_the_identity_and_no_rows_are_no_work() {
 #[test]
 fn a_residual_flow_learns_the_moons_and_stays_a_density() {
     let data = PointSet::Moons.dataset().unwrap();
-    let config = ResidualFlowConfig { blocks: 6, hidden: vec![32, 32], ..ResidualFlow::default_config(&data.spec) };
-    let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
-    let _ = train(&mut model, &data, 200, 128);
+    let config = ResidualFlowConfig { blocks: 6, hidden: vec![32, 32], ..RESIDUAL_FLOW.config(&data.spec) };
+    let mut model = RESIDUAL_FLOW.build(config, &context(&data)).unwrap();
+    let _ = train(&RESIDUAL_FLOW, &mut model, &data, 200, 128);
     assert_density_of_moons(&model, 0.2);
 }
 
@@ -204,12 +204,12 @@ fn a_residual_flow_of_more_dimensions_trains_on_estimates() {
     let bent = z.narrow(1, 0, 5).square() * 0.5;
     let x = &z + Tensor::cat(&[&bent.narrow(1, 0, 1).zeros_like(), &bent], 1);
     let data = Dataset::from_tensor("bent", x).unwrap();
-    let config = ResidualFlowConfig { blocks: 4, hidden: vec![32], ..ResidualFlow::default_config(&data.spec) };
+    let config = ResidualFlowConfig { blocks: 4, hidden: vec![32], ..RESIDUAL_FLOW.config(&data.spec) };
     assert_eq!(config.determinant, Determinant::Roulette);
-    let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
-    let _ = train(&mut model, &data, 1, 128);
+    let mut model = RESIDUAL_FLOW.build(config, &context(&data)).unwrap();
+    let _ = train(&RESIDUAL_FLOW, &mut model, &data, 1, 128);
     let before = mean_log_likelihood(&model, &data.train.x);
-    let _ = train(&mut model, &data, 200, 128);
+    let _ = train(&RESIDUAL_FLOW, &mut model, &data, 200, 128);
     let after = mean_log_likelihood(&model, &data.train.x);
     // That of z in these rows, which the true density gives them.
     let entropy = 3.0 * std::f64::consts::TAU.ln() + z.square().sum(Kind::Double).double_value(&[]) / 6000.0;
@@ -219,11 +219,11 @@ fn a_residual_flow_of_more_dimensions_trains_on_estimates() {
 #[test]
 fn a_residual_flow_learns_images() {
     let data = shades();
-    let config = ResidualFlowConfig { blocks: 3, hidden: vec![12, 24], ..ResidualFlow::default_config(&data.spec) };
-    let mut model = ResidualFlow::build(config, &context(&data)).unwrap();
+    let config = ResidualFlowConfig { blocks: 3, hidden: vec![12, 24], ..RESIDUAL_FLOW.config(&data.spec) };
+    let mut model = RESIDUAL_FLOW.build(config, &context(&data)).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
     let bits = |model: &ResidualFlow| Values::Bytes.bits_per_dim(mean_log_likelihood(model, &x), 16);
-    let _ = train(&mut model, &data, 200, 64);
+    let _ = train(&RESIDUAL_FLOW, &mut model, &data, 200, 64);
     assert_bits_of_shades(bits(&model), 7.5);
     assert_eq!(model.sample(&SampleRequest::new(5, 0)).unwrap().size(), [5, 1, 4, 4]);
 }
@@ -251,7 +251,7 @@ fn the_determinant_is_that_of_the_jacobian_whatever_is_narrow() {
 #[test]
 fn configurations_of_residual_flows_that_cannot_be_are_refused() {
     let points = PointSet::Moons.dataset().unwrap();
-    let default = ResidualFlow::default_config(&points.spec);
+    let default = RESIDUAL_FLOW.config(&points.spec);
     let cases = [
         (ResidualFlowConfig { blocks: 0, ..default.clone() }, "blocks"),
         (ResidualFlowConfig { hidden: vec![0], ..default.clone() }, "hidden"),
@@ -259,7 +259,7 @@ fn configurations_of_residual_flows_that_cannot_be_are_refused() {
         (ResidualFlowConfig { exact_terms: 0, ..default }, "exact_terms"),
     ];
     for (config, part) in cases {
-        let error = ResidualFlow::build(config, &context(&points)).err().unwrap().to_string();
+        let error = RESIDUAL_FLOW.build(config, &context(&points)).err().unwrap().to_string();
         assert!(error.contains(part), "`{error}` should say `{part}`");
     }
 }

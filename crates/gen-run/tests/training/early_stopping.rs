@@ -2,10 +2,9 @@
 
 use gen_core::data::{Dataset, Split};
 use gen_core::model::GenerativeModel;
-use gen_core::registry::Buildable;
 use gen_core::train::{Budget, TrainConfig, TrainEvent, Trainer};
 
-use crate::gaussian::{Gaussian, data, default};
+use crate::gaussian::{GAUSSIAN, Gaussian, data, default};
 use crate::{bytes, folder};
 
 /// Training rows around 20, and validation rows around `validation`.
@@ -17,7 +16,7 @@ fn split_data(validation: f64) -> Dataset {
 }
 
 fn impatient(patience: usize) -> TrainConfig {
-    let training = Gaussian::default_training(&data().spec);
+    let training = GAUSSIAN.training(&data().spec);
     TrainConfig { validation_rows: 40, validate_every: 3, patience, ..training }
 }
 

@@ -1,13 +1,13 @@
 //! A model of two parameters, a Gaussian fitted by maximum likelihood, and its training data.
 
 use gen_core::Result;
-use gen_core::data::{Batch, DataSpec, Dataset};
+use gen_core::data::{Batch, Dataset};
 use gen_core::model::{
     Conditioning, GenerativeModel, Losses, ModelCard, NoOptions, SampleRequest, Step, ValidationLoss,
 };
 use gen_core::optim::{Adam, AdamConfig, Schedule};
 use gen_core::params::{Init, NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable, Capabilities};
+use gen_core::registry::{BuildContext, Buildable, Capabilities, Origin, Preset, Recipe};
 use gen_core::rng::{Purpose, stream, torch_seed};
 use gen_core::train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -29,46 +29,43 @@ pub(crate) struct Config {
     pub(crate) fail_at: u64,
 }
 
+pub(crate) static GAUSSIAN: Preset<Gaussian> = Preset {
+    name: "gaussian",
+    summary: "one Gaussian",
+    origin: Origin::Paper,
+    citation: "Gauss 1809",
+    departures: &[],
+    capabilities: Capabilities { images: false, ..Capabilities::SAMPLES },
+    config: |_data| Config { learning_rate: 0.05, fail_at: 0 },
+    training: |_data| TrainConfig {
+        batch_size: 16,
+        schedule: Schedule::Cosine,
+        warmup_steps: 5,
+        ema_decay: 0.9,
+        log_every: 4,
+        ..TrainConfig::default()
+    },
+    sampling: |_data| NoOptions {},
+};
+
 impl Buildable for Gaussian {
     type Config = Config;
     type Sampling = NoOptions;
-    const NAME: &'static str = "gaussian";
-    const SUMMARY: &'static str = "one Gaussian";
     const FAMILY: &'static str = "baseline";
-    const CITATION: &'static str = "Gauss 1809";
-    const CAPABILITIES: Capabilities = Capabilities { images: false, ..Capabilities::SAMPLES };
 
-    fn default_config(_: &DataSpec) -> Config {
-        Config { learning_rate: 0.05, fail_at: 0 }
-    }
-
-    fn default_training(_: &DataSpec) -> TrainConfig {
-        TrainConfig {
-            batch_size: 16,
-            schedule: Schedule::Cosine,
-            warmup_steps: 5,
-            ema_decay: 0.9,
-            log_every: 4,
-            ..TrainConfig::default()
-        }
-    }
-
-    fn default_sampling(_: &DataSpec) -> NoOptions {
-        NoOptions {}
-    }
-
-    fn build(config: Config, context: &BuildContext) -> Result<Self> {
+    fn build(recipe: Recipe<Self>, context: &BuildContext) -> Result<Self> {
+        let Recipe { name, citation, config, .. } = recipe;
         let params = Params::drawn_from(stream(context.seed, Purpose::Init, 0), Kind::Float, context.device);
         let dimension = context.data.shape.dimensions();
         let mean = params.root().parameter("mean", &[dimension], Init::Normal { mean: 0.0, std: 1.0 });
         let log_std = params.root().parameter("log_std", &[dimension], Init::ZEROS);
         let adam = Adam::new(&params, AdamConfig { learning_rate: config.learning_rate, ..Default::default() })?;
         let card = ModelCard {
-            name: "gaussian",
+            name,
             family: "baseline",
             data: context.data.clone(),
             conditioning: Conditioning::NONE,
-            citation: Self::CITATION,
+            citation,
             parameters: params.count(),
             sampling_parameters: params.count(),
         };
@@ -130,9 +127,9 @@ pub(crate) fn data() -> Dataset {
 
 pub(crate) fn build(data: &Dataset, config: Config) -> Gaussian {
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 1 };
-    Gaussian::build(config, &context).unwrap()
+    GAUSSIAN.build(config, &context).unwrap()
 }
 
 pub(crate) fn default(data: &Dataset) -> (Gaussian, TrainConfig) {
-    (build(data, Gaussian::default_config(&data.spec)), Gaussian::default_training(&data.spec))
+    (build(data, GAUSSIAN.config(&data.spec)), GAUSSIAN.training(&data.spec))
 }

@@ -14,7 +14,7 @@ use gen_core::train::{Budget, LogRecord, TrainConfig, TrainEvent, Trainer, Valid
 use gen_run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};
 use tch::{Device, Kind, Tensor};
 
-use crate::gaussian::{Config, Gaussian, build, data, default};
+use crate::gaussian::{Config, GAUSSIAN, Gaussian, build, data, default};
 
 fn run_to_end(trainer: &mut Trainer<'_, Gaussian>) -> Vec<LogRecord> {
     std::iter::from_fn(|| trainer.advance().unwrap()).collect()
@@ -116,8 +116,8 @@ fn folder(path: &std::path::Path, data: &Dataset) -> RunFolder {
             tool_version: "0".to_owned(),
             libtorch_version: LIBTORCH_VERSION.to_owned(),
         },
-        model: gen_core::config::to_table(&Gaussian::default_config(&data.spec)).unwrap(),
-        training: Gaussian::default_training(&data.spec),
+        model: gen_core::config::to_table(&GAUSSIAN.config(&data.spec)).unwrap(),
+        training: GAUSSIAN.training(&data.spec),
         sampling: toml::Table::new(),
         data: data.spec.clone(),
     };
@@ -150,7 +150,7 @@ fn a_resumed_run_ends_with_the_same_bytes_and_history() {
 
     // As in another process: a new model from the folder alone.
     let reopened = RunFolder::open(temp.path().join("b")).unwrap();
-    let mut model = reopened.build([&ModelEntry::of::<Gaussian>()], Device::Cpu).unwrap();
+    let mut model = reopened.build([&ModelEntry::of(&GAUSSIAN)], Device::Cpu).unwrap();
     let mut trainer = Trainer::new(model.as_mut(), &data, training, Budget::Steps(40), 7).unwrap();
     let checkpoint = reopened.require_checkpoint().unwrap();
     assert_eq!(checkpoint.progress.step, 16);
@@ -265,7 +265,7 @@ fn a_loss_that_is_not_finite_stops_the_run_with_its_name_and_step() {
     let temp = tempfile::tempdir().unwrap();
     let folder = folder(&temp.path().join("run"), &data);
     let mut model = build(&data, Config { learning_rate: 0.05, fail_at: 10 });
-    let training = Gaussian::default_training(&data.spec);
+    let training = GAUSSIAN.training(&data.spec);
     let mut trainer = Trainer::new(&mut model, &data, training, Budget::Steps(40), 7).unwrap();
     trainer.advance().unwrap();
     folder.save(&mut trainer).unwrap();

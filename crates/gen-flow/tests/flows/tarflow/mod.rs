@@ -11,7 +11,7 @@ use gen_core::rng::{Generator, Purpose, stream, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_flow::tarflow::Noise;
-use gen_flow::{TarFlow, TarFlowConfig};
+use gen_flow::{TARFLOW, TarFlow, TarFlowConfig};
 use tch::{Device, Kind, Tensor};
 
 /// Squares of random place on a dark ground, the dark ones of class 0 and the bright ones of class 1: `u8 [n, 1, 8,
@@ -43,7 +43,7 @@ fn context(data: &Dataset, seed: u64) -> BuildContext {
 
 /// A configuration for 8 x 8 images or points that is small enough for tests.
 fn small(data: &Dataset) -> TarFlowConfig {
-    let config = TarFlow::default_config(&data.spec);
+    let config = TARFLOW.config(&data.spec);
     let patch = if data.spec.shape.is_image() { 2 } else { 1 };
     TarFlowConfig { patch, layers: vec![1, 1], width: 16, heads: 2, ..config }
 }
@@ -56,7 +56,7 @@ fn uniform(data: &Dataset) -> TarFlowConfig {
 fn build(config: TarFlowConfig, data: &Dataset, seed: u64) -> TarFlow {
     tch::set_num_threads(1);
     let denoise = config.noise == Noise::Gaussian;
-    let mut model = TarFlow::build(config, &context(data, seed)).unwrap();
+    let mut model = TARFLOW.build(config, &context(data, seed)).unwrap();
     let options = SampleRequest::new(0, 0).with("guidance", 0.0).with("denoise", denoise).options;
     model.set_sampling_options(&options).unwrap();
     model
@@ -78,7 +78,7 @@ fn train(model: &mut TarFlow, data: &Dataset, steps: u64) -> Vec<f64> {
         log_every: 10,
         warmup_steps: 10,
         validation_rows: 0,
-        ..TarFlow::default_training(&data.spec)
+        ..TARFLOW.training(&data.spec)
     };
     let mut trainer = Trainer::new(model, data, config, Budget::Steps(steps), 1).unwrap();
     let mut losses = Vec::new();
@@ -256,7 +256,7 @@ fn a_resumed_run_ends_where_an_unbroken_one_does() {
         log_every: 4,
         ema_decay: 0.9,
         validation_rows: 0,
-        ..TarFlow::default_training(&data.spec)
+        ..TARFLOW.training(&data.spec)
     };
     let budget = Budget::Steps(8);
     let mut unbroken = build(small(&data), &data, 1);
@@ -347,7 +347,7 @@ fn the_cost_of_a_sample_counts_evaluations() {
 fn impossible_configurations_are_refused() {
     let (images, points) = (image_data(8), tabular_data(9));
     let error = |config: TarFlowConfig, data: &Dataset| {
-        TarFlow::build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()
+        TARFLOW.build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let of_images = small(&images);
     let of_points = small(&points);
