@@ -27,7 +27,8 @@ fn one_line() -> impl Predicate<str> {
 }
 
 /// Models of images and of points.
-const MODELS: [&str; 9] = ["dcgan", "vae", "ae", "realnvp", "nsf", "ffjord", "residual-flow", "tarflow", "ddpm"];
+const MODELS: [&str; 9] =
+    ["quick-gan", "quick-vae", "ae", "quick-flow", "nsf", "ffjord", "residual-flow", "tarflow", "quick-diffusion"];
 const OF_POINTS: [&str; 3] = ["nsf-ar", "maf", "iaf"];
 const OF_IMAGES: [&str; 2] = ["glow", "flow++"];
 
@@ -81,7 +82,7 @@ fn every_model_trains_on_digits_and_samples_from_its_folder_alone() {
 fn samples_go_into_a_folder_or_an_array() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    train("vae", "digits", "2steps", &run).assert().success();
+    train("quick-vae", "digits", "2steps", &run).assert().success();
     let sample = |out: &str| {
         let out = temp.path().join(out);
         r#gen().arg("sample").arg(&run).args(["-n", "11", "--out"]).arg(&out).assert().success();
@@ -98,7 +99,7 @@ fn samples_go_into_a_folder_or_an_array() {
 fn many_samples_are_written_part_by_part() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    train("vae", "moons", "2steps", &run).assert().success();
+    train("quick-vae", "moons", "2steps", &run).assert().success();
     let array = |n: usize| {
         let out = temp.path().join(format!("{n}.npy"));
         r#gen().arg("sample").arg(&run).args(["-n", &n.to_string(), "--out"]).arg(&out).assert().success();
@@ -141,7 +142,7 @@ fn settings_come_from_files_and_flags() {
     let file = temp.path().join("settings.toml");
     fs::write(&file, "[training]\nbatch_size = 32\nlog_every = 1\n").unwrap();
     let run = temp.path().join("run");
-    train("vae", "digits", "2steps", &run)
+    train("quick-vae", "digits", "2steps", &run)
         .arg("--config")
         .arg(&file)
         .args(["--set", "training.batch_size=8", "--set", "pad=12"])
@@ -159,15 +160,18 @@ fn wrong_words_get_the_nearest_right_one() {
     train("dcgna", "digits", "1steps", &run)
         .assert()
         .code(1)
-        .stderr(contains("unknown model `dcgna`: did you mean `dcgan`?").and(one_line()));
-    train("dcgan", "digit", "1steps", &run).assert().code(1).stderr(contains("did you mean `digits`?").and(one_line()));
-    train("dcgan", "digits", "1steps", &run)
+        .stderr(contains("unknown model `dcgna`: did you mean `quick-gan`?").and(one_line()));
+    train("quick-gan", "digit", "1steps", &run)
+        .assert()
+        .code(1)
+        .stderr(contains("did you mean `digits`?").and(one_line()));
+    train("quick-gan", "digits", "1steps", &run)
         .args(["--set", "batch_sise=3"])
         .assert()
         .code(1)
         .stderr(contains("unknown key `batch_sise`: did you mean `batch_size`?").and(one_line()));
     for budget in ["0s", "0steps", "soon", "-1m"] {
-        train("dcgan", "digits", budget, &run)
+        train("quick-gan", "digits", budget, &run)
             .assert()
             .code(2)
             .stderr(contains("should be a positive number").and(one_line()));
@@ -178,7 +182,11 @@ fn wrong_words_get_the_nearest_right_one() {
 #[test]
 fn a_missing_run_folder_says_how_to_make_one() {
     let temp = tempfile::tempdir().unwrap();
-    r#gen().args(["train", "vae"]).assert().code(2).stderr(contains("--data <DATA> --budget <BUDGET>").and(one_line()));
+    r#gen()
+        .args(["train", "quick-vae"])
+        .assert()
+        .code(2)
+        .stderr(contains("--data <DATA> --budget <BUDGET>").and(one_line()));
     for command in ["sample", "evaluate"] {
         let mut command_line = r#gen();
         command_line.arg(command).arg(temp.path().join("nowhere"));
@@ -195,16 +203,16 @@ fn a_folder_that_cannot_be_written_is_one_line() {
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("file");
     fs::write(&file, "in the way").unwrap();
-    train("vae", "digits", "1steps", &file.join("run")).assert().code(1).stderr(one_line());
+    train("quick-vae", "digits", "1steps", &file.join("run")).assert().code(1).stderr(one_line());
 }
 
 #[test]
 fn a_used_folder_is_not_written_over() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    train("vae", "digits", "1steps", &run).assert().success();
-    train("vae", "digits", "1steps", &run).assert().code(1).stderr(contains("--resume"));
-    train("vae", "digits", "1steps", &run)
+    train("quick-vae", "digits", "1steps", &run).assert().success();
+    train("quick-vae", "digits", "1steps", &run).assert().code(1).stderr(contains("--resume"));
+    train("quick-vae", "digits", "1steps", &run)
         .args(["--resume", "--seed", "1"])
         .assert()
         .code(1)
@@ -217,7 +225,7 @@ fn the_best_weights_are_kept_beside_the_latest() {
     let run = temp.path().join("run");
     // The learning rate is so large that the first weights are the best.
     let settings = ["warmup_steps=0", "optimizer.learning_rate=0.05", "ema_decay=0", "validation_rows=20"];
-    let mut command = train("vae", "digits", "20steps", &run);
+    let mut command = train("quick-vae", "digits", "20steps", &run);
     for setting in settings.iter().chain(&["batch_size=8", "schedule=\"constant\"", "network=\"mlp\"", "widths=[32]"]) {
         command.args(["--set", setting]);
     }
@@ -262,23 +270,23 @@ fn the_best_weights_are_kept_beside_the_latest() {
 fn a_model_without_a_loss_for_it_has_no_best_weights() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    train("dcgan", "moons", "2steps", &run).assert().success();
+    train("quick-gan", "moons", "2steps", &run).assert().success();
     assert!(!run.join("validation.csv").exists() && !run.join("checkpoint/best").exists());
     let mut sample = r#gen();
     sample.arg("sample").arg(&run).arg("--best").arg("--out").arg(temp.path().join("x.png"));
     sample.assert().code(1).stderr(contains("has no best weights: its `validation_rows` is 0").and(one_line()));
-    train("dcgan", "moons", "2steps", &temp.path().join("other"))
+    train("quick-gan", "moons", "2steps", &temp.path().join("other"))
         .args(["--set", "validation_rows=9"])
         .assert()
         .code(1)
-        .stderr(contains("`dcgan` has no validation loss: set `validation_rows` to 0").and(one_line()));
+        .stderr(contains("`quick-gan` has no validation loss: set `validation_rows` to 0").and(one_line()));
 }
 
 #[test]
 fn sampling_options_that_a_model_lacks_are_refused() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    train("vae", "digits", "1steps", &run).assert().success();
+    train("quick-vae", "digits", "1steps", &run).assert().success();
     let sample = |arguments: &[&str], out: &str| {
         let mut command = r#gen();
         command.arg("sample").arg(&run).args(arguments).arg("--out").arg(temp.path().join(out));
@@ -300,7 +308,7 @@ fn bench_answers_each_request_with_a_line() {
     let exported = temp.path().join("step");
     let requests = format!("train 2\nsample 3\nexport {}\ntrain -1\njump\nquit\n", exported.display());
     let output = r#gen()
-        .args(["bench", "vae", "--data", "digits", "--threads", "1", "--set", "batch_size=16"])
+        .args(["bench", "quick-vae", "--data", "digits", "--threads", "1", "--set", "batch_size=16"])
         .write_stdin(requests)
         .assert()
         .success()

@@ -105,7 +105,7 @@ fn training_on_a_table_stops_early() {
 fn patience_needs_validations() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let settings = "train realnvp --data moons --budget 5steps --set patience=2 --set validation_rows=0";
+    let settings = "train quick-flow --data moons --budget 5steps --set patience=2 --set validation_rows=0";
     run(settings, &out, &[]).failure().stderr(contains("`patience` counts validations").and(one_line()));
 }
 
@@ -127,8 +127,8 @@ fn other_data_is_detected() {
     let realnvp = "train realnvp --data digits --progress none --set batch_size=32 --set ema_decay=0.9 --set \
                    couplings=2 --set width=8 --set dense_couplings=2 --set dense_width=32";
     let (flow, background, gan) = (place("flow"), place("background"), place("gan"));
-    run(&format!("{realnvp} --budget 150steps"), &flow, &[]).success();
-    run(&format!("{realnvp} --budget 100steps --set perturb=0.3"), &background, &[]).success();
+    run(&format!("{quick-flow} --budget 150steps"), &flow, &[]).success();
+    run(&format!("{quick-flow} --budget 100steps --set perturb=0.3"), &background, &[]).success();
     assert!(fs::read_to_string(background.join("config.toml")).unwrap().contains("perturb = 0.3"));
 
     let write = |name: &str, x: &Tensor| {
@@ -176,7 +176,7 @@ fn other_data_is_detected() {
     run(&format!("ood --against {flat} --out {{}}"), &flow, &[&again]).success();
     assert_eq!(found(&again), scores);
 
-    run("train dcgan --data digits --budget 2steps --progress none --set batch_size=8", &gan, &[]).success();
+    run("train quick-gan --data digits --budget 2steps --progress none --set batch_size=8", &gan, &[]).success();
     let nothing = place("nothing");
     let fails = |model: &Path, arguments: &str, more: &[&Path], message: &str| {
         let told = run(arguments, model, more).failure();
@@ -194,7 +194,7 @@ fn other_data_is_detected() {
 fn points_have_scores_too() {
     let folder = tempfile::tempdir().unwrap();
     let (flow, out) = (folder.path().join("flow"), folder.path().join("out"));
-    run("train realnvp --data moons --budget 60steps --progress none", &flow, &[]).success();
+    run("train quick-flow --data moons --budget 60steps --progress none", &flow, &[]).success();
     run("ood --against 8gaussians -n 300 --out {}", &flow, &[&out]).success().stdout(contains("300 test rows"));
     let scores = found(&out);
     let names: Vec<&str> = scores.keys().map(String::as_str).collect();

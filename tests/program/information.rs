@@ -12,14 +12,14 @@ fn models_are_listed_by_family_and_by_data() {
         let told = run_in(temp.path(), &format!("list {options}"), &[]).success();
         String::from_utf8(told.get_output().stdout.clone()).unwrap()
     };
-    assert_eq!(list("--family diffusion --names"), "ddpm\n");
+    assert_eq!(list("--family diffusion --names"), "quick-diffusion\n");
     let of_points = list("--data moons --names");
     assert!(of_points.contains("maf\n") && !of_points.contains("glow\n"), "{of_points}");
     // The shape of a data set is known before it is fetched.
     let of_images = list("--data cifar10 --names");
     assert!(!of_images.contains("maf\n") && of_images.contains("glow\n"), "{of_images}");
     let all: serde_json::Value = serde_json::from_str(&list("--json")).unwrap();
-    let ddpm = all.as_array().unwrap().iter().find(|model| model["name"] == "ddpm").unwrap();
+    let ddpm = all.as_array().unwrap().iter().find(|model| model["name"] == "quick-diffusion").unwrap();
     assert_eq!(ddpm["capabilities"]["samplers"], serde_json::json!(["ddim", "ancestral"]));
     assert!(ddpm["citation"].as_str().unwrap().contains("2020"));
     for (options, expected) in
@@ -34,7 +34,7 @@ fn models_are_listed_by_family_and_by_data() {
 fn a_model_and_its_runs_are_shown() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    let model = run_in(temp.path(), "info vae --data moons", &[]).success();
+    let model = run_in(temp.path(), "info quick-vae --data moons", &[]).success();
     model.stdout(
         is_match("abilities +images, points, likelihood, latents\n")
             .unwrap()
@@ -42,9 +42,9 @@ fn a_model_and_its_runs_are_shown() {
             .and(contains("[model.prior]\nkind = \"flow\"\nlayers = 8"))
             .and(contains("[sampling]\nnoise = true")),
     );
-    run_in(temp.path(), "info veae", &[]).failure().stderr(contains("did you mean `vae`?").and(one_line()));
+    run_in(temp.path(), "info veae", &[]).failure().stderr(contains("did you mean `quick-vae`?").and(one_line()));
 
-    let train = "train vae --data moons --budget 3steps --set widths=[8] --set temperature=0.5 --out {}";
+    let train = "train quick-vae --data moons --budget 3steps --set widths=[8] --set temperature=0.5 --out {}";
     let resolved = run_in(temp.path(), &format!("{train} --dry-run"), &[&run]).success();
     resolved.stdout(starts_with("format_version = ").and(contains("temperature = 0.5")).and(contains("widths = [8]")));
     assert!(!run.exists());

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// Runs of images and of points.
 static RUNS: LazyLock<TempDir> = LazyLock::new(|| {
     let options = "--budget 3steps --set batch_size=16";
-    train(&[("vae", "digits", options), ("ddpm", "moons", options), ("realnvp", "moons", options)])
+    train(&[("quick-vae", "digits", options), ("quick-diffusion", "moons", options), ("quick-flow", "moons", options)])
 });
 
 fn run(command: &str, run: &str, arguments: &[&str], out: &Path) -> Assert {
@@ -38,12 +38,12 @@ fn magic(path: &Path) -> &'static str {
 fn the_extension_decides_the_format_of_pictures() {
     let temp = tempfile::tempdir().unwrap();
     let commands: [(&str, &str, &[&str]); 6] = [
-        ("sample", "vae-digits", &["-n", "4"]),
-        ("interpolate", "vae-digits", &["--steps", "3"]),
-        ("latent", "vae-digits", &["-n", "20", "--method", "pca"]),
-        ("nearest", "vae-digits", &["-n", "2", "--features", "pixels"]),
-        ("trajectory", "ddpm-moons", &["--frames", "3", "--steps", "4"]),
-        ("density", "realnvp-moons", &["--grid", "9"]),
+        ("sample", "quick-vae-digits", &["-n", "4"]),
+        ("interpolate", "quick-vae-digits", &["--steps", "3"]),
+        ("latent", "quick-vae-digits", &["-n", "20", "--method", "pca"]),
+        ("nearest", "quick-vae-digits", &["-n", "2", "--features", "pixels"]),
+        ("trajectory", "quick-diffusion-moons", &["--frames", "3", "--steps", "4"]),
+        ("density", "quick-flow-moons", &["--grid", "9"]),
     ];
     for (command, name, arguments) in commands {
         for (file, kind) in
@@ -76,10 +76,10 @@ fn folders_may_have_any_name() {
     fs::create_dir(temp.path().join("have.dir")).unwrap();
     for folder in ["v1.5", "have.dir", "plain", "new.folder/"] {
         let out = temp.path().join(folder);
-        run("sample", "vae-digits", &["-n", "3"], &out).success();
+        run("sample", "quick-vae-digits", &["-n", "3"], &out).success();
         assert_eq!(fs::read_dir(&out).unwrap().count(), 3, "{folder}");
     }
-    let told = run("sample", "ddpm-moons", &["-n", "3"], &temp.path().join("v1.5")).failure();
+    let told = run("sample", "quick-diffusion-moons", &["-n", "3"], &temp.path().join("v1.5")).failure();
     told.stderr(contains("--out takes .png").and(contains("found the folder")).and(one_line()));
 }
 
@@ -88,7 +88,11 @@ fn outputs_that_cannot_be_written_are_refused() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("file"), "").unwrap();
     let below: PathBuf = temp.path().join("file/below/x.png");
-    for (command, name) in [("sample", "vae-digits"), ("density", "ddpm-moons"), ("ood --against", "ddpm-moons")] {
+    for (command, name) in [
+        ("sample", "quick-vae-digits"),
+        ("density", "quick-diffusion-moons"),
+        ("ood --against", "quick-diffusion-moons"),
+    ] {
         let (command, arguments) = match command.split_once(' ') {
             Some((command, option)) => (command, vec![option, "circles"]),
             None => (command, vec![]),
@@ -98,7 +102,7 @@ fn outputs_that_cannot_be_written_are_refused() {
     }
     // A missing folder is made.
     let deep = temp.path().join("a/b/c/x.png");
-    run("sample", "vae-digits", &["-n", "2"], &deep).success();
+    run("sample", "quick-vae-digits", &["-n", "2"], &deep).success();
     assert!(deep.is_file());
 }
 
@@ -116,11 +120,11 @@ fn an_error_of_a_number_states_its_range() {
         (&["--threads", "-2"], "--threads takes 0 or more, found -2"),
     ] {
         let mut command = program();
-        command.arg("sample").arg(RUNS.path().join("ddpm-moons")).args(arguments).arg("--out").arg(&out);
+        command.arg("sample").arg(RUNS.path().join("quick-diffusion-moons")).args(arguments).arg("--out").arg(&out);
         command.assert().failure().stderr(contains(told).and(contains("-- -").not()).and(one_line()));
     }
     let mut train = program();
-    train.args(["train", "vae", "--data", "moons", "--budget", "1steps", "--seed", "-1", "--out"]).arg(&out);
+    train.args(["train", "quick-vae", "--data", "moons", "--budget", "1steps", "--seed", "-1", "--out"]).arg(&out);
     train.assert().code(2).stderr(contains("a seed is a whole number from 0").and(one_line()));
     assert!(!out.exists());
 }
@@ -129,7 +133,7 @@ fn an_error_of_a_number_states_its_range() {
 fn samples_are_finite_or_refused() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("x.npy");
-    let told = run("sample", "realnvp-moons", &["--temperature", "1e38"], &out).failure();
+    let told = run("sample", "quick-flow-moons", &["--temperature", "1e38"], &out).failure();
     told.stderr(contains("samples hold infinity or NaN; a temperature of").and(one_line()));
     assert!(!out.exists());
 }

@@ -48,8 +48,12 @@ fn a_large_offset_and_a_tiny_scale_lose_no_digits() {
     fs::write(at("x.npy"), npy::to_bytes(&stacked).unwrap()).unwrap();
     // 3 (1 + ln 2π) / 2 + ln 0.3 + ln 1e-21
     let entropy = 1.5 * (2.0 * std::f64::consts::PI * std::f64::consts::E).ln() + 0.3f64.ln() + 1e-21f64.ln();
-    for (model, data) in [("realnvp", "csv:x.csv"), ("vae", "npy:x.npy"), ("ddpm", "csv:x.csv"), ("dcgan", "csv:x.csv")]
-    {
+    for (model, data) in [
+        ("quick-flow", "csv:x.csv"),
+        ("quick-vae", "npy:x.npy"),
+        ("quick-diffusion", "csv:x.csv"),
+        ("quick-gan", "csv:x.csv"),
+    ] {
         let train = format!("train {model} --data {data} --budget 300steps --out {model} --progress none");
         let told = stderr(&program(folder.path(), &train).success());
         assert!(!told.contains("one value") && !told.contains("warning"), "{told}");
@@ -59,13 +63,13 @@ fn a_large_offset_and_a_tiny_scale_lose_no_digits() {
         let distinct: BTreeSet<u64> = day.iter().map(|value| value.to_bits()).collect();
         assert!(distinct.len() > 990, "{model}: {} different days", distinct.len());
         // A GAN needs more steps, so only its scale is checked.
-        let (far, allowed) = if model == "dcgan" { (0.9, 0.9) } else { (0.1, 0.35) };
+        let (far, allowed) = if model == "quick-gan" { (0.9, 0.9) } else { (0.1, 0.35) };
         for (name, x, mean, std) in [("day", &day, 2_451_545.0, 0.3), ("flux", &flux, 0.0, 1e-21)] {
             let (found_mean, found_std) = mean_and_std(x);
             assert!((found_mean - mean).abs() < far * std, "{model}, {name}: mean {found_mean}");
             assert!((found_std / std - 1.0).abs() < allowed, "{model}, {name}: deviation {found_std}");
         }
-        if model != "dcgan" {
+        if model != "quick-gan" {
             program(folder.path(), &format!("evaluate {model} --metrics likelihood")).success();
             let nats = column(&at(model).join("evaluation.csv"), "nll_nats")[0];
             // Four standard errors of 400 rows below the entropy.
@@ -104,7 +108,19 @@ fn an_outlier_in_validation_is_named_and_harms_no_model() {
     columns[1][row] = 1e6;
     write_table(&at("x.csv"), "a,b", &columns);
     let place = format!("line {}, column 2 (`b`): 1000000 is", row + 2);
-    let models = ["vae", "ae", "realnvp", "nsf", "nsf-ar", "maf", "iaf", "ffjord", "residual-flow", "tarflow", "ddpm"];
+    let models = [
+        "quick-vae",
+        "ae",
+        "quick-flow",
+        "nsf",
+        "nsf-ar",
+        "maf",
+        "iaf",
+        "ffjord",
+        "residual-flow",
+        "tarflow",
+        "quick-diffusion",
+    ];
     for model in models {
         let train = format!(
             "train {model} --data csv:x.csv --budget 20steps --out {model} --progress none --set validation_rows=40 \
@@ -124,7 +140,7 @@ fn discrete_columns_are_a_warning_and_can_be_dequantised() {
     let age: Vec<f64> = z.iter().map(|z| (40.0 + 12.0 * z).round()).collect();
     write_table(&at("x.csv"), "age,mass", &[age, normal(1000, 2)]);
     let train = |more: &str| {
-        format!("train realnvp --budget 60steps --progress none --set couplings=4 --set hidden=[32,32] {more}")
+        format!("train quick-flow --budget 60steps --progress none --set couplings=4 --set hidden=[32,32] {more}")
     };
     let warned =
         || contains("column 1 (`age`), ").and(contains("values 1 apart")).and(contains("--set dequantise=true"));
@@ -160,7 +176,7 @@ fn discrete_columns_are_a_warning_and_can_be_dequantised() {
     // Commands and models without likelihoods do not warn.
     let floor = "evaluate --reference floor --data csv:x.csv --metrics sliced-wasserstein --out floor";
     program(folder.path(), floor).success().stderr(contains("continuous").not());
-    let gan = "train dcgan --data csv:x.csv --budget 5steps --progress none --out gan";
+    let gan = "train quick-gan --data csv:x.csv --budget 5steps --progress none --out gan";
     program(folder.path(), gan).success().stderr(contains("continuous").not());
 }
 
@@ -181,8 +197,8 @@ fn likelihoods_of_dequantised_points_are_named_for_what_they_are() {
     for (model, expected) in [
         ("maf", &["dequantised"][..]),
         ("tarflow", &["dequantised"]),
-        ("vae", &["importance-64", "lower-bound"]),
-        ("ddpm", &["dequantised-ode", "lower-bound"]),
+        ("quick-vae", &["importance-64", "lower-bound"]),
+        ("quick-diffusion", &["dequantised-ode", "lower-bound"]),
     ] {
         let train = format!(
             "train {model} --data csv:x.csv --set dequantise=true --budget 3steps --progress none --out {model}"
@@ -299,8 +315,8 @@ fn one_picture_is_enough_to_start_from() {
     let picture = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * 7 + y * 11) as u8]));
     picture.save(folder.path().join("one/a.png")).unwrap();
     for (model, data, run) in [
-        ("realnvp", "digits --set batch_size=1", "a"),
-        ("realnvp", "folder:one", "b"),
+        ("quick-flow", "digits --set batch_size=1", "a"),
+        ("quick-flow", "folder:one", "b"),
         ("residual-flow", "digits --set batch_size=1", "c"),
         ("residual-flow", "folder:one", "d"),
     ] {
@@ -316,7 +332,7 @@ fn a_vae_of_heavy_tails_has_finite_samples_at_every_temperature() {
     let cauchy =
         |seed| -> Vec<f64> { normal(1000, seed).iter().zip(normal(1000, seed + 2)).map(|(a, b)| a / b).collect() };
     write_table(&folder.path().join("x.csv"), "a,b", &[cauchy(1), cauchy(2)]);
-    let train = "train vae --data csv:x.csv --budget 200steps --progress none --out run";
+    let train = "train quick-vae --data csv:x.csv --budget 200steps --progress none --out run";
     program(folder.path(), train).success();
     for temperature in [1, 10, 100] {
         // Samples that are not finite are refused.

@@ -77,7 +77,7 @@ fn tells(folder: &Path, line: &str, told: &str) {
 #[test]
 fn work_of_more_than_two_seconds_prints_lines_without_a_terminal() {
     let temp = tempfile::tempdir().unwrap();
-    for (model, data) in [("ddpm", "moons"), ("realnvp", "moons"), ("ddpm", "digits")] {
+    for (model, data) in [("quick-diffusion", "moons"), ("quick-flow", "moons"), ("quick-diffusion", "digits")] {
         let train = format!("train {model} --data {data} --budget 1steps --progress none --out {model}-{data}");
         run_in(temp.path(), &train, &[]).success();
     }
@@ -85,12 +85,12 @@ fn work_of_more_than_two_seconds_prints_lines_without_a_terminal() {
     let x = Generator::seeded(1).randint(0, 256, [3500, 52, 52], (Kind::Uint8, Device::Cpu));
     fs::write(temp.path().join("x.npy"), npy::to_bytes(&x).unwrap()).unwrap();
     let cases = [
-        ("density ddpm-moons --grid 2000 --out x.png", "log-density (ode): "),
-        ("sample ddpm-moons -n 5000000 --out samples.npy", "drawing samples: "),
-        ("trajectory ddpm-moons -n 100000 --out x.png", "drawing samples: "),
-        ("latent realnvp-moons -n 10000 --method tsne --out x.png", "map: "),
-        ("interpolate ddpm-digits --rows 64 --steps 200 --out x.gif", "interpolations: "),
-        ("ood ddpm-digits --against digits --out ood", "likelihood (lower-bound) of rows of digits: "),
+        ("density quick-diffusion-moons --grid 2000 --out x.png", "log-density (ode): "),
+        ("sample quick-diffusion-moons -n 5000000 --out samples.npy", "drawing samples: "),
+        ("trajectory quick-diffusion-moons -n 100000 --out x.png", "drawing samples: "),
+        ("latent quick-flow-moons -n 10000 --method tsne --out x.png", "map: "),
+        ("interpolate quick-diffusion-digits --rows 64 --steps 200 --out x.gif", "interpolations: "),
+        ("ood quick-diffusion-digits --against digits --out ood", "likelihood (lower-bound) of rows of digits: "),
         ("evaluate --reference floor --data npy:x.npy --features pca --metrics fd --out floor", "feature spaces: "),
         ("features check --data digits", "sets of images: "),
         ("features train --data digits --kind self-supervised --batch-size 2 --out net", "epoch 1 of 8: "),

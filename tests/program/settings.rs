@@ -15,7 +15,7 @@ fn config(run: &Path) -> toml::Table {
 #[test]
 fn a_kind_and_its_keys_are_chosen_by_set() {
     let temp = tempfile::tempdir().unwrap();
-    let train = "train vae --data moons --budget 2steps --set widths=[8] --out {}";
+    let train = "train quick-vae --data moons --budget 2steps --set widths=[8] --out {}";
     let (normal, flow) = (temp.path().join("normal"), temp.path().join("flow"));
     run_in(temp.path(), &format!("{train} --set prior=standard-normal"), &[&normal]).success();
     let expected = toml::toml! { prior = { kind = "standard-normal" } };
@@ -45,7 +45,7 @@ fn a_kind_and_its_keys_are_chosen_by_set() {
 fn the_settings_of_a_run_repeat_it() {
     let temp = tempfile::tempdir().unwrap();
     let (first, second) = (temp.path().join("first"), temp.path().join("second"));
-    let train = "train vae --data moons --budget 6steps --seed 5 --set widths=[8] --set batch_size=16 --out {}";
+    let train = "train quick-vae --data moons --budget 6steps --seed 5 --set widths=[8] --set batch_size=16 --out {}";
     run_in(temp.path(), train, &[&first]).success();
     let file = first.join("config.toml");
     run_in(temp.path(), "train --config {} --out {}", &[&file, &second]).success();
@@ -75,9 +75,9 @@ fn settings_that_cannot_be_honoured_are_refused() {
             .failure()
             .stderr(contains(expected).and(one_line()));
     };
-    let train = "train vae --data moons --budget 2steps";
-    with("[run]\nmodel = \"dcgan\"\n", train, "has settings of `dcgan`, not of `vae`");
-    with("[run]\nmodle = \"vae\"\n", train, "unknown key `modle`: did you mean `model`?");
+    let train = "train quick-vae --data moons --budget 2steps";
+    with("[run]\nmodel = \"quick-gan\"\n", train, "has settings of `quick-gan`, not of `quick-vae`");
+    with("[run]\nmodle = \"quick-vae\"\n", train, "unknown key `modle`: did you mean `model`?");
     with("[run]\nbudget = \"soon\"\n", train, "should be a positive number");
     with("[data]\nsha256 = \"00\"\n", train, "has settings for other data: `sha256`");
     with("[data]\nshpae = 3\n", train, "unknown key of [data] `shpae`: did you mean `shape`?");
@@ -98,7 +98,7 @@ fn settings_that_cannot_be_honoured_are_refused() {
 fn an_old_run_is_refused_in_one_line() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    run_in(temp.path(), "train vae --data moons --budget 2steps --set widths=[8] --out {}", &[&run]).success();
+    run_in(temp.path(), "train quick-vae --data moons --budget 2steps --set widths=[8] --out {}", &[&run]).success();
     let file = run.join("config.toml");
     let text = fs::read_to_string(&file).unwrap();
     let now = "format_version = 2\n";
@@ -122,7 +122,7 @@ fn sampling_options_are_apart_from_training_and_recorded() {
     let temp = tempfile::tempdir().unwrap();
     let at = |name: &str| temp.path().join(name);
     let run = at("run");
-    let train = "train ddpm --data moons --budget 2steps --set width=8 --set blocks=1 --out {}";
+    let train = "train quick-diffusion --data moons --budget 2steps --set width=8 --set blocks=1 --out {}";
     run_in(temp.path(), &format!("{train} --set sampler.steps=3"), &[&run]).success();
     let expected = toml::toml! { sampler = { kind = "ddim", steps = 3, spacing = "trailing", eta = 0.0 } };
     assert_eq!(config(&run)["sampling"]["sampler"], expected["sampler"]);
@@ -139,7 +139,7 @@ fn sampling_options_are_apart_from_training_and_recorded() {
         assert_ne!(drawn(other), own, "{other}");
     }
     for (options, expected) in [
-        ("--set guidance=2", "sampling options of `ddpm`: unknown key `guidance`"),
+        ("--set guidance=2", "sampling options of `quick-diffusion`: unknown key `guidance`"),
         ("--sampler dimm", "did you mean `sampler=ddim`?"),
         ("--steps 1001", "1 to 1000 steps"),
         ("--set sampler=ancestral --temperature 0.5", "it needs the sampler `ddim`"),

@@ -74,7 +74,7 @@ fn tables_of_any_width_are_trained_on_and_drawn() {
     for columns in [2, 3, 200] {
         let (csv, run) = (temp.path().join("x.csv"), temp.path().join(columns.to_string()));
         table(&csv, columns, 60);
-        let train = "train vae --data csv:{} --budget 4steps --set batch_size=16 --out {}";
+        let train = "train quick-vae --data csv:{} --budget 4steps --set batch_size=16 --out {}";
         run_in(temp.path(), train, &[&csv, &run]).success().stderr(contains("warning").not());
         let out = temp.path().join("x.png");
         for command in ["sample", "latent -n 10", "interpolate"] {
@@ -96,7 +96,7 @@ fn a_picture_that_fails_does_not_cost_a_run() {
     fs::create_dir(&run).unwrap();
     // A file is in the place of the folder of pictures.
     fs::write(run.join("samples"), "in the way").unwrap();
-    let train = "train vae --data moons --budget 10steps --set validation_rows=9 --out {}";
+    let train = "train quick-vae --data moons --budget 10steps --set validation_rows=9 --out {}";
     let told = run_in(temp.path(), train, &[&run]).success();
     told.stderr(contains("warning: there is no picture of step 10, training goes on: "));
     assert!(run.join("checkpoint/latest/weights.safetensors").is_file());
@@ -107,7 +107,7 @@ fn a_failed_start_leaves_the_folder_free() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
     let start = |set: &str| {
-        let train = format!("train vae --data digits --budget 50steps --out {{}} --set batch_size=8 --set {set}");
+        let train = format!("train quick-vae --data digits --budget 50steps --out {{}} --set batch_size=8 --set {set}");
         run_in(temp.path(), &train, &[&run])
     };
     start("batch_size=0").failure().stderr(contains("`batch_size`").and(one_line()));
@@ -122,7 +122,7 @@ fn a_failed_start_leaves_the_folder_free() {
     let foreign = temp.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("config.toml"), "title = \"something else\"\n").unwrap();
-    let told = run_in(temp.path(), "train vae --data digits --budget 2steps --out {}", &[&foreign]);
+    let told = run_in(temp.path(), "train quick-vae --data digits --budget 2steps --out {}", &[&foreign]);
     told.failure().stderr(contains("not a run's configuration").and(contains("choose another folder")));
     assert_eq!(fs::read_to_string(foreign.join("config.toml")).unwrap(), "title = \"something else\"\n");
 }
@@ -132,7 +132,7 @@ fn a_dry_run_refuses_what_a_run_would_and_leaves_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
     let dry = |set: &str| {
-        let train = format!("train vae --data moons --budget 5steps --out {{}} --dry-run --set {set}");
+        let train = format!("train quick-vae --data moons --budget 5steps --out {{}} --dry-run --set {set}");
         let told = run_in(temp.path(), &train, &[&run]);
         assert!(!run.exists(), "{set}");
         told
@@ -152,12 +152,12 @@ fn a_dry_run_refuses_what_a_run_would_and_leaves_nothing() {
     }
     dry("batch_size=4").success().stdout(contains("batch_size = 4\n")).stderr("");
     // A folder that holds a run, and missing data.
-    run_in(temp.path(), "train vae --data moons --budget 2steps --out {} --set batch_size=4", &[&run]).success();
+    run_in(temp.path(), "train quick-vae --data moons --budget 2steps --out {} --set batch_size=4", &[&run]).success();
     let before = config(&run);
-    let again = run_in(temp.path(), "train vae --data moons --budget 9steps --out {} --dry-run", &[&run]);
+    let again = run_in(temp.path(), "train quick-vae --data moons --budget 9steps --out {} --dry-run", &[&run]);
     again.failure().stderr(contains("holds a run already").and(one_line()));
     assert_eq!(config(&run), before);
-    let missing = "train vae --data csv:missing.csv --budget 9steps --out other --dry-run";
+    let missing = "train quick-vae --data csv:missing.csv --budget 9steps --out other --dry-run";
     run_in(temp.path(), missing, &[]).failure().stderr(contains("missing.csv: No such file").and(one_line()));
 }
 
@@ -173,7 +173,7 @@ fn on_a_full_disk(folder: &Path, line: &str, places: &[&Path]) -> Assert {
 fn a_full_disk_costs_no_more_than_the_steps_since_the_last_checkpoint() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    let train = "train vae --data digits --out {} --set batch_size=8 --set ema_decay=0";
+    let train = "train quick-vae --data digits --out {} --set batch_size=8 --set ema_decay=0";
     let told = on_a_full_disk(temp.path(), &format!("{train} --budget 4steps"), &[&run]).failure().code(1);
     let full = || contains("File too large (os error").and(one_line());
     told.stderr(full().and(contains("step 1 cannot be saved, and there is no earlier checkpoint")));
@@ -208,7 +208,7 @@ fn a_full_disk_costs_no_more_than_the_steps_since_the_last_checkpoint() {
 fn other_settings_are_named_with_both_values() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    let train = "train vae --data digits --budget 2steps --out {} --set batch_size=8";
+    let train = "train quick-vae --data digits --budget 2steps --out {} --set batch_size=8";
     run_in(temp.path(), train, &[&run]).success();
     let other = "--resume --set log_every=3 --set latent_dim=5 --set pad=10 --seed 4";
     let told = run_in(temp.path(), &format!("{train} {other}"), &[&run]).failure();
@@ -232,7 +232,7 @@ fn other_settings_are_named_with_both_values() {
 fn a_finished_run_can_be_given_more_budget() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    let train = "train vae --data moons --out {} --set log_every=5 --set warmup_steps=0 --set validation_rows=20";
+    let train = "train quick-vae --data moons --out {} --set log_every=5 --set warmup_steps=0 --set validation_rows=20";
     run_in(temp.path(), &format!("{train} --budget 20steps"), &[&run]).success();
     let told = run_in(temp.path(), "train --resume {} --budget 40steps", &[&run]).success();
     told.stderr(
@@ -259,7 +259,7 @@ fn run_of_a_relative_path(temp: &TempDir) -> PathBuf {
     let home = temp.path().join("home");
     fs::create_dir(&home).unwrap();
     table(&home.join("x.csv"), 2, 100);
-    let train = "train realnvp --data csv:x.csv --budget 3steps --out run";
+    let train = "train quick-flow --data csv:x.csv --budget 3steps --out run";
     run_in(&home, train, &[]).success();
     home.join("run")
 }
@@ -273,7 +273,7 @@ fn a_run_finds_its_data_from_every_folder() {
     for line in ["evaluate {} --metrics likelihood", "train --resume {}", "density {} --grid 5 --out x.png"] {
         run_in(&elsewhere, line, &[&run]).success();
     }
-    run_in(&elsewhere, "train realnvp --data csv:../home/x.csv --budget 3steps --out ../home/run --resume", &[])
+    run_in(&elsewhere, "train quick-flow --data csv:../home/x.csv --budget 3steps --out ../home/run --resume", &[])
         .success();
 }
 

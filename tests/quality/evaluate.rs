@@ -72,7 +72,7 @@ fn samples_from_elsewhere() {
 /// A run of a few steps.
 fn trained(folder: &Path, name: &str) -> std::path::PathBuf {
     let run = folder.join(name);
-    let train = ["train", "realnvp", "--data", "moons", "--budget", "2steps", "--threads", "1", "--out"];
+    let train = ["train", "quick-flow", "--data", "moons", "--budget", "2steps", "--threads", "1", "--out"];
     program().args(train).arg(&run).assert().success();
     run
 }
@@ -111,7 +111,7 @@ fn an_evaluation_tells_its_configuration_and_how_sampling_was_timed() {
         program().args(arguments.split_whitespace()).arg(folder).assert().success();
     };
     let evaluated = |name: &str, settings: &str, more: &str| {
-        let train = "train realnvp --data moons --budget 2steps --device cpu --threads 1";
+        let train = "train quick-flow --data moons --budget 2steps --device cpu --threads 1";
         run(&format!("{train} {settings} --out"), &at(name));
         run(&format!("evaluate --metrics fd --device cpu {more}"), &at(name));
         let row = row(&at(name));

@@ -23,25 +23,25 @@ struct Case {
 
 const CASES: [Case; 12] = [
     Case {
-        model: "dcgan",
+        model: "quick-gan",
         data: "digits",
         settings: &["latent_dim=4", "generator_width=4", "discriminator_width=4", "ema_decay=0.9"],
     },
     Case {
-        model: "dcgan",
+        model: "quick-gan",
         data: "moons",
         settings: &["latent_dim=2", "generator_width=8", "discriminator_width=8", "ema_decay=0.9"],
     },
     Case {
-        model: "vae",
+        model: "quick-vae",
         data: "digits",
         settings: &["latent_dim=4", "widths=[4]", "prior.layers=1", "warmup_steps=9"],
     },
-    Case { model: "vae", data: "moons", settings: &["widths=[8]", "prior.layers=2", "binarise=\"none\""] },
+    Case { model: "quick-vae", data: "moons", settings: &["widths=[8]", "prior.layers=2", "binarise=\"none\""] },
     Case { model: "ae", data: "digits", settings: &["latent_dim=4", "widths=[4]", "flip=true"] },
     Case { model: "ae", data: "moons", settings: &["widths=[8]", "ema_decay=0"] },
     Case {
-        model: "realnvp",
+        model: "quick-flow",
         data: "digits",
         settings: &["scales=1", "couplings=2", "width=4", "dense_couplings=1", "dense_width=8"],
     },
@@ -50,9 +50,9 @@ const CASES: [Case; 12] = [
         data: "digits",
         settings: &["scales=1", "spline_couplings=3", "spline_width=4", "couplings=1", "dense_couplings=0"],
     },
-    Case { model: "realnvp", data: "moons", settings: &["couplings=2", "hidden=[8]", "ema_decay=0.9"] },
+    Case { model: "quick-flow", data: "moons", settings: &["couplings=2", "hidden=[8]", "ema_decay=0.9"] },
     Case {
-        model: "realnvp",
+        model: "quick-flow",
         data: "moons",
         settings: &[
             "couplings=2",
@@ -63,8 +63,12 @@ const CASES: [Case; 12] = [
             "patience=3",
         ],
     },
-    Case { model: "ddpm", data: "digits", settings: &["channels=[8,8]", "sampling.sampler.steps=2", "dropout=0.1"] },
-    Case { model: "ddpm", data: "moons", settings: &["width=8", "blocks=1", "sampling.sampler.steps=2"] },
+    Case {
+        model: "quick-diffusion",
+        data: "digits",
+        settings: &["channels=[8,8]", "sampling.sampler.steps=2", "dropout=0.1"],
+    },
+    Case { model: "quick-diffusion", data: "moons", settings: &["width=8", "blocks=1", "sampling.sampler.steps=2"] },
 ];
 
 /// Each model is stopped about twenty times.
@@ -93,12 +97,12 @@ impl Case {
         let expected = outcome(&whole);
         // A header and a row each tenth if the model has a validation loss, or each seventh step until patience ends.
         let validations = match self.model {
-            "dcgan" => 0..=0,
+            "quick-gan" => 0..=0,
             _ if self.settings.contains(&"patience=3") => 5..=22,
             _ => 11..=11,
         };
         assert!(validations.contains(&expected.validation.len()), "{name}: {:?}", expected.validation);
-        assert_eq!(expected.best.is_some(), self.model != "dcgan", "{name}");
+        assert_eq!(expected.best.is_some(), self.model != "quick-gan", "{name}");
 
         let run = folder.join("stopped");
         let mut stopped = 0;

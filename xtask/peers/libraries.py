@@ -159,12 +159,12 @@ def normflows_glow(config: dict, data: dict) -> Flow:
 
 
 FLOWS: dict[tuple[str, str], Callable[[dict, dict], nn.Module]] = {
-    ("zuko", "realnvp"): zuko_realnvp,
+    ("zuko", "quick-flow"): zuko_realnvp,
     ("zuko", "maf"): zuko_maf,
     ("zuko", "nsf"): zuko_nsf,
     ("zuko", "nsf-ar"): zuko_nsf_ar,
     ("nflows", "nsf"): nflows_nsf,
-    ("normflows", "realnvp"): normflows_realnvp,
+    ("normflows", "quick-flow"): normflows_realnvp,
     ("normflows", "glow"): normflows_glow,
 }
 

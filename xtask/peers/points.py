@@ -1,4 +1,4 @@
-"""Flows of points in the plane, as gen-flow's `realnvp`, `nsf`, `nsf-ar` and `maf`, written by hand.
+"""Flows of points in the plane, as gen-flow's `quick-flow`, `nsf`, `nsf-ar` and `maf`, written by hand.
 
 The only optimisations are one gather over stacked knots in place of many, and `where` in place of boolean indexing.
 """

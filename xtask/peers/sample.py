@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dcgan import Generator, channels, pyramid
+from quick_gan import Generator, channels, pyramid
 from exported import load_weights, part
 
 GAP = 2

@@ -133,6 +133,16 @@ pub enum Origin {
     House,
 }
 
+impl Origin {
+    /// `paper` or `house`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Paper => "paper",
+            Origin::House => "house",
+        }
+    }
+}
+
 /// A published model, or one of the house: the pieces of `M` that it is made of, and its sources.
 ///
 /// The README shows one, in "Add a model".

@@ -11,7 +11,7 @@ use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::tch::{Device, Kind, Tensor};
 use gen_core::train::{Budget, Trainer};
-use gen_diffusion::DDPM;
+use gen_diffusion::QUICK_DIFFUSION;
 
 const STD: f64 = 0.1;
 
@@ -25,8 +25,8 @@ fn main() -> gen_core::Result<()> {
 
     let data = Dataset::from_tensor("eight", points)?;
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
-    let mut model = DDPM.build(DDPM.config(&data.spec), &context)?;
-    let settings = DDPM.training(&data.spec);
+    let mut model = QUICK_DIFFUSION.build(QUICK_DIFFUSION.config(&data.spec), &context)?;
+    let settings = QUICK_DIFFUSION.training(&data.spec);
     let mut trainer = Trainer::new(&mut model, &data, settings, Budget::Steps(1500), 0)?;
     while let Some(record) = trainer.advance()? {
         if record.progress.step.is_multiple_of(250) {

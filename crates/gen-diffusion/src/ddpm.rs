@@ -215,10 +215,10 @@ impl GenerativeModel for Ddpm {
 }
 
 /// The preset of [`Ddpm`].
-pub static DDPM: Preset<Ddpm> = Preset {
-    name: "ddpm",
+pub static QUICK_DIFFUSION: Preset<Ddpm> = Preset {
+    name: "quick-diffusion",
     summary: "denoising diffusion: a U-Net (an MLP for points) removes noise step by step",
-    origin: Origin::Paper,
+    origin: Origin::House,
     citation: "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models",
     departures: &[],
     capabilities: Capabilities {

@@ -12,10 +12,10 @@ pub mod schedule;
 pub mod unet;
 pub mod weighting;
 
-pub use ddpm::{Ancestral, DDPM, Ddim, Ddpm, DdpmConfig, DdpmSampling, Sampler};
+pub use ddpm::{Ancestral, Ddim, Ddpm, DdpmConfig, DdpmSampling, QUICK_DIFFUSION, Sampler};
 /// Data, the training loop and `tch` itself, on which this crate builds.
 pub use gen_core;
 use gen_core::registry::ModelEntry;
 
 /// The models of this crate.
-pub static MODELS: &[ModelEntry] = &[ModelEntry::of(&DDPM)];
+pub static MODELS: &[ModelEntry] = &[ModelEntry::of(&QUICK_DIFFUSION)];

@@ -8,7 +8,7 @@ use gen_core::model::{Density, LikelihoodKind};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::{Purpose, torch_seed};
 use gen_core::train::{Budget, Trainer};
-use gen_flow::REALNVP;
+use gen_flow::QUICK_FLOW;
 use tch::{Device, Kind, Tensor};
 
 /// The differential entropy of the moons in nats, by quadrature of their exact density.
@@ -24,8 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let test = moons(100_000);
 
     let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
-    let mut model = REALNVP.build(REALNVP.config(&data.spec), &context)?;
-    let config = REALNVP.training(&data.spec);
+    let mut model = QUICK_FLOW.build(QUICK_FLOW.config(&data.spec), &context)?;
+    let config = QUICK_FLOW.training(&data.spec);
     let mut trainer = Trainer::new(&mut model, &data, config, Budget::Seconds(seconds), 0)?;
     while let Some(record) = trainer.advance()? {
         if record.progress.step.is_multiple_of(1000) {

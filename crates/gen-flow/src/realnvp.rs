@@ -27,10 +27,10 @@ use crate::{images, tabular};
 pub type RealNvp = FlowModel<AffineCouplings>;
 
 /// The preset of [`RealNvp`].
-pub static REALNVP: Preset<RealNvp> = Preset {
-    name: "realnvp",
+pub static QUICK_FLOW: Preset<RealNvp> = Preset {
+    name: "quick-flow",
     summary: "affine couplings, multi-scale for images; exact likelihood, samples in one pass",
-    origin: Origin::Paper,
+    origin: Origin::House,
     citation: "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP",
     departures: &[],
     capabilities: FLOW,

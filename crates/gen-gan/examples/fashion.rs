@@ -15,7 +15,7 @@ use gen_core::registry::{BuildContext, Buildable};
 use gen_core::tch::{Device, Tensor};
 use gen_core::train::{Budget, Trainer};
 use gen_core::{Error, Result};
-use gen_gan::DCGAN;
+use gen_gan::QUICK_GAN;
 
 /// Samples in a row of the sheet, and rows.
 const SHEET: (i64, i64) = (16, 8);
@@ -37,9 +37,9 @@ fn run(images: &Path, budget: &str, sheet: &Path) -> Result<()> {
     let data = Dataset::from_tensor("images", read_idx(images)?)?;
     let context = BuildContext { data: data.spec.clone(), device: Device::cuda_if_available(), seed: 0 };
     let data = data.to_device(context.device);
-    let mut model = DCGAN.build(DCGAN.config(&data.spec), &context)?;
+    let mut model = QUICK_GAN.build(QUICK_GAN.config(&data.spec), &context)?;
 
-    let mut trainer = Trainer::new(&mut model, &data, DCGAN.training(&data.spec), budget, 0)?;
+    let mut trainer = Trainer::new(&mut model, &data, QUICK_GAN.training(&data.spec), budget, 0)?;
     while let Some(record) = trainer.advance()? {
         let losses: Vec<_> = record.losses.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
         println!("{:6}  {:3.0} %  {}", record.progress.step, 100.0 * record.budget_used, losses.join("  "));

@@ -257,10 +257,10 @@ impl Latent for Dcgan {
 }
 
 /// The preset of [`Dcgan`].
-pub static DCGAN: Preset<Dcgan> = Preset {
-    name: "dcgan",
+pub static QUICK_GAN: Preset<Dcgan> = Preset {
+    name: "quick-gan",
     summary: "convolutional GAN with the non-saturating loss (Radford et al. 2016)",
-    origin: Origin::Paper,
+    origin: Origin::House,
     citation: "Goodfellow et al. 2014, Generative Adversarial Nets; Radford et al. 2016, \
                                     Unsupervised Representation Learning with Deep Convolutional GANs",
     departures: &[],
@@ -358,8 +358,8 @@ mod tests {
         let images = Tensor::randint(256, [16, 1, 8, 8], (Kind::Uint8, Device::Cpu));
         let data = Dataset::from_tensor("noise", images).unwrap();
         let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
-        let config = DcganConfig { generator_width: 4, discriminator_width: 4, ..DCGAN.config(&data.spec) };
-        (DCGAN.build(config, &context).unwrap(), data.train.to_batch(&data.spec, &stream(0, Purpose::Data, 0)).x)
+        let config = DcganConfig { generator_width: 4, discriminator_width: 4, ..QUICK_GAN.config(&data.spec) };
+        (QUICK_GAN.build(config, &context).unwrap(), data.train.to_batch(&data.spec, &stream(0, Purpose::Data, 0)).x)
     }
 
     /// The names of the tensors in which two snapshots differ.

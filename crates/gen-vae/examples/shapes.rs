@@ -9,7 +9,7 @@ use gen_core::data::{Batch, Dataset};
 use gen_core::model::{Density, GenerativeModel, SampleRequest};
 use gen_core::registry::{BuildContext, Buildable, Preset};
 use gen_core::train::{Budget, Trainer};
-use gen_vae::{AE, VAE};
+use gen_vae::{AE, QUICK_VAE};
 use tch::{Device, Kind, Tensor};
 
 const SIDE: i64 = 16;
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let held_out = discs(500);
     let data = Dataset::from_tensor("discs", discs(4000))?;
 
-    let vae = train(&VAE, &data)?;
+    let vae = train(&QUICK_VAE, &data)?;
     println!("vae samples:\n{}", pictures(&vae.sample(&SampleRequest::new(5, 1))?));
     let x = gen_core::data::bytes_to_signed(&held_out);
     for kind in vae.kinds() {

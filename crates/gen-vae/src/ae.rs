@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::networks::{Decoder, Encoder, NetworkKind, ROWS_AT_ONCE, check_sizes, default_widths};
 use crate::objectives::squared_error;
-use crate::vae::VAE;
+use crate::vae::QUICK_VAE;
 
 /// Hyperparameters of [`Ae`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -183,7 +183,7 @@ impl AeConfig {
 
 /// Those of [`Vae`], with which it is compared.
 fn training(data: &DataSpec) -> TrainConfig {
-    VAE.training(data)
+    QUICK_VAE.training(data)
 }
 
 impl Buildable for Ae {

@@ -14,7 +14,7 @@ use gen_core::registry::ModelEntry;
 pub use networks::NetworkKind;
 pub use observation::Likelihood;
 pub use prior::{FlowPrior, PriorConfig};
-pub use vae::{VAE, Vae, VaeConfig, VaeSampling};
+pub use vae::{QUICK_VAE, Vae, VaeConfig, VaeSampling};
 
 /// The models of this crate.
-pub static MODELS: &[ModelEntry] = &[ModelEntry::of(&VAE), ModelEntry::of(&AE)];
+pub static MODELS: &[ModelEntry] = &[ModelEntry::of(&QUICK_VAE), ModelEntry::of(&AE)];

@@ -321,10 +321,10 @@ impl Density for Vae {
 }
 
 /// The preset of [`Vae`].
-pub static VAE: Preset<Vae> = Preset {
-    name: "vae",
+pub static QUICK_VAE: Preset<Vae> = Preset {
+    name: "quick-vae",
     summary: "variational autoencoder with a learned prior (Kingma & Welling 2014)",
-    origin: Origin::Paper,
+    origin: Origin::House,
     citation: "Kingma & Welling 2014, Auto-Encoding Variational Bayes",
     departures: &[],
     capabilities: Capabilities { likelihood: true, latents: true, ..Capabilities::SAMPLES },

@@ -1,13 +1,13 @@
 //! Trains a model of each family on a tensor that the program makes, with only the family crates as dependencies.
 
-use gen_diffusion::DDPM;
-use gen_flow::REALNVP;
+use gen_diffusion::QUICK_DIFFUSION;
+use gen_flow::QUICK_FLOW;
 use gen_flow::gen_core::fit::{Fit, Fitted};
 use gen_flow::gen_core::registry::{Buildable, Preset};
 use gen_flow::gen_core::tch::{self, Device, Kind, Tensor};
 use gen_flow::gen_core::{self, Result};
-use gen_gan::DCGAN;
-use gen_vae::VAE;
+use gen_gan::QUICK_GAN;
+use gen_vae::QUICK_VAE;
 
 // Enables the fast path of MKL on AMD processors, with the line that the README gives.
 gen_core::native::mkl_on_amd!();
@@ -22,12 +22,12 @@ fn main() -> Result<()> {
     let x = Tensor::randn([2000, 1], (Kind::Float, Device::Cpu));
     let table = Tensor::cat(&[&x, &(&x * &x + 0.2 * Tensor::randn_like(&x))], 1);
 
-    let flow = trained(&REALNVP, &table, "150steps")?;
+    let flow = trained(&QUICK_FLOW, &table, "150steps")?;
     let nats = flow.log_prob(&table)?.mean(Kind::Double).double_value(&[]);
     assert!(nats > -2.5, "a Gaussian has -3.1 nats, the flow has {nats}");
-    trained(&VAE, &table, "20steps")?.log_prob(&table)?;
-    trained(&DDPM, &table, "20steps")?.log_prob(&table.narrow(0, 0, 10))?;
-    trained(&DCGAN, &table, "20steps")?;
+    trained(&QUICK_VAE, &table, "20steps")?.log_prob(&table)?;
+    trained(&QUICK_DIFFUSION, &table, "20steps")?.log_prob(&table.narrow(0, 0, 10))?;
+    trained(&QUICK_GAN, &table, "20steps")?;
     println!("trained a model of each family outside the workspace: the flow has {nats:.3} nats");
     Ok(())
 }

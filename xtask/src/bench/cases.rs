@@ -43,11 +43,12 @@ impl Case {
 
     /// A flow of points in the plane, for comparison with the libraries.
     const fn points(
+        name: &'static str,
         model: &'static str,
         set: &'static [&'static str],
         implementations: &'static [Implementation],
     ) -> Self {
-        let case = Case::new(model, model, "flow", "moons", &[256, 10_000]);
+        let case = Case::new(name, model, "flow", "moons", &[256, 10_000]);
         Case { set, implementations, ..case }
     }
 
@@ -137,16 +138,16 @@ impl Implementation {
 /// Each family on images with its default settings, and two small networks, which show the cost of everything but the
 /// arithmetic.
 pub(super) const FAMILIES: [Case; 6] = [
-    Case::new("dcgan", "dcgan", "gan", "fashion-mnist", &[500]),
-    Case::new("vae", "vae", "vae", "fashion-mnist", &[1000]),
+    Case::new("dcgan", "quick-gan", "gan", "fashion-mnist", &[500]),
+    Case::new("vae", "quick-vae", "vae", "fashion-mnist", &[1000]),
     Case {
         // Wider versions of the networks in Kingma & Welling's paper.
         set: &["network=mlp", "widths=[512,512]", "latent_dim=20", "prior=standard-normal", "binarise=static"],
-        ..Case::new("vae-mlp", "vae", "vae", "fashion-mnist", &[1000])
+        ..Case::new("vae-mlp", "quick-vae", "vae", "fashion-mnist", &[1000])
     },
-    Case::new("realnvp", "realnvp", "flow", "fashion-mnist", &[250]),
-    Case::new("realnvp-moons", "realnvp", "flow", "moons", &[10_000]),
-    Case::new("ddpm", "ddpm", "diffusion", "fashion-mnist", &[64]),
+    Case::new("realnvp", "quick-flow", "flow", "fashion-mnist", &[250]),
+    Case::new("realnvp-moons", "quick-flow", "flow", "moons", &[10_000]),
+    Case::new("ddpm", "quick-diffusion", "diffusion", "fashion-mnist", &[64]),
 ];
 
 /// Flows that published libraries have too: eight transforms of points whose networks have two hidden layers of 64,
@@ -156,16 +157,24 @@ pub(super) const FAMILIES: [Case; 6] = [
 pub(super) const FLOWS: [Case; 5] = [
     Case::points(
         "realnvp",
+        "quick-flow",
         &["couplings=8", "hidden=[64,64]", "batch_size=256", "ema_decay=0"],
         &[Gen, Eager, Zuko, Normflows],
     ),
-    Case::points("maf", &["transforms=8", "hidden=[64,64]", "batch_size=256", "ema_decay=0"], &[Gen, Eager, Zuko]),
     Case::points(
+        "maf",
+        "maf",
+        &["transforms=8", "hidden=[64,64]", "batch_size=256", "ema_decay=0"],
+        &[Gen, Eager, Zuko],
+    ),
+    Case::points(
+        "nsf",
         "nsf",
         &["transforms=8", "hidden=[64,64]", "bins=8", "batch_size=256", "ema_decay=0"],
         &[Gen, Eager, Nflows, Zuko],
     ),
     Case::points(
+        "nsf-ar",
         "nsf-ar",
         &["transforms=8", "hidden=[64,64]", "bins=8", "batch_size=256", "ema_decay=0"],
         &[Gen, Eager, Zuko],

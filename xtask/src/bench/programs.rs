@@ -55,7 +55,7 @@ impl Programs {
         let run = scratch.join("run");
         let load = load_average();
         let mut train = self.ours("train");
-        train.args(["dcgan", "--data", DATA, "--budget", BUDGET, "--out"]).arg(&run);
+        train.args(["quick-gan", "--data", DATA, "--budget", BUDGET, "--out"]).arg(&run);
         seconds(train)?;
         let start = |implementation: usize| {
             let picture = scratch.join(format!("{implementation}.png"));
@@ -120,7 +120,7 @@ impl Programs {
                 if implementation == "gen" { number(of(&ratios)) } else { String::new() }
             };
             writer.write_record([
-                "sample dcgan",
+                "sample quick-gan",
                 implementation,
                 SAMPLES,
                 &self.rounds.to_string(),

@@ -9,7 +9,7 @@ pub(crate) struct Args {
     pub(super) data: String,
 
     /// The models; `gen list` shows them
-    #[arg(long, value_delimiter = ',', default_value = "dcgan,vae,realnvp,ddpm")]
+    #[arg(long, value_delimiter = ',', default_value = "quick-gan,quick-vae,quick-flow,quick-diffusion")]
     pub(super) models: Vec<String>,
 
     /// How long each trains: 90s, 5m, 20000steps, 1Mimages, 10epochs

@@ -8,7 +8,7 @@ use gen_core::config::to_table;
 use gen_core::data::{PointSet, Shape};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::params::NamedTensors;
-use gen_core::registry::{BuildContext, Capabilities, ModelEntry};
+use gen_core::registry::{BuildContext, Capabilities, ModelEntry, Origin};
 use gen_report::aligned;
 use gen_run::RunFolder;
 use tch::Device;
@@ -49,14 +49,23 @@ fn of_entry(entry: &ModelEntry, data: Option<&str>) -> anyhow::Result<String> {
     table.insert("model".to_owned(), config.into());
     table.insert("training".to_owned(), to_table(&entry.default_training(&data))?.into());
     table.insert("sampling".to_owned(), entry.default_sampling(&data)?.into());
-    let facts = [
+    let mut facts = vec![
         ["model".to_owned(), entry.name.to_owned()],
         ["family".to_owned(), entry.family.to_owned()],
         ["summary".to_owned(), entry.summary.to_owned()],
-        ["source".to_owned(), entry.citation.to_owned()],
+        [
+            match entry.origin {
+                Origin::Paper => "paper".to_owned(),
+                Origin::House => "sources".to_owned(),
+            },
+            entry.citation.to_owned(),
+        ],
+    ];
+    facts.extend(entry.departures.iter().map(|departure| ["departure".to_owned(), (*departure).to_owned()]));
+    facts.extend([
         ["abilities".to_owned(), abilities(&entry.capabilities)],
         ["defaults for".to_owned(), format!("{}, {}", data.name, shape(data.shape))],
-    ];
+    ]);
     page(&facts, model.as_ref(), "", &table)
 }
 

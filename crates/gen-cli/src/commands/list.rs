@@ -8,6 +8,8 @@ use serde_json::json;
 use crate::{catalog, registry};
 
 /// List the models
+///
+/// Each has its name, its family, whether it is the model of a paper or one of the house, and what it is.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only models of this family
@@ -35,7 +37,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             serde_json::to_string_pretty(&models)? + "\n"
         }
         (_, true) => models.iter().map(|entry| format!("{}\n", entry.name)).collect(),
-        _ => aligned(models.iter().map(|entry| [entry.name, entry.family, entry.summary]), |_| false),
+        _ => aligned(models.iter().map(|entry| [entry.name, entry.family, entry.origin.name(), entry.summary]), |_| {
+            false
+        }),
     };
     Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
@@ -62,7 +66,9 @@ pub(super) fn of_model(entry: &ModelEntry) -> serde_json::Value {
         "name": entry.name,
         "family": entry.family,
         "summary": entry.summary,
+        "origin": entry.origin,
         "citation": entry.citation,
+        "departures": entry.departures,
         "capabilities": entry.capabilities,
     })
 }

@@ -15,7 +15,7 @@ use gen_diffusion::prediction::Prediction;
 use gen_diffusion::schedule::NoiseSchedule;
 use gen_diffusion::unet::UNetConfig;
 use gen_diffusion::weighting::{MinSnr, Weighting};
-use gen_diffusion::{DDPM, Ddpm, DdpmConfig, MODELS};
+use gen_diffusion::{Ddpm, DdpmConfig, MODELS, QUICK_DIFFUSION};
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
@@ -54,11 +54,11 @@ fn small(data: &Dataset) -> DdpmConfig {
         }
         NetworkConfig::Mlp(_) => NetworkConfig::Mlp(MlpConfig { width: 32, blocks: 2 }),
     };
-    DdpmConfig { network, bound_evaluations: 3, ..DDPM.config(&data.spec) }
+    DdpmConfig { network, bound_evaluations: 3, ..QUICK_DIFFUSION.config(&data.spec) }
 }
 
 fn build(config: DdpmConfig, data: &Dataset, seed: u64) -> Result<Ddpm> {
-    DDPM.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed })
+    QUICK_DIFFUSION.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed })
 }
 
 fn train<'a>(model: &'a mut Ddpm, data: &'a Dataset, steps: u64) -> Trainer<'a, Ddpm> {
@@ -338,7 +338,7 @@ fn learns_points() {
     let config = DdpmConfig { bound_evaluations: 20, ..small(&data) };
     let mut model = build(config, &data, 0).unwrap();
     model.set_sampling_options(&toml::toml! { sampler = { steps = 50 } }).unwrap();
-    let settings = TrainConfig { batch_size: 256, log_every: 100, ..DDPM.training(&data.spec) };
+    let settings = TrainConfig { batch_size: 256, log_every: 100, ..QUICK_DIFFUSION.training(&data.spec) };
     let mut trainer = Trainer::new(&mut model, &data, settings, Budget::Steps(600), 0).unwrap();
     let mut history = Vec::new();
     while let Some(record) = trainer.advance().unwrap() {

@@ -13,7 +13,7 @@ use gen_diffusion::network::{MlpConfig, NetworkConfig};
 use gen_diffusion::ode::{Divergence, log_density};
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule};
 use gen_diffusion::unet::UNetConfig;
-use gen_diffusion::{DDPM, Ddpm, DdpmConfig};
+use gen_diffusion::{Ddpm, DdpmConfig, QUICK_DIFFUSION};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -118,11 +118,11 @@ fn the_density_of_nothing_and_in_no_steps() {
 
 fn build(config: DdpmConfig, data: &Dataset) -> Ddpm {
     tch::set_num_threads(1);
-    DDPM.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 }).unwrap()
+    QUICK_DIFFUSION.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 }).unwrap()
 }
 
 fn train(model: &mut Ddpm, data: &Dataset, batch_size: usize, steps: u64) {
-    let settings = TrainConfig { batch_size, log_every: 100, ..DDPM.training(&data.spec) };
+    let settings = TrainConfig { batch_size, log_every: 100, ..QUICK_DIFFUSION.training(&data.spec) };
     let mut trainer = Trainer::new(model, data, settings, Budget::Steps(steps), 0).unwrap();
     while trainer.advance().unwrap().is_some() {}
     trainer.finish().unwrap();
@@ -131,8 +131,10 @@ fn train(model: &mut Ddpm, data: &Dataset, batch_size: usize, steps: u64) {
 fn moons() -> (Dataset, Ddpm) {
     let train_split = Split::unlabelled(PointSet::Moons.sample(20_000, 0));
     let data = Dataset::from_splits("moons", train_split, None, None, Vec::new()).unwrap();
-    let config =
-        DdpmConfig { network: NetworkConfig::Mlp(MlpConfig { width: 64, blocks: 2 }), ..DDPM.config(&data.spec) };
+    let config = DdpmConfig {
+        network: NetworkConfig::Mlp(MlpConfig { width: 64, blocks: 2 }),
+        ..QUICK_DIFFUSION.config(&data.spec)
+    };
     let mut model = build(config, &data);
     train(&mut model, &data, 256, 500);
     (data, model)
@@ -202,7 +204,7 @@ fn bytes_and_spread(width: i64) -> (Dataset, [Ddpm; 2]) {
     let spread = Dataset::from_tensor("pixels", bytes).unwrap().with_options(&dequantise).unwrap();
     let [mut model, other] = [&data, &spread].map(|data| {
         let unet = UNetConfig { channels: vec![4], ..UNetConfig::of(1, width) };
-        build(DdpmConfig { network: NetworkConfig::Unet(unet), ..DDPM.config(&data.spec) }, data)
+        build(DdpmConfig { network: NetworkConfig::Unet(unet), ..QUICK_DIFFUSION.config(&data.spec) }, data)
     });
     train(&mut model, &data, 16, 60);
     other.weights().assign(&model.weights()).unwrap();
@@ -242,7 +244,7 @@ fn the_density_of_one_pixel_integrates_to_one() {
 #[test]
 fn black_and_white_has_no_density() {
     let data = images(&DataOptions { binarise: Binarise::Static, ..Default::default() });
-    let model = build(DDPM.config(&data.spec), &data);
+    let model = build(QUICK_DIFFUSION.config(&data.spec), &data);
     assert_eq!(model.kinds(), [LikelihoodKind::LowerBound]);
     let x = data.train.narrow(0, 2).to_batch(&data.spec, &Generator::seeded(0)).x;
     let message = model.log_likelihood(&Batch::of(&x), LikelihoodKind::Ode, 0).unwrap_err().to_string();

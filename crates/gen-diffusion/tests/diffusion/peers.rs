@@ -8,7 +8,7 @@ use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
 use gen_diffusion::network::NetworkConfig;
 use gen_diffusion::unet::UNetConfig;
-use gen_diffusion::{DDPM, DdpmConfig};
+use gen_diffusion::{DdpmConfig, QUICK_DIFFUSION};
 use tch::{Device, Kind, Tensor};
 
 /// One test, since the instruction set is that of the whole process.
@@ -19,9 +19,9 @@ fn ddpm_takes_pytorchs_step_on_pixels_and_on_patches() {
     let pixels = UNetConfig { patch: 1, channels: vec![4, 8], ..UNetConfig::of(8, 8) };
     let patches = UNetConfig { patch: 2, channels: vec![4, 4], heads: 2, blocks: 2, ..pixels.clone() };
     for (name, unet) in [("ddpm", pixels), ("ddpm-patches", patches)] {
-        let config = DdpmConfig { network: NetworkConfig::Unet(unet), ..DDPM.config(&data) };
+        let config = DdpmConfig { network: NetworkConfig::Unet(unet), ..QUICK_DIFFUSION.config(&data) };
         let context = BuildContext { data: data.clone(), device: Device::Cpu, seed: 0 };
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/step-{name}.safetensors"));
-        assert_recorded_steps(|| DDPM.build(config.clone(), &context).unwrap(), &file, 1e-4);
+        assert_recorded_steps(|| QUICK_DIFFUSION.build(config.clone(), &context).unwrap(), &file, 1e-4);
     }
 }

@@ -6,7 +6,7 @@ use gen_core::registry::{Buildable, Preset};
 use gen_core::rng::{Purpose, stream};
 use gen_core::testing::assert_close_f64;
 use gen_core::train::Budget;
-use gen_flow::{MAF, Maf, REALNVP, RealNvp, TARFLOW, TarFlow};
+use gen_flow::{MAF, Maf, QUICK_FLOW, RealNvp, TARFLOW, TarFlow};
 use tch::{Device, Kind, Tensor};
 
 /// Rows on a noisy parabola, far from the origin, in other units for each column.
@@ -23,7 +23,7 @@ fn small<M: Buildable>(preset: &'static Preset<M>) -> Fit<M> {
 }
 
 fn fitted(x: &Tensor) -> Fitted<RealNvp> {
-    small(&REALNVP).set("couplings=4").set("hidden=[32]").set("batch_size=128").run(x).unwrap()
+    small(&QUICK_FLOW).set("couplings=4").set("hidden=[32]").set("batch_size=128").run(x).unwrap()
 }
 
 fn mean(x: &Tensor) -> f64 {
@@ -59,7 +59,7 @@ fn the_same_seed_is_the_same_model_and_a_file_keeps_it() {
     let file = folder.path().join("flow.safetensors");
     flow.save(&file).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    let read = Fitted::load(&REALNVP, &file, Device::Cpu).unwrap();
+    let read = Fitted::load(&QUICK_FLOW, &file, Device::Cpu).unwrap();
     assert_eq!(read.sample(10, 0).unwrap(), flow.sample(10, 0).unwrap());
     assert_eq!(read.log_prob(&x).unwrap(), flow.log_prob(&x).unwrap());
     assert_eq!(read.model().card().parameters, flow.model().card().parameters);
@@ -81,7 +81,7 @@ fn the_same_seed_is_the_same_model_and_a_file_keeps_it() {
 fn the_weights_are_those_of_the_best_validation() {
     let x = parabola(300);
     let mut rows = 0;
-    let fit = small(&REALNVP).set("couplings=8").set("hidden=[128,128]").set("learning_rate=0.01");
+    let fit = small(&QUICK_FLOW).set("couplings=8").set("hidden=[128,128]").set("learning_rate=0.01");
     let flow = fit.budget(Budget::Steps(2000)).run_observed(&x, |_| rows += 1).unwrap();
     // So few rows are soon learned by heart: the training stops early, and what it keeps holds for unseen rows.
     assert!(rows < 40, "{rows} rows of the history");
@@ -106,7 +106,7 @@ fn labels_are_for_models_that_learn_from_them() {
     assert_eq!(error(fit().labels(&labels.narrow(0, 0, 3)).run(&images)), "40 rows need 40 labels, found [3]");
     assert!(error(fit().labels(&(labels - 1)).run(&images)).contains("a negative one"));
     let labels = Tensor::zeros([400], (Kind::Int64, Device::Cpu));
-    let refused = small(&REALNVP).labels(&labels).run(&parabola(400)).err().unwrap().to_string();
+    let refused = small(&QUICK_FLOW).labels(&labels).run(&parabola(400)).err().unwrap().to_string();
     assert_eq!(refused, "`realnvp` does not learn from labels");
 }
 
@@ -114,16 +114,16 @@ fn labels_are_for_models_that_learn_from_them() {
 fn wrong_tensors_and_settings_are_errors() {
     let error = |found: gen_core::Result<Fitted<RealNvp>>| found.err().unwrap().to_string();
     for wrong in [Tensor::new(), Tensor::from(1.0), parabola(0), parabola(9).to_kind(Kind::Int64)] {
-        assert!(!error(small(&REALNVP).run(&wrong)).is_empty());
+        assert!(!error(small(&QUICK_FLOW).run(&wrong)).is_empty());
     }
     let holes = parabola(9);
     let _ = holes.get(4).get(1).fill_(f64::NAN);
-    assert!(error(small(&REALNVP).run(&holes)).contains("row 5, column 2 is NaN"));
+    assert!(error(small(&QUICK_FLOW).run(&holes)).contains("row 5, column 2 is NaN"));
     assert_eq!(
-        error(small(&REALNVP).set("coupling=3").run(&parabola(9))),
+        error(small(&QUICK_FLOW).set("coupling=3").run(&parabola(9))),
         "unknown key `coupling`: did you mean `couplings`?"
     );
-    let flow = small(&REALNVP).budget(Budget::Steps(1)).run(&parabola(40)).unwrap();
+    let flow = small(&QUICK_FLOW).budget(Budget::Steps(1)).run(&parabola(40)).unwrap();
     let message = flow.log_prob(&parabola(3).narrow(1, 0, 1)).unwrap_err().to_string();
     assert_eq!(message, "the model was trained on floating-point [n] of [2], found Double [3, 1]");
     assert_close_f64(

@@ -7,8 +7,8 @@ use gen_core::data::{DataSpec, Dataset};
 use gen_core::registry::{BuildContext, Buildable, Preset};
 use gen_core::testing::assert_recorded_steps;
 use gen_flow::{
-    AffineSteps, ImageConfig, MAF, MafConfig, NSF, NSF_AR, NsfConfig, REALNVP, RealNvpConfig,
-    SplineConfig, TabularConfig,
+    AffineSteps, ImageConfig, MAF, MafConfig, NSF, NSF_AR, NsfConfig, QUICK_FLOW, RealNvpConfig, SplineConfig,
+    TabularConfig,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -17,19 +17,19 @@ use tch::{Device, Kind, Tensor};
 fn images_and_tables_take_pytorchs_step() {
     let images = Tensor::zeros([8, 1, 8, 8], (Kind::Uint8, Device::Cpu));
     let images = Dataset::from_tensor("images", images).unwrap().spec;
-    let config = match REALNVP.config(&images) {
+    let config = match QUICK_FLOW.config(&images) {
         RealNvpConfig::Images(config) => {
             let steps = AffineSteps { couplings: 2, width: 4, blocks: 1, dense_couplings: 2, dense_width: 8 };
             ImageConfig { steps, ..config }
         }
         RealNvpConfig::Tabular(_) => unreachable!("images have a configuration for images"),
     };
-    check(&REALNVP, "realnvp", RealNvpConfig::Images(config), &images);
+    check(&QUICK_FLOW, "realnvp", RealNvpConfig::Images(config), &images);
 
     let points = Tensor::eye(2, (Kind::Float, Device::Cpu));
     let points = Dataset::from_tensor("points", points).unwrap().spec;
     let config = TabularConfig { couplings: 3, hidden: vec![8, 8], ..Default::default() };
-    check(&REALNVP, "realnvp-moons", RealNvpConfig::Tabular(config), &points);
+    check(&QUICK_FLOW, "realnvp-moons", RealNvpConfig::Tabular(config), &points);
     let maf = MafConfig { transforms: 3, hidden: vec![8, 8], ..Default::default() };
     check(&MAF, "maf", maf, &points);
     let splines = SplineConfig { transforms: 3, hidden: vec![8, 8], bins: 4, ..Default::default() };

@@ -6,7 +6,7 @@ use gen_core::registry::{BuildContext, Buildable, ModelEntry};
 use gen_core::rng::{Generator, Purpose, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_flow::{AffineSteps, ImageConfig, MultiScale, REALNVP, RealNvp, RealNvpConfig, TabularConfig};
+use gen_flow::{AffineSteps, ImageConfig, MultiScale, QUICK_FLOW, RealNvp, RealNvpConfig, TabularConfig};
 use tch::{Device, Kind, Tensor};
 
 const ENTROPY_OF_MOONS: f64 = 2.3939;
@@ -44,7 +44,7 @@ fn context(data: &Dataset, seed: u64) -> BuildContext {
 
 fn build(data: &Dataset, seed: u64) -> RealNvp {
     tch::set_num_threads(1);
-    REALNVP.build(REALNVP.config(&data.spec), &context(data, seed)).unwrap()
+    QUICK_FLOW.build(QUICK_FLOW.config(&data.spec), &context(data, seed)).unwrap()
 }
 
 /// A model for 8 x 8 images that is small enough for tests.
@@ -52,7 +52,7 @@ fn build_small(data: &Dataset, seed: u64) -> RealNvp {
     tch::set_num_threads(1);
     let steps = AffineSteps { couplings: 2, width: 8, ..AffineSteps::default() };
     let config = ImageConfig { steps, ..ImageConfig::default() };
-    REALNVP.build(RealNvpConfig::Images(config), &context(data, seed)).unwrap()
+    QUICK_FLOW.build(RealNvpConfig::Images(config), &context(data, seed)).unwrap()
 }
 
 fn train(model: &mut RealNvp, data: &Dataset, config: TrainConfig, steps: u64) {
@@ -73,7 +73,7 @@ fn mean(x: &Tensor) -> f64 {
 fn learns_the_moons_and_stays_a_density() {
     let data = tabular_data();
     let mut model = build(&data, 0);
-    train(&mut model, &data, REALNVP.training(&data.spec), 1000);
+    train(&mut model, &data, QUICK_FLOW.training(&data.spec), 1000);
     tch::manual_seed(torch_seed(8, Purpose::Data, 0));
     let test = moons(20_000);
     let gap = -mean(&log_likelihood(&model, &test)) - ENTROPY_OF_MOONS;
@@ -97,7 +97,7 @@ fn tables_of_more_columns() {
     let data = Dataset::from_tensor("gaussian", z.matmul(&mixing) + 10.0).unwrap();
     let entropy = 2.5 * (1.0 + (2.0 * std::f64::consts::PI).ln()) + 5.0 * 3f64.ln();
     let mut model = build(&data, 0);
-    train(&mut model, &data, REALNVP.training(&data.spec), 400);
+    train(&mut model, &data, QUICK_FLOW.training(&data.spec), 400);
     let gap = -mean(&log_likelihood(&model, &data.train.x)) - entropy;
     assert!((-0.1..0.15).contains(&gap), "{gap} nats above the entropy");
 }
@@ -111,7 +111,7 @@ fn learns_images() {
         Values::Bytes.bits_per_dim(mean(&log_likelihood(model, &x)), 64)
     };
     let untrained = bits(&model);
-    let config = TrainConfig { batch_size: 64, ..REALNVP.training(&data.spec) };
+    let config = TrainConfig { batch_size: 64, ..QUICK_FLOW.training(&data.spec) };
     train(&mut model, &data, config, 150);
     let trained = bits(&model);
     assert!(trained < 4.5 && trained < untrained - 1.0, "{untrained} to {trained} bits per dimension");
@@ -144,7 +144,7 @@ fn the_same_seed_gives_the_same_run() {
     let data = image_data(128);
     let run = |seed: u64| {
         let mut model = build_small(&data, seed);
-        let config = TrainConfig { batch_size: 32, ..REALNVP.training(&data.spec) };
+        let config = TrainConfig { batch_size: 32, ..QUICK_FLOW.training(&data.spec) };
         train(&mut model, &data, config, 6);
         model.sample(&SampleRequest::new(4, 2)).unwrap()
     };
@@ -157,7 +157,7 @@ fn samples_and_densities_depend_on_the_weights_alone() {
     for data in [tabular_data(), image_data(128)] {
         let build = if data.spec.shape.is_image() { build_small } else { build };
         let mut trained = build(&data, 1);
-        let config = TrainConfig { batch_size: 32, ..REALNVP.training(&data.spec) };
+        let config = TrainConfig { batch_size: 32, ..QUICK_FLOW.training(&data.spec) };
         train(&mut trained, &data, config, 5);
         let other = build(&data, 99);
         other.weights().assign(&trained.weights()).unwrap();
@@ -172,7 +172,7 @@ fn samples_and_densities_depend_on_the_weights_alone() {
 fn a_resumed_run_ends_where_an_unbroken_one_does() {
     for data in [tabular_data(), image_data(128)] {
         let build = if data.spec.shape.is_image() { build_small } else { build };
-        let config = TrainConfig { batch_size: 32, log_every: 5, ema_decay: 0.9, ..REALNVP.training(&data.spec) };
+        let config = TrainConfig { batch_size: 32, log_every: 5, ema_decay: 0.9, ..QUICK_FLOW.training(&data.spec) };
         let budget = Budget::Steps(10);
         let mut unbroken = build(&data, 1);
         let mut trainer = Trainer::new(&mut unbroken, &data, config.clone(), budget, 1).unwrap();
@@ -293,7 +293,7 @@ fn a_trajectory_ends_at_the_samples() {
 fn impossible_configurations_are_refused() {
     let (points, images) = (tabular_data(), image_data(8));
     let error = |config: RealNvpConfig, data: &Dataset| {
-        REALNVP.build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()
+        QUICK_FLOW.build(config, &context(data, 0)).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let image = |config: ImageConfig| RealNvpConfig::Images(config);
     let default = ImageConfig::default();
@@ -331,11 +331,11 @@ fn impossible_configurations_are_refused() {
 
 #[test]
 fn configurations_are_tables_without_surprises() {
-    let entry = ModelEntry::of(&REALNVP);
+    let entry = ModelEntry::of(&QUICK_FLOW);
     for data in [tabular_data(), image_data(8)] {
         let table = entry.default_config(&data.spec).unwrap();
         let read: RealNvpConfig = gen_core::config::from_table(&table).unwrap();
-        assert_eq!(read, REALNVP.config(&data.spec));
+        assert_eq!(read, QUICK_FLOW.config(&data.spec));
         let mut wrong = table.clone();
         wrong.insert("width_of_nothing".to_owned(), 3.into());
         assert!(entry.build(&wrong, &context(&data, 0)).is_err());

@@ -13,7 +13,7 @@ use gen_core::train::{Budget, Progress, TrainConfig, Trainer};
 use gen_core::{Error, Result};
 use gen_gan::networks::{ConvGenerator, Mode, Pyramid};
 use gen_gan::penalty::{Penalty, R1};
-use gen_gan::{DCGAN, Dcgan, DcganConfig, MODELS};
+use gen_gan::{Dcgan, DcganConfig, MODELS, QUICK_GAN};
 use tch::{Device, Kind, Tensor};
 
 /// libtorch has one random generator a process: tests that draw from it take turns. Networks as small as theirs
@@ -47,15 +47,15 @@ fn ring(n: i64) -> (Dataset, Tensor) {
 
 /// The default configuration at a size that tests can afford.
 fn small(data: &Dataset) -> DcganConfig {
-    DcganConfig { latent_dim: 8, generator_width: 8, discriminator_width: 8, ..DCGAN.config(&data.spec) }
+    DcganConfig { latent_dim: 8, generator_width: 8, discriminator_width: 8, ..QUICK_GAN.config(&data.spec) }
 }
 
 fn build(data: &Dataset, config: DcganConfig, seed: u64) -> Result<Dcgan> {
-    DCGAN.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed })
+    QUICK_GAN.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed })
 }
 
 fn training(data: &Dataset) -> TrainConfig {
-    TrainConfig { batch_size: 16, log_every: 4, ..DCGAN.training(&data.spec) }
+    TrainConfig { batch_size: 16, log_every: 4, ..QUICK_GAN.training(&data.spec) }
 }
 
 fn train(model: &mut Dcgan, data: &Dataset, config: TrainConfig, steps: u64) {
@@ -374,7 +374,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
 fn points_move_to_the_data() {
     let _turn = turn();
     let (data, centres) = ring(4000);
-    let mut model = build(&data, DCGAN.config(&data.spec), 0).unwrap();
+    let mut model = build(&data, QUICK_GAN.config(&data.spec), 0).unwrap();
     // The share of samples within 2.5 standard deviations of a centre, and the least crowded centre's share.
     let fit = |model: &Dcgan| {
         let (distance, which) = Tensor::cdist(&samples(model, 1000), &double(&centres), 2.0, None).min_dim(1, false);
@@ -384,7 +384,7 @@ fn points_move_to_the_data() {
     };
     let (near, fewest) = fit(&model);
     assert!(near < 0.3 && fewest < 0.02, "untrained: {near} near a centre, {fewest} near the emptiest");
-    let training = TrainConfig { ema_decay: 0.98, schedule: Schedule::Constant, ..DCGAN.training(&data.spec) };
+    let training = TrainConfig { ema_decay: 0.98, schedule: Schedule::Constant, ..QUICK_GAN.training(&data.spec) };
     train(&mut model, &data, training, 800);
     let (near, fewest) = fit(&model);
     assert!(near > 0.7 && fewest > 0.02, "trained: {near} near a centre, {fewest} near the emptiest");
@@ -424,7 +424,7 @@ fn impossible_configurations_are_explained() {
     let _turn = turn();
     let (images, points) = (discs(4, [1, 8, 8]), ring(4).0);
     let refused = |data: &Dataset, change: fn(&mut DcganConfig)| {
-        let mut config = DCGAN.config(&data.spec);
+        let mut config = QUICK_GAN.config(&data.spec);
         change(&mut config);
         message(build(data, config, 0))
     };

@@ -7,7 +7,7 @@ use gen_core::data::Dataset;
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
 use gen_gan::penalty::{Penalty, R1};
-use gen_gan::{DCGAN, DcganConfig};
+use gen_gan::{DcganConfig, QUICK_GAN};
 use tch::{Device, Kind, Tensor};
 
 /// One test, since the instruction set is that of the whole process.
@@ -15,12 +15,12 @@ use tch::{Device, Kind, Tensor};
 fn dcgan_takes_pytorchs_step_with_and_without_a_penalty() {
     let images = Tensor::zeros([8, 1, 16, 16], (Kind::Uint8, Device::Cpu));
     let data = Dataset::from_tensor("images", images).unwrap().spec;
-    let config = DcganConfig { latent_dim: 8, generator_width: 4, discriminator_width: 4, ..DCGAN.config(&data) };
+    let config = DcganConfig { latent_dim: 8, generator_width: 4, discriminator_width: 4, ..QUICK_GAN.config(&data) };
     let penalised =
         DcganConfig { discriminator_batch_norm: false, penalty: Penalty::R1(R1 { gamma: 2.0 }), ..config.clone() };
     for (name, config) in [("dcgan", config), ("dcgan-r1", penalised)] {
         let context = BuildContext { data: data.clone(), device: Device::Cpu, seed: 0 };
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/step-{name}.safetensors"));
-        assert_recorded_steps(|| DCGAN.build(config.clone(), &context).unwrap(), &file, 1e-4);
+        assert_recorded_steps(|| QUICK_GAN.build(config.clone(), &context).unwrap(), &file, 1e-4);
     }
 }

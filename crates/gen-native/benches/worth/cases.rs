@@ -65,20 +65,20 @@ fn convolutions() -> Vec<Case> {
     use Direction::{Down, Up};
     // Batch, inputs, side, outputs, kernel, stride, padding.
     let cases = [
-        ("vae", Down, [128, 1, 28, 16, 3, 2, 1]),
-        ("vae", Down, [128, 16, 14, 32, 3, 2, 1]),
-        ("dcgan", Down, [64, 1, 28, 32, 4, 2, 1]),
-        ("dcgan", Down, [64, 32, 14, 64, 4, 2, 1]),
-        ("dcgan", Up, [64, 64, 7, 32, 4, 2, 1]),
-        ("dcgan", Up, [64, 32, 14, 1, 4, 2, 1]),
-        ("ddpm", Down, [32, 4, 14, 32, 3, 1, 1]),
-        ("ddpm", Down, [32, 32, 14, 32, 3, 1, 1]),
-        ("ddpm", Down, [32, 32, 14, 64, 2, 2, 0]),
-        ("ddpm", Down, [32, 64, 7, 64, 3, 1, 1]),
-        ("ddpm", Down, [32, 128, 7, 64, 3, 1, 1]),
-        ("ddpm", Down, [32, 128, 7, 64, 1, 1, 0]),
-        ("realnvp", Down, [32, 2, 14, 32, 3, 1, 1]),
-        ("realnvp, mixing of channels", Down, [32, 8, 7, 8, 1, 1, 0]),
+        ("quick-vae", Down, [128, 1, 28, 16, 3, 2, 1]),
+        ("quick-vae", Down, [128, 16, 14, 32, 3, 2, 1]),
+        ("quick-gan", Down, [64, 1, 28, 32, 4, 2, 1]),
+        ("quick-gan", Down, [64, 32, 14, 64, 4, 2, 1]),
+        ("quick-gan", Up, [64, 64, 7, 32, 4, 2, 1]),
+        ("quick-gan", Up, [64, 32, 14, 1, 4, 2, 1]),
+        ("quick-diffusion", Down, [32, 4, 14, 32, 3, 1, 1]),
+        ("quick-diffusion", Down, [32, 32, 14, 32, 3, 1, 1]),
+        ("quick-diffusion", Down, [32, 32, 14, 64, 2, 2, 0]),
+        ("quick-diffusion", Down, [32, 64, 7, 64, 3, 1, 1]),
+        ("quick-diffusion", Down, [32, 128, 7, 64, 3, 1, 1]),
+        ("quick-diffusion", Down, [32, 128, 7, 64, 1, 1, 0]),
+        ("quick-flow", Down, [32, 2, 14, 32, 3, 1, 1]),
+        ("quick-flow, mixing of channels", Down, [32, 8, 7, 8, 1, 1, 0]),
         ("glow, mixing of channels", Down, [64, 4, 14, 4, 1, 1, 0]),
     ];
     cases.map(|(models, direction, size)| convolution(models, direction, size)).into()
@@ -151,7 +151,7 @@ fn normalisations() -> Vec<Case> {
         cases.push(Case {
             kernel: "`batch_norm`",
             shape: format!("{}, {activation:?}", text(&x)),
-            models: "dcgan",
+            models: "quick-gan",
             inputs: vec![random(&x), random(&[x[1]]) + 1.0, small(&[x[1]])],
             with_batch: 1,
             constants: vec![],
@@ -175,7 +175,7 @@ fn normalisations() -> Vec<Case> {
         cases.push(Case {
             kernel: "`group_norm`",
             shape: format!("{} in {groups} groups{beside}, Silu", text(&x)),
-            models: "ddpm",
+            models: "quick-diffusion",
             inputs,
             with_batch: 1,
             constants: vec![],
@@ -189,7 +189,8 @@ fn normalisations() -> Vec<Case> {
 
 /// Images before the first convolution.
 fn layouts() -> Vec<Case> {
-    let shapes = [("vae", [128, 1, 28, 28]), ("dcgan", [64, 1, 28, 28]), ("ddpm", [32, 4, 14, 14])];
+    let shapes =
+        [("quick-vae", [128, 1, 28, 28]), ("quick-gan", [64, 1, 28, 28]), ("quick-diffusion", [32, 4, 14, 14])];
     let case = |(models, x): (&'static str, [i64; 4])| Case {
         kernel: "`batch_innermost`",
         shape: format!("{}, without gradients", text(&x)),
@@ -208,10 +209,10 @@ fn layouts() -> Vec<Case> {
 fn couplings() -> Vec<Case> {
     let mut cases = Vec::new();
     for (models, rest) in [
-        ("realnvp, glow", vec![64, 2, 14, 14]),
-        ("realnvp, glow", vec![64, 4, 7, 7]),
-        ("realnvp", vec![32, 4, 7, 7]),
-        ("realnvp, of points", vec![256, 1]),
+        ("quick-flow, glow", vec![64, 2, 14, 14]),
+        ("quick-flow, glow", vec![64, 4, 7, 7]),
+        ("quick-flow", vec![32, 4, 7, 7]),
+        ("quick-flow, of points", vec![256, 1]),
     ] {
         let mut parameters = rest.clone();
         parameters[1] *= 2;
@@ -261,7 +262,7 @@ fn couplings() -> Vec<Case> {
 /// Mixing of channels.
 fn channels() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (models, n) in [("glow, realnvp", 4), ("glow, realnvp", 8), ("glow of 32 x 32 x 3", 48)] {
+    for (models, n) in [("glow, quick-flow", 4), ("glow, quick-flow", 8), ("glow of 32 x 32 x 3", 48)] {
         let triangle = |x: Tensor| small(&[n, n]) * x;
         let inputs = vec![
             small(&[n]),
@@ -301,9 +302,9 @@ fn layers(sizes: &[i64]) -> Vec<Tensor> {
 fn perceptrons() -> Vec<Case> {
     let mut cases = Vec::new();
     for (models, sizes) in [
-        ("realnvp, of points", [1, 64, 64, 2]),
+        ("quick-flow, of points", [1, 64, 64, 2]),
         ("nsf, of points", [1, 64, 64, 23]),
-        ("realnvp, of 8 columns", [4, 64, 64, 8]),
+        ("quick-flow, of 8 columns", [4, 64, 64, 8]),
     ] {
         let mut inputs = vec![random(&[256, sizes[0]])];
         inputs.extend(layers(&sizes));
@@ -400,7 +401,7 @@ fn likelihood() -> Case {
     Case {
         kernel: "`discretised_logistic`",
         shape: text(&x),
-        models: "vae",
+        models: "quick-vae",
         inputs: vec![random(&x), bytes, Tensor::full([1], -2.0, OPTIONS)],
         with_batch: 2,
         constants: vec![1],

@@ -6,7 +6,7 @@ use std::path::Path;
 use gen_core::data::{Binarise, DataOptions, DataSpec, Dataset};
 use gen_core::registry::{BuildContext, Buildable};
 use gen_core::testing::assert_recorded_steps;
-use gen_vae::{FlowPrior, NetworkKind, PriorConfig, VAE, VaeConfig};
+use gen_vae::{FlowPrior, NetworkKind, PriorConfig, QUICK_VAE, VaeConfig};
 use tch::{Device, Kind, Tensor};
 
 /// One test, since the instruction set is that of the whole process.
@@ -21,7 +21,7 @@ fn both_networks_take_pytorchs_step() {
         latent_dim: 3,
         widths: vec![4, 6],
         prior: PriorConfig::Flow(FlowPrior { layers: 2 }),
-        ..VAE.config(&bytes)
+        ..QUICK_VAE.config(&bytes)
     };
     check("vae", config, bytes);
 
@@ -33,7 +33,7 @@ fn both_networks_take_pytorchs_step() {
         widths: vec![16, 12],
         prior: PriorConfig::StandardNormal,
         beta: 0.25,
-        ..VAE.config(&binary)
+        ..QUICK_VAE.config(&binary)
     };
     check("vae-mlp", config, binary);
 }
@@ -42,5 +42,5 @@ fn check(name: &str, config: VaeConfig, data: DataSpec) {
     let context = BuildContext { data, device: Device::Cpu, seed: 0 };
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     let file = vectors.join(format!("step-{name}.safetensors"));
-    assert_recorded_steps(|| VAE.build(config.clone(), &context).unwrap(), &file, 1e-4);
+    assert_recorded_steps(|| QUICK_VAE.build(config.clone(), &context).unwrap(), &file, 1e-4);
 }

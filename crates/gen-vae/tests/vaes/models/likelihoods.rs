@@ -8,7 +8,7 @@ use gen_core::model::{Density, GenerativeModel, LikelihoodKind, Step};
 use gen_core::registry::Buildable;
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::{assert_close, assert_close_f64};
-use gen_vae::{Likelihood, PriorConfig, VAE, VaeConfig};
+use gen_vae::{Likelihood, PriorConfig, QUICK_VAE, VaeConfig};
 use tch::{Device, Kind, Tensor};
 
 use super::{alone, context, every_kind_of_data, finite, flow_prior, images, points, small, train, vae, with};
@@ -30,7 +30,7 @@ fn likelihoods_are_those_of_their_definition() {
     let _turn = alone();
     let data = points(200);
     let config = VaeConfig { prior: PriorConfig::StandardNormal, predict_scale: false, beta: 0.3, ..small(&data) };
-    let model = VAE.build(config, &context(&data, 0)).unwrap();
+    let model = QUICK_VAE.build(config, &context(&data, 0)).unwrap();
     let rng = Generator::seeded(1);
     for (_, tensor) in model.weights().iter().filter(|(name, _)| !name.starts_with("standardise.")) {
         let _ = tch::no_grad(|| tensor.shallow_clone().g_add_(&(rng.randn_like(tensor) * 0.3)));
@@ -112,7 +112,7 @@ fn the_loss_is_the_negative_bound_in_the_units_of_the_data() {
     for data in [images(64, 1, 8, 8), points(64), with(images(64, 1, 8, 8), Binarise::Static, false)] {
         for (beta, prior) in [(1.0, flow_prior(2)), (0.25, PriorConfig::StandardNormal), (4.0, flow_prior(2))] {
             let config = VaeConfig { beta, prior, ..small(&data) };
-            let mut model = VAE.build(config, &context(&data, 0)).unwrap();
+            let mut model = QUICK_VAE.build(config, &context(&data, 0)).unwrap();
             train(&mut model, &data, 3);
             let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
             let bound = model.log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 9).unwrap();
@@ -145,7 +145,7 @@ fn masses_of_a_model_sum_to_one() {
     ];
     for (data, likelihood, predict_scale, outcomes) in cases {
         let config = VaeConfig { likelihood, predict_scale, ..small(&data) };
-        let mut model = VAE.build(config, &context(&data, 0)).unwrap();
+        let mut model = QUICK_VAE.build(config, &context(&data, 0)).unwrap();
         train(&mut model, &data, 30);
         let total = |kind, repeats: u64| {
             let draws = (0..repeats).map(|seed| model.log_likelihood(&Batch::of(outcomes), kind, seed).unwrap());
@@ -193,7 +193,7 @@ fn the_bound_tightens_with_more_samples() {
     let data = images(200, 1, 8, 8);
     for prior in [PriorConfig::StandardNormal, flow_prior(2)] {
         let config = VaeConfig { prior, ..small(&data) };
-        let mut model = VAE.build(config, &context(&data, 0)).unwrap();
+        let mut model = QUICK_VAE.build(config, &context(&data, 0)).unwrap();
         train(&mut model, &data, 40);
         let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
         // The mean over all rows and ten seeds, and its standard error.

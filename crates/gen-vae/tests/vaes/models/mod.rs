@@ -11,7 +11,7 @@ use gen_core::registry::{BuildContext, Buildable};
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_vae::{AE, Ae, FlowPrior, Likelihood, MODELS, NetworkKind, PriorConfig, VAE, Vae, VaeConfig};
+use gen_vae::{AE, Ae, FlowPrior, Likelihood, MODELS, NetworkKind, PriorConfig, QUICK_VAE, Vae, VaeConfig};
 use tch::{Device, Kind, Tensor};
 
 /// libtorch has one generator for the whole process: tests that depend on its numbers take turns.
@@ -50,11 +50,11 @@ fn context(data: &Dataset, seed: u64) -> BuildContext {
 
 fn small(data: &Dataset) -> VaeConfig {
     let widths = if data.spec.shape.is_image() { vec![4, 6] } else { vec![16] };
-    VaeConfig { latent_dim: 3, widths, prior: flow_prior(2), ..VAE.config(&data.spec) }
+    VaeConfig { latent_dim: 3, widths, prior: flow_prior(2), ..QUICK_VAE.config(&data.spec) }
 }
 
 fn vae(data: &Dataset) -> Vae {
-    VAE.build(small(data), &context(data, 0)).unwrap()
+    QUICK_VAE.build(small(data), &context(data, 0)).unwrap()
 }
 
 fn settings() -> TrainConfig {
@@ -112,7 +112,7 @@ fn every_model_trains_and_samples_on_every_kind_of_data() {
 fn latents_lead_to_samples_and_back_to_reconstructions() {
     let _turn = alone();
     for data in [images(40, 1, 8, 8), points(200)] {
-        let mut model = VAE.build(small(&data), &context(&data, 0)).unwrap();
+        let mut model = QUICK_VAE.build(small(&data), &context(&data, 0)).unwrap();
         model.set_sampling_options(&toml::toml! { noise = false }).unwrap();
         let mut trainer = Trainer::new(&mut model, &data, settings(), Budget::Steps(5), 0).unwrap();
         while trainer.advance().unwrap().is_some() {}
@@ -212,8 +212,8 @@ fn a_resumed_run_is_the_uninterrupted_one() {
 fn a_short_training_comes_near_the_entropy() {
     let _turn = alone();
     let data = points(4000);
-    let mut model = VAE.build(VAE.config(&data.spec), &context(&data, 0)).unwrap();
-    let settings = TrainConfig { log_every: 50, ..VAE.training(&data.spec) };
+    let mut model = QUICK_VAE.build(QUICK_VAE.config(&data.spec), &context(&data, 0)).unwrap();
+    let settings = TrainConfig { log_every: 50, ..QUICK_VAE.training(&data.spec) };
     let mut trainer = Trainer::new(&mut model, &data, settings, Budget::Steps(400), 0).unwrap();
     while trainer.advance().unwrap().is_some() {}
     trainer.finish().unwrap();
@@ -263,7 +263,7 @@ fn an_autoencoder_reconstructs_and_has_no_density() {
 fn temperature_scales_the_latents() {
     let _turn = alone();
     let data = points(100);
-    let mut model = VAE.build(small(&data), &context(&data, 0)).unwrap();
+    let mut model = QUICK_VAE.build(small(&data), &context(&data, 0)).unwrap();
     model.set_sampling_options(&toml::toml! { noise = false }).unwrap();
     train(&mut model, &data, 5);
     let request = SampleRequest::new(50, 0);
@@ -293,7 +293,7 @@ fn moment(x: &Tensor, power: i32) -> f64 {
 fn sample_noise_is_that_of_the_likelihood() {
     let _turn = alone();
     let sample = |config: &VaeConfig, data: &Dataset, noise: bool, n| {
-        let model = VAE.build(config.clone(), &context(data, 0)).unwrap();
+        let model = QUICK_VAE.build(config.clone(), &context(data, 0)).unwrap();
         (model.sample(&SampleRequest::new(n, 0).with("noise", noise)).unwrap(), model.weights().snapshot())
     };
     // The same seed draws the same latents: the difference is the noise of the values.
@@ -369,7 +369,7 @@ fn impossible_configurations_are_explained() {
     let binary = with(images(20, 1, 8, 8), Binarise::Static, false);
     let fine = small(&grey);
     let message = |data: &Dataset, config: VaeConfig| {
-        let error = VAE.build(config, &context(data, 0)).err().unwrap().to_string();
+        let error = QUICK_VAE.build(config, &context(data, 0)).err().unwrap().to_string();
         assert!(!error.contains('\n'), "{error}");
         error
     };
@@ -402,7 +402,7 @@ fn impossible_configurations_are_explained() {
 fn defaults_fit_their_data() {
     let _turn = alone();
     for data in every_kind_of_data() {
-        let likelihood = VAE.config(&data.spec).likelihood;
+        let likelihood = QUICK_VAE.config(&data.spec).likelihood;
         let expected = match data.spec.values {
             Values::Bytes => Likelihood::DiscretisedLogistic,
             Values::Binary => Likelihood::Bernoulli,
