@@ -4,6 +4,7 @@
 
 mod cli;
 mod compare;
+mod conditions;
 mod data;
 mod densities;
 mod explore;

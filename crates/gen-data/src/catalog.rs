@@ -170,6 +170,7 @@ impl Catalog {
     ///
     /// Options follow the path. `folder:<path>?size=32` sets the side of the images, see [`folder::read`].
     /// `csv:<path>?columns=a,b&header=no&decimal=comma` says how to read a table, see [`csv::CsvOptions`].
+    /// `context=a,b`, for a table in CSV or NumPy form, sets these columns apart: models learn the others given these.
     /// `dequantise=a,b`, for a table in CSV or NumPy form, adds uniform noise of one step to these columns whenever a
     /// model sees them, see [`DataSpec::grids`](gen_core::data::DataSpec::grids). The user's rows are shuffled, always
     /// in the same order, and divided 80/10/10 into training, validation and test.
@@ -282,40 +283,37 @@ fn check_rows(manifest: &Manifest, rows: &Split, expected: usize) -> Result<()> 
 fn own_folder(name: &str, location: &str) -> Result<Loaded> {
     let place = Location::parse("option of a folder", location, &["size"])?;
     let read = folder::read(&place.path, place.size()?)?;
-    let rows = Rows { split: read.rows, classes: read.classes, columns: Vec::new(), place: None };
+    let rows = Rows::of_images(read.rows, read.classes);
     own::load(name, rows, read.sha256, read.warnings, &[])
 }
 
 fn own_array(name: &str, location: &str) -> Result<Loaded> {
-    let place = Location::parse("option of an array", location, &["dequantise"])?;
+    let place = Location::parse("option of an array", location, &["context", "dequantise"])?;
     let bytes = fs::read(&place.path).map_err(Error::io(&place.path))?;
     let x = npy::parse(&bytes, &place.path)?;
     let in_file = |row: usize, column: usize| format!("row {}, column {} (x[{row}, {column}])", row + 1, column + 1);
-    let rows = Rows {
-        split: Split::unlabelled(x),
-        classes: Vec::new(),
-        columns: Vec::new(),
-        place: Some((place.path.clone(), Box::new(in_file))),
-    };
+    let table = own::Table { x, names: Vec::new(), path: place.path.clone(), describe: Box::new(in_file) };
+    let rows = table.rows(&place.list("context")?, false)?;
     own::load(name, rows, sha256(&bytes), Vec::new(), &place.list("dequantise")?)
 }
 
 fn own_table(name: &str, location: &str) -> Result<Loaded> {
-    let known = ["columns", "header", "decimal", "dequantise"];
+    let known = ["columns", "context", "header", "decimal", "dequantise"];
     let place = Location::parse("option of a table", location, &known)?;
     let bytes = fs::read(&place.path).map_err(Error::io(&place.path))?;
-    let csv::Table { x, names, lines, warnings } = csv::parse(&bytes, &place.path, &place.csv()?)?;
+    let (mut options, context) = (place.csv()?, place.list("context")?);
+    let are_last = !options.columns.is_empty();
+    if are_last {
+        options.columns.extend(context.iter().cloned());
+    }
+    let csv::Table { x, names, lines, warnings } = csv::parse(&bytes, &place.path, &options)?;
     let called = names.clone();
     let in_file = move |row: usize, column: usize| match called.get(column) {
         Some(name) => format!("line {}, column {} (`{name}`)", lines[row], column + 1),
         None => format!("line {}, column {}", lines[row], column + 1),
     };
-    let rows = Rows {
-        split: Split::unlabelled(x),
-        classes: Vec::new(),
-        columns: names,
-        place: Some((place.path.clone(), Box::new(in_file))),
-    };
+    let table = own::Table { x, names, path: place.path.clone(), describe: Box::new(in_file) };
+    let rows = table.rows(&context, are_last)?;
     own::load(name, rows, sha256(&bytes), warnings, &place.list("dequantise")?)
 }
 

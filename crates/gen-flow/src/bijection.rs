@@ -5,6 +5,7 @@
 
 mod actnorm;
 mod autoregressive;
+mod batch_norm;
 mod chain;
 mod continuous;
 mod conv1x1;
@@ -25,6 +26,7 @@ mod standardise;
 
 pub use actnorm::ActNorm;
 pub use autoregressive::Autoregressive;
+pub use batch_norm::BatchNorm;
 pub use chain::Chain;
 pub use continuous::{Continuous, JacobianTrace, PerceptronField, Place, Pullback, VectorField};
 pub use conv1x1::{Conv1x1, NormalisedConv1x1};

@@ -1,7 +1,7 @@
 use gen_core::Result;
 use gen_core::data::{Batch, Condition, DataSpec};
 use gen_core::model::{ConditionVector, Conditioning, SampleRequest};
-use gen_core::params::Scope;
+use gen_core::params::{Params, Scope};
 use gen_core::rng::Generator;
 use tch::{Device, Kind, Tensor};
 
@@ -41,13 +41,21 @@ impl Conditions {
         }))
     }
 
+    /// Those of a flow that is shown every row with its condition.
+    ///
+    /// # Errors
+    /// As [`Conditions::new`].
+    pub(crate) fn shown(params: &Params, data: &DataSpec, conditioning: Conditioning) -> Result<Option<Self>> {
+        Self::new(&params.root(), data, conditioning, 0.0)
+    }
+
     pub(crate) fn conditioning(&self) -> Conditioning {
         self.conditioning
     }
 
-    /// The length of a context.
-    pub(crate) fn width(&self) -> i64 {
-        self.vector.width()
+    /// The length of a context, 0 of a flow without conditions.
+    pub(crate) fn width(conditions: &Option<Self>) -> i64 {
+        conditions.as_ref().map_or(0, |conditions| conditions.vector.width())
     }
 
     /// The contexts of a batch for training, some of which are dropped: `[batch, width]`.

@@ -12,7 +12,8 @@ use gen_core::registry::{Origin, Preset};
 pub use config::FfjordConfig;
 
 use crate::bijection::{Chain, Continuous, PerceptronField};
-use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling};
+use crate::conditions::Conditions;
+use crate::model::{Architecture, CONDITIONAL, Design, FlowModel, FlowSampling};
 use crate::rows;
 use crate::settings::training;
 
@@ -35,8 +36,15 @@ pub static FFJORD: Preset<Ffjord> = Preset {
     origin: Origin::Paper,
     citation: "Grathwohl et al. 2019, FFJORD: Free-form Continuous Dynamics \
         for Scalable Reversible Generative Models",
-    departures: &[],
-    capabilities: FLOW,
+    departures: &[
+        "The field is a perceptron of tanh units to which the time is added; the paper's networks are gated by it, \
+         and images take convolutions there.",
+        "Gradients are those of the solver's own steps, not of the adjoint equation; traces are exact by default; \
+         and paths pay for their kinetic energy (Finlay et al. 2020).",
+        "Sizes, learning rates and batch sizes are for minutes on a processor without a GPU, and an average of the \
+         weights makes the samples of images.",
+    ],
+    capabilities: CONDITIONAL,
     config: FfjordConfig::of,
     training: |data| training(data, 64, 50),
     sampling: FlowSampling::of,
@@ -55,14 +63,16 @@ impl Architecture for FreeForm {
     fn design(config: &FfjordConfig, params: &Params, data: &DataSpec) -> Result<Design> {
         config.check()?;
         let root = params.root();
+        let conditions = Conditions::shown(params, data, config.condition)?;
+        let context = Conditions::width(&conditions);
         let (dequantiser, mut layers) = rows::layers(data, &root)?;
         for i in 0..config.blocks {
             let place = &root / format!("blocks.{i}");
-            let field = PerceptronField::new(place, data.shape.dimensions(), 0, &config.hidden);
+            let field = PerceptronField::new(place, data.shape.dimensions(), context, &config.hidden);
             let solver = Dopri5::with_tolerance(config.tolerance);
             let flow = Continuous::new(field, config.trace, solver);
             layers.push(Box::new(flow.with_kinetic_penalty(config.kinetic)));
         }
-        Ok(Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data))
+        Ok(Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data).given(conditions))
     }
 }

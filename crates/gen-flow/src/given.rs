@@ -26,6 +26,15 @@ impl<'a> Given<'a> {
         Given { context: Some(context), ..Given::NOTHING }
     }
 
+    /// The context of a layer that was built for one.
+    ///
+    /// # Panics
+    /// When there is none. To ignore that would make a conditional flow an unconditional one in silence.
+    #[track_caller]
+    pub(crate) fn needed_context(&self) -> &'a Tensor {
+        self.context.expect("this layer was built for a context and got none: pass it with `Given::context`")
+    }
+
     /// The same in a training step, whose random parts draw from `rng`.
     #[must_use]
     pub fn training(self, rng: &'a Generator) -> Self {

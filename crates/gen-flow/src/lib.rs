@@ -39,13 +39,16 @@ pub use model::{Architecture, Design, FlowModel, FlowSampling, RowsPerPass, Samp
 pub use nsf::{
     NSF, NSF_AR, Nsf, NsfAr, NsfConfig, SplineAutoregressive, SplineConfig, SplineCouplings, SplineImageConfig,
 };
-pub use realnvp::{AffineCouplings, ImageConfig, QUICK_FLOW, RealNvp, RealNvpConfig, TabularConfig};
+pub use realnvp::{
+    AffineCouplings, ImageConfig, MaskedConfig, QUICK_FLOW, REALNVP, RealNvp, RealNvpConfig, TabularConfig,
+};
 pub use residual_flow::{Determinant, RESIDUAL_FLOW, ResidualBlocks, ResidualFlow, ResidualFlowConfig};
 pub use tarflow::{TARFLOW, TarFlow, TarFlowConfig, TarFlowSampling, Transformers};
 
 /// The models of this family.
 pub static MODELS: &[ModelEntry] = &[
     ModelEntry::of(&QUICK_FLOW),
+    ModelEntry::of(&REALNVP),
     ModelEntry::of(&NSF),
     ModelEntry::of(&NSF_AR),
     ModelEntry::of(&MAF),

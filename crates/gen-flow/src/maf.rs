@@ -2,7 +2,7 @@
 
 use gen_core::Result;
 use gen_core::data::DataSpec;
-use gen_core::model::OnePass;
+use gen_core::model::{Conditioning, OnePass};
 use gen_core::optim::AdamConfig;
 use gen_core::params::Params;
 use gen_core::registry::{Capabilities, Origin, Preset};
@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::bijection::{Autoregressive, Inverse, Layer};
 use crate::conditioner::Made;
+use crate::conditions::Conditions;
 use crate::dequantise::Dequantiser;
-use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling};
+use crate::model::{Architecture, CONDITIONAL, Design, FlowModel, FlowSampling};
 use crate::settings::{check_layers, tabular_training};
 use crate::tabular;
 use crate::univariate::{Affine, Univariate};
@@ -30,9 +31,12 @@ pub static MAF: Preset<Maf> = Preset {
     summary: "tabular data: affine autoregressive layers; exact likelihood in one pass",
     origin: Origin::Paper,
     citation: "Papamakarios, Pavlakou & Murray 2017, Masked Autoregressive Flow for Density Estimation",
-    departures: &[],
-    capabilities: Capabilities { images: false, ..FLOW },
-    config: |_data| MafConfig::default(),
+    departures: &[
+        "Layers have no batch normalisation between them, and a tanh with a learned factor bounds the log of each \
+         scale.",
+    ],
+    capabilities: Capabilities { images: false, ..CONDITIONAL },
+    config: MafConfig::of,
     training: |_data| tabular_training(),
     sampling: FlowSampling::of,
 };
@@ -49,9 +53,12 @@ pub static IAF: Preset<Iaf> = Preset {
     origin: Origin::Paper,
     citation: "Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling 2016, \
         Improved Variational Inference with Inverse Autoregressive Flow",
-    departures: &[],
-    capabilities: Capabilities { images: false, ..FLOW },
-    config: |_data| MafConfig::default(),
+    departures: &[
+        "A model of data by itself; the paper takes such layers as the posterior of a variational autoencoder.",
+        "A tanh with a learned factor bounds the log of each scale; the paper's layers have gates.",
+    ],
+    capabilities: Capabilities { images: false, ..CONDITIONAL },
+    config: MafConfig::of,
     training: |_data| tabular_training(),
     sampling: FlowSampling::of,
 };
@@ -68,6 +75,8 @@ pub struct MafConfig {
     pub transforms: usize,
     /// Units in each hidden layer of a layer's network.
     pub hidden: Vec<i64>,
+    /// What the flow is given.
+    pub condition: Conditioning,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -77,8 +86,16 @@ impl Default for MafConfig {
         MafConfig {
             transforms: 8,
             hidden: vec![64, 64],
+            condition: Conditioning::NONE,
             optimizer: AdamConfig { learning_rate: 1e-3, clip_norm: 5.0, ..AdamConfig::default() },
         }
+    }
+}
+
+impl MafConfig {
+    /// The defaults for this data.
+    fn of(data: &DataSpec) -> Self {
+        MafConfig { condition: Conditioning::needed_by(data), ..Self::default() }
     }
 }
 
@@ -92,13 +109,15 @@ fn design(
 ) -> Result<Design> {
     check_layers("transforms", config.transforms, &config.hidden)?;
     let dimension = tabular::dimension(name, data, 1)?;
+    let conditions = Conditions::shown(params, data, config.condition)?;
+    let context = Conditions::width(&conditions);
     let chain = tabular::layers(params, data, "transforms", config.transforms, |place, i| {
         let order = tabular::order(dimension, i);
         let affine = Affine::bounded(&place / "affine");
-        let made = Made::new(&place / "made", order, 0, &config.hidden, affine.parameters());
+        let made = Made::new(&place / "made", order, context, &config.hidden, affine.parameters());
         vec![wrap(Autoregressive::new(made, affine))]
     })?;
-    Ok(Design::new(chain, Dequantiser::none(), config.optimizer, params, data))
+    Ok(Design::new(chain, Dequantiser::none(), config.optimizer, params, data).given(conditions))
 }
 
 impl Architecture for AffineAutoregressive {

@@ -8,8 +8,8 @@ mod latent;
 mod plan;
 mod sampling;
 
-pub(crate) use architecture::FLOW;
 pub use architecture::{Architecture, RowsPerPass};
+pub(crate) use architecture::{CONDITIONAL, FLOW};
 pub use design::Design;
 pub use flow_model::FlowModel;
 pub use plan::SamplePlan;

@@ -42,27 +42,28 @@ pub(crate) fn dimension(model: &str, data: &DataSpec, least: i64) -> Result<i64>
         ))),
         Shape::Image { .. } => Err(Error::invalid(format!(
             "`{model}` is a model of tabular data, `{}` has images: \
-             take `realnvp`, `nsf`, `glow`, `flow++` or `tarflow`",
+             take `quick-flow`, `nsf`, `glow`, `flow++` or `tarflow`",
             data.name
         ))),
     }
 }
 
 /// A coupling of coordinates by `univariate`, which keeps the first and the last half of them in turn. With more than
-/// two, a random order before every second layer gives each one new partners.
+/// two, a random order before every second layer gives each one new partners. `[dimension, context]` are the numbers of
+/// coordinates and of features of the context.
 pub(crate) fn coupling(
     place: &Scope<'_>,
     univariate: impl Univariate + 'static,
     layer: usize,
     hidden: &[i64],
-    dimension: i64,
+    [dimension, context]: [i64; 2],
 ) -> Vec<Box<dyn Layer>> {
     let mut layers: Vec<Box<dyn Layer>> = Vec::new();
     if dimension > 2 && layer > 0 && layer.is_multiple_of(2) {
         layers.push(Box::new(Permutation::random(place / "permutation", dimension)));
     }
     let net = |inputs, outputs| -> Box<dyn Conditioner> {
-        Box::new(MlpConditioner::new(place / "net", inputs, 0, hidden, outputs))
+        Box::new(MlpConditioner::new(place / "net", inputs, context, hidden, outputs))
     };
     let mask = Mask::alternating(dimension, layer);
     layers.push(Box::new(Coupling::of_size(mask, dimension, univariate, net)));

@@ -21,7 +21,7 @@ use self::patches::Patches;
 use crate::bijection::{Chain, Flatten, Inverse, Layer, Standardise};
 use crate::conditions::Conditions;
 use crate::dequantise::{Dequantiser, Interval};
-use crate::model::{Architecture, Design, FLOW, FlowModel, FlowSampling, RowsPerPass};
+use crate::model::{Architecture, CONDITIONAL, Design, FlowModel, FlowSampling, RowsPerPass};
 use crate::settings::training;
 
 /// TarFlow (Zhai et al. 2024): a flow whose blocks are causal transformers over the patches of an image, trained by
@@ -40,8 +40,14 @@ pub static TARFLOW: Preset<TarFlow> = Preset {
     summary: "autoregressive transformers over patches; sharp samples, patch by patch",
     origin: Origin::Paper,
     citation: "Zhai et al. 2024, Normalizing Flows are Capable Generative Models",
-    departures: &[],
-    capabilities: Capabilities { labels: true, context: true, ..FLOW },
+    departures: &[
+        "Blocks have 1 to 3 layers of 96 channels; the paper has 8 of 768 and more.",
+        "Every second block works on the frequencies of a cosine transform of patches (`basis`).",
+        "Tables are learned column by column, without noise; the paper has images only.",
+        "Sizes, learning rates and batch sizes are for minutes on a processor without a GPU, and an average of the \
+         weights makes the samples of images.",
+    ],
+    capabilities: CONDITIONAL,
     config: TarFlowConfig::of,
     training: |data| TrainConfig { warmup_steps: 100, ema_decay: 0.995, ..training(data, 32, 100) },
     sampling: FlowSampling::of,
@@ -84,7 +90,7 @@ impl Architecture for Transformers {
             let size = BlockSize {
                 length: size[0],
                 values: size[1],
-                context: conditions.as_ref().map_or(0, Conditions::width),
+                context: Conditions::width(&conditions),
                 layers: depth,
                 width: config.width,
                 heads: config.heads,
@@ -105,6 +111,6 @@ impl Architecture for Transformers {
         // Each position but the first is an evaluation, of a transformer that looks at this position alone.
         let evaluations = size[0] as usize - 1;
         let design = Design::new(Chain::new(layers), dequantiser, config.optimizer, params, data);
-        Ok(Design { conditions, evaluations, ..design })
+        Ok(Design { evaluations, ..design.given(conditions) })
     }
 }

@@ -50,8 +50,8 @@ impl ConvConditioner {
 impl Conditioner for ConvConditioner {
     fn forward(&self, x: &Tensor, given: Given<'_>) -> Tensor {
         let mut h = self.input.forward(x);
-        if let (Some(map), Some(context)) = (&self.context, given.context) {
-            h += map.forward(context).unsqueeze(-1).unsqueeze(-1);
+        if let Some(map) = &self.context {
+            h += map.forward(given.needed_context()).unsqueeze(-1).unsqueeze(-1);
         }
         h += &self.position;
         for (first, second) in &self.blocks {

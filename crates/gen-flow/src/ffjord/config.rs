@@ -1,4 +1,5 @@
 use gen_core::data::{DataSpec, Shape};
+use gen_core::model::Conditioning;
 use gen_core::optim::AdamConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct FfjordConfig {
     ///
     /// [`Continuous::with_kinetic_penalty`]: crate::bijection::Continuous::with_kinetic_penalty
     pub kinetic: f64,
+    /// What the flow is given.
+    pub condition: Conditioning,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -37,6 +40,7 @@ impl FfjordConfig {
             tolerance: 1e-5,
             trace: JacobianTrace::Exact,
             kinetic: 0.1,
+            condition: Conditioning::needed_by(data),
             optimizer: AdamConfig { learning_rate: 2e-2, clip_norm: 5.0, ..AdamConfig::default() },
         };
         match data.shape {

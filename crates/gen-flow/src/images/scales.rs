@@ -124,7 +124,7 @@ pub(crate) fn shape(model: &str, data: &DataSpec) -> Result<[i64; 3]> {
     match data.shape {
         Shape::Image { channels, height, width } => Ok([channels, height, width]),
         Shape::Points { .. } => Err(Error::invalid(format!(
-            "`{model}` is a model of images, `{}` is tabular: take `realnvp`, `nsf` or `maf`",
+            "`{model}` is a model of images, `{}` is tabular: take `quick-flow`, `nsf` or `maf`",
             data.name
         ))),
     }

@@ -33,6 +33,9 @@ pub trait Architecture: 'static {
 /// The abilities of most flows.
 pub(crate) const FLOW: Capabilities = Capabilities { likelihood: true, latents: true, ..Capabilities::SAMPLES };
 
+/// Those of flows that learn from conditions too.
+pub(crate) const CONDITIONAL: Capabilities = Capabilities { labels: true, context: true, ..FLOW };
+
 /// How many rows a pass takes: enough to keep the machine busy, few enough for memory.
 #[derive(Debug, Clone, Copy)]
 pub struct RowsPerPass {

@@ -44,6 +44,11 @@ impl Design {
         Design { flow: Flow::new(bijection, base), dequantiser, optimizer, conditions: None, evaluations: 1 }
     }
 
+    /// The same flow, conditioned on `conditions`.
+    pub(crate) fn given(self, conditions: Option<Conditions>) -> Self {
+        Design { conditions, ..self }
+    }
+
     /// The loss of `x` ([`Dequantiser::loss`]), a bound on the negative log-likelihood where noise is
     /// learned; and the mean penalty, of flows that have one.
     pub(super) fn loss(

@@ -96,7 +96,7 @@ impl<A: Architecture> FlowModel<A> {
 
     /// Lets the parameters that start from data do so with the first batch. A model whose weights were loaded has
     /// started.
-    fn initialise(&self, x: &Tensor, rng: &Generator) {
+    fn initialise(&self, x: &Tensor, context: Option<&Tensor>, rng: &Generator) {
         if self.initialised.get() {
             return;
         }
@@ -104,7 +104,7 @@ impl<A: Architecture> FlowModel<A> {
         if !flow.bijection().is_initialised() {
             let _no_grad = tch::no_grad_guard();
             let (y, _) = dequantiser.to_network(x, Given::NOTHING, rng);
-            let _ = flow.bijection().initialise(&y, Given::NOTHING);
+            let _ = flow.bijection().initialise(&y, Given { context, ..Given::NOTHING });
         }
         self.initialised.set(true);
     }
@@ -160,11 +160,11 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<Losses> {
         let x = &batch.x;
         self.card.check_batch(x)?;
-        self.initialise(x, &step.rng);
         let (design, rows) = (&self.design, x.size()[0]);
         let conditions = design.conditions.as_ref();
         let context = conditions.map(|conditions| conditions.of_training(&self.card.data, batch, &step.rng));
         let context = context.transpose()?;
+        self.initialise(x, context.as_ref(), &step.rng);
         let sizes = if self.is_in_cache() { self.parts(rows) } else { vec![rows] };
         let parts = x.split_with_sizes(&sizes[..], 0);
         let contexts = context.map(|context| context.split_with_sizes(&sizes[..], 0));

@@ -1,5 +1,6 @@
 use gen_core::config::{at_least_one, positive};
 use gen_core::data::{DataSpec, Shape};
+use gen_core::model::Conditioning;
 use gen_core::native::Spline;
 use gen_core::optim::AdamConfig;
 use gen_core::{Error, Result};
@@ -24,7 +25,7 @@ impl NsfConfig {
     pub fn of(data: &DataSpec) -> Self {
         let images = SplineImageConfig::default();
         match data.shape {
-            Shape::Points { .. } => NsfConfig::Tabular(SplineConfig::default()),
+            Shape::Points { .. } => NsfConfig::Tabular(SplineConfig::of(data)),
             Shape::Image { .. } => {
                 NsfConfig::Images(SplineImageConfig { multi_scale: images.multi_scale.fitted(data), ..images })
             }
@@ -53,6 +54,8 @@ pub struct SplineConfig {
     /// B: the splines map [-B, B] onto itself, in units of the data's standard deviations, and are the identity
     /// outside.
     pub bound: f64,
+    /// What the flow is given.
+    pub condition: Conditioning,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -64,12 +67,18 @@ impl Default for SplineConfig {
             hidden: vec![64, 64],
             bins: 8,
             bound: 4.0,
+            condition: Conditioning::NONE,
             optimizer: AdamConfig { learning_rate: 1e-3, clip_norm: 5.0, ..AdamConfig::default() },
         }
     }
 }
 
 impl SplineConfig {
+    /// The defaults for this data.
+    pub(super) fn of(data: &DataSpec) -> Self {
+        SplineConfig { condition: Conditioning::needed_by(data), ..Self::default() }
+    }
+
     /// The spline of each value.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 use gen_core::data::{DataSpec, Shape};
+use gen_core::model::Conditioning;
 use gen_core::optim::AdamConfig;
 use serde::{Deserialize, Serialize};
 
+use super::masked::MaskedConfig;
 use crate::images::{AffineSteps, MultiScale, Pixels};
 
 /// Hyperparameters of [`RealNvp`](crate::RealNvp): one set for tabular data, one for images.
@@ -10,8 +12,10 @@ use crate::images::{AffineSteps, MultiScale, Pixels};
 pub enum RealNvpConfig {
     /// Couplings of the columns of tabular data.
     Tabular(TabularConfig),
-    /// Couplings of images at several scales.
+    /// Couplings of images at several scales, with actnorm and 1x1 convolutions.
     Images(ImageConfig),
+    /// Couplings of images at several scales, by chessboards and channels in turn, with batch normalisation.
+    Masked(MaskedConfig),
 }
 
 impl RealNvpConfig {
@@ -19,10 +23,21 @@ impl RealNvpConfig {
     pub fn of(data: &DataSpec) -> Self {
         let images = ImageConfig::default();
         match data.shape {
-            Shape::Points { .. } => RealNvpConfig::Tabular(TabularConfig::default()),
+            Shape::Points { .. } => RealNvpConfig::Tabular(TabularConfig {
+                condition: Conditioning::needed_by(data),
+                ..TabularConfig::default()
+            }),
             Shape::Image { .. } => {
                 RealNvpConfig::Images(ImageConfig { multi_scale: images.multi_scale.fitted(data), ..images })
             }
+        }
+    }
+
+    /// Those of Dinh et al. (2017); for tabular data, which the paper does not have, as [`RealNvpConfig::of`].
+    pub fn of_paper(data: &DataSpec) -> Self {
+        match data.shape {
+            Shape::Points { .. } => Self::of(data),
+            Shape::Image { .. } => RealNvpConfig::Masked(MaskedConfig::of(data)),
         }
     }
 
@@ -30,7 +45,7 @@ impl RealNvpConfig {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             RealNvpConfig::Tabular(_) => "tabular data",
-            RealNvpConfig::Images(_) => "images",
+            RealNvpConfig::Images(_) | RealNvpConfig::Masked(_) => "images",
         }
     }
 }
@@ -43,6 +58,8 @@ pub struct TabularConfig {
     pub couplings: usize,
     /// Units in each hidden layer of a coupling's perceptron.
     pub hidden: Vec<i64>,
+    /// What the flow is given.
+    pub condition: Conditioning,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -52,6 +69,7 @@ impl Default for TabularConfig {
         TabularConfig {
             couplings: 8,
             hidden: vec![64, 64],
+            condition: Conditioning::NONE,
             optimizer: AdamConfig { learning_rate: 1e-3, clip_norm: 5.0, ..AdamConfig::default() },
         }
     }

@@ -1,5 +1,6 @@
 use gen_core::config::at_least_one;
 use gen_core::data::DataSpec;
+use gen_core::model::Conditioning;
 use gen_core::optim::AdamConfig;
 use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct ResidualFlowConfig {
     pub determinant: Determinant,
     /// Terms of the series that are always there, with `determinant = "roulette"`.
     pub exact_terms: usize,
+    /// What the flow is given.
+    pub condition: Conditioning,
     /// The optimizer.
     pub optimizer: AdamConfig,
 }
@@ -47,6 +50,7 @@ impl ResidualFlowConfig {
             lipschitz: 0.97,
             determinant: if few { Determinant::Exact } else { Determinant::Roulette },
             exact_terms: 2,
+            condition: Conditioning::needed_by(data),
             optimizer: AdamConfig { learning_rate, clip_norm: 5.0, ..AdamConfig::default() },
         }
     }

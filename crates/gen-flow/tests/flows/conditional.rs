@@ -2,15 +2,20 @@
 
 use std::f64::consts::TAU;
 
+use gen_core::data::{Batch, Condition, Dataset, Split};
+use gen_core::fit::Fit;
+use gen_core::model::SampleRequest;
 use gen_core::optim::{Adam, AdamConfig};
 use gen_core::params::Params;
+use gen_core::registry::BuildContext;
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
+use gen_core::train::Budget;
 use gen_flow::base::{Base, ConditionalNormal, Mixture, StandardNormal, Uniform};
 use gen_flow::bijection::{Autoregressive, Chain, Coupling, Inverse, Layer, Mask, Sigmoid};
 use gen_flow::conditioner::{Made, MlpConditioner};
 use gen_flow::univariate::{RationalQuadratic, Univariate};
-use gen_flow::{Flow, Given};
+use gen_flow::{Flow, Given, MODELS, NSF_AR};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -144,4 +149,85 @@ fn conditional_flows_learn_a_conditional_density() {
         assert_close(&samples.mean_dim(0, false, Kind::Double), &mean, 0.0, 0.1);
         assert_close(&log_prob, &flow.log_prob(&samples, Given::context(&c)), 1e-6, 1e-6);
     }
+}
+
+/// c from -1 to 1, and x given c: (3 c, -c) with noise of standard deviations 0.5 and 0.2.
+fn regression(n: i64, seed: i64) -> (Tensor, Tensor) {
+    let rng = Generator::seeded(seed);
+    let c = rng.rand([n, 1], F64) * 2.0 - 1.0;
+    let noise = rng.randn([n, 2], F64) * Tensor::from_slice(&[0.5, 0.2]);
+    (Tensor::cat(&[&c * 3.0, -&c], 1) + noise, c)
+}
+
+#[test]
+fn a_density_given_a_column_is_learned_and_sampled() {
+    tch::set_num_threads(1);
+    let (x, c) = regression(3000, 1);
+    let flow = Fit::new(&NSF_AR).given(&Condition::of_context(c)).budget(Budget::Steps(500)).set("transforms=2");
+    let flow = flow.run(&x).unwrap();
+    let (x, c) = regression(2000, 2);
+    let given = Condition::of_context(c);
+    let nats = flow.log_prob_given(&x, &given).unwrap().mean(Kind::Double).double_value(&[]);
+    let entropy = (0.5f64 * 0.2).ln() + TAU.ln() + 1.0;
+    assert!((-0.02..0.15).contains(&(-nats - entropy)), "{nats} nats, the entropy is {entropy}");
+    let half = Condition::of_context(Tensor::full([2000, 1], 0.5, F64));
+    let samples = flow.sample_given(&half, 0).unwrap();
+    let mean = Vec::<f64>::try_from(samples.mean_dim([0].as_slice(), false, Kind::Double)).unwrap();
+    assert!((mean[0] - 1.5).abs() < 0.12 && (mean[1] + 0.5).abs() < 0.06, "{mean:?}");
+
+    let error = |found: gen_core::Result<Tensor>| found.unwrap_err().to_string();
+    assert_eq!(error(flow.log_prob(&x)), "this model needs a context for each row, found none");
+    assert_eq!(error(flow.sample(3, 0)), "this model needs a context for each row, found none");
+    assert!(error(flow.log_prob_given(&x, &half.narrow(0, 3))).contains("2000 rows need a context for each of them"));
+    let narrow = Condition::of_context(Tensor::zeros([2000, 2], F64));
+    assert!(error(flow.log_prob_given(&x, &narrow)).contains("should be [n] of [1]"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flow.safetensors");
+    flow.save(&file).unwrap();
+    let read = gen_core::fit::Fitted::load(&NSF_AR, &file, Device::Cpu).unwrap();
+    assert_eq!(read.sample_given(&half, 0).unwrap(), samples);
+}
+
+#[test]
+fn every_flow_of_tables_depends_on_its_context_or_refuses_one() {
+    tch::set_num_threads(1);
+    let (x, context) = regression(64, 1);
+    let labels = Tensor::arange(64, (Kind::Int64, Device::Cpu)).remainder(2);
+    let condition = Condition { labels: Some(labels), image: None, context: Some(context) };
+    let split = Split { x, condition };
+    let data = Dataset::from_splits("mine", split, None, None, ["a", "b"].map(str::to_owned).to_vec()).unwrap();
+    let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
+    for entry in MODELS.iter().filter(|entry| entry.capabilities.points) {
+        let both = toml::toml! { condition = { labels = true, context = true } };
+        let mut model = entry.build(&both, &context).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+        let batch = data.train.to_batch(&data.spec, &Generator::seeded(0));
+        for step in 0..3 {
+            let _ = model.train_step(&batch, &gen_core::model::Step::new(step)).unwrap();
+        }
+        let density = model.density().unwrap();
+        let nats = |batch: &Batch| density.log_likelihood(batch, density.kinds()[0], 0);
+        let of = |condition: Condition| nats(&Batch { x: batch.x.shallow_clone(), condition }).unwrap();
+        let base = of(batch.condition.clone());
+        let shifted = batch.condition.context.as_ref().map(|context| context + 0.5);
+        assert_ne!(of(Condition { context: shifted, ..batch.condition.clone() }), base, "{}", entry.name);
+        let other = batch.condition.labels.as_ref().map(|labels| 1 - labels);
+        assert_ne!(of(Condition { labels: other, ..batch.condition.clone() }), base, "{}", entry.name);
+        let message = nats(&Batch::of(&batch.x)).unwrap_err().to_string();
+        assert_eq!(message, "this model needs labels for each row, found none", "{}", entry.name);
+        let request = SampleRequest::new(64, 0).given(batch.condition.clone());
+        let samples = model.sample(&request).unwrap();
+        assert_eq!((samples.size(), samples.isfinite().all()), (vec![64, 2], Tensor::from(true)), "{}", entry.name);
+    }
+    for entry in MODELS.iter().filter(|entry| !entry.capabilities.points) {
+        assert!(!entry.capabilities.context, "{}", entry.name);
+    }
+}
+
+#[test]
+#[should_panic(expected = "built for a context and got none")]
+fn a_layer_that_needs_a_context_does_not_ignore_that_there_is_none() {
+    let params = Params::new(Kind::Double, Device::Cpu);
+    let contraction = gen_flow::bijection::Contraction::new(params.root(), 2, 3, &[8], 0.9);
+    let residual = gen_flow::bijection::Residual::new(contraction, gen_flow::bijection::LogDet::Exact);
+    let _ = gen_flow::bijection::Bijection::forward(&residual, &Tensor::zeros([4, 2], F64), Given::NOTHING);
 }

@@ -103,7 +103,10 @@ fn labels_are_for_models_that_learn_from_them() {
     assert!(model.log_prob(&images).unwrap_err().to_string().contains("gives no likelihood"));
 
     let error = |found: gen_core::Result<Fitted<TarFlow>>| found.err().unwrap().to_string();
-    assert_eq!(error(fit().labels(&labels.narrow(0, 0, 3)).run(&images)), "40 rows need 40 labels, found [3]");
+    assert_eq!(
+        error(fit().labels(&labels.narrow(0, 0, 3)).run(&images)),
+        "40 rows need a label for each of them, found [3]"
+    );
     assert!(error(fit().labels(&(labels - 1)).run(&images)).contains("a negative one"));
     let labels = Tensor::zeros([400], (Kind::Int64, Device::Cpu));
     let refused = small(&QUICK_FLOW).labels(&labels).run(&parabola(400)).err().unwrap().to_string();

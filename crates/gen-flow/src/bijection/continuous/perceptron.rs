@@ -162,7 +162,8 @@ impl VectorField for PerceptronField {
             }
             _ => {}
         }
-        if let (Some(weight), Some(context)) = (&self.context, context) {
+        if let Some(weight) = &self.context {
+            let context = crate::given::Given { context, ..crate::given::Given::NOTHING }.needed_context();
             prepared.push(context.matmul(&weight.tr()));
         }
         prepared

@@ -96,10 +96,7 @@ impl Contraction {
             let weight = &layer.weight * (norm.reciprocal() * bound).clamp_max(1.0);
             (weight, layer.bias.shallow_clone(), layer.beta.as_ref().map(Tensor::softplus))
         });
-        let context = match (&self.context, given.context) {
-            (Some(weight), Some(context)) => Some(context.matmul(&weight.tr())),
-            _ => None,
-        };
+        let context = self.context.as_ref().map(|weight| given.needed_context().matmul(&weight.tr()));
         Weights { layers: layers.collect(), context }
     }
 }

@@ -4,9 +4,10 @@ mod table;
 
 use self::table::{Case, Domain, F64, table};
 use gen_core::params::Params;
+use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
 use gen_flow::Given;
-use gen_flow::bijection::{ActNorm, Bijection, Layer};
+use gen_flow::bijection::{ActNorm, BatchNorm, Bijection, Layer};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tch::{Device, Kind, Tensor};
@@ -264,4 +265,29 @@ fn only_initialise_changes_anything() {
         let _ = bijection.initialise(&(&x * 0.5), given(&context));
         assert!(params.all().iter().all(|(name, tensor)| started.get(name) == Some(tensor)));
     });
+}
+
+#[test]
+fn batch_norm_takes_the_batch_in_training_and_running_means_elsewhere() {
+    let params = Params::new(Kind::Double, Device::Cpu);
+    let norm = BatchNorm::new(params.root(), 2);
+    let rng = Generator::seeded(2);
+    let x = rng.randn([500, 2, 3, 1], F64) * 2.0 + Tensor::from_slice(&[5.0, -1.0]).view([1, 2, 1, 1]);
+    let (y, log_det) = norm.forward(&x, Given::NOTHING.training(&rng));
+    let over: &[i64] = &[0, 2, 3];
+    assert_close(&y.mean_dim(over, false, Kind::Double), &Tensor::zeros([2], F64), 0.0, 1e-12);
+    assert_close(&y.var_dim(over, false, false), &Tensor::ones([2], F64), 0.0, 1e-5);
+    // Three values of each channel.
+    let variance = x.var_dim(over, false, false);
+    let expected = (&variance + 1e-5).log().sum(Kind::Double) * -1.5;
+    assert_close(&log_det, &expected.expand([500], false), 0.0, 1e-12);
+    // A tenth of the batch is in the running means, which all other passes use.
+    let mean = params.all().get("mean").unwrap().shallow_clone();
+    assert_close(&mean, &(x.mean_dim(over, false, Kind::Double) * 0.1), 0.0, 1e-12);
+    let running = params.all().get("variance").unwrap().shallow_clone();
+    assert_close(&running, &(variance * 0.1 + 0.9), 0.0, 1e-12);
+    let one = x.narrow(0, 7, 1);
+    let alone = norm.forward(&one, Given::NOTHING).0;
+    assert_close(&norm.forward(&x, Given::NOTHING).0.narrow(0, 7, 1), &alone, 0.0, 1e-12);
+    assert_close(&norm.inverse(&alone, Given::NOTHING).0, &one, 0.0, 1e-12);
 }

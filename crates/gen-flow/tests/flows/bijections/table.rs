@@ -4,9 +4,9 @@ use gen_core::native::{Ends, Knots, Spline};
 use gen_core::ode::Dopri5;
 use gen_core::params::{Params, Scope};
 use gen_flow::bijection::{
-    ActNorm, Autoregressive, Chain, Continuous, Contraction, Conv1x1, Coupling, FactorOut, Flatten, Histogram, Inverse,
-    JacobianTrace, Layer, LogDet, Logit, Mask, NormalisedConv1x1, PerceptronField, Permutation, Probit, Residual,
-    Rotation, Sigmoid, Squeeze, Standardise, Tanh,
+    ActNorm, Autoregressive, BatchNorm, Chain, Continuous, Contraction, Conv1x1, Coupling, FactorOut, Flatten,
+    Histogram, Inverse, JacobianTrace, Layer, LogDet, Logit, Mask, NormalisedConv1x1, PerceptronField, Permutation,
+    Probit, Residual, Rotation, Sigmoid, Squeeze, Standardise, Tanh,
 };
 use gen_flow::conditioner::{ConvConditioner, DenseConditioner, Made, MlpConditioner, PriorConditioner};
 use gen_flow::tarflow::{BlockSize, Direction, TransformerBlock};
@@ -103,6 +103,8 @@ pub(crate) fn table() -> Vec<Case> {
                 Box::new(Standardise::new(params.root(), &[1.0, -2.0, 0.0], &[0.5, 3.0, 1.0]).expect("sound"))
             })
         },
+        no_step("batch norm of columns", &[3], |params| Box::new(BatchNorm::new(params.root(), 3))),
+        no_step("batch norm of images", &[3, 2, 4], |params| Box::new(BatchNorm::new(params.root(), 3))),
         no_step("actnorm of columns", &[3], |params| Box::new(ActNorm::new(params.root(), 3))),
         no_step("actnorm of images", &[3, 2, 4], |params| Box::new(ActNorm::new(params.root(), 3))),
         case("1x1 convolution", &[4, 2, 3], |params| Box::new(Conv1x1::new(params.root(), 4))),

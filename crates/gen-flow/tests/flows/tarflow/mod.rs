@@ -384,9 +384,9 @@ fn impossible_configurations_are_refused() {
     let mut model = build(of_images, &images, 0);
     let labels = |labels| Batch { condition: Condition { labels, ..Condition::NONE }, ..batch(&images) };
     for (batch, part) in [
-        (labels(None), "found no labels"),
-        (labels(Some(Tensor::from_slice(&[0i64, 1]))), "found labels of [2]"),
-        (labels(Some(Tensor::from_slice(&[2i64; 8]))), "index"),
+        (labels(None), "needs labels for each row"),
+        (labels(Some(Tensor::from_slice(&[0i64, 1]))), "8 rows need a label for each of them, found [2]"),
+        (labels(Some(Tensor::from_slice(&[2i64; 8]))), "is from 0 to 1, found 2 to 2"),
     ] {
         let found = model.train_step(&batch, &Step::new(0)).unwrap_err().to_string();
         assert!(found.contains(part), "{found:?} should have {part:?}");
