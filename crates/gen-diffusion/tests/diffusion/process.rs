@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64, assert_gradient};
 use gen_diffusion::objective::Objective;
 use gen_diffusion::prediction::{EdmScaling, Prediction, Scales};

@@ -8,9 +8,12 @@ use gen_core::optim::Ema;
 use gen_core::params::NamedTensors;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_diffusion::bound::{Decoder, VariationalBound};
-use gen_diffusion::prediction::{Prediction, Scales};
-use gen_diffusion::samplers::{Variance, ancestral, ddim};
-use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Posterior, Process, Spacing};
+use gen_diffusion::prediction::{EdmScaling, Prediction, Scales};
+use gen_diffusion::samplers::{Variance, ancestral, ddim, euler, heun};
+use gen_diffusion::schedule::{
+    DiscreteVp, Level, LinearVp, NoiseSchedule, Posterior, Process, SigmaRange, Spacing, VarianceExploding,
+};
+use gen_diffusion::weighting::Weighting;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -167,6 +170,72 @@ fn diffused_data_and_v() {
     assert_close(&scales.diffuse(&x0, &noise), &tensor(&case["x_t"]), 1e-9, 1e-12);
     let v = Prediction::V.target(&x0, &noise, &scales);
     assert_close(&v, &tensor(&case["v_target = a*noise - s*x0"]), 1e-9, 1e-12);
+}
+
+#[test]
+fn signal_to_noise_ratios() {
+    let (case, process) = (&VECTORS["snr"], linear());
+    for (i, t) in read::<Vec<usize>>(&case["t"]).into_iter().enumerate() {
+        assert_close_f64(process.level(t).snr(), case["snr"][i].as_f64().unwrap(), 1e-9, 0.0);
+    }
+}
+
+fn edm() -> VarianceExploding {
+    VarianceExploding::new(SigmaRange { sigma_min: 0.002, sigma_max: 80.0 }).unwrap()
+}
+
+#[test]
+fn preconditioning_of_edm() {
+    let case = &VECTORS["edm"];
+    let scaling = EdmScaling { sigma_data: read(&case["sigma_data"]) };
+    for (i, sigma) in read::<Vec<f64>>(&case["sigma"]).into_iter().enumerate() {
+        let level = edm().at_log_snr(-2.0 * sigma.ln());
+        let scales = Scales::of(&level, &number(0.0).view([1]));
+        let weight = Weighting::Edm(scaling).at(&level, Prediction::Sample);
+        for (name, found) in [
+            ("c_in", scaling.input(&scales).double_value(&[])),
+            ("c_skip", scaling.skip(&scales).double_value(&[])),
+            ("c_out", scaling.output(&scales).double_value(&[])),
+            ("c_noise", level.time),
+            ("weight", weight),
+        ] {
+            assert_close_f64(found, case[name][i].as_f64().unwrap(), 1e-9, 1e-12);
+        }
+        // The loss is not weighted in the units of the network's output.
+        assert_close_f64(Weighting::Edm(scaling).at(&level, Prediction::Edm(scaling)), 1.0, 1e-12, 0.0);
+    }
+}
+
+/// Those of k-diffusion for data N(0.3, 0.5²), from 80 times the base sample.
+#[test]
+fn samplers_of_edm() {
+    let case = &VECTORS["edm"];
+    let levels = Spacing::Karras.levels(&edm(), 18).unwrap();
+    let sigmas: Vec<f64> = levels.iter().map(|level| level.sigma).collect();
+    assert_close(&Tensor::from_slice(&sigmas), &tensor(&case["karras"]), 1e-9, 0.0);
+    let denoise = |x: &Tensor, level: &Level| (x * 0.25 + level.sigma.powi(2) * 0.3) / (0.25 + level.sigma.powi(2));
+    for run in list(&case["runs"]) {
+        let levels = Spacing::Karras.levels(&edm(), read(&run["steps"])).unwrap();
+        let x = tensor(&VECTORS["meta"]["x"]) * 80.0;
+        let found = match run["sampler"].as_str().unwrap() {
+            "euler" => euler(denoise, x, &levels),
+            "heun" => heun(denoise, x, &levels),
+            other => panic!("the vectors have a sampler `{other}`"),
+        };
+        assert_close(&found, &tensor(&run["final"]), 1e-9, 1e-9);
+    }
+}
+
+#[test]
+fn the_linear_process_in_continuous_time() {
+    let case = &VECTORS["vp_continuous"];
+    let (eps_s, sigmas): (f64, Vec<f64>) = (read(&case["eps_s"]), read(&case["sigmas"]));
+    let n = sigmas.len() - 1;
+    for (i, sigma) in sigmas[..n].iter().enumerate() {
+        let t = 1.0 + (eps_s - 1.0) * i as f64 / (n as f64 - 1.0);
+        let level = LinearVp.at((t - 1e-5) / (1.0 - 1e-5));
+        assert_close_f64(level.sigma / level.alpha, *sigma, 1e-9, 0.0);
+    }
 }
 
 #[test]
