@@ -90,8 +90,8 @@ impl Network {
     }
 
     /// `x: [batch, ...]`, the network's times `[batch]` and the conditions `given: [batch, width]` to the shape of `x`.
-    /// Without conditions, it is that of rows which are given nothing. Values are dropped by the generator `dropout`, in
-    /// training.
+    /// Without conditions, it is that of rows which are given nothing. Values are dropped by the generator `dropout`,
+    /// in training.
     pub fn forward(&self, x: &Tensor, time: &Tensor, given: Option<&Tensor>, dropout: Option<&Generator>) -> Tensor {
         self.backbone.forward(x, &self.embedding.forward(time, given), dropout)
     }

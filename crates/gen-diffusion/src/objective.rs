@@ -33,8 +33,8 @@ pub struct Objective {
 impl Objective {
     /// The loss of each row, `[batch]`: the weighted squared error, averaged over the values of the row.
     ///
-    /// `network` takes its input and the times `[batch]`; `x0`, `noise`: `[batch, ...]`, with a level for each row. With
-    /// [`Prediction::Epsilon`] and [`Weighting::Uniform`] this is L_simple (Ho et al. 2020, equation 14).
+    /// `network` takes its input and the times `[batch]`; `x0`, `noise`: `[batch, ...]`, with a level for each row.
+    /// With [`Prediction::Epsilon`] and [`Weighting::Uniform`] this is L_simple (Ho et al. 2020, equation 14).
     pub fn loss(
         &self,
         network: impl FnOnce(&Tensor, &Tensor) -> Tensor,

@@ -139,7 +139,8 @@ pub static RECTIFIED_FLOW: Preset<Diffusion> = Preset {
     name: "rectified-flow",
     summary: "rectified flow: the velocity from noise to data along straight lines",
     origin: Origin::Paper,
-    citation: "Liu, Gong & Liu 2023, Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow",
+    citation: "Liu, Gong & Liu 2023, Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified \
+               Flow",
     departures: &[
         NARROW,
         "The U-Net is that of `quick-diffusion` without patches, in place of DDPM++: residual blocks are not scaled by \
@@ -174,9 +175,9 @@ pub static RECTIFIED_FLOW: Preset<Diffusion> = Preset {
 
 const NARROW: &str = "The U-Net has 32 channels at the full resolution and 64 below, in place of 128 and 256, and \
                       resolutions down to 4 pixels that their sides allow.";
-const SIMPLER_UNET: &str = "The time scales and shifts a normalisation in place of being added, attention is at the lowest \
-                            resolution alone, 2x2 convolutions change the resolution, and as many residual blocks go up \
-                            as down.";
+const SIMPLER_UNET: &str = "The time scales and shifts a normalisation in place of being added, attention is at the \
+                            lowest resolution alone, 2x2 convolutions change the resolution, and as many residual \
+                            blocks go up as down.";
 const POINTS: &str = "Points have an MLP of 128 units, in which nothing is dropped.";
 const NO_FLIPS: &str = "Images are not flipped at random.";
 const AVERAGE: &str = "The average of the weights has a warm-up, so that it forgets the initial weights.";

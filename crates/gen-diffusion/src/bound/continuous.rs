@@ -63,8 +63,8 @@ impl<'p> ContinuousBound<'p> {
         ContinuousBound { process, first, last, decoder, decoder_std: decoder_variance.sqrt() }
     }
 
-    /// The KL divergence of the last state given `x0: [batch, ...]` from the noise that sampling starts with. No network
-    /// has a part in it.
+    /// The KL divergence of the last state given `x0: [batch, ...]` from the noise that sampling starts with. No
+    /// network has a part in it.
     pub fn prior(&self, x0: &Tensor) -> Tensor {
         prior(x0, &self.last)
     }

@@ -53,8 +53,8 @@ impl VariationalBound {
         }
     }
 
-    /// L_T: the KL divergence of x_T given `x0: [batch, ...]` from the noise that sampling starts with. No network has a
-    /// part in it.
+    /// L_T: the KL divergence of x_T given `x0: [batch, ...]` from the noise that sampling starts with. No network has
+    /// a part in it.
     pub fn prior(&self, x0: &Tensor) -> Tensor {
         prior(x0, &self.levels[self.timesteps() - 1])
     }
@@ -74,7 +74,8 @@ impl VariationalBound {
     /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of
     /// the network, at least 2: one for L_0, the others for a sample of the L_t; T calls give each L_t once.
     ///
-    /// Noise and timesteps are drawn from `rng`. `denoise` estimates x_0 from x_t and its scales. The timesteps from 1 to T - 1 are cut into parts that grow with t, as the terms shrink with it, and one is drawn from each.
+    /// Noise and timesteps are drawn from `rng`. `denoise` estimates x_0 from x_t and its scales. The timesteps from 1
+    /// to T - 1 are cut into parts that grow with t, as the terms shrink with it, and one is drawn from each.
     pub fn estimate(
         &self,
         mut denoise: impl FnMut(&Tensor, &Scales) -> Tensor,
