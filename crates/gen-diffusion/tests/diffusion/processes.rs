@@ -124,7 +124,7 @@ fn euler_is_ddim_without_noise() {
         let levels = Spacing::Trailing.levels(&*process, 9).unwrap();
         let x = Tensor::linspace(-2.0, 2.0, 5, F64) * levels[0].spread();
         let silent = |_: &Tensor| -> Tensor { panic!("eta 0 draws no noise") };
-        assert_eq!(euler(exact, x.copy(), &levels), ddim(exact, x, &levels, 0.0, silent));
+        assert_eq!(euler(exact, x.copy(), &levels), ddim(exact, x, &levels, 0.0, silent), "{name}");
     }
 }
 
@@ -179,6 +179,7 @@ fn targets_of_a_preconditioned_network_have_unit_variance() {
     let (x0, noise) = (rng.randn([40_000], F64) * STD, rng.randn([40_000], F64));
     for (name, process) in processes() {
         for time in [0.0, 0.4, 1.0] {
+            println!("{name} at {time}");
             let scales = Scales::of(&process.at(time), &x0);
             let target = prediction.target(&x0, &noise, &scales);
             let input = prediction.input(&scales.diffuse(&x0, &noise), &scales);
