@@ -11,8 +11,8 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::prediction::Scales;
 use crate::samplers::Variance;
+use crate::scales::Scales;
 use crate::schedule::Process;
 
 pub use continuous::ContinuousBound;

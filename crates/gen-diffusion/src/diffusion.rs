@@ -22,8 +22,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::network::Network;
 use crate::objective::Objective;
-use crate::prediction::Scales;
 use crate::samplers::{ancestral, ddim, euler, heun};
+use crate::scales::Scales;
 use crate::schedule::{Level, Process};
 
 use conditions::Conditions;

@@ -11,6 +11,7 @@ pub mod ode;
 pub mod prediction;
 mod presets;
 pub mod samplers;
+pub mod scales;
 pub mod schedule;
 pub mod unet;
 pub mod weighting;

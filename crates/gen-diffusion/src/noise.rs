@@ -6,7 +6,7 @@ use gen_core::rng::Generator;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::prediction::numbers;
+use crate::scales::numbers;
 use crate::schedule::{Level, Process};
 
 /// The distribution from which training draws a noise level for each row of a batch.

@@ -2,7 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use crate::prediction::{Prediction, Scales, column};
+use crate::prediction::Prediction;
+use crate::scales::{Scales, column};
 use crate::schedule::Level;
 use crate::weighting::Weighting;
 

@@ -14,7 +14,7 @@ use tch::{Kind, Tensor};
 
 use super::decoder::Decoder;
 use super::terms::{prior, squared_error};
-use crate::prediction::{Scales, numbers};
+use crate::scales::{Scales, numbers};
 use crate::schedule::{Level, Process};
 
 /// The bound of a process that goes through all levels between its first and its last. All results are `f64 [batch]`.

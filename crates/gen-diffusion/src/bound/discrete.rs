@@ -5,8 +5,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::decoder::Decoder;
 use super::terms::{prior, squared_error};
-use crate::prediction::{Scales, numbers};
 use crate::samplers::Variance;
+use crate::scales::{Scales, numbers};
 use crate::schedule::{Level, Posterior};
 
 /// The bound of one process: -log p(x_0) ≤ L_T + Σ_{t>0} L_t + L_0, in expectation over the noise.

@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::Diffusion;
 use crate::bound::Decoder;
 use crate::ode::{Divergence, log_density};
-use crate::prediction::Scales;
+use crate::scales::Scales;
 use crate::schedule::Level;
 
 /// Steps of the solver of the probability flow.

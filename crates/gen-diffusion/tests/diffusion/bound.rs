@@ -4,8 +4,8 @@ use gen_core::distributions::{DiscretisedGaussian, Gaussian};
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close_f64;
 use gen_diffusion::bound::{ContinuousBound, Decoder, VariationalBound};
-use gen_diffusion::prediction::Scales;
 use gen_diffusion::samplers::Variance;
+use gen_diffusion::scales::Scales;
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Process};
 use tch::{Device, Kind, Tensor};
 

@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gen_core::testing::{assert_close, assert_close_f64, assert_gradient};
 use gen_diffusion::objective::Objective;
-use gen_diffusion::prediction::{EdmScaling, Prediction, Scales};
+use gen_diffusion::prediction::{EdmScaling, Prediction};
 use gen_diffusion::samplers::{Variance, ancestral, ddim};
+use gen_diffusion::scales::Scales;
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Posterior, Spacing};
 use gen_diffusion::weighting::Weighting;
 use proptest::prelude::*;

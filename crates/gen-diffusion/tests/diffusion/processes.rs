@@ -4,8 +4,9 @@ use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_diffusion::bound::{ContinuousBound, Decoder};
 use gen_diffusion::ode::{Divergence, log_density};
-use gen_diffusion::prediction::{EdmScaling, Prediction, Scales};
+use gen_diffusion::prediction::{EdmScaling, Prediction};
 use gen_diffusion::samplers::{Variance, ancestral, ddim, euler, heun};
+use gen_diffusion::scales::Scales;
 use gen_diffusion::schedule::{
     CosineVp, DiscreteVp, Level, LinearVp, NoiseSchedule, Process, ProcessConfig, RectifiedFlow, SigmaRange, Spacing,
     VarianceExploding,

@@ -8,8 +8,9 @@ use gen_core::optim::Ema;
 use gen_core::params::NamedTensors;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_diffusion::bound::{Decoder, VariationalBound};
-use gen_diffusion::prediction::{EdmScaling, Prediction, Scales};
+use gen_diffusion::prediction::{EdmScaling, Prediction};
 use gen_diffusion::samplers::{Variance, ancestral, ddim, euler, heun};
+use gen_diffusion::scales::Scales;
 use gen_diffusion::schedule::{
     DiscreteVp, Level, LinearVp, NoiseSchedule, Posterior, Process, SigmaRange, Spacing, VarianceExploding,
 };
