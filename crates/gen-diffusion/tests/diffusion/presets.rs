@@ -2,13 +2,13 @@
 
 use gen_core::config;
 use gen_core::data::{Batch, Dataset};
-use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest};
+use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest};
 use gen_core::registry::{BuildContext, ModelEntry, Origin, Preset};
 use gen_core::rng::Generator;
 use gen_core::train::{Budget, TrainConfig, Trainer};
-use gen_diffusion::network::NetworkConfig;
+use gen_diffusion::network::{MlpConfig, NetworkConfig};
 use gen_diffusion::schedule::{Level, ProcessConfig, Spacing};
-use gen_diffusion::{DDPM, Diffusion, EDM, MODELS, QUICK_DIFFUSION, RECTIFIED_FLOW};
+use gen_diffusion::{DDPM, Diffusion, DiffusionConfig, EDM, MODELS, QUICK_DIFFUSION, RECTIFIED_FLOW};
 use tch::{Device, Kind, Tensor};
 
 fn images(side: i64) -> Dataset {
@@ -89,6 +89,38 @@ fn every_preset_trains_resumes_samples_and_has_a_likelihood() {
             assert_eq!(decoded.size(), data.spec.shape.batch(3));
             assert_eq!(latent.encode(&decoded, 0).unwrap().unwrap().size(), latents.size());
         }
+    }
+}
+
+/// Numbers of two kinds, N(8, 1) and N(16, 1). The optimizer is the quick one, as 600 steps are few.
+#[test]
+fn every_preset_learns_points() {
+    tch::set_num_threads(1);
+    let rng = Generator::seeded(0);
+    let side = rng.randint(0, 2, [4000, 1], (Kind::Int64, Device::Cpu)).to_kind(Kind::Double);
+    let data =
+        Dataset::from_tensor("two", side * 8.0 + 8.0 + rng.randn([4000, 1], (Kind::Double, Device::Cpu))).unwrap();
+    for preset in [&QUICK_DIFFUSION, &DDPM, &EDM, &RECTIFIED_FLOW] {
+        let config = DiffusionConfig {
+            network: NetworkConfig::Mlp(MlpConfig { width: 48, blocks: 2 }),
+            optimizer: QUICK_DIFFUSION.config(&data.spec).optimizer,
+            ..preset.config(&data.spec)
+        };
+        let context = BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 };
+        let mut model = preset.build(config, &context).unwrap();
+        let settings = TrainConfig { batch_size: 256, log_every: 600, ..QUICK_DIFFUSION.training(&data.spec) };
+        let mut trainer = Trainer::new(&mut model, &data, settings, Budget::Steps(600), 0).unwrap();
+        while trainer.advance().unwrap().is_some() {}
+        trainer.finish().unwrap();
+
+        let x = model.sample(&SampleRequest::new(1000, 0)).unwrap();
+        let near = |place: f64| (&x - place).abs().lt(3.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
+        assert!(near(8.0) > 0.4 && near(16.0) > 0.4 && near(8.0) + near(16.0) > 0.95, "{}", preset.name);
+        // ln 2 more than the entropy of N(0, 1).
+        let entropy = 0.5 * (std::f64::consts::TAU * std::f64::consts::E).ln() + 2f64.ln();
+        let rows = Batch::of(&data.train.x.narrow(0, 0, 1000));
+        let nats = -model.log_likelihood(&rows, LikelihoodKind::Ode, 0).unwrap().mean(Kind::Double).double_value(&[]);
+        assert!((nats - entropy).abs() < 0.12, "{}: {nats} nats, the entropy is {entropy}", preset.name);
     }
 }
 
