@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use gen_core::data::Dataset;
 use gen_core::model::{GenerativeModel, SampleRequest};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::tch::{Device, Kind, Tensor};
 use gen_core::train::{Budget, Trainer};
 use gen_diffusion::QUICK_DIFFUSION;

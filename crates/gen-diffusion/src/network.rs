@@ -1,4 +1,4 @@
-//! The networks that predict: one for images, one for points, with the same signature.
+//! The networks that predict, behind one signature.
 
 use gen_core::data::Shape;
 use gen_core::nn::{Activation, ResidualMlp};
@@ -8,7 +8,8 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::embedding::TimeEmbedding;
+use crate::backbone::Backbone;
+use crate::embedding::Embedding;
 use crate::unet::{UNet, UNetConfig};
 
 /// A network and its size.
@@ -47,40 +48,37 @@ impl Default for MlpConfig {
     }
 }
 
-/// A network of either kind.
+/// A network of any kind.
 #[derive(Debug)]
-pub enum Network {
-    /// For images.
-    Unet(Box<UNet>),
-    /// For points.
-    Mlp {
-        /// The embedding of the time, added after the first layer.
-        embedding: TimeEmbedding,
-        /// The layers.
-        layers: ResidualMlp,
-    },
+pub struct Network {
+    embedding: Embedding,
+    backbone: Box<dyn Backbone>,
 }
 
 impl Network {
-    /// A network with fresh weights for elements of `shape`.
+    /// A network with fresh weights for elements of `shape`, which are given conditions of `given` values or none.
     ///
     /// # Errors
-    /// When the configuration is of the other kind, or its sizes are not possible.
-    pub fn new(scope: Scope<'_>, config: &NetworkConfig, shape: Shape) -> Result<Self> {
+    /// When the configuration is for elements of another shape, or its sizes are not possible.
+    pub fn new(scope: Scope<'_>, config: &NetworkConfig, shape: Shape, given: Option<i64>) -> Result<Self> {
+        let embedding = |frequencies, outputs| Embedding::new(&scope / "embedding", frequencies, outputs, given);
         match (config, shape) {
             (NetworkConfig::Unet(config), Shape::Image { channels, height, width }) => {
                 config.check(height, width)?;
-                Ok(Network::Unet(Box::new(UNet::new(scope, config, channels))))
+                let first = config.channels[0];
+                Ok(Network {
+                    embedding: embedding(first, 4 * first),
+                    backbone: Box::new(UNet::new(&scope, config, channels, 4 * first)),
+                })
             }
             (NetworkConfig::Mlp(config), Shape::Points { dimension }) => {
                 let MlpConfig { width, blocks } = *config;
                 if width < 2 || width % 2 != 0 {
                     return Err(Error::invalid(format!("`width` must be even and positive, found {width}")));
                 }
-                Ok(Network::Mlp {
-                    embedding: TimeEmbedding::new(&scope / "embedding", width, width),
-                    layers: ResidualMlp::new(scope, dimension, width, blocks, dimension, Activation::Silu),
-                })
+                let embedding = embedding(width, width);
+                let layers = ResidualMlp::new(scope, dimension, width, blocks, dimension, Activation::Silu);
+                Ok(Network { embedding, backbone: Box::new(layers) })
             }
             (NetworkConfig::Unet(_), Shape::Points { .. }) => {
                 Err(Error::invalid("a network of kind \"unet\" is for images; points need \"mlp\""))
@@ -91,12 +89,10 @@ impl Network {
         }
     }
 
-    /// `x: [batch, ...]` and `time: [batch]`, in thousandths of the process, to the shape of `x`. Values are
-    /// dropped by the generator `dropout`, in training.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, dropout: Option<&Generator>) -> Tensor {
-        match self {
-            Network::Unet(unet) => unet.forward(x, time, dropout),
-            Network::Mlp { embedding, layers } => layers.forward(x, Some(&embedding.forward(time))),
-        }
+    /// `x: [batch, ...]`, the network's times `[batch]` and the conditions `given: [batch, width]` to the shape of `x`.
+    /// Without conditions, it is that of rows which are given nothing. Values are dropped by the generator `dropout`,
+    /// in training.
+    pub fn forward(&self, x: &Tensor, time: &Tensor, given: Option<&Tensor>, dropout: Option<&Generator>) -> Tensor {
+        self.backbone.forward(x, &self.embedding.forward(time, given), dropout)
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! > dx̄/ds = ε(x_t) = (x̄ - D(x_t)) / s
 //!
-//! Here it is solved in x itself and in ψ = ln(σ / (1 + α)): with x = α x̄ and α² + σ² = 1, it becomes
+//! Here every process is scaled to α² + σ² = 1, and the flow is solved in x itself and in ψ = ln(σ / (1 + α)), where
+//! it becomes
 //!
 //! > dx/dψ = α x - D(x)
 //!
@@ -21,7 +22,7 @@ use gen_core::rng::Generator;
 use gen_core::{Error, Result};
 use tch::{Kind, Tensor};
 
-use crate::schedule::{DiscreteVp, Level, Path};
+use crate::schedule::{Level, Process};
 
 /// The way to tr ∂D/∂x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub enum Divergence {
 pub fn log_density(
     denoise: impl Fn(&Tensor, &Level) -> Tensor,
     x: &Tensor,
-    process: &DiscreteVp,
+    process: &dyn Process,
     steps: usize,
     divergence: Divergence,
     rng: &Generator,
@@ -58,7 +59,6 @@ pub fn log_density(
     if steps == 0 {
         return Err(Error::invalid("the probability flow needs at least 1 step"));
     }
-    let path = Path::new(process);
     let dimensions = (x.numel() as i64 / x.size()[0].max(1)) as f64;
     let probe = match divergence {
         Divergence::Exact => None,
@@ -66,14 +66,16 @@ pub fn log_density(
     };
     // dx/dψ, and the rate at which ln p falls.
     let vector_field = |x: &Tensor, psi: f64| -> Result<(Tensor, Tensor)> {
-        let level = path.level(psi);
-        let (x0, trace) = with_jacobian_trace(&denoise, x, &level, probe.as_ref())?;
-        Ok((x * level.alpha - x0, -trace + level.alpha * dimensions))
+        let level = level_at(process, psi);
+        let denoise = |x: &Tensor| denoise(&(x * level.spread()), &level);
+        let (x0, trace) = with_jacobian_trace(denoise, x, probe.as_ref())?;
+        let alpha = scaled_alpha(psi);
+        Ok((x * alpha - x0, -trace + alpha * dimensions))
     };
 
-    let [first, last] = path.ends();
+    let [first, last] = [0.0, 1.0].map(|time| psi_of(&process.at(time)));
     let h = (last - first) / steps as f64;
-    let scale = path.level(first).alpha;
+    let scale = scaled_alpha(first);
     let mut x = x.detach() * scale;
     let mut log_density = Tensor::zeros([x.size()[0]], (Kind::Double, x.device())) + scale.ln() * dimensions;
     for step in 0..steps {
@@ -89,16 +91,31 @@ pub fn log_density(
     Ok(log_density - squares * 0.5 - 0.5 * dimensions * TAU.ln())
 }
 
+/// ψ of a level, scaled.
+fn psi_of(level: &Level) -> f64 {
+    (level.sigma / (level.spread() + level.alpha)).ln()
+}
+
+/// α at ψ, scaled: with σ = sin φ and α = cos φ, e^ψ is tan φ/2.
+fn scaled_alpha(psi: f64) -> f64 {
+    -psi.tanh()
+}
+
+/// The level of `process` at ψ, as it is. Rounding may lead beyond ψ = 0, where no signal is left.
+fn level_at(process: &dyn Process, psi: f64) -> Level {
+    // e^(λ/2) = cot φ
+    process.at_log_snr(2.0 * (-psi).sinh().max(0.0).ln())
+}
+
 /// D(x), and the trace of its Jacobian: `f64 [batch]`.
 fn with_jacobian_trace(
-    denoise: impl Fn(&Tensor, &Level) -> Tensor,
+    denoise: impl Fn(&Tensor) -> Tensor,
     x: &Tensor,
-    level: &Level,
     probe: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
     tch::with_grad(|| {
         let x = x.detach().set_requires_grad(true);
-        let x0 = denoise(&x, level);
+        let x0 = denoise(&x);
         // Of vᵀ D(x), summed over the rows, which do not depend on each other.
         let product = |v: &Tensor, keep: bool| -> Result<Tensor> {
             let gradient = Tensor::f_run_backward(&[(&x0 * v).sum(Kind::Double)], &[&x], keep, false)?;

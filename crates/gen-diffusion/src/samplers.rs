@@ -61,7 +61,7 @@ pub fn ancestral(
 }
 
 /// DDIM (Song et al. 2021, equations 12 and 16): `eta` of 0 is deterministic, 1 has the variance β̃ of
-/// [`ancestral`] sampling.
+/// [`ancestral`] sampling. With 0 it is [`euler`].
 pub fn ddim(
     mut denoise: impl FnMut(&Tensor, &Level) -> Tensor,
     mut x: Tensor,
@@ -77,6 +77,40 @@ pub fn ddim(
         if added > 0.0 {
             x = &x + noise(&x) * added.sqrt();
         }
+    }
+    x
+}
+
+/// Euler's method for the probability flow (Song et al. 2021, Score-Based Generative Modeling, section 4.3) of any
+/// process. With D(x) and ε = (x - α D(x)) / σ at each level, the flow is
+///
+/// > dx = D dα + ε dσ
+///
+/// A step is the same in every parametrisation of the levels, as D and ε stay what they are at its start.
+pub fn euler(denoise: impl FnMut(&Tensor, &Level) -> Tensor, x: Tensor, levels: &[Level]) -> Tensor {
+    ddim(denoise, x, levels, 0.0, Tensor::zeros_like)
+}
+
+/// Heun's method for the flow of [`euler`]: each step is taken again with the means of D and of ε at its two ends. A
+/// step to a level without noise, where ε is not known, is Euler's.
+///
+/// With α = 1 it is algorithm 1 of Karras et al. (2022). The error falls with the square of the number of steps.
+pub fn heun(mut denoise: impl FnMut(&Tensor, &Level) -> Tensor, mut x: Tensor, levels: &[Level]) -> Tensor {
+    let mut evaluate = |x: &Tensor, at: &Level| {
+        let x0 = denoise(x, at);
+        let epsilon = (x - &x0 * at.alpha) / at.sigma;
+        (x0, epsilon)
+    };
+    for (from, to) in steps(levels) {
+        let (x0, epsilon) = evaluate(&x, from);
+        let end = &x0 * to.alpha + &epsilon * to.sigma;
+        x = if to.sigma > 0.0 {
+            let (x0_end, epsilon_end) = evaluate(&end, to);
+            let (d_alpha, d_sigma) = (to.alpha - from.alpha, to.sigma - from.sigma);
+            x + (x0 + x0_end) * (0.5 * d_alpha) + (epsilon + epsilon_end) * (0.5 * d_sigma)
+        } else {
+            end
+        };
     }
     x
 }

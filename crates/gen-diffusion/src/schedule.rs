@@ -1,18 +1,26 @@
-//! Noise schedules: from the index of a timestep to (α, σ), in f64.
+//! Processes from data to noise: the pairs (α, σ) that they go through, in f64.
 //!
-//! One convention in the whole crate (Kingma et al. 2021): x_t = α x_0 + σ ε with ε ~ N(0, I). A schedule only gives
-//! the pairs (α, σ) that a process goes through; samplers and bounds see pairs, never a schedule.
+//! One convention in the whole crate (Kingma et al. 2021): x_t = α x_0 + σ ε with ε ~ N(0, I). Objectives, samplers and
+//! bounds see such pairs, a [`Level`] each, and never ask which [`Process`] they belong to.
 
+mod config;
+mod continuous;
+mod discrete;
+mod edm;
 mod level;
 mod noise;
-mod path;
 mod posterior;
 mod process;
+mod rectified_flow;
 mod spacing;
 
+pub use config::{ContinuousConfig, DiscreteConfig, ProcessConfig};
+pub use continuous::{CosineVp, LinearVp};
+pub use discrete::DiscreteVp;
+pub use edm::{SigmaRange, VarianceExploding};
 pub use level::Level;
 pub use noise::NoiseSchedule;
-pub use path::Path;
 pub use posterior::Posterior;
-pub use process::DiscreteVp;
+pub use process::Process;
+pub use rectified_flow::RectifiedFlow;
 pub use spacing::Spacing;

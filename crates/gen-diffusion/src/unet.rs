@@ -7,7 +7,7 @@ use gen_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::embedding::TimeEmbedding;
+use crate::backbone::Backbone;
 
 /// Size and shape of a [`UNet`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,7 +135,6 @@ struct Stage {
 #[derive(Debug)]
 pub struct UNet {
     patch: i64,
-    embedding: TimeEmbedding,
     stem: Conv2d,
     down: Vec<Stage>,
     middle: (ResidualBlock, Option<SelfAttention2d>),
@@ -145,15 +144,15 @@ pub struct UNet {
 }
 
 impl UNet {
-    /// A network for images of `channels` channels. It gives zeros until it is trained.
-    pub fn new(scope: Scope<'_>, config: &UNetConfig, channels: i64) -> Self {
+    /// A network for images of `channels` channels, with embeddings of `embedding` values. It gives zeros until it is
+    /// trained.
+    pub fn new(scope: &Scope<'_>, config: &UNetConfig, channels: i64, embedding: i64) -> Self {
         let UNetConfig { patch, channels: widths, blocks, heads, dropout } = config;
         let (first, last) = (widths[0], widths[widths.len() - 1]);
         let pixels = channels * patch * patch;
-        let embedding = 4 * first;
         let block = |scope: Scope<'_>, inputs, outputs| ResidualBlock::new(scope, inputs, outputs, embedding, *dropout);
         let down = |level: usize| {
-            let (scope, width) = (&scope / format!("down.{level}"), widths[level]);
+            let (scope, width) = (scope / format!("down.{level}"), widths[level]);
             Stage {
                 blocks: (0..*blocks).map(|i| block(&scope / i, width, width)).collect(),
                 resample: widths
@@ -162,7 +161,7 @@ impl UNet {
             }
         };
         let up = |level: usize| {
-            let (scope, width) = (&scope / format!("up.{level}"), widths[level]);
+            let (scope, width) = (scope / format!("up.{level}"), widths[level]);
             Stage {
                 blocks: (0..*blocks).map(|i| block(&scope / i, 2 * width, width)).collect(),
                 resample: (level > 0)
@@ -171,28 +170,26 @@ impl UNet {
         };
         UNet {
             patch: *patch,
-            embedding: TimeEmbedding::new(&scope / "embedding", first, embedding),
-            stem: Conv2d::new(&scope / "stem", pixels, first, ConvConfig::same(3)),
+            stem: Conv2d::new(scope / "stem", pixels, first, ConvConfig::same(3)),
             down: (0..widths.len()).map(down).collect(),
             middle: (
-                block(&scope / "middle.block", last, last),
-                (*heads > 0).then(|| SelfAttention2d::new(&scope / "middle.attention", groups(last), last, *heads)),
+                block(scope / "middle.block", last, last),
+                (*heads > 0).then(|| SelfAttention2d::new(scope / "middle.attention", groups(last), last, *heads)),
             ),
             up: (0..widths.len()).rev().map(up).collect(),
-            norm: group_norm(&scope / "norm", first),
-            head: Conv2d::new(&scope / "head", first, pixels, ConvConfig::same(3).init(Init::ZEROS)),
+            norm: group_norm(scope / "norm", first),
+            head: Conv2d::new(scope / "head", first, pixels, ConvConfig::same(3).init(Init::ZEROS)),
         }
     }
+}
 
-    /// `x: [batch, channels, height, width]` and `time: [batch]` to the shape of `x`. In training, values are dropped
-    /// by the generator `dropout`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, dropout: Option<&Generator>) -> Tensor {
-        let embedding = self.embedding.forward(time);
+impl Backbone for UNet {
+    fn forward(&self, x: &Tensor, embedding: &Tensor, dropout: Option<&Generator>) -> Tensor {
         let mut h = self.stem.forward(&maps::pixel_unshuffle(x, self.patch));
         let mut across = Vec::new();
         for stage in &self.down {
             for block in &stage.blocks {
-                h = block.forward(&h, &embedding, dropout);
+                h = block.forward(&h, embedding, dropout);
                 across.push(h.shallow_clone());
             }
             if let Some(resample) = &stage.resample {
@@ -200,7 +197,7 @@ impl UNet {
             }
         }
         let (block, attention) = &self.middle;
-        h = block.forward(&h, &embedding, dropout);
+        h = block.forward(&h, embedding, dropout);
         if let Some(attention) = attention {
             h = attention.forward(&h);
         }
@@ -210,7 +207,7 @@ impl UNet {
                     Some(other) => maps::concat_channels(&h, &other),
                     None => unreachable!("as many blocks go up as go down"),
                 };
-                h = block.forward(&wide, &embedding, dropout);
+                h = block.forward(&wide, embedding, dropout);
             }
             if let Some(resample) = &stage.resample {
                 h = maps::pixel_shuffle(&resample.forward(&h), 2);

@@ -4,7 +4,8 @@ use gen_core::Result;
 use gen_core::config::positive;
 use serde::{Deserialize, Serialize};
 
-use crate::prediction::Prediction;
+use crate::prediction::{EdmScaling, Prediction};
+use crate::schedule::Level;
 
 /// The weight on the squared error of the target at each noise level.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -12,46 +13,37 @@ use crate::prediction::Prediction;
 pub enum Weighting {
     /// The same everywhere, whatever the target (Ho et al. 2020, equation 14).
     Uniform,
-    /// min(SNR, γ) on the squared error of x_0.
-    MinSnr(MinSnr),
-}
-
-/// min(SNR, γ) on the squared error of x_0, whatever the target (Hang et al. 2023, equation 8).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MinSnr {
-    /// γ, above 0.
-    pub gamma: f64,
-}
-
-impl Default for MinSnr {
-    /// γ = 5, as in the paper.
-    fn default() -> Self {
-        MinSnr { gamma: 5.0 }
-    }
+    /// SNR + 1 / σ_data² on the squared error of x_0, whatever the target: their λ(σ) (Karras et al. 2022, table 1).
+    /// With the prediction of the same kind it is [`Weighting::Uniform`].
+    Edm(EdmScaling),
 }
 
 impl Weighting {
-    /// The weight on the squared error of the target of `prediction` at a signal-to-noise ratio.
+    /// The weight on the squared error of the target of `prediction` at a level. A weight on that of x_0 is divided by
+    /// [`Prediction::error_of_x0`].
     ///
     /// ```
-    /// use gen_diffusion::prediction::Prediction;
-    /// use gen_diffusion::weighting::{MinSnr, Weighting};
-    /// let weighting = Weighting::MinSnr(MinSnr { gamma: 5.0 });
-    /// assert_eq!(weighting.at(20.0, Prediction::Sample), 5.0);
-    /// assert_eq!(weighting.at(20.0, Prediction::Epsilon), 0.25);
+    /// use gen_diffusion::prediction::{EdmScaling, Prediction};
+    /// use gen_diffusion::schedule::Level;
+    /// use gen_diffusion::weighting::Weighting;
+    /// let level = Level { alpha: 1.0, sigma: 2.0, time: 0.0 };
+    /// let weighting = Weighting::Edm(EdmScaling { sigma_data: 0.5 });
+    /// assert_eq!(weighting.at(&level, Prediction::Sample), 4.25);
+    /// assert_eq!(weighting.at(&level, Prediction::Epsilon), 17.0);
     /// ```
-    pub fn at(self, snr: f64, prediction: Prediction) -> f64 {
+    pub fn at(self, level: &Level, prediction: Prediction) -> f64 {
         match self {
             Weighting::Uniform => 1.0,
-            Weighting::MinSnr(MinSnr { gamma }) => snr.min(gamma) / prediction.error_of_x0(snr),
+            Weighting::Edm(EdmScaling { sigma_data }) => {
+                (level.snr() + sigma_data.powi(-2)) / prediction.error_of_x0(level)
+            }
         }
     }
 
     pub(crate) fn check(self) -> Result<()> {
         match self {
             Weighting::Uniform => Ok(()),
-            Weighting::MinSnr(MinSnr { gamma }) => positive("weighting.gamma", gamma),
+            Weighting::Edm(EdmScaling { sigma_data }) => positive("weighting.sigma_data", sigma_data),
         }
     }
 }

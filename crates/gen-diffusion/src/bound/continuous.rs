@@ -10,15 +10,14 @@
 //! ends.
 
 use gen_core::rng::Generator;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::decoder::Decoder;
 use super::terms::{prior, squared_error};
-use crate::prediction::Scales;
-use crate::schedule::{DiscreteVp, Level, Path};
+use crate::scales::{Scales, numbers};
+use crate::schedule::{Level, Process};
 
-/// The bound of the process that goes through all levels between those of a discrete one. All results are
-/// `f64 [batch]`.
+/// The bound of a process that goes through all levels between its first and its last. All results are `f64 [batch]`.
 ///
 /// ```
 /// use gen_core::rng::Generator;
@@ -27,27 +26,28 @@ use crate::schedule::{DiscreteVp, Level, Path};
 /// use tch::{Device, Kind, Tensor};
 ///
 /// // The best estimate of x_0 ~ N(0, I) is α x.
-/// let bound = ContinuousBound::new(&DiscreteVp::new(NoiseSchedule::Cosine, 1000)?, Decoder::Gaussian);
+/// let process = DiscreteVp::new(NoiseSchedule::Cosine, 1000)?;
+/// let bound = ContinuousBound::new(&process, Decoder::Gaussian);
 /// let rng = Generator::seeded(0);
 /// let x0 = rng.randn([1000, 2], (Kind::Double, Device::Cpu));
-/// let log_p = bound.estimate(|x, scales, _| x * &scales.alpha, &x0, 20, &rng);
+/// let log_p = bound.estimate(|x, scales| x * &scales.alpha, &x0, 20, &rng);
 /// let entropy = (std::f64::consts::TAU * std::f64::consts::E).ln();
 /// assert!((log_p.mean(Kind::Double).double_value(&[]) + entropy).abs() < 0.2);
 /// # Ok::<(), gen_core::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct ContinuousBound {
-    path: Path,
+pub struct ContinuousBound<'p> {
+    process: &'p dyn Process,
     first: Level,
     last: Level,
     decoder: Decoder,
     decoder_std: f64,
 }
 
-impl ContinuousBound {
+impl<'p> ContinuousBound<'p> {
     /// The bound of `process` in continuous time.
-    pub fn new(process: &DiscreteVp, decoder: Decoder) -> Self {
-        let (first, last) = (process.level(0), process.level(process.timesteps() - 1));
+    pub fn new(process: &'p dyn Process, decoder: Decoder) -> Self {
+        let (first, last) = (process.at(0.0), process.at(1.0));
         // Of x_0 given x_first where data varies as much as N(0, I). Where it varies less, which only a process of few
         // steps feels, the variance is smaller.
         let variance = 1.0 / (1.0 + first.snr());
@@ -60,10 +60,11 @@ impl ContinuousBound {
                 variance - (width.powi(2) / 12.0).min(variance / 2.0)
             }
         };
-        ContinuousBound { path: Path::new(process), first, last, decoder, decoder_std: decoder_variance.sqrt() }
+        ContinuousBound { process, first, last, decoder, decoder_std: decoder_variance.sqrt() }
     }
 
-    /// The KL divergence from N(0, I) of the last state given `x0: [batch, ...]`. No network has a part in it.
+    /// The KL divergence of the last state given `x0: [batch, ...]` from the noise that sampling starts with. No
+    /// network has a part in it.
     pub fn prior(&self, x0: &Tensor) -> Tensor {
         prior(x0, &self.last)
     }
@@ -84,43 +85,33 @@ impl ContinuousBound {
         let place = low + share * (high - low);
         // Of place = ln(1 + e^λ): e^λ = e^place - 1.
         let snr = place.exp_m1();
-        (self.path.at_log_snr(snr.ln()), 0.5 * (high - low) * (1.0 + snr))
+        (self.process.at_log_snr(snr.ln()), 0.5 * (high - low) * (1.0 + snr))
     }
 
     /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of
     /// the network, at least 2: one for the reconstruction, the others for the integral.
     ///
     /// Noise and levels are drawn from `rng`, for each row by itself, so that the standard error of a mean over rows
-    /// has that of the estimates in it. `denoise` estimates x_0 from x, its scales and the network's times `[batch]`.
-    /// The levels are cut into as many equal shares as there are calls for them, and one is drawn from each.
+    /// has that of the estimates in it. `denoise` estimates x_0 from x and its scales. The levels are cut into as many
+    /// equal shares as there are calls for them, and one is drawn from each.
     pub fn estimate(
         &self,
-        mut denoise: impl FnMut(&Tensor, &Scales, &Tensor) -> Tensor,
+        mut denoise: impl FnMut(&Tensor, &Scales) -> Tensor,
         x0: &Tensor,
         evaluations: usize,
         rng: &Generator,
     ) -> Tensor {
         let batch = x0.size()[0];
         let mut estimate_at = |levels: &[Level]| {
-            let column = |of: fn(&Level) -> f64| {
-                let values: Vec<f64> = levels.iter().map(of).collect();
-                Tensor::from_slice(&values).to_kind(x0.kind()).to_device(x0.device())
-            };
-            let mut shape = vec![1; x0.dim()];
-            shape[0] = batch;
-            let scales = Scales {
-                alpha: column(|level| level.alpha).view(shape.as_slice()),
-                sigma: column(|level| level.sigma).view(shape.as_slice()),
-            };
-            denoise(&scales.diffuse(x0, &rng.randn_like(x0)), &scales, &column(|level| level.time))
+            let scales = Scales::of_rows(levels, x0);
+            denoise(&scales.diffuse(x0, &rng.randn_like(x0)), &scales)
         };
         let first = vec![self.first; batch as usize];
         let mut bound = self.prior(x0) + self.reconstruction(x0, &estimate_at(&first));
         let parts = evaluations.saturating_sub(1).max(1);
         for part in 0..parts {
-            let within = rng.rand([batch], (Kind::Double, x0.device())).to_device(Device::Cpu);
-            let shares = (within + part as f64) / parts as f64;
-            let shares: Vec<f64> = (0..batch).map(|row| shares.double_value(&[row])).collect();
+            let within = rng.rand([batch], (Kind::Double, x0.device()));
+            let shares = numbers(&((within + part as f64) / parts as f64));
             let (levels, weights): (Vec<Level>, Vec<f64>) = shares.into_iter().map(|share| self.level(share)).unzip();
             let error = squared_error(x0, &estimate_at(&levels));
             let weights = Tensor::from_slice(&weights).to_device(x0.device());

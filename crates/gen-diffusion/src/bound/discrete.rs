@@ -5,9 +5,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::decoder::Decoder;
 use super::terms::{prior, squared_error};
-use crate::objective::rows;
 use crate::samplers::Variance;
-use crate::schedule::{DiscreteVp, Level, Posterior};
+use crate::scales::{Scales, numbers};
+use crate::schedule::{Level, Posterior};
 
 /// The bound of one process: -log p(x_0) ≤ L_T + Σ_{t>0} L_t + L_0, in expectation over the noise.
 ///
@@ -17,21 +17,20 @@ use crate::schedule::{DiscreteVp, Level, Posterior};
 pub struct VariationalBound {
     decoder: Decoder,
     decoder_std: f64,
-    last: Level,
-    alpha: Tensor,
-    sigma: Tensor,
+    levels: Vec<Level>,
     /// L_t is `spread` for each value of a row and `weight` times the squared error of x_0.
     spread: Tensor,
     weight: Tensor,
 }
 
 impl VariationalBound {
-    /// The bound of `process` with reverse steps of this variance.
+    /// The bound of a process of these levels, from the least noise to the most, with reverse steps of this variance.
     ///
     /// Timestep 0 has the variance β̃ of timestep 1, its own being 0 (Nichol & Dhariwal 2021, section 3.1).
-    pub fn new(process: &DiscreteVp, variance: Variance, decoder: Decoder) -> Self {
-        let timesteps = process.timesteps();
-        let levels: Vec<Level> = (0..timesteps).map(|t| process.level(t)).collect();
+    ///
+    /// # Panics
+    /// When there is no level.
+    pub fn new(levels: &[Level], variance: Variance, decoder: Decoder) -> Self {
         let (mut spread, mut weight) = (vec![0.0], vec![0.0]);
         for pair in levels.windows(2) {
             let posterior = Posterior::between(&pair[1], &pair[0]);
@@ -41,25 +40,23 @@ impl VariationalBound {
             spread.push(0.5 * (ratio - 1.0 - ratio.ln()));
             weight.push(0.5 * posterior.coef_x0.powi(2) / model);
         }
-        let first = match levels.get(1) {
-            Some(second) => Posterior::between(second, &levels[0]).variance,
-            None => process.betas()[0],
+        let first = match levels {
+            [first, second, ..] => Posterior::between(second, first).variance,
+            _ => Posterior::between(&levels[0], &Level::CLEAN).beta,
         };
-        let table = |f: &dyn Fn(&Level) -> f64| Tensor::from_slice(&levels.iter().map(f).collect::<Vec<_>>());
         VariationalBound {
             decoder,
             decoder_std: first.sqrt(),
-            last: levels[timesteps - 1],
-            alpha: table(&|level| level.alpha),
-            sigma: table(&|level| level.sigma),
+            levels: levels.to_vec(),
             spread: Tensor::from_slice(&spread),
             weight: Tensor::from_slice(&weight),
         }
     }
 
-    /// L_T: the KL divergence from N(0, I) of x_T given `x0: [batch, ...]`. No network has a part in it.
+    /// L_T: the KL divergence of x_T given `x0: [batch, ...]` from the noise that sampling starts with. No network has
+    /// a part in it.
     pub fn prior(&self, x0: &Tensor) -> Tensor {
-        prior(x0, &self.last)
+        prior(x0, &self.levels[self.timesteps() - 1])
     }
 
     /// L_0: -log p(x_0 | x_1), where the network's estimate of x_0 is `estimate`.
@@ -77,18 +74,19 @@ impl VariationalBound {
     /// An unbiased estimate of the lower bound on log p of each row of `x0: [batch, ...]` from `evaluations` calls of
     /// the network, at least 2: one for L_0, the others for a sample of the L_t; T calls give each L_t once.
     ///
-    /// Noise and timesteps are drawn from `rng`. `denoise` estimates x_0 from x_t and `t: i64 [batch]`. The timesteps
-    /// from 1 to T - 1 are cut into parts that grow with t, as the terms shrink with it, and one is drawn from each.
+    /// Noise and timesteps are drawn from `rng`. `denoise` estimates x_0 from x_t and its scales. The timesteps from 1
+    /// to T - 1 are cut into parts that grow with t, as the terms shrink with it, and one is drawn from each.
     pub fn estimate(
         &self,
-        mut denoise: impl FnMut(&Tensor, &Tensor) -> Tensor,
+        mut denoise: impl FnMut(&Tensor, &Scales) -> Tensor,
         x0: &Tensor,
         evaluations: usize,
         rng: &Generator,
     ) -> Tensor {
         let mut estimate_at = |t: &Tensor| {
-            let (alpha, sigma) = (rows(&self.alpha, t, x0), rows(&self.sigma, t, x0));
-            denoise(&(alpha * x0 + sigma * rng.randn_like(x0)), t)
+            let levels: Vec<Level> = numbers(t).into_iter().map(|t| self.levels[t as usize]).collect();
+            let scales = Scales::of_rows(&levels, x0);
+            denoise(&scales.diffuse(x0, &rng.randn_like(x0)), &scales)
         };
         let batch = x0.size()[0];
         let options = (Kind::Int64, x0.device());
@@ -103,7 +101,7 @@ impl VariationalBound {
 
     /// T.
     pub fn timesteps(&self) -> usize {
-        self.alpha.size()[0] as usize
+        self.levels.len()
     }
 }
 

@@ -3,10 +3,11 @@ use tch::{Kind, Tensor};
 
 use crate::schedule::Level;
 
-/// The KL divergence from N(0, I) of x_T given `x0: [batch, ...]`, at the level `last`: `f64 [batch]`.
+/// The KL divergence of the state at the level `last` given `x0: [batch, ...]`, whose scale has no part in it, from the
+/// noise that sampling starts with: `f64 [batch]`.
 pub(super) fn prior(x0: &Tensor, last: &Level) -> Tensor {
-    let mean = x0.to_kind(Kind::Double) * last.alpha;
-    Gaussian::new(mean, Tensor::from(last.sigma.ln())).kl_standard_normal()
+    let mean = x0.to_kind(Kind::Double) * (last.alpha / last.spread());
+    Gaussian::new(mean, Tensor::from((last.sigma / last.spread()).ln())).kl_standard_normal()
 }
 
 /// ‖x_0 - estimate‖² of each row: `f64 [batch]`.

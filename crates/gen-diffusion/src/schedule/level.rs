@@ -5,7 +5,7 @@ pub struct Level {
     pub alpha: f64,
     /// The standard deviation of the noise.
     pub sigma: f64,
-    /// The time that conditions the network, in thousandths of the process.
+    /// The number that tells the network the level. Most processes have thousandths of their time.
     pub time: f64,
 }
 
@@ -21,5 +21,17 @@ impl Level {
     /// Its logarithm, λ.
     pub fn log_snr(&self) -> f64 {
         2.0 * (self.alpha / self.sigma).ln()
+    }
+
+    /// The standard deviation of x_t where that of the data is 1. Sampling starts from noise of this deviation.
+    pub fn spread(&self) -> f64 {
+        self.alpha.hypot(self.sigma)
+    }
+
+    /// The pair (α, σ) with α² + σ² = 1 of this logarithm of the signal-to-noise ratio.
+    pub(super) fn normalised(log_snr: f64, time: f64) -> Self {
+        // α² is the sigmoid of the logarithm of α²/σ², σ² that of its negative.
+        let root = |x: f64| (1.0 + (-x).exp()).recip().sqrt();
+        Level { alpha: root(log_snr), sigma: root(-log_snr), time }
     }
 }

@@ -4,9 +4,9 @@ use gen_core::distributions::{DiscretisedGaussian, Gaussian};
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close_f64;
 use gen_diffusion::bound::{ContinuousBound, Decoder, VariationalBound};
-use gen_diffusion::prediction::Scales;
 use gen_diffusion::samplers::Variance;
-use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule};
+use gen_diffusion::scales::Scales;
+use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Process};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -44,7 +44,7 @@ fn mean(x: &Tensor) -> f64 {
 /// Every term is quadratic in x_0 and linear in the squared error of its estimate, so the expectation is the mean
 /// over x_0 = MEAN ± STD with the expected squared error.
 fn discrete(process: &DiscreteVp, variance: Variance) -> f64 {
-    let bound = VariationalBound::new(process, variance, Decoder::Gaussian);
+    let bound = VariationalBound::new(process.all_levels().unwrap(), variance, Decoder::Gaussian);
     let x0 = Tensor::from_slice(&[MEAN - STD, MEAN + STD]).unsqueeze(1);
     let mut total = bound.prior(&x0);
     for t in 0..process.timesteps() {
@@ -92,18 +92,11 @@ fn the_discrete_bound_has_its_exact_values() {
 fn any_number_of_evaluations_estimates_the_discrete_bound() {
     let rng = Generator::seeded(0);
     let process = process(NoiseSchedule::Cosine, 50);
-    let levels: Vec<Level> = (0..50).map(|t| process.level(t)).collect();
-    let table = |f: fn(&Level) -> f64| Tensor::from_slice(&levels.iter().map(f).collect::<Vec<_>>());
-    let (alpha, sigma) = (table(|level| level.alpha), table(|level| level.sigma));
-    let denoise = |x: &Tensor, t: &Tensor| {
-        let rows = |table: &Tensor| table.index_select(0, t).unsqueeze(1);
-        exact(x, &Scales { alpha: rows(&alpha), sigma: rows(&sigma) })
-    };
-    let bound = VariationalBound::new(&process, Variance::FixedSmall, Decoder::Gaussian);
+    let bound = VariationalBound::new(process.all_levels().unwrap(), Variance::FixedSmall, Decoder::Gaussian);
     let expected = discrete(&process, Variance::FixedSmall);
     let x0 = rng.randn([40_000, 1], F64) * STD + MEAN;
     for evaluations in [2, 6, 50, 99] {
-        let bounds = -bound.estimate(denoise, &x0, evaluations, &rng);
+        let bounds = -bound.estimate(exact, &x0, evaluations, &rng);
         let error = bounds.std(true).double_value(&[]) / 200.0;
         assert!(error < 0.1, "{evaluations} evaluations: standard error {error}");
         assert_close_f64(mean(&bounds), expected, 0.0, 4.0 * error);
@@ -170,9 +163,9 @@ fn any_number_of_evaluations_estimates_the_continuous_bound() {
             .map(|_| {
                 let x0 = rng.randn([500, 2], F64) * STD + MEAN;
                 let mut calls = 0;
-                let denoise = |x: &Tensor, scales: &Scales, time: &Tensor| {
+                let denoise = |x: &Tensor, scales: &Scales| {
                     calls += 1;
-                    assert_eq!(time.size(), [500]);
+                    assert_eq!(scales.time.size(), [500]);
                     exact(x, scales)
                 };
                 let nats = -bound.estimate(denoise, &x0, evaluations, &rng) / 2.0;

@@ -1,4 +1,4 @@
-//! The model `ddpm` through the interface that every program uses.
+//! The model `quick-diffusion` through the interface that every program uses.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,16 +6,16 @@ use gen_core::Result;
 use gen_core::config;
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Values};
 use gen_core::model::{GenerativeModel, LikelihoodKind, SampleRequest, Step};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};
 use gen_diffusion::network::{MlpConfig, NetworkConfig};
-use gen_diffusion::prediction::Prediction;
-use gen_diffusion::schedule::NoiseSchedule;
+use gen_diffusion::prediction::{EdmScaling, Prediction};
+use gen_diffusion::schedule::{DiscreteConfig, NoiseSchedule, ProcessConfig};
 use gen_diffusion::unet::UNetConfig;
-use gen_diffusion::weighting::{MinSnr, Weighting};
-use gen_diffusion::{Ddpm, DdpmConfig, MODELS, QUICK_DIFFUSION};
+use gen_diffusion::weighting::Weighting;
+use gen_diffusion::{Diffusion, DiffusionConfig, MODELS, QUICK_DIFFUSION};
 use tch::{Device, Kind, Tensor};
 use toml::Table;
 
@@ -42,11 +42,15 @@ fn points() -> Dataset {
     Dataset::from_tensor("points", centre + noise).unwrap()
 }
 
-fn min_snr(gamma: f64) -> Weighting {
-    Weighting::MinSnr(MinSnr { gamma })
+fn edm(sigma_data: f64) -> Weighting {
+    Weighting::Edm(EdmScaling { sigma_data })
 }
 
-fn small(data: &Dataset) -> DdpmConfig {
+fn in_timesteps(timesteps: usize, schedule: NoiseSchedule) -> ProcessConfig {
+    ProcessConfig::VariancePreserving(DiscreteConfig { timesteps, schedule })
+}
+
+fn small(data: &Dataset) -> DiffusionConfig {
     let network = match NetworkConfig::of(data.spec.shape) {
         NetworkConfig::Unet(unet) => {
             let channels = if unet.channels.len() > 1 { vec![8, 16] } else { vec![8] };
@@ -54,14 +58,14 @@ fn small(data: &Dataset) -> DdpmConfig {
         }
         NetworkConfig::Mlp(_) => NetworkConfig::Mlp(MlpConfig { width: 32, blocks: 2 }),
     };
-    DdpmConfig { network, bound_evaluations: 3, ..QUICK_DIFFUSION.config(&data.spec) }
+    DiffusionConfig { network, bound_evaluations: 3, ..QUICK_DIFFUSION.config(&data.spec) }
 }
 
-fn build(config: DdpmConfig, data: &Dataset, seed: u64) -> Result<Ddpm> {
+fn build(config: DiffusionConfig, data: &Dataset, seed: u64) -> Result<Diffusion> {
     QUICK_DIFFUSION.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed })
 }
 
-fn train<'a>(model: &'a mut Ddpm, data: &'a Dataset, steps: u64) -> Trainer<'a, Ddpm> {
+fn train<'a>(model: &'a mut Diffusion, data: &'a Dataset, steps: u64) -> Trainer<'a, Diffusion> {
     let settings = TrainConfig { batch_size: 8, ema_decay: 0.9, log_every: 1, ..TrainConfig::default() };
     let mut trainer = Trainer::new(model, data, settings, Budget::Steps(10), 0).unwrap();
     for _ in 0..steps {
@@ -149,8 +153,9 @@ fn samples_depend_on_the_weights_alone() {
     }
     fresh.weights().assign(&trained.weights()).unwrap();
     let x = data.train.to_batch(&data.spec, &Generator::shared()).x;
-    let log_p =
-        |model: &Ddpm| model.density().unwrap().log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 2).unwrap();
+    let log_p = |model: &Diffusion| {
+        model.density().unwrap().log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 2).unwrap()
+    };
     assert_eq!(log_p(&fresh), log_p(&trained));
     for name in ["ddim", "ancestral"] {
         let request = SampleRequest::new(3, 5).with("sampler", name).with("sampler.steps", 4);
@@ -226,21 +231,25 @@ fn requests() {
 fn configurations() {
     let _generator = generator();
     let (set, grey) = (points(), images(1, 28));
-    let message = |config: DdpmConfig, data: &Dataset| match build(config, data, 0) {
+    let message = |config: DiffusionConfig, data: &Dataset| match build(config, data, 0) {
         Ok(_) => panic!("this configuration is not possible"),
         Err(error) => error.to_string(),
     };
     let unet = |change: &dyn Fn(&mut UNetConfig)| {
         let mut config = UNetConfig::of(28, 28);
         change(&mut config);
-        DdpmConfig { network: NetworkConfig::Unet(config), ..small(&grey) }
+        DiffusionConfig { network: NetworkConfig::Unet(config), ..small(&grey) }
     };
     for (config, data, expected) in [
-        (DdpmConfig { timesteps: 0, ..small(&set) }, &set, "at least 1 timestep"),
-        (DdpmConfig { weighting: min_snr(-1.0), ..small(&set) }, &set, "`weighting.gamma`"),
-        (DdpmConfig { bound_evaluations: 1, ..small(&set) }, &set, "`bound_evaluations`"),
-        (DdpmConfig { network: NetworkConfig::of(grey.spec.shape), ..small(&set) }, &set, "\"mlp\""),
-        (DdpmConfig { network: NetworkConfig::of(set.spec.shape), ..small(&grey) }, &grey, "\"unet\""),
+        (
+            DiffusionConfig { process: in_timesteps(0, NoiseSchedule::Cosine), ..small(&set) },
+            &set,
+            "at least 1 timestep",
+        ),
+        (DiffusionConfig { weighting: edm(-1.0), ..small(&set) }, &set, "`weighting.sigma_data`"),
+        (DiffusionConfig { bound_evaluations: 1, ..small(&set) }, &set, "`bound_evaluations`"),
+        (DiffusionConfig { network: NetworkConfig::of(grey.spec.shape), ..small(&set) }, &set, "\"mlp\""),
+        (DiffusionConfig { network: NetworkConfig::of(set.spec.shape), ..small(&grey) }, &grey, "\"unet\""),
         (unet(&|c| c.channels = vec![8, 8, 8, 8]), &grey, "sides that 16 divides"),
         (unet(&|c| c.patch = 0), &grey, "`patch`"),
         (unet(&|c| c.channels = vec![10]), &grey, "multiples of 4"),
@@ -335,7 +344,7 @@ fn batches_of_the_wrong_shape_are_refused() {
 fn learns_points() {
     let _generator = generator();
     let data = points();
-    let config = DdpmConfig { bound_evaluations: 20, ..small(&data) };
+    let config = DiffusionConfig { bound_evaluations: 20, ..small(&data) };
     let mut model = build(config, &data, 0).unwrap();
     model.set_sampling_options(&toml::toml! { sampler = { steps = 50 } }).unwrap();
     let settings = TrainConfig { batch_size: 256, log_every: 100, ..QUICK_DIFFUSION.training(&data.spec) };
@@ -388,7 +397,8 @@ fn units_change_a_density_by_their_volume_and_samples_with_them() {
     }
     let x = data.train.x.narrow(0, 0, 20);
     for kind in [LikelihoodKind::LowerBound, LikelihoodKind::Ode] {
-        let of = |model: &Ddpm, x: &Tensor| model.density().unwrap().log_likelihood(&Batch::of(x), kind, 3).unwrap();
+        let of =
+            |model: &Diffusion, x: &Tensor| model.density().unwrap().log_likelihood(&Batch::of(x), kind, 3).unwrap();
         // ln (4 / 8)
         assert_close(&(of(&model, &x) - of(&other, &(&x * &units))), &Tensor::full([20], 0.5f64.ln(), F64), 1e-5, 1e-4);
     }
@@ -403,7 +413,7 @@ fn no_setting_is_ignored() {
     let _generator = generator();
     let data = images(1, 8);
     let x = data.train.to_batch(&data.spec, &Generator::seeded(0)).x;
-    let observed = |config: DdpmConfig, options: Table| {
+    let observed = |config: DiffusionConfig, options: Table| {
         let mut model = build(config, &data, 0).unwrap();
         model.set_sampling_options(&toml::toml! { sampler = { steps = 5 } }).unwrap();
         model.set_sampling_options(&options).unwrap();
@@ -418,11 +428,29 @@ fn no_setting_is_ignored() {
     let (default, none) = (small(&data), Table::new);
     let ancestral = || toml::toml! { sampler = { kind = "ancestral", steps = 5 } };
     let small_variance = || toml::toml! { sampler = { kind = "ancestral", steps = 5, variance = "fixed-small" } };
-    let changes: [(&str, DdpmConfig, Table, Table, [bool; 2]); 9] = [
-        ("timesteps", DdpmConfig { timesteps: 500, ..default.clone() }, none(), none(), [true, true]),
-        ("schedule", DdpmConfig { schedule: NoiseSchedule::Linear, ..default.clone() }, none(), none(), [true, true]),
-        ("prediction", DdpmConfig { prediction: Prediction::Sample, ..default.clone() }, none(), none(), [true, true]),
-        ("weighting", DdpmConfig { weighting: min_snr(5.0), ..default.clone() }, none(), none(), [false, true]),
+    let changes: [(&str, DiffusionConfig, Table, Table, [bool; 2]); 9] = [
+        (
+            "timesteps",
+            DiffusionConfig { process: in_timesteps(500, NoiseSchedule::Cosine), ..default.clone() },
+            none(),
+            none(),
+            [true, true],
+        ),
+        (
+            "schedule",
+            DiffusionConfig { process: in_timesteps(1000, NoiseSchedule::Linear), ..default.clone() },
+            none(),
+            none(),
+            [true, true],
+        ),
+        (
+            "prediction",
+            DiffusionConfig { prediction: Prediction::Sample, ..default.clone() },
+            none(),
+            none(),
+            [true, true],
+        ),
+        ("weighting", DiffusionConfig { weighting: edm(0.5), ..default.clone() }, none(), none(), [false, true]),
         ("eta", default.clone(), none(), toml::toml! { sampler = { eta = 1.0 } }, [true, false]),
         ("spacing", default.clone(), none(), toml::toml! { sampler = { spacing = "leading" } }, [true, false]),
         ("clip", default.clone(), none(), toml::toml! { clip = false }, [true, false]),

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset, PointSet, Split, Values};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};
@@ -13,7 +13,7 @@ use gen_diffusion::network::{MlpConfig, NetworkConfig};
 use gen_diffusion::ode::{Divergence, log_density};
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule};
 use gen_diffusion::unet::UNetConfig;
-use gen_diffusion::{Ddpm, DdpmConfig, QUICK_DIFFUSION};
+use gen_diffusion::{Diffusion, DiffusionConfig, QUICK_DIFFUSION};
 use tch::{Device, Kind, Tensor};
 
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -116,22 +116,22 @@ fn the_density_of_nothing_and_in_no_steps() {
     assert!(error.unwrap_err().to_string().contains("at least 1 step"));
 }
 
-fn build(config: DdpmConfig, data: &Dataset) -> Ddpm {
+fn build(config: DiffusionConfig, data: &Dataset) -> Diffusion {
     tch::set_num_threads(1);
     QUICK_DIFFUSION.build(config, &BuildContext { data: data.spec.clone(), device: Device::Cpu, seed: 0 }).unwrap()
 }
 
-fn train(model: &mut Ddpm, data: &Dataset, batch_size: usize, steps: u64) {
+fn train(model: &mut Diffusion, data: &Dataset, batch_size: usize, steps: u64) {
     let settings = TrainConfig { batch_size, log_every: 100, ..QUICK_DIFFUSION.training(&data.spec) };
     let mut trainer = Trainer::new(model, data, settings, Budget::Steps(steps), 0).unwrap();
     while trainer.advance().unwrap().is_some() {}
     trainer.finish().unwrap();
 }
 
-fn moons() -> (Dataset, Ddpm) {
+fn moons() -> (Dataset, Diffusion) {
     let train_split = Split::unlabelled(PointSet::Moons.sample(20_000, 0));
     let data = Dataset::from_splits("moons", train_split, None, None, Vec::new()).unwrap();
-    let config = DdpmConfig {
+    let config = DiffusionConfig {
         network: NetworkConfig::Mlp(MlpConfig { width: 64, blocks: 2 }),
         ..QUICK_DIFFUSION.config(&data.spec)
     };
@@ -196,7 +196,7 @@ fn images(options: &DataOptions) -> Dataset {
 
 /// Pictures of `width` pixels in a row, and a small model that was trained a little: as bytes, and with the same
 /// weights as numbers that were spread over their cells.
-fn bytes_and_spread(width: i64) -> (Dataset, [Ddpm; 2]) {
+fn bytes_and_spread(width: i64) -> (Dataset, [Diffusion; 2]) {
     let place = Tensor::arange(64 * width, (Kind::Int64, Device::Cpu));
     let bytes = (place.square() * 7).fmod(256).to_kind(Kind::Uint8).view([64, 1, 1, width]);
     let data = Dataset::from_tensor("pixels", bytes.shallow_clone()).unwrap();
@@ -204,7 +204,7 @@ fn bytes_and_spread(width: i64) -> (Dataset, [Ddpm; 2]) {
     let spread = Dataset::from_tensor("pixels", bytes).unwrap().with_options(&dequantise).unwrap();
     let [mut model, other] = [&data, &spread].map(|data| {
         let unet = UNetConfig { channels: vec![4], ..UNetConfig::of(1, width) };
-        build(DdpmConfig { network: NetworkConfig::Unet(unet), ..QUICK_DIFFUSION.config(&data.spec) }, data)
+        build(DiffusionConfig { network: NetworkConfig::Unet(unet), ..QUICK_DIFFUSION.config(&data.spec) }, data)
     });
     train(&mut model, &data, 16, 60);
     other.weights().assign(&model.weights()).unwrap();
@@ -248,5 +248,5 @@ fn black_and_white_has_no_density() {
     assert_eq!(model.kinds(), [LikelihoodKind::LowerBound]);
     let x = data.train.narrow(0, 2).to_batch(&data.spec, &Generator::seeded(0)).x;
     let message = model.log_likelihood(&Batch::of(&x), LikelihoodKind::Ode, 0).unwrap_err().to_string();
-    assert_eq!(message, "the likelihood of Binary values by `ddpm` is `lower-bound`, not `ode`");
+    assert_eq!(message, "the likelihood of Binary values by `quick-diffusion` is `lower-bound`, not `ode`");
 }

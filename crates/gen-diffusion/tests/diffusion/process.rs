@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64, assert_gradient};
-use gen_diffusion::objective::{Objective, stratified_timesteps};
-use gen_diffusion::prediction::{Prediction, Scales};
+use gen_diffusion::objective::Objective;
+use gen_diffusion::prediction::{EdmScaling, Prediction};
 use gen_diffusion::samplers::{Variance, ancestral, ddim};
+use gen_diffusion::scales::Scales;
 use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Posterior, Spacing};
-use gen_diffusion::weighting::{MinSnr, Weighting};
+use gen_diffusion::weighting::Weighting;
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -24,7 +24,13 @@ fn seeded() -> MutexGuard<'static, ()> {
 const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
 const SCHEDULES: [NoiseSchedule; 2] = [NoiseSchedule::Linear, NoiseSchedule::Cosine];
 const SPACINGS: [Spacing; 3] = [Spacing::Trailing, Spacing::Leading, Spacing::Linspace];
-const PREDICTIONS: [Prediction; 3] = [Prediction::Epsilon, Prediction::Sample, Prediction::V];
+const PREDICTIONS: [Prediction; 5] = [
+    Prediction::Epsilon,
+    Prediction::Sample,
+    Prediction::V,
+    Prediction::Velocity,
+    Prediction::Edm(EdmScaling { sigma_data: 0.7 }),
+];
 
 fn process(schedule: NoiseSchedule, timesteps: usize) -> DiscreteVp {
     DiscreteVp::new(schedule, timesteps).unwrap()
@@ -118,7 +124,6 @@ fn predictions_agree() {
             for prediction in PREDICTIONS {
                 let output = prediction.target(&x0, &noise, &scales);
                 assert_close(&prediction.x0(&output, &x, &scales), &x0, 1e-9, 1e-9);
-                assert_close(&prediction.epsilon(&output, &x, &scales), &noise, 1e-9, 1e-9);
             }
         }
     }
@@ -126,38 +131,25 @@ fn predictions_agree() {
 
 /// Weighted for its prediction, every network has the same loss for the same error of x_0.
 #[test]
-fn min_snr_weights_agree() {
+fn weights_agree_between_predictions() {
     let process = process(NoiseSchedule::Cosine, 1000);
     let (x0, noise) = (Tensor::from_slice(&[0.4, -0.7]).view([1, 2]), Tensor::from_slice(&[0.3, 1.1]).view([1, 2]));
     let wrong = &x0 + 0.25;
     for t in [3, 300, 900] {
         let level = process.level(t);
-        let step = Tensor::from_slice(&[t as i64]);
+        let scales = Scales::of(&level, &x0);
+        let x = scales.diffuse(&x0, &noise);
         for prediction in PREDICTIONS {
-            let network = |x: &Tensor, _: &Tensor| {
-                let scales = Scales::of(&level, x);
-                let epsilon = (x - &wrong * &scales.alpha) / &scales.sigma;
+            let network = |input: &Tensor, _: &Tensor| {
+                assert_close(input, &prediction.input(&x, &scales), 1e-12, 0.0);
+                let epsilon = (&x - &wrong * &scales.alpha) / &scales.sigma;
                 prediction.target(&wrong, &epsilon, &scales)
             };
-            let objective = Objective::new(&process, prediction, Weighting::MinSnr(MinSnr { gamma: 5.0 }));
-            let loss = objective.loss(network, &x0, &noise, &step).double_value(&[0]);
-            assert_close_f64(loss, level.snr().min(5.0) * 0.0625, 1e-9, 0.0);
+            let weighting = Weighting::Edm(EdmScaling { sigma_data: 0.5 });
+            let loss = Objective { prediction, weighting }.loss(network, &x0, &noise, &[level]);
+            assert_close_f64(loss.double_value(&[0]), (level.snr() + 4.0) * 0.0625, 1e-9, 0.0);
         }
     }
-}
-
-#[test]
-fn every_timestep_is_trained_equally_often() {
-    let _generator = seeded();
-    let like = Tensor::zeros([1], (Kind::Float, Device::Cpu));
-    let mut counts = vec![0; 10];
-    for _ in 0..3000 {
-        let t = Vec::<i64>::try_from(stratified_timesteps(7, 10, &like, &Generator::shared())).unwrap();
-        assert!(t.windows(2).all(|pair| pair[0] <= pair[1]));
-        t.iter().for_each(|t| counts[*t as usize] += 1);
-    }
-    // 2,100 each; stratified draws spread less than binomial ones, whose standard deviation is 43.
-    assert!(counts.iter().all(|count| (2100i32 - count).abs() < 150), "{counts:?}");
 }
 
 #[test]
@@ -165,17 +157,17 @@ fn gradients_of_the_loss() {
     let process = process(NoiseSchedule::Cosine, 100);
     let x0 = Tensor::from_slice(&[0.4, -0.7, 0.2, 0.9, -0.1, 0.5]).view([3, 2]);
     let noise = Tensor::from_slice(&[0.3, 1.1, -0.8, 0.2, -1.4, 0.6]).view([3, 2]);
-    let t = Tensor::from_slice(&[0i64, 40, 99]);
+    let levels = [0, 40, 99].map(|t| process.level(t));
     let parameters = Tensor::from_slice(&[0.7, -0.3, 0.2, 0.5, -0.6, 0.1]).view([3, 2]);
     for prediction in PREDICTIONS {
-        for weighting in [Weighting::Uniform, Weighting::MinSnr(MinSnr { gamma: 5.0 })] {
-            let objective = Objective::new(&process, prediction, weighting);
+        for weighting in [Weighting::Uniform, Weighting::Edm(EdmScaling { sigma_data: 0.5 })] {
+            let objective = Objective { prediction, weighting };
             let loss = |w: &Tensor| {
                 let network = |x: &Tensor, time: &Tensor| {
                     let hidden = x.matmul(&w.narrow(0, 0, 2)) + time.unsqueeze(1) * 1e-3;
                     hidden.tanh() * w.narrow(0, 2, 1)
                 };
-                objective.loss(network, &x0, &noise, &t).sum(Kind::Double)
+                objective.loss(network, &x0, &noise, &levels).sum(Kind::Double)
             };
             assert_gradient(loss, &parameters, 1e-7);
         }
@@ -185,10 +177,10 @@ fn gradients_of_the_loss() {
 #[test]
 fn epsilon_without_weights_is_l_simple() {
     let process = process(NoiseSchedule::Linear, 1000);
-    let objective = Objective::new(&process, Prediction::Epsilon, Weighting::Uniform);
+    let objective = Objective { prediction: Prediction::Epsilon, weighting: Weighting::Uniform };
     let (x0, noise) = (Tensor::zeros([2, 3], F64), Tensor::ones([2, 3], F64));
-    let t = Tensor::from_slice(&[0i64, 999]);
-    let loss = objective.loss(|x, _| x.full_like(3.0), &x0, &noise, &t);
+    let levels = [0, 999].map(|t| process.level(t));
+    let loss = objective.loss(|x, _| x.full_like(3.0), &x0, &noise, &levels);
     assert_close(&loss, &Tensor::from_slice(&[4.0, 4.0]), 1e-12, 0.0);
 }
 

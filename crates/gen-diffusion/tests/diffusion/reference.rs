@@ -8,10 +8,13 @@ use gen_core::optim::Ema;
 use gen_core::params::NamedTensors;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_diffusion::bound::{Decoder, VariationalBound};
-use gen_diffusion::prediction::{Prediction, Scales};
-use gen_diffusion::samplers::{Variance, ancestral, ddim};
-use gen_diffusion::schedule::{DiscreteVp, Level, NoiseSchedule, Posterior, Spacing};
-use gen_diffusion::weighting::{MinSnr, Weighting};
+use gen_diffusion::prediction::{EdmScaling, Prediction};
+use gen_diffusion::samplers::{Variance, ancestral, ddim, euler, heun};
+use gen_diffusion::scales::Scales;
+use gen_diffusion::schedule::{
+    DiscreteVp, Level, LinearVp, NoiseSchedule, Posterior, Process, SigmaRange, Spacing, VarianceExploding,
+};
+use gen_diffusion::weighting::Weighting;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -105,7 +108,9 @@ fn samplers() {
         let process = process(&case["schedule"], 1000);
         let prediction = match case["prediction"].as_str().unwrap() {
             "v_prediction" => Prediction::V,
-            other => read(&other.into()),
+            "epsilon" => Prediction::Epsilon,
+            "sample" => Prediction::Sample,
+            other => panic!("the vectors have a prediction `{other}`"),
         };
         let mut levels = process.levels(&read::<Vec<usize>>(&case["timesteps"]));
         if !case["last_alpha_one"].as_bool().unwrap() {
@@ -169,23 +174,74 @@ fn diffused_data_and_v() {
 }
 
 #[test]
-fn min_snr_weights() {
-    let (case, process) = (&VECTORS["min_snr"], linear());
+fn signal_to_noise_ratios() {
+    let (case, process) = (&VECTORS["snr"], linear());
     for (i, t) in read::<Vec<usize>>(&case["t"]).into_iter().enumerate() {
-        let snr = process.level(t).snr();
-        assert_close_f64(snr, case["snr"][i].as_f64().unwrap(), 1e-9, 0.0);
-        for (name, prediction) in
-            [("epsilon", Prediction::Epsilon), ("sample", Prediction::Sample), ("v", Prediction::V)]
-        {
-            let expected = case[name][i].as_f64().unwrap();
-            assert_close_f64(Weighting::MinSnr(MinSnr { gamma: 5.0 }).at(snr, prediction), expected, 1e-9, 0.0);
+        assert_close_f64(process.level(t).snr(), case["snr"][i].as_f64().unwrap(), 1e-9, 0.0);
+    }
+}
+
+fn edm() -> VarianceExploding {
+    VarianceExploding::new(SigmaRange { sigma_min: 0.002, sigma_max: 80.0 }).unwrap()
+}
+
+#[test]
+fn preconditioning_of_edm() {
+    let case = &VECTORS["edm"];
+    let scaling = EdmScaling { sigma_data: read(&case["sigma_data"]) };
+    for (i, sigma) in read::<Vec<f64>>(&case["sigma"]).into_iter().enumerate() {
+        let level = edm().at_log_snr(-2.0 * sigma.ln());
+        let scales = Scales::of(&level, &number(0.0).view([1]));
+        let weight = Weighting::Edm(scaling).at(&level, Prediction::Sample);
+        for (name, found) in [
+            ("c_in", scaling.input(&scales).double_value(&[])),
+            ("c_skip", scaling.skip(&scales).double_value(&[])),
+            ("c_out", scaling.output(&scales).double_value(&[])),
+            ("c_noise", level.time),
+            ("weight", weight),
+        ] {
+            assert_close_f64(found, case[name][i].as_f64().unwrap(), 1e-9, 1e-12);
         }
+        // The loss is not weighted in the units of the network's output.
+        assert_close_f64(Weighting::Edm(scaling).at(&level, Prediction::Edm(scaling)), 1.0, 1e-12, 0.0);
+    }
+}
+
+/// Those of k-diffusion for data N(0.3, 0.5²), from 80 times the base sample.
+#[test]
+fn samplers_of_edm() {
+    let case = &VECTORS["edm"];
+    let levels = Spacing::Karras.levels(&edm(), 18).unwrap();
+    let sigmas: Vec<f64> = levels.iter().map(|level| level.sigma).collect();
+    assert_close(&Tensor::from_slice(&sigmas), &tensor(&case["karras"]), 1e-9, 0.0);
+    let denoise = |x: &Tensor, level: &Level| (x * 0.25 + level.sigma.powi(2) * 0.3) / (0.25 + level.sigma.powi(2));
+    for run in list(&case["runs"]) {
+        let levels = Spacing::Karras.levels(&edm(), read(&run["steps"])).unwrap();
+        let x = tensor(&VECTORS["meta"]["x"]) * 80.0;
+        let found = match run["sampler"].as_str().unwrap() {
+            "euler" => euler(denoise, x, &levels),
+            "heun" => heun(denoise, x, &levels),
+            other => panic!("the vectors have a sampler `{other}`"),
+        };
+        assert_close(&found, &tensor(&run["final"]), 1e-9, 1e-9);
+    }
+}
+
+#[test]
+fn the_linear_process_in_continuous_time() {
+    let case = &VECTORS["vp_continuous"];
+    let (eps_s, sigmas): (f64, Vec<f64>) = (read(&case["eps_s"]), read(&case["sigmas"]));
+    let n = sigmas.len() - 1;
+    for (i, sigma) in sigmas[..n].iter().enumerate() {
+        let t = 1.0 + (eps_s - 1.0) * i as f64 / (n as f64 - 1.0);
+        let level = LinearVp.at((t - 1e-5) / (1.0 - 1e-5));
+        assert_close_f64(level.sigma / level.alpha, *sigma, 1e-9, 0.0);
     }
 }
 
 #[test]
 fn prior_term() {
-    let bound = VariationalBound::new(&linear(), Variance::FixedSmall, Decoder::Discretised(256));
+    let bound = VariationalBound::new(linear().all_levels().unwrap(), Variance::FixedSmall, Decoder::Discretised(256));
     for case in list(&VECTORS["vlb"]["prior_bits_linear"]) {
         let (x0, bits): (f64, f64) = read(case);
         let nats = bound.prior(&number(x0).view([1, 1]));
@@ -201,7 +257,7 @@ fn whole_bound_of_a_gaussian() {
         let variance = if name == "fixed_small" { Variance::FixedSmall } else { Variance::FixedLarge };
         let (mean, std, x0): (f64, f64, f64) = (read(&case["data_mean"]), read(&case["data_std"]), read(&case["x0"]));
         let process = linear();
-        let bound = VariationalBound::new(&process, variance, Decoder::Discretised(256));
+        let bound = VariationalBound::new(process.all_levels().unwrap(), variance, Decoder::Discretised(256));
         // E[x_0 | x_t] = mean + gain (x_t - α mean)
         let gain =
             |level: &Level| level.alpha * std.powi(2) / (level.alpha.powi(2) * std.powi(2) + level.sigma.powi(2));

@@ -4,16 +4,17 @@ use gen_core::native::as_convolved;
 use gen_core::rng::{Purpose, stream};
 use tch::{Kind, Tensor};
 
-use super::{Ddim, Ddpm, Sampler};
+use super::{Ddim, Diffusion, Sampler};
 use crate::samplers::{ddim, ddim_inversion};
 use crate::schedule::Level;
 
 /// Corrections of each step on the way from data to latents.
 const REFINEMENTS: usize = 4;
 
-/// The noise x_T, which DDIM without noise of its own (η = 0) takes to data, in the steps of the model's own sampler if
-/// that is DDIM, otherwise in 25. Encoding undoes these steps, up to an error that a few corrections of each leave.
-impl Latent for Ddpm {
+/// Standard normal noise, which DDIM without noise of its own (η = 0) takes to data, at the levels of the model's own
+/// sampler; in place of ancestral sampling in 25 steps. Encoding undoes these steps, up to an error that a few
+/// corrections of each leave.
+impl Latent for Diffusion {
     fn latent_shape(&self) -> Vec<i64> {
         self.card.data.shape.batch(0)[1..].to_vec()
     }
@@ -30,9 +31,10 @@ impl Latent for Ddpm {
         let levels = self.latent_levels()?;
         let _no_grad = tch::no_grad_guard();
         let none = |x: &Tensor| x.zeros_like();
-        let denoise = |x: &Tensor, level: &Level| self.denoise(x, level, self.sampling.clip);
+        let denoise = |x: &Tensor, level: &Level| self.denoise(x, level, None, &self.sampling);
         map_chunks(latents, self.chunk(), |x| {
-            Ok(self.units.to_data(&ddim(denoise, as_convolved(x), &levels, 0.0, none)))
+            let x = as_convolved(&(x * levels[0].spread()));
+            Ok(self.units.to_data(&ddim(denoise, x, &levels, 0.0, none)))
         })
     }
 
@@ -40,9 +42,10 @@ impl Latent for Ddpm {
         self.card.check_batch(x)?;
         let levels = self.latent_levels()?;
         let _no_grad = tch::no_grad_guard();
-        let denoise = |x: &Tensor, level: &Level| self.denoise(x, level, self.sampling.clip);
+        let denoise = |x: &Tensor, level: &Level| self.denoise(x, level, None, &self.sampling);
         let latents = map_chunks(x, self.chunk(), |x| {
-            Ok(ddim_inversion(denoise, as_convolved(&self.units.to_network(x)), &levels, REFINEMENTS))
+            let x0 = as_convolved(&self.units.to_network(x));
+            Ok(ddim_inversion(denoise, x0, &levels, REFINEMENTS) / levels[0].spread())
         })?;
         Ok(Some(latents))
     }
@@ -52,13 +55,13 @@ impl Latent for Ddpm {
     }
 }
 
-impl Ddpm {
+impl Diffusion {
     /// The levels between latents and data.
     fn latent_levels(&self) -> Result<Vec<Level>> {
-        let ddim = match self.sampling.sampler {
-            Sampler::Ddim(ddim) => ddim,
-            Sampler::Ancestral(_) => Ddim::default(),
+        let sampler = match self.sampling.sampler {
+            Sampler::Ancestral(_) => Sampler::Ddim(Ddim::default()),
+            other => other,
         };
-        Ok(self.process.levels(&Sampler::Ddim(ddim).timesteps(self.config.timesteps)?))
+        sampler.levels(&*self.process)
     }
 }
