@@ -31,6 +31,8 @@ const MODELS: [&str; 9] =
     ["quick-gan", "quick-vae", "ae", "quick-flow", "nsf", "ffjord", "residual-flow", "tarflow", "quick-diffusion"];
 const OF_POINTS: [&str; 3] = ["nsf-ar", "maf", "iaf"];
 const OF_IMAGES: [&str; 2] = ["glow", "flow++"];
+/// The models of papers that have one of the house beside them, which is trained here.
+const PAPERS: [&str; 4] = ["realnvp", "ddpm", "edm", "rectified-flow"];
 
 #[test]
 fn list_names_every_model() {
@@ -38,7 +40,7 @@ fn list_names_every_model() {
     let names = String::from_utf8(names).unwrap();
     let mut names: Vec<&str> = names.lines().collect();
     names.sort_unstable();
-    let mut expected = [&MODELS[..], &OF_POINTS, &OF_IMAGES].concat();
+    let mut expected = [&MODELS[..], &OF_POINTS, &OF_IMAGES, &PAPERS].concat();
     expected.sort_unstable();
     assert_eq!(names, expected);
 }

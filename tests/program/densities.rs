@@ -127,8 +127,8 @@ fn other_data_is_detected() {
     let realnvp = "train realnvp --data digits --progress none --set batch_size=32 --set ema_decay=0.9 --set \
                    couplings=2 --set width=8 --set dense_couplings=2 --set dense_width=32";
     let (flow, background, gan) = (place("flow"), place("background"), place("gan"));
-    run(&format!("{quick-flow} --budget 150steps"), &flow, &[]).success();
-    run(&format!("{quick-flow} --budget 100steps --set perturb=0.3"), &background, &[]).success();
+    run(&format!("{realnvp} --budget 150steps"), &flow, &[]).success();
+    run(&format!("{realnvp} --budget 100steps --set perturb=0.3"), &background, &[]).success();
     assert!(fs::read_to_string(background.join("config.toml")).unwrap().contains("perturb = 0.3"));
 
     let write = |name: &str, x: &Tensor| {

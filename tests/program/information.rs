@@ -12,7 +12,7 @@ fn models_are_listed_by_family_and_by_data() {
         let told = run_in(temp.path(), &format!("list {options}"), &[]).success();
         String::from_utf8(told.get_output().stdout.clone()).unwrap()
     };
-    assert_eq!(list("--family diffusion --names"), "quick-diffusion\n");
+    assert_eq!(list("--family diffusion --names"), "quick-diffusion\nddpm\nedm\nrectified-flow\n");
     let of_points = list("--data moons --names");
     assert!(of_points.contains("maf\n") && !of_points.contains("glow\n"), "{of_points}");
     // The shape of a data set is known before it is fetched.
@@ -20,7 +20,7 @@ fn models_are_listed_by_family_and_by_data() {
     assert!(!of_images.contains("maf\n") && of_images.contains("glow\n"), "{of_images}");
     let all: serde_json::Value = serde_json::from_str(&list("--json")).unwrap();
     let ddpm = all.as_array().unwrap().iter().find(|model| model["name"] == "quick-diffusion").unwrap();
-    assert_eq!(ddpm["capabilities"]["samplers"], serde_json::json!(["ddim", "ancestral"]));
+    assert_eq!(ddpm["capabilities"]["samplers"], serde_json::json!(["ddim", "ancestral", "euler", "heun"]));
     assert!(ddpm["citation"].as_str().unwrap().contains("2020"));
     for (options, expected) in
         [("--family flwo", "unknown family `flwo`: did you mean `flow`?"), ("--data moon", "did you mean `moons`?")]

@@ -139,7 +139,7 @@ fn sampling_options_are_apart_from_training_and_recorded() {
         assert_ne!(drawn(other), own, "{other}");
     }
     for (options, expected) in [
-        ("--set guidance=2", "sampling options of `quick-diffusion`: unknown key `guidance`"),
+        ("--set guidence=2", "sampling options of `quick-diffusion`: unknown key `guidence`"),
         ("--sampler dimm", "did you mean `sampler=ddim`?"),
         ("--steps 1001", "1 to 1000 steps"),
         ("--set sampler=ancestral --temperature 0.5", "it needs the sampler `ddim`"),

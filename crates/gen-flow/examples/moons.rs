@@ -5,7 +5,7 @@
 
 use gen_core::data::{Batch, Dataset};
 use gen_core::model::{Density, LikelihoodKind};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::rng::{Purpose, torch_seed};
 use gen_core::train::{Budget, Trainer};
 use gen_flow::QUICK_FLOW;

@@ -9,7 +9,7 @@ mod sampling;
 use gen_core::Result;
 use gen_core::data::{DataSpec, Shape};
 use gen_core::params::Params;
-use gen_core::registry::{Capabilities, Origin, Preset};
+use gen_core::registry::{Origin, Preset};
 use gen_core::train::TrainConfig;
 
 pub use block::{BlockSize, Direction, TransformerBlock};

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use gen_core::data::{Dataset, signed_to_bytes};
 use gen_core::model::{GenerativeModel, SampleRequest};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::tch::{Device, Tensor};
 use gen_core::train::{Budget, Trainer};
 use gen_core::{Error, Result};

@@ -89,9 +89,9 @@ impl<'a> Batches<'a> {
         let mut condition = self.split.condition.select(&index);
         if self.spec.options.flip {
             let mirrored = rng.rand([x.size()[0], 1, 1, 1], (Kind::Float, x.device())).lt(0.5);
-            let flipped = |x: &Tensor| x.flip([3]).where_self(&mirrored, x);
-            x = flipped(&x);
+            let flipped = |image: &Tensor| image.flip([3]).where_self(&mirrored, image);
             condition.image = condition.image.as_ref().map(flipped);
+            x = x.flip([3]).where_self(&mirrored, &x);
         }
         if self.spec.options.perturb > 0.0 {
             x = perturbed(&x, self.spec.options.perturb, rng);

@@ -7,7 +7,8 @@ use super::moments::ColumnMoments;
 use super::options::DataOptions;
 use super::shape::Shape;
 use super::spec::{ContextColumn, DataSpec};
-use super::split::{Split, Splits};
+use super::split::Split;
+use super::splits::Splits;
 use crate::error::{Error, Result};
 
 /// A data set in memory: its specification and its three parts.

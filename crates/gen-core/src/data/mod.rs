@@ -15,6 +15,7 @@ pub mod points;
 mod shape;
 mod spec;
 mod split;
+mod splits;
 mod values;
 
 pub use batches::{Batch, Batches};
@@ -28,5 +29,6 @@ pub use options::{Binarise, DataOptions};
 pub use points::PointSet;
 pub use shape::Shape;
 pub use spec::{ContextColumn, DataSpec};
-pub use split::{Split, Splits};
+pub use split::Split;
+pub use splits::Splits;
 pub use values::Values;

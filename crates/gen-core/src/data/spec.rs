@@ -6,7 +6,7 @@ use super::discrete::{Grid, spread};
 use super::moments::ColumnMoments;
 use super::options::DataOptions;
 use super::shape::Shape;
-use super::split::Splits;
+use super::splits::Splits;
 use super::values::Values;
 use crate::error::{Error, Result};
 use crate::rng::Generator;

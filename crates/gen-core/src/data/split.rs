@@ -1,4 +1,3 @@
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::condition::Condition;
@@ -63,16 +62,4 @@ impl Split {
     pub(super) fn to_device(&self, device: Device) -> Split {
         Split { x: self.x.to_device(device), condition: self.condition.to_device(device) }
     }
-}
-
-/// The number of rows in each part of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Splits {
-    /// Rows to train on.
-    pub train: usize,
-    /// Rows to choose models by.
-    pub validation: usize,
-    /// Rows to report results on.
-    pub test: usize,
 }

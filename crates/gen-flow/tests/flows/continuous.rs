@@ -9,7 +9,6 @@ use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::ode::Dopri5;
 use gen_core::optim::AdamConfig;
 use gen_core::params::Params;
-use gen_core::registry::Buildable;
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
 use gen_flow::bijection::{Bijection, Chain, Continuous, JacobianTrace, Layer, PerceptronField, Place, VectorField};

@@ -22,7 +22,7 @@ fn images_and_tables_take_pytorchs_step() {
             let steps = AffineSteps { couplings: 2, width: 4, blocks: 1, dense_couplings: 2, dense_width: 8 };
             ImageConfig { steps, ..config }
         }
-        RealNvpConfig::Tabular(_) => unreachable!("images have a configuration for images"),
+        RealNvpConfig::Tabular(_) | RealNvpConfig::Masked(_) => unreachable!("images have a configuration for images"),
     };
     check(&QUICK_FLOW, "realnvp", RealNvpConfig::Images(config), &images);
 

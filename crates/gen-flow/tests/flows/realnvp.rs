@@ -2,7 +2,7 @@
 
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Values};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest, Step};
-use gen_core::registry::{BuildContext, Buildable, ModelEntry};
+use gen_core::registry::{BuildContext, ModelEntry};
 use gen_core::rng::{Generator, Purpose, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};

@@ -7,7 +7,6 @@ use crate::common::{
 use gen_core::data::{Dataset, PointSet, Values};
 use gen_core::model::{GenerativeModel, SampleRequest};
 use gen_core::params::Params;
-use gen_core::registry::Buildable;
 use gen_core::rng::Generator;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_flow::bijection::{Bijection, Chain, Contraction, Layer, LogDet, Permutation, Residual};

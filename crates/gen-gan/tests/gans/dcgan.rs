@@ -6,7 +6,7 @@ use gen_core::data::{Batch, Dataset};
 use gen_core::model::{GenerativeModel, SampleRequest, Step};
 use gen_core::optim::Schedule;
 use gen_core::params::{NamedTensors, Params};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::rng::{Generator, Purpose, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, Progress, TrainConfig, Trainer};

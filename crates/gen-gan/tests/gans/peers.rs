@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use gen_core::data::Dataset;
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::testing::assert_recorded_steps;
 use gen_gan::penalty::{Penalty, R1};
 use gen_gan::{DcganConfig, QUICK_GAN};

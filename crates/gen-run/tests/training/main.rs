@@ -8,7 +8,7 @@ use gen_core::Error;
 use gen_core::data::{Dataset, Split};
 use gen_core::model::GenerativeModel;
 use gen_core::params::NamedTensors;
-use gen_core::registry::{Buildable, ModelEntry};
+use gen_core::registry::ModelEntry;
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, LogRecord, TrainConfig, TrainEvent, Trainer, Validated};
 use gen_run::{LIBTORCH_VERSION, RunConfig, RunFolder, RunInfo};

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use gen_core::data::{Binarise, DataOptions, DataSpec, Dataset};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::testing::assert_recorded_steps;
 use gen_vae::{FlowPrior, NetworkKind, PriorConfig, QUICK_VAE, VaeConfig};
 use tch::{Device, Kind, Tensor};

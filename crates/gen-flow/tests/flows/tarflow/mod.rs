@@ -6,7 +6,7 @@ use std::f64::consts::{LN_2, TAU};
 
 use gen_core::data::{Batch, Condition, DataOptions, Dataset, Split, Values};
 use gen_core::model::{Conditioning, Density, GenerativeModel, LikelihoodKind, SampleRequest, Step};
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::rng::{Generator, Purpose, stream, torch_seed};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_core::train::{Budget, TrainConfig, Trainer};

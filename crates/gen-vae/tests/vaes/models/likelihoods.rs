@@ -5,7 +5,6 @@ use std::f64::consts::TAU;
 use gen_core::data::{Batch, Binarise, Values};
 use gen_core::distributions::Gaussian;
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, Step};
-use gen_core::registry::Buildable;
 use gen_core::rng::{Generator, Purpose, stream};
 use gen_core::testing::{assert_close, assert_close_f64};
 use gen_vae::{Likelihood, PriorConfig, QUICK_VAE, VaeConfig};

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use gen_core::data::{Batch, Binarise, DataOptions, Dataset, Shape, Values};
 use gen_core::model::{Density, GenerativeModel, LikelihoodKind, SampleRequest, Step};
 use gen_core::params::NamedTensors;
-use gen_core::registry::{BuildContext, Buildable};
+use gen_core::registry::BuildContext;
 use gen_core::rng::Generator;
 use gen_core::testing::assert_close;
 use gen_core::train::{Budget, TrainConfig, Trainer};
