@@ -51,8 +51,8 @@ pub static REALNVP: Preset<RealNvp> = Preset {
     origin: Origin::Paper,
     citation: "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP",
     departures: &[
-        "Networks of couplings have 32 channels and 2 residual blocks at the finest scale, for a processor without a GPU; \
-         the paper has 32 to 64 channels and 4 to 8 blocks.",
+        "Networks of couplings have 32 channels and 2 residual blocks at the finest scale, for a processor without a \
+         GPU; the paper has 32 to 64 channels and 4 to 8 blocks.",
         "They have no normalisation of their own and no penalty on weights, and each position adds a learned vector.",
         "Batch normalisation takes the moments of the batch in training; the paper takes running means.",
         "As many scales as the image can be halved, up to 3; the paper goes down to 4 x 4.",

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "peers")]
     libraries: bool,
 
-    /// Time a whole program instead, from start to end: `gen sample` with a QUICK_GAN, against a plain PyTorch script that
+    /// Time a whole program instead, from start to end: `gen sample` with a DCGAN, against a plain PyTorch script that
     /// does the same; installs torch as --peers does
     #[arg(long, conflicts_with_all = ["peers", "libraries", "models", "seconds"])]
     programs: bool,

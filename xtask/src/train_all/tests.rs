@@ -14,7 +14,7 @@ const GEN: &str = r#"
 here=$(dirname "$0")
 echo "$*" >> "$here/calls"
 case "$*" in
-"list --names") printf 'dcgan\nvae\nrealnvp\nddpm\n'; exit ;;
+"list --names") printf 'quick-gan\nquick-vae\nquick-flow\nquick-diffusion\nvae\nddpm\n'; exit ;;
 "data fetch digits") exit ;;
 "data fetch "*) echo "gen: unknown data set" >&2; exit 1 ;;
 *" --budget 0s "*) echo "gen: the budget is 0s" >&2; exit 2 ;;
@@ -173,7 +173,7 @@ fn wrong_arguments_are_found_before_anything_is_written() {
     };
     refused("--data digits --models gan", "unknown model `gan`: there are dcgan, vae");
     refused("--data nothing", "data set `nothing`");
-    refused("--data digits --budget 0s", "dcgan cannot be trained with these arguments: the budget is 0s");
+    refused("--data digits --budget 0s", "quick-gan cannot be trained with these arguments: the budget is 0s");
     refused("--data digits --set vae:latent", "expected MODEL.KEY=VALUE");
     refused("--data digits --models vae --set ddpm.channels=8", "`ddpm` is not among the models vae");
     refused("--data digits --experiment ../x", "it names a folder");

@@ -88,9 +88,9 @@ pub trait Density {
     /// The kinds of likelihood that the model computes, the main one first.
     fn kinds(&self) -> Vec<LikelihoodKind>;
 
-    /// log p(x) of each row of a batch of a data set: `[batch]`, in nats, without gradients; of a model that learns from
-    /// a condition log p(x | condition), or p of all classes together where it learns from labels alone and the batch
-    /// has none.
+    /// log p(x) of each row of a batch of a data set: `[batch]`, in nats, without gradients. A model that learns from a
+    /// condition gives log p(x | condition), or p of all classes together where it learns from labels alone and the
+    /// batch has none.
     ///
     /// For bytes and binary values it is the log of a probability mass or a bound on it; for continuous values, of a
     /// density. See [`Values`](crate::data::Values).

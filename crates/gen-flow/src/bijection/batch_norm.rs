@@ -10,7 +10,7 @@ use crate::tensor::constant_log_det;
 /// > y = (x - μ) / √(σ² + ε), log|det| = -(values per channel) · ½ Σ ln(σ² + ε)
 ///
 /// for each channel. In a training step ([`Given::training`]) μ and σ² are those of the batch, with gradients, and the
-/// running means, in the buffers `mean` and `variance`, take a tenth of them. All other passes use the running means, so
+/// running means, in the buffers `mean` and `variance`, take a tenth of them. All other passes use the running means:
 /// each row is treated alone there.
 ///
 /// `x: [batch, channels, ...]`. Dinh et al. 2017 (RealNVP), section 3.7, which takes the running means in training too.

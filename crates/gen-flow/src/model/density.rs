@@ -38,8 +38,8 @@ impl<A: Architecture> Density for FlowModel<A> {
 }
 
 impl<A: Architecture> FlowModel<A> {
-    /// The log-likelihood of each row of `batch` by so many draws of the noise, or of the noisy rows where the density says
-    /// nothing about clean ones: `[batch]`.
+    /// The log-likelihood of each row of `batch` by so many draws of the noise, or of the noisy rows where the density
+    /// says nothing about clean ones: `[batch]`.
     pub(super) fn bound(&self, batch: &Batch, samples: u32, seed: u64) -> Result<Tensor> {
         self.estimate(batch, samples, seed, |weights| log_mean_exp(weights, 1))
     }
