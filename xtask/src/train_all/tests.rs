@@ -171,7 +171,7 @@ fn wrong_arguments_are_found_before_anything_is_written() {
         let error = format!("{:#}", bench.start(arguments).unwrap_err());
         assert!(error.contains(why), "{error}");
     };
-    refused("--data digits --models gan", "unknown model `gan`: there are dcgan, vae");
+    refused("--data digits --models gan", "unknown model `gan`: there are quick-gan, quick-vae");
     refused("--data nothing", "data set `nothing`");
     refused("--data digits --budget 0s", "quick-gan cannot be trained with these arguments: the budget is 0s");
     refused("--data digits --set vae:latent", "expected MODEL.KEY=VALUE");
