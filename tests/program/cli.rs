@@ -159,10 +159,10 @@ fn settings_come_from_files_and_flags() {
 fn wrong_words_get_the_nearest_right_one() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");
-    train("dcgna", "digits", "1steps", &run)
+    train("quick-gna", "digits", "1steps", &run)
         .assert()
         .code(1)
-        .stderr(contains("unknown model `dcgna`: did you mean `quick-gan`?").and(one_line()));
+        .stderr(contains("unknown model `quick-gna`: did you mean `quick-gan`?").and(one_line()));
     train("quick-gan", "digit", "1steps", &run)
         .assert()
         .code(1)

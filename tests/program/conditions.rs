@@ -37,7 +37,7 @@ fn samples_have_the_class_that_is_asked_for() {
     let picture = image::open(at("each.png")).unwrap();
     assert!(picture.height() > picture.width(), "{} x {}", picture.width(), picture.height());
 
-    program(temp.path(), "evaluate run -n 60 --metrics fd,nll --features pca --n-bound 20").success();
+    program(temp.path(), "evaluate run -n 60 --metrics fd,likelihood --features pca --n-bound 20").success();
 
     let refused = |arguments: &str, expected: &str| {
         program(temp.path(), arguments).failure().stderr(contains(expected).and(one_line()));
