@@ -124,7 +124,7 @@ fn found(out: &Path) -> BTreeMap<String, BTreeMap<String, String>> {
 fn other_data_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
-    let realnvp = "train realnvp --data digits --progress none --set batch_size=32 --set ema_decay=0.9 --set \
+    let realnvp = "train quick-flow --data digits --progress none --set batch_size=32 --set ema_decay=0.9 --set \
                    couplings=2 --set width=8 --set dense_couplings=2 --set dense_width=32";
     let (flow, background, gan) = (place("flow"), place("background"), place("gan"));
     run(&format!("{realnvp} --budget 150steps"), &flow, &[]).success();
