@@ -136,6 +136,12 @@ impl<M: Buildable> Fit<M> {
 
         let context = BuildContext { data: data.spec.clone(), device: self.device, seed: self.seed };
         let mut model = preset.build(from_table(&config)?, &context)?;
+        if self.condition.labels.is_some() && !model.card().conditioning.labels {
+            return Err(Error::invalid(format!(
+                "`{}` does not learn from labels with these settings: set `condition.labels` to true",
+                preset.name
+            )));
+        }
         model.set_sampling_options(&sampling)?;
         let data = data.to_device(self.device);
         let mut trainer = Trainer::new(&mut model, &data, training, self.budget, self.seed)?;

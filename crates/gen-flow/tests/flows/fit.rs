@@ -65,7 +65,9 @@ fn the_same_seed_is_the_same_model_and_a_file_keeps_it() {
     assert_eq!(read.model().card().parameters, flow.model().card().parameters);
 
     let error = |found: gen_core::Result<Fitted<Maf>>| found.err().unwrap().to_string();
-    assert!(error(Fitted::load(&MAF, &file, Device::Cpu)).ends_with("the file holds the model `realnvp`, not `maf`"));
+    assert!(
+        error(Fitted::load(&MAF, &file, Device::Cpu)).ends_with("the file holds the model `quick-flow`, not `maf`")
+    );
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
     assert!(error(Fitted::load(&MAF, &file, Device::Cpu)).contains("flow.safetensors"));
@@ -110,7 +112,7 @@ fn labels_are_for_models_that_learn_from_them() {
     assert!(error(fit().labels(&(labels - 1)).run(&images)).contains("a negative one"));
     let labels = Tensor::zeros([400], (Kind::Int64, Device::Cpu));
     let refused = small(&QUICK_FLOW).labels(&labels).run(&parabola(400)).err().unwrap().to_string();
-    assert_eq!(refused, "`realnvp` does not learn from labels");
+    assert_eq!(refused, "`quick-flow` does not learn from labels with these settings: set `condition.labels` to true");
 }
 
 #[test]
