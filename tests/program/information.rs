@@ -42,7 +42,7 @@ fn a_model_and_its_runs_are_shown() {
             .and(contains("[model.prior]\nkind = \"flow\"\nlayers = 8"))
             .and(contains("[sampling]\nnoise = true")),
     );
-    run_in(temp.path(), "info veae", &[]).failure().stderr(contains("did you mean `quick-vae`?").and(one_line()));
+    run_in(temp.path(), "info quick-veae", &[]).failure().stderr(contains("did you mean `quick-vae`?").and(one_line()));
 
     let train = "train quick-vae --data moons --budget 3steps --set widths=[8] --set temperature=0.5 --out {}";
     let resolved = run_in(temp.path(), &format!("{train} --dry-run"), &[&run]).success();
