@@ -1,4 +1,5 @@
-"""Denoising diffusion (Ho et al. 2020) for images, as gen-diffusion's `quick-diffusion`: v-prediction, DDIM sampling."""
+"""Denoising diffusion (Ho et al. 2020) for images, as
+gen-diffusion's `quick-diffusion`: v-prediction, DDIM sampling."""
 
 import math
 

@@ -50,5 +50,6 @@ record gen-flow maf maf --data moons --set transforms=3 --set 'hidden=[8,8]'
 record gen-flow nsf nsf --data moons --set transforms=3 --set 'hidden=[8,8]' --set bins=4
 record gen-flow nsf-ar nsf-ar --data moons --set transforms=3 --set 'hidden=[8,8]' --set bins=4
 record gen-diffusion ddpm quick-diffusion --data digits --set 'network.channels=[4,8]' --set patch=1
-record gen-diffusion ddpm-patches quick-diffusion --data digits --set 'network.channels=[4,4]' --set patch=2 --set heads=2 \
+record gen-diffusion ddpm-patches quick-diffusion --data digits --set 'network.channels=[4,4]' \
+    --set patch=2 --set heads=2 \
     --set network.blocks=2

@@ -9,7 +9,8 @@ by_eye=${2:-}
 gen() { cargo run --quiet --release --manifest-path "$here/../Cargo.toml" --bin gen -- "$@"; }
 
 runs=()
-for run in quick-gan-{20,60,180} quick-diffusion-{30,90,240} quick-vae-{15,60} quick-flow-{45,150} glow-120 nsf-90 tarflow-150 flow++-90; do
+for run in quick-gan-{20,60,180} quick-diffusion-{30,90,240} quick-vae-{15,60} quick-flow-{45,150} \
+    glow-120 nsf-90 tarflow-150 flow++-90; do
     seconds=${run##*-}
     out=$folder/${run}s
     [ -e "$out" ] || gen train "${run%-*}" --data fashion-mnist --budget "${seconds}s" --seed 0 --threads 1 --out "$out"
