@@ -9,7 +9,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use tch::{Device, Kind};
 
-use crate::shared::{column, one_line, run_in};
+use crate::shared::{column, one_line, rows, run_in};
 
 /// `gen` in `folder` on one thread.
 fn program(folder: &Path, arguments: &str) -> Assert {
@@ -38,6 +38,14 @@ fn samples_have_the_class_that_is_asked_for() {
     assert!(picture.height() > picture.width(), "{} x {}", picture.width(), picture.height());
 
     program(temp.path(), "evaluate run -n 60 --metrics fd,likelihood --features pca --n-bound 20").success();
+
+    // A model that has learned p(x | label) alone has samples to compare, and no likelihood p(x).
+    let train = "train quick-diffusion --data digits --budget 3steps --set network.channels=[8,8] --set batch_size=16 \
+                 --set condition.labels=true --set condition_dropout=0 --set sampling.sampler.steps=2 --out alone";
+    program(temp.path(), &format!("{train} --progress none")).success();
+    program(temp.path(), "evaluate alone -n 60 --metrics fd,likelihood --features pca").success();
+    let metrics: Vec<String> = rows(&at("alone/metrics.csv")).into_iter().map(|row| row["metric"].clone()).collect();
+    assert_eq!(metrics, ["fd"]);
 
     let refused = |arguments: &str, expected: &str| {
         program(temp.path(), arguments).failure().stderr(contains(expected).and(one_line()));

@@ -83,7 +83,7 @@ fn settings_that_cannot_be_honoured_are_refused() {
     with("[data]\nshpae = 3\n", train, "unknown key of [data] `shpae`: did you mean `shape`?");
     with("[smapling]\nsteps = 3\n", train, "unknown section `smapling`: did you mean `sampling`?");
     with("[sampling]\nsteps = 3\n", train, "unknown key `sampling.steps`");
-    with("format_version = 1\n", train, "settings of format 1; this program reads format 2");
+    with("format_version = 1\n", train, "settings of format 1; this program reads format 3");
     with("model = 3\n", train, "`model` should be a section");
     with("[model.prior]\nkind = \"standard-normal\"\nlayers = 3\n", train, "unknown key");
     with(
@@ -101,9 +101,9 @@ fn an_old_run_is_refused_in_one_line() {
     run_in(temp.path(), "train quick-vae --data moons --budget 2steps --set widths=[8] --out {}", &[&run]).success();
     let file = run.join("config.toml");
     let text = fs::read_to_string(&file).unwrap();
-    let now = "format_version = 2\n";
+    let now = "format_version = 3\n";
     assert!(text.starts_with(now));
-    for (before, number) in [("", 1), ("format_version = 9\n", 9)] {
+    for (before, number) in [("", 1), ("format_version = 2\n", 2), ("format_version = 9\n", 9)] {
         fs::write(&file, text.replace(now, before)).unwrap();
         for command in ["sample {} --out x.npy", "evaluate {}", "train --resume {}"] {
             let expected = format!("the run has format {number}, which another version of this program wrote");
@@ -155,7 +155,7 @@ fn sampling_options_are_apart_from_training_and_recorded() {
     assert_eq!((row["nfe"].as_str(), row["sampler"].as_str()), ("2", "ddim"));
     assert_eq!(
         row["sampling"],
-        "clip=false sampler=ddim sampler.eta=0.0 sampler.spacing=trailing sampler.steps=2 temperature=1.0"
+        "clip=false guidance=0.0 sampler=ddim sampler.eta=0.0 sampler.spacing=trailing sampler.steps=2 temperature=1.0"
     );
     run_in(temp.path(), "evaluate --samples {} --data moons --steps 3", &[&at("x.csv")])
         .failure()

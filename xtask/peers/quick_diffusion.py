@@ -1,5 +1,4 @@
-"""Denoising diffusion (Ho et al. 2020) for images, as
-gen-diffusion's `quick-diffusion`: v-prediction, DDIM sampling."""
+"""Denoising diffusion for images, as gen-diffusion's `quick-diffusion`: v-prediction, DDIM sampling."""
 
 import math
 
@@ -129,13 +128,16 @@ class Model:
     compiled = ["loss", "denoise"]
 
     def __init__(self, config: dict, data: dict):
-        assert config["schedule"] == "cosine" and config["prediction"] == "v" and config["sampling"]["clip"]
-        assert config["weighting"]["kind"] == "uniform"
+        process = config["process"]
+        assert (process["kind"], process["schedule"]) == ("variance-preserving", "cosine")
+        kinds = [config[piece]["kind"] for piece in ("prediction", "weighting", "noise")]
+        assert kinds == ["v", "uniform", "stratified"] and config["sampling"]["clip"]
+        assert not any(config["condition"].values())
         sampler = config["sampling"]["sampler"]
         assert sampler["kind"] == "ddim" and sampler["eta"] == 0 and sampler["spacing"] == "trailing"
         image = data["shape"]["image"]
         self.shape = (image["channels"], image["height"], image["width"])
-        self.timesteps, self.steps = config["timesteps"], sampler["steps"]
+        self.timesteps, self.steps = process["timesteps"], sampler["steps"]
         alphas_cumprod = cosine_alphas_cumprod(self.timesteps)
         self.alpha, self.sigma = alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float()
         self.network = UNet(config["network"], image["channels"])

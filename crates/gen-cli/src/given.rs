@@ -54,7 +54,7 @@ impl GivenArgs {
             false => Some(context(&self.context, data)?),
         };
         if card.conditioning.image {
-            bail!("`{}` makes an image of another one: `gen translate` takes a folder of them", card.name);
+            bail!("`{}` makes an image of another one, which cannot be given here", card.name);
         }
         Ok(Condition {
             labels: labels.map(|labels| Tensor::from_slice(&labels)),

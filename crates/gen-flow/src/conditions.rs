@@ -53,6 +53,12 @@ impl Conditions {
         self.conditioning
     }
 
+    /// Whether rows without labels have a likelihood, that of all classes together: of a flow that learns from labels
+    /// and a context alike they have none.
+    pub(crate) fn are_marginal(&self) -> bool {
+        self.classes.is_some() || !self.conditioning.labels
+    }
+
     /// The length of a context, 0 of a flow without conditions.
     pub(crate) fn width(conditions: &Option<Self>) -> i64 {
         conditions.as_ref().map_or(0, |conditions| conditions.vector.width())

@@ -3,7 +3,7 @@ use gen_core::train::{Budget, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 /// The format of the files of a run. A change that older or newer programs would misread takes the next number.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The configuration of a run, enough to repeat it: `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

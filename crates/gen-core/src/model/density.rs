@@ -99,6 +99,11 @@ pub trait Density {
     /// When `kind` is not one of [`Density::kinds`], the batch has the wrong shape, or lacks a part of the condition.
     fn log_likelihood(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Tensor>;
 
+    /// Whether rows without labels have the likelihood p(x). A model that has learned p(x | label) alone has none.
+    fn is_marginal(&self) -> bool {
+        true
+    }
+
     /// The effective sample size of the estimate of each row, `[batch]`, for importance-weighted kinds; `None` for
     /// others. It ranges from 1, where a single sample dominates, to K, where all have equal weight. The same `seed`
     /// gives the samples of [`Density::log_likelihood`].

@@ -37,6 +37,11 @@ impl Conditions {
         self.dropout > 0.0
     }
 
+    /// Whether rows without labels have a likelihood: always, if the network learns from none.
+    pub(super) fn are_marginal(&self) -> bool {
+        !self.conditioning.labels || self.are_dropped() && !self.conditioning.context
+    }
+
     /// Those of a batch in training, where some are dropped.
     pub(super) fn of_training(&self, data: &DataSpec, batch: &Batch, rng: &Generator) -> Result<Tensor> {
         let given = self.rows(&self.conditioning.of_batch(data, batch)?);

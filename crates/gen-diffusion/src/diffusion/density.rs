@@ -5,6 +5,7 @@ use gen_core::{Error, Result};
 use tch::Tensor;
 
 use super::Diffusion;
+use super::conditions::Conditions;
 use crate::bound::Decoder;
 use crate::ode::{Divergence, log_density};
 use crate::scales::Scales;
@@ -29,6 +30,11 @@ impl Density for Diffusion {
                 vec![LikelihoodKind::LowerBound, LikelihoodKind::DequantisedOde]
             }
         }
+    }
+
+    /// Without labels that were dropped in training the network knows nothing of p(x).
+    fn is_marginal(&self) -> bool {
+        self.conditions.as_ref().is_none_or(Conditions::are_marginal)
     }
 
     fn log_likelihood(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {

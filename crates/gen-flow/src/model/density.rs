@@ -7,6 +7,7 @@ use tch::Tensor;
 
 use super::architecture::Architecture;
 use super::flow_model::FlowModel;
+use crate::conditions::Conditions;
 use crate::given::Given;
 
 impl<A: Architecture> Density for FlowModel<A> {
@@ -22,6 +23,10 @@ impl<A: Architecture> Density for FlowModel<A> {
         let importance = A::IMPORTANCE_SAMPLES.filter(|_| dequantiser.draws_noise());
         let importance = importance.map(LikelihoodKind::DequantisedImportance);
         [LikelihoodKind::Dequantised].into_iter().chain(importance).collect()
+    }
+
+    fn is_marginal(&self) -> bool {
+        self.design.conditions.as_ref().is_none_or(Conditions::are_marginal)
     }
 
     fn log_likelihood(&self, batch: &Batch, kind: LikelihoodKind, seed: u64) -> Result<Tensor> {

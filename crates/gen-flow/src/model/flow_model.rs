@@ -257,7 +257,8 @@ impl<A: Architecture> GenerativeModel for FlowModel<A> {
 
     fn validation_loss(&self, batch: &Batch, seed: u64) -> Result<Option<ValidationLoss>> {
         let kind = self.kinds().first().map_or_else(|| "noisy".to_owned(), ToString::to_string);
-        let given = if self.card.conditioning.is_none() { "" } else { "-conditional" };
+        let is_given = !self.card.conditioning.is_none() && !batch.condition.is_none();
+        let given = if is_given { "-conditional" } else { "" };
         Ok(Some(ValidationLoss { objective: format!("nll-{kind}{given}"), rows: -self.bound(batch, 1, seed)? }))
     }
 }

@@ -27,14 +27,16 @@ pub(crate) struct TestRows<'a> {
 /// A mean over rows and its standard error.
 type Mean = (f64, f64);
 
-/// The numbers of every kind of likelihood that the model has.
+/// The numbers of every kind of likelihood that the model has; none of a model that has learned p(x | label) alone,
+/// whose likelihoods would compare with no other model's.
 pub(crate) fn of_model(
     density: &dyn Density,
     rows: &TestRows<'_>,
     observe: &mut dyn FnMut(Stage),
 ) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    for kind in density.kinds() {
+    let kinds = if density.is_marginal() { density.kinds() } else { Vec::new() };
+    for kind in kinds {
         let of_rows = |batch: &Batch, seed| density.log_likelihood(batch, kind, seed).map(Some);
         if let Some(nats) = rows.collect(kind, &of_rows, observe)? {
             found.extend(of_log_likelihoods(kind, &nats, rows));

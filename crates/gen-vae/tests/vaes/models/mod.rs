@@ -356,7 +356,7 @@ fn requests_that_cannot_be_honoured_are_refused() {
     let model = vae(&data);
     let x = Tensor::zeros([4, 3], (Kind::Float, Device::Cpu));
     let message = model.log_likelihood(&Batch::of(&x), LikelihoodKind::LowerBound, 0).unwrap_err().to_string();
-    assert_eq!(message, "`vae` was built for batches of [2], found a tensor of [4, 3]");
+    assert_eq!(message, "`quick-vae` was built for batches of [2], found a tensor of [4, 3]");
     for kind in [LikelihoodKind::Exact, LikelihoodKind::Importance(0)] {
         assert!(model.log_likelihood(&Batch::of(&x.narrow(1, 0, 2)), kind, 0).is_err());
     }
@@ -392,7 +392,7 @@ fn impossible_configurations_are_explained() {
     let convolutional = VaeConfig { network: NetworkKind::Convolutional, ..small(&points) };
     assert!(message(&points, convolutional).contains("points need `mlp`"));
 
-    let entry = MODELS.iter().find(|entry| entry.name == "vae").unwrap();
+    let entry = MODELS.iter().find(|entry| entry.name == "quick-vae").unwrap();
     let mut table = entry.default_config(&grey.spec).unwrap();
     table.insert("latent".into(), toml::Value::Integer(3));
     assert!(entry.build(&table, &context(&grey, 0)).is_err(), "an unknown key must be refused");
